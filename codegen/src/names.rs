@@ -1,0 +1,77 @@
+//! Names of the document as names of Rust.
+
+use proc_macro2::{Ident, Span};
+
+/// `Idempotency-Key` → `idempotency_key`, `orderId` → `order_id`. `None` if that gives no identifier.
+pub(crate) fn snake(name: &str) -> Option<String> {
+    identifier(words(name).join("_"))
+}
+
+/// `place_order` → `PlaceOrder`, `Not Modified` → `NotModified`. `None` if that gives no identifier.
+pub(crate) fn pascal(name: &str) -> Option<String> {
+    let capitalised = |word: String| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    };
+    identifier(words(name).into_iter().map(capitalised).collect())
+}
+
+/// `place_order` → `PLACE_ORDER`.
+pub(crate) fn shouting(snake: &str) -> String {
+    snake.to_ascii_uppercase()
+}
+
+/// An identifier, raw if Rust has the word for itself.
+pub(crate) fn ident(name: &str) -> Ident {
+    if syn::parse_str::<Ident>(name).is_ok() { Ident::new(name, Span::call_site()) } else { Ident::new_raw(name, Span::call_site()) }
+}
+
+/// Letters and digits, beginning with a letter; and no word that cannot even be raw.
+fn identifier(name: String) -> Option<String> {
+    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (plain && !["self", "Self", "super", "crate"].contains(&name.as_str())).then_some(name)
+}
+
+/// The words of a name in lower case: split at what is no letter or digit, and where a capital follows a small letter.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut after_small = false;
+    // An apostrophe is within a word: "I'm".
+    for c in name.chars().filter(|c| *c != '\'') {
+        if !c.is_alphanumeric() || (c.is_uppercase() && after_small) {
+            words.push(String::new());
+        }
+        after_small = c.is_lowercase() || c.is_numeric();
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_identifiers() {
+        assert_eq!(snake("Idempotency-Key").as_deref(), Some("idempotency_key"));
+        assert_eq!(snake("orderId").as_deref(), Some("order_id"));
+        assert_eq!(snake("ETag").as_deref(), Some("etag"));
+        assert_eq!(snake("WWW-Authenticate").as_deref(), Some("www_authenticate"));
+        assert_eq!(snake("type").as_deref(), Some("type"));
+        assert_eq!(snake("self"), None);
+        assert_eq!(snake("3d"), None);
+        assert_eq!(snake("größe"), None);
+        assert_eq!(snake("-"), None);
+        assert_eq!(pascal("place_order").as_deref(), Some("PlaceOrder"));
+        assert_eq!(pascal("OrderManager").as_deref(), Some("OrderManager"));
+        assert_eq!(pascal("Not Modified").as_deref(), Some("NotModified"));
+        assert_eq!(pascal("I'm a teapot").as_deref(), Some("ImATeapot"));
+        assert_eq!(pascal("bearerAuth").as_deref(), Some("BearerAuth"));
+        assert_eq!(pascal("self"), None);
+        assert_eq!(ident("type").to_string(), "r#type");
+        assert_eq!(ident("limit").to_string(), "limit");
+    }
+}

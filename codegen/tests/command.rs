@@ -1,0 +1,67 @@
+//! The command: the module to the standard output, refusals to the standard error.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn command(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_poem-contract"))
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // A command that does not read its input may be gone by now.
+    let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn writes_the_module_to_the_standard_output() {
+    let output = command(&["minimal.yaml"], "");
+    assert!(output.status.success() && output.stderr.is_empty());
+    let generated = poem_contract::generate(include_str!("golden/minimal.yaml")).expect("it is supported");
+    let expected = generated.replace("openapi.yaml", "minimal.yaml");
+    assert_eq!(text(&output.stdout), expected);
+    assert!(expected.starts_with(
+        "// @generated from minimal.yaml by poem-contract. Do not edit: change minimal.yaml and run `poem-contract minimal.yaml > server.rs`."
+    ));
+    assert_eq!(text(&command(&["-"], include_str!("golden/minimal.yaml")).stdout), generated);
+}
+
+#[test]
+fn says_what_it_refuses_and_fails() {
+    let refused = include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: '1'").replace("tags: [All]", "tags: []");
+    let output = command(&["-"], &refused);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let lines: Vec<&str> = text(&output.stderr).lines().collect();
+    assert_eq!(lines[0], "- cannot be compiled:");
+    assert!(lines[1..].iter().any(|line| line.starts_with("/paths/~1ping/post/tags: ")), "{lines:?}");
+
+    let output = command(&["-"], &include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: 1"));
+    let shown = text(&output.stderr);
+    assert!(shown.contains("\n/paths/~1ping/post/operationId: not what OpenAPI 3.0 has here: invalid type: integer `1`"), "{shown}");
+
+    let output = command(&["nowhere.yaml"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("nowhere.yaml cannot be read: "));
+}
+
+#[test]
+fn leaves_the_file_alone_when_it_refuses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("server.rs");
+    let path = file.to_str().expect("text");
+    assert!(command(&["minimal.yaml", "--output", path], "").status.success());
+    let before = std::fs::read(&file).expect("it was written");
+    assert_eq!(command(&["-", "--output", path], "openapi: 3.1.0").status.code(), Some(1));
+    assert_eq!(std::fs::read(&file).expect("it is still there"), before);
+}

@@ -1,0 +1,17 @@
+//! The least document there can be, as a running server.
+
+#![allow(unreachable_pub, reason = "generated for a library")]
+
+#[rustfmt::skip]
+#[path = "../golden/minimal.rs"]
+pub mod server;
+
+use server::{All, PingResponse};
+
+pub struct Pong;
+
+impl All for Pong {
+    async fn ping(&self) -> PingResponse {
+        PingResponse::NoContent
+    }
+}

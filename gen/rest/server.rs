@@ -1,0 +1,3805 @@
+// @generated from openapi.yaml by poem-contract. Do not edit: change openapi.yaml and run `env -u CI cargo build`.
+
+//! SUSTech Merch Store, version 1.0.0: traits to implement, types, and a poem-openapi service that holds every request against the document.
+
+#![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
+
+use ::poem_contract_runtime as runtime;
+
+/// Says hello.
+pub trait Dialog: Send + Sync + 'static {
+    /// Greet
+    ///
+    /// Says which store this is, in which version, and where its documentation stands.
+    ///
+    /// `GET /`
+    fn greet(&self) -> impl ::std::future::Future<Output = GreetResponse> + Send;
+}
+
+/// Buyers, who they are and how they prove it. Nobody sees another's user.
+pub trait UserManager: Send + Sync + 'static {
+    /// Register
+    ///
+    /// Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
+    /// The answer does not log in: that is `POST /login`.
+    ///
+    /// `POST /users`
+    fn register(
+        &self,
+        body: NewUser,
+    ) -> impl ::std::future::Future<Output = RegisterResponse> + Send;
+    /// Log in
+    ///
+    /// Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
+    /// Attempts are limited for each account and each address.
+    ///
+    /// `POST /login`
+    fn log_in(
+        &self,
+        body: Credentials,
+    ) -> impl ::std::future::Future<Output = LogInResponse> + Send;
+    /// Log out
+    ///
+    /// Makes every token of this user void, on every device, from the next request on.
+    ///
+    /// `POST /logout`
+    fn log_out(
+        &self,
+        bearer_auth: BearerAuth,
+    ) -> impl ::std::future::Future<Output = LogOutResponse> + Send;
+    /// Read a user
+    ///
+    /// Reads one's own user. Any other id answers 404.
+    ///
+    /// `GET /users/{user_id}`
+    fn get_user(
+        &self,
+        bearer_auth: BearerAuth,
+        user_id: UserId,
+        if_none_match: Option<String>,
+    ) -> impl ::std::future::Future<Output = GetUserResponse> + Send;
+    /// Deactivate a user
+    ///
+    /// Closes one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.
+    ///
+    /// `DELETE /users/{user_id}`
+    fn deactivate_user(
+        &self,
+        bearer_auth: BearerAuth,
+        user_id: UserId,
+    ) -> impl ::std::future::Future<Output = DeactivateUserResponse> + Send;
+    /// Change a user
+    ///
+    /// Changes the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.
+    ///
+    /// `PATCH /users/{user_id}`
+    fn update_user(
+        &self,
+        bearer_auth: BearerAuth,
+        user_id: UserId,
+        if_match: Option<String>,
+        body: UserChange,
+    ) -> impl ::std::future::Future<Output = UpdateUserResponse> + Send;
+    /// Change the password
+    ///
+    /// Replaces one's own password. Every token made before is void from the next request on, this one too.
+    ///
+    /// `PUT /users/{user_id}/password`
+    fn change_password(
+        &self,
+        bearer_auth: BearerAuth,
+        user_id: UserId,
+        body: PasswordChange,
+    ) -> impl ::std::future::Future<Output = ChangePasswordResponse> + Send;
+}
+
+/// The catalogue, as it is in the database at this moment.
+pub trait ProductManager: Send + Sync + 'static {
+    /// List products
+    ///
+    /// The catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
+    ///
+    /// `GET /products`
+    fn list_products(
+        &self,
+        limit: i32,
+        page_token: Option<String>,
+        category: Option<Category>,
+    ) -> impl ::std::future::Future<Output = ListProductsResponse> + Send;
+    /// Read a product
+    ///
+    /// Reads one product, with the stock as it is now.
+    ///
+    /// `GET /products/{product_id}`
+    fn get_product(
+        &self,
+        product_id: ProductId,
+        if_none_match: Option<String>,
+    ) -> impl ::std::future::Future<Output = GetProductResponse> + Send;
+}
+
+/// Orders of one to three pieces. Nothing is sold twice, and nobody sees another's order.
+pub trait OrderManager: Send + Sync + 'static {
+    /// List orders
+    ///
+    /// One's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
+    ///
+    /// `GET /orders`
+    fn list_orders(
+        &self,
+        bearer_auth: BearerAuth,
+        limit: i32,
+        page_token: Option<String>,
+        status: Option<OrderStatus>,
+    ) -> impl ::std::future::Future<Output = ListOrdersResponse> + Send;
+    /// Place an order
+    ///
+    /// Buys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.
+    ///
+    /// Send an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,
+    /// for at least 24 hours. An order that was refused is not remembered.
+    ///
+    /// `POST /orders`
+    fn place_order(
+        &self,
+        bearer_auth: BearerAuth,
+        idempotency_key: Option<String>,
+        body: NewOrder,
+    ) -> impl ::std::future::Future<Output = PlaceOrderResponse> + Send;
+    /// Read an order
+    ///
+    /// Reads one of one's own orders. Any other id answers 404.
+    ///
+    /// `GET /orders/{order_id}`
+    fn get_order(
+        &self,
+        bearer_auth: BearerAuth,
+        order_id: OrderId,
+        if_none_match: Option<String>,
+    ) -> impl ::std::future::Future<Output = GetOrderResponse> + Send;
+    /// Cancel an order
+    ///
+    /// Cancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.
+    ///
+    /// `POST /orders/{order_id}/cancel`
+    fn cancel_order(
+        &self,
+        bearer_auth: BearerAuth,
+        order_id: OrderId,
+    ) -> impl ::std::future::Future<Output = CancelOrderResponse> + Send;
+}
+
+/// What `greet` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GreetResponse {
+    /// The greeting.
+    Ok {
+        /// The body, `application/json`.
+        body: Greeting,
+    },
+}
+
+/// What `register` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RegisterResponse {
+    /// The new user.
+    Created {
+        /// The body, `application/json`.
+        body: User,
+        /// Where the new thing can be read, relative to this server.
+        location: String,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.
+    Conflict {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is larger than this server takes. `code` is `body_too_large`.
+    PayloadTooLarge {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `log_in` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogInResponse {
+    /// A token. Send it as `Authorization: Bearer …`.
+    Ok {
+        /// The body, `application/json`.
+        body: AccessToken,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The username or the password is wrong. `code` is `invalid_credentials`.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// The body is larger than this server takes. `code` is `body_too_large`.
+    PayloadTooLarge {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// Too many attempts to log in, for this account or from this address. `code` is `too_many_attempts`.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `log_out` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogOutResponse {
+    /// Logged out.
+    NoContent,
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `get_user` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GetUserResponse {
+    /// The user.
+    Ok {
+        /// The body, `application/json`.
+        body: User,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// Nothing has changed since the version that the client has.
+    NotModified {
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `deactivate_user` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeactivateUserResponse {
+    /// Deactivated.
+    NoContent,
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `update_user` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateUserResponse {
+    /// The user after the change.
+    Ok {
+        /// The body, `application/json`.
+        body: User,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.
+    Conflict {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The user has another version than `If-Match` names, and nothing was changed. `code` is `version_mismatch`.
+    PreconditionFailed {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is larger than this server takes. `code` is `body_too_large`.
+    PayloadTooLarge {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `change_password` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangePasswordResponse {
+    /// Changed. Log in again.
+    NoContent,
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// The current password is wrong. `code` is `wrong_password`; nothing was changed.
+    Forbidden {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is larger than this server takes. `code` is `body_too_large`.
+    PayloadTooLarge {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `list_products` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListProductsResponse {
+    /// A page of products.
+    Ok {
+        /// The body, `application/json`.
+        body: ProductPage,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `get_product` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GetProductResponse {
+    /// The product.
+    Ok {
+        /// The body, `application/json`.
+        body: Product,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// Nothing has changed since the version that the client has.
+    NotModified {
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// There is no such product. `code` is `product_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `list_orders` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListOrdersResponse {
+    /// A page of orders.
+    Ok {
+        /// The body, `application/json`.
+        body: OrderPage,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `place_order` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlaceOrderResponse {
+    /// The order, as it was placed.
+    Created {
+        /// The body, `application/json`.
+        body: Order,
+        /// Where the new thing can be read, relative to this server.
+        location: String,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such product. `code` is `product_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// Fewer pieces are left than were asked for, and nothing was sold. `code` is `out_of_stock`.
+    Conflict {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is larger than this server takes. `code` is `body_too_large`.
+    PayloadTooLarge {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The key was used for another order, and nothing was sold. `code` is `idempotency_key_reused`.
+    UnprocessableEntity {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `get_order` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GetOrderResponse {
+    /// The order.
+    Ok {
+        /// The body, `application/json`.
+        body: Order,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// Nothing has changed since the version that the client has.
+    NotModified {
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such order, or it is somebody else's. `code` is `order_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// What `cancel_order` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CancelOrderResponse {
+    /// The order, cancelled.
+    Ok {
+        /// The body, `application/json`.
+        body: Order,
+        /// The entity tag of what is in the body, made from its version.
+        etag: String,
+    },
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    BadRequest {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    Unauthorized {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// How to authenticate.
+        www_authenticate: String,
+    },
+    /// There is no such order, or it is somebody else's. `code` is `order_not_found`.
+    NotFound {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    InternalServerError {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    ServiceUnavailable {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
+}
+
+/// A user's id, a UUIDv7.
+pub type UserId = ::uuid::Uuid;
+
+/// An order's id, a UUIDv7. Later orders have greater ids.
+pub type OrderId = ::uuid::Uuid;
+
+/// A product's id, a small positive number.
+pub type ProductId = i32;
+
+/// The id that the university gave, letters and digits. Unique without regard to case.
+pub type Sid = String;
+
+/// The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.
+pub type Username = String;
+
+/// An email address. Unique without regard to case.
+pub type Email = String;
+
+/// The kind of a product.
+pub type Category = String;
+
+/// ISO 4217.
+pub type Currency = String;
+
+/// What has become of an order.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    ::serde::Serialize,
+    ::serde::Deserialize
+)]
+pub enum OrderStatus {
+    /// `placed`
+    #[serde(rename = "placed")]
+    Placed,
+    /// `cancelled`
+    #[serde(rename = "cancelled")]
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// The value as the document writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl ::std::fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which store this is.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct Greeting {
+    /// A sentence for people.
+    pub greeting: String,
+    /// The version of this contract, as `info.version`.
+    pub version: String,
+    pub links: GreetingLinks,
+}
+
+/// Where the documentation stands, relative to this server.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct GreetingLinks {
+    /// The contract as a page to read and to try out.
+    pub docs: String,
+    /// The contract as YAML.
+    pub openapi_yaml: String,
+    /// The contract as JSON.
+    pub openapi_json: String,
+}
+
+/// Who wants to register.
+#[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    pub sid: Sid,
+    pub username: Username,
+    pub email: Email,
+    /// The password, of 8 to 128 characters.
+    pub password: String,
+}
+
+impl ::std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("NewUser")
+            .field("sid", &self.sid)
+            .field("username", &self.username)
+            .field("email", &self.email)
+            .field("password", &"[redacted]")
+            .finish()
+    }
+}
+
+/// What a user proves at log-in.
+#[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub username: Username,
+    /// The password. Any that is not the user's is answered alike, also one that could not be registered.
+    pub password: String,
+}
+
+impl ::std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .field("password", &"[redacted]")
+            .finish()
+    }
+}
+
+/// The scheme to send it with.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    ::serde::Serialize,
+    ::serde::Deserialize
+)]
+pub enum AccessTokenTokenType {
+    /// `Bearer`
+    #[serde(rename = "Bearer")]
+    Bearer,
+}
+
+impl AccessTokenTokenType {
+    /// The value as the document writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+        }
+    }
+}
+
+impl ::std::fmt::Display for AccessTokenTokenType {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A token and what it is good for.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct AccessToken {
+    /// The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.
+    pub access_token: String,
+    /// The scheme to send it with.
+    pub token_type: AccessTokenTokenType,
+    /// For how many seconds it is valid, from now on.
+    pub expires_in: i32,
+    pub user_id: UserId,
+}
+
+/// A registered buyer.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct User {
+    pub id: UserId,
+    pub sid: Sid,
+    pub username: Username,
+    pub email: Email,
+    /// False after deactivation.
+    pub active: bool,
+    /// When the user was registered, UTC.
+    #[serde(with = "::time::serde::rfc3339")]
+    pub created_at: ::time::OffsetDateTime,
+    /// When the user was last changed, UTC.
+    #[serde(with = "::time::serde::rfc3339")]
+    pub updated_at: ::time::OffsetDateTime,
+}
+
+/// What to change. A member that is absent stays as it is.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<Username>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+/// The current password as a proof, and the new one.
+#[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChange {
+    /// The password as it is.
+    pub current_password: String,
+    /// The password as it is to be, of 8 to 128 characters.
+    pub new_password: String,
+}
+
+impl ::std::fmt::Debug for PasswordChange {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("PasswordChange")
+            .field("current_password", &"[redacted]")
+            .field("new_password", &"[redacted]")
+            .finish()
+    }
+}
+
+/// Something to buy.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct Product {
+    pub id: ProductId,
+    /// What it is called.
+    pub name: String,
+    pub category: Category,
+    /// One line that makes people want it.
+    pub slogan: String,
+    /// What it is, in a few sentences.
+    pub description: String,
+    /// What one piece costs, in minor units of `currency`.
+    pub price_cents: i64,
+    pub currency: Currency,
+    /// How many pieces can still be sold.
+    pub stock: i32,
+}
+
+/// Some products, and how to get more.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct ProductPage {
+    /// By ascending id.
+    pub items: Vec<Product>,
+    /// The `page_token` of the next page; null on the last one.
+    #[serde(default)]
+    pub next_page: Option<String>,
+}
+
+/// What to buy. The price is the store's.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    pub product_id: ProductId,
+    /// How many pieces.
+    pub quantity: i32,
+}
+
+/// One to three pieces of one product, bought by one user.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct Order {
+    pub id: OrderId,
+    pub user_id: UserId,
+    pub product_id: ProductId,
+    /// How many pieces.
+    pub quantity: i32,
+    /// What one piece cost when the order was placed, in minor units of `currency`.
+    pub unit_price_cents: i64,
+    /// What all pieces cost together, in minor units of `currency`.
+    pub total_price_cents: i64,
+    pub currency: Currency,
+    pub status: OrderStatus,
+    /// When it was placed, UTC.
+    #[serde(with = "::time::serde::rfc3339")]
+    pub created_at: ::time::OffsetDateTime,
+    /// When it was cancelled, UTC; null while it is placed.
+    #[serde(with = "::time::serde::rfc3339::option")]
+    pub cancelled_at: Option<::time::OffsetDateTime>,
+}
+
+/// Some orders, and how to get more.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct OrderPage {
+    /// Newest first.
+    pub items: Vec<Order>,
+    /// The `page_token` of the next page; null on the last one.
+    #[serde(default)]
+    pub next_page: Option<String>,
+}
+
+/// Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
+/// `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
+/// `unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct Problem {
+    /// Where this kind of problem is explained, relative to this server.
+    pub r#type: String,
+    /// The kind of problem in a few words, always the same for one `code`.
+    pub title: String,
+    /// The status code of the answer, again.
+    pub status: i32,
+    /// What happened this time and what to do, for people.
+    pub detail: String,
+    /// The path that was asked for.
+    pub instance: String,
+    /// What programs match on. Treat a code that you do not know by its `status`.
+    pub code: String,
+    /// The `X-Request-Id` of the request. Tell it to us when you ask about it.
+    pub request_id: String,
+    /// Every fault of the request; there only with `invalid_request`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Vec<Fault>>,
+}
+
+/// In which part of the request.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    ::serde::Serialize,
+    ::serde::Deserialize
+)]
+pub enum FaultIn {
+    /// `body`
+    #[serde(rename = "body")]
+    Body,
+    /// `path`
+    #[serde(rename = "path")]
+    Path,
+    /// `query`
+    #[serde(rename = "query")]
+    Query,
+    /// `header`
+    #[serde(rename = "header")]
+    Header,
+}
+
+impl FaultIn {
+    /// The value as the document writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
+    }
+}
+
+impl ::std::fmt::Display for FaultIn {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One fault of a request. Never shows the value that was sent.
+#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+pub struct Fault {
+    /// In which part of the request.
+    pub r#in: FaultIn,
+    /// Where in that part, a JSON Pointer (RFC 6901). In the body the empty pointer is the whole; elsewhere it is `/` and the parameter's name.
+    pub pointer: String,
+    /// What was expected.
+    pub detail: String,
+}
+
+/// The `access_token` of `POST /login`, valid for 24 hours unless it is made void before.
+///
+/// As it was sent: the implementation has to say whether it is good. Printing it does not show it.
+#[derive(Clone, Debug)]
+pub struct BearerAuth(runtime::Token);
+
+impl BearerAuth {
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl<'a> ::poem_openapi::ApiExtractor<'a> for BearerAuth {
+    const TYPES: &'static [::poem_openapi::ApiExtractorType] = &[
+        ::poem_openapi::ApiExtractorType::SecurityScheme,
+    ];
+    type ParamType = ();
+    type ParamRawType = ();
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        registry
+            .create_security_scheme(
+                "bearerAuth",
+                runtime::bearer_scheme(
+                    Some(
+                        "The `access_token` of `POST /login`, valid for 24 hours unless it is made void before.",
+                    ),
+                    Some("JWT"),
+                ),
+            );
+    }
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["bearerAuth"]
+    }
+    async fn from_request(
+        request: &'a ::poem::Request,
+        _: &mut ::poem::RequestBody,
+        _: ::poem_openapi::ExtractParamOptions<()>,
+    ) -> ::poem::Result<Self> {
+        runtime::token(request).map(Self)
+    }
+}
+
+type Apis<T> = (
+    DialogApi<T>,
+    UserManagerApi<T>,
+    ProductManagerApi<T>,
+    OrderManagerApi<T>,
+);
+
+/// Every route of the document: method, path template, operation id.
+pub const ROUTES: &[runtime::Route] = &[
+    ("GET", "/", "greet"),
+    ("POST", "/users", "register"),
+    ("POST", "/login", "log_in"),
+    ("POST", "/logout", "log_out"),
+    ("GET", "/users/{user_id}", "get_user"),
+    ("DELETE", "/users/{user_id}", "deactivate_user"),
+    ("PATCH", "/users/{user_id}", "update_user"),
+    ("PUT", "/users/{user_id}/password", "change_password"),
+    ("GET", "/products", "list_products"),
+    ("GET", "/products/{product_id}", "get_product"),
+    ("GET", "/orders", "list_orders"),
+    ("POST", "/orders", "place_order"),
+    ("GET", "/orders/{order_id}", "get_order"),
+    ("POST", "/orders/{order_id}/cancel", "cancel_order"),
+];
+
+/// The server: an implementation of every operation, behind the document.
+///
+/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is answered by `rejections` and never reaches the
+/// implementation. HEAD is served wherever there is GET.
+pub fn api<T>(
+    implementation: ::std::sync::Arc<T>,
+    rejections: ::std::sync::Arc<dyn runtime::Rejections>,
+    limits: runtime::Limits,
+) -> impl ::poem::Endpoint<Output = ::poem::Response>
+where
+    T: Dialog + UserManager + ProductManager + OrderManager,
+{
+    runtime::Guarded::new(
+        service::<
+            Apis<T>,
+        >((
+            DialogApi(::std::sync::Arc::clone(&implementation)),
+            UserManagerApi(::std::sync::Arc::clone(&implementation)),
+            ProductManagerApi(::std::sync::Arc::clone(&implementation)),
+            OrderManagerApi(::std::sync::Arc::clone(&implementation)),
+        )),
+        ROUTES,
+        rejections,
+        limits,
+    )
+}
+
+/// The document that the server emits, as JSON.
+pub fn spec_json<T>() -> String
+where
+    T: Dialog + UserManager + ProductManager + OrderManager,
+{
+    service(runtime::Described::<Apis<T>>::new()).spec()
+}
+
+fn service<A: ::poem_openapi::OpenApi>(
+    apis: A,
+) -> ::poem_openapi::OpenApiService<A, ()> {
+    ::poem_openapi::OpenApiService::new(apis, "SUSTech Merch Store", "1.0.0")
+        .description(
+            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members and query parameters that are not declared, repeated members, and repeated parameters are refused. A refusal names all faults, and never shows the value\nthat was sent.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
+        )
+        .contact(
+            ::poem_openapi::ContactObject::new()
+                .name("The founders of the SUSTech Merch Store")
+                .url("https://www.sustech.edu.cn/en/"),
+        )
+        .license(
+            ::poem_openapi::LicenseObject::new("MIT OR Apache-2.0")
+                .url("https://www.apache.org/licenses/LICENSE-2.0"),
+        )
+        .server(
+            ::poem_openapi::ServerObject::new("/")
+                .description("The server that this document came from."),
+        )
+}
+
+fn check_greet<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::GREET)
+}
+
+fn check_register<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::REGISTER)
+}
+
+fn check_log_in<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::LOG_IN)
+}
+
+fn check_log_out<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::LOG_OUT)
+}
+
+fn check_get_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::GET_USER)
+}
+
+fn check_deactivate_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::DEACTIVATE_USER)
+}
+
+fn check_update_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::UPDATE_USER)
+}
+
+fn check_change_password<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::CHANGE_PASSWORD)
+}
+
+fn check_list_products<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::LIST_PRODUCTS)
+}
+
+fn check_get_product<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::GET_PRODUCT)
+}
+
+fn check_list_orders<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::LIST_ORDERS)
+}
+
+fn check_place_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::PLACE_ORDER)
+}
+
+fn check_get_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::GET_ORDER)
+}
+
+fn check_cancel_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
+    runtime::Checked::new(endpoint, &contracts::CANCEL_ORDER)
+}
+
+struct DialogApi<T>(::std::sync::Arc<T>);
+
+#[::poem_openapi::OpenApi]
+impl<T: Dialog> DialogApi<T> {
+    /**Greet
+
+Says which store this is, in which version, and where its documentation stands.*/
+    #[oai(
+        path = "/",
+        method = "get",
+        operation_id = "greet",
+        tag = "Tags::Dialog",
+        transform = "check_greet"
+    )]
+    async fn greet(&self) -> GreetResponse {
+        Dialog::greet(&*self.0).await
+    }
+}
+
+struct UserManagerApi<T>(::std::sync::Arc<T>);
+
+#[::poem_openapi::OpenApi]
+impl<T: UserManager> UserManagerApi<T> {
+    /**Register
+
+Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
+The answer does not log in: that is `POST /login`.*/
+    #[oai(
+        path = "/users",
+        method = "post",
+        operation_id = "register",
+        tag = "Tags::UserManager",
+        transform = "check_register"
+    )]
+    async fn register(
+        &self,
+        /// Who the new buyer is.
+        body: runtime::Body<NewUser>,
+    ) -> RegisterResponse {
+        UserManager::register(&*self.0, body.0).await
+    }
+    /**Log in
+
+Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
+Attempts are limited for each account and each address.*/
+    #[oai(
+        path = "/login",
+        method = "post",
+        operation_id = "log_in",
+        tag = "Tags::UserManager",
+        transform = "check_log_in"
+    )]
+    async fn log_in(
+        &self,
+        /// What the user proves.
+        body: runtime::Body<Credentials>,
+    ) -> LogInResponse {
+        UserManager::log_in(&*self.0, body.0).await
+    }
+    /**Log out
+
+Makes every token of this user void, on every device, from the next request on.*/
+    #[oai(
+        path = "/logout",
+        method = "post",
+        operation_id = "log_out",
+        tag = "Tags::UserManager",
+        transform = "check_log_out"
+    )]
+    async fn log_out(&self, bearer_auth: BearerAuth) -> LogOutResponse {
+        UserManager::log_out(&*self.0, bearer_auth).await
+    }
+    /**Read a user
+
+Reads one's own user. Any other id answers 404.*/
+    #[oai(
+        path = "/users/:user_id",
+        method = "get",
+        operation_id = "get_user",
+        tag = "Tags::UserManager",
+        transform = "check_get_user"
+    )]
+    async fn get_user(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The user's id.
+        #[oai(name = "user_id", explode = false)]
+        user_id: runtime::Parameter<parameters::UserId>,
+        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        #[oai(name = "If-None-Match", explode = false)]
+        if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
+    ) -> GetUserResponse {
+        UserManager::get_user(&*self.0, bearer_auth, user_id.0, if_none_match.0).await
+    }
+    /**Deactivate a user
+
+Closes one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.*/
+    #[oai(
+        path = "/users/:user_id",
+        method = "delete",
+        operation_id = "deactivate_user",
+        tag = "Tags::UserManager",
+        transform = "check_deactivate_user"
+    )]
+    async fn deactivate_user(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The user's id.
+        #[oai(name = "user_id", explode = false)]
+        user_id: runtime::Parameter<parameters::UserId>,
+    ) -> DeactivateUserResponse {
+        UserManager::deactivate_user(&*self.0, bearer_auth, user_id.0).await
+    }
+    /**Change a user
+
+Changes the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.*/
+    #[oai(
+        path = "/users/:user_id",
+        method = "patch",
+        operation_id = "update_user",
+        tag = "Tags::UserManager",
+        transform = "check_update_user"
+    )]
+    async fn update_user(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The user's id.
+        #[oai(name = "user_id", explode = false)]
+        user_id: runtime::Parameter<parameters::UserId>,
+        /// Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.
+        #[oai(name = "If-Match", explode = false)]
+        if_match: runtime::Parameter<parameters::IfMatch>,
+        /// What to change.
+        body: runtime::Body<UserChange>,
+    ) -> UpdateUserResponse {
+        UserManager::update_user(&*self.0, bearer_auth, user_id.0, if_match.0, body.0)
+            .await
+    }
+    /**Change the password
+
+Replaces one's own password. Every token made before is void from the next request on, this one too.*/
+    #[oai(
+        path = "/users/:user_id/password",
+        method = "put",
+        operation_id = "change_password",
+        tag = "Tags::UserManager",
+        transform = "check_change_password"
+    )]
+    async fn change_password(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The user's id.
+        #[oai(name = "user_id", explode = false)]
+        user_id: runtime::Parameter<parameters::UserId>,
+        /// The current password as a proof, and the new one.
+        body: runtime::Body<PasswordChange>,
+    ) -> ChangePasswordResponse {
+        UserManager::change_password(&*self.0, bearer_auth, user_id.0, body.0).await
+    }
+}
+
+struct ProductManagerApi<T>(::std::sync::Arc<T>);
+
+#[::poem_openapi::OpenApi]
+impl<T: ProductManager> ProductManagerApi<T> {
+    /**List products
+
+The catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.*/
+    #[oai(
+        path = "/products",
+        method = "get",
+        operation_id = "list_products",
+        tag = "Tags::ProductManager",
+        transform = "check_list_products"
+    )]
+    async fn list_products(
+        &self,
+        /// How many items a page has at most.
+        #[oai(name = "limit")]
+        limit: runtime::Parameter<parameters::Limit>,
+        /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+        #[oai(name = "page_token")]
+        page_token: runtime::Parameter<parameters::PageToken>,
+        /// Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.
+        #[oai(name = "category")]
+        category: runtime::Parameter<parameters::ListProductsCategory>,
+    ) -> ListProductsResponse {
+        ProductManager::list_products(&*self.0, limit.0, page_token.0, category.0).await
+    }
+    /**Read a product
+
+Reads one product, with the stock as it is now.*/
+    #[oai(
+        path = "/products/:product_id",
+        method = "get",
+        operation_id = "get_product",
+        tag = "Tags::ProductManager",
+        transform = "check_get_product"
+    )]
+    async fn get_product(
+        &self,
+        /// The product's id.
+        #[oai(name = "product_id", explode = false)]
+        product_id: runtime::Parameter<parameters::GetProductProductId>,
+        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        #[oai(name = "If-None-Match", explode = false)]
+        if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
+    ) -> GetProductResponse {
+        ProductManager::get_product(&*self.0, product_id.0, if_none_match.0).await
+    }
+}
+
+struct OrderManagerApi<T>(::std::sync::Arc<T>);
+
+#[::poem_openapi::OpenApi]
+impl<T: OrderManager> OrderManagerApi<T> {
+    /**List orders
+
+One's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.*/
+    #[oai(
+        path = "/orders",
+        method = "get",
+        operation_id = "list_orders",
+        tag = "Tags::OrderManager",
+        transform = "check_list_orders"
+    )]
+    async fn list_orders(
+        &self,
+        bearer_auth: BearerAuth,
+        /// How many items a page has at most.
+        #[oai(name = "limit")]
+        limit: runtime::Parameter<parameters::Limit>,
+        /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+        #[oai(name = "page_token")]
+        page_token: runtime::Parameter<parameters::PageToken>,
+        /// Only orders of this status. With a `page_token`, either absent or the one that the token carries.
+        #[oai(name = "status")]
+        status: runtime::Parameter<parameters::ListOrdersStatus>,
+    ) -> ListOrdersResponse {
+        OrderManager::list_orders(&*self.0, bearer_auth, limit.0, page_token.0, status.0)
+            .await
+    }
+    /**Place an order
+
+Buys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.
+
+Send an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,
+for at least 24 hours. An order that was refused is not remembered.*/
+    #[oai(
+        path = "/orders",
+        method = "post",
+        operation_id = "place_order",
+        tag = "Tags::OrderManager",
+        transform = "check_place_order"
+    )]
+    async fn place_order(
+        &self,
+        bearer_auth: BearerAuth,
+        /// A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.
+        #[oai(name = "Idempotency-Key", explode = false)]
+        idempotency_key: runtime::Parameter<parameters::PlaceOrderIdempotencyKey>,
+        /// What to buy.
+        body: runtime::Body<NewOrder>,
+    ) -> PlaceOrderResponse {
+        OrderManager::place_order(&*self.0, bearer_auth, idempotency_key.0, body.0).await
+    }
+    /**Read an order
+
+Reads one of one's own orders. Any other id answers 404.*/
+    #[oai(
+        path = "/orders/:order_id",
+        method = "get",
+        operation_id = "get_order",
+        tag = "Tags::OrderManager",
+        transform = "check_get_order"
+    )]
+    async fn get_order(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The order's id.
+        #[oai(name = "order_id", explode = false)]
+        order_id: runtime::Parameter<parameters::OrderId>,
+        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        #[oai(name = "If-None-Match", explode = false)]
+        if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
+    ) -> GetOrderResponse {
+        OrderManager::get_order(&*self.0, bearer_auth, order_id.0, if_none_match.0).await
+    }
+    /**Cancel an order
+
+Cancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.*/
+    #[oai(
+        path = "/orders/:order_id/cancel",
+        method = "post",
+        operation_id = "cancel_order",
+        tag = "Tags::OrderManager",
+        transform = "check_cancel_order"
+    )]
+    async fn cancel_order(
+        &self,
+        bearer_auth: BearerAuth,
+        /// The order's id.
+        #[oai(name = "order_id", explode = false)]
+        order_id: runtime::Parameter<parameters::OrderId>,
+    ) -> CancelOrderResponse {
+        OrderManager::cancel_order(&*self.0, bearer_auth, order_id.0).await
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Tags {
+    Dialog,
+    UserManager,
+    ProductManager,
+    OrderManager,
+}
+
+impl Tags {
+    fn described(self) -> runtime::Tag {
+        match self {
+            Self::Dialog => {
+                runtime::Tag {
+                    name: "Dialog",
+                    description: Some("Says hello."),
+                    external_docs: None,
+                }
+            }
+            Self::UserManager => {
+                runtime::Tag {
+                    name: "UserManager",
+                    description: Some(
+                        "Buyers, who they are and how they prove it. Nobody sees another's user.",
+                    ),
+                    external_docs: None,
+                }
+            }
+            Self::ProductManager => {
+                runtime::Tag {
+                    name: "ProductManager",
+                    description: Some(
+                        "The catalogue, as it is in the database at this moment.",
+                    ),
+                    external_docs: None,
+                }
+            }
+            Self::OrderManager => {
+                runtime::Tag {
+                    name: "OrderManager",
+                    description: Some(
+                        "Orders of one to three pieces. Nothing is sold twice, and nobody sees another's order.",
+                    ),
+                    external_docs: None,
+                }
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::Tags for Tags {
+    fn register(&self, registry: &mut ::poem_openapi::registry::Registry) {
+        registry.create_tag(self.described().into());
+    }
+    fn name(&self) -> &'static str {
+        self.described().name
+    }
+}
+
+/// The document's schemas that requests refer to, as they stand there.
+static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
+    r##"{
+  "UserId": {
+    "description": "A user's id, a UUIDv7.",
+    "type": "string",
+    "format": "uuid",
+    "example": "0198c0de-7e57-7000-8000-000000000001"
+  },
+  "OrderId": {
+    "description": "An order's id, a UUIDv7. Later orders have greater ids.",
+    "type": "string",
+    "format": "uuid",
+    "example": "0198c0de-7e57-7000-8000-000000000002"
+  },
+  "ProductId": {
+    "description": "A product's id, a small positive number.",
+    "type": "integer",
+    "format": "int32",
+    "minimum": 1,
+    "example": 1
+  },
+  "Sid": {
+    "description": "The id that the university gave, letters and digits. Unique without regard to case.",
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 15,
+    "pattern": "^[A-Za-z0-9]{1,15}$",
+    "example": "12110301"
+  },
+  "Username": {
+    "description": "The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.",
+    "type": "string",
+    "minLength": 3,
+    "maxLength": 50,
+    "pattern": "^[A-Za-z0-9_.-]{3,50}$",
+    "example": "alice"
+  },
+  "Email": {
+    "description": "An email address. Unique without regard to case.",
+    "type": "string",
+    "format": "email",
+    "maxLength": 255,
+    "example": "alice@mail.example.com"
+  },
+  "Category": {
+    "description": "The kind of a product.",
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 50,
+    "example": "Apparel"
+  },
+  "OrderStatus": {
+    "description": "What has become of an order.",
+    "type": "string",
+    "enum": [
+      "placed",
+      "cancelled"
+    ],
+    "example": "placed"
+  },
+  "NewUser": {
+    "description": "Who wants to register.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "sid",
+      "username",
+      "email",
+      "password"
+    ],
+    "properties": {
+      "sid": {
+        "$ref": "#/components/schemas/Sid"
+      },
+      "username": {
+        "$ref": "#/components/schemas/Username"
+      },
+      "email": {
+        "$ref": "#/components/schemas/Email"
+      },
+      "password": {
+        "description": "The password, of 8 to 128 characters.",
+        "type": "string",
+        "format": "password",
+        "minLength": 8,
+        "maxLength": 128,
+        "example": "correct horse battery staple"
+      }
+    }
+  },
+  "Credentials": {
+    "description": "What a user proves at log-in.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "username",
+      "password"
+    ],
+    "properties": {
+      "username": {
+        "$ref": "#/components/schemas/Username"
+      },
+      "password": {
+        "description": "The password. Any that is not the user's is answered alike, also one that could not be registered.",
+        "type": "string",
+        "format": "password",
+        "minLength": 1,
+        "maxLength": 128,
+        "example": "correct horse battery staple"
+      }
+    }
+  },
+  "UserChange": {
+    "description": "What to change. A member that is absent stays as it is.",
+    "type": "object",
+    "additionalProperties": false,
+    "properties": {
+      "username": {
+        "$ref": "#/components/schemas/Username"
+      },
+      "email": {
+        "$ref": "#/components/schemas/Email"
+      }
+    }
+  },
+  "PasswordChange": {
+    "description": "The current password as a proof, and the new one.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "current_password",
+      "new_password"
+    ],
+    "properties": {
+      "current_password": {
+        "description": "The password as it is.",
+        "type": "string",
+        "format": "password",
+        "minLength": 1,
+        "maxLength": 128,
+        "example": "correct horse battery staple"
+      },
+      "new_password": {
+        "description": "The password as it is to be, of 8 to 128 characters.",
+        "type": "string",
+        "format": "password",
+        "minLength": 8,
+        "maxLength": 128,
+        "example": "a much longer battery staple"
+      }
+    }
+  },
+  "NewOrder": {
+    "description": "What to buy. The price is the store's.",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "product_id",
+      "quantity"
+    ],
+    "properties": {
+      "product_id": {
+        "$ref": "#/components/schemas/ProductId"
+      },
+      "quantity": {
+        "description": "How many pieces.",
+        "type": "integer",
+        "format": "int32",
+        "minimum": 1,
+        "maximum": 3,
+        "example": 2
+      }
+    }
+  }
+}"##,
+);
+
+/// What each operation's requests are held against, before the operation sees them.
+mod contracts {
+    use super::runtime;
+    use ::std::sync::LazyLock;
+    pub(super) static GREET: LazyLock<runtime::Contract> = LazyLock::new(|| runtime::Contract::new(
+        "/",
+        &super::REQUEST_SCHEMAS,
+    ));
+    pub(super) static REGISTER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/users", &super::REQUEST_SCHEMAS)
+            .body(r##"{"$ref":"#/components/schemas/NewUser"}"##)
+    });
+    pub(super) static LOG_IN: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/login", &super::REQUEST_SCHEMAS)
+            .body(r##"{"$ref":"#/components/schemas/Credentials"}"##)
+    });
+    pub(super) static LOG_OUT: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/logout", &super::REQUEST_SCHEMAS).bearer()
+    });
+    pub(super) static GET_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "user_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/UserId"}"##,
+            )
+            .parameter(
+                runtime::Location::Header,
+                "If-None-Match",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+    });
+    pub(super) static DEACTIVATE_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "user_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/UserId"}"##,
+            )
+    });
+    pub(super) static UPDATE_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "user_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/UserId"}"##,
+            )
+            .parameter(
+                runtime::Location::Header,
+                "If-Match",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+            .body(r##"{"$ref":"#/components/schemas/UserChange"}"##)
+    });
+    pub(super) static CHANGE_PASSWORD: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/users/{user_id}/password", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "user_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/UserId"}"##,
+            )
+            .body(r##"{"$ref":"#/components/schemas/PasswordChange"}"##)
+    });
+    pub(super) static LIST_PRODUCTS: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/products", &super::REQUEST_SCHEMAS)
+            .parameter(
+                runtime::Location::Query,
+                "limit",
+                runtime::Need::Optional,
+                r#"{"type":"integer","format":"int32","minimum":1,"maximum":100,"default":20}"#,
+            )
+            .parameter(
+                runtime::Location::Query,
+                "page_token",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+            .parameter(
+                runtime::Location::Query,
+                "category",
+                runtime::Need::Optional,
+                r##"{"$ref":"#/components/schemas/Category"}"##,
+            )
+    });
+    pub(super) static GET_PRODUCT: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/products/{product_id}", &super::REQUEST_SCHEMAS)
+            .parameter(
+                runtime::Location::Path,
+                "product_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/ProductId"}"##,
+            )
+            .parameter(
+                runtime::Location::Header,
+                "If-None-Match",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+    });
+    pub(super) static LIST_ORDERS: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/orders", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Query,
+                "limit",
+                runtime::Need::Optional,
+                r#"{"type":"integer","format":"int32","minimum":1,"maximum":100,"default":20}"#,
+            )
+            .parameter(
+                runtime::Location::Query,
+                "page_token",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+            .parameter(
+                runtime::Location::Query,
+                "status",
+                runtime::Need::Optional,
+                r##"{"$ref":"#/components/schemas/OrderStatus"}"##,
+            )
+    });
+    pub(super) static PLACE_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/orders", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Header,
+                "Idempotency-Key",
+                runtime::Need::Optional,
+                r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[!-~]{1,255}$"}"#,
+            )
+            .body(r##"{"$ref":"#/components/schemas/NewOrder"}"##)
+    });
+    pub(super) static GET_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/orders/{order_id}", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "order_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/OrderId"}"##,
+            )
+            .parameter(
+                runtime::Location::Header,
+                "If-None-Match",
+                runtime::Need::Optional,
+                r#"{"type":"string"}"#,
+            )
+    });
+    pub(super) static CANCEL_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
+        runtime::Contract::new("/orders/{order_id}/cancel", &super::REQUEST_SCHEMAS)
+            .bearer()
+            .parameter(
+                runtime::Location::Path,
+                "order_id",
+                runtime::Need::Required,
+                r##"{"$ref":"#/components/schemas/OrderId"}"##,
+            )
+    });
+}
+
+/// What the document says about each parameter.
+mod parameters {
+    use super::runtime;
+    /// The user's id.
+    pub(super) struct UserId;
+    impl runtime::ParameterSpec for UserId {
+        const LOCATION: runtime::Location = runtime::Location::Path;
+        const NAME: &'static str = "user_id";
+        const NEED: runtime::Need = runtime::Need::Required;
+        type Value = super::UserId;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<super::named::UserId>()
+        }
+    }
+    /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+    pub(super) struct IfNoneMatch;
+    impl runtime::ParameterSpec for IfNoneMatch {
+        const LOCATION: runtime::Location = runtime::Location::Header;
+        const NAME: &'static str = "If-None-Match";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<String>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<String>()
+        }
+    }
+    /// Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.
+    pub(super) struct IfMatch;
+    impl runtime::ParameterSpec for IfMatch {
+        const LOCATION: runtime::Location = runtime::Location::Header;
+        const NAME: &'static str = "If-Match";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<String>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<String>()
+        }
+    }
+    /// How many items a page has at most.
+    pub(super) struct Limit;
+    impl runtime::ParameterSpec for Limit {
+        const LOCATION: runtime::Location = runtime::Location::Query;
+        const NAME: &'static str = "limit";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = i32;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<i32>().minimum(1.0).maximum(100.0).default(20)
+        }
+    }
+    /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+    pub(super) struct PageToken;
+    impl runtime::ParameterSpec for PageToken {
+        const LOCATION: runtime::Location = runtime::Location::Query;
+        const NAME: &'static str = "page_token";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<String>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<String>()
+        }
+    }
+    /// Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.
+    pub(super) struct ListProductsCategory;
+    impl runtime::ParameterSpec for ListProductsCategory {
+        const LOCATION: runtime::Location = runtime::Location::Query;
+        const NAME: &'static str = "category";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<super::Category>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<super::named::Category>()
+        }
+    }
+    /// The product's id.
+    pub(super) struct GetProductProductId;
+    impl runtime::ParameterSpec for GetProductProductId {
+        const LOCATION: runtime::Location = runtime::Location::Path;
+        const NAME: &'static str = "product_id";
+        const NEED: runtime::Need = runtime::Need::Required;
+        type Value = super::ProductId;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<super::named::ProductId>()
+        }
+    }
+    /// Only orders of this status. With a `page_token`, either absent or the one that the token carries.
+    pub(super) struct ListOrdersStatus;
+    impl runtime::ParameterSpec for ListOrdersStatus {
+        const LOCATION: runtime::Location = runtime::Location::Query;
+        const NAME: &'static str = "status";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<super::OrderStatus>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<super::OrderStatus>()
+        }
+    }
+    /// A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.
+    pub(super) struct PlaceOrderIdempotencyKey;
+    impl runtime::ParameterSpec for PlaceOrderIdempotencyKey {
+        const LOCATION: runtime::Location = runtime::Location::Header;
+        const NAME: &'static str = "Idempotency-Key";
+        const NEED: runtime::Need = runtime::Need::Optional;
+        type Value = Option<String>;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<String>()
+                .pattern("^[!-~]{1,255}$")
+                .min_length(1)
+                .max_length(255)
+        }
+    }
+    /// The order's id.
+    pub(super) struct OrderId;
+    impl runtime::ParameterSpec for OrderId {
+        const LOCATION: runtime::Location = runtime::Location::Path;
+        const NAME: &'static str = "order_id";
+        const NEED: runtime::Need = runtime::Need::Required;
+        type Value = super::OrderId;
+        fn schema() -> runtime::Schema {
+            runtime::schema::<super::named::OrderId>()
+        }
+    }
+}
+
+impl ::poem::IntoResponse for GreetResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body } => {
+                runtime::Answer::new(200).body("application/json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for GreetResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The greeting.")
+            .body::<Greeting>("application/json")
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Greeting as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for RegisterResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Created { body, location, etag } => {
+                runtime::Answer::new(201)
+                    .header::<String>("location", location)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Conflict { body } => {
+                runtime::Answer::new(409).body("application/problem+json", &body)
+            }
+            Self::PayloadTooLarge { body } => {
+                runtime::Answer::new(413).body("application/problem+json", &body)
+            }
+            Self::UnsupportedMediaType { body } => {
+                runtime::Answer::new(415).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for RegisterResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(201, "The new user.")
+            .header(
+                "Location",
+                runtime::Need::Required,
+                Some("Where the new thing can be read, relative to this server."),
+                runtime::schema::<String>().format("uri-reference"),
+            )
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<User>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(409, described::taken)
+            .shared(413, described::body_too_large)
+            .shared(415, described::unsupported_media_type)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+        <User as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for LogInResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body } => {
+                runtime::Answer::new(200).body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::PayloadTooLarge { body } => {
+                runtime::Answer::new(413).body("application/problem+json", &body)
+            }
+            Self::UnsupportedMediaType { body } => {
+                runtime::Answer::new(415).body("application/problem+json", &body)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for LogInResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "A token. Send it as `Authorization: Bearer …`.")
+            .body::<AccessToken>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(401, described::invalid_credentials)
+            .shared(413, described::body_too_large)
+            .shared(415, described::unsupported_media_type)
+            .shared(429, described::too_many_attempts)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <AccessToken as ::poem_openapi::types::Type>::register(registry);
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for LogOutResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for LogOutResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(204, "Logged out.")
+            .shared(401, described::unauthenticated)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for GetUserResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body, etag } => {
+                runtime::Answer::new(200)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::NotModified { etag } => {
+                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for GetUserResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The user.")
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<User>("application/json")
+            .shared(304, described::not_modified)
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::user_not_found)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+        <User as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for DeactivateUserResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for DeactivateUserResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(204, "Deactivated.")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::user_not_found)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for UpdateUserResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body, etag } => {
+                runtime::Answer::new(200)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::Conflict { body } => {
+                runtime::Answer::new(409).body("application/problem+json", &body)
+            }
+            Self::PreconditionFailed { body } => {
+                runtime::Answer::new(412).body("application/problem+json", &body)
+            }
+            Self::PayloadTooLarge { body } => {
+                runtime::Answer::new(413).body("application/problem+json", &body)
+            }
+            Self::UnsupportedMediaType { body } => {
+                runtime::Answer::new(415).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for UpdateUserResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The user after the change.")
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<User>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::user_not_found)
+            .shared(409, described::taken)
+            .shared(412, described::version_mismatch)
+            .shared(413, described::body_too_large)
+            .shared(415, described::unsupported_media_type)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+        <User as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for ChangePasswordResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::Forbidden { body } => {
+                runtime::Answer::new(403).body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::PayloadTooLarge { body } => {
+                runtime::Answer::new(413).body("application/problem+json", &body)
+            }
+            Self::UnsupportedMediaType { body } => {
+                runtime::Answer::new(415).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(204, "Changed. Log in again.")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(403, described::wrong_password)
+            .shared(404, described::user_not_found)
+            .shared(413, described::body_too_large)
+            .shared(415, described::unsupported_media_type)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for ListProductsResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body } => {
+                runtime::Answer::new(200).body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for ListProductsResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "A page of products.")
+            .body::<ProductPage>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+        <ProductPage as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for GetProductResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body, etag } => {
+                runtime::Answer::new(200)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::NotModified { etag } => {
+                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for GetProductResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The product.")
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<Product>("application/json")
+            .shared(304, described::not_modified)
+            .shared(400, described::invalid_request)
+            .shared(404, described::product_not_found)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+        <Product as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for ListOrdersResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body } => {
+                runtime::Answer::new(200).body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for ListOrdersResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "A page of orders.")
+            .body::<OrderPage>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <OrderPage as ::poem_openapi::types::Type>::register(registry);
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for PlaceOrderResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Created { body, location, etag } => {
+                runtime::Answer::new(201)
+                    .header::<String>("location", location)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::Conflict { body } => {
+                runtime::Answer::new(409).body("application/problem+json", &body)
+            }
+            Self::PayloadTooLarge { body } => {
+                runtime::Answer::new(413).body("application/problem+json", &body)
+            }
+            Self::UnsupportedMediaType { body } => {
+                runtime::Answer::new(415).body("application/problem+json", &body)
+            }
+            Self::UnprocessableEntity { body } => {
+                runtime::Answer::new(422).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for PlaceOrderResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(201, "The order, as it was placed.")
+            .header(
+                "Location",
+                runtime::Need::Required,
+                Some("Where the new thing can be read, relative to this server."),
+                runtime::schema::<String>().format("uri-reference"),
+            )
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<Order>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::product_not_found)
+            .shared(409, described::out_of_stock)
+            .shared(413, described::body_too_large)
+            .shared(415, described::unsupported_media_type)
+            .shared(422, described::idempotency_key_reused)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Order as ::poem_openapi::types::Type>::register(registry);
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for GetOrderResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body, etag } => {
+                runtime::Answer::new(200)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::NotModified { etag } => {
+                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for GetOrderResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The order.")
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<Order>("application/json")
+            .shared(304, described::not_modified)
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::order_not_found)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Order as ::poem_openapi::types::Type>::register(registry);
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+impl ::poem::IntoResponse for CancelOrderResponse {
+    fn into_response(self) -> ::poem::Response {
+        match self {
+            Self::Ok { body, etag } => {
+                runtime::Answer::new(200)
+                    .header::<String>("etag", etag)
+                    .body("application/json", &body)
+            }
+            Self::BadRequest { body } => {
+                runtime::Answer::new(400).body("application/problem+json", &body)
+            }
+            Self::Unauthorized { body, www_authenticate } => {
+                runtime::Answer::new(401)
+                    .header::<String>("www-authenticate", www_authenticate)
+                    .body("application/problem+json", &body)
+            }
+            Self::NotFound { body } => {
+                runtime::Answer::new(404).body("application/problem+json", &body)
+            }
+            Self::InternalServerError { body } => {
+                runtime::Answer::new(500).body("application/problem+json", &body)
+            }
+            Self::ServiceUnavailable { body, retry_after } => {
+                runtime::Answer::new(503)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
+        }
+    }
+}
+
+impl ::poem_openapi::ApiResponse for CancelOrderResponse {
+    fn meta() -> ::poem_openapi::registry::MetaResponses {
+        runtime::Responses::new()
+            .response(200, "The order, cancelled.")
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+            .body::<Order>("application/json")
+            .shared(400, described::invalid_request)
+            .shared(401, described::unauthenticated)
+            .shared(404, described::order_not_found)
+            .shared(500, described::internal_error)
+            .shared(503, described::unavailable)
+            .into()
+    }
+    fn register(registry: &mut ::poem_openapi::registry::Registry) {
+        <Order as ::poem_openapi::types::Type>::register(registry);
+        <Problem as ::poem_openapi::types::Type>::register(registry);
+    }
+}
+
+/// Responses that operations share.
+mod described {
+    use super::runtime;
+    pub(super) fn body_too_large(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The body is larger than this server takes. `code` is `body_too_large`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn idempotency_key_reused(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The key was used for another order, and nothing was sold. `code` is `idempotency_key_reused`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn internal_error(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn invalid_credentials(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The username or the password is wrong. `code` is `invalid_credentials`.",
+            )
+            .header(
+                "WWW-Authenticate",
+                runtime::Need::Required,
+                Some("How to authenticate."),
+                runtime::schema::<String>(),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn invalid_request(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn not_modified(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "Nothing has changed since the version that the client has.",
+            )
+            .header(
+                "ETag",
+                runtime::Need::Required,
+                Some("The entity tag of what is in the body, made from its version."),
+                runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
+            )
+    }
+    pub(super) fn order_not_found(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "There is no such order, or it is somebody else's. `code` is `order_not_found`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn out_of_stock(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "Fewer pieces are left than were asked for, and nothing was sold. `code` is `out_of_stock`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn product_not_found(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(status, "There is no such product. `code` is `product_not_found`.")
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn taken(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn too_many_attempts(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "Too many attempts to log in, for this account or from this address. `code` is `too_many_attempts`.",
+            )
+            .header(
+                "Retry-After",
+                runtime::Need::Required,
+                Some("After how many seconds to try again."),
+                runtime::schema::<i32>().minimum(1.0),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn unauthenticated(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.",
+            )
+            .header(
+                "WWW-Authenticate",
+                runtime::Need::Required,
+                Some("How to authenticate."),
+                runtime::schema::<String>(),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn unavailable(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.",
+            )
+            .header(
+                "Retry-After",
+                runtime::Need::Required,
+                Some("After how many seconds to try again."),
+                runtime::schema::<i32>().minimum(1.0),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn unsupported_media_type(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The body is not declared as JSON. `code` is `unsupported_media_type`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn user_not_found(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "There is no such user, or it is somebody else. `code` is `user_not_found`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn version_mismatch(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The user has another version than `If-Match` names, and nothing was changed. `code` is `version_mismatch`.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn wrong_password(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The current password is wrong. `code` is `wrong_password`; nothing was changed.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+}
+
+impl runtime::Component for OrderStatus {
+    const NAME: &'static str = "OrderStatus";
+    fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::schema::<String>()
+            .values(&["placed", "cancelled"])
+            .description("What has become of an order.")
+            .example("placed")
+    }
+}
+
+runtime::component_type!(OrderStatus);
+
+impl runtime::Component for Greeting {
+    const NAME: &'static str = "Greeting";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "greeting",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("A sentence for people.")
+                    .example("Welcome to the SUSTech Merch Store!"),
+            )
+            .property(
+                "version",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The version of this contract, as `info.version`.")
+                    .example("1.0.0"),
+            )
+            .property(
+                "links",
+                runtime::Need::Required,
+                runtime::schema::<GreetingLinks>(),
+            )
+            .end()
+            .description("Which store this is.")
+    }
+}
+
+runtime::component_type!(Greeting);
+
+impl runtime::Component for GreetingLinks {
+    const NAME: &'static str = "GreetingLinks";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "docs",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The contract as a page to read and to try out.")
+                    .format("uri-reference")
+                    .example("/docs"),
+            )
+            .property(
+                "openapi_yaml",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The contract as YAML.")
+                    .format("uri-reference")
+                    .example("/openapi.yaml"),
+            )
+            .property(
+                "openapi_json",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The contract as JSON.")
+                    .format("uri-reference")
+                    .example("/openapi.json"),
+            )
+            .end()
+            .description("Where the documentation stands, relative to this server.")
+    }
+}
+
+runtime::component_type!(GreetingLinks);
+
+impl runtime::Component for NewUser {
+    const NAME: &'static str = "NewUser";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property("sid", runtime::Need::Required, runtime::schema::<named::Sid>())
+            .property(
+                "username",
+                runtime::Need::Required,
+                runtime::schema::<named::Username>(),
+            )
+            .property(
+                "email",
+                runtime::Need::Required,
+                runtime::schema::<named::Email>(),
+            )
+            .property(
+                "password",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The password, of 8 to 128 characters.")
+                    .format("password")
+                    .min_length(8)
+                    .max_length(128)
+                    .example("correct horse battery staple"),
+            )
+            .end()
+            .description("Who wants to register.")
+    }
+}
+
+runtime::component_type!(NewUser);
+
+impl runtime::Component for Credentials {
+    const NAME: &'static str = "Credentials";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "username",
+                runtime::Need::Required,
+                runtime::schema::<named::Username>(),
+            )
+            .property(
+                "password",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "The password. Any that is not the user's is answered alike, also one that could not be registered.",
+                    )
+                    .format("password")
+                    .min_length(1)
+                    .max_length(128)
+                    .example("correct horse battery staple"),
+            )
+            .end()
+            .description("What a user proves at log-in.")
+    }
+}
+
+runtime::component_type!(Credentials);
+
+impl runtime::Component for AccessTokenTokenType {
+    const NAME: &'static str = "AccessTokenTokenType";
+    fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::schema::<String>()
+            .values(&["Bearer"])
+            .description("The scheme to send it with.")
+    }
+}
+
+runtime::inline_type!(AccessTokenTokenType);
+
+impl runtime::Component for AccessToken {
+    const NAME: &'static str = "AccessToken";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "access_token",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.",
+                    )
+                    .example("eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.c2lnbmF0dXJl"),
+            )
+            .property(
+                "token_type",
+                runtime::Need::Required,
+                runtime::schema::<AccessTokenTokenType>()
+                    .description("The scheme to send it with.")
+                    .example("Bearer"),
+            )
+            .property(
+                "expires_in",
+                runtime::Need::Required,
+                runtime::schema::<i32>()
+                    .description("For how many seconds it is valid, from now on.")
+                    .minimum(1.0)
+                    .example(86400),
+            )
+            .property(
+                "user_id",
+                runtime::Need::Required,
+                runtime::schema::<named::UserId>(),
+            )
+            .end()
+            .description("A token and what it is good for.")
+    }
+}
+
+runtime::component_type!(AccessToken);
+
+impl runtime::Component for User {
+    const NAME: &'static str = "User";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property("id", runtime::Need::Required, runtime::schema::<named::UserId>())
+            .property("sid", runtime::Need::Required, runtime::schema::<named::Sid>())
+            .property(
+                "username",
+                runtime::Need::Required,
+                runtime::schema::<named::Username>(),
+            )
+            .property(
+                "email",
+                runtime::Need::Required,
+                runtime::schema::<named::Email>(),
+            )
+            .property(
+                "active",
+                runtime::Need::Required,
+                runtime::schema::<bool>()
+                    .description("False after deactivation.")
+                    .example(true),
+            )
+            .property(
+                "created_at",
+                runtime::Need::Required,
+                runtime::schema::<::time::OffsetDateTime>()
+                    .description("When the user was registered, UTC.")
+                    .example("2026-11-22T08:00:00.000000Z"),
+            )
+            .property(
+                "updated_at",
+                runtime::Need::Required,
+                runtime::schema::<::time::OffsetDateTime>()
+                    .description("When the user was last changed, UTC.")
+                    .example("2026-11-22T08:00:00.000000Z"),
+            )
+            .end()
+            .description("A registered buyer.")
+    }
+}
+
+runtime::component_type!(User);
+
+impl runtime::Component for UserChange {
+    const NAME: &'static str = "UserChange";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "username",
+                runtime::Need::Optional,
+                runtime::schema::<named::Username>(),
+            )
+            .property(
+                "email",
+                runtime::Need::Optional,
+                runtime::schema::<named::Email>(),
+            )
+            .end()
+            .description("What to change. A member that is absent stays as it is.")
+    }
+}
+
+runtime::component_type!(UserChange);
+
+impl runtime::Component for PasswordChange {
+    const NAME: &'static str = "PasswordChange";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "current_password",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The password as it is.")
+                    .format("password")
+                    .min_length(1)
+                    .max_length(128)
+                    .example("correct horse battery staple"),
+            )
+            .property(
+                "new_password",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The password as it is to be, of 8 to 128 characters.")
+                    .format("password")
+                    .min_length(8)
+                    .max_length(128)
+                    .example("a much longer battery staple"),
+            )
+            .end()
+            .description("The current password as a proof, and the new one.")
+    }
+}
+
+runtime::component_type!(PasswordChange);
+
+impl runtime::Component for Product {
+    const NAME: &'static str = "Product";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "id",
+                runtime::Need::Required,
+                runtime::schema::<named::ProductId>(),
+            )
+            .property(
+                "name",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("What it is called.")
+                    .max_length(100)
+                    .example("SUSTech Hoodie"),
+            )
+            .property(
+                "category",
+                runtime::Need::Required,
+                runtime::schema::<named::Category>(),
+            )
+            .property(
+                "slogan",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("One line that makes people want it.")
+                    .max_length(200)
+                    .example("Warm through the longest night before the deadline."),
+            )
+            .property(
+                "description",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("What it is, in a few sentences.")
+                    .max_length(2000)
+                    .example(
+                        "A heavy cotton hoodie with the university's name across the chest.",
+                    ),
+            )
+            .property(
+                "price_cents",
+                runtime::Need::Required,
+                runtime::schema::<i64>()
+                    .description("What one piece costs, in minor units of `currency`.")
+                    .minimum(0.0)
+                    .example(4999),
+            )
+            .property(
+                "currency",
+                runtime::Need::Required,
+                runtime::schema::<named::Currency>(),
+            )
+            .property(
+                "stock",
+                runtime::Need::Required,
+                runtime::schema::<i32>()
+                    .description("How many pieces can still be sold.")
+                    .minimum(0.0)
+                    .example(500),
+            )
+            .end()
+            .description("Something to buy.")
+    }
+}
+
+runtime::component_type!(Product);
+
+impl runtime::Component for ProductPage {
+    const NAME: &'static str = "ProductPage";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "items",
+                runtime::Need::Required,
+                runtime::schema::<Vec<Product>>().description("By ascending id."),
+            )
+            .property(
+                "next_page",
+                runtime::Need::Optional,
+                runtime::schema::<String>()
+                    .nullable(true)
+                    .description(
+                        "The `page_token` of the next page; null on the last one.",
+                    )
+                    .example("eyJ2IjoxfQ"),
+            )
+            .end()
+            .description("Some products, and how to get more.")
+    }
+}
+
+runtime::component_type!(ProductPage);
+
+impl runtime::Component for NewOrder {
+    const NAME: &'static str = "NewOrder";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "product_id",
+                runtime::Need::Required,
+                runtime::schema::<named::ProductId>(),
+            )
+            .property(
+                "quantity",
+                runtime::Need::Required,
+                runtime::schema::<i32>()
+                    .description("How many pieces.")
+                    .minimum(1.0)
+                    .maximum(3.0)
+                    .example(2),
+            )
+            .end()
+            .description("What to buy. The price is the store's.")
+    }
+}
+
+runtime::component_type!(NewOrder);
+
+impl runtime::Component for Order {
+    const NAME: &'static str = "Order";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property("id", runtime::Need::Required, runtime::schema::<named::OrderId>())
+            .property(
+                "user_id",
+                runtime::Need::Required,
+                runtime::schema::<named::UserId>(),
+            )
+            .property(
+                "product_id",
+                runtime::Need::Required,
+                runtime::schema::<named::ProductId>(),
+            )
+            .property(
+                "quantity",
+                runtime::Need::Required,
+                runtime::schema::<i32>()
+                    .description("How many pieces.")
+                    .minimum(1.0)
+                    .maximum(3.0)
+                    .example(2),
+            )
+            .property(
+                "unit_price_cents",
+                runtime::Need::Required,
+                runtime::schema::<i64>()
+                    .description(
+                        "What one piece cost when the order was placed, in minor units of `currency`.",
+                    )
+                    .minimum(0.0)
+                    .example(4999),
+            )
+            .property(
+                "total_price_cents",
+                runtime::Need::Required,
+                runtime::schema::<i64>()
+                    .description(
+                        "What all pieces cost together, in minor units of `currency`.",
+                    )
+                    .minimum(0.0)
+                    .example(9998),
+            )
+            .property(
+                "currency",
+                runtime::Need::Required,
+                runtime::schema::<named::Currency>(),
+            )
+            .property(
+                "status",
+                runtime::Need::Required,
+                runtime::schema::<OrderStatus>(),
+            )
+            .property(
+                "created_at",
+                runtime::Need::Required,
+                runtime::schema::<::time::OffsetDateTime>()
+                    .description("When it was placed, UTC.")
+                    .example("2026-11-22T08:00:00.000000Z"),
+            )
+            .property(
+                "cancelled_at",
+                runtime::Need::Required,
+                runtime::schema::<::time::OffsetDateTime>()
+                    .nullable(true)
+                    .description("When it was cancelled, UTC; null while it is placed.")
+                    .example(::serde_json::Value::Null),
+            )
+            .end()
+            .description("One to three pieces of one product, bought by one user.")
+    }
+}
+
+runtime::component_type!(Order);
+
+impl runtime::Component for OrderPage {
+    const NAME: &'static str = "OrderPage";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "items",
+                runtime::Need::Required,
+                runtime::schema::<Vec<Order>>().description("Newest first."),
+            )
+            .property(
+                "next_page",
+                runtime::Need::Optional,
+                runtime::schema::<String>()
+                    .nullable(true)
+                    .description(
+                        "The `page_token` of the next page; null on the last one.",
+                    )
+                    .example("eyJ2IjoxfQ"),
+            )
+            .end()
+            .description("Some orders, and how to get more.")
+    }
+}
+
+runtime::component_type!(OrderPage);
+
+impl runtime::Component for Problem {
+    const NAME: &'static str = "Problem";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "type",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "Where this kind of problem is explained, relative to this server.",
+                    )
+                    .format("uri-reference")
+                    .example("/problems#out_of_stock"),
+            )
+            .property(
+                "title",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "The kind of problem in a few words, always the same for one `code`.",
+                    )
+                    .example("Not enough pieces are left"),
+            )
+            .property(
+                "status",
+                runtime::Need::Required,
+                runtime::schema::<i32>()
+                    .description("The status code of the answer, again.")
+                    .minimum(400.0)
+                    .maximum(599.0)
+                    .example(409),
+            )
+            .property(
+                "detail",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("What happened this time and what to do, for people.")
+                    .example(
+                        "Fewer pieces are left than you asked for. Nothing was sold.",
+                    ),
+            )
+            .property(
+                "instance",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("The path that was asked for.")
+                    .format("uri-reference")
+                    .example("/orders"),
+            )
+            .property(
+                "code",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "What programs match on. Treat a code that you do not know by its `status`.",
+                    )
+                    .pattern("^[a-z][a-z0-9_]*$")
+                    .example("out_of_stock"),
+            )
+            .property(
+                "request_id",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "The `X-Request-Id` of the request. Tell it to us when you ask about it.",
+                    )
+                    .example("0198c0de-7e57-7000-8000-00000000000f"),
+            )
+            .property(
+                "errors",
+                runtime::Need::Optional,
+                runtime::schema::<Vec<Fault>>()
+                    .description(
+                        "Every fault of the request; there only with `invalid_request`.",
+                    ),
+            )
+            .end()
+            .description(
+                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
+            )
+    }
+}
+
+runtime::component_type!(Problem);
+
+impl runtime::Component for FaultIn {
+    const NAME: &'static str = "FaultIn";
+    fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::schema::<String>()
+            .values(&["body", "path", "query", "header"])
+            .description("In which part of the request.")
+    }
+}
+
+runtime::inline_type!(FaultIn);
+
+impl runtime::Component for Fault {
+    const NAME: &'static str = "Fault";
+    fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+        runtime::object(registry)
+            .property(
+                "in",
+                runtime::Need::Required,
+                runtime::schema::<FaultIn>()
+                    .description("In which part of the request.")
+                    .example("body"),
+            )
+            .property(
+                "pointer",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description(
+                        "Where in that part, a JSON Pointer (RFC 6901). In the body the empty pointer is the whole; elsewhere it is `/` and the parameter's name.",
+                    )
+                    .example("/quantity"),
+            )
+            .property(
+                "detail",
+                runtime::Need::Required,
+                runtime::schema::<String>()
+                    .description("What was expected.")
+                    .example("expected at most 3"),
+            )
+            .end()
+            .description("One fault of a request. Never shows the value that was sent.")
+    }
+}
+
+runtime::component_type!(Fault);
+
+/// Schemas of the document that are plain Rust types: their names, for the emitted document to refer to.
+mod named {
+    use super::runtime;
+    pub(super) struct UserId;
+    impl runtime::Component for UserId {
+        const NAME: &'static str = "UserId";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<::uuid::Uuid>()
+                .description("A user's id, a UUIDv7.")
+                .example("0198c0de-7e57-7000-8000-000000000001")
+        }
+    }
+    runtime::component_type!(UserId);
+    pub(super) struct OrderId;
+    impl runtime::Component for OrderId {
+        const NAME: &'static str = "OrderId";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<::uuid::Uuid>()
+                .description("An order's id, a UUIDv7. Later orders have greater ids.")
+                .example("0198c0de-7e57-7000-8000-000000000002")
+        }
+    }
+    runtime::component_type!(OrderId);
+    pub(super) struct ProductId;
+    impl runtime::Component for ProductId {
+        const NAME: &'static str = "ProductId";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<i32>()
+                .description("A product's id, a small positive number.")
+                .minimum(1.0)
+                .example(1)
+        }
+    }
+    runtime::component_type!(ProductId);
+    pub(super) struct Sid;
+    impl runtime::Component for Sid {
+        const NAME: &'static str = "Sid";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<String>()
+                .description(
+                    "The id that the university gave, letters and digits. Unique without regard to case.",
+                )
+                .pattern("^[A-Za-z0-9]{1,15}$")
+                .min_length(1)
+                .max_length(15)
+                .example("12110301")
+        }
+    }
+    runtime::component_type!(Sid);
+    pub(super) struct Username;
+    impl runtime::Component for Username {
+        const NAME: &'static str = "Username";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<String>()
+                .description(
+                    "The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.",
+                )
+                .pattern("^[A-Za-z0-9_.-]{3,50}$")
+                .min_length(3)
+                .max_length(50)
+                .example("alice")
+        }
+    }
+    runtime::component_type!(Username);
+    pub(super) struct Email;
+    impl runtime::Component for Email {
+        const NAME: &'static str = "Email";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<String>()
+                .description("An email address. Unique without regard to case.")
+                .format("email")
+                .max_length(255)
+                .example("alice@mail.example.com")
+        }
+    }
+    runtime::component_type!(Email);
+    pub(super) struct Category;
+    impl runtime::Component for Category {
+        const NAME: &'static str = "Category";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<String>()
+                .description("The kind of a product.")
+                .min_length(1)
+                .max_length(50)
+                .example("Apparel")
+        }
+    }
+    runtime::component_type!(Category);
+    pub(super) struct Currency;
+    impl runtime::Component for Currency {
+        const NAME: &'static str = "Currency";
+        fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
+            runtime::schema::<String>()
+                .description("ISO 4217.")
+                .pattern("^[A-Z]{3}$")
+                .example("CNY")
+        }
+    }
+    runtime::component_type!(Currency);
+}
