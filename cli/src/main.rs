@@ -1,0 +1,77 @@
+//! `merch-cli`: every operation of `openapi.yaml` as a subcommand, over the generated command line.
+//!
+//! What the generated code leaves open is decided here: where the store is, how a token and a password get in, how an answer is shown, and exit codes:
+//! 0 done, 1 refused or not reached, 2 a wrong command line.
+
+mod arguments;
+mod passwords;
+mod report;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::ArgMatches;
+use merch_contract::rest::{
+    cli::{Cli, CliCommand},
+    client::Client,
+};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+use crate::report::Report;
+
+/// The longest a request may take. Hashing a password takes a moment, and a log-in may wait for its turn.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let matches = arguments::command().get_matches();
+    let Some((operation, matches_of_operation)) = arguments::operation(&matches) else {
+        // clap insists on a subcommand, and there are no others.
+        return ExitCode::from(2);
+    };
+    match run(&matches, operation, matches_of_operation).await {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            report::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(global: &ArgMatches, operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let client = client(global)?;
+    let matches = passwords::complete(operation, matches)?;
+    let report = Report::new(global.get_one("raw").cloned(), global.get_flag("verbose"));
+    let cli = Cli::new(client, report.clone());
+    match cli.execute(operation, &matches).await {
+        // The report has told of it, in better words than the error's own.
+        Err(error) if !report.told() => Err(error),
+        _ if report.failed() => Ok(ExitCode::FAILURE),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A client of the store at `--url` that sends `--token`, if there is one, with every request.
+fn client(global: &ArgMatches) -> anyhow::Result<Client> {
+    let url = global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
+    let mut headers = HeaderMap::new();
+    // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
+    if let Some(token) = global.get_one::<String>("token").map(|token| token.trim()).filter(|token| !token.is_empty()) {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            anyhow::anyhow!(
+                "the token (--token or MERCH_TOKEN) is not one: expected letters, digits and `-._~+/=` as in the answer of log-in"
+            )
+        })?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    let http = reqwest::Client::builder()
+        .default_headers(headers)
+        .user_agent(concat!("merch-cli/", env!("CARGO_PKG_VERSION")))
+        .timeout(REQUEST_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        // The store redirects nowhere; whoever else does shall not see the token.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    Ok(Client::new_with_client(url.as_str().trim_end_matches('/'), http))
+}

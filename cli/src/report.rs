@@ -1,0 +1,236 @@
+//! How an answer is shown: JSON on standard output, and what went wrong on standard error.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt::{Debug, Write as _},
+    io::Write as _,
+    rc::Rc,
+};
+
+use merch_contract::rest::cli::CliConfig;
+use progenitor_client::{Error, ResponseValue};
+use reqwest::{
+    StatusCode,
+    header::{ETAG, HeaderMap, LOCATION, RETRY_AFTER},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// What the generated command line reports to. Clones share one state.
+#[derive(Clone, Debug)]
+pub(crate) struct Report(Rc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Print only this member.
+    raw: Option<String>,
+    verbose: bool,
+    /// The items of a list so far: it is printed whole, or not at all if a page fails.
+    items: RefCell<Vec<Value>>,
+    failed: Cell<bool>,
+    /// Whether the generated code's error has been told of already.
+    told: Cell<bool>,
+}
+
+impl Report {
+    /// Prints only the member `raw` of an answer, if given; `verbose` adds status and headers on standard error.
+    pub(crate) fn new(raw: Option<String>, verbose: bool) -> Self {
+        Self(Rc::new(State { raw, verbose, items: RefCell::default(), failed: Cell::new(false), told: Cell::new(false) }))
+    }
+
+    /// Whether something went wrong and has been said.
+    pub(crate) fn failed(&self) -> bool {
+        self.0.failed.get()
+    }
+
+    /// Whether the error that the generated code returns has been said, or is none: an answer that nothing has changed.
+    pub(crate) fn told(&self) -> bool {
+        self.0.told.get()
+    }
+
+    fn fail(&self, text: &str) {
+        complain(text);
+        self.0.failed.set(true);
+    }
+
+    fn print<T: Serialize>(&self, value: &T) {
+        match serde_json::to_value(value).map_err(|error| error.to_string()).and_then(|value| rendered(&value, self.0.raw.as_deref())) {
+            Ok(text) => {
+                // Nobody reads on (`| head`): there is nobody to tell either.
+                if writeln!(std::io::stdout(), "{text}").is_err() {
+                    self.0.failed.set(true);
+                }
+            }
+            Err(reason) => self.fail(&reason),
+        }
+    }
+
+    fn headers(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.0.verbose {
+            let mut text = format!("status: {status}");
+            for name in [ETAG.as_str(), LOCATION.as_str(), REQUEST_ID] {
+                if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+                    let _ = write!(text, "\n{name}: {value}"); // writing to a String cannot fail
+                }
+            }
+            say(&text);
+        }
+    }
+}
+
+impl CliConfig for Report {
+    fn success_item<T: Serialize + Debug>(&self, value: &ResponseValue<T>) {
+        self.headers(value.status(), value.headers());
+        self.print(value.as_ref());
+    }
+
+    fn success_no_item(&self, value: &ResponseValue<()>) {
+        self.headers(value.status(), value.headers());
+    }
+
+    fn error<T: Serialize + Debug>(&self, error: &Error<T>) {
+        self.0.told.set(true);
+        match error {
+            // What the caller has is still so: the answer to `--if-none-match`.
+            Error::UnexpectedResponse(response) if response.status() == StatusCode::NOT_MODIFIED => {
+                self.headers(response.status(), response.headers());
+                say("not modified");
+            }
+            Error::ErrorResponse(response) => {
+                self.headers(response.status(), response.headers());
+                self.fail(&problem(response.status(), response.headers(), response.as_ref()));
+            }
+            Error::UnexpectedResponse(response) => {
+                self.fail(&format!(
+                    "the store answered {}, which its contract does not say; is this the store's address?{}",
+                    response.status(),
+                    request_id(response.headers())
+                ));
+            }
+            Error::CommunicationError(error) | Error::InvalidUpgrade(error) | Error::ResponseBodyError(error) => {
+                self.fail(&format!("the store was not reached: {}", chain(error)))
+            }
+            Error::InvalidResponsePayload(_, error) => {
+                self.fail(&format!("the store's answer is not what its contract says ({error}); is this the store's address?"))
+            }
+            Error::InvalidRequest(reason) | Error::Custom(reason) => self.fail(reason),
+        }
+    }
+
+    fn list_start<T: Serialize + Debug>(&self) {
+        self.0.items.borrow_mut().clear();
+    }
+
+    fn list_item<T: Serialize + Debug>(&self, value: &T) {
+        match serde_json::to_value(value) {
+            Ok(value) => self.0.items.borrow_mut().push(value),
+            Err(error) => self.fail(&error.to_string()),
+        }
+    }
+
+    fn list_end_success<T: Serialize + Debug>(&self) {
+        if self.0.raw.is_some() {
+            for item in self.0.items.borrow().iter() {
+                self.print(item);
+            }
+        } else {
+            self.print(&*self.0.items.borrow());
+        }
+    }
+
+    fn list_end_error<T: Serialize + Debug>(&self, error: &Error<T>) {
+        self.error(error);
+    }
+}
+
+/// The whole value as indented JSON, or one member of it: a string as it is, anything else as JSON.
+fn rendered(value: &Value, raw: Option<&str>) -> Result<String, String> {
+    let Some(member) = raw else {
+        return serde_json::to_string_pretty(value).map_err(|error| error.to_string());
+    };
+    match value.get(member) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(other) => Ok(other.to_string()),
+        None => {
+            let members: Vec<_> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            Err(format!("the answer has no member `{member}` (--raw); it has {}", members.join(", ")))
+        }
+    }
+}
+
+/// A `Problem` in lines for people: what happened, each fault, and what to quote when asking about it.
+fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> String {
+    let body = serde_json::to_value(body).unwrap_or_default();
+    let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut text = format!("{} ({})", member("detail"), member("code"));
+    for fault in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
+        let _ = write!(text, "\n  {} {}: {}", part("in"), part("pointer"), part("detail")); // writing to a String cannot fail
+    }
+    if let Some(seconds) = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()) {
+        let _ = write!(text, "\n  try again in {seconds} s");
+    }
+    let _ = write!(text, "\n  status {}, request id {}", status.as_u16(), member("request_id"));
+    if status == StatusCode::UNAUTHORIZED && member("code").starts_with("token_") {
+        text.push_str("\n  log in with `export MERCH_TOKEN=$(merch-cli --raw access_token log-in --username …)`");
+    }
+    text
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(|id| format!(" (request id {id})")).unwrap_or_default()
+}
+
+/// An error with its causes; reqwest alone says only "error sending request".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}"); // writing to a String cannot fail
+        cause = error.source();
+    }
+    text
+}
+
+/// Says on standard error that something went wrong.
+pub(crate) fn complain(text: &str) {
+    say(&format!("error: {text}"));
+}
+
+/// A line on standard error. Without anyone to read it there is nothing left to do.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_member_is_printed_bare_and_a_missing_one_is_named() {
+        let value = json!({ "access_token": "abc", "expires_in": 86400 });
+        assert_eq!(rendered(&value, Some("access_token")), Ok("abc".to_owned()));
+        assert_eq!(rendered(&value, Some("expires_in")), Ok("86400".to_owned()));
+        assert_eq!(
+            rendered(&value, Some("token")),
+            Err("the answer has no member `token` (--raw); it has access_token, expires_in".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_problem_is_told_with_every_fault_and_the_request_id() {
+        let body = json!({
+            "code": "invalid_request", "detail": "The request is not as it should be.", "request_id": "r-1",
+            "errors": [{ "in": "body", "pointer": "/quantity", "detail": "must be at most 3" }]
+        });
+        let text = problem(StatusCode::BAD_REQUEST, &HeaderMap::new(), &body);
+        assert_eq!(
+            text,
+            "The request is not as it should be. (invalid_request)\n  body /quantity: must be at most 3\n  status 400, request id r-1"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Everything that can be set. Nothing here reads the environment: that is for the program around this library.
+
+use std::{num::NonZeroU32, path::PathBuf, thread::available_parallelism, time::Duration};
+
+use merch_logging::client::journal::JournalOptions;
+
+use crate::identity::{Cost, Rate, SigningKey};
+
+/// The settings of the api service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the db service's gRPC stands, as a URI: `http://127.0.0.1:50051`.
+    pub db_endpoint: String,
+    /// Where the logging service's gRPC stands, as a URI: `http://127.0.0.1:50052`.
+    pub logging_endpoint: String,
+    /// The folder of the journal in which log events wait, made if it is not there. Each process has its own.
+    pub journal_folder: PathBuf,
+    /// How the journal is kept: where the broker lives in the process, `retained_events` and `replay_retained` fill a fresh one again.
+    pub journal: JournalOptions,
+    /// Signs new tokens.
+    pub signing_key: SigningKey,
+    /// Keys that signed before: their tokens are taken until they expire.
+    pub retired_keys: Vec<SigningKey>,
+    /// For how long a token is valid; whole seconds.
+    pub token_lifetime: Duration,
+    /// What a password hash costs.
+    pub hash_cost: Cost,
+    /// Password hashes that are computed at the same time, each on a thread of its own with, by default, 128 MiB.
+    pub hashes_at_once: usize,
+    /// Password hashes that wait for their turn; whoever comes after them is answered 503.
+    pub hashes_waiting: usize,
+    /// How often one account may be tried, from wherever.
+    pub log_ins_per_account: Rate,
+    /// How often one address may try, for whatever account. Networks behind one address share this.
+    pub log_ins_per_address: Rate,
+    /// Bytes of a request's body, at most.
+    pub body_limit: usize,
+    /// Bytes of a request's line and headers together, at most.
+    pub header_limit: usize,
+    /// How long a request's line and headers may take to arrive, and how long a connection may be idle between requests.
+    pub header_timeout: Duration,
+    /// How long a request may take from the end of its headers to the beginning of its answer; then it is answered 503. Longer than `call_deadline`.
+    pub request_timeout: Duration,
+    /// The deadline of each gRPC call.
+    pub call_deadline: Duration,
+    /// How long requests under way have to end once the shutdown has begun.
+    pub drain_timeout: Duration,
+    /// How long shipping what is in the journal may take after that. What is left stays on disk for the next start.
+    pub ship_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults, around what has none.
+    #[must_use]
+    pub fn new(
+        db_endpoint: impl Into<String>,
+        logging_endpoint: impl Into<String>,
+        journal_folder: impl Into<PathBuf>,
+        signing_key: SigningKey,
+    ) -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self {
+            db_endpoint: db_endpoint.into(),
+            logging_endpoint: logging_endpoint.into(),
+            journal_folder: journal_folder.into(),
+            journal: JournalOptions::default(),
+            signing_key,
+            retired_keys: Vec::new(),
+            token_lifetime: Duration::from_secs(24 * 60 * 60),
+            hash_cost: Cost::default(),
+            hashes_at_once: cores,
+            // Some four seconds of work, far from the request's timeout: a rush of log-ins waits a little, a flood is turned away.
+            hashes_waiting: 16 * cores,
+            log_ins_per_account: Self::LOG_INS_PER_ACCOUNT,
+            log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
+            body_limit: 64 * 1024,
+            header_limit: 16 * 1024,
+            header_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(15),
+            call_deadline: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
+            ship_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Ten at once, and then ten a minute: more than anybody mistypes, and too few to guess with.
+    pub const LOG_INS_PER_ACCOUNT: Rate = Rate::new(NonZeroU32::new(10).expect("not zero"), Duration::from_secs(6));
+    /// A campus may be behind one address, and all of it logs in before a sale.
+    pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
+}

@@ -1,0 +1,162 @@
+//! What is known of the request that is being answered: its ids and where it came from.
+//!
+//! It travels in a task-local value, as the generated traits carry only what the contract says.
+
+use std::{future::Future, net::IpAddr, sync::Arc};
+
+use merch_contract::grpc::assistant::v1 as proto;
+use poem::{
+    Request,
+    http::{HeaderMap, HeaderName},
+    web::RemoteAddr,
+};
+use uuid::Uuid;
+
+tokio::task_local! {
+    static CURRENT: RequestContext;
+}
+
+/// The header that carries the request id in both directions.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The longest request id that is taken from outside, in bytes.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// The ids of a request and where it came from. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestContext(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    request_id: String,
+    trace_id: Option<String>,
+    peer: Option<IpAddr>,
+    path: String,
+}
+
+impl RequestContext {
+    /// Reads what a request says of itself. The peer is the socket's: `X-Forwarded-For` can be written by anybody and is not believed.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self(Arc::new(Inner {
+            request_id: request_id(request.headers()),
+            trace_id: trace_id(request.headers()),
+            peer: peer(request.remote_addr()),
+            path: request.uri().path().to_owned(),
+        }))
+    }
+
+    /// The one of the request that this task answers; empty outside of any.
+    pub(crate) fn current() -> Self {
+        CURRENT.try_with(Clone::clone).unwrap_or_default()
+    }
+
+    /// Runs a future as part of this request.
+    pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
+        CURRENT.scope(self, future).await
+    }
+
+    /// The id that was sent, or a fresh UUIDv7.
+    pub(crate) fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The trace id of a well-formed `traceparent`: 32 lower-case hexadecimal digits.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        self.0.trace_id.as_deref()
+    }
+
+    /// The other end of the socket.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.0.peer
+    }
+
+    /// The path that was asked for, as it was sent, without the query.
+    pub(crate) fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// For a gRPC request.
+    pub(crate) fn to_proto(&self) -> proto::RequestContext {
+        proto::RequestContext { request_id: self.request_id().to_owned(), trace_id: self.trace_id().unwrap_or_default().to_owned() }
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let well_formed = |id: &str| {
+        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+    };
+    match only(headers, &REQUEST_ID) {
+        Some(id) if well_formed(id) => id.to_owned(),
+        Some(_) | None => Uuid::now_v7().to_string(),
+    }
+}
+
+/// W3C Trace Context, "traceparent": version, trace id, parent id, flags. Later versions may append; `ff` and ids of zeros are invalid.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let text = only(headers, &TRACEPARENT)?;
+    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = text.splitn(5, '-');
+    let (version, trace, parent, flags, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
+    let shape =
+        hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff" && (rest.is_none() || version != "00");
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    (shape && !zero(trace) && !zero(parent)).then(|| trace.to_owned())
+}
+
+/// The value of a header that is there exactly once and is text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    if values.next().is_some() { None } else { value.to_str().ok() }
+}
+
+fn peer(address: &RemoteAddr) -> Option<IpAddr> {
+    // A listener on [::] sees IPv4 peers as mapped addresses.
+    address.as_socket_addr().map(|address| address.ip().to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn takes_a_request_id_or_makes_one() {
+        let longest = "x".repeat(128);
+        for taken in ["a", "A-1_b.c:d", longest.as_str()] {
+            assert_eq!(request_id(&headers("x-request-id", &[taken])), taken);
+        }
+        let too_long = "x".repeat(129);
+        for refused in [vec![], vec![""], vec!["a b"], vec!["a\u{e4}"], vec!["a,b"], vec!["a", "a"], vec![too_long.as_str()]] {
+            let made = request_id(&headers("x-request-id", &refused));
+            assert_eq!(made.parse::<Uuid>().expect("a UUID").get_version_num(), 7, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn takes_a_well_formed_trace_id_only() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let take = |text: String| trace_id(&headers("traceparent", &[&text]));
+        assert_eq!(take(format!("00-{trace}-b7ad6b7169203331-01")).as_deref(), Some(trace));
+        assert_eq!(take(format!("01-{trace}-b7ad6b7169203331-01-more")).as_deref(), Some(trace));
+        for wrong in [
+            format!("00-{trace}-b7ad6b7169203331-01-more"),
+            format!("ff-{trace}-b7ad6b7169203331-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{}-b7ad6b7169203331-01", trace.to_uppercase()),
+            format!("00-{trace}-b7ad6b7169203331"),
+            String::new(),
+        ] {
+            assert_eq!(take(wrong.clone()), None, "{wrong}");
+        }
+    }
+}

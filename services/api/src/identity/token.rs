@@ -1,0 +1,350 @@
+//! Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, signed with HS256 and nothing else.
+
+use std::{fmt, time::Duration};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode, errors::ErrorKind, get_current_timestamp,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// Who makes the tokens, and for whom: this store alone.
+const ISSUER: &str = "sustech-merch-store";
+const AUDIENCE: &str = "sustech-merch-store-api";
+/// RFC 9068 §2.1: so that no other kind of JWT is taken for an access token.
+const TYPE: &str = "at+jwt";
+/// Seconds by which the clocks of two replicas may differ.
+const LEEWAY: u64 = 5;
+
+/// The shortest secret that HS256 may have: as long as its output (RFC 7518 §3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// The secret that tokens are signed with. Printing it shows its id alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    id: String,
+    secret: Vec<u8>,
+}
+
+impl SigningKey {
+    /// Takes the bytes of a secret, at least 32. Its id (`kid`) is made from them, so that all replicas with this secret agree on it.
+    ///
+    /// # Errors
+    /// When the secret is too short.
+    pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
+        let secret = secret.into();
+        if secret.len() < SHORTEST_SECRET {
+            return Err(WeakKey { bytes: secret.len() });
+        }
+        let digest = Sha256::new().chain_update("merch key id\0").chain_update(&secret).finalize();
+        let id = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { id, secret })
+    }
+
+    /// The id, as it stands in tokens.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A secret that is too short to sign with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeakKey {
+    bytes: usize,
+}
+
+impl fmt::Display for WeakKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "expected a signing key of at least {SHORTEST_SECRET} random bytes, got {}; make one with `openssl rand -base64 48`",
+            self.bytes
+        )
+    }
+}
+
+impl std::error::Error for WeakKey {}
+
+/// Who a verified token says is calling. Whether the token is still good, only the user's row knows: the db service looks in the statement that
+/// does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) user_id: Uuid,
+    pub(crate) token_version: i64,
+}
+
+/// Why a token is refused; the `reason` of the log event. The client is never told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There is none.
+    Missing,
+    /// There is a credential of another scheme.
+    WrongScheme,
+    /// There is more than one.
+    Repeated,
+    /// It is no JWT, or not of the profile.
+    Malformed,
+    /// It was not signed with a key of ours, by the algorithm of ours.
+    BadSignature,
+    /// Its time is over.
+    Expired,
+    /// Its time has not begun.
+    NotYetValid,
+    /// It is for somebody else, by somebody else, or of another type.
+    WrongClaims,
+    /// It was good once: since then the user logged out, changed the password or was deactivated.
+    Revoked,
+}
+
+impl Refusal {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::WrongScheme => "wrong_scheme",
+            Self::Repeated => "repeated",
+            Self::Malformed => "malformed",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongClaims => "wrong_claims",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: Uuid,
+    token_version: i64,
+}
+
+/// Makes tokens and verifies them.
+pub(crate) struct Tokens {
+    header: Header,
+    signing: EncodingKey,
+    verifying: Vec<(String, DecodingKey)>,
+    validation: Validation,
+    lifetime: Duration,
+}
+
+impl Tokens {
+    /// `current` signs; tokens of `retired` keys are still taken until they expire.
+    pub(crate) fn new(current: &SigningKey, retired: &[SigningKey], lifetime: Duration) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "nbf", "exp"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY;
+        Self {
+            header: Header { typ: Some(TYPE.to_owned()), kid: Some(current.id.clone()), ..Header::new(Algorithm::HS256) },
+            signing: EncodingKey::from_secret(&current.secret),
+            verifying: std::iter::once(current).chain(retired).map(|key| (key.id.clone(), DecodingKey::from_secret(&key.secret))).collect(),
+            validation,
+            lifetime,
+        }
+    }
+
+    /// For how long a new token is valid, in whole seconds.
+    pub(crate) fn lifetime_seconds(&self) -> i32 {
+        i32::try_from(self.lifetime.as_secs()).unwrap_or(i32::MAX)
+    }
+
+    /// A token for a user who has just proved the password.
+    ///
+    /// # Errors
+    /// When the library cannot sign, which HS256 always can.
+    pub(crate) fn issue(&self, caller: Caller) -> Result<String, jsonwebtoken::errors::Error> {
+        let now = get_current_timestamp();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: caller.user_id,
+            iat: now,
+            nbf: now,
+            exp: now + u64::from(self.lifetime_seconds().unsigned_abs()),
+            jti: Uuid::now_v7(),
+            token_version: caller.token_version,
+        };
+        encode(&self.header, &claims, &self.signing)
+    }
+
+    /// Who a token says is calling, if it is one of ours and its time is now.
+    pub(crate) fn verify(&self, token: &str) -> Result<Caller, Refusal> {
+        let header = decode_header(token).map_err(|error| refusal(error.kind()))?;
+        // The key is chosen by us, by its id alone; the algorithm is pinned in `validation`.
+        let key = self.verifying.iter().find(|(id, _)| header.kid.as_ref() == Some(id));
+        let (_, key) = key.ok_or(Refusal::BadSignature)?;
+        let token = decode::<Claims>(token, key, &self.validation).map_err(|error| refusal(error.kind()))?;
+        // Only now is the header known to be ours.
+        if !token.header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
+            return Err(Refusal::WrongClaims);
+        }
+        Ok(Caller { user_id: token.claims.sub, token_version: token.claims.token_version })
+    }
+}
+
+/// The library's list of errors is open, so the last arm stands for those to come: a token that cannot be read for a reason that is not known
+/// here is malformed.
+fn refusal(error: &ErrorKind) -> Refusal {
+    match error {
+        ErrorKind::ExpiredSignature => Refusal::Expired,
+        ErrorKind::ImmatureSignature => Refusal::NotYetValid,
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm | ErrorKind::MissingAlgorithm | ErrorKind::UnsupportedAlgorithm => {
+            Refusal::BadSignature
+        }
+        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience | ErrorKind::InvalidSubject | ErrorKind::MissingRequiredClaim(_) => {
+            Refusal::WrongClaims
+        }
+        _ => Refusal::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::new([byte; 32]).unwrap()
+    }
+
+    fn tokens() -> Tokens {
+        Tokens::new(&key(1), &[], DAY)
+    }
+
+    fn caller() -> Caller {
+        Caller { user_id: Uuid::now_v7(), token_version: 3 }
+    }
+
+    fn good_claims() -> Value {
+        let now = get_current_timestamp();
+        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::now_v7(), "iat": now, "nbf": now, "exp": now + 60, "jti": Uuid::now_v7(), "token_version": 1})
+    }
+
+    fn good_header() -> Header {
+        Header { typ: Some(TYPE.to_owned()), kid: Some(key(1).id), ..Header::new(Algorithm::HS256) }
+    }
+
+    fn signed(header: &Header, claims: &Value, secret: u8) -> String {
+        encode(header, claims, &EncodingKey::from_secret(&key(secret).secret)).unwrap()
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut claims = good_claims();
+        claims[name] = value;
+        claims
+    }
+
+    fn without(name: &str) -> Value {
+        let mut claims = good_claims();
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    }
+
+    #[test]
+    fn a_token_names_its_user_and_nothing_else_is_in_it() {
+        let caller = caller();
+        let token = tokens().issue(caller).unwrap();
+        assert_eq!(tokens().verify(&token), Ok(caller));
+        let part =
+            |index| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap() };
+        assert_eq!(part(0), json!({"typ": "at+jwt", "alg": "HS256", "kid": key(1).id}));
+        let claims = part(1);
+        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), DAY.as_secs());
+        let mut names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "nbf", "sub", "token_version"]);
+    }
+
+    #[test]
+    fn the_reference_token_of_these_tests_is_taken() {
+        assert!(tokens().verify(&signed(&good_header(), &good_claims(), 1)).is_ok());
+    }
+
+    #[test]
+    fn every_other_token_is_refused() {
+        let now = get_current_timestamp();
+        let header = good_header;
+        let cases = [
+            ("another key", signed(&header(), &good_claims(), 2), Refusal::BadSignature),
+            ("another key's id", signed(&Header { kid: Some(key(2).id), ..header() }, &good_claims(), 2), Refusal::BadSignature),
+            ("no key id", signed(&Header { kid: None, ..header() }, &good_claims(), 1), Refusal::BadSignature),
+            ("HS512", signed(&Header { alg: Algorithm::HS512, ..header() }, &good_claims(), 1), Refusal::BadSignature),
+            ("a plain JWT", signed(&Header { typ: Some("JWT".to_owned()), ..header() }, &good_claims(), 1), Refusal::WrongClaims),
+            ("no type", signed(&Header { typ: None, ..header() }, &good_claims(), 1), Refusal::WrongClaims),
+            ("expired", signed(&header(), &with("exp", json!(now - 60)), 1), Refusal::Expired),
+            ("not yet valid", signed(&header(), &with("nbf", json!(now + 60)), 1), Refusal::NotYetValid),
+            ("another issuer", signed(&header(), &with("iss", json!("somebody")), 1), Refusal::WrongClaims),
+            ("another audience", signed(&header(), &with("aud", json!("somebody")), 1), Refusal::WrongClaims),
+            ("no issuer", signed(&header(), &without("iss"), 1), Refusal::Malformed),
+            ("no audience", signed(&header(), &without("aud"), 1), Refusal::Malformed),
+            ("no expiry", signed(&header(), &without("exp"), 1), Refusal::Malformed),
+            ("no beginning", signed(&header(), &without("nbf"), 1), Refusal::Malformed),
+            ("no id", signed(&header(), &without("jti"), 1), Refusal::Malformed),
+            ("no version", signed(&header(), &without("token_version"), 1), Refusal::Malformed),
+            ("a subject that is no user", signed(&header(), &with("sub", json!("alice")), 1), Refusal::Malformed),
+        ];
+        for (what, token, refusal) in cases {
+            assert_eq!(tokens().verify(&token), Err(refusal), "{what}");
+        }
+    }
+
+    #[test]
+    fn unsigned_and_tampered_tokens_are_refused() {
+        let token = signed(&good_header(), &good_claims(), 1);
+        let parts: Vec<&str> = token.split('.').collect();
+        let none = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{}"}}"#, key(1).id));
+        let forged = URL_SAFE_NO_PAD.encode(good_claims().to_string());
+        for text in [
+            format!("{none}.{}.", parts[1]),
+            format!("{none}.{}.{}", parts[1], parts[2]),
+            format!("{}.{forged}.{}", parts[0], parts[2]),
+            format!("{}.{}.", parts[0], parts[1]),
+            format!("{}.{}", parts[0], parts[1]),
+            format!("{token}x"),
+            "a.b.c".to_owned(),
+            "x".to_owned(),
+            String::new(),
+            ".".repeat(100),
+        ] {
+            assert!(tokens().verify(&text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_retired_key_verifies_and_does_not_sign() {
+        let old = Tokens::new(&key(1), &[], DAY);
+        let new = Tokens::new(&key(2), &[key(1)], DAY);
+        let caller = caller();
+        assert_eq!(new.verify(&old.issue(caller).unwrap()), Ok(caller));
+        assert_eq!(old.verify(&new.issue(caller).unwrap()), Err(Refusal::BadSignature));
+    }
+
+    #[test]
+    fn short_keys_are_refused_and_none_is_printed() {
+        let error = SigningKey::new(*b"ten bytes!").unwrap_err().to_string();
+        assert!(error.starts_with("expected a signing key of at least 32 random bytes, got 10"), "{error}");
+        assert!(SigningKey::new([7; 31]).is_err());
+        let printed = format!("{:?}", SigningKey::new(*b"0123456789abcdef0123456789abcdef").unwrap());
+        assert!(!printed.contains("0123456789abcdef") && !printed.contains("48, 49"), "{printed}");
+    }
+}

@@ -1,0 +1,102 @@
+//! The REST gateway of the store: it authenticates, calls the db service over gRPC, and answers as `openapi.yaml` says.
+//!
+//! A request comes through `listen` (connections) and `edge` (what holds for every answer) to `pages` or to the generated server, which holds it
+//! against the document and calls the handler floor, `http`; a handler calls one use-case of `store`, which speaks to the db service (`db`),
+//! checks passwords and tokens (`identity`) and writes log events (`events`). Every error is a `problem`.
+
+mod config;
+mod context;
+mod db;
+mod edge;
+mod etag;
+mod events;
+mod http;
+mod identity;
+mod listen;
+mod model;
+mod pages;
+mod problem;
+mod readiness;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use merch_chassis::{Readiness, StartError};
+use merch_logging::client::{ShipOptions, journal::Journal, ship};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
+
+use crate::{
+    db::Db,
+    edge::{Edge, Metrics},
+    events::Events,
+    identity::{Hasher, Throttle, Tokens},
+    listen::Bounds,
+    pages::Pages,
+    store::Store,
+};
+
+/// How often those are forgotten who have not tried to log in for long.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under way, ships what is in the journal, and returns.
+///
+/// `readiness` gets the part `db`: ready while the db service says that it is serving.
+///
+/// # Errors
+/// When an endpoint is no URI, or the journal cannot be opened.
+pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+    let db = db::endpoint("db", &config.db_endpoint)?.connect_lazy();
+    let logging = db::endpoint("logging", &config.logging_endpoint)?;
+    let (folder, options) = (config.journal_folder.clone(), config.journal.clone());
+    let journal = tokio::task::spawn_blocking(move || Journal::open(folder, options))
+        .await
+        .map_err(|error| StartError::new(format!("opening the journal failed: {error}")))??;
+
+    let events = Events::new(journal.clone());
+    let store = Arc::new(Store {
+        db: Db::new(db.clone(), config.call_deadline),
+        events: events.clone(),
+        hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
+        throttle: Throttle::new(config.log_ins_per_account, config.log_ins_per_address),
+        tokens: Tokens::new(&config.signing_key, &config.retired_keys, config.token_lifetime),
+    });
+    let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
+    let edge = Edge::new(pages, events, Metrics::of_process(), config.header_limit, config.request_timeout);
+
+    let drained = CancellationToken::new();
+    let shipping = tokio::spawn(ship(
+        journal,
+        logging,
+        ShipOptions { drain_timeout: config.ship_timeout, ..ShipOptions::new("api") },
+        drained.clone(),
+    ));
+    let housekeeping = tokio::spawn(forget_the_idle(Arc::clone(&store), shutdown.clone()));
+    let part = readiness.part("db");
+    let following = tokio::spawn(readiness::follow_db(db, config.db_endpoint, part, shutdown.clone()));
+
+    let bounds = Bounds { header_limit: config.header_limit, header_timeout: config.header_timeout, drain_timeout: config.drain_timeout };
+    listen::serve(listener, edge, bounds, &shutdown).await;
+
+    // Only now does nobody write to the journal any more.
+    drained.cancel();
+    for (what, task) in [("shipping log events", shipping), ("housekeeping", housekeeping), ("following the db service", following)] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "{what} ended with a bug");
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what the throttle remembers small.
+async fn forget_the_idle(store: Arc<Store>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(FORGET) => store.throttle.forget_the_idle(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The HTTP/1.1 server: accepting, bounds on a connection, and a drain that ends.
+//!
+//! poem's own server leaves the time that headers may take and their size to hyper's defaults (none, and about 400 KiB), so the connections are
+//! served here. HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and what ends TLS in front of this server speaks HTTP/1.1 to it.
+
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::{
+    Endpoint, Request, Response,
+    http::{self, uri::Scheme},
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
+const MOST_HEADERS: usize = 256;
+/// hyper answers requests whose head does not fit its buffer by itself, with a bare 431: so the buffer is larger than what is allowed, and the
+/// problem is answered within.
+const BUFFER: usize = 8;
+/// The smallest buffer that hyper takes.
+const SMALLEST_BUFFER: usize = 8192;
+/// After a failure to accept, most often for want of file descriptors, before trying again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a client may go on sending after its last answer.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Bounds on connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Bytes of a request's line and headers that the endpoint takes.
+    pub(crate) header_limit: usize,
+    /// The time that these may take to arrive, and that a connection may be idle.
+    pub(crate) header_timeout: Duration,
+    /// The time that requests under way have to end.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Serves `endpoint` until `shutdown` is cancelled; then no connection is accepted, idle ones are closed, and requests under way have the drain's time.
+pub(crate) async fn serve<E: Endpoint + 'static>(listener: TcpListener, endpoint: E, bounds: Bounds, shutdown: &CancellationToken) {
+    let endpoint = Arc::new(endpoint);
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, shutdown.clone());
+                let cut = cut.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = cut.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                // A connection that was gone before it was accepted is nobody's fault; anything else may last, and must not spin.
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(bounds.drain_timeout, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests were still under way at the end of the drain and are cut off");
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: Arc<E>, bounds: Bounds, shutdown: CancellationToken) {
+    // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot be told works all the same.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let endpoint = Arc::clone(&endpoint);
+        let request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+        Box::pin(async move {
+            let response: Response = endpoint.get_response(request).await;
+            Ok::<_, Infallible>(http::Response::from(response))
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_timeout)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size((bounds.header_limit * BUFFER).max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+            () = shutdown.cancelled(), if !stopping => {
+                stopping = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    match ended {
+        Ok(()) => linger(connection.into_parts().io.into_inner(), shutdown).await,
+        Err(error) => tracing::debug!(%error, %peer, "a connection ended early"),
+    }
+}
+
+/// Closes a connection so that its last answer arrives. A client may still be sending a body that nobody reads (one that is too large); if the socket
+/// were closed with that unread, the system would reset the connection, and the client could lose the answer before it has read it.
+async fn linger(mut stream: TcpStream, shutdown: CancellationToken) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut scrap = vec![0; 16 * 1024];
+    let reading = async { while stream.read(&mut scrap).await.is_ok_and(|length| length > 0) {} };
+    tokio::select! {
+        () = reading => {}
+        () = tokio::time::sleep(LINGER) => {}
+        () = shutdown.cancelled() => {}
+    }
+}

@@ -1,0 +1,43 @@
+//! `/problems`: what the `type` of a problem points to, made of the table of problems.
+
+use std::fmt::Write as _;
+
+use crate::problem::Code;
+
+/// The page; each code has an anchor of its name.
+pub(super) fn html() -> String {
+    let mut rows = String::new();
+    for code in Code::ALL {
+        let (word, status, title, why) = (code.word(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
+        write!(
+            rows,
+            "<section id=\"{word}\">\n<h2><a href=\"#{word}\"><code>{word}</code></a> {status}</h2>\n<p><strong>{title}.</strong> {why}</p>\n</section>\n"
+        )
+        .expect("writing to a string does not fail");
+    }
+    include_str!("problems.html").replace("{{problems}}", &rows)
+}
+
+/// The table's own text: `code` in backticks, and nothing that HTML would take for markup.
+fn marked_up(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    escaped
+        .split('`')
+        .enumerate()
+        .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_its_anchor() {
+        let page = html();
+        for code in Code::ALL {
+            assert!(page.contains(&format!("id=\"{}\"", code.word())), "{code:?}");
+        }
+        assert!(!page.contains("{{") && !page.contains('`'));
+    }
+}

@@ -1,0 +1,14 @@
+//! The api service over HTTP, with a scripted db service behind it.
+
+#![allow(clippy::unwrap_used)] // in tests a failure is a panic
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod conditions;
+mod edge;
+mod failures;
+mod identity;
+mod operations;
+mod pages;
+mod tokens;

@@ -1,0 +1,120 @@
+//! What each operation sends to the db service and makes of its answer; the rest of their behaviour needs a real one.
+
+use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
+use pbjson_types::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Answer, Api, order, placed, product};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_greeting() {
+    let api = Api::start().await;
+    let answer = api.get("/").await;
+    assert_eq!(answer.status, 200);
+    let document: Value = serde_json::from_slice(&api.get("/openapi.json").await.body).unwrap();
+    assert_eq!(answer.json()["version"], document["info"]["version"]);
+    for link in answer.json()["links"].as_object().unwrap().values() {
+        assert_eq!(api.get(link.as_str().unwrap()).await.status, 200, "{link}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_sent_with_its_key_and_a_repetition_is_the_same_to_the_byte() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    let first = order(id);
+    let location = format!("/orders/{}", first.id);
+    api.db.place_orders.answers(move |request| {
+        let [asked] = request.orders.as_slice() else { panic!("one order") };
+        assert_eq!((asked.product_id, asked.quantity, asked.idempotency_key.as_str()), (1, 2, "a-key"));
+        assert_eq!(asked.caller, Some(proto::Caller { user_id: id.to_string(), token_version: 1 }));
+        Ok(placed(first.clone()))
+    });
+    let place = || {
+        let request = api.request(Method::POST, "/orders").bearer_auth(&token).header("idempotency-key", "a-key");
+        Answer::of(request.json(&json!({"product_id": 1, "quantity": 2})))
+    };
+    let (first, again) = (place().await, place().await);
+    assert_eq!(first.status, 201, "{first:?}");
+    assert_eq!((first.header("location"), first.header("etag")), (Some(location.as_str()), Some("\"1\"")));
+    let json = first.json();
+    assert_eq!((&json["total_price_cents"], &json["status"], &json["cancelled_at"]), (&json!(9998), &json!("placed"), &Value::Null));
+    assert!(json.get("cancelled_at").is_some(), "a member that is required is there, if null");
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    let comparable = |answer: &Answer| {
+        let mut headers = answer.headers.clone();
+        headers.remove("date");
+        headers.remove("x-request-id");
+        headers
+    };
+    assert_eq!(comparable(&first), comparable(&again));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_order_says_when() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    let cancelled = proto::Order {
+        status: proto::OrderStatus::Cancelled.into(),
+        cancelled_at: Some(Timestamp { seconds: 1_795_334_401, nanos: 0 }),
+        version: 2,
+        ..order(id)
+    };
+    let path = format!("/orders/{}/cancel", cancelled.id);
+    api.db.cancel_order.answers(move |_| Ok(proto::CancelOrderResponse { order: Some(cancelled.clone()) }));
+    let answer = Answer::of(api.request(Method::POST, &path).bearer_auth(&token)).await;
+    assert_eq!((answer.status, answer.header("etag")), (200, Some("\"2\"")));
+    assert_eq!((&answer.json()["status"], &answer.json()["cancelled_at"]), (&json!("cancelled"), &json!("2026-11-22T08:00:01Z")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_handed_through() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    api.db.list_products.answers(|request| {
+        assert_eq!((request.page_size, request.page_token.as_str(), request.category.as_deref()), (7, "t-1", Some("Apparel")));
+        Ok(proto::ListProductsResponse { products: vec![product(1)], next_page_token: "t-2".to_owned() })
+    });
+    let page = api.get("/products?limit=7&page_token=t-1&category=Apparel").await;
+    assert_eq!((page.status, page.header("cache-control")), (200, Some("no-cache")));
+    assert_eq!((&page.json()["next_page"], page.json()["items"].as_array().unwrap().len()), (&json!("t-2"), 1));
+
+    api.db.list_orders.answers(move |request| {
+        assert_eq!((request.page_size, request.page_token.as_str(), request.status()), (20, "", proto::OrderStatus::Cancelled));
+        Ok(proto::ListOrdersResponse { orders: vec![], next_page_token: String::new() })
+    });
+    let page = api.get_as(&token, "/orders?status=cancelled").await;
+    assert_eq!((page.status, page.json()), (200, json!({"items": [], "next_page": null})));
+
+    api.db.list_products.refuses(tonic::Code::InvalidArgument, ErrorReason::InvalidPageToken);
+    let refused = api.get("/products?page_token=nonsense").await;
+    refused.assert_problem(400, "invalid_request");
+    let fault = &refused.json()["errors"][0];
+    assert_eq!((&fault["in"], &fault["pointer"]), (&json!("query"), &json!("/page_token")));
+    assert!(!refused.json().to_string().contains("nonsense"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_and_deactivating_answer_nothing() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    api.db.revoke_tokens.answers(|_| Ok(proto::RevokeTokensResponse {}));
+    api.db.deactivate_user.answers(move |request| {
+        assert_eq!(request.user_id, id.to_string());
+        Ok(proto::DeactivateUserResponse {})
+    });
+    for request in [api.request(Method::POST, "/logout"), api.request(Method::DELETE, &format!("/users/{id}"))] {
+        let answer = Answer::of(request.bearer_auth(&token)).await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0), "{answer:?}");
+    }
+    api.db.deactivate_user.refuses(tonic::Code::NotFound, ErrorReason::UserNotFound);
+    Answer::of(api.request(Method::DELETE, &format!("/users/{}", Uuid::now_v7())).bearer_auth(&token))
+        .await
+        .assert_problem(404, "user_not_found");
+}

@@ -1,0 +1,118 @@
+//! A db service that answers what a test tells it to.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, assistant_service_server::AssistantService};
+use scrypt::{Params, Scrypt, password_hash::PasswordHasher as _};
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+use super::refusal;
+
+type Answering<Q, A> = Arc<dyn Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync>;
+
+/// What one method answers; UNIMPLEMENTED until a test says so.
+pub struct Slot<Q, A> {
+    answer: Mutex<Option<Answering<Q, A>>>,
+    calls: AtomicUsize,
+}
+
+impl<Q, A> Default for Slot<Q, A> {
+    fn default() -> Self {
+        Self { answer: Mutex::default(), calls: AtomicUsize::new(0) }
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
+    pub fn answers(&self, answer: impl Fn(Q) -> Result<A, Status> + Send + Sync + 'static) {
+        self.set(move |request| Box::pin(std::future::ready(answer(request))));
+    }
+
+    pub fn refuses(&self, code: Code, reason: ErrorReason) {
+        self.answers(move |_| Err(refusal(code, reason)));
+    }
+
+    /// Never answers.
+    pub fn hangs(&self) {
+        self.set(|_| Box::pin(std::future::pending()));
+    }
+
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, answer: impl Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync + 'static) {
+        *self.answer.lock().unwrap() = Some(Arc::new(answer));
+    }
+
+    async fn call(&self, request: Q) -> Result<Response<A>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answer.lock().unwrap().clone();
+        match answer {
+            Some(answer) => answer(request).await.map(Response::new),
+            None => Err(Status::unimplemented("no test has said what to answer")),
+        }
+    }
+}
+
+macro_rules! methods {
+    ($($method:ident $request:ident $response:ident;)*) => {
+        /// What every method answers.
+        #[derive(Default)]
+        pub struct Script { $(pub $method: Slot<proto::$request, proto::$response>,)* }
+
+        #[tonic::async_trait]
+        impl AssistantService for FakeDb {
+            $(async fn $method(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
+                self.0.$method.call(request.into_inner()).await
+            })*
+        }
+    };
+}
+
+pub struct FakeDb(pub Arc<Script>);
+
+methods! {
+    create_user CreateUserRequest CreateUserResponse;
+    get_credentials GetCredentialsRequest GetCredentialsResponse;
+    record_log_in RecordLogInRequest RecordLogInResponse;
+    revoke_tokens RevokeTokensRequest RevokeTokensResponse;
+    get_user GetUserRequest GetUserResponse;
+    update_user UpdateUserRequest UpdateUserResponse;
+    change_password ChangePasswordRequest ChangePasswordResponse;
+    deactivate_user DeactivateUserRequest DeactivateUserResponse;
+    list_products ListProductsRequest ListProductsResponse;
+    get_product GetProductRequest GetProductResponse;
+    place_orders PlaceOrdersRequest PlaceOrdersResponse;
+    list_orders ListOrdersRequest ListOrdersResponse;
+    get_order GetOrderRequest GetOrderResponse;
+    cancel_order CancelOrderRequest CancelOrderResponse;
+}
+
+impl Script {
+    /// `alice` exists, with this id and password; nobody else does.
+    pub fn knows(&self, user_id: Uuid, password: &str) {
+        use proto::get_credentials_request::By;
+        let cheap = Scrypt::new_with_params(Params::new(1, 1, 1).unwrap());
+        let password_hash = cheap.hash_password(password.as_bytes()).unwrap().to_string();
+        self.get_credentials.answers(move |request| {
+            let found = match request.by {
+                Some(By::Username(name)) => name == "alice",
+                Some(By::Caller(_)) => true,
+                None => false,
+            };
+            if !found {
+                return Err(refusal(Code::NotFound, ErrorReason::UserNotFound));
+            }
+            Ok(proto::GetCredentialsResponse { user_id: user_id.to_string(), password_hash: password_hash.clone(), token_version: 1 })
+        });
+        self.record_log_in.answers(|_| Ok(proto::RecordLogInResponse {}));
+    }
+}

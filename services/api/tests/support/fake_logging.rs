@@ -1,0 +1,36 @@
+//! A logging service that keeps what it is sent and acknowledges it.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+#[derive(Default)]
+pub struct Received(Mutex<Vec<LogMessage>>);
+
+impl Received {
+    pub fn events(&self) -> Vec<LogMessage> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+pub struct FakeLogging(pub Arc<Received>);
+
+#[tonic::async_trait]
+impl LoggingService for FakeLogging {
+    type StreamLogsStream = Pin<Box<dyn Stream<Item = Result<StreamLogsResponse, Status>> + Send>>;
+
+    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+        let received = Arc::clone(&self.0);
+        let acknowledged = request.into_inner().map(move |request| {
+            let request = request?;
+            received.0.lock().unwrap().extend(request.messages);
+            Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })
+        });
+        Ok(Response::new(Box::pin(acknowledged)))
+    }
+}

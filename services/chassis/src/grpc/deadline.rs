@@ -1,0 +1,118 @@
+//! Deadlines that are answered with `DEADLINE_EXCEEDED`.
+//!
+//! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from its own cancelling except by reading the text.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tonic::{
+    Status,
+    body::Body,
+    codegen::http::{HeaderMap, Request, Response},
+};
+use tower::{Layer, Service};
+
+/// Bounds each call by its own `grpc-timeout` and by this time, whichever is shorter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeadlineLayer(pub(super) Duration);
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadline<S>;
+
+    fn layer(&self, inner: S) -> Deadline<S> {
+        Deadline { inner, most: self.0 }
+    }
+}
+
+/// See [`DeadlineLayer`].
+#[derive(Clone, Debug)]
+pub(super) struct Deadline<S> {
+    inner: S,
+    most: Duration,
+}
+
+impl<S> Service<Request<Body>> for Deadline<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let time = answer_within(requested(request.headers()), self.most);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            match tokio::time::timeout(time, answer).await {
+                Ok(answered) => answered,
+                Err(_) => Ok(Status::deadline_exceeded(format!("no answer within {} ms", time.as_millis())).into_http()),
+            }
+        })
+    }
+}
+
+/// A little before the caller gives up (a twentieth, at most 20 ms), so that the answer still reaches it.
+fn answer_within(requested: Option<Duration>, most: Duration) -> Duration {
+    requested.map_or(most, |requested| (requested - (requested / 20).min(Duration::from_millis(20))).min(most))
+}
+
+/// The caller's `grpc-timeout`: at most eight digits and a unit (the gRPC protocol over HTTP/2, "Requests"). One that cannot be read is none.
+fn requested(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", text.parse().unwrap());
+        requested(&headers)
+    }
+
+    #[test]
+    fn every_unit_of_the_protocol_is_read() {
+        assert_eq!(parse("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(parse("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(parse("4S"), Some(Duration::from_secs(4)));
+        assert_eq!(parse("5m"), Some(Duration::from_millis(5)));
+        assert_eq!(parse("6u"), Some(Duration::from_micros(6)));
+        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for wrong in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S"] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_shorter_time_holds_and_leaves_room_for_the_answer() {
+        let most = Duration::from_secs(10);
+        assert_eq!(answer_within(None, most), most);
+        assert_eq!(answer_within(Some(Duration::from_secs(60)), most), most);
+        assert_eq!(answer_within(Some(Duration::from_secs(1)), most), Duration::from_millis(980));
+        assert_eq!(answer_within(Some(Duration::from_millis(100)), most), Duration::from_millis(95));
+    }
+}

@@ -1,0 +1,190 @@
+//! Whether a role can do its work now, and if not, why: what `/readyz` and the gRPC health service answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+/// Why a part that has not said anything yet is not ready.
+const STARTING: &str = "starting";
+
+/// The readiness of a role: ready when each of its parts is.
+///
+/// Cheap to clone; clones share one state. Without any part it is ready.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    /// Told of every change here and in the children.
+    changed: watch::Sender<()>,
+    /// Weak, as the parent holds its children.
+    parent: Weak<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order in which they were added; `Some` holds why a part is not ready.
+    parts: Vec<(&'static str, Option<String>)>,
+    /// The name of a child that has no part yet.
+    expected: Option<&'static str>,
+    children: Vec<Readiness>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::with_parent(Weak::new())
+    }
+}
+
+impl Readiness {
+    fn with_parent(parent: Weak<Inner>) -> Self {
+        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), parent }))
+    }
+
+    /// Adds a part, not ready yet (`"starting"`), and gives the handle that says when it is.
+    pub fn part(&self, name: &'static str) -> Part {
+        let index = {
+            let mut state = self.state();
+            state.expected = None;
+            state.parts.push((name, Some(STARTING.to_owned())));
+            state.parts.len() - 1
+        };
+        self.notify();
+        Part { of: self.clone(), index }
+    }
+
+    /// A readiness of its own whose parts also count for this one. It is not ready before it has a part: a role adds its parts while it starts.
+    ///
+    /// Several roles in one process each get a child: a role's health must not wait for a role that waits for it.
+    pub fn child(&self, name: &'static str) -> Readiness {
+        let child = Self::with_parent(Arc::downgrade(&self.0));
+        child.state().expected = Some(name);
+        self.state().children.push(child.clone());
+        self.notify();
+        child
+    }
+
+    /// `Ok` when every part is ready.
+    ///
+    /// # Errors
+    /// The parts that are not ready, each with its reason.
+    pub fn check(&self) -> Result<(), Vec<(&'static str, String)>> {
+        let mut reasons = Vec::new();
+        self.collect(&mut reasons);
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Waits until every part is ready.
+    pub async fn ready(&self) {
+        let mut changes = self.changes();
+        while self.check().is_err() {
+            if changes.changed().await.is_err() {
+                return; // cannot be: `self` holds the sender
+            }
+        }
+    }
+
+    /// Told of every change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    fn collect(&self, reasons: &mut Vec<(&'static str, String)>) {
+        let state = self.state();
+        reasons.extend(state.expected.map(|name| (name, STARTING.to_owned())));
+        reasons.extend(state.parts.iter().filter_map(|(name, reason)| reason.clone().map(|reason| (*name, reason))));
+        for child in &state.children {
+            child.collect(reasons);
+        }
+    }
+
+    fn notify(&self) {
+        self.0.changed.send_replace(());
+        if let Some(parent) = self.0.parent.upgrade() {
+            Self(parent).notify();
+        }
+    }
+
+    /// No code that can panic runs under the lock, so a poisoned state is still a whole one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One part of a role's readiness, for example `"database"`.
+#[derive(Clone, Debug)]
+pub struct Part {
+    of: Readiness,
+    index: usize,
+}
+
+impl Part {
+    /// This part can do its work.
+    pub fn ready(&self) {
+        self.set(None);
+    }
+
+    /// This part cannot do its work. `reason` is shown on the admin port: plain words, no secrets.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, reason: Option<String>) {
+        let changed = {
+            let mut state = self.of.state();
+            let (_, current) = &mut state.parts[self.index];
+            let changed = *current != reason;
+            *current = reason;
+            changed
+        };
+        if changed {
+            self.of.notify();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_part_is_starting_until_it_says_otherwise() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.check(), Ok(()));
+        let database = readiness.part("database");
+        assert_eq!(readiness.check(), Err(vec![("database", "starting".to_owned())]));
+        database.ready();
+        assert_eq!(readiness.check(), Ok(()));
+        database.not_ready("no answer for 3 s");
+        assert_eq!(readiness.check(), Err(vec![("database", "no answer for 3 s".to_owned())]));
+    }
+
+    #[test]
+    fn the_parts_of_children_count_for_the_parent_only() {
+        let process = Readiness::default();
+        let api = process.child("api");
+        assert_eq!(process.check(), Err(vec![("api", "starting".to_owned())]));
+        let part = api.part("db");
+        let db = process.child("db");
+        db.part("database").ready();
+        assert_eq!(db.check(), Ok(()));
+        assert_eq!(process.check(), Err(vec![("db", "starting".to_owned())]));
+        part.ready();
+        assert_eq!(process.check(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_the_last_part_of_a_child() {
+        let process = Readiness::default();
+        let part = process.child("logging").part("kafka");
+        let waiting = tokio::spawn({
+            let process = process.clone();
+            async move { process.ready().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        part.ready();
+        waiting.await.unwrap();
+    }
+}

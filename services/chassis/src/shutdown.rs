@@ -1,0 +1,95 @@
+//! SIGTERM and Ctrl-C, turned into one token that every role follows.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::StartError;
+
+/// The exit code after a second signal: 128 + SIGINT, as shells have it.
+const IMPATIENT: i32 = 130;
+
+/// A token that is cancelled by the first SIGTERM or Ctrl-C. A second one ends the process at once with exit code 130, for whoever will not wait for the
+/// drain.
+///
+/// # Errors
+/// When the system does not let this process listen for signals.
+pub fn on_signals() -> Result<CancellationToken, StartError> {
+    let mut signals = Signals::listen()?;
+    let token = CancellationToken::new();
+    tokio::spawn({
+        let token = token.clone();
+        async move {
+            let signal = signals.next().await;
+            tracing::info!(signal, "shutting down: what is under way is finished first; a second signal ends at once");
+            token.cancel();
+            let signal = signals.next().await;
+            tracing::warn!(signal, "ending at once: requests and events under way are cut off");
+            std::process::exit(IMPATIENT);
+        }
+    });
+    Ok(token)
+}
+
+/// SIGTERM and Ctrl-C, one after the other, for programs that end on the first one.
+#[derive(Debug)]
+pub struct Signals(system::Signals);
+
+impl Signals {
+    /// Listens from now on; the system's own way of ending this process at a signal is gone with it.
+    ///
+    /// # Errors
+    /// When the system does not let this process listen for signals.
+    pub fn listen() -> Result<Self, StartError> {
+        match system::Signals::listen() {
+            Ok(signals) => Ok(Self(signals)),
+            Err(error) => Err(StartError::new(format!("this process cannot listen for SIGTERM and Ctrl-C: {error}"))),
+        }
+    }
+
+    /// Waits for the next one and gives its name.
+    pub async fn next(&mut self) -> &'static str {
+        self.0.next().await
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    #[derive(Debug)]
+    pub(super) struct Signals {
+        terminate: Signal,
+        interrupt: Signal,
+    }
+
+    impl Signals {
+        pub(super) fn listen() -> std::io::Result<Self> {
+            Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        }
+
+        pub(super) async fn next(&mut self) -> &'static str {
+            tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    #[derive(Debug)]
+    pub(super) struct Signals;
+
+    impl Signals {
+        pub(super) fn listen() -> std::io::Result<Self> {
+            Ok(Self)
+        }
+
+        pub(super) async fn next(&mut self) -> &'static str {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            "Ctrl-C"
+        }
+    }
+}

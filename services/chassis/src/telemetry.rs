@@ -1,0 +1,123 @@
+//! Log lines of the process itself, for its operator: human or JSON, on standard error. (The store's log events are another thing: they go to Kafka.)
+
+use std::{
+    io::{IsTerminal as _, stderr},
+    panic::PanicHookInfo,
+    str::FromStr,
+};
+
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::StartError;
+
+/// What is logged when nothing else is asked for: the store's own words from `info` on, and only warnings of its libraries.
+pub const DEFAULT_FILTER: &str = "warn,merch=info,merch_api=info,merch_chassis=info,merch_db=info,merch_logging=info,merch_migration=info";
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people; coloured on a terminal only.
+    #[default]
+    Human,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            other => Err(format!("expected `human` or `json`, got `{other}`")),
+        }
+    }
+}
+
+/// Starts logging for the whole process, panics included. `filter` is in the language of tracing's `EnvFilter`, for example `info,merch_db=debug`;
+/// [`DEFAULT_FILTER`] is a good one.
+///
+/// # Errors
+/// When the filter cannot be read, or logging was started before.
+pub fn init(format: Format, filter: &str) -> Result<(), StartError> {
+    let filter = parse_filter(filter)?;
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        Format::Human => tracing_subscriber::fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr).boxed(),
+        Format::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|error| StartError::new(format!("logging cannot be started twice in one process: {error}")))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, StartError> {
+    EnvFilter::builder().parse(filter).map_err(|error| {
+        StartError::new(format!(
+            "the log filter `{filter}` cannot be read ({error}); expected levels such as `info` or `warn,merch_db=debug`"
+        ))
+    })
+}
+
+/// A panic is a bug: it is logged like everything else, where it happened and how it was reached.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    // `capture` obeys RUST_BACKTRACE, as the standard hook does.
+    let backtrace = std::backtrace::Backtrace::capture();
+    match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => tracing::error!(message, location, thread, %backtrace, "a bug: the code panicked"),
+        _ => tracing::error!(message, location, thread, "a bug: the code panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn formats_are_named_by_word() {
+        assert_eq!("human".parse(), Ok(Format::Human));
+        assert_eq!("json".parse(), Ok(Format::Json));
+        assert_eq!("xml".parse::<Format>(), Err("expected `human` or `json`, got `xml`".to_owned()));
+    }
+
+    #[test]
+    fn the_default_filter_is_readable_and_a_wrong_one_is_named() {
+        parse_filter(DEFAULT_FILTER).unwrap();
+        let error = parse_filter("merch_db=loud").unwrap_err().to_string();
+        assert!(error.starts_with("the log filter `merch_db=loud` cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_is_a_log_line() {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        tracing::subscriber::with_default(subscriber, || {
+            let _ = std::panic::catch_unwind(|| panic!("seven is not eight"));
+        });
+        std::panic::set_hook(before);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("seven is not eight") && text.contains("telemetry.rs") && text.contains("ERROR"), "{text}");
+    }
+}

@@ -1,0 +1,186 @@
+//! The gRPC server over a real socket: health, reflection, deadlines, drain.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use merch_chassis::{Readiness, bind, grpc};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Status,
+    body::Body,
+    codegen::http,
+    server::NamedService,
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A service whose calls are told of on a channel and end when the test lets them.
+#[derive(Clone)]
+struct Slow {
+    called: mpsc::UnboundedSender<()>,
+    finish: CancellationToken,
+}
+
+impl NamedService for Slow {
+    const NAME: &'static str = "test.Slow";
+}
+
+impl tower::Service<http::Request<Body>> for Slow {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        let slow = self.clone();
+        Box::pin(async move {
+            slow.called.send(()).unwrap();
+            slow.finish.cancelled().await;
+            Ok(Status::already_exists("finished").into_http())
+        })
+    }
+}
+
+struct Server {
+    channel: Channel,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    called: mpsc::UnboundedReceiver<()>,
+    finish: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn start(limits: grpc::Limits) -> Server {
+    let listener = bind("the test service", ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let channel = Endpoint::new(format!("http://{}", listener.local_addr().unwrap())).unwrap().connect_lazy();
+    let (readiness, shutdown, finish) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
+    let (sender, called) = mpsc::unbounded_channel();
+    let routes = Routes::new(Slow { called: sender, finish: finish.clone() });
+    let contract = grpc::Contract { services: &["test.Slow"], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET };
+    let task = tokio::spawn({
+        let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
+        async move { grpc::serve(listener, routes, contract, limits, readiness, shutdown).await.unwrap() }
+    });
+    Server { channel, readiness, shutdown, called, finish, task }
+}
+
+impl Server {
+    async fn health(&self, service: &str) -> ServingStatus {
+        HealthClient::new(self.channel.clone())
+            .check(HealthCheckRequest { service: service.to_owned() })
+            .await
+            .unwrap()
+            .into_inner()
+            .status()
+    }
+
+    /// One call of the slow service, under way.
+    fn call(&self, timeout: Option<Duration>) -> tokio::task::JoinHandle<Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        tokio::spawn(async move {
+            client.ready().await.unwrap();
+            let mut request = Request::new(());
+            if let Some(timeout) = timeout {
+                request.set_timeout(timeout);
+            }
+            let path = http::uri::PathAndQuery::from_static("/test.Slow/Wait");
+            client.unary::<(), (), _>(request, path, tonic_prost::ProstCodec::default()).await.unwrap_err()
+        })
+    }
+}
+
+#[tokio::test]
+async fn health_follows_readiness_for_the_server_and_each_service() {
+    let server = start(grpc::Limits::default()).await;
+    assert_eq!(server.health("").await, ServingStatus::Serving);
+    let part = server.readiness.part("database");
+    let mut watched =
+        HealthClient::new(server.channel.clone()).watch(HealthCheckRequest { service: "test.Slow".to_owned() }).await.unwrap().into_inner();
+    let mut wait_for = async |wanted: ServingStatus| {
+        let wait = async { while watched.next().await.unwrap().unwrap().status() != wanted {} };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {wanted:?} seen"));
+    };
+    wait_for(ServingStatus::NotServing).await;
+    part.ready();
+    wait_for(ServingStatus::Serving).await;
+    assert_eq!(server.health("").await, ServingStatus::Serving);
+    server.shutdown.cancel();
+    wait_for(ServingStatus::NotServing).await;
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services() {
+    let server = start(grpc::Limits::default()).await;
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
+    let mut answers = ServerReflectionClient::new(server.channel.clone())
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(
+        names.contains(&"grpc.health.v1.Health".to_owned()) && names.contains(&"grpc.reflection.v1.ServerReflection".to_owned()),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_callers_deadline_is_obeyed_and_named() {
+    let server = start(grpc::Limits::default()).await;
+    let status = timeout(PATIENCE, server.call(Some(Duration::from_millis(300)))).await.unwrap().unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_caller_without_a_deadline_has_the_servers() {
+    let server = start(grpc::Limits { deadline: Duration::from_millis(50), ..grpc::Limits::default() }).await;
+    let status = timeout(PATIENCE, server.call(None)).await.unwrap().unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_finished_before_it_ends() {
+    let mut server = start(grpc::Limits::default()).await;
+    let call = server.call(None);
+    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
+    server.shutdown.cancel();
+    tokio::task::yield_now().await;
+    assert!(!server.task.is_finished());
+    server.finish.cancel();
+    assert_eq!(call.await.unwrap().code(), Code::AlreadyExists);
+    timeout(PATIENCE, server.task).await.expect("the server ends").unwrap();
+}
+
+#[tokio::test]
+async fn the_drain_has_an_end() {
+    let drain = Duration::from_millis(100);
+    let mut server = start(grpc::Limits { drain, ..grpc::Limits::default() }).await;
+    let _call = server.call(None);
+    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
+    let before = Instant::now();
+    server.shutdown.cancel();
+    timeout(PATIENCE, server.task).await.expect("the server ends").unwrap();
+    assert!(before.elapsed() >= drain);
+}

@@ -1,0 +1,46 @@
+//! Signals, on a process of their own: this test program starts itself again as the child.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "the child tells its parent on standard output how far it is")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+/// Not a test: what the child does. Says "ready", and "drained" after the first signal; only a second one ends it.
+#[tokio::test]
+#[ignore = "the child of the tests below"]
+async fn child() {
+    let token = merch_chassis::shutdown::on_signals().unwrap();
+    println!("\nready");
+    token.cancelled().await;
+    println!("\ndrained");
+    std::future::pending::<()>().await;
+}
+
+fn first_then_second(first: &str, second: &str) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    assert!(lines.any(|line| line == "ready"), "the child was never ready");
+    kill(first);
+    assert!(lines.any(|line| line == "drained"), "the child did not see {first}");
+    kill(second);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn sigterm_cancels_and_a_second_one_ends_at_once() {
+    first_then_second("-TERM", "-TERM");
+}
+
+#[test]
+fn ctrl_c_cancels_and_a_second_one_ends_at_once() {
+    first_then_second("-INT", "-INT");
+}

@@ -1,0 +1,264 @@
+//! Opens the database, PostgreSQL or SQLite, with the guarantees and time limits that the store needs.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use merch_chassis::StartError;
+use merch_migration::{Migrator, MigratorTrait as _};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector,
+    TransactionOptions, TransactionTrait as _,
+};
+
+use crate::config::Pool;
+
+/// An open database.
+#[derive(Clone)]
+pub struct Database {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    transaction_timeout: Duration,
+}
+
+enum Url {
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions),
+}
+
+/// Which of the two it is, and no more: the connections know the password.
+impl fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Database").field(&self.backend()).finish()
+    }
+}
+
+impl Database {
+    /// Connects. An SQLite file must exist (see [`migrate`]).
+    ///
+    /// # Errors
+    /// One sentence, without the URL's password, if the URL cannot be used or there is no such database.
+    pub async fn open(url: &str, pool: &Pool) -> Result<Self, StartError> {
+        match parse(url)? {
+            Url::Postgres(options) => Self::open_postgres(options, pool).await,
+            Url::Sqlite(options) => {
+                let file = options.get_filename().to_owned();
+                if !file.exists() {
+                    return Err(StartError::new(format!("there is no database file {}: run `merch migrate` to make it", file.display())));
+                }
+                Self::open_sqlite(options, pool).await
+            }
+        }
+    }
+
+    async fn open_postgres(options: PgConnectOptions, pool: &Pool) -> Result<Self, StartError> {
+        let milliseconds = |time: Duration| time.as_millis().to_string();
+        let options = options.application_name("merch-db").disable_statement_logging().options([
+            ("statement_timeout", milliseconds(pool.statement_timeout)),
+            ("lock_timeout", milliseconds(pool.lock_timeout)),
+            ("idle_in_transaction_session_timeout", milliseconds(pool.transaction_timeout)),
+        ]);
+        probe_postgres(&options, pool.acquire_timeout).await?;
+        let connections = PgPoolOptions::new()
+            .max_connections(pool.connections.max(2))
+            .min_connections(1)
+            .acquire_timeout(pool.acquire_timeout)
+            .connect_lazy_with(options);
+        let both = SqlxPostgresConnector::from_sqlx_postgres_pool(connections);
+        Ok(Self { writer: both.clone(), reader: both, transaction_timeout: pool.transaction_timeout })
+    }
+
+    /// One writer, as SQLite has one at a time and a queue in Rust is fairer and cheaper than its busy-wait; several readers, which in WAL mode
+    /// neither wait for the writer nor hold it up.
+    ///
+    /// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that was acknowledged could be lost with the
+    /// power. Group commit makes up for the price.
+    async fn open_sqlite(options: SqliteConnectOptions, pool: &Pool) -> Result<Self, StartError> {
+        let file = options.get_filename().to_owned();
+        let failed = |error: sqlx::Error| sqlite_error(&file, &error);
+        let options = options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(pool.lock_timeout)
+            .disable_statement_logging();
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(pool.acquire_timeout)
+            .connect_with(options.clone())
+            .await
+            .map_err(failed)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(pool.connections.max(1))
+            .acquire_timeout(pool.acquire_timeout)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(failed)?;
+        Ok(Self {
+            writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+            reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(readers),
+            transaction_timeout: pool.transaction_timeout,
+        })
+    }
+
+    /// Which of the two it is.
+    pub fn backend(&self) -> DbBackend {
+        self.writer.get_database_backend()
+    }
+
+    /// For statements that only read: on SQLite others are refused.
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// For single statements that write.
+    pub fn writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    /// The time that a transaction may take as a whole.
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        self.transaction_timeout
+    }
+
+    /// Begins a transaction that writes.
+    ///
+    /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy" when another process wrote in between, however
+    /// long it may wait.
+    ///
+    /// # Errors
+    /// If there is no connection in time.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let sqlite_transaction_mode = (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+        self.writer.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }).await
+    }
+
+    /// Refuses a schema that this program does not fit.
+    pub(crate) async fn check_schema(&self) -> Result<(), StartError> {
+        let pending = merch_migration::pending(&self.reader).await.map_err(|error| {
+            StartError::new(format!("the schema's version cannot be read: {error}; was it migrated by a newer `merch`?"))
+        })?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let plural = if pending.len() == 1 { "" } else { "s" };
+        Err(StartError::new(format!("schema is not migrated ({} migration{plural} pending): run `merch migrate`", pending.len())))
+    }
+
+    /// Closes every connection; on SQLite this also folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        for connection in [&self.reader, &self.writer] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(%error, "the database was not closed cleanly");
+            }
+        }
+    }
+}
+
+/// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does not exist.
+///
+/// # Errors
+/// One sentence, if the database cannot be reached or a migration fails; it is then undone.
+pub async fn migrate(url: &str) -> Result<Vec<String>, StartError> {
+    // A migration may rightly take longer than any statement of the running store.
+    let unhurried = Duration::from_secs(600);
+    let pool = Pool { statement_timeout: unhurried, lock_timeout: unhurried, transaction_timeout: unhurried, ..Pool::default() };
+    let database = match parse(url)? {
+        Url::Postgres(options) => Database::open_postgres(options, &pool).await?,
+        Url::Sqlite(options) => Database::open_sqlite(options.create_if_missing(true), &pool).await?,
+    };
+    let failed = |error: DbErr| StartError::new(format!("the schema could not be migrated, and was left as it was: {error}"));
+    let pending = merch_migration::pending(&database.writer).await.map_err(failed)?;
+    let migrated = Migrator::up(&database.writer, None).await.map_err(failed);
+    database.close().await;
+    migrated.map(|()| pending)
+}
+
+fn parse(url: &str) -> Result<Url, StartError> {
+    // The URL itself is not repeated in any sentence: it may hold a password.
+    let expected = "postgres://user:password@host:port/database or sqlite:///path/to/file";
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => match PgConnectOptions::from_str(url) {
+            Ok(options) => Ok(Url::Postgres(options)),
+            Err(_) => Err(StartError::new(format!("the database URL cannot be read as PostgreSQL's: expected {expected}"))),
+        },
+        Some("sqlite") if url.contains(":memory:") || url.contains("mode=memory") => {
+            Err(StartError::new("an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file"))
+        }
+        Some("sqlite") => match SqliteConnectOptions::from_str(url) {
+            Ok(options) => Ok(Url::Sqlite(options)),
+            Err(error) => Err(StartError::new(format!("the database URL cannot be read as SQLite's ({error}): expected {expected}"))),
+        },
+        Some(_) | None => Err(StartError::new(format!("the database URL has a scheme that the store does not know: expected {expected}"))),
+    }
+}
+
+/// Makes one connection and says in one sentence why it could not; the pool would only say that it waited.
+async fn probe_postgres(options: &PgConnectOptions, patience: Duration) -> Result<(), StartError> {
+    let server = match options.get_socket() {
+        Some(path) => path.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let sentence = match tokio::time::timeout(patience, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => {
+            if let Err(error) = connection.close().await {
+                tracing::debug!(%error, "the first connection was not closed cleanly");
+            }
+            return Ok(());
+        }
+        Err(_) => format!("PostgreSQL at {server} did not answer within {patience:?}: check the address and that the server runs"),
+        Ok(Err(sqlx::Error::Database(error))) => match error.code().as_deref() {
+            Some("3D000") => format!(
+                "PostgreSQL at {server} has no database {:?}: create it, then run `merch migrate`",
+                options.get_database().unwrap_or(options.get_username())
+            ),
+            Some("28P01" | "28000") => {
+                format!("PostgreSQL at {server} refuses the user {:?}: check the name and the password in the URL", options.get_username())
+            }
+            code => format!("PostgreSQL at {server} refuses the connection ({}): {}", code.unwrap_or("no code"), error.message()),
+        },
+        Ok(Err(error)) => format!("PostgreSQL at {server} cannot be reached: {error}; check the address and that the server runs"),
+    };
+    Err(StartError::new(sentence))
+}
+
+fn sqlite_error(file: &Path, error: &sqlx::Error) -> StartError {
+    StartError::new(format!(
+        "the database file {} cannot be opened: {error}; check that its folder exists and may be written to",
+        file.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_described_without_its_password() {
+        for url in [
+            "mysql://user:hunter2@host/db",
+            "postgres://user:hunter2@host:notaport/db",
+            "hunter2",
+            "sqlite::memory:",
+            "sqlite://x?mode=hunter2",
+        ] {
+            let Err(error) = parse(url) else { panic!("{url} was taken") };
+            assert!(error.to_string().contains("expected"), "{error}");
+            assert!(!error.to_string().contains("user:hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_postgres_are_taken() {
+        assert!(matches!(parse("postgres://u:p@h/d"), Ok(Url::Postgres(_))));
+        assert!(matches!(parse("postgresql://u:p@h/d"), Ok(Url::Postgres(_))));
+        assert!(matches!(parse("sqlite://some/file.db"), Ok(Url::Sqlite(_))));
+    }
+}

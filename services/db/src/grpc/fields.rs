@@ -1,0 +1,91 @@
+//! The contract's rules of fields, checked all at once: a request with three faults is told of three.
+
+use merch_contract::grpc::assistant::v1 as proto;
+use uuid::Uuid;
+
+use crate::entity::users::PasswordHash;
+use crate::failure::{Failure, Fault};
+use crate::store::{Caller, Context};
+
+/// What was found wrong so far. A faulty field yields a stand-in, so that the others can be checked; [`Fields::finish`] lets none pass.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    faults: Vec<Fault>,
+}
+
+impl Fields {
+    /// What was read, if nothing was wrong.
+    pub(super) fn finish<T>(self, value: T) -> Result<T, Failure> {
+        if self.faults.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.faults)) }
+    }
+
+    pub(super) fn check(&mut self, field: &str, holds: bool, expected: &'static str) {
+        if !holds {
+            self.faults.push(Fault { field: field.to_owned(), expected });
+        }
+    }
+
+    /// A request that does not say where it came from is not refused for it.
+    pub(super) fn context(&mut self, context: Option<proto::RequestContext>) -> Context {
+        let proto::RequestContext { request_id, trace_id } = context.unwrap_or_default();
+        self.check(
+            "context.request_id",
+            request_id.len() <= 128 && is_visible(&request_id),
+            "at most 128 visible ASCII characters, or empty",
+        );
+        let is_trace = trace_id.len() == 32 && trace_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        self.check("context.trace_id", trace_id.is_empty() || is_trace, "32 lower-case hexadecimal digits, or empty");
+        Context { request_id, trace_id }
+    }
+
+    pub(super) fn caller(&mut self, field: &str, caller: Option<proto::Caller>) -> Caller {
+        self.check(field, caller.is_some(), "who acts; it must be set");
+        let user_id = caller.as_ref().map_or(Uuid::nil(), |caller| self.id(&format!("{field}.user_id"), &caller.user_id));
+        Caller { user_id, token_version: caller.map_or(0, |caller| caller.token_version) }
+    }
+
+    pub(super) fn id(&mut self, field: &str, text: &str) -> Uuid {
+        // The parser also knows forms without hyphens, in braces and as URN.
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+        self.check(field, id.is_some(), "a UUID in its text form of 36 characters");
+        id.unwrap_or_default()
+    }
+
+    pub(super) fn sid(&mut self, field: &str, sid: String) -> String {
+        let holds = (1..=15).contains(&sid.len()) && sid.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        self.check(field, holds, "1 to 15 letters and digits");
+        sid
+    }
+
+    pub(super) fn username(&mut self, field: &str, username: String) -> String {
+        self.check(field, is_username(&username), "3 to 50 of letters, digits, _ . and -");
+        username
+    }
+
+    pub(super) fn email(&mut self, field: &str, email: String) -> String {
+        let holds = !email.is_empty() && email.chars().count() <= 255 && !email.chars().any(char::is_control);
+        self.check(field, holds, "1 to 255 characters, none of them a control character");
+        email
+    }
+
+    pub(super) fn password_hash(&mut self, field: &str, hash: String) -> PasswordHash {
+        let holds = hash.starts_with("$scrypt$") && hash.len() <= 512 && is_visible(&hash);
+        self.check(field, holds, "a PHC string that begins with $scrypt$");
+        PasswordHash(hash)
+    }
+
+    pub(super) fn page_size(&mut self, field: &str, size: i32) -> u64 {
+        self.check(field, (1..=100).contains(&size), "1 to 100");
+        u64::try_from(size).unwrap_or_default()
+    }
+}
+
+/// No user has another name, so none need be looked up.
+pub(super) fn is_username(text: &str) -> bool {
+    (3..=50).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// ASCII without blanks and control characters.
+pub(super) fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}

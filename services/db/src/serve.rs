@@ -1,0 +1,98 @@
+//! Runs the service: opens, serves, and stops in the order that loses nothing.
+
+use std::time::Duration;
+
+use merch_chassis::{Readiness, StartError};
+use merch_contract::grpc::FILE_DESCRIPTOR_SET;
+use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
+use merch_logging::client::event::Origin;
+use merch_logging::client::{ShipOptions, ship};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Endpoint;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::grpc::Assistant;
+use crate::store::outbox::Outbox;
+use crate::store::{Store, committer, housekeeping};
+
+/// Serves the database on `listener` until `shutdown` is cancelled, and returns when all is drained: no call is accepted any more, the orders that
+/// wait are committed, and the events are shipped (or, after [`Config::drain`], wait in the outbox).
+///
+/// # Errors
+/// One sentence, if the configuration cannot be used, the database is not there or its schema is not migrated.
+pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+    let part = readiness.part("database");
+    check(&config)?;
+    let endpoint = Endpoint::from_shared(config.logging_endpoint.clone()).map_err(|_| {
+        StartError::new(format!("the logging endpoint {:?} cannot be read: expected http://host:port", config.logging_endpoint))
+    })?;
+    let database = Database::open(&config.database_url, &config.pool).await?;
+    database.check_schema().await?;
+    let outbox = Outbox::new(database.clone(), config.shipped_events);
+    outbox.begin().await.map_err(|error| StartError::new(format!("the outbox cannot be read: {error}")))?;
+
+    let origin = Origin::new("db");
+    tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
+    let store = Store { database: database.clone(), outbox: outbox.clone(), origin };
+    let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
+
+    let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let mut committing = tokio::spawn(committer.run(closing.clone()));
+    let options = ShipOptions { drain_timeout: config.drain, ..ShipOptions::new("db") };
+    let shipping = tokio::spawn(ship(outbox, endpoint, options, shipped.clone()));
+    let keeping =
+        tokio::spawn(housekeeping::run(store.clone(), config.orders.idempotency_retention, config.housekeeping_interval, resting.clone()));
+    let watching = tokio::spawn(housekeeping::watch(store.clone(), part, resting.clone()));
+
+    let routes = Routes::new(AssistantServiceServer::new(Assistant { store, orders }));
+    let contract = merch_chassis::grpc::Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET };
+    let served = tokio::select! {
+        served = merch_chassis::grpc::serve(listener, routes, contract, config.grpc, readiness, shutdown) => served,
+        _ = &mut committing => Err(StartError::new("the db service stops, as the task that commits orders ended: a bug; its log has the details")),
+    };
+
+    // Whoever writes stops before whoever ships, and everyone before the database is closed.
+    closing.cancel();
+    if !committing.is_finished() {
+        ended("committer", committing).await;
+    }
+    resting.cancel();
+    ended("housekeeping", keeping).await;
+    ended("watch", watching).await;
+    shipped.cancel();
+    ended("shipper", shipping).await;
+    database.close().await;
+    served
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let orders = &config.orders;
+    if orders.batch < 256 {
+        return Err(StartError::new(format!("orders of one transaction: expected a bound of at least 256, got {}", orders.batch)));
+    }
+    if orders.queue < orders.batch {
+        return Err(StartError::new(format!("orders that may wait: expected at least {}, got {}", orders.batch, orders.queue)));
+    }
+    if orders.idempotency_retention < DAY {
+        return Err(StartError::new(format!(
+            "idempotency keys must be kept for at least 24 hours, got {:?}",
+            orders.idempotency_retention
+        )));
+    }
+    if config.housekeeping_interval.is_zero() {
+        return Err(StartError::new("the time between two rounds of housekeeping must be more than zero"));
+    }
+    Ok(())
+}
+
+/// A task that panicked has been logged as a panic; here is told which one it was.
+async fn ended(task: &str, handle: JoinHandle<()>) {
+    if let Err(error) = handle.await {
+        tracing::error!(%error, task, "a task of the db service did not end well");
+    }
+}

@@ -1,0 +1,264 @@
+//! The queue of orders and the one task that commits them: natural group commit.
+//!
+//! Three hot rows make every order wait for the one before it until that is on disk. So while one transaction is in flight, orders queue, and the
+//! next takes all that are waiting. No timer: an order that finds nobody before it goes at once.
+
+use std::sync::Arc;
+
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::Store;
+use super::place::{NewOrder, Verdict};
+use crate::failure::Failure;
+use crate::metrics;
+
+/// One call's orders: judged in one transaction, answered together.
+struct Ticket {
+    orders: Vec<NewOrder>,
+    answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
+    /// Its room in the queue.
+    room: OwnedSemaphorePermit,
+}
+
+/// Where orders are handed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    tickets: mpsc::Sender<Ticket>,
+    /// Counts orders, as a ticket may hold one or hundreds.
+    room: Arc<Semaphore>,
+}
+
+/// Commits what is handed in.
+pub(crate) struct Committer {
+    store: Store,
+    tickets: mpsc::Receiver<Ticket>,
+    /// Orders of one transaction, at most.
+    batch: usize,
+}
+
+/// A queue of at most `queue` orders, and the committer that takes at most `batch` of them at once.
+pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
+    let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
+    let (sender, receiver) = mpsc::channel(queue);
+    (Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)) }, Committer { store, tickets: receiver, batch })
+}
+
+impl Queue {
+    /// One verdict for each order, at the same place, once they are committed.
+    ///
+    /// Whoever stops waiting before the orders' transaction begins has not ordered.
+    pub(crate) async fn place(&self, orders: Vec<NewOrder>) -> Result<Vec<Verdict>, Failure> {
+        if orders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let overloaded = || Failure::Refused(ErrorReason::Overloaded);
+        let wanted = u32::try_from(orders.len()).map_err(|_| overloaded())?;
+        let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| overloaded())?;
+        let (answer, verdicts) = oneshot::channel();
+        metrics::QUEUE_DEPTH.add(i64::from(wanted));
+        if self.tickets.try_send(Ticket { orders, answer, room }).is_err() {
+            metrics::QUEUE_DEPTH.sub(i64::from(wanted));
+            return Err(overloaded());
+        }
+        // The committer answers every ticket; it drops one only when the process ends.
+        verdicts.await.unwrap_or_else(|_| Err(overloaded()))
+    }
+}
+
+impl Committer {
+    /// Commits until `closing` is cancelled and the queue is empty.
+    pub(crate) async fn run(mut self, closing: CancellationToken) {
+        let mut held = None;
+        while let Some(first) = self.next(&mut held, &closing).await {
+            let batch = self.gather(first, &mut held);
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            }
+        }
+    }
+
+    async fn next(&mut self, held: &mut Option<Ticket>, closing: &CancellationToken) -> Option<Ticket> {
+        if let Some(ticket) = held.take() {
+            return Some(ticket);
+        }
+        tokio::select! {
+            biased;
+            ticket = self.tickets.recv() => ticket,
+            () = closing.cancelled() => {
+                self.tickets.close();
+                self.tickets.recv().await
+            }
+        }
+    }
+
+    /// `first` and all that wait behind it, up to the bound, but for those whose callers have gone away. What does not fit is held for the next.
+    fn gather(&mut self, first: Ticket, held: &mut Option<Ticket>) -> Vec<Ticket> {
+        let (mut batch, mut orders) = (Vec::new(), 0);
+        let mut waiting = Some(first);
+        while let Some(ticket) = waiting {
+            if ticket.answer.is_closed() {
+                forget(&ticket);
+            } else if orders + ticket.orders.len() > self.batch && !batch.is_empty() {
+                *held = Some(ticket);
+                break;
+            } else {
+                orders += ticket.orders.len();
+                forget(&ticket);
+                batch.push(ticket);
+            }
+            waiting = self.tickets.try_recv().ok();
+        }
+        batch
+    }
+
+    async fn commit(&self, batch: Vec<Ticket>) {
+        let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
+        metrics::BATCH_SIZE.observe(orders.len() as f64);
+        match self.store.place(&orders).await {
+            Ok(verdicts) => {
+                let mut verdicts = verdicts.into_iter();
+                for ticket in batch {
+                    let count = ticket.orders.len();
+                    ticket.reply(Ok(verdicts.by_ref().take(count).collect()));
+                }
+            }
+            // One of them is more than the database bears, and nothing was committed: alone, it fails alone.
+            Err(Failure::Fault(error)) if batch.len() > 1 => {
+                tracing::warn!(%error, orders = orders.len(), "a batch of orders failed; each call's orders are tried alone");
+                for ticket in batch {
+                    let outcome = self.store.place(&ticket.orders.iter().collect::<Vec<_>>()).await;
+                    ticket.reply(outcome);
+                }
+            }
+            Err(failure) => batch.into_iter().for_each(|ticket| ticket.reply(Err(failure.clone()))),
+        }
+    }
+}
+
+/// It no longer waits.
+fn forget(ticket: &Ticket) {
+    metrics::QUEUE_DEPTH.sub(i64::try_from(ticket.orders.len()).unwrap_or(i64::MAX));
+}
+
+impl Ticket {
+    fn reply(self, outcome: Result<Vec<Verdict>, Failure>) {
+        if let Ok(verdicts) = &outcome {
+            for verdict in verdicts {
+                let outcome = match verdict {
+                    Verdict::Placed(_) => "placed",
+                    Verdict::Replayed(_) => "replayed",
+                    Verdict::Refused(reason) => reason.as_str_name(),
+                };
+                metrics::ORDERS.with_label_values(&[outcome]).inc();
+            }
+        }
+        drop(self.room);
+        // A caller who went away meanwhile finds the order in the list of orders, or by the idempotency key.
+        if self.answer.send(outcome).is_err() {
+            tracing::debug!("a caller did not wait for the verdict on its orders");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use merch_logging::client::event::Origin;
+    use sea_orm::{ConnectionTrait as _, EntityTrait as _};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::{Pool, ShippedEvents};
+    use crate::database::{Database, migrate};
+    use crate::entity::products;
+    use crate::store::outbox::Outbox;
+    use crate::store::{Caller, Context};
+
+    const BUYER: Uuid = Uuid::from_u128(7);
+
+    /// A store with one buyer, in a folder that is to be kept.
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        migrate(&url).await.unwrap();
+        let database = Database::open(&url, &Pool::default()).await.unwrap();
+        let buyer = format!(
+            "INSERT INTO users VALUES (x'{}', 'a', 'a', 'ada', 'ada', 'e', 'e', '', TRUE, 1, 1, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')",
+            BUYER.simple()
+        );
+        database.writer().execute_unprepared(&buyer).await.unwrap();
+        let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
+        (folder, Store { database, outbox, origin: Origin::new("db") })
+    }
+
+    fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {
+        let caller = Caller { user_id: BUYER, token_version: 1 };
+        vec![NewOrder { context: Context::default(), caller, product_id, quantity: 1, idempotency_key: None }; count]
+    }
+
+    async fn stock(store: &Store, product_id: i32) -> i32 {
+        products::Entity::find_by_id(product_id).one(store.database.reader()).await.unwrap().unwrap().stock
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_in_the_queue_has_not_ordered() {
+        let (_folder, store) = store().await;
+        let (queue, committer) = new(store.clone(), 256, 256);
+        {
+            let mut away = pin!(queue.place(orders(1, 2)));
+            assert!(poll_once(&mut away).await.is_none(), "nobody commits yet");
+        }
+        let (stays, closing) = (queue.place(orders(2, 3)), CancellationToken::new());
+        let (verdicts, ()) = tokio::join!(
+            async {
+                let verdicts = stays.await;
+                closing.cancel();
+                verdicts
+            },
+            committer.run(closing.clone())
+        );
+        assert_eq!(verdicts.unwrap().len(), 3);
+        assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 497));
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_committed_and_nothing_is_taken_after() {
+        let (_folder, store) = store().await;
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let (first, second) = (queue.place(orders(1, 200)), queue.place(orders(2, 100)));
+        let (first, second, ()) = tokio::join!(first, second, committer.run(closing));
+        assert_eq!(first.unwrap().len(), 200);
+        assert!(matches!(second, Err(Failure::Refused(ErrorReason::Overloaded))), "there is room for 256");
+        assert!(matches!(queue.place(orders(1, 1)).await, Err(Failure::Refused(ErrorReason::Overloaded))));
+        assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (300, 500));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_does_not_fit_is_the_next_transactions() {
+        let (_folder, store) = store().await;
+        let (queue, committer) = new(store.clone(), 1000, 256);
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let calls = [200, 100, 156].map(|count| queue.place(orders(1, count)));
+        let [first, second, third] = calls;
+        let (first, second, third, ()) = tokio::join!(first, second, third, committer.run(closing));
+        assert_eq!([first, second, third].map(|verdicts| verdicts.unwrap().len()), [200, 100, 156]);
+        assert_eq!(stock(&store, 1).await, 44);
+    }
+
+    /// Polls once.
+    async fn poll_once<T>(future: &mut std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match future.as_mut().poll(context) {
+                std::task::Poll::Ready(value) => Some(value),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,70 @@
+//! What is done now and then: old idempotency keys and shipped events are removed, and the database is asked whether it is there.
+
+use std::time::Duration;
+
+use merch_chassis::Part;
+use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::Store;
+use crate::clock;
+use crate::metrics;
+
+/// Rows that one statement removes at most: it must not hold up an order.
+const BOUND: u64 = 1_000;
+/// The time between two looks at the database.
+const LOOK: Duration = Duration::from_secs(2);
+
+const EXPIRE: &str = "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
+                      (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+
+/// Removes what is no longer needed, now and every `interval`, until `stop` is cancelled.
+pub(crate) async fn run(store: Store, retention: Duration, interval: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match expire_keys(&store, retention).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "old idempotency keys were removed"),
+            Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; the next round tries again"),
+        }
+        match store.outbox.trim().await {
+            Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),
+            Err(error) => tracing::warn!(%error, "shipped events could not be removed; the next round tries again"),
+        }
+    }
+}
+
+/// Removes the idempotency keys that are older than `retention`, a bounded number with each statement. Yields how many.
+pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
+    // A second more: SQLite compares times as text, and two within a second may compare wrongly there, as trailing zeros are not written.
+    let before = clock::now() - retention - Duration::from_secs(1);
+    let values: [Value; 2] = [before.into(), i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
+    let mut expired = 0;
+    loop {
+        let statement = Statement::from_sql_and_values(store.database.backend(), EXPIRE, values.clone());
+        let removed = store.database.writer().execute_raw(statement).await?.rows_affected();
+        expired += removed;
+        if removed < BOUND {
+            return Ok(expired);
+        }
+    }
+}
+
+/// Tells `database` whether the database answers, and the metrics how far the shipper is behind, until `stop` is cancelled.
+pub(crate) async fn watch(store: Store, database: Part, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match store.outbox.backlog().await {
+            Ok(backlog) => {
+                metrics::OUTBOX_BACKLOG.set(backlog);
+                database.ready();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database does not answer");
+                database.not_ready("the database does not answer");
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the contract and the log events.
+
+pub(crate) mod committer;
+pub(crate) mod events;
+pub(crate) mod housekeeping;
+pub(crate) mod orders;
+pub(crate) mod outbox;
+pub(crate) mod place;
+pub(crate) mod products;
+mod sql;
+pub(crate) mod users;
+
+use std::sync::Arc;
+
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_logging::client::event::Origin;
+use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::db_error::{Intent, meaning};
+use crate::entity::users as users_table;
+use crate::failure::Failure;
+use crate::metrics;
+use outbox::Outbox;
+
+/// Transactions that others made fail are run again this many times in all.
+const ATTEMPTS: u32 = 4;
+
+/// Who acts, as a verified token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) user_id: Uuid,
+    pub(crate) token_version: i64,
+}
+
+/// Where a request came from, for its log event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) request_id: String,
+    pub(crate) trace_id: String,
+}
+
+/// The store's data.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pub(crate) database: Database,
+    pub(crate) outbox: Outbox,
+    pub(crate) origin: Origin,
+}
+
+impl Store {
+    /// Runs `work` in a transaction and commits it. Where the database undid it because of another transaction, runs it again.
+    ///
+    /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the future of such a closure is `Send`.
+    pub(crate) async fn write<T, F>(&self, intent: Intent, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut attempt = 1;
+        loop {
+            let timer = metrics::TRANSACTION_SECONDS.start_timer();
+            let outcome = tokio::time::timeout(self.database.transaction_timeout(), self.write_once(intent, &work)).await;
+            timer.observe_duration();
+            match outcome.unwrap_or(Err(Failure::TimedOut)) {
+                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a transaction is run again");
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn write_once<T, F>(&self, intent: Intent, work: &impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let transaction = Arc::new(self.database.begin().await.map_err(plain)?);
+        let worked = work(transaction.clone()).await;
+        let transaction = Arc::into_inner(transaction).ok_or_else(|| fault("a transaction outlived its work"))?;
+        let value = match worked {
+            Ok(value) => value,
+            Err(failure) => {
+                if let Err(error) = transaction.rollback().await {
+                    // The connection is gone, and the transaction with it.
+                    tracing::debug!(%error, "a transaction could not be rolled back");
+                }
+                return Err(failure);
+            }
+        };
+        // If the answer to this is lost, nobody knows whether it was done: it is never run again.
+        transaction.commit().await.map_err(|error| match meaning(error, intent) {
+            Failure::Undone(error) => Failure::Unavailable(error),
+            failure => failure,
+        })?;
+        self.outbox.notify();
+        Ok(value)
+    }
+
+    /// Reads the caller's row, locked against changes until the transaction ends (SQLite has one writer, so nothing is to be locked).
+    ///
+    /// # Errors
+    /// `TOKEN_REVOKED` if the token is void.
+    pub(crate) async fn lock_caller(
+        &self,
+        transaction: &DatabaseTransaction,
+        caller: Caller,
+        lock: Lock,
+    ) -> Result<users_table::Model, Failure> {
+        let query = users_table::Entity::find().filter(valid(caller));
+        let query = match lock {
+            Lock::Share => query.lock_shared(),
+            Lock::Change => query.lock_exclusive(),
+        };
+        query.one(transaction).await.map_err(plain)?.ok_or(Failure::Refused(ErrorReason::TokenRevoked))
+    }
+}
+
+/// What a locked row is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// It must stay as it is.
+    Share,
+    /// It will be changed.
+    Change,
+}
+
+/// The user's row, if the caller's token is not void.
+pub(crate) fn valid(caller: Caller) -> sea_orm::Condition {
+    sea_orm::Condition::all()
+        .add(users_table::Column::Id.eq(caller.user_id))
+        .add(users_table::Column::TokenVersion.eq(caller.token_version))
+        .add(users_table::Column::IsActive.eq(true))
+}
+
+/// The meaning of an error where no unique violation can be.
+pub(crate) fn plain(error: DbErr) -> Failure {
+    meaning(error, Intent::Plain)
+}
+
+/// The database, or this program, did what it cannot do.
+pub(crate) fn fault(what: &str) -> Failure {
+    Failure::Fault(DbErr::Custom(what.to_owned()))
+}

@@ -1,0 +1,163 @@
+//! The outbox: events written in the transaction of the change they tell of, read back by the shipper until they are acknowledged.
+
+use std::sync::Arc;
+
+use merch_contract::grpc::logging::v1::LogMessage;
+use merch_logging::client::{EventSource, SourceError};
+use prost::Message as _;
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use super::sql::{Sql, hex, json};
+use crate::clock;
+use crate::config::ShippedEvents;
+use crate::database::Database;
+
+/// Rows that one statement removes at most: it must not hold up an order.
+const BOUND: u64 = 1_000;
+
+const APPEND: Sql = Sql {
+    postgres: "INSERT INTO outbox (id, payload, created_at) SELECT id, decode(payload, 'hex'), $2 \
+               FROM json_to_recordset($1::json) AS e(position integer, id uuid, payload text) ORDER BY position",
+    sqlite: "INSERT INTO outbox (id, payload, created_at) SELECT unhex(value ->> 'id'), unhex(value ->> 'payload'), $2 \
+             FROM json_each($1) ORDER BY key",
+};
+const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND seq > $1 ORDER BY seq LIMIT $2";
+const DELETE: Sql = Sql {
+    postgres: "DELETE FROM outbox WHERE seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each($1))",
+};
+const MARK: Sql = Sql {
+    postgres: "UPDATE outbox SET shipped_at = $2 WHERE seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "UPDATE outbox SET shipped_at = $2 WHERE seq IN (SELECT value FROM json_each($1))",
+};
+const MARK_UNSHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
+const TRIM: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL AND seq <= \
+                    (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET $1) ORDER BY seq LIMIT $2)";
+const BACKLOG: &str = "SELECT count(*) AS backlog FROM outbox WHERE shipped_at IS NULL";
+
+/// Writes `events` in this transaction, in their order.
+pub(crate) async fn append<C: ConnectionTrait>(transaction: &C, time: OffsetDateTime, events: &[LogMessage]) -> Result<(), DbErr> {
+    #[derive(Serialize)]
+    struct Row {
+        position: usize,
+        id: String,
+        payload: String,
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Row> = events
+        .iter()
+        .enumerate()
+        .map(|(position, event)| Row { position, id: event.id.replace('-', ""), payload: hex(&event.encode_to_vec()) })
+        .collect();
+    let statement = APPEND.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
+    transaction.execute_raw(statement).await?;
+    Ok(())
+}
+
+/// The events that are not acknowledged yet, for the shipper.
+#[derive(Clone, Debug)]
+pub struct Outbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    shipped: ShippedEvents,
+    changed: Notify,
+}
+
+impl Outbox {
+    /// The outbox of this database.
+    pub fn new(database: Database, shipped: ShippedEvents) -> Self {
+        Self(Arc::new(Inner { database, shipped, changed: Notify::new() }))
+    }
+
+    /// Says that there may be something new to read.
+    pub(crate) fn notify(&self) {
+        self.0.changed.notify_one();
+    }
+
+    async fn pending(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, LogMessage)>, DbErr> {
+        let values: [Value; 2] = [after.unwrap_or(0).into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+        let statement = Statement::from_sql_and_values(self.0.database.backend(), READ, values);
+        let rows = self.0.database.reader().query_all_raw(statement).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            let seq: i64 = row.try_get("", "seq")?;
+            match LogMessage::decode(row.try_get::<Vec<u8>>("", "payload")?.as_slice()) {
+                Ok(event) => events.push((seq, event)),
+                // It stays where it is for somebody to look at, and holds up nothing.
+                Err(error) => tracing::error!(%error, seq, "an event in the outbox cannot be read"),
+            }
+        }
+        Ok(events)
+    }
+
+    async fn settle(&self, positions: &[i64]) -> Result<(), DbErr> {
+        let backend = self.0.database.backend();
+        let positions = json(positions)?;
+        let statement = match self.0.shipped {
+            ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
+            ShippedEvents::ShipAgainAtStart { .. } => MARK.with(backend, [positions.into(), clock::now().into()]),
+        };
+        self.0.database.writer().execute_raw(statement).await.map(|_| ())
+    }
+
+    /// At start: what was shipped into a broker that is gone is to be shipped again.
+    pub(crate) async fn begin(&self) -> Result<(), DbErr> {
+        match self.0.shipped {
+            ShippedEvents::Delete => Ok(()),
+            ShippedEvents::ShipAgainAtStart { .. } => {
+                self.trim().await?;
+                self.0.database.writer().execute_unprepared(MARK_UNSHIPPED).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Removes shipped events that are not to be kept, a bounded number with each statement. Yields how many.
+    pub(crate) async fn trim(&self) -> Result<u64, DbErr> {
+        let kept = match self.0.shipped {
+            ShippedEvents::Delete => 0,
+            ShippedEvents::ShipAgainAtStart { kept } => kept,
+        };
+        let values: [Value; 2] = [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
+        let mut trimmed = 0;
+        loop {
+            let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values.clone());
+            let removed = self.0.database.writer().execute_raw(statement).await?.rows_affected();
+            trimmed += removed;
+            if removed < BOUND {
+                return Ok(trimmed);
+            }
+        }
+    }
+
+    /// How many events are not shipped yet.
+    pub(crate) async fn backlog(&self) -> Result<i64, DbErr> {
+        let statement = Statement::from_string(self.0.database.backend(), BACKLOG);
+        let row = self.0.database.reader().query_one_raw(statement).await?;
+        row.map_or(Ok(0), |row| row.try_get("", "backlog"))
+    }
+}
+
+/// On PostgreSQL `seq` is the order of writing, not of committing, so that a row may turn up before one that was read already. It is found all
+/// the same: what is unshipped is told by its own mark, and the shipper begins again from the oldest time after time.
+impl EventSource for Outbox {
+    type Position = i64;
+
+    async fn read(&self, after: Option<&i64>, limit: usize) -> Result<Vec<(i64, LogMessage)>, SourceError> {
+        self.pending(after.copied(), limit).await.map_err(SourceError::new)
+    }
+
+    async fn acknowledge(&self, positions: &[i64]) -> Result<(), SourceError> {
+        self.settle(positions).await.map_err(SourceError::new)
+    }
+
+    async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+}

@@ -1,0 +1,39 @@
+//! Statements that take many rows at once: one text each, in the words of either database.
+
+use std::fmt::Write as _;
+
+use sea_orm::{DbBackend, DbErr, Statement, Value};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Two texts of one statement. Rows go in as one JSON parameter, so that the text is the same for any number of them and each connection
+/// prepares it once.
+pub(super) struct Sql {
+    pub(super) postgres: &'static str,
+    pub(super) sqlite: &'static str,
+}
+
+impl Sql {
+    pub(super) fn with(&self, backend: DbBackend, values: impl IntoIterator<Item = Value>) -> Statement {
+        let text = if backend == DbBackend::Sqlite { self.sqlite } else { self.postgres };
+        Statement::from_sql_and_values(backend, text, values)
+    }
+}
+
+/// `rows` as the one parameter of a statement.
+pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, DbErr> {
+    serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))
+}
+
+/// A UUID as both databases read it from JSON.
+pub(super) fn plain_id(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// Bytes as both databases read them from JSON.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes whatever is written");
+        text
+    })
+}

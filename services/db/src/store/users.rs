@@ -1,0 +1,203 @@
+//! Users: registering, credentials, log-in, tokens, changes. The caller's token is judged in the statement that does the work.
+
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use sea_orm::prelude::Expr;
+use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::events::{Happening, event};
+use super::{Caller, Context, Lock, Store, outbox, plain, valid};
+use crate::clock;
+use crate::db_error::{Intent, meaning};
+use crate::entity::users::{ActiveModel, Column, Entity, Model, PasswordHash};
+use crate::failure::Failure;
+
+/// A user to register; every member keeps its rule.
+#[derive(Clone, Debug)]
+pub(crate) struct NewUser {
+    pub(crate) sid: String,
+    pub(crate) username: String,
+    pub(crate) email: String,
+    pub(crate) password_hash: PasswordHash,
+}
+
+/// What to change of a user; `None` stays.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes {
+    pub(crate) username: Option<String>,
+    pub(crate) email: Option<String>,
+    /// Not empty: only if the row's version is one of these.
+    pub(crate) expected_versions: Vec<i64>,
+}
+
+/// Names a user by what it logs in with, or by its id.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    Username(String),
+    Caller(Caller),
+}
+
+/// What uniqueness and log-in look at.
+fn fold(text: &str) -> String {
+    text.to_lowercase()
+}
+
+impl Store {
+    pub(crate) async fn create_user(&self, context: &Context, new: &NewUser) -> Result<Model, Failure> {
+        self.write(Intent::Claim, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let now = clock::now();
+            let row = ActiveModel {
+                id: Set(clock::new_id()),
+                sid: Set(new.sid.clone()),
+                sid_key: Set(fold(&new.sid)),
+                username: Set(new.username.clone()),
+                username_key: Set(fold(&new.username)),
+                email: Set(new.email.clone()),
+                email_key: Set(fold(&new.email)),
+                password_hash: Set(new.password_hash.clone()),
+                is_active: Set(true),
+                token_version: Set(1),
+                version: Set(1),
+                created_at: Set(now),
+                updated_at: Set(now),
+            };
+            let user = row.insert(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
+            self.record_user(transaction, context, now, user.id, &Happening::UserRegistered).await?;
+            Ok(user)
+        })
+        .await
+    }
+
+    pub(crate) async fn credentials(&self, by: &By) -> Result<Model, Failure> {
+        let (query, missing) = match by {
+            By::Username(name) => (Entity::find().filter(Column::UsernameKey.eq(fold(name))), ErrorReason::UserNotFound),
+            By::Caller(caller) => (Entity::find().filter(valid(*caller)), ErrorReason::TokenRevoked),
+        };
+        query.filter(Column::IsActive.eq(true)).one(self.database.reader()).await.map_err(plain)?.ok_or(Failure::Refused(missing))
+    }
+
+    pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
+        self.write(Intent::Plain, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let user = self.lock_caller(transaction, caller, Lock::Share).await?;
+            self.record_user(transaction, context, clock::now(), user.id, &Happening::UserLoggedIn).await
+        })
+        .await
+    }
+
+    pub(crate) async fn revoke_tokens(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
+        self.write(Intent::Plain, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let voided = Entity::update_many()
+                .col_expr(Column::TokenVersion, Expr::col(Column::TokenVersion).add(1))
+                .filter(valid(caller))
+                .exec(transaction)
+                .await
+                .map_err(plain)?;
+            if voided.rows_affected == 0 {
+                return Err(Failure::Refused(ErrorReason::TokenRevoked));
+            }
+            self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserLoggedOut).await
+        })
+        .await
+    }
+
+    pub(crate) async fn user(&self, caller: Caller, user_id: Uuid) -> Result<Model, Failure> {
+        let own = Entity::find().filter(valid(caller)).one(self.database.reader()).await.map_err(plain)?;
+        let own = own.ok_or(Failure::Refused(ErrorReason::TokenRevoked))?;
+        only_oneself(caller, user_id)?;
+        Ok(own)
+    }
+
+    pub(crate) async fn update_user(&self, context: &Context, caller: Caller, user_id: Uuid, changes: &Changes) -> Result<Model, Failure> {
+        self.write(Intent::Claim, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
+            only_oneself(caller, user_id)?;
+            if !changes.expected_versions.is_empty() && !changes.expected_versions.contains(&before.version) {
+                return Err(Failure::Refused(ErrorReason::VersionMismatch));
+            }
+            let (changed, mut after) = differences(&before, changes);
+            if changed.is_empty() {
+                return Ok(before);
+            }
+            let now = clock::now();
+            after.version = Set(before.version + 1);
+            after.updated_at = Set(now);
+            let user = after.update(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
+            self.record_user(transaction, context, now, user.id, &Happening::UserUpdated(&changed)).await?;
+            Ok(user)
+        })
+        .await
+    }
+
+    pub(crate) async fn change_password(
+        &self,
+        context: &Context,
+        caller: Caller,
+        user_id: Uuid,
+        hash: &PasswordHash,
+    ) -> Result<(), Failure> {
+        self.write(Intent::Plain, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
+            only_oneself(caller, user_id)?;
+            let token_version = Set(before.token_version + 1);
+            // Neither version nor updated_at: nothing changes that is shown of a user.
+            let after = ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
+            after.update(transaction).await.map_err(plain)?;
+            self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserPasswordChanged).await
+        })
+        .await
+    }
+
+    pub(crate) async fn deactivate_user(&self, context: &Context, caller: Caller, user_id: Uuid) -> Result<(), Failure> {
+        self.write(Intent::Plain, |transaction| async move {
+            let transaction = transaction.as_ref();
+            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
+            only_oneself(caller, user_id)?;
+            let now = clock::now();
+            let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
+            let after = ActiveModel { is_active: Set(false), token_version, version, updated_at: Set(now), ..before.into() };
+            after.update(transaction).await.map_err(plain)?;
+            self.record_user(transaction, context, now, caller.user_id, &Happening::UserDeactivated).await
+        })
+        .await
+    }
+
+    async fn record_user(
+        &self,
+        transaction: &DatabaseTransaction,
+        context: &Context,
+        time: OffsetDateTime,
+        user: Uuid,
+        happening: &Happening<'_>,
+    ) -> Result<(), Failure> {
+        let event = event(&self.origin, context, user, happening);
+        outbox::append(transaction, time, &[event]).await.map_err(plain)
+    }
+}
+
+/// Somebody else's user is answered like one that does not exist.
+fn only_oneself(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
+    if caller.user_id == user_id { Ok(()) } else { Err(Failure::Refused(ErrorReason::UserNotFound)) }
+}
+
+/// The names of the members that differ, and the row to write for them.
+fn differences(before: &Model, changes: &Changes) -> (Vec<&'static str>, ActiveModel) {
+    let mut changed = Vec::new();
+    let mut after: ActiveModel = before.clone().into();
+    if let Some(username) = changes.username.as_ref().filter(|username| **username != before.username) {
+        changed.push("username");
+        after.username_key = Set(fold(username));
+        after.username = Set(username.clone());
+    }
+    if let Some(email) = changes.email.as_ref().filter(|email| **email != before.email) {
+        changed.push("email");
+        after.email_key = Set(fold(email));
+        after.email = Set(email.clone());
+    }
+    (changed, after)
+}

@@ -1,0 +1,185 @@
+//! Many at once.
+
+use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
+use merch_contract::grpc::assistant::v1::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::harness::*;
+
+/// Each order in a call and a task of its own.
+async fn rush(store: &TestDb, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
+    let calls: Vec<_> = orders
+        .into_iter()
+        .map(|order| {
+            let mut client = store.client();
+            let request = call(PlaceOrdersRequest { orders: vec![order] });
+            tokio::spawn(async move { Ok(client.place_orders(request).await?.into_inner().results.remove(0).outcome.unwrap()) })
+        })
+        .collect();
+    let mut outcomes = vec![];
+    for call in calls {
+        outcomes.push(call.await.unwrap());
+    }
+    outcomes
+}
+
+on_both!(
+    async fn two_hundred_buyers_and_fifty_pieces_sell_exactly_fifty(store: &TestDb) {
+        store.sql("UPDATE products SET stock = 50 WHERE id = 1").await;
+        let mut buyers = vec![];
+        for n in 0..200 {
+            buyers.push(store.register(&format!("buyer{n}")).await);
+        }
+        let outcomes = rush(store, buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect()).await;
+        let sold = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
+        let refused = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock)).count();
+        assert_eq!((sold, refused, store.product(HOODIE).await.stock), (50, 150, 0));
+        assert_eq!(store.count("orders").await, 50);
+        let words = store.words().await;
+        assert_eq!(words.iter().filter(|word| *word == "order_placed").count(), 50);
+        assert_eq!(words.iter().filter(|word| *word == "order_refused").count(), 150);
+    }
+);
+
+on_both!(
+    async fn placing_cancelling_and_logging_out_at_once_end_well(store: &TestDb) {
+        let mut buyers = vec![];
+        for n in 0..12 {
+            buyers.push(store.register(&format!("buyer{n}")).await);
+        }
+        let tasks: Vec<_> = buyers
+            .iter()
+            .enumerate()
+            .map(|(n, buyer)| {
+                let (buyer, mut client) = (buyer.clone(), store.client());
+                tokio::spawn(async move {
+                    let mut kept = 0;
+                    for round in 0..10 {
+                        // Two products, in either order.
+                        let orders = if n % 2 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
+                        let orders = orders.map(|product| buyer.order(product, 1)).to_vec();
+                        let placed_now = client.place_orders(call(PlaceOrdersRequest { orders })).await.unwrap().into_inner();
+                        for result in placed_now.results {
+                            let order = placed(result.outcome.unwrap());
+                            let request =
+                                CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order.id.clone() };
+                            if round % 2 == 0 {
+                                client.cancel_order(call(request)).await.unwrap();
+                            } else {
+                                kept += 1;
+                            }
+                        }
+                    }
+                    let request = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
+                    client.revoke_tokens(call(request)).await.unwrap();
+                    kept
+                })
+            })
+            .collect();
+        let mut kept = 0;
+        for task in tasks {
+            kept += task.await.unwrap();
+        }
+        let (hoodie, bottle) = (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock);
+        assert_eq!((1000 - hoodie - bottle, hoodie), (kept, bottle));
+        assert_eq!(store.count("orders WHERE status = 'placed'").await, i64::from(kept));
+    }
+);
+
+on_both!(
+    async fn no_order_is_placed_after_its_buyer_was_told_of_the_log_out(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let ordering: Vec<_> = (0..8)
+            .map(|_| {
+                let (buyer, mut client) = (buyer.clone(), store.client());
+                tokio::spawn(async move {
+                    for placed in 0.. {
+                        let request = PlaceOrdersRequest { orders: vec![buyer.order(HOODIE, 1)] };
+                        let outcome = client.place_orders(call(request)).await.unwrap().into_inner().results.remove(0).outcome.unwrap();
+                        match refused(&outcome) {
+                            None => {}
+                            Some(ErrorReason::TokenRevoked) => return placed,
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                    unreachable!()
+                })
+            })
+            .collect();
+        eventually("some orders are placed", || async { store.count("orders").await > 20 }).await;
+        let request = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
+        store.client().revoke_tokens(call(request)).await.unwrap();
+        let told = store.count("orders").await;
+        let mut placed = 0;
+        for task in ordering {
+            placed += task.await.unwrap();
+        }
+        assert_eq!((store.count("orders").await, placed), (told, told));
+        let words = store.words().await;
+        assert_eq!(words.last().map(String::as_str), Some("user_logged_out"));
+    }
+);
+
+on_both!(
+    /// As behind a load balancer.
+    async fn two_services_sell_no_piece_twice_and_know_one_anothers_keys(store: &TestDb) {
+        let other = merch_chassis::bind("the test", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = other.local_addr().unwrap();
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        let second = tokio::spawn(merch_db::serve(other, config(&store.place), Default::default(), shutdown.clone()));
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let other = assistant_service_client::AssistantServiceClient::new(channel);
+
+        store.sql("UPDATE products SET stock = 60 WHERE id IN (1, 2)").await;
+        let buyer = store.register("ada").await;
+        let calls: Vec<_> = (0..160)
+            .map(|n| {
+                let mut client = if n % 2 == 0 { store.client() } else { other.clone() };
+                // Every key comes four times, by both services; a service may meet them in another order.
+                let key = if n % 4 < 2 { n / 4 } else { 39 - n / 4 };
+                let order = buyer.order_with_key(1 + key % 2, 1, &format!("k{key}"));
+                tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await.map(|_| key) })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!(store.count("orders").await, 40);
+        assert_eq!((store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock), (40, 40));
+        let mut rest = rush(store, vec![buyer.order(HOODIE, 3); 20]).await;
+        rest.retain(|outcome| refused(outcome.as_ref().unwrap()).is_none());
+        assert_eq!((rest.len(), store.product(HOODIE).await.stock), (13, 1));
+        shutdown.cancel();
+        second.await.unwrap().unwrap();
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_orders_than_the_queue_takes_are_refused_at_once() {
+    let place = Place::sqlite().await;
+    let mut config = config(&place);
+    config.orders.queue = 256;
+    let store = TestDb::start_with(place, config).await;
+    let buyer = store.register("ada").await;
+    store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
+    // The writer is held, so that the orders wait.
+    let held = store.database.begin().await.unwrap();
+    let call_of_200 = || {
+        let (mut client, orders) = (store.client(), vec![buyer.order(HOODIE, 1); 200]);
+        tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders })).await })
+    };
+    let (mut one, mut other) = (call_of_200(), call_of_200());
+    // There is room for one of them, which waits.
+    let (refused, waiting) = tokio::select! {
+        refused = &mut one => (refused.unwrap(), other),
+        refused = &mut other => (refused.unwrap(), one),
+    };
+    let status = refused.unwrap_err();
+    assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "it says when to try again");
+    assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::Overloaded));
+    held.rollback().await.unwrap();
+    waiting.await.unwrap().unwrap();
+    store.buy(&buyer, HOODIE, 1).await;
+    store.stop().await;
+}

@@ -1,0 +1,14 @@
+//! The db service through a real gRPC client over a real socket; every test runs on SQLite and on PostgreSQL, each with a database of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+mod contention;
+mod harness;
+mod orders;
+mod outbox;
+mod placing;
+mod postgres;
+mod products;
+mod schema;
+mod sqlite;
+mod users;

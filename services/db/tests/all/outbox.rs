@@ -1,0 +1,131 @@
+//! Events: there if and only if the change is, shipped until acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use merch_contract::grpc::logging::v1::logging_service_server::{LoggingService, LoggingServiceServer};
+use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse};
+use merch_db::{Outbox, ShippedEvents};
+use merch_logging::client::EventSource as _;
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::harness::*;
+
+/// A logging service that keeps what it gets.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Vec<LogMessage>>>);
+
+#[tonic::async_trait]
+impl LoggingService for Keeper {
+    type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
+
+    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+        let (mut requests, kept) = (request.into_inner(), self.0.clone());
+        let (answers, stream) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                kept.lock().await.extend(request.messages);
+                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+async fn keeper() -> (Keeper, String) {
+    let keeper = Keeper::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let service = LoggingServiceServer::new(keeper.clone());
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+    (keeper, url)
+}
+
+async fn shipped(place: Place, policy: ShippedEvents) -> (Keeper, Place) {
+    let (keeper, url) = keeper().await;
+    let mut config = config(&place);
+    config.logging_endpoint = url;
+    config.shipped_events = policy;
+    config.drain = Duration::from_secs(20);
+    let store = TestDb::start_with(place, config).await;
+    let buyer = store.register(&format!("u{}", uuid::Uuid::now_v7().simple().to_string().split_off(24))).await;
+    store.buy(&buyer, HOODIE, 1).await;
+    // What is not shipped yet is, while the service stops.
+    let place = store.stop().await;
+    (keeper, place)
+}
+
+async fn stored(place: &Place, what: &str) -> i64 {
+    let connection = connect(&place.url).await;
+    let found = rows(&connection, &format!("SELECT count(*) FROM outbox {what}")).await;
+    connection.close().await.unwrap();
+    found[0].try_get_by(0).unwrap()
+}
+
+async fn words(keeper: &Keeper) -> Vec<String> {
+    keeper.0.lock().await.iter().map(|event| event.event.clone()).collect()
+}
+
+async fn what_is_shipped_is_deleted(place: Place) {
+    let (keeper, place) = shipped(place, ShippedEvents::Delete).await;
+    assert_eq!(words(&keeper).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&place, "").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_shipped_is_deleted_from_sqlite() {
+    what_is_shipped_is_deleted(Place::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn what_is_shipped_is_deleted_from_postgres() {
+    what_is_shipped_is_deleted(Place::postgres().await).await;
+}
+
+#[tokio::test]
+async fn the_newest_shipped_events_are_shipped_again_into_a_fresh_broker() {
+    let policy = ShippedEvents::ShipAgainAtStart { kept: 3 };
+    let (first, place) = shipped(Place::sqlite().await, policy).await;
+    assert_eq!(words(&first).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&place, "WHERE shipped_at IS NOT NULL").await, 2);
+    let (second, place) = shipped(place, policy).await;
+    assert_eq!(words(&second).await, ["user_registered", "order_placed", "user_registered", "order_placed"]);
+    assert_eq!(first.0.lock().await[..], second.0.lock().await[..2], "the same events, with their ids");
+    let (third, _) = shipped(place, policy).await;
+    assert_eq!(words(&third).await, ["order_placed", "user_registered", "order_placed", "user_registered", "order_placed"]);
+}
+
+on_both!(
+    async fn a_change_that_is_rolled_back_has_no_event(store: &TestDb) {
+        store.register("ada").await;
+        let ids: std::collections::HashSet<String> = store.events().await.into_iter().map(|event| event.id).collect();
+        // The row is written, then its event cannot be: neither is there.
+        let break_outbox = match store.backend() {
+            sea_orm::DbBackend::Sqlite => "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(FAIL, 'broken'); END",
+            _ => "ALTER TABLE outbox ADD CONSTRAINT broken CHECK (created_at < '2000-01-01') NOT VALID",
+        };
+        store.sql(break_outbox).await;
+        let status = store.client().create_user(call(new_user("bob"))).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        assert_eq!((store.count("users").await, store.events().await.len(), ids.len()), (1, 1, 1));
+    }
+);
+
+on_both!(
+    async fn what_is_not_acknowledged_is_read_again(store: &TestDb) {
+        for name in ["ada", "bob", "eve"] {
+            store.register(name).await;
+        }
+        let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
+        let all = outbox.read(None, 10).await.unwrap();
+        assert_eq!(all.len(), 3);
+        assert_eq!(outbox.read(None, 2).await.unwrap(), all[..2]);
+        assert_eq!(outbox.read(Some(&all[1].0), 2).await.unwrap(), all[2..]);
+        outbox.acknowledge(&[all[0].0, all[1].0]).await.unwrap();
+        assert_eq!(outbox.read(None, 10).await.unwrap(), all[2..]);
+    }
+);

@@ -1,0 +1,239 @@
+//! Placing orders: verdicts, idempotency keys.
+
+use std::time::Duration;
+
+use merch_chassis::Readiness;
+use merch_contract::grpc::assistant::v1::*;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::harness::*;
+
+on_both!(
+    async fn each_order_has_its_own_verdict_at_its_own_place(store: &TestDb) {
+        let (ada, bob) = (store.register("ada").await, store.register("bob").await);
+        store.sql("UPDATE products SET stock = 3 WHERE id = 1").await;
+        let outcomes = store
+            .place(vec![
+                ada.order(HOODIE, 2),
+                bob.order(HOODIE, 2),
+                bob.order(HOODIE, 1),
+                ada.order(99, 1),
+                ada.with_token_version(5).order(BOTTLE, 1),
+                NewOrder { quantity: 4, ..ada.order(HOODIE, 1) },
+                NewOrder { caller: None, idempotency_key: "a b".into(), ..ada.order(HOODIE, 0) },
+                ada.order(BOTTLE, 3),
+            ])
+            .await
+            .unwrap();
+        let reasons: Vec<_> = outcomes.iter().map(refused).collect();
+        assert_eq!(
+            reasons,
+            [
+                None,
+                Some(ErrorReason::OutOfStock),
+                None,
+                Some(ErrorReason::ProductNotFound),
+                Some(ErrorReason::TokenRevoked),
+                Some(ErrorReason::InvalidField),
+                Some(ErrorReason::InvalidField),
+                None
+            ]
+        );
+        let orders: Vec<Order> = outcomes.into_iter().filter(|outcome| refused(outcome).is_none()).map(placed).collect();
+        assert_eq!(orders.iter().map(|order| order.total_price_cents).collect::<Vec<_>>(), [9998, 4999, 5997]);
+        assert!(orders.is_sorted_by(|a, b| a.id < b.id), "ids grow in arrival order");
+        assert_eq!((store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock), (0, 497));
+
+        let events = store.events().await;
+        let words: Vec<_> = events[2..].iter().map(|event| event.event.as_str()).collect();
+        assert_eq!(words, ["order_placed", "order_refused", "order_placed", "order_placed"]);
+        let refused = &events[3];
+        assert_eq!((refused.actor.clone(), refused.subject.as_str()), (format!("user:{}", bob.user.id), "product:1"));
+        assert_eq!((refused.attributes["reason"].as_str(), refused.attributes["quantity"].as_str()), ("out_of_stock", "2"));
+        let placed = &events[2];
+        assert_eq!((placed.subject.clone(), placed.attributes["total_price_cents"].as_str()), (format!("order:{}", orders[0].id), "9998"));
+        assert_eq!((placed.attributes["product_id"].as_str(), placed.attributes["currency"].as_str()), ("1", "CNY"));
+        assert_eq!(placed.request_id, "r-1");
+    }
+);
+
+on_both!(
+    async fn a_call_takes_1_to_256_orders(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        assert_eq!(fields(store.place(vec![]).await), ["orders"]);
+        assert_eq!(fields(store.place(vec![buyer.order(HOODIE, 1); 257]).await), ["orders"]);
+        let outcomes = store.place(vec![buyer.order(HOODIE, 1); 256]).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| refused(outcome).is_none()));
+        assert_eq!(store.product(HOODIE).await.stock, 244);
+    }
+);
+
+on_both!(
+    async fn the_price_is_the_one_of_the_day(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let before = store.buy(&buyer, HOODIE, 1).await;
+        store.sql("UPDATE products SET price_cents = 1, currency = 'EUR' WHERE id = 1").await;
+        let after = store.buy(&buyer, HOODIE, 3).await;
+        assert_eq!((before.unit_price_cents, before.total_price_cents, before.currency.as_str()), (4999, 4999, "CNY"));
+        assert_eq!((after.unit_price_cents, after.total_price_cents, after.currency.as_str()), (1, 3, "EUR"));
+    }
+);
+
+on_both!(
+    async fn a_repeated_key_is_answered_with_the_first_order_as_it_was(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let key = "\"k\\'!~";
+        let first = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
+        let again = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
+        assert_eq!(again, first);
+        store.cancel(&buyer, &first.id).await.unwrap();
+        let again = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
+        assert_eq!(again, first, "as it was when it was placed");
+
+        for other in [buyer.order_with_key(HOODIE, 1, key), buyer.order_with_key(BOTTLE, 2, key), buyer.order_with_key(99, 2, key)] {
+            assert_eq!(refused(&store.place(vec![other]).await.unwrap()[0]), Some(ErrorReason::IdempotencyKeyReused));
+        }
+        let void = buyer.with_token_version(9).order_with_key(HOODIE, 2, key);
+        assert_eq!(refused(&store.place(vec![void]).await.unwrap()[0]), Some(ErrorReason::TokenRevoked));
+        // One space of keys for each user.
+        let other = store.register("bob").await;
+        let own = placed(store.place(vec![other.order_with_key(BOTTLE, 1, key)]).await.unwrap().remove(0));
+        assert_ne!(own.id, first.id);
+        assert_eq!((store.count("orders").await, store.count("idempotency_keys").await), (2, 2));
+        let words = store.words().await;
+        assert_eq!(words, ["user_registered", "order_placed", "order_cancelled", "user_registered", "order_placed"]);
+    }
+);
+
+on_both!(
+    async fn a_key_twice_in_one_call_is_one_order(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let outcomes = store
+            .place(vec![
+                buyer.order_with_key(HOODIE, 1, "k"),
+                buyer.order_with_key(HOODIE, 1, "k"),
+                buyer.order_with_key(HOODIE, 2, "k"),
+                buyer.order_with_key(HOODIE, 1, "l"),
+            ])
+            .await
+            .unwrap();
+        assert_eq!(refused(&outcomes[2]), Some(ErrorReason::IdempotencyKeyReused));
+        assert_eq!(outcomes[0], outcomes[1]);
+        assert_ne!(outcomes[0], outcomes[3]);
+        assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (2, 498));
+        assert_eq!(store.words().await, ["user_registered", "order_placed", "order_placed"]);
+    }
+);
+
+on_both!(
+    async fn a_key_is_not_used_up_by_a_refusal(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        store.sql("UPDATE products SET stock = 0 WHERE id = 1").await;
+        let order = buyer.order_with_key(HOODIE, 1, "k");
+        assert_eq!(refused(&store.place(vec![order.clone()]).await.unwrap()[0]), Some(ErrorReason::OutOfStock));
+        store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
+        placed(store.place(vec![order]).await.unwrap().remove(0));
+    }
+);
+
+on_both!(
+    async fn the_longest_key_is_taken_and_a_longer_one_refused(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        placed(store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(255))]).await.unwrap().remove(0));
+        let over = store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(256))]).await.unwrap();
+        assert_eq!(refused(&over[0]), Some(ErrorReason::InvalidField));
+    }
+);
+
+on_both!(
+    async fn one_key_sent_many_times_at_once_is_one_order(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let calls: Vec<_> = (0..32)
+            .map(|_| {
+                let request = PlaceOrdersRequest { orders: vec![buyer.order_with_key(HOODIE, 2, "k")] };
+                let mut client = store.client();
+                tokio::spawn(async move { client.place_orders(call(request)).await.unwrap().into_inner() })
+            })
+            .collect();
+        let mut answers = vec![];
+        for call in calls {
+            answers.push(call.await.unwrap());
+        }
+        assert!(answers.iter().all(|answer| answer == &answers[0]));
+        assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (1, 498));
+        assert_eq!(store.words().await, ["user_registered", "order_placed"]);
+    }
+);
+
+on_both!(
+    async fn what_fails_as_a_whole_leaves_nothing(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        // An order that no row can hold: its total does not fit.
+        store.sql("UPDATE products SET price_cents = 9000000000000000000 WHERE id = 1").await;
+        let status = store.place(vec![buyer.order(BOTTLE, 1), buyer.order(HOODIE, 3)]).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.details().is_empty() && !status.message().contains("orders"));
+        assert_eq!((store.count("orders").await, store.product(BOTTLE).await.stock), (0, 500));
+        assert_eq!(store.words().await, ["user_registered"]);
+        // It does not drag down those who order at the same time.
+        let calls: Vec<_> = (0..20)
+            .map(|n| {
+                let request =
+                    PlaceOrdersRequest { orders: vec![if n % 10 == 3 { buyer.order(HOODIE, 3) } else { buyer.order(BOTTLE, 1) }] };
+                let mut client = store.client();
+                tokio::spawn(async move { client.place_orders(call(request)).await.map(|_| ()).map_err(|status| status.code()) })
+            })
+            .collect();
+        for (n, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.await.unwrap(), if n % 10 == 3 { Err(Code::Internal) } else { Ok(()) });
+        }
+        assert_eq!((store.count("orders").await, store.product(BOTTLE).await.stock), (18, 482));
+    }
+);
+
+on_both!(
+    /// At start, as then housekeeping has its first round.
+    async fn a_key_is_forgotten_after_a_day_and_not_before(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let mut first = vec![];
+        for key in ["old", "young"] {
+            first.push(placed(store.place(vec![buyer.order_with_key(HOODIE, 1, key)]).await.unwrap().remove(0)));
+        }
+        let age = |key: &str, age: Duration| {
+            let then = (OffsetDateTime::now_utc() - age).format(&Rfc3339).unwrap();
+            format!("UPDATE idempotency_keys SET created_at = '{then}' WHERE key = '{key}'")
+        };
+        let day = Duration::from_secs(24 * 60 * 60);
+        store.sql(&age("young", day - Duration::from_secs(60))).await;
+        store.sql(&age("old", day + Duration::from_secs(60))).await;
+        let (listener, shutdown) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
+        let second = tokio::spawn(merch_db::serve(listener, config(&store.place), Readiness::default(), shutdown.clone()));
+        eventually("the old key is removed", || async { store.count("idempotency_keys").await == 1 }).await;
+        shutdown.cancel();
+        second.await.unwrap().unwrap();
+        let orders = ["old", "young"].map(|key| buyer.order_with_key(HOODIE, 1, key)).to_vec();
+        let now: Vec<Order> = store.place(orders).await.unwrap().into_iter().map(placed).collect();
+        assert_ne!(now[0], first[0]);
+        assert_eq!(now[1], first[1]);
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_are_counted() {
+    let store = TestDb::start(Place::sqlite().await).await;
+    let buyer = store.register("ada").await;
+    store.place(vec![buyer.order_with_key(HOODIE, 1, "k"), buyer.order_with_key(HOODIE, 1, "k"), buyer.order(99, 1)]).await.unwrap();
+    let families = prometheus::gather();
+    let counted = families.iter().find(|family| family.name() == "merch_db_orders_total").unwrap();
+    let outcomes: Vec<&str> = counted.get_metric().iter().map(|metric| metric.get_label()[0].value()).collect();
+    for expected in ["placed", "replayed", "ERROR_REASON_PRODUCT_NOT_FOUND"] {
+        assert!(outcomes.contains(&expected), "{outcomes:?}");
+    }
+    for expected in ["merch_db_order_batch_size", "merch_db_order_queue_depth", "merch_db_transaction_seconds"] {
+        assert!(families.iter().any(|family| family.name() == expected), "{expected}");
+    }
+    store.stop().await;
+}

@@ -1,0 +1,29 @@
+//! The metrics of the journal.
+
+use std::sync::LazyLock;
+
+use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
+
+const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
+
+/// Log events that were made durable.
+pub(super) static APPENDED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_log_journal_appended_events_total", "Log events made durable in the journal").expect(REGISTERED_ONCE)
+});
+/// Groups of them.
+pub(super) static SYNCS: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_log_journal_syncs_total", "Groups of log events that were made durable with one fsync")
+        .expect(REGISTERED_ONCE)
+});
+/// Groups that the disk refused.
+pub(super) static FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_log_journal_failed_syncs_total", "Groups of log events that the disk refused").expect(REGISTERED_ONCE)
+});
+static BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("merch_log_journal_backlog_events", "Log events in the journal that are not acknowledged").expect(REGISTERED_ONCE)
+});
+
+/// So many events are durable and not acknowledged now.
+pub(super) fn backlog(events: u64) {
+    BACKLOG.set(i64::try_from(events).unwrap_or(i64::MAX));
+}

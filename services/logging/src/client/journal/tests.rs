@@ -1,0 +1,100 @@
+//! Disks that fail, which needs the inside of the journal; everything else is tested from outside, in `tests/journal.rs`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+fn event(message: &str) -> LogMessage {
+    LogMessage { message: message.to_owned(), ..LogMessage::default() }
+}
+
+async fn messages(journal: &Journal) -> Vec<String> {
+    journal.read(None, usize::MAX).await.unwrap().into_iter().map(|(_, event)| event.message).collect()
+}
+
+fn segment_names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".journal"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let failing = Arc::new(AtomicBool::new(false));
+    let sync = {
+        let failing = Arc::clone(&failing);
+        Box::new(
+            move |file: &File| {
+                if failing.load(Ordering::SeqCst) { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { file.sync_data() }
+            },
+        )
+    };
+    let journal = Journal::open_with(folder.path().to_owned(), JournalOptions::default(), sync).unwrap();
+    journal.append(event("one")).await.unwrap();
+
+    failing.store(true, Ordering::SeqCst);
+    for lost in ["lost", "lost again"] {
+        let error = journal.append(event(lost)).await.unwrap_err();
+        assert!(matches!(error, AppendError::Disk(_)), "{error}");
+    }
+    failing.store(false, Ordering::SeqCst);
+    journal.append(event("two")).await.unwrap();
+
+    assert_eq!(segment_names(folder.path()), ["00000000000000000001.journal", "00000000000000000002.journal"]);
+    assert_eq!(messages(&journal).await, ["one", "two"]);
+    drop(journal);
+    let journal = Journal::open(folder.path(), JournalOptions::default()).unwrap();
+    assert_eq!(messages(&journal).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn what_a_failed_write_left_in_a_file_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), JournalOptions { segment_bytes: 1, ..JournalOptions::default() }).unwrap();
+    for message in ["one", "two"] {
+        journal.append(event(message)).await.unwrap();
+    }
+    // As if the first segment could not be cut back after a failed write.
+    let first = segments::path(folder.path(), 1);
+    let mut bytes = fs::read(&first).unwrap();
+    bytes.extend(record::encode(&event("refused")));
+    fs::write(&first, bytes).unwrap();
+    assert_eq!(messages(&journal).await, ["one", "two"]);
+    drop(journal);
+    assert_eq!(messages(&Journal::open(folder.path(), JournalOptions::default()).unwrap()).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn the_journal_recovers_when_its_folder_comes_back() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("journal");
+    let journal = Journal::open(&folder, JournalOptions { segment_bytes: 1, ..JournalOptions::default() }).unwrap();
+    journal.append(event("one")).await.unwrap();
+    let away = outer.path().join("away");
+    fs::rename(&folder, &away).unwrap();
+    assert!(matches!(journal.append(event("lost")).await.unwrap_err(), AppendError::Disk(_)));
+    fs::rename(&away, &folder).unwrap();
+    journal.append(event("two")).await.unwrap();
+    assert_eq!(messages(&journal).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_could_not_be_written_is_written_the_next_time() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("journal");
+    let journal = Journal::open(&folder, JournalOptions::default()).unwrap();
+    journal.append(event("one")).await.unwrap();
+    let positions: Vec<JournalPosition> = journal.read(None, 10).await.unwrap().into_iter().map(|(position, _)| position).collect();
+    let away = outer.path().join("away");
+    fs::rename(&folder, &away).unwrap();
+    assert!(journal.acknowledge(&positions).await.is_err());
+    fs::rename(&away, &folder).unwrap();
+    journal.acknowledge(&positions).await.unwrap();
+    drop(journal);
+    assert_eq!(messages(&Journal::open(&folder, JournalOptions::default()).unwrap()).await, [""; 0]);
+}

@@ -1,0 +1,314 @@
+//! One stream, from the connection to its end: what is read is sent, what comes back is acknowledged.
+
+use std::{
+    fmt::Display,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prost::Message as _;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Shipper, sleep_until_some, window::Window};
+use crate::{
+    client::{EventSource, SourceError},
+    proto::{LogMessage, StreamLogsRequest, logging_service_client::LoggingServiceClient},
+    rules,
+};
+
+/// How long the service may take to close its side once all is acknowledged and ours is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a stream ended.
+pub(super) enum End<P> {
+    /// The service closed it in good order.
+    Closed,
+    /// The service says that an event breaks the contract.
+    Refused(Box<Refusal<P>>),
+    /// Anything else: try again.
+    Failed { reason: String, retry_after: Option<Duration> },
+}
+
+/// What the service refused.
+pub(super) struct Refusal<P> {
+    /// In the service's words.
+    pub(super) reason: String,
+    /// Events that were under way: one of them, at least, is at fault.
+    pub(super) events: usize,
+    /// The event and its position, if it was alone.
+    pub(super) alone: Option<(P, LogMessage)>,
+}
+
+impl<P> End<P> {
+    fn failed(reason: impl Display) -> Self {
+        Self::Failed { reason: reason.to_string(), retry_after: None }
+    }
+}
+
+/// Events of one request, and their bytes in it.
+struct Batch<P> {
+    positions: Vec<P>,
+    messages: Vec<LogMessage>,
+    bytes: usize,
+}
+
+impl<P> Default for Batch<P> {
+    fn default() -> Self {
+        Self { positions: Vec::new(), messages: Vec::new(), bytes: 0 }
+    }
+}
+
+/// A stream in use: what its two halves share.
+struct Stream<'a, S: EventSource> {
+    shipper: &'a Shipper<S>,
+    window: Mutex<Window<S::Position>>,
+    /// The window has changed.
+    changed: Notify,
+}
+
+impl<S: EventSource> Shipper<S> {
+    /// Opens a stream on a new connection and uses it until it ends. Says, too, whether anything was acknowledged on it.
+    pub(super) async fn stream(&self) -> (End<S::Position>, bool) {
+        let stream = Stream { shipper: self, window: Mutex::new(Window::new()), changed: Notify::new() };
+        let (requests, outbound) = mpsc::channel(1);
+        let end = tokio::select! {
+            error = stream.send(requests) => Ok(End::failed(format_args!("the source of log events cannot be read or written: {error}"))),
+            end = stream.receive(outbound) => end,
+        };
+        let window = stream.window.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let progressed = window.has_progressed();
+        let end = end.unwrap_or_else(|status| {
+            if is_refusal(&status) && window.events() > 0 {
+                return End::Refused(Box::new(Refusal { reason: reason(&status), events: window.events(), alone: window.into_alone() }));
+            }
+            let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            End::Failed { reason: reason(&status), retry_after }
+        });
+        (end, progressed)
+    }
+}
+
+impl<S: EventSource> Stream<'_, S> {
+    /// Reads the source and sends what it holds, as much as may be under way. Returns only when the source fails, or, during a shutdown, when all
+    /// is acknowledged and the service has had its time to close its side.
+    async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> SourceError {
+        let Shipper { source, options, shutdown, .. } = self.shipper;
+        let mut after = None;
+        let mut start_again_at = Instant::now() + options.poll_interval;
+        // What an earlier stream brought must be marked in the source before it is read, or it would be sent once more.
+        self.shipper.wait_until(|unsettled| unsettled.is_empty().then_some(())).await;
+        loop {
+            // Once in a while the window is left to run empty, as reading can only begin from the oldest event when none is under way.
+            let start_again = Instant::now() >= start_again_at;
+            self.room(if start_again { 0 } else { usize::MAX }).await;
+            let empty = self.window().requests() == 0 && self.shipper.unsettled().is_empty();
+            if empty {
+                after = None;
+                start_again_at = Instant::now() + options.poll_interval;
+            }
+
+            let limit = self.shipper.pace().events();
+            let events = match source.read(after.as_ref(), limit).await {
+                Ok(events) => events,
+                Err(error) => return error,
+            };
+            if let Some((last, _)) = events.last() {
+                after = Some(last.clone());
+                if let Err(error) = self.dispatch(events, &requests).await {
+                    return error;
+                }
+                continue;
+            }
+
+            if empty && shutdown.is_cancelled() {
+                drop(requests);
+                sleep(FAREWELL).await;
+                return SourceError::new("the logging service did not close its side");
+            }
+            tokio::select! {
+                () = source.changed() => {}
+                () = self.emptied(), if shutdown.is_cancelled() => {}
+                () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+                () = sleep_until(start_again_at) => {}
+            }
+        }
+    }
+
+    /// Waits until fewer requests than the pace allows, and no more than `at_most`, are under way, and the source keeps up with acknowledgements.
+    async fn room(&self, at_most: usize) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            let mut settled = std::pin::pin!(self.shipper.changed.notified());
+            changed.as_mut().enable();
+            settled.as_mut().enable();
+            let allowed = self.shipper.pace().requests(self.shipper.options.requests_in_flight.max(1));
+            let under_way = self.window().requests();
+            let unsettled = self.shipper.unsettled().len();
+            let settled_enough = if at_most == 0 { unsettled == 0 } else { unsettled < allowed * rules::MAX_EVENTS };
+            if under_way < allowed && under_way <= at_most && settled_enough {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = settled => {}
+            }
+        }
+    }
+
+    /// Waits until nothing is under way and all is settled.
+    async fn emptied(&self) {
+        self.room(0).await;
+    }
+
+    /// Sends events in as many requests as their bytes need. An event that breaks the contract is set aside here, before it costs a stream.
+    async fn dispatch(
+        &self,
+        events: Vec<(S::Position, LogMessage)>,
+        requests: &mpsc::Sender<StreamLogsRequest>,
+    ) -> Result<(), SourceError> {
+        let bound = self.shipper.options.batch_bytes.min(rules::MAX_REQUEST_BYTES) - rules::REQUEST_OVERHEAD;
+        let mut batch = Batch::default();
+        for (position, event) in events {
+            let violations = rules::check(&event);
+            if !violations.is_empty() {
+                self.request(std::mem::take(&mut batch), requests).await;
+                // Acknowledged in order like any other; and set aside once, not at each attempt while Kafka is away.
+                self.room(0).await;
+                let reason = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                self.shipper.set_aside(&position, &event, &reason).await?;
+                self.shipper.acknowledged([position]);
+                continue;
+            }
+            let size = rules::size_in_request(&event);
+            if batch.bytes + size > bound {
+                self.request(std::mem::take(&mut batch), requests).await;
+            }
+            batch.bytes += size;
+            batch.positions.push(position);
+            batch.messages.push(event);
+        }
+        self.request(batch, requests).await;
+        Ok(())
+    }
+
+    /// Sends one request, once there is room for it; none for no events.
+    async fn request(&self, batch: Batch<S::Position>, requests: &mpsc::Sender<StreamLogsRequest>) {
+        let Batch { positions, messages, bytes: _ } = batch;
+        if messages.is_empty() {
+            return;
+        }
+        self.room(usize::MAX).await;
+        let meters = &self.shipper.meters;
+        meters.sent.inc_by(messages.len() as u64);
+        let sequence = self.window().push(positions, &messages);
+        self.report();
+        let request = StreamLogsRequest { sequence, messages };
+        debug_assert!(request.encoded_len() <= rules::MAX_REQUEST_BYTES, "a request keeps the bound of the contract");
+        if requests.send(request).await.is_err() {
+            // The connection is gone; the receiving half learns why.
+            std::future::pending().await
+        }
+    }
+
+    /// Opens the call and follows its acknowledgements to the end.
+    async fn receive(&self, outbound: mpsc::Receiver<StreamLogsRequest>) -> Result<End<S::Position>, Status> {
+        let Shipper { endpoint, options, meters, .. } = self.shipper;
+        let channel = match endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return Ok(End::failed(chain(&error))),
+        };
+        let mut client = LoggingServiceClient::new(channel);
+        let opening = timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
+        let Ok(opened) = opening.await else {
+            return Ok(End::failed(format_args!("the logging service did not answer the call within {:?}", options.acknowledge_timeout)));
+        };
+        let mut responses = opened?.into_inner();
+        meters.connected.set(1);
+        tracing::debug!(source = options.source, "the stream to the logging service is open");
+        loop {
+            let changed = self.changed.notified();
+            let stalls_at = self.window().stalls_at(options.acknowledge_timeout);
+            tokio::select! {
+                response = responses.message() => match response? {
+                    Some(response) => {
+                        if let Err(end) = self.acknowledged(response.acknowledged_sequence) {
+                            return Ok(end);
+                        }
+                    }
+                    None => return Ok(End::Closed),
+                },
+                // Sent or acknowledged: the deadline is another one now.
+                () = changed => {}
+                () = sleep_until_some(stalls_at) => {
+                    return Ok(End::failed(format_args!("the logging service acknowledged nothing for {:?}", options.acknowledge_timeout)));
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&self, sequence: u64) -> Result<(), End<S::Position>> {
+        let (positions, events) = self.window().acknowledge(sequence).map_err(|never_sent| {
+            End::failed(format_args!(
+                "the logging service acknowledged request {}, but the last one sent was {}",
+                never_sent.acknowledged, never_sent.last_sent
+            ))
+        })?;
+        if !positions.is_empty() {
+            self.shipper.pace().accepted();
+            self.shipper.meters.acknowledged.inc_by(events as u64);
+            self.shipper.acknowledged(positions);
+            self.report();
+        }
+        Ok(())
+    }
+
+    /// Tells the other half and the metrics that the window has changed.
+    fn report(&self) {
+        let window = self.window();
+        self.shipper.meters.in_flight.set(i64::try_from(window.events()).unwrap_or(i64::MAX));
+        self.shipper.meters.oldest.set(window.oldest_seconds());
+        drop(window);
+        self.changed.notify_waiters();
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window<S::Position>> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the service found fault with an event, and not with the numbering, which would be a fault of this module.
+fn is_refusal(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument
+        && status.get_details_bad_request().is_none_or(|details| {
+            details.field_violations.is_empty() || details.field_violations.iter().any(|violation| violation.field.starts_with("messages"))
+        })
+}
+
+/// The status and the fields that it names, in one line.
+fn reason(status: &Status) -> String {
+    let fields: Vec<String> = status
+        .get_details_bad_request()
+        .into_iter()
+        .flat_map(|details| details.field_violations)
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect();
+    let head = format!("{:?}: {}", status.code(), status.message());
+    if fields.is_empty() { head } else { format!("{head} ({})", fields.join("; ")) }
+}
+
+/// An error with all its causes; tonic's own text is no more than "transport error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,21 @@
+//! Log events of the store: written once, kept on disk until Kafka has them, read back by the operator.
+//!
+//! | feature | module | for |
+//! |---|---|---|
+//! | – | [`rules`], [`json`] | what `proto/merch/logging/v1/logging.proto` demands of an event, and its form on the topic |
+//! | `client` | [`client`] | the services that write events: an [event](client::event::Event), a [journal](client::journal::Journal), [shipping](client::ship) |
+//! | `server` | [`server`] | the logging service, and the broker in the process |
+//! | `server` | [`topic`] | `merch logs`: reading the topic |
+
+pub mod json;
+pub mod rules;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod topic;
+
+/// The generated contract.
+pub use merch_contract::grpc::logging::v1 as proto;

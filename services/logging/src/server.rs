@@ -1,0 +1,91 @@
+//! The logging service: takes log events over gRPC and acknowledges them once Kafka has.
+
+pub mod embedded;
+mod kafka;
+mod meters;
+mod service;
+mod stream;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use merch_chassis::{Readiness, StartError, grpc};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+pub(crate) use self::kafka::{client as kafka_client, log as kafka_log};
+use self::{kafka::Kafka, service::Service};
+use crate::proto::logging_service_server::LoggingServiceServer;
+
+/// Bytes of a request that are read before it is refused. More than the contract allows, so that one that is a little too large is told what is wrong.
+const READABLE_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The settings of the logging service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Kafka's addresses: `host:port`, several separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Partitions of the topic, should it have to be made. Order is kept within a partition: for each subject.
+    pub partitions: i32,
+    /// Copies of each partition, should the topic have to be made; -1 takes the broker's default.
+    pub replication: i32,
+    /// How long Kafka may take to acknowledge an event before the sender is told to send it again. librdkafka's own default is five minutes.
+    pub delivery_timeout: Duration,
+    /// Bytes that wait for Kafka, of all streams together; past them the streams are read no further.
+    pub queue_bytes: usize,
+    /// Requests of one stream that wait for Kafka.
+    pub stream_window: usize,
+    /// How often Kafka is asked whether it is there, for `/readyz`.
+    pub check_interval: Duration,
+    /// How long Kafka may take to answer that.
+    pub check_timeout: Duration,
+    /// How long a shutdown waits for Kafka.
+    pub drain_timeout: Duration,
+    /// The bounds of the gRPC server.
+    pub limits: grpc::Limits,
+}
+
+impl Config {
+    /// The defaults, for a Kafka at `brokers`.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic: "log-channel".to_owned(),
+            partitions: 3,
+            replication: -1,
+            delivery_timeout: Duration::from_secs(20),
+            queue_bytes: 64 * 1024 * 1024,
+            stream_window: 64,
+            check_interval: Duration::from_secs(5),
+            check_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(10),
+            limits: grpc::Limits::default(),
+        }
+    }
+}
+
+/// Serves `LoggingService` until `shutdown` is cancelled; then nothing more is taken, and what was taken is acknowledged to its sender, within
+/// [`Config::drain_timeout`].
+///
+/// A Kafka that is not there is no error: the service is not ready (part `kafka`) until it is, and events wait where they come from.
+///
+/// # Errors
+/// When the settings for Kafka make no sense, or the listener cannot be used.
+pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+    let part = readiness.part("kafka");
+    let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
+    let kafka = Arc::new(Kafka::new(config)?);
+    let watching = tokio::spawn(watch::watch(Arc::clone(&kafka), part, shutdown.clone()));
+    let service = Service::new(Arc::clone(&kafka), shutdown.clone());
+    let routes = Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
+    let contract =
+        grpc::Contract { services: &["merch.logging.v1.LoggingService"], file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET };
+    let served = grpc::serve(listener, routes, contract, limits, readiness, shutdown).await;
+    watching.abort();
+    // The streams have waited for what they took; this is for those that were cut off.
+    kafka.flush(drain_timeout).await;
+    served
+}

@@ -1,0 +1,311 @@
+//! The producer: records in, one verdict for each batch out, and a new producer when the old one is beyond repair.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use merch_chassis::StartError;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    task::spawn_blocking,
+};
+
+use super::{Config, meters};
+use crate::{json, proto::LogMessage};
+
+/// The header of a record that holds the event's word, so that consumers can choose without parsing.
+pub(crate) const HEADER_EVENT: &str = "event";
+/// The header of a record that names the type of its value.
+pub(crate) const HEADER_SCHEMA: &str = "schema";
+/// The type of the value: its proto3 JSON mapping.
+pub(crate) const SCHEMA: &str = "merch.logging.v1.LogMessage";
+
+/// Bytes of the key, the value and the headers of one record: what brokers take by default (`message.max.bytes` is 1,048,588 with the framing).
+pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
+/// Records that librdkafka queues at most; `queue_bytes` is reached before.
+const MAX_RECORDS: usize = 10_000_000;
+
+/// A producer is given up no sooner: what is fatal may be so for its successor, too (no permission, say).
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
+
+/// An event in the form in which it goes to Kafka.
+pub(crate) struct Record {
+    key: String,
+    value: Vec<u8>,
+    headers: OwnedHeaders,
+    /// Milliseconds since 1970.
+    timestamp: Option<i64>,
+}
+
+impl Record {
+    /// The record of an event; `Err` says why Kafka could never take it.
+    pub(crate) fn new(event: LogMessage) -> Result<Self, String> {
+        let value = json::to_vec(&event).map_err(|error| format!("an event that has a JSON form: {error}"))?;
+        let timestamp = event
+            .time
+            .map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos / 1_000_000))
+            .filter(|timestamp| *timestamp >= 0);
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: HEADER_EVENT, value: Some(&event.event) })
+            .insert(Header { key: HEADER_SCHEMA, value: Some(SCHEMA) });
+        let key = key(event);
+        let record = Self { key, value, headers, timestamp };
+        if record.bytes() > MAX_RECORD_BYTES {
+            return Err(format!("an event of at most {MAX_RECORD_BYTES} bytes as JSON; it has {}", record.bytes()));
+        }
+        Ok(record)
+    }
+
+    fn bytes(&self) -> usize {
+        // The words of the headers are bounded by the contract.
+        self.key.len() + self.value.len() + 256
+    }
+}
+
+/// What decides on the partition, and with it on what stays in order: all that happens to one user or order. A product is nothing that happens in order, and in a
+/// rush all refusals name the same one, so those events go by their actor, and by their id where nobody is known: one hot key would fill one partition.
+fn key(event: LogMessage) -> String {
+    let of_a_user = |reference: &str| reference.starts_with("user:");
+    if of_a_user(&event.subject) || event.subject.starts_with("order:") {
+        event.subject
+    } else if of_a_user(&event.actor) {
+        event.actor
+    } else {
+        event.id
+    }
+}
+
+/// What Kafka said of a batch: `Err` is the first reason of those that failed.
+pub(crate) type Verdict = Result<(), String>;
+
+/// The way to Kafka.
+pub(crate) struct Kafka {
+    pub(super) config: Config,
+    producer: RwLock<Arc<Guarded>>,
+    /// One permit for each byte that may wait.
+    room: Arc<Semaphore>,
+    /// Something went wrong: time to look whether Kafka is there.
+    pub(super) trouble: Arc<Notify>,
+}
+
+/// A producer, and since when it is in use.
+pub(super) struct Guarded {
+    pub(super) producer: ThreadedProducer<Reports>,
+    since: Instant,
+}
+
+impl Kafka {
+    pub(super) fn new(config: Config) -> Result<Self, StartError> {
+        let trouble = Arc::new(Notify::new());
+        let producer = producer(&config, Arc::clone(&trouble)).map_err(|error| {
+            StartError::new(format!(
+                "no Kafka producer can be made for {:?}: {error}; expected addresses such as kafka:9092, separated by commas (--kafka-brokers)",
+                config.brokers
+            ))
+        })?;
+        let room = Arc::new(Semaphore::new(config.queue_bytes.clamp(MAX_RECORD_BYTES, Semaphore::MAX_PERMITS)));
+        Ok(Self { config, producer: RwLock::new(Arc::new(producer)), room, trouble })
+    }
+
+    /// Hands a batch to the producer, in order, once there is room for it. The verdict comes when Kafka has acknowledged all of it or has failed for
+    /// any of it, no later than the delivery time-out.
+    pub(crate) async fn produce(&self, records: Vec<Record>) -> oneshot::Receiver<Verdict> {
+        let bytes: usize = records.iter().map(Record::bytes).sum();
+        // A batch is larger than the room only if somebody configured a tiny one: then it gets all of it.
+        let permits = u32::try_from(bytes.min(self.config.queue_bytes.max(MAX_RECORD_BYTES))).unwrap_or(u32::MAX);
+        // Never closed; without a permit the batch would merely go uncounted.
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await.ok();
+        let (batch, verdict) = Batch::new(records.len(), room);
+        meters::TAKEN.inc_by(records.len() as u64);
+        let guarded = self.current();
+        let mut records = records.into_iter();
+        while let Some(Record { key, value, headers, timestamp }) = records.next() {
+            let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.config.topic, Arc::clone(&batch)) };
+            if let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) {
+                // Nothing behind it may overtake it.
+                batch.report(1 + records.len(), Err(error.to_string()));
+                self.trouble.notify_one();
+                break;
+            }
+        }
+        verdict
+    }
+
+    /// The producer in use; a new one if the last is beyond repair.
+    pub(super) fn current(&self) -> Arc<Guarded> {
+        let current = Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner));
+        if !current.is_spent() {
+            return current;
+        }
+        let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if !slot.is_spent() {
+            return Arc::clone(&slot);
+        }
+        match producer(&self.config, Arc::clone(&self.trouble)) {
+            Ok(fresh) => {
+                let old = std::mem::replace(&mut *slot, Arc::new(fresh));
+                meters::REPLACED.inc();
+                tracing::warn!(reason = old.fatal(), "the Kafka producer had a fatal error and is replaced; what it held is sent again");
+                // It waits for its thread and purges its queue, whose batches fail and are sent again.
+                std::thread::spawn(move || drop(old));
+            }
+            Err(error) => tracing::error!(%error, "no new Kafka producer can be made"),
+        }
+        Arc::clone(&slot)
+    }
+
+    /// Waits until Kafka has acknowledged all that was handed over, or the time is up.
+    pub(super) async fn flush(&self, timeout: Duration) {
+        let guarded = self.current();
+        let flushed =
+            spawn_blocking(move || guarded.producer.flush(timeout).map_err(|error| (error, guarded.producer.in_flight_count()))).await;
+        match flushed {
+            Ok(Ok(())) => {}
+            Ok(Err((error, left))) => {
+                tracing::warn!(%error, left, "Kafka has not acknowledged everything at the end; it is sent again by those who sent it")
+            }
+            Err(error) => tracing::error!(%error, "the Kafka producer could not be flushed"),
+        }
+    }
+}
+
+impl Guarded {
+    /// Why it is beyond repair, if it is. librdkafka reports a fatal error under the code of its cause, so that only asking tells.
+    pub(super) fn fatal(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason)
+    }
+
+    /// Whether it is beyond repair, and has been in use for long enough to try another one.
+    fn is_spent(&self) -> bool {
+        self.fatal().is_some() && self.since.elapsed() >= REPLACED_AFTER
+    }
+}
+
+fn producer(config: &Config, trouble: Arc<Notify>) -> Result<Guarded, KafkaError> {
+    let delivery_ms = config.delivery_timeout.as_millis();
+    let producer = client(&config.brokers)
+        // No event twice or out of order because of a retry within librdkafka; implies acks=all.
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("delivery.timeout.ms", delivery_ms.to_string())
+        // A broker that hangs costs a part of the delivery time-out and not all of it, so that there is time for another attempt.
+        .set("request.timeout.ms", (delivery_ms / 2).clamp(1, 30_000).to_string())
+        .set("queue.buffering.max.messages", MAX_RECORDS.to_string())
+        // Bytes are bounded by `Kafka::room`.
+        .set("queue.buffering.max.kbytes", "2147483647")
+        .set("message.max.bytes", (MAX_RECORD_BYTES + 1024).to_string())
+        .set("compression.type", "none")
+        // A topic that appears because somebody asked for it has the broker's number of partitions and not ours; `watch` makes it.
+        .set("allow.auto.create.topics", "false")
+        // Where the other clients of Kafka put a key.
+        .set("partitioner", "murmur2_random")
+        .create_with_context(Reports { trouble })?;
+    Ok(Guarded { producer, since: Instant::now() })
+}
+
+/// What every client of Kafka here has in common: it comes back quickly after a broker does.
+pub(crate) fn client(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", "merch-logging")
+        .set("bootstrap.servers", brokers)
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.keepalive.enable", "true")
+        .set("log.connection.close", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// librdkafka's log lines, in ours. They are about single connections and repeat themselves; what matters comes as an error.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            tracing::warn!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// What librdkafka tells the producer's owner, on its polling thread.
+pub(super) struct Reports {
+    trouble: Arc<Notify>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "Kafka is in trouble");
+        self.trouble.notify_one();
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        match result {
+            Ok(_) => batch.report(1, Ok(())),
+            Err((error, _)) => {
+                self.trouble.notify_one();
+                batch.report(1, Err(error.to_string()));
+            }
+        }
+    }
+}
+
+/// Records that are acknowledged together.
+pub(super) struct Batch {
+    open: AtomicUsize,
+    outcome: Mutex<Outcome>,
+}
+
+struct Outcome {
+    failure: Option<String>,
+    verdict: Option<oneshot::Sender<Verdict>>,
+    /// Free again with the verdict.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    fn new(records: usize, room: Option<OwnedSemaphorePermit>) -> (Arc<Self>, oneshot::Receiver<Verdict>) {
+        let (verdict, receiver) = oneshot::channel();
+        let outcome = Outcome { failure: None, verdict: Some(verdict), room };
+        (Arc::new(Self { open: AtomicUsize::new(records), outcome: Mutex::new(outcome) }), receiver)
+    }
+
+    /// So many of its records have this verdict.
+    fn report(&self, records: usize, verdict: Verdict) {
+        match &verdict {
+            Ok(()) => meters::DELIVERED.inc_by(records as u64),
+            Err(_) => meters::FAILED.inc_by(records as u64),
+        }
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(reason) = verdict {
+            outcome.failure.get_or_insert(reason);
+        }
+        if self.open.fetch_sub(records, Ordering::AcqRel) == records {
+            outcome.room = None;
+            let verdict = outcome.failure.take().map_or(Ok(()), Err);
+            if let Some(sender) = outcome.verdict.take() {
+                // A stream that is gone does not want to know.
+                drop(sender.send(verdict));
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One stream of log events: requests are taken in order and acknowledged in order, many of them waiting for Kafka at the same time.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::{
+    kafka::{Kafka, Record, Verdict},
+    meters,
+};
+use crate::{
+    proto::{StreamLogsRequest, StreamLogsResponse},
+    rules::{self, Violation},
+};
+
+/// When a sender may come back after Kafka failed.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// A request that waits for Kafka.
+struct Taken {
+    sequence: u64,
+    verdict: oneshot::Receiver<Verdict>,
+}
+
+/// Serves a stream to its end.
+pub(super) async fn serve(
+    inbound: Streaming<StreamLogsRequest>,
+    responses: mpsc::Sender<Result<StreamLogsResponse, Status>>,
+    kafka: Arc<Kafka>,
+    shutdown: CancellationToken,
+) {
+    meters::STREAMS.inc();
+    let (taken, waiting) = mpsc::channel(kafka.config.stream_window.max(1));
+    let exchange = async {
+        // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that was taken. If Kafka fails, both end at once.
+        tokio::try_join!(async { Ok(take(inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses))
+    };
+    tokio::select! {
+        // The sender is gone: what it sent and Kafka takes all the same is sent once more, and consumers drop repeats.
+        () = responses.closed() => {}
+        ended = exchange => {
+            let status = match ended {
+                Ok((Ok(()), ())) => None,
+                Ok((Err(status), ())) | Err(status) => Some(status),
+            };
+            if let Some(status) = status {
+                if status.code() == Code::InvalidArgument {
+                    meters::REFUSED.inc();
+                }
+                tracing::debug!(code = ?status.code(), reason = status.message(), "a stream of log events is ended");
+                drop(responses.send(Err(status)).await);
+            }
+        }
+    }
+    meters::STREAMS.dec();
+}
+
+/// Takes requests until the sender closes its side (`Ok`), breaks a rule, or the service stops.
+async fn take(
+    mut inbound: Streaming<StreamLogsRequest>,
+    taken: mpsc::Sender<Taken>,
+    kafka: &Kafka,
+    shutdown: &CancellationToken,
+) -> Result<(), Status> {
+    let mut expected: u64 = 1;
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Err(unavailable("the logging service is stopping; send what is not acknowledged to the next one")),
+            request = inbound.message() => request?,
+        };
+        let Some(request) = request else { return Ok(()) };
+        let sequence = request.sequence;
+        let records = check(request, expected).map_err(|violations| invalid(&violations))?;
+        expected += 1;
+        let verdict = kafka.produce(records).await;
+        if taken.send(Taken { sequence, verdict }).await.is_err() {
+            // The other half has ended the stream already, and its reason counts.
+            return Ok(());
+        }
+    }
+}
+
+/// The records of a request, or all the rules that it breaks.
+fn check(request: StreamLogsRequest, expected: u64) -> Result<Vec<Record>, Vec<Violation>> {
+    let mut violations = rules::check_request(&request);
+    if request.sequence != expected {
+        violations.insert(
+            0,
+            Violation {
+                field: "sequence".to_owned(),
+                expected: format!("{expected}, the number after the last one; it was {}", request.sequence),
+            },
+        );
+    }
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let mut records = Vec::with_capacity(request.messages.len());
+    for (index, message) in request.messages.into_iter().enumerate() {
+        match Record::new(message) {
+            Ok(record) => records.push(record),
+            Err(expected) => violations.push(Violation { field: format!("messages[{index}]"), expected }),
+        }
+    }
+    if violations.is_empty() { Ok(records) } else { Err(violations) }
+}
+
+/// Acknowledges what was taken, in order, once Kafka has. `Err` when Kafka failed, after all before it is acknowledged.
+async fn acknowledge(
+    mut waiting: mpsc::Receiver<Taken>,
+    responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
+) -> Result<(), Status> {
+    let mut next = waiting.recv().await;
+    while let Some(Taken { sequence, mut verdict }) = next {
+        kafka_took((&mut verdict).await)?;
+        let mut acknowledged = sequence;
+        let mut failed = None;
+        // Those behind it that are done by now share its response.
+        next = loop {
+            let Ok(mut following) = waiting.try_recv() else { break None };
+            match following.verdict.try_recv() {
+                Ok(verdict) => match kafka_took(Ok(verdict)) {
+                    Ok(()) => acknowledged = following.sequence,
+                    Err(status) => {
+                        failed = Some(status);
+                        break None;
+                    }
+                },
+                Err(oneshot::error::TryRecvError::Empty) => break Some(following),
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    failed = Some(lost());
+                    break None;
+                }
+            }
+        };
+        if responses.send(Ok(StreamLogsResponse { acknowledged_sequence: acknowledged })).await.is_err() {
+            // The sender is gone, which `serve` sees as well.
+            return Ok(());
+        }
+        if let Some(status) = failed {
+            return Err(status);
+        }
+        if next.is_none() {
+            next = waiting.recv().await;
+        }
+    }
+    Ok(())
+}
+
+fn kafka_took(verdict: Result<Verdict, oneshot::error::RecvError>) -> Result<(), Status> {
+    match verdict {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => {
+            tracing::warn!(reason, "Kafka did not take log events; they are not acknowledged and will be sent again");
+            Err(unavailable("Kafka did not take the events; send what is not acknowledged again"))
+        }
+        Err(_) => Err(lost()),
+    }
+}
+
+/// The producer went away with the batch.
+fn lost() -> Status {
+    tracing::warn!("the Kafka producer was closed with log events in it; they are not acknowledged and will be sent again");
+    unavailable("the events were lost on the way to Kafka; send what is not acknowledged again")
+}
+
+fn unavailable(message: &str) -> Status {
+    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(RETRY_AFTER)))
+}
+
+fn invalid(violations: &[Violation]) -> Status {
+    /// Details travel in a header, which is bounded; the first ones are enough to find the fault.
+    const SHOWN: usize = 16;
+    let fields: Vec<FieldViolation> = violations
+        .iter()
+        .take(SHOWN)
+        .map(|violation| FieldViolation::new(&violation.field, format!("expected {}", violation.expected)))
+        .collect();
+    let message = format!(
+        "the request breaks {} rule(s) of merch.logging.v1; the first is at {}",
+        violations.len(),
+        violations.first().map_or("", |first| &first.field)
+    );
+    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(fields))
+}

@@ -1,0 +1,302 @@
+//! The journal: what `append` promised is there again, whatever happened in between.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use merch_logging::client::{
+    EventSource as _,
+    journal::{AppendError, Journal, JournalOptions, JournalPosition},
+};
+use tempfile::tempdir;
+
+use crate::support::{event, events, journal, numbers};
+
+async fn read(journal: &Journal) -> Vec<(JournalPosition, merch_logging::proto::LogMessage)> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let events = journal.read(after.as_ref(), 7).await.unwrap();
+        let Some((last, _)) = events.last() else { return all };
+        after = Some(last.clone());
+        all.extend(events);
+    }
+}
+
+async fn read_numbers(journal: &Journal) -> Vec<usize> {
+    numbers(&read(journal).await.into_iter().map(|(_, event)| event).collect::<Vec<_>>())
+}
+
+/// Appends one after another.
+async fn append(journal: &Journal, numbers: std::ops::Range<usize>) {
+    for event in events(numbers) {
+        journal.append(event).await.unwrap();
+    }
+}
+
+/// Acknowledges the oldest so many.
+async fn acknowledge(journal: &Journal, count: usize) {
+    let positions: Vec<JournalPosition> = read(journal).await.into_iter().take(count).map(|(position, _)| position).collect();
+    assert_eq!(positions.len(), count);
+    journal.acknowledge(&positions).await.unwrap();
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// One segment for each group that is written.
+fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
+    Journal::open(folder, JournalOptions { segment_bytes: 1, retained_events, replay_retained }).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_after_a_restart() {
+    let folder = tempdir().unwrap();
+    for start in [0, 10, 20] {
+        let journal = journal(folder.path());
+        append(&journal, start..start + 10).await;
+    }
+    let journal = journal(folder.path());
+    assert_eq!(read_numbers(&journal).await, (0..30).collect::<Vec<_>>());
+    assert_eq!(journal.backlog(), 30);
+    assert_eq!(segments(folder.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_does_not_come_back() {
+    let folder = tempdir().unwrap();
+    {
+        let journal = journal(folder.path());
+        append(&journal, 0..10).await;
+        acknowledge(&journal, 4).await;
+        assert_eq!(read_numbers(&journal).await, (4..10).collect::<Vec<_>>());
+    }
+    let journal = journal(folder.path());
+    assert_eq!(read_numbers(&journal).await, (4..10).collect::<Vec<_>>());
+    acknowledge(&journal, 6).await;
+    assert_eq!((read_numbers(&journal).await, journal.backlog()), (vec![], 0));
+    append(&journal, 10..12).await;
+    assert_eq!(read_numbers(&journal).await, [10, 11]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
+    const TASKS: usize = 64;
+    const EACH: usize = 20;
+    let folder = tempdir().unwrap();
+    let journal = Journal::open(folder.path(), JournalOptions { segment_bytes: 16 * 1024, ..JournalOptions::default() }).unwrap();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let journal = journal.clone();
+            tokio::spawn(async move { append(&journal, task * EACH..(task + 1) * EACH).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let before = read_numbers(&journal).await;
+    drop(journal);
+    let journal = Journal::open(folder.path(), JournalOptions::default()).unwrap();
+    let after = read_numbers(&journal).await;
+    assert_eq!(before, after, "the order of the file");
+    assert!(segments(folder.path()).len() > 1);
+    for task in 0..TASKS {
+        let own: Vec<usize> = after.iter().copied().filter(|number| number / EACH == task).collect();
+        assert_eq!(own, (task * EACH..(task + 1) * EACH).collect::<Vec<_>>());
+    }
+    assert_eq!(after.len(), TASKS * EACH);
+}
+
+#[tokio::test]
+async fn a_torn_tail_costs_the_torn_record_alone() {
+    let whole = tempdir().unwrap();
+    {
+        let journal = journal(whole.path());
+        append(&journal, 0..2).await;
+    }
+    let bytes = fs::read(&segments(whole.path())[0]).unwrap();
+    let two = bytes.len();
+    {
+        let journal = journal(whole.path());
+        append(&journal, 2..3).await;
+    }
+    let bytes = fs::read(&segments(whole.path())[0]).unwrap();
+    for length in two..bytes.len() {
+        // Cut short, and cut short with the rest of the file as zeros: what file systems leave behind.
+        // The zeros for some lengths only, as each takes several fsyncs.
+        let paddings: &[usize] = if length % 32 == 0 { &[0, 1, 8, 4096] } else { &[0] };
+        for &padding in paddings {
+            let folder = tempdir().unwrap();
+            fs::write(folder.path().join("00000000000000000001.journal"), [&bytes[..length], &vec![0; padding]].concat()).unwrap();
+            let journal = journal(folder.path());
+            // A record that ends in zeros may be whole again by their number.
+            let read = read_numbers(&journal).await;
+            assert!(read == [0, 1] || (padding > 0 && read == [0, 1, 2]), "{length}+{padding}: {read:?}");
+            append(&journal, 7..8).await;
+            drop(journal);
+            let journal = self::journal(folder.path());
+            assert_eq!(read_numbers(&journal).await, [read.as_slice(), &[7]].concat());
+            assert_eq!(segments(folder.path()).len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_costs_the_rest_of_its_segment_alone() {
+    let folder = tempdir().unwrap();
+    {
+        let journal = journal(folder.path());
+        append(&journal, 0..5).await;
+    }
+    let segment = segments(folder.path()).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x40;
+    fs::write(&segment, &bytes).unwrap();
+    {
+        let journal = journal(folder.path());
+        append(&journal, 5..8).await;
+        assert_eq!(read_numbers(&journal).await, [0, 1, 5, 6, 7]);
+        assert_eq!(fs::read(&segment).unwrap(), bytes, "nothing is thrown away");
+    }
+    let journal = journal(folder.path());
+    append(&journal, 8..9).await;
+    assert_eq!(read_numbers(&journal).await, [0, 1, 5, 6, 7, 8]);
+    acknowledge(&journal, 6).await;
+    assert_eq!(read_numbers(&journal).await, [0; 0]);
+    assert!(!segment.exists());
+}
+
+#[tokio::test]
+async fn without_the_record_of_what_is_acknowledged_all_is_sent_again() {
+    let folder = tempdir().unwrap();
+    {
+        let journal = journal(folder.path());
+        append(&journal, 0..5).await;
+        acknowledge(&journal, 3).await;
+    }
+    let file = folder.path().join("acknowledged");
+    fs::write(&file, "3 nonsense\n").unwrap();
+    assert_eq!(read_numbers(&journal(folder.path())).await, [0, 1, 2, 3, 4]);
+    fs::remove_file(&file).unwrap();
+    let journal = journal(folder.path());
+    assert_eq!(read_numbers(&journal).await, [0, 1, 2, 3, 4]);
+    acknowledge(&journal, 5).await;
+    assert!(file.exists());
+}
+
+#[tokio::test]
+async fn numbers_are_not_used_again_when_all_segments_are_gone() {
+    let folder = tempdir().unwrap();
+    {
+        let journal = journal(folder.path());
+        append(&journal, 0..5).await;
+        acknowledge(&journal, 5).await;
+    }
+    fs::remove_file(&segments(folder.path())[0]).unwrap();
+    let journal = journal(folder.path());
+    append(&journal, 5..6).await;
+    assert_eq!(read_numbers(&journal).await, [5]);
+    assert!(segments(folder.path())[0].ends_with("00000000000000000006.journal"));
+}
+
+#[tokio::test]
+async fn acknowledged_segments_leave_the_disk() {
+    let folder = tempdir().unwrap();
+    let journal = small(folder.path(), 0, false);
+    append(&journal, 0..10).await;
+    assert_eq!(segments(folder.path()).len(), 10);
+    acknowledge(&journal, 4).await;
+    assert_eq!(segments(folder.path()).len(), 6);
+    acknowledge(&journal, 6).await;
+    assert_eq!(segments(folder.path()).len(), 1, "the last one stays");
+    append(&journal, 10..11).await;
+    assert_eq!(read_numbers(&journal).await, [10]);
+}
+
+#[tokio::test]
+async fn retained_events_are_read_again_after_a_start_and_no_more_of_them() {
+    let folder = tempdir().unwrap();
+    {
+        let journal = small(folder.path(), 5, true);
+        append(&journal, 0..20).await;
+        acknowledge(&journal, 18).await;
+        assert_eq!(segments(folder.path()).len(), 7);
+    }
+    {
+        let journal = small(folder.path(), 5, true);
+        assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
+        // Shipped again in part only; the next start begins where this one did.
+        acknowledge(&journal, 3).await;
+    }
+    {
+        let journal = small(folder.path(), 5, false);
+        assert_eq!(read_numbers(&journal).await, [18, 19]);
+    }
+    let journal = small(folder.path(), 5, true);
+    assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
+    acknowledge(&journal, 7).await;
+    assert_eq!((read_numbers(&journal).await, segments(folder.path()).len()), (vec![], 5));
+}
+
+#[tokio::test]
+async fn two_processes_do_not_share_a_folder() {
+    let folder = tempdir().unwrap();
+    let first = journal(folder.path());
+    let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("in use by another process") && error.contains(&folder.path().display().to_string()), "{error}");
+    drop(first.clone());
+    assert!(Journal::open(folder.path(), JournalOptions::default()).is_err());
+    drop(first);
+    journal(folder.path());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_is_one_clear_sentence() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Journal::open(file.join("journal"), JournalOptions::default()).unwrap_err().to_string();
+    assert!(error.starts_with("the journal's folder") && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_it() {
+    let outer = tempdir().unwrap();
+    let folder = outer.path().join("data").join("journal");
+    let journal = journal(&folder);
+    append(&journal, 0..1).await;
+    acknowledge(&journal, 1).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(files.iter().all(|file| mode(file) == 0o600));
+}
+
+#[tokio::test]
+async fn an_event_that_no_request_can_hold_is_refused_at_once() {
+    let folder = tempdir().unwrap();
+    let journal = journal(folder.path());
+    let mut large = event(0);
+    large.message = "x".repeat(1024 * 1024);
+    assert!(matches!(journal.append(large).await.unwrap_err(), AppendError::TooLarge { .. }));
+    append(&journal, 1..2).await;
+    assert_eq!(read_numbers(&journal).await, [1]);
+}
+
+#[tokio::test]
+async fn a_change_is_announced_even_before_anybody_waits_for_it() {
+    let folder = tempdir().unwrap();
+    let journal = journal(folder.path());
+    append(&journal, 0..1).await;
+    tokio::time::timeout(crate::support::DEADLINE, journal.changed()).await.expect("the change is kept");
+}

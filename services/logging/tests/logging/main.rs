@@ -1,0 +1,9 @@
+//! Events from the disk of a service to the topic and back, over real parts: gRPC, and librdkafka's broker as Kafka.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod journal;
+mod service;
+mod shipping;
+mod support;
+mod topic;

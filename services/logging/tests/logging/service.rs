@@ -1,0 +1,400 @@
+//! The logging service over librdkafka's broker: acknowledged means on the topic.
+
+use std::{ops::ControlFlow, time::Duration};
+
+use merch_logging::{
+    client::{
+        EventSource as _,
+        journal::{Journal, JournalOptions},
+    },
+    proto::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
+    server::embedded::Embedded,
+    topic,
+};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use tempfile::tempdir;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use crate::support::{
+    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, distinct_numbers, endpoint, event, events, journal, quick, read_options,
+    records, until,
+};
+
+fn broker() -> Embedded {
+    Embedded::start(TOPIC, 2).unwrap()
+}
+
+/// A sender that does as a test wants, without the shipping client.
+struct Sender {
+    requests: mpsc::Sender<StreamLogsRequest>,
+    responses: Streaming<StreamLogsResponse>,
+}
+
+impl Sender {
+    async fn open(service: &Service) -> Self {
+        let mut client = LoggingServiceClient::new(endpoint(service.address).connect().await.unwrap());
+        let (requests, outbound) = mpsc::channel(16);
+        let responses = client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+        Self { requests, responses }
+    }
+
+    async fn send(&self, sequence: u64, messages: Vec<LogMessage>) {
+        self.requests.send(StreamLogsRequest { sequence, messages }).await.unwrap();
+    }
+
+    async fn receive(&mut self) -> Result<Option<u64>, Status> {
+        let response = timeout(DEADLINE, self.responses.message()).await.expect("an answer comes")?;
+        Ok(response.map(|response| response.acknowledged_sequence))
+    }
+}
+
+/// The fields that a status names.
+fn fields(status: &Status) -> Vec<String> {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    status
+        .get_details_bad_request()
+        .expect("a refusal names fields")
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_is_on_the_topic_as_proto3_json() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let folder = tempdir().unwrap();
+    let journal = journal(folder.path());
+    let shipping = Shipping::start(journal.clone(), service.address, quick());
+    let sent = event(1);
+    journal.append(sent.clone()).await.unwrap();
+    until("the event is acknowledged", || journal.backlog() == 0).await;
+
+    let records = records(broker.bootstrap_servers()).await;
+    assert_eq!(records.len(), 1);
+    let value: serde_json::Value = serde_json::from_slice(&records[0].value).unwrap();
+    assert_eq!(value["id"], sent.id);
+    assert_eq!(value["requestId"], "request-1");
+    assert_eq!(value["level"], "LEVEL_INFO");
+    assert!(value["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(**records[0].event.as_ref().unwrap(), sent);
+    assert_eq!(records[0].key.as_deref(), Some(sent.subject.as_bytes()));
+    shipping.drain().await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgements_are_cumulative_and_end_with_the_stream() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let mut sender = Sender::open(&service).await;
+    for sequence in 1..=50 {
+        sender.send(sequence, events(0..20)).await;
+    }
+    drop(sender.requests);
+    let mut last = 0;
+    while let Some(acknowledged) = timeout(DEADLINE, sender.responses.message()).await.unwrap().unwrap() {
+        assert!(acknowledged.acknowledged_sequence > last);
+        last = acknowledged.acknowledged_sequence;
+    }
+    assert_eq!(last, 50, "all is acknowledged before the service closes its side");
+    assert_eq!(records(broker.bootstrap_servers()).await.len(), 1000);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_break_the_rules_are_refused_by_field() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let mut bad = events(0..5);
+    bad[3].id = "nonsense".to_owned();
+    let mut too_large = event(0);
+    // Fits a request, but not a record: as JSON each of these takes six bytes.
+    too_large.message = "\u{1}".repeat(300 * 1024);
+    for (requests, expected) in [
+        (vec![(2, events(0..1))], "sequence"),
+        (vec![(0, events(0..1))], "sequence"),
+        (vec![(1, events(0..1)), (1, events(1..2))], "sequence"),
+        (vec![(1, events(0..1)), (3, events(1..2))], "sequence"),
+        (vec![(1, vec![])], "messages"),
+        (vec![(1, events(0..1001))], "messages"),
+        (vec![(1, bad)], "messages[3].id"),
+        (vec![(1, vec![event(0), too_large])], "messages[1]"),
+    ] {
+        let mut sender = Sender::open(&service).await;
+        let good = requests.len() as u64 - 1;
+        for (sequence, messages) in requests {
+            sender.send(sequence, messages).await;
+        }
+        let mut acknowledged = 0;
+        let status = loop {
+            match sender.receive().await {
+                Ok(sequence) => acknowledged = sequence.expect("the stream ends with a status"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(fields(&status), [expected]);
+        assert_eq!(acknowledged, good, "what came before is acknowledged");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalid_event_among_others_blocks_none_of_them() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let folder = tempdir().unwrap();
+    let journal = journal(folder.path());
+    let mut all = events(0..100);
+    all[20].actor = "somebody".to_owned();
+    // The client's rules let it pass and the service's do not: too large for a record.
+    all[60].message = "\u{1}".repeat(300 * 1024);
+    for event in all {
+        journal.append(event).await.unwrap();
+    }
+    let shipping = Shipping::start(journal.clone(), service.address, quick());
+    until("all is dealt with", || journal.backlog() == 0).await;
+    shipping.drain().await;
+
+    assert_eq!(
+        distinct_numbers(broker.bootstrap_servers()).await,
+        (0..100).filter(|number| ![20, 60].contains(number)).collect::<Vec<_>>()
+    );
+    let set_aside = std::fs::read_to_string(folder.path().join("set-aside.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = set_aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["event"]["requestId"].as_str().unwrap()).collect::<Vec<_>>(), ["request-20", "request-60"]);
+    assert!(lines[0]["reason"].as_str().unwrap().starts_with("actor: expected"), "{}", lines[0]["reason"]);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
+    let broker = broker();
+    let mut service = Service::start(config(broker.bootstrap_servers())).await;
+    let address = service.address;
+    let source = MemorySource::default();
+    let shipping = Shipping::start(source.clone(), address, merch_logging::client::ShipOptions { batch_events: 7, ..quick() });
+    for round in 0..6 {
+        source.push(events(round * 300..(round + 1) * 300));
+        let before = source.acknowledged();
+        until("some are acknowledged", || source.acknowledged() > before).await;
+        // In turn in good order and as if killed, in the middle of the stream.
+        if round % 2 == 0 {
+            service.stop().await
+        } else {
+            service.kill().await
+        }
+        service = Service::start_at(address, config(broker.bootstrap_servers())).await;
+    }
+    source.all_acknowledged().await;
+    shipping.drain().await;
+    service.stop().await;
+    assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..1800).collect::<Vec<_>>(), "and in order, but for repeats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_kafka_the_service_is_not_ready_and_events_wait() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let source = MemorySource::default();
+    let shipping = Shipping::start(source.clone(), service.address, quick());
+    source.push(events(0..10));
+    source.all_acknowledged().await;
+    until("the service is ready", || service.readiness.check().is_ok()).await;
+
+    broker.with(|cluster| cluster.broker_down(-1)).unwrap().unwrap();
+    source.push(events(10..20));
+    until("the service is not ready", || service.readiness.check().is_err()).await;
+    let reasons = service.readiness.check().unwrap_err();
+    assert_eq!(reasons[0].0, "kafka");
+    assert!(reasons[0].1.contains(broker.bootstrap_servers()), "{reasons:?}");
+    assert_eq!(source.acknowledged(), 10);
+
+    // A sender is told that Kafka failed, and when to come back, once the delivery time-out is over.
+    let mut sender = Sender::open(&service).await;
+    sender.send(1, events(90..91)).await;
+    let status = sender.receive().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().and_then(|info| info.retry_delay).is_some());
+
+    broker.with(|cluster| cluster.broker_up(-1)).unwrap().unwrap();
+    source.all_acknowledged().await;
+    until("the service is ready again", || service.readiness.check().is_ok()).await;
+    shipping.drain().await;
+    service.stop().await;
+    let arrived = distinct_numbers(broker.bootstrap_servers()).await;
+    assert!((0..20).all(|number| arrived.contains(&number)), "{arrived:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kafka_that_is_not_there_at_the_start_is_waited_for() {
+    let broker = broker();
+    broker.with(|cluster| cluster.broker_down(-1)).unwrap().unwrap();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let source = MemorySource::default();
+    let shipping = Shipping::start(source.clone(), service.address, quick());
+    source.push(events(0..10));
+    until("the service says why it is not ready", || {
+        service.readiness.check().is_err_and(|reasons| reasons[0].1.contains("does not answer"))
+    })
+    .await;
+    broker.with(|cluster| cluster.broker_up(-1)).unwrap().unwrap();
+    source.all_acknowledged().await;
+    shipping.drain().await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_of_the_broker_that_pass_are_not_seen_by_senders() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    until("the service is ready", || service.readiness.check().is_ok()).await;
+    broker
+        .with(|cluster| {
+            use RDKafkaRespErr::{RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS};
+            cluster.request_errors(
+                RDKafkaApiKey::Produce,
+                &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS],
+            );
+        })
+        .unwrap();
+    let mut sender = Sender::open(&service).await;
+    sender.send(1, events(0..10)).await;
+    assert_eq!(sender.receive().await.unwrap(), Some(1));
+    assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..10).collect::<Vec<_>>());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_kafka_refuses_is_not_acknowledged() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    broker
+        .with(|cluster| cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]))
+        .unwrap();
+    let mut sender = Sender::open(&service).await;
+    sender.send(1, events(0..1)).await;
+    assert_eq!(sender.receive().await.unwrap_err().code(), Code::Unavailable);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_beyond_repair_is_replaced() {
+    let broker = broker();
+    broker
+        .with(|cluster| {
+            cluster.request_errors(RDKafkaApiKey::InitProducerId, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED])
+        })
+        .unwrap();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let source = MemorySource::default();
+    let shipping = Shipping::start(source.clone(), service.address, quick());
+    source.push(events(0..10));
+    source.all_acknowledged().await;
+    shipping.drain().await;
+    service.stop().await;
+    assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..10).collect::<Vec<_>>());
+    let replaced = prometheus::gather()
+        .iter()
+        .find(|family| family.name() == "merch_logging_replaced_producers_total")
+        .map(|family| family.get_metric()[0].get_counter().get_value());
+    assert!(replaced.is_some_and(|replaced| replaced >= 1.0), "{replaced:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_was_never_acknowledged_is_shipped_by_the_next_process() {
+    let broker = broker();
+    let folder = tempdir().unwrap();
+    {
+        let journal = journal(folder.path());
+        for event in events(0..50) {
+            journal.append(event).await.unwrap();
+        }
+        // Shipping to nobody, and killed.
+        let shipping = Shipping::start(journal.clone(), ([127, 0, 0, 1], 1).into(), quick());
+        shipping.kill().await;
+    }
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let journal = journal(folder.path());
+    let shipping = Shipping::start(journal.clone(), service.address, quick());
+    until("all is shipped", || journal.backlog() == 0).await;
+    shipping.drain().await;
+    service.stop().await;
+    assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
+    let folder = tempdir().unwrap();
+    let open = || {
+        Journal::open(folder.path(), JournalOptions { retained_events: 30, replay_retained: true, ..JournalOptions::default() }).unwrap()
+    };
+    for (round, expected) in [(0, 0..100), (1, 70..110)] {
+        let broker = broker();
+        let service = Service::start(config(broker.bootstrap_servers())).await;
+        let journal = open();
+        for event in if round == 0 { events(0..100) } else { events(100..110) } {
+            journal.append(event).await.unwrap();
+        }
+        let shipping = Shipping::start(journal.clone(), service.address, quick());
+        until("all is shipped", || journal.backlog() == 0).await;
+        shipping.drain().await;
+        service.stop().await;
+        assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, expected.collect::<Vec<_>>());
+        assert!(journal.read(None, 1).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_acknowledges_what_was_taken() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let mut sender = Sender::open(&service).await;
+    sender.send(1, events(0..10)).await;
+    assert_eq!(sender.receive().await.unwrap(), Some(1));
+    // Kafka takes its time, so that the shutdown finds requests under way.
+    broker.with(|cluster| cluster.broker_round_trip_time(-1, Duration::from_millis(100))).unwrap().unwrap();
+    for sequence in 2..=10 {
+        sender.send(sequence, events(0..10)).await;
+    }
+    let stopping = tokio::spawn(service.stop());
+    let mut acknowledged = 1;
+    let status = loop {
+        match sender.receive().await {
+            Ok(sequence) => acknowledged = sequence.expect("the stream ends with a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    stopping.await.unwrap();
+    assert_eq!(
+        records(broker.bootstrap_servers()).await.len() as u64,
+        acknowledged * 10,
+        "what was taken is on the topic and acknowledged, and nothing else"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_not_there_appears() {
+    // The broker has another topic, and cannot be told to make one; ours appears when it is asked for.
+    let broker = Embedded::start("other", 1).unwrap();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let source = MemorySource::default();
+    let shipping = Shipping::start(source.clone(), service.address, quick());
+    source.push(events(0..5));
+    source.all_acknowledged().await;
+    shipping.drain().await;
+    service.stop().await;
+    let mut count = 0;
+    topic::read(read_options(broker.bootstrap_servers(), false), |_| {
+        count += 1;
+        ControlFlow::Continue(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(count, 5);
+}

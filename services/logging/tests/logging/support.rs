@@ -1,0 +1,280 @@
+//! What the tests share: events, a source in memory, the service as a process would run it, reading the topic.
+
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use merch_chassis::{Readiness, StartError};
+use merch_logging::{
+    client::{
+        EventSource, ShipOptions, SourceError,
+        event::{Origin, word},
+        journal::{Journal, JournalOptions},
+        ship,
+    },
+    proto::{Level, LogMessage},
+    server::{self, Config},
+    topic::{self, ReadOptions, Record},
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::Notify,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+
+/// The topic of all tests; each has a broker of its own.
+pub(crate) const TOPIC: &str = "log-channel";
+
+/// No condition takes this long unless something is wrong.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The number-th event; its request id says which.
+pub(crate) fn event(number: usize) -> LogMessage {
+    Origin::new("api")
+        .event(Level::Info, word::USER_LOGGED_IN, format!("event {number}"))
+        .on_user(uuid::Uuid::from_u128(0x0198_1f3e_7a00_7000_8000_0000_0000_0000))
+        .request_id(format!("request-{number}"))
+        .build()
+}
+
+pub(crate) fn events(numbers: std::ops::Range<usize>) -> Vec<LogMessage> {
+    numbers.map(event).collect()
+}
+
+pub(crate) fn numbers(events: &[LogMessage]) -> Vec<usize> {
+    events.iter().map(|event| event.request_id.strip_prefix("request-").unwrap().parse().unwrap()).collect()
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(DEADLINE, waiting).await.is_ok(), "not within {DEADLINE:?}: {what}");
+}
+
+/// Options that make tests quick.
+pub(crate) fn quick() -> ShipOptions {
+    ShipOptions {
+        poll_interval: Duration::from_millis(200),
+        reconnect_min: Duration::from_millis(5),
+        reconnect_max: Duration::from_millis(100),
+        ..ShipOptions::new("test")
+    }
+}
+
+pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap()
+}
+
+/// A shipping task, and how to end it.
+pub(crate) struct Shipping {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Shipping {
+    pub(crate) fn start<S: EventSource>(source: S, address: SocketAddr, options: ShipOptions) -> Self {
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(ship(source, endpoint(address), options, shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    /// Ships what is left.
+    pub(crate) async fn drain(self) {
+        self.shutdown.cancel();
+        timeout(DEADLINE, self.task).await.expect("a drain ends").unwrap();
+    }
+
+    /// As if the process were killed.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+pub(crate) fn journal(folder: &Path) -> Journal {
+    Journal::open(folder, JournalOptions::default()).unwrap()
+}
+
+/// A source in memory that checks what `ship` promises to sources.
+#[derive(Clone, Default)]
+pub(crate) struct MemorySource(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    events: Vec<LogMessage>,
+    acknowledged: usize,
+    set_aside: Vec<(String, String)>,
+    failures: usize,
+}
+
+impl MemorySource {
+    pub(crate) fn push(&self, events: impl IntoIterator<Item = LogMessage>) {
+        self.0.state.lock().unwrap().events.extend(events);
+        self.0.changed.notify_one();
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.0.state.lock().unwrap().acknowledged
+    }
+
+    /// Message and reason of each.
+    pub(crate) fn set_aside(&self) -> Vec<(String, String)> {
+        self.0.state.lock().unwrap().set_aside.clone()
+    }
+
+    /// The next so many calls fail.
+    pub(crate) fn fail(&self, calls: usize) {
+        self.0.state.lock().unwrap().failures = calls;
+    }
+
+    pub(crate) async fn all_acknowledged(&self) {
+        until("all events are acknowledged", || {
+            let state = self.0.state.lock().unwrap();
+            state.acknowledged == state.events.len()
+        })
+        .await;
+    }
+}
+
+impl State {
+    fn check(&mut self) -> Result<(), SourceError> {
+        match self.failures.checked_sub(1) {
+            Some(left) => {
+                self.failures = left;
+                Err(SourceError::new("the source fails as the test wants it"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl EventSource for MemorySource {
+    type Position = usize;
+
+    async fn read(&self, after: Option<&usize>, limit: usize) -> Result<Vec<(usize, LogMessage)>, SourceError> {
+        let mut state = self.0.state.lock().unwrap();
+        state.check()?;
+        let from = after.map_or(state.acknowledged, |after| after + 1).max(state.acknowledged);
+        Ok(state.events.iter().cloned().enumerate().skip(from).take(limit).collect())
+    }
+
+    async fn acknowledge(&self, positions: &[usize]) -> Result<(), SourceError> {
+        let mut state = self.0.state.lock().unwrap();
+        state.check()?;
+        let expected: Vec<usize> = (state.acknowledged..state.acknowledged + positions.len()).collect();
+        assert_eq!(positions, expected, "in order and without gaps");
+        state.acknowledged += positions.len();
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    async fn set_aside(&self, position: &usize, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+        let mut state = self.0.state.lock().unwrap();
+        state.check()?;
+        assert_eq!(*position, state.acknowledged, "not before those that were read before it");
+        state.set_aside.push((event.message.clone(), reason.to_owned()));
+        Ok(())
+    }
+}
+
+/// The logging service as its process runs it: with a runtime of its own, so that it can be killed.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) readiness: Readiness,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), StartError>>,
+    process: Process,
+}
+
+/// Ends with all its tasks and connections when it is dropped.
+struct Process(Option<Runtime>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Service {
+    pub(crate) async fn start(config: Config) -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), config).await
+    }
+
+    /// Again on the port of one that has ended.
+    pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
+        let (address, readiness, shutdown) = (listener.local_addr().unwrap(), Readiness::default(), CancellationToken::new());
+        let task = runtime.spawn(server::serve(listener, config, readiness.clone(), shutdown.clone()));
+        Self { address, readiness, shutdown, task, process: Process(Some(runtime)) }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        timeout(DEADLINE, self.task).await.expect("a shutdown ends").unwrap().unwrap();
+    }
+
+    /// Ends it where it is.
+    pub(crate) async fn kill(self) {
+        drop(self.process);
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Settings with which tests need not wait for long.
+pub(crate) fn config(brokers: &str) -> Config {
+    Config {
+        partitions: 2,
+        delivery_timeout: Duration::from_secs(2),
+        check_interval: Duration::from_millis(100),
+        check_timeout: Duration::from_millis(500),
+        drain_timeout: Duration::from_secs(5),
+        ..Config::new(brokers)
+    }
+}
+
+pub(crate) fn read_options(brokers: &str, follow: bool) -> ReadOptions {
+    ReadOptions { brokers: brokers.to_owned(), topic: TOPIC.to_owned(), follow, timeout: Duration::from_secs(10) }
+}
+
+/// All records that are on the topic now.
+pub(crate) async fn records(brokers: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    let reading = topic::read(read_options(brokers, false), |record| {
+        records.push(record);
+        ControlFlow::Continue(())
+    });
+    timeout(DEADLINE, reading).await.expect("reading ends at the end").unwrap();
+    records
+}
+
+/// The numbers of the events on the topic: each once, in the order in which each came first.
+pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
+    let mut ids = std::collections::HashSet::new();
+    let mut events: Vec<LogMessage> = records(brokers).await.into_iter().map(|record| *record.event.unwrap()).collect();
+    events.retain(|event| ids.insert(event.id.clone()));
+    numbers(&events)
+}

@@ -1,0 +1,155 @@
+//! The data folder: made with the first start, for its owner only, and used by one process at a time.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use merch_chassis::StartError;
+
+/// A data folder that exists, that this process may write to, and parts of which it holds.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    /// Held as long as the process lives; the system lets go of them even after kill -9.
+    _locks: Vec<File>,
+}
+
+/// What of the folder a process has for itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// The api's journal of log events.
+    Journal,
+    /// The SQLite database.
+    Database,
+}
+
+impl Part {
+    fn lock_file(self) -> &'static str {
+        match self {
+            Self::Journal => "api.lock",
+            Self::Database => "db.lock",
+        }
+    }
+}
+
+impl DataDir {
+    /// Makes the folder if it is not there (mode 0700), and takes `parts` for this process.
+    ///
+    /// # Errors
+    /// When it cannot be made or written to, or another process has one of `parts`.
+    pub(crate) fn open(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
+        create(path).map_err(|error| unusable(path, &error))?;
+        // Absolute, so that what is printed and handed on is right in any working folder.
+        let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
+        warn_if_others_can_read(&path);
+        let mut locks = Vec::new();
+        for part in parts {
+            locks.push(lock(&path, *part)?);
+        }
+        Ok(Self { path, _locks: locks })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the key that signs tokens is kept.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.path.join("jwt.key")
+    }
+
+    /// The folder of the api's journal of log events.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+}
+
+/// The URL of the SQLite database in the folder `path`.
+pub(crate) fn sqlite_url(path: &Path) -> String {
+    format!("sqlite://{}", path.join("merch.db").display())
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// A warning and no refusal: a folder that was there before is its owner's business, and containers' volumes often are like that.
+#[cfg(unix)]
+fn warn_if_others_can_read(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    if let Ok(metadata) = fs::metadata(path) {
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let (folder, mode) = (path.display(), format!("{mode:o}"));
+            tracing::warn!(%folder, mode, "other users of this machine may read the data folder, and with it the hashes of passwords; `chmod 700` it");
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_others_can_read(_: &Path) {}
+
+fn lock(path: &Path, part: Part) -> Result<File, StartError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(part.lock_file()))
+        .map_err(|error| unusable(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
+            "the data folder {} is in use by another merch; stop it, or choose another folder (--data-dir or MERCH_DATA_DIR)",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StartError {
+    StartError::new(format!(
+        "the data folder {} cannot be used: {error}; expected a folder that this user may write to, choose one with --data-dir or MERCH_DATA_DIR",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_is_for_its_owner_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let data = DataDir::open(&path, &[]).unwrap();
+        assert!(data.path().is_dir());
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o700);
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_a_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        DataDir::open(folder.path(), &[Part::Database]).unwrap();
+        let error = DataDir::open(folder.path(), &[Part::Database, Part::Journal]).unwrap_err().to_string();
+        assert!(error.contains("is in use by another merch"), "{error}");
+        drop(first);
+        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = DataDir::open(&path, &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("the data folder {} cannot be used: ", path.display())), "{error}");
+    }
+}

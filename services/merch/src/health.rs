@@ -1,0 +1,96 @@
+//! `merch health`: asks a running store whether it is ready, for scripts and container health checks.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use merch_chassis::StartError;
+use serde_json::Value;
+
+use crate::{
+    run_file::{self, reachable},
+    settings::Health,
+};
+
+/// An answer takes microseconds; past this the store is not well.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks the admin address that is set, or that of the store which runs with the data folder. `Ok` holds the sentence to print.
+///
+/// # Errors
+/// When no store runs, or it is not ready.
+pub(crate) fn run(settings: &Health) -> Result<String, StartError> {
+    let admin = match settings.admin_listen {
+        Some(address) => reachable(address),
+        None => {
+            let admin = run_file::read(&settings.data.data_dir)?.admin;
+            admin
+                .trim_start_matches("http://")
+                .parse()
+                .map_err(|_| StartError::new(format!("run.json names the admin address `{admin}`, which is none; start `merch` again")))?
+        }
+    };
+    check(admin)
+}
+
+/// Asks `/readyz` at `admin`. `Ok` holds the sentence to print.
+///
+/// # Errors
+/// When nobody answers there, or the answer is that it is not ready, with the reasons.
+fn check(admin: SocketAddr) -> Result<String, StartError> {
+    let answer = get(admin, "/readyz")
+        .map_err(|error| StartError::new(format!("no answer from the admin address {admin}: {error}; is the store running?")))?;
+    judge(admin, &answer)
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    write!(connection, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    let body: Value = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
+    match (status, body["ready"].as_bool()) {
+        ("200", Some(true)) => Ok(format!("ready (asked {admin})")),
+        ("503", Some(false)) => {
+            let reasons: Vec<_> = body["reasons"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"])))
+                .collect();
+            Err(StartError::new(format!("not ready (asked {admin}): {}", reasons.join("; "))))
+        }
+        _ => Err(StartError::new(format!(
+            "{admin} is not the admin address of a store: it answered /readyz with `{}`",
+            answer.lines().next().unwrap_or_default()
+        ))),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_in_a_sentence() {
+        let admin = ([127, 0, 0, 1], 9).into();
+        assert_eq!(judge(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"), Ok("ready (asked 127.0.0.1:9)".to_owned()));
+        let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
+        assert_eq!(judge(admin, not_ready).unwrap_err().to_string(), "not ready (asked 127.0.0.1:9): db: starting; kafka: gone");
+        assert!(judge(admin, "HTTP/1.1 200 OK\r\n\r\n<html>").unwrap_err().to_string().contains("is not the admin address of a store"));
+    }
+}

@@ -1,0 +1,73 @@
+//! `merch`: the store in one process, each of its roles alone, and the commands that an operator needs.
+//!
+//! Here is all that reads flags and environment, prints, and decides exit codes: 0 done, 1 failed (one sentence on standard error), 2 a wrong command line.
+
+mod attend;
+mod config;
+mod data_dir;
+mod health;
+mod logs;
+mod migrate;
+mod roles;
+mod run_file;
+mod settings;
+mod signing_key;
+mod store;
+mod supervisor;
+
+use std::{fmt::Display, process::ExitCode};
+
+use clap::Parser as _;
+use merch_chassis::{StartError, telemetry};
+
+use crate::settings::{Arguments, Command, common::Log};
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
+    if let Some(log) = log_of(&arguments) {
+        telemetry::init(log.log_format, &log.log_filter)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::new(format!("the threads of this process cannot be started: {error}")))?;
+    runtime.block_on(async {
+        match arguments.command {
+            None => store::run(arguments.store).await?,
+            Some(Command::Api(settings)) => roles::api(settings).await?,
+            Some(Command::Db(settings)) => roles::db(settings).await?,
+            Some(Command::Logging(settings)) => roles::logging(settings).await?,
+            Some(Command::Migrate(settings)) => return migrate::run(&settings).await,
+            Some(Command::Logs(settings)) => logs::run(&settings).await?,
+            Some(Command::Health(settings)) => print(health::run(&settings)?),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn log_of(arguments: &Arguments) -> Option<&Log> {
+    match &arguments.command {
+        None => Some(&arguments.store.role.log),
+        Some(Command::Api(settings)) => Some(&settings.role.log),
+        Some(Command::Db(settings)) => Some(&settings.role.log),
+        Some(Command::Logging(settings)) => Some(&settings.role.log),
+        Some(Command::Migrate(settings)) => Some(&settings.log),
+        Some(Command::Logs(settings)) => Some(&settings.log),
+        Some(Command::Health(_)) => None,
+    }
+}
+
+/// A line on standard output, for the person or script that started this.
+#[allow(clippy::print_stdout, reason = "the answer of a command; what services have to say goes through tracing")]
+fn print(line: impl Display) {
+    println!("{line}");
+}

@@ -1,0 +1,105 @@
+//! `merch api`, `merch db`, `merch logging`: one role in a process of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use merch_chassis::{Readiness, StartError, admin, bind};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attend::Process,
+    config::{self, Broker, Endpoints},
+    data_dir::{DataDir, Part},
+    print,
+    run_file::url,
+    settings::{ApiRole, DbRole, LoggingRole, common},
+    signing_key,
+};
+
+/// A port of this machine alone, where the role is unless another is set.
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// The REST gateway alone.
+///
+/// # Errors
+/// Why it could not start, or ended.
+pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
+    let process = Process::new()?;
+    let Some(key) = signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())? else {
+        return Err(StartError::new(
+            "`merch api` has no key to sign tokens with; expected MERCH_JWT_KEY_FILE or MERCH_JWT_KEY, the same for every replica: `openssl rand -hex 32` makes one",
+        ));
+    };
+    let data = DataDir::open(&settings.data.data_dir, &[Part::Journal])?;
+    let listener = bind("the api (--listen)", settings.api.listen).await?;
+    let endpoints = Endpoints { db: &settings.db_endpoint, logging: &settings.events.logging_endpoint };
+    let config = config::api(&settings.api, key, endpoints, &data, Broker::Kafka, &settings.role)?;
+    run(process, "api", listener, local(9101), &settings.role, |listener, readiness, shutdown| {
+        merch_api::serve(listener, config, readiness, shutdown)
+    })
+    .await
+}
+
+/// The db service alone. It migrates nothing: with several of them, who does and when is the operator's to say.
+///
+/// # Errors
+/// Why it could not start, or ended.
+pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
+    let process = Process::new()?;
+    let path = &settings.data.data_dir;
+    let data = settings.database.is_default().then(|| DataDir::open(path, &[Part::Database])).transpose()?;
+    let url = settings.database.or_in(data.as_ref().map_or(path, DataDir::path));
+    let listener = bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(local(50051))).await?;
+    let config = config::db(&settings.db, url, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
+    run(process, "db", listener, local(9102), &settings.role, |listener, readiness, shutdown| {
+        merch_db::serve(listener, config, readiness, shutdown)
+    })
+    .await
+}
+
+/// The logging service alone.
+///
+/// # Errors
+/// Why it could not start, or ended.
+pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
+    let process = Process::new()?;
+    let listener = bind("the logging service (--logging-listen)", settings.logging.logging_listen.unwrap_or(local(50052))).await?;
+    let config = config::logging(&settings.kafka_brokers, &settings.logging.topic, &settings.role);
+    run(process, "logging", listener, local(9103), &settings.role, |listener, readiness, shutdown| {
+        merch_logging::server::serve(listener, config, readiness, shutdown)
+    })
+    .await
+}
+
+/// Runs `serve` and an admin server until a signal.
+async fn run<F>(
+    mut process: Process,
+    name: &'static str,
+    listener: TcpListener,
+    admin_address: SocketAddr,
+    role: &common::Role,
+    serve: impl FnOnce(TcpListener, Readiness, CancellationToken) -> F,
+) -> Result<(), StartError>
+where
+    F: Future<Output = Result<(), StartError>> + Send + 'static,
+{
+    let gone = |error: std::io::Error| StartError::new(format!("an address that was just taken is gone: {error}"));
+    let admin = bind("the admin server (--admin-listen)", role.admin_listen.unwrap_or(admin_address)).await?;
+    let (address, admin_address) = (listener.local_addr().map_err(gone)?, admin.local_addr().map_err(gone)?);
+    tracing::debug!(role = name, %address, admin = %admin_address, "listening");
+    let readiness = process.readiness.clone();
+    process.roles.start("admin", |shutdown| admin::serve(admin, readiness.clone(), shutdown));
+    process.roles.start(name, |shutdown| serve(listener, readiness.child(name), shutdown));
+    process
+        .attend(role.drain_timeout, || {
+            print(format_args!(
+                "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
+                url(address),
+                url(admin_address)
+            ));
+            Ok(None)
+        })
+        .await
+}

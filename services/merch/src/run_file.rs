@@ -1,0 +1,120 @@
+//! `run.json` in the data folder: where a running store is, for programs that talk to it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use merch_chassis::StartError;
+use serde::{Deserialize, Serialize};
+
+/// The addresses of a store that runs in one process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Addresses {
+    /// The REST API: `http://127.0.0.1:8080`
+    pub(crate) api: String,
+    /// `/livez`, `/readyz`, `/metrics`: `http://127.0.0.1:40001`
+    pub(crate) admin: String,
+    /// gRPC `AssistantService`, fit for `MERCH_DB_ENDPOINT`: `http://127.0.0.1:40002`
+    pub(crate) db: String,
+    /// gRPC `LoggingService`, fit for `MERCH_LOGGING_ENDPOINT`: `http://127.0.0.1:40003`
+    pub(crate) logging: String,
+    /// Kafka's bootstrap servers, fit for `kcat -b` and `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
+    pub(crate) kafka: String,
+}
+
+/// The URL at which a server that is bound to `address` is reached from this machine.
+pub(crate) fn url(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
+}
+
+/// `0.0.0.0` and `[::]` mean every address of this machine when bound to, and none when connected to.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// A written `run.json`.
+#[derive(Debug)]
+pub(crate) struct RunFile(PathBuf);
+
+impl RunFile {
+    /// Writes it whole: a reader sees the old file, none, or all of the new one.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub(crate) fn write(data_dir: &Path, addresses: &Addresses) -> Result<Self, StartError> {
+        let path = path(data_dir);
+        let fresh = path.with_extension("json.new");
+        let written = serde_json::to_string_pretty(addresses).map_err(io::Error::other).and_then(|text| {
+            let mut file = File::create(&fresh)?;
+            writeln!(file, "{text}")?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)
+        });
+        written.map_err(|error| {
+            StartError::new(format!("{} cannot be written: {error}; expected a folder that this user may write to", path.display()))
+        })?;
+        Ok(Self(path))
+    }
+
+    /// Takes it away: the store is closed.
+    pub(crate) fn remove(self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(file = %self.0.display(), %error, "run.json cannot be removed and names addresses where nobody listens any more");
+        }
+    }
+}
+
+/// The addresses of the store that uses `data_dir`.
+///
+/// # Errors
+/// When there is no such file, as no store runs there, or it cannot be read.
+pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
+    let path = path(data_dir);
+    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StartError::new(format!(
+            "no store runs with the data folder {}: there is no {}; start `merch`, or choose its folder with --data-dir",
+            data_dir.display(),
+            path.display()
+        )),
+        _ => StartError::new(format!("{} cannot be read: {error}", path.display())),
+    })?;
+    serde_json::from_str(&text)
+        .map_err(|error| StartError::new(format!("{} is not what merch writes there ({error}); start `merch` again", path.display())))
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("run.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = read(folder.path()).unwrap_err().to_string();
+        assert!(missing.starts_with("no store runs with the data folder"), "{missing}");
+        let addresses = Addresses {
+            api: url(([0, 0, 0, 0], 8080).into()),
+            admin: url("[::]:1".parse().unwrap()),
+            db: url(([127, 0, 0, 1], 2).into()),
+            logging: url(([10, 0, 0, 1], 3).into()),
+            kafka: "127.0.0.1:4".to_owned(),
+        };
+        assert_eq!(addresses.api, "http://127.0.0.1:8080");
+        assert_eq!(addresses.admin, "http://[::1]:1");
+        let file = RunFile::write(folder.path(), &addresses).unwrap();
+        assert_eq!(read(folder.path()), Ok(addresses));
+        file.remove();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! How single settings are read: what is expected, in words, when one cannot be.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// A setting whose value is never shown: not in `--help`, not in a log, not in an error.
+///
+/// Reading one never fails, as clap would show the value; it is judged where it is used.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(secret)")
+    }
+}
+
+/// `127.0.0.1:8080`, `[::1]:8080`; port 0 takes any free one.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 (reachable from other machines) or 127.0.0.1:0 (any free port)".to_owned())
+}
+
+/// `10s`, `500ms`, `2m`: longer than nothing and at most an hour.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let expected = "expected a time such as 500ms, 10s or 2m, more than nothing and at most 1h";
+    let duration = humantime::parse_duration(text).map_err(|_| expected.to_owned())?;
+    if duration.is_zero() || duration > Duration::from_secs(3600) { Err(expected.to_owned()) } else { Ok(duration) }
+}
+
+/// A number of bytes, or one with a unit: `65536`, `64KiB`, `1MiB`. At least 1 KiB, at most 64 MiB.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let expected = || "expected a number of bytes such as 65536, 64KiB or 1MiB, from 1KiB to 64MiB".to_owned();
+    let (digits, factor) = match text {
+        _ if text.ends_with("KiB") => (&text[..text.len() - 3], 1024),
+        _ if text.ends_with("MiB") => (&text[..text.len() - 3], 1024 * 1024),
+        _ => (text, 1),
+    };
+    let number: usize = digits.trim().parse().map_err(|_| expected())?;
+    number.checked_mul(factor).filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes)).ok_or_else(expected)
+}
+
+/// `http://host:port`, where another service's gRPC server is.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    let expected = || "expected the address of a gRPC server such as http://127.0.0.1:50051".to_owned();
+    let authority = text.strip_prefix("http://").ok_or_else(expected)?.trim_end_matches('/');
+    let (host, port) = authority.rsplit_once(':').ok_or_else(expected)?;
+    if host.is_empty() || authority.contains(['/', '@', '?', '#', ' ']) || port.parse::<u16>().is_err() {
+        return Err(expected());
+    }
+    Ok(format!("http://{authority}"))
+}
+
+/// `host:port[,host:port…]`
+pub(crate) fn brokers(text: &str) -> Result<String, String> {
+    let one = |broker: &str| {
+        broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok())
+    };
+    if text.split(',').all(|broker| one(broker.trim())) {
+        Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
+    } else {
+        Err("expected Kafka's bootstrap servers as host:port, several with commas between them, such as kafka-1:9092,kafka-2:9092"
+            .to_owned())
+    }
+}
+
+/// A name that Kafka takes for a topic (its own rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`).
+pub(crate) fn topic(text: &str) -> Result<String, String> {
+    let fits = (1..=249).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && text != "."
+        && text != "..";
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a Kafka topic: 1 to 249 of the letters a-z and A-Z, digits, `.`, `_` and `-`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_values_are_read() {
+        assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(bytes("65536"), Ok(65536));
+        assert_eq!(bytes("64KiB"), Ok(65536));
+        assert_eq!(endpoint("http://db:50051/"), Ok("http://db:50051".to_owned()));
+        assert_eq!(endpoint("http://[::1]:50051"), Ok("http://[::1]:50051".to_owned()));
+        assert_eq!(brokers("a:9092, b:9092"), Ok("a:9092,b:9092".to_owned()));
+        assert_eq!(topic("log-channel"), Ok("log-channel".to_owned()));
+    }
+
+    #[test]
+    fn wrong_values_are_answered_with_what_is_expected() {
+        for wrong in ["8080", "localhost:8080", ""] {
+            assert!(address(wrong).unwrap_err().starts_with("expected an IP address and a port"), "{wrong}");
+        }
+        for wrong in ["10", "0s", "2h", "soon"] {
+            assert!(duration(wrong).unwrap_err().starts_with("expected a time such as"), "{wrong}");
+        }
+        for wrong in ["1", "65MiB", "64KB", "-1", "99999999999999999999MiB"] {
+            assert!(bytes(wrong).unwrap_err().starts_with("expected a number of bytes"), "{wrong}");
+        }
+        for wrong in ["127.0.0.1:50051", "https://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {
+            assert!(endpoint(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
+        }
+        for wrong in ["", "kafka", "a:9092,", "kafka://a:9092"] {
+            assert!(brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"), "{wrong}");
+        }
+        for wrong in ["", "..", "log channel"] {
+            assert!(topic(wrong).unwrap_err().starts_with("expected the name of a Kafka topic"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert_eq!(format!("{:?}", Secret::from("hush")), "(secret)");
+    }
+}

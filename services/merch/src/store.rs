@@ -1,0 +1,117 @@
+//! `merch`: every role in one process, with the same gRPC hops over loopback as between machines.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use merch_chassis::{StartError, admin, bind};
+use merch_logging::server::embedded::Embedded;
+use tokio::net::TcpListener;
+
+use crate::{
+    attend::Process,
+    config::{self, Broker, Endpoints},
+    data_dir::{DataDir, Part},
+    print,
+    run_file::{Addresses, RunFile, url},
+    settings::Store,
+    signing_key,
+};
+
+/// A port of the system's choosing, for this machine alone.
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Of the embedded broker's topic. Each takes up to 5 MiB of memory and then forgets its oldest records, so more of them remember a longer rush.
+const PARTITIONS: i32 = 8;
+
+/// Opens the store and keeps it open until a signal.
+///
+/// # Errors
+/// Why it could not open, or which role ended and why.
+pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
+    let mut process = Process::new()?;
+    let parts: &[Part] = if settings.database.is_default() { &[Part::Journal, Part::Database] } else { &[Part::Journal] };
+    let data = DataDir::open(&settings.data.data_dir, parts)?;
+    let key = match signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())? {
+        Some(key) => key,
+        None => signing_key::kept_in(&data.key_file())?,
+    };
+    let listeners = Listeners::bind(&settings).await?;
+    let (embedded, kafka, broker) = match &settings.kafka_brokers {
+        Some(brokers) => (None, brokers.clone(), Broker::Kafka),
+        None => {
+            let embedded = Embedded::start(&settings.logging.topic.kafka_topic, PARTITIONS)?;
+            let bootstrap_servers = embedded.bootstrap_servers().to_owned();
+            (Some(embedded), bootstrap_servers, Broker::Embedded)
+        }
+    };
+    let database_url = settings.database.or_in(data.path());
+    for name in merch_db::migrate(&database_url).await? {
+        tracing::info!(name, "migrated");
+    }
+
+    let addresses = listeners.addresses(kafka)?;
+    let role = &settings.role;
+    let logging = config::logging(&addresses.kafka, &settings.logging.topic, role);
+    let db = config::db(&settings.db, database_url, &addresses.logging, broker, role);
+    let api = config::api(&settings.api, key, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
+
+    let (whole, roles) = (process.readiness.clone(), &mut process.roles);
+    let readiness = |name| whole.child(name);
+    // Drained the other way round: the gateway first, and the admin port says "not ready" to the very end.
+    roles.start("admin", |shutdown| admin::serve(listeners.admin, whole.clone(), shutdown));
+    roles.start("logging", |shutdown| merch_logging::server::serve(listeners.logging, logging, readiness("logging"), shutdown));
+    roles.start("db", |shutdown| merch_db::serve(listeners.db, db, readiness("db"), shutdown));
+    roles.start("api", |shutdown| merch_api::serve(listeners.api, api, readiness("api"), shutdown));
+
+    let result = process
+        .attend(settings.role.drain_timeout, || {
+            let file = RunFile::write(data.path(), &addresses)?;
+            print(announcement(&addresses, &data));
+            Ok(Some(file))
+        })
+        .await;
+    // The last one: what the roles had to say while they ended is in it.
+    drop(embedded);
+    result
+}
+
+/// Every address is taken before anything else starts: a port in use is told at once.
+struct Listeners {
+    api: TcpListener,
+    admin: TcpListener,
+    db: TcpListener,
+    logging: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(settings: &Store) -> Result<Self, StartError> {
+        Ok(Self {
+            api: bind("the api (--listen)", settings.api.listen).await?,
+            admin: bind("the admin server (--admin-listen)", settings.role.admin_listen.unwrap_or(ANY_PORT)).await?,
+            db: bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(ANY_PORT)).await?,
+            logging: bind("the logging service (--logging-listen)", settings.logging.logging_listen.unwrap_or(ANY_PORT)).await?,
+        })
+    }
+
+    fn addresses(&self, kafka: String) -> Result<Addresses, StartError> {
+        let url = |listener: &TcpListener| {
+            listener.local_addr().map(url).map_err(|error| StartError::new(format!("an address that was just taken is gone: {error}")))
+        };
+        Ok(Addresses { api: url(&self.api)?, admin: url(&self.admin)?, db: url(&self.db)?, logging: url(&self.logging)?, kafka })
+    }
+}
+
+fn announcement(addresses: &Addresses, data: &DataDir) -> String {
+    let Addresses { api, admin, db, logging, kafka } = addresses;
+    format!(
+        "The SUSTech Merch Store is open.\n\
+        \n  Swagger UI  {api}/docs\
+        \n  api         {api}\
+        \n  admin       {admin}\
+        \n  db          {db} (gRPC)\
+        \n  logging     {logging} (gRPC)\
+        \n  kafka       {kafka}\
+        \n  data        {}\
+        \n\nThe events: merch logs --follow --data-dir {0}\nStop it with Ctrl-C.",
+        data.path().display()
+    )
+}

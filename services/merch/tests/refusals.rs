@@ -1,0 +1,148 @@
+//! Each way in which a start can fail: one sentence that says what to do, exit code 1, no panic.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+
+mod support;
+
+use std::{fs, net::TcpListener};
+
+use support::{failed_start, merch, run};
+use tempfile::tempdir;
+
+#[test]
+fn a_port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    for (option, what) in [
+        ("--listen", "the api"),
+        ("--admin-listen", "the admin server"),
+        ("--db-listen", "the db service"),
+        ("--logging-listen", "the logging service"),
+    ] {
+        let mut arguments = vec!["--data-dir", data_dir, option, &address];
+        if option != "--listen" {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
+        let sentence = failed_start(&run(&arguments));
+        assert!(
+            sentence.starts_with(&format!("{what} ({option}) cannot listen on {address}: another program is listening there")),
+            "{sentence}"
+        );
+    }
+    assert!(!folder.path().join("run.json").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    // Also for root, whom no mode keeps out: a file where the folder should be.
+    let sentence = failed_start(&run(&["--data-dir", file.join("data").to_str().unwrap(), "--listen", "127.0.0.1:0"]));
+    assert!(sentence.starts_with("the data folder ") && sentence.contains("--data-dir or MERCH_DATA_DIR"), "{sentence}");
+}
+
+#[test]
+fn a_database_that_is_not_there() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("postgres://merch:hush-hush@{nobody}/merch");
+    for arguments in
+        [&["--listen", "127.0.0.1:0"][..], &["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], &["migrate"]]
+    {
+        let output = merch(arguments).env("MERCH_DATABASE_URL", &url).env("MERCH_DATA_DIR", data_dir).output().unwrap();
+        let sentence = failed_start(&output);
+        assert!(sentence.contains(&nobody.to_string()) && !sentence.contains("hush-hush"), "{sentence}");
+    }
+    let sentence =
+        failed_start(&run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--database-url", "mysql://merch:hush-hush@h/merch"]));
+    assert!(sentence.contains("expected postgres://") && !sentence.contains("hush-hush"), "{sentence}");
+}
+
+#[test]
+fn a_schema_that_is_not_migrated() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let db = ["db", "--data-dir", data_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let sentence = failed_start(&run(&db));
+    assert!(sentence.contains("run `merch migrate`"), "{sentence}");
+    assert!(run(&db).stdout.is_empty(), "it said that it was ready");
+    let status = run(&["migrate", "--status", "--data-dir", data_dir]);
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let migrated = run(&["migrate", "--data-dir", data_dir]);
+    assert!(migrated.status.success(), "{migrated:?}");
+    let again = run(&["migrate", "--data-dir", data_dir]);
+    assert!(String::from_utf8(again.stdout).unwrap().contains("up to date"));
+    assert!(run(&["migrate", "--status", "--data-dir", data_dir]).status.success());
+}
+
+#[test]
+fn a_signing_key_that_cannot_be_used() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let whole = ["--data-dir", data_dir, "--listen", "127.0.0.1:0"];
+    let api = ["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    for arguments in [&whole[..], &api] {
+        let sentence = failed_start(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
+        assert!(sentence.contains("has 9 bytes; expected at least 32") && !sentence.contains("hush"), "{sentence}");
+        let both =
+            merch(arguments).env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef").env("MERCH_JWT_KEY_FILE", &key).output().unwrap();
+        assert!(failed_start(&both).starts_with("both MERCH_JWT_KEY"));
+        let missing = merch(arguments).env("MERCH_JWT_KEY_FILE", "/nowhere/key").output().unwrap();
+        assert!(failed_start(&missing).starts_with("the key file /nowhere/key"));
+    }
+    let sentence = failed_start(&run(&api));
+    assert!(sentence.contains("MERCH_JWT_KEY_FILE"), "{sentence}");
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_what_was_expected() {
+    for (name, wrong, expected) in [
+        ("MERCH_LISTEN", "8080", "expected an IP address and a port"),
+        ("MERCH_HASH_COST", "99", "is not in 17..=22"),
+        ("MERCH_BODY_LIMIT", "lots", "expected a number of bytes"),
+        ("MERCH_REQUEST_TIMEOUT", "soon", "expected a time such as"),
+        ("MERCH_KAFKA_BROKERS", "kafka", "expected Kafka's bootstrap servers"),
+        ("MERCH_LOG_FORMAT", "xml", "expected `human` or `json`"),
+    ] {
+        let output = merch(&[]).env(name, wrong).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
+        assert!(
+            stderr.contains(wrong)
+                && stderr.contains(expected)
+                && stderr.contains(&format!("--{}", name["MERCH_".len()..].to_lowercase().replace('_', "-"))),
+            "{name}: {stderr}"
+        );
+    }
+    let folder = tempdir().unwrap();
+    let filter = run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
+    assert!(failed_start(&filter).starts_with("the log filter `merch_db=loud` cannot be read"));
+}
+
+#[test]
+fn help_shows_no_secret() {
+    for arguments in [&["--help"][..], &["api", "--help"], &["db", "--help"], &["migrate", "--help"]] {
+        let output =
+            merch(arguments).env("MERCH_JWT_KEY", "hush-hush").env("MERCH_DATABASE_URL", "postgres://u:hush-hush@h/d").output().unwrap();
+        assert!(output.status.success());
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("MERCH_") && !help.contains("hush-hush"), "{help}");
+    }
+}
+
+#[test]
+fn nobody_to_ask_for_health_or_logs() {
+    let folder = tempdir().unwrap();
+    for command in ["health", "logs"] {
+        let sentence = failed_start(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
+        assert!(sentence.starts_with("no store runs with the data folder"), "{sentence}");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    assert!(failed_start(&run(&["health", "--admin-listen", &nobody])).starts_with("no answer from the admin address"));
+}

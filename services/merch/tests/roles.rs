@@ -1,0 +1,44 @@
+//! The roles as processes of their own.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+
+mod support;
+
+use support::{Running, failed_start, http, merch, run, run_json};
+use tempfile::tempdir;
+
+#[test]
+fn a_gateway_and_a_db_service_of_their_own_work_beside_a_store() {
+    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data_dir, second_dir) = (folder.path().to_str().unwrap(), second.path().to_str().unwrap());
+    // The store lends its logging service, its broker and its key.
+    let store = Running::store(folder.path());
+    let addresses = run_json(folder.path());
+    assert!(run(&["migrate", "--data-dir", second_dir]).status.success());
+    let db = Running::start(
+        merch(&["db", "--data-dir", second_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap()),
+    );
+    let api = Running::start(
+        merch(&["api", "--data-dir", second_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
+            .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap())
+            .env("MERCH_JWT_KEY_FILE", folder.path().join("jwt.key")),
+    );
+    let logging = Running::start(
+        merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .env("MERCH_KAFKA_BROKERS", addresses["kafka"].as_str().unwrap()),
+    );
+    assert_eq!(http(api.address("api"), "GET", "/products", None, None).0, 200);
+    for role in [&db, &api, &logging] {
+        let health = run(&["health", "--admin-listen", role.address("admin")]);
+        assert!(health.status.success(), "{health:?}");
+    }
+    let taken = run(&["--data-dir", second_dir, "--listen", "127.0.0.1:0"]);
+    assert!(failed_start(&taken).contains("is in use by another merch"));
+    let logs = run(&["logs", "--data-dir", data_dir]);
+    assert!(logs.status.success(), "{logs:?}");
+    for role in [api, db, logging, store] {
+        assert_eq!(role.stop().code(), Some(0));
+    }
+}
