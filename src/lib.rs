@@ -31,6 +31,13 @@ pub mod rest {
     #[path = "client.rs"]
     pub mod client;
 
+    /// Typed expectations and answers for `httpmock`.
+    #[cfg(feature = "rest-mock")]
+    #[allow(clippy::all, clippy::unwrap_used, missing_docs, unused_qualifications, elided_lifetimes_in_paths)]
+    #[rustfmt::skip]
+    #[path = "mock.rs"]
+    pub mod mock;
+
     /// The client as the generated command line imports it. progenitor asks that each answer be a `schemars::JsonSchema` and makes no use of it: this trait
     /// stands in, so that users of the client compile no schemars.
     #[cfg(feature = "rest-cli")]
@@ -48,12 +55,7 @@ pub mod rest {
     #[allow(clippy::all, clippy::unwrap_used, missing_docs, unused_qualifications, elided_lifetimes_in_paths, unused_variables)]
     #[rustfmt::skip]
     #[path = "cli.rs"]
-    pub mod cli; /// Typed expectations and answers for `httpmock`.
-    #[cfg(feature = "rest-mock")]
-    #[allow(clippy::all, clippy::unwrap_used, missing_docs, unused_qualifications, elided_lifetimes_in_paths)]
-    #[rustfmt::skip]
-    #[path = "mock.rs"]
-    pub mod mock;
+    pub mod cli;
 }
 
 /// What is generated from `proto/`.
@@ -90,3 +92,6 @@ pub mod grpc {
     mod descriptor;
     pub use descriptor::FILE_DESCRIPTOR_SET;
 }
+
+#[cfg(feature = "grpc")]
+mod redacted;

@@ -118,6 +118,7 @@ pub struct Order {
 }
 /// Asks for a new user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct CreateUserRequest {
     /// Where the request came from.
     #[prost(message, optional, tag = "1")]
@@ -164,6 +165,7 @@ pub mod get_credentials_request {
 }
 /// What is needed to check a password.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct GetCredentialsResponse {
     /// The user's id.
     #[prost(string, tag = "1")]
@@ -249,6 +251,7 @@ pub struct UpdateUserResponse {
 }
 /// Replaces a password.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct ChangePasswordRequest {
     /// Where the request came from.
     #[prost(message, optional, tag = "1")]
@@ -670,7 +673,8 @@ pub mod assistant_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name or id (`ERROR_REASON_USER_NOT_FOUND`).
+        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
+        /// whose token is void.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         pub async fn get_credentials(
             &mut self,
@@ -1066,7 +1070,8 @@ pub mod assistant_service_server {
             tonic::Response<super::CreateUserResponse>,
             tonic::Status,
         >;
-        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name or id (`ERROR_REASON_USER_NOT_FOUND`).
+        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
+        /// whose token is void.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         async fn get_credentials(
             &self,

@@ -255,7 +255,7 @@ pub mod types {
                 })
         }
     }
-    ///An email address. Unique without regard to case.
+    ///An email address, without spaces or control characters. Unique without regard to case.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Email(::std::string::String);
@@ -277,6 +277,13 @@ pub mod types {
         ) -> ::std::result::Result<Self, self::error::ConversionError> {
             if value.chars().count() > 255usize {
                 return Err("longer than 255 characters".into());
+            }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00-\\x20\\x7F-\\x9F]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err(
+                    "doesn't match pattern \"^[^\\x00-\\x20\\x7F-\\x9F]+$\"".into(),
+                );
             }
             Ok(Self(value.to_string()))
         }
@@ -2875,8 +2882,8 @@ belong to no operation, none declares them.
 **Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so
 does every log event that the request causes.
 
-**Strictness.** Members and query parameters that are not declared, repeated members, and repeated parameters are refused. A refusal names all faults, and never shows the value
-that was sent.
+**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names
+all faults, and never shows the value that was sent.
 
 **Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.
 

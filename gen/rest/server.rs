@@ -761,7 +761,7 @@ pub type Sid = String;
 /// The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.
 pub type Username = String;
 
-/// An email address. Unique without regard to case.
+/// An email address, without spaces or control characters. Unique without regard to case.
 pub type Email = String;
 
 /// The kind of a product.
@@ -900,7 +900,7 @@ impl ::std::fmt::Display for AccessTokenTokenType {
 }
 
 /// A token and what it is good for.
-#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+#[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct AccessToken {
     /// The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.
     pub access_token: String,
@@ -909,6 +909,17 @@ pub struct AccessToken {
     /// For how many seconds it is valid, from now on.
     pub expires_in: i32,
     pub user_id: UserId,
+}
+
+impl ::std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("access_token", &"[redacted]")
+            .field("token_type", &self.token_type)
+            .field("expires_in", &self.expires_in)
+            .field("user_id", &self.user_id)
+            .finish()
+    }
 }
 
 /// A registered buyer.
@@ -1213,7 +1224,7 @@ fn service<A: ::poem_openapi::OpenApi>(
 ) -> ::poem_openapi::OpenApiService<A, ()> {
     ::poem_openapi::OpenApiService::new(apis, "SUSTech Merch Store", "1.0.0")
         .description(
-            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members and query parameters that are not declared, repeated members, and repeated parameters are refused. A refusal names all faults, and never shows the value\nthat was sent.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
+            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names\nall faults, and never shows the value that was sent.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
         )
         .contact(
             ::poem_openapi::ContactObject::new()
@@ -1692,10 +1703,11 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "alice"
   },
   "Email": {
-    "description": "An email address. Unique without regard to case.",
+    "description": "An email address, without spaces or control characters. Unique without regard to case.",
     "type": "string",
     "format": "email",
     "maxLength": 255,
+    "pattern": "^[^\\x00-\\x20\\x7F-\\x9F]+$",
     "example": "alice@mail.example.com"
   },
   "Category": {
@@ -3227,6 +3239,7 @@ impl runtime::Component for AccessToken {
                     .description(
                         "The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.",
                     )
+                    .format("password")
                     .example("eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.c2lnbmF0dXJl"),
             )
             .property(
@@ -3772,8 +3785,11 @@ mod named {
         const NAME: &'static str = "Email";
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
-                .description("An email address. Unique without regard to case.")
+                .description(
+                    "An email address, without spaces or control characters. Unique without regard to case.",
+                )
                 .format("email")
+                .pattern("^[^\\x00-\\x20\\x7F-\\x9F]+$")
                 .max_length(255)
                 .example("alice@mail.example.com")
         }

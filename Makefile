@@ -1,0 +1,27 @@
+# What people do in this checkout, in one word each. The work is in cargo and in tools/.
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint fmt gen
+
+help: ## these lines
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: ## the whole store in one process, on http://127.0.0.1:8080
+	cargo run --release
+
+test: ## everything that has to hold before a change is proposed; installs its tools into target/tools
+	@tools/test
+
+check: ## the fast part of it: formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+lint: ## the contracts (redocly, buf) and the dependencies (cargo deny)
+	@tools/lint
+
+fmt: ## formats code and contracts
+	cargo fmt --all
+	@tools/install
+	"$${CARGO_TARGET_DIR:-target}"/tools/node/node_modules/.bin/buf format --write
+
+gen: ## brings gen/ up to date with openapi.yaml and proto/, as every build without CI does
+	env -u CI cargo build -p merch-contract --features generate
