@@ -24,4 +24,4 @@ fmt: ## formats code and contracts
 	"$${CARGO_TARGET_DIR:-target}"/tools/node/node_modules/.bin/buf format --write
 
 gen: ## brings gen/ up to date with openapi.yaml and proto/, as every build without CI does
-	env -u CI cargo build -p merch-contract --features generate
+	env -u CI cargo build
