@@ -1,0 +1,177 @@
+//! A request that may break the contract, and its answer, which may not.
+
+use std::{
+    fmt::Write as _,
+    future::{Future, IntoFuture},
+    pin::Pin,
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Method, RequestBuilder,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+use crate::contract::{self, Exchange};
+
+/// A request. `.await` sends it, and holds the answer against `openapi.yaml`.
+#[derive(Debug)]
+#[must_use = "a request is not sent before it is awaited"]
+pub struct Call {
+    method: Method,
+    path: String,
+    request: RequestBuilder,
+}
+
+impl Call {
+    pub(crate) fn new(http: &reqwest::Client, base: &str, method: Method, path: String) -> Self {
+        let request = http.request(method.clone(), format!("{base}{path}"));
+        Self { method, path, request }
+    }
+
+    /// Adds a header, beside those of the same name that it has already.
+    pub fn header(mut self, name: impl TryInto<HeaderName, Error: std::fmt::Debug>, value: impl AsRef<[u8]>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            name.try_into().expect("the name of a header"),
+            HeaderValue::from_bytes(value.as_ref()).expect("the value of a header"),
+        );
+        // `RequestBuilder::headers` replaces, `header` appends.
+        for (name, value) in headers {
+            self.request = self.request.header(name.expect("one value, so the name is there"), value);
+        }
+        self
+    }
+
+    /// Adds `Authorization: Bearer …`.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Sends JSON.
+    pub fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    /// Sends any bytes as any type.
+    pub fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header(CONTENT_TYPE, content_type).body(body);
+        self
+    }
+
+    /// Sends a body without saying of which type it is.
+    pub fn untyped_body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    async fn send(self) -> Answer {
+        let response = self.request.send().await.unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
+        let answer = Answer { method: self.method, path: self.path, status, headers, body };
+        let faults = contract::check(&answer.exchange());
+        assert!(faults.is_empty(), "the answer is not what openapi.yaml declares:\n- {}\n{answer}", faults.join("\n- "));
+        answer
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// An answer that is as `openapi.yaml` declares it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    method: Method,
+    path: String,
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The answer, if it has this status.
+    ///
+    /// # Panics
+    /// When it has another; the whole answer is shown.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "expected {status}:\n{self}");
+        self
+    }
+
+    /// The problem, if it has this status and code.
+    ///
+    /// # Panics
+    /// When it is another answer; it is shown.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let body = if self.status == status { self.json() } else { Value::Null };
+        assert!(body["code"] == code, "expected {status} {code}:\n{self}");
+        body
+    }
+
+    /// The places of a 400's faults, as `part pointer`, sorted: `body /quantity`. A place with several faults stands there once.
+    ///
+    /// # Panics
+    /// When it is no 400 `invalid_request`.
+    #[track_caller]
+    pub fn faults(&self) -> Vec<String> {
+        let problem = self.problem(400, "invalid_request");
+        let text = |fault: &Value, member: &str| fault[member].as_str().expect("the schema says so").to_owned();
+        let faults = problem["errors"].as_array().expect("invalid_request has `errors`");
+        let mut faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", text(fault, "in"), text(fault, "pointer"))).collect();
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("the body is no JSON ({error}):\n{self}"))
+    }
+
+    /// A header that is there once.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().expect("headers of the store are ASCII"),
+            (first, _) => {
+                panic!("{name}: expected once, is there {}:\n{self}", if first.is_some() { "more than once" } else { "not at all" })
+            }
+        }
+    }
+
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange { method: self.method.as_str(), path: &self.path, status: self.status, headers: &self.headers, body: &self.body }
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = format!("{} {} -> {}\n", self.method, self.path, self.status);
+        for (name, value) in &self.headers {
+            writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        writeln!(text, "\n{}", String::from_utf8_lossy(&self.body))?;
+        formatter.write_str(&text)
+    }
+}

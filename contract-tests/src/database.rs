@@ -1,0 +1,159 @@
+//! A database for each test: made once for the process and migrated, then copied for each, and dropped at the end.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::Url;
+use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, Statement};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// The variable that says where a PostgreSQL stands for the tests.
+const POSTGRES_URL: &str = "MERCH_TEST_POSTGRES_URL";
+
+/// What the databases of the tests are called; a UUIDv7 follows, so that the time of their making can be read.
+const PREFIX: &str = "merch_test_";
+
+/// Which database a store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file of its own.
+    Sqlite,
+    /// A database of its own, on the server that `MERCH_TEST_POSTGRES_URL` names. Without it a test fails: nothing is skipped.
+    Postgres,
+}
+
+/// A migrated database that belongs to one store.
+#[derive(Debug)]
+pub(crate) struct OwnDatabase {
+    url: String,
+    /// Its name on the PostgreSQL server; an SQLite file goes with its folder.
+    name: Option<String>,
+}
+
+impl OwnDatabase {
+    /// Copies the template; an SQLite file comes into `folder`.
+    pub(crate) async fn create(database: Database, folder: &Path) -> Self {
+        match database {
+            Database::Sqlite => {
+                let file = folder.join("store.db");
+                tokio::fs::copy(sqlite_template().await, &file).await.expect("a file can be copied into a folder just made");
+                Self { url: sqlite_url(&file), name: None }
+            }
+            Database::Postgres => {
+                let (template, name) = (postgres_template().await, new_name());
+                execute(postgres().as_str(), &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+                Self { url: on_server(&name), name: Some(name) }
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs statements, on a connection of its own.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+
+    /// The one integer that a query gives, on a connection of its own.
+    pub(crate) async fn integer(&self, sql: &str) -> i64 {
+        let connection = connect(&self.url).await;
+        let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await;
+        let row = row.unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_else(|| panic!("{sql}: no row"));
+        let value = row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from));
+        connection.close().await.expect("a connection closes");
+        value.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub(crate) async fn drop(self) {
+        if let Some(name) = self.name {
+            execute(postgres().as_str(), &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+/// The SQLite file that all others are copies of.
+async fn sqlite_template() -> PathBuf {
+    static FOLDER: OnceCell<TempDir> = OnceCell::const_new();
+    let file = |folder: &TempDir| folder.path().join("template.db");
+    let folder = FOLDER.get_or_init(|| async {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        merch_db::migrate(&sqlite_url(&file(&folder))).await.unwrap_or_else(|error| panic!("{error}"));
+        folder
+    });
+    file(folder.await)
+}
+
+/// The name of the PostgreSQL database that all others are copies of.
+async fn postgres_template() -> &'static str {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    TEMPLATE
+        .get_or_init(|| async {
+            drop_forgotten().await;
+            let name = new_name();
+            execute(postgres().as_str(), &format!("CREATE DATABASE {name}")).await;
+            merch_db::migrate(&on_server(&name)).await.unwrap_or_else(|error| panic!("{error}"));
+            name
+        })
+        .await
+}
+
+/// Drops what runs of days before left behind: templates, and the databases of tests that failed.
+async fn drop_forgotten() {
+    const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+    let connection = connect(postgres().as_str()).await;
+    let query = format!("SELECT datname::text FROM pg_database WHERE datname LIKE '{PREFIX}%'");
+    let rows = connection
+        .query_all_raw(Statement::from_string(connection.get_database_backend(), query))
+        .await
+        .expect("the catalogue can be read");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
+    for row in rows {
+        let name: String = row.try_get_by_index(0).expect("a name is text");
+        let made = name.strip_prefix(PREFIX).and_then(|id| id.parse::<Uuid>().ok()).and_then(|id| id.get_timestamp());
+        if made.is_some_and(|made| Duration::from_secs(made.to_unix().0) + KEPT < now) {
+            // Another run may have been faster.
+            connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.ok();
+        }
+    }
+    connection.close().await.expect("a connection closes");
+}
+
+fn new_name() -> String {
+    format!("{PREFIX}{}", Uuid::now_v7().simple())
+}
+
+fn postgres() -> Url {
+    let url = env::var(POSTGRES_URL).unwrap_or_else(|_| {
+        panic!("{POSTGRES_URL} is not set: expected postgres://user@host:port/database of a PostgreSQL 17 whose user may create databases. `make test` and `tools/with-postgres COMMAND` bring one.")
+    });
+    Url::parse(&url).unwrap_or_else(|error| panic!("{POSTGRES_URL} is no URL ({error}): expected postgres://user@host:port/database"))
+}
+
+fn on_server(name: &str) -> String {
+    let mut url = postgres();
+    url.set_path(name);
+    url.into()
+}
+
+fn sqlite_url(file: &Path) -> String {
+    format!("sqlite://{}", file.display())
+}
+
+async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
+}
+
+async fn execute(url: &str, sql: &str) {
+    let connection = connect(url).await;
+    connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection.close().await.expect("a connection closes");
+}

@@ -1,0 +1,357 @@
+//! One store, whole and in this process, for one test.
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, sync::Mutex, time::Duration};
+
+use merch_api::{Cost, Rate, SigningKey};
+use merch_contract::rest::client::Client;
+use merch_logging::server::embedded::Embedded;
+use reqwest::{Method, header::HeaderMap};
+use tempfile::TempDir;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use crate::{Call, Database, Events, Record, TestUser, database::OwnDatabase, role::Role, user};
+
+const TOPIC: &str = "log-channel";
+const PARTITIONS: i32 = 3;
+
+/// What differs from store to store. The defaults suit a test that is about something else: a hash costs nothing, and log-ins are not throttled.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// What a password hash costs.
+    pub hash_cost: Cost,
+    /// How often one account may be tried.
+    pub log_ins_per_account: Rate,
+    /// How often one address may try.
+    pub log_ins_per_address: Rate,
+    /// Bytes of a request's body, at most.
+    pub body_limit: usize,
+    /// Bytes of a request's line and headers, at most.
+    pub header_limit: usize,
+    /// Signs tokens.
+    pub signing_key: Vec<u8>,
+    /// For how long a token is valid.
+    pub token_lifetime: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let unbounded = Rate::new(NonZeroU32::MAX, Duration::from_nanos(1));
+        Self {
+            hash_cost: Cost::for_tests(),
+            log_ins_per_account: unbounded,
+            log_ins_per_address: unbounded,
+            body_limit: 64 * 1024,
+            header_limit: 16 * 1024,
+            signing_key: b"a key for tests, of more than thirty-two bytes".to_vec(),
+            token_lifetime: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// A whole store: database, broker, logging service, db service and api.
+///
+/// A test ends it with [`finish`](Self::finish), which the macro [`on_both_databases!`](crate::on_both_databases) does; a store that is dropped
+/// otherwise fails the test.
+#[derive(Debug)]
+pub struct TestStore {
+    options: Options,
+    /// Where each service is, also while it is stopped.
+    addresses: Addresses,
+    running: AsyncMutex<Running>,
+    url: String,
+    http: reqwest::Client,
+    events: OnceCell<Events>,
+    /// How many events of each word the test has caused.
+    expected: Mutex<BTreeMap<String, usize>>,
+    finished: bool,
+    database: Option<OwnDatabase>,
+    // Dropped last, and in this order.
+    broker: Embedded,
+    _folder: TempDir,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    logging: SocketAddr,
+    db: SocketAddr,
+}
+
+/// The services; `None` while stopped.
+#[derive(Debug)]
+struct Running {
+    logging: Option<Role>,
+    db: Option<Role>,
+    api: Option<Role>,
+}
+
+impl TestStore {
+    /// A store with default options.
+    pub async fn start(database: Database) -> Self {
+        Self::start_with(database, Options::default()).await
+    }
+
+    /// Starts everything and waits until it is ready.
+    ///
+    /// # Panics
+    /// When a part cannot start.
+    pub async fn start_with(database: Database, options: Options) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let database = OwnDatabase::create(database, folder.path()).await;
+        let broker = Embedded::start(TOPIC, PARTITIONS).unwrap_or_else(|error| panic!("{error}"));
+
+        let mut logging = start_logging(&broker, None).await;
+        let mut db = start_db(&database, logging.address(), None).await;
+        let addresses = Addresses { logging: logging.address(), db: db.address() };
+        let mut api = start_api(&options, &folder, addresses).await;
+        let url = url(api.address());
+        logging.ready().await;
+        db.ready().await;
+        api.ready().await;
+
+        Self {
+            options,
+            addresses,
+            running: AsyncMutex::new(Running { logging: Some(logging), db: Some(db), api: Some(api) }),
+            url,
+            http: http_client(HeaderMap::new()),
+            events: OnceCell::new(),
+            expected: Mutex::default(),
+            finished: false,
+            database: Some(database),
+            broker,
+            _folder: folder,
+        }
+    }
+
+    /// Where the api is: `http://127.0.0.1:port`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What this store was started with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The generated client, without a token.
+    pub fn anonymous(&self) -> Client {
+        Client::new_with_client(&self.url, self.http.clone())
+    }
+
+    /// The generated client; `headers` go with each request.
+    pub(crate) fn client(&self, headers: HeaderMap) -> Client {
+        Client::new_with_client(&self.url, http_client(headers))
+    }
+
+    /// A user who has just registered and logged in; both events are expected.
+    pub async fn user(&self) -> TestUser<'_> {
+        user::register_and_log_in(self).await
+    }
+
+    /// Begins a request that need not be one that the generated client would send.
+    pub fn call(&self, method: Method, path: impl Into<String>) -> Call {
+        Call::new(&self.http, &self.url, method, path.into())
+    }
+
+    /// Begins a GET.
+    pub fn get(&self, path: impl Into<String>) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    /// Begins a POST.
+    pub fn post(&self, path: impl Into<String>) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    /// The topic, as a consumer sees it.
+    pub async fn events(&self) -> &Events {
+        self.events.get_or_init(|| async { Events::follow(self.broker.bootstrap_servers(), TOPIC) }).await
+    }
+
+    /// Says which log events the test has caused, besides those that it has named before: one for each word (`order_placed`), in any order.
+    pub fn expect_events<'w>(&self, words: impl IntoIterator<Item = &'w str>) {
+        for word in words {
+            self.expect_many(word, 1);
+        }
+    }
+
+    /// Says that the test has caused so many events of one word.
+    pub fn expect_many(&self, word: &str, times: usize) {
+        *self.expected.lock().expect("nobody panics with it").entry(word.to_owned()).or_default() += times;
+    }
+
+    /// Runs statements in the store's database, past all services.
+    pub async fn sql(&self, statements: &str) {
+        self.database().execute(statements).await;
+    }
+
+    /// The one integer that a query in the store's database gives.
+    pub async fn sql_integer(&self, query: &str) -> i64 {
+        self.database().integer(query).await
+    }
+
+    /// Sets a product's stock, past all services.
+    pub async fn set_stock(&self, product_id: i32, stock: i32) {
+        self.sql(&format!("UPDATE products SET stock = {stock}, version = version + 1 WHERE id = {product_id}")).await;
+    }
+
+    /// Stops the db service, after it has drained.
+    pub async fn stop_db(&self) {
+        let role = self.running.lock().await.db.take().expect("the db service runs");
+        role.stop().await;
+    }
+
+    /// Starts the db service again, where it was; stops it first if it runs.
+    pub async fn restart_db(&self) {
+        let mut running = self.running.lock().await;
+        if let Some(role) = running.db.take() {
+            role.stop().await;
+        }
+        let mut db = start_db(self.database(), self.addresses.logging, Some(self.addresses.db)).await;
+        db.ready().await;
+        running.db = Some(db);
+    }
+
+    /// Stops the logging service, after it has drained.
+    pub async fn stop_logging(&self) {
+        let role = self.running.lock().await.logging.take().expect("the logging service runs");
+        role.stop().await;
+    }
+
+    /// Starts the logging service again, where it was; stops it first if it runs.
+    pub async fn restart_logging(&self) {
+        let mut running = self.running.lock().await;
+        if let Some(role) = running.logging.take() {
+            role.stop().await;
+        }
+        let mut logging = start_logging(&self.broker, Some(self.addresses.logging)).await;
+        logging.ready().await;
+        running.logging = Some(logging);
+    }
+
+    /// Stops everything in the order that loses nothing, reads the topic to its end, and ends the store.
+    ///
+    /// # Panics
+    /// When a log event is on the topic that the test has not expected, or one that it has expected is not there.
+    pub async fn finish(mut self) {
+        self.finished = true;
+        let running = self.running.get_mut();
+        for role in [running.api.take(), running.db.take(), running.logging.take()].into_iter().flatten() {
+            role.stop().await;
+        }
+        let records = self.events().await.all().await;
+        if let Some(events) = self.events.take() {
+            events.close().await;
+        }
+        if let Some(database) = self.database.take() {
+            database.drop().await;
+        }
+        let expected = std::mem::take(&mut *self.expected.lock().expect("nobody panics with it"));
+        if let Err(difference) = compare(&expected, &records) {
+            panic!("{difference}");
+        }
+    }
+
+    fn database(&self) -> &OwnDatabase {
+        self.database.as_ref().expect("only `finish` takes it")
+    }
+}
+
+impl Drop for TestStore {
+    fn drop(&mut self) {
+        // A test that fails anyway shall fail with its own words.
+        assert!(
+            self.finished || std::thread::panicking(),
+            "the store was not finished: call `store.finish().await` at the end, so that its log events are looked at"
+        );
+    }
+}
+
+/// Holds the events that were expected against those that came.
+fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(), String> {
+    let mut came: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        came.entry(record.word()).or_default().push(record);
+    }
+    let mut difference = String::new();
+    let words: std::collections::BTreeSet<&str> = expected.keys().map(String::as_str).chain(came.keys().copied()).collect();
+    for word in words {
+        let (wanted, records) = (expected.get(word).copied().unwrap_or(0), came.get(word).map_or(&[][..], Vec::as_slice));
+        if wanted != records.len() {
+            writeln!(difference, "{word}: expected {wanted}, came {}", records.len()).expect("a String takes everything");
+            for record in records {
+                writeln!(difference, "    {}", record.value).expect("a String takes everything");
+            }
+        }
+    }
+    if difference.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the log events are not what the test expected (`store.expect_events`, `store.expect_many`):\n{difference}"))
+}
+
+async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
+    let config = merch_logging::server::Config {
+        topic: TOPIC.to_owned(),
+        partitions: PARTITIONS,
+        ..merch_logging::server::Config::new(broker.bootstrap_servers())
+    };
+    Role::start("logging", address, |listener, readiness, shutdown| merch_logging::server::serve(listener, config, readiness, shutdown))
+        .await
+}
+
+async fn start_db(database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
+    let config = merch_db::Config::new(database.url(), url(logging));
+    Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await
+}
+
+async fn start_api(options: &Options, folder: &TempDir, addresses: Addresses) -> Role {
+    let key = SigningKey::new(options.signing_key.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let mut config = merch_api::Config::new(url(addresses.db), url(addresses.logging), folder.path().join("journal"), key);
+    config.hash_cost = options.hash_cost;
+    // Hundreds of buyers register at once.
+    config.hashes_waiting = 10_000;
+    config.log_ins_per_account = options.log_ins_per_account;
+    config.log_ins_per_address = options.log_ins_per_address;
+    config.body_limit = options.body_limit;
+    config.header_limit = options.header_limit;
+    config.token_lifetime = options.token_lifetime;
+    Role::start("api", None, |listener, readiness, shutdown| merch_api::serve(listener, config, readiness, shutdown)).await
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn http_client(headers: HeaderMap) -> reqwest::Client {
+    // No proxy, as the environment is not the store's affair, and no list of authorities, which takes longer to read than a request does to answer.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .default_headers(headers)
+        .timeout(crate::PATIENCE)
+        .redirect(reqwest::redirect::Policy::none());
+    client.build().expect("a client for plain HTTP needs nothing that could be missing")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(word: &str) -> Record {
+        Record { partition: 0, offset: 0, key: None, value: json!({ "id": word, "event": word }) }
+    }
+
+    #[test]
+    fn surplus_and_missing_events_are_both_told() {
+        let expected: BTreeMap<String, usize> = [("order_placed".to_owned(), 2), ("user_registered".to_owned(), 1)].into();
+        assert_eq!(compare(&expected, &[record("order_placed"), record("order_placed"), record("user_registered")]), Ok(()));
+        let difference = compare(&expected, &[record("order_placed"), record("user_registered"), record("token_refused")]).unwrap_err();
+        assert!(difference.contains("order_placed: expected 2, came 1"), "{difference}");
+        assert!(difference.contains("token_refused: expected 0, came 1\n    {"), "{difference}");
+        assert!(!difference.contains("user_registered"), "{difference}");
+    }
+}

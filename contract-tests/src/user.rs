@@ -1,0 +1,93 @@
+//! Users for tests: registered and logged in, each with names that no other has.
+
+use merch_contract::rest::client::{Client, types};
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{Call, TestStore};
+
+/// The password of every [`TestUser`], until a test changes it.
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A user who is logged in.
+#[derive(Debug)]
+pub struct TestUser<'s> {
+    store: &'s TestStore,
+    /// The user's id.
+    pub id: Uuid,
+    /// As registered.
+    pub sid: String,
+    /// As registered.
+    pub username: String,
+    /// As registered.
+    pub email: String,
+    /// The token of the first log-in.
+    pub token: String,
+}
+
+impl<'s> TestUser<'s> {
+    /// The password that was registered.
+    pub const PASSWORD: &'static str = PASSWORD;
+
+    /// The generated client, with the token.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let mut token = HeaderValue::try_from(format!("Bearer {}", self.token)).expect("a token is visible ASCII");
+        token.set_sensitive(true);
+        self.store.client(HeaderMap::from_iter([(AUTHORIZATION, token)]))
+    }
+
+    /// Begins a request with the token.
+    pub fn call(&self, method: Method, path: impl Into<String>) -> Call {
+        self.store.call(method, path).bearer(&self.token)
+    }
+
+    /// Begins a GET with the token.
+    pub fn get(&self, path: impl Into<String>) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    /// Begins a POST with the token.
+    pub fn post(&self, path: impl Into<String>) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    /// Begins an order.
+    pub fn order(&self, product_id: i32, quantity: i32) -> Call {
+        self.post("/orders").json(&json!({ "product_id": product_id, "quantity": quantity }))
+    }
+
+    /// The path of this user: `/users/…`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/users/{}", self.id)
+    }
+
+    /// Begins another log-in; it expects no event.
+    pub fn log_in(&self, password: &str) -> Call {
+        self.store.post("/login").json(&json!({ "username": self.username, "password": password }))
+    }
+}
+
+/// A name that no other user has, and that fits a sid.
+#[must_use]
+pub fn fresh_name() -> String {
+    // The last digits of a UUIDv7 are random.
+    format!("u{}", &Uuid::now_v7().simple().to_string()[18..])
+}
+
+pub(crate) async fn register_and_log_in(store: &TestStore) -> TestUser<'_> {
+    let name = fresh_name();
+    let (sid, username, email) = (name.clone(), name.clone(), format!("{name}@mail.example.com"));
+    let client = store.anonymous();
+    let body = types::NewUser::builder().sid(sid.clone()).username(username.clone()).email(email.clone()).password(PASSWORD);
+    let user = client.register().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot register: {error}"));
+    let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
+    let token = client.log_in().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot log in: {error}"));
+    store.expect_events(["user_registered", "user_logged_in"]);
+    TestUser { store, id: *user.id, sid, username, email, token: token.access_token.clone() }
+}

@@ -1,0 +1,81 @@
+//! The pages: Swagger UI from the binary, the document word for word, the list of problems.
+
+use contract_tests::{Database, TestStore};
+use merch_contract::OPENAPI_YAML;
+use reqwest::Method;
+use serde_json::Value;
+
+/// What issue and design allow a page to load: its own files, and the small pictures inside the style sheet.
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+
+/// The values of an attribute in a page's source.
+fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
+    let start = format!("{name}=\"");
+    page.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_page_loads_only_from_here_and_has_nothing_inline() {
+    let store = TestStore::start(Database::Sqlite).await;
+    for path in ["/docs", "/docs/", "/problems"] {
+        let page = store.get(path).await.expect(200);
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(page.header("content-security-policy"), CSP);
+        let text = String::from_utf8(page.body.to_vec()).unwrap();
+        let lower = text.to_lowercase();
+        for inline in ["<style", " style=", " onload=", " onclick=", "javascript:", "<script>", "http://", "https://", "\"//"] {
+            assert!(!lower.contains(inline), "{path} has {inline}");
+        }
+        let loaded: Vec<&str> = attributes(&text, "src").into_iter().chain(attributes(&text, "href")).collect();
+        assert!(!loaded.is_empty());
+        for file in loaded.into_iter().filter(|file| !file.starts_with('#')) {
+            assert!(file.starts_with('/'), "{path} loads {file}");
+            let answer = store.get(file.split('#').next().unwrap()).await.expect(200);
+            let wanted = match file.rsplit('.').next().unwrap() {
+                "js" => "text/javascript; charset=utf-8",
+                "css" => "text/css; charset=utf-8",
+                "png" => "image/png",
+                "yaml" => "application/yaml",
+                _ => "text/html; charset=utf-8",
+            };
+            assert_eq!((answer.header("content-type"), answer.header("x-content-type-options")), (wanted, "nosniff"), "{file}");
+        }
+    }
+    let initializer = String::from_utf8(store.get("/docs/swagger-initializer.js").await.expect(200).body.to_vec()).unwrap();
+    assert!(initializer.contains("/openapi."), "it shows the document: {initializer}");
+    assert!(!initializer.contains("://"), "and nothing of another host: {initializer}");
+    store.finish().await;
+}
+
+#[tokio::test]
+async fn the_document_is_the_file() {
+    let store = TestStore::start(Database::Sqlite).await;
+    let yaml = store.get("/openapi.yaml").await.expect(200);
+    assert_eq!(yaml.body, OPENAPI_YAML);
+    assert_eq!(yaml.header("content-type"), "application/yaml");
+    let json = store.get("/openapi.json").await.expect(200);
+    assert_eq!(json.header("content-type"), "application/json");
+    assert_eq!(json.json(), serde_norway::from_str::<Value>(OPENAPI_YAML).unwrap());
+
+    // Kept, and asked about each time.
+    for page in ["/openapi.yaml", "/openapi.json", "/docs", "/problems"] {
+        let etag = store.get(page).await.expect(200).header("etag").to_owned();
+        store.get(page).header("if-none-match", &etag).await.expect(304);
+        assert!(store.call(Method::HEAD, page).await.expect(200).body.is_empty());
+    }
+    store.finish().await;
+}
+
+#[tokio::test]
+async fn every_code_of_the_document_is_explained_where_its_type_points() {
+    let store = TestStore::start(Database::Sqlite).await;
+    let page = String::from_utf8(store.get("/problems").await.expect(200).body.to_vec()).unwrap();
+    let document: Value = serde_norway::from_str(OPENAPI_YAML).unwrap();
+    let description = document["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
+    let codes: Vec<&str> = description.split('`').skip(1).step_by(2).filter(|word| word.contains('_')).collect();
+    assert_eq!(codes.len(), 21, "{codes:?}");
+    for code in codes {
+        assert!(page.contains(&format!("id=\"{code}\"")), "{code}");
+    }
+    store.finish().await;
+}

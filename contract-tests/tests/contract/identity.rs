@@ -1,0 +1,309 @@
+//! `/login`, `/logout`, `/users/{user_id}/password`, and what a token is worth.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use contract_tests::{TestStore, TestUser, on_both_databases};
+use merch_api::{Cost, Rate};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Every request that wants a token, for a user's own things.
+fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
+    let id = uuid::Uuid::now_v7();
+    vec![
+        (Method::POST, "/logout".to_owned(), None),
+        (Method::GET, user.path(), None),
+        (Method::PATCH, user.path(), Some(json!({}))),
+        (Method::DELETE, user.path(), None),
+        (Method::PUT, format!("{}/password", user.path()), Some(json!({ "current_password": "x", "new_password": "12345678" }))),
+        (Method::POST, "/orders".to_owned(), Some(json!({ "product_id": 1, "quantity": 1 }))),
+        (Method::GET, "/orders".to_owned(), None),
+        (Method::GET, format!("/orders/{id}"), None),
+        (Method::POST, format!("/orders/{id}/cancel"), None),
+    ]
+}
+
+/// Sends all of them with this in `Authorization`, and holds the answers against what is expected.
+async fn refused_everywhere(store: &TestStore, user: &TestUser<'_>, authorization: &[&str], code: &str) {
+    let requests = with_token(user);
+    store.expect_many("token_refused", requests.len());
+    for (method, path, body) in requests {
+        let mut call = store.call(method, path);
+        for value in authorization {
+            call = call.header("authorization", value);
+        }
+        if let Some(body) = body {
+            call = call.json(&body);
+        }
+        call.await.problem(401, code);
+    }
+}
+
+async fn void_everywhere(store: &TestStore, user: &TestUser<'_>) {
+    refused_everywhere(store, user, &[&format!("Bearer {}", user.token)], "token_invalid").await;
+}
+
+async fn change_password(user: &TestUser<'_>, current: &str, new: &str) -> contract_tests::Answer {
+    user.call(Method::PUT, format!("{}/password", user.path())).json(&json!({ "current_password": current, "new_password": new })).await
+}
+
+/// The part of a JWT, as JSON.
+fn part(token: &str, index: usize) -> Value {
+    let part = token.split('.').nth(index).unwrap();
+    serde_json::from_slice(&base64url(part)).unwrap()
+}
+
+fn base64url(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bits = text.bytes().flat_map(|byte| {
+        let value = ALPHABET.iter().position(|letter| *letter == byte).unwrap();
+        (0..6).rev().map(move |bit| value >> bit & 1)
+    });
+    let mut bytes = Vec::new();
+    while let Some(first) = bits.next() {
+        let rest: Vec<usize> = bits.by_ref().take(7).collect();
+        if rest.len() < 7 {
+            break;
+        }
+        bytes.push(rest.into_iter().fold(first, |byte, bit| byte << 1 | bit) as u8);
+    }
+    bytes
+}
+
+on_both_databases! {
+    async fn a_log_in_gives_a_token_that_works(store: &TestStore) {
+        let alice = store.user().await;
+        for username in [alice.username.clone(), alice.username.to_uppercase()] {
+            let answer = store.post("/login").json(&json!({ "username": username, "password": TestUser::PASSWORD })).await.expect(200);
+            let token = answer.json();
+            assert_eq!((&token["token_type"], &token["expires_in"], &token["user_id"]), (&json!("Bearer"), &json!(86_400), &json!(alice.id)));
+            let token = token["access_token"].as_str().unwrap();
+            for scheme in ["Bearer", "bearer", "BEARER"] {
+                store.get(alice.path()).header("authorization", format!("{scheme} {token}")).await.expect(200);
+            }
+            store.expect_events(["user_logged_in"]);
+        }
+    }
+
+    async fn a_token_says_what_it_has_to(store: &TestStore) {
+        let alice = store.user().await;
+        let (header, claims) = (part(&alice.token, 0), part(&alice.token, 1));
+        assert_eq!((&header["alg"], &header["typ"]), (&json!("HS256"), &json!("at+jwt")));
+        assert!(header["kid"].is_string());
+        assert_eq!(claims["sub"], json!(alice.id));
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 86_400);
+        for claim in ["iss", "aud", "nbf", "jti"] {
+            assert!(!claims[claim].is_null(), "{claim}");
+        }
+        let other = store.user().await;
+        assert_ne!(part(&other.token, 1)["jti"], claims["jti"]);
+    }
+
+    async fn a_wrong_log_in_does_not_say_what_is_wrong(store: &TestStore) {
+        let alice = store.user().await;
+        let wrong = alice.log_in("wrong horse").await;
+        let unknown = store.post("/login").json(&json!({ "username": "nobody.at.all", "password": TestUser::PASSWORD })).await;
+        let (wrong, unknown) = (wrong.problem(401, "invalid_credentials"), unknown.problem(401, "invalid_credentials"));
+        assert_eq!((&wrong["title"], &wrong["detail"], &wrong["type"]), (&unknown["title"], &unknown["detail"], &unknown["type"]));
+        // A password that could not be registered is only wrong.
+        alice.log_in("x").await.problem(401, "invalid_credentials");
+        // The password is its bytes: no case, no white space is forgiven.
+        alice.log_in(&TestUser::PASSWORD.to_uppercase()).await.problem(401, "invalid_credentials");
+        alice.log_in(&format!("{} ", TestUser::PASSWORD)).await.problem(401, "invalid_credentials");
+        store.expect_many("log_in_failed", 5);
+        for (body, faults) in [
+            (json!({ "username": alice.username }), vec!["body /password"]),
+            (json!({ "username": "a b", "password": "" }), vec!["body /password", "body /username"]),
+            (json!({ "username": alice.username, "password": "p".repeat(129) }), vec!["body /password"]),
+            (json!({ "username": alice.username, "password": "x", "remember": true }), vec!["body /remember"]),
+        ] {
+            assert_eq!(store.post("/login").json(&body).await.faults(), faults, "{body}");
+        }
+    }
+
+    async fn a_request_without_a_valid_token_is_refused_everywhere(store: &TestStore) {
+        let alice = store.user().await;
+        let (header, claims, signature) = {
+            let mut parts = alice.token.split('.');
+            (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
+        };
+        // {"alg":"none","typ":"at+jwt"}
+        let none = format!("Bearer eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{claims}.");
+        let other_signature: String = signature.chars().rev().collect();
+        refused_everywhere(store, &alice, &[], "token_missing").await;
+        refused_everywhere(store, &alice, &["Basic YTpi"], "token_missing").await;
+        for broken in ["Bearer", "Bearer ", "Bearer x y", "Bearer x", "Bearer a.b.c", "Bearer \u{e9}", &none, &format!("Bearer {header}.{claims}.{other_signature}")] {
+            let requests = with_token(&alice);
+            let (method, path, _) = &requests[1];
+            store.call(method.clone(), path).header("authorization", broken).await.problem(401, "token_invalid");
+            store.expect_events(["token_refused"]);
+        }
+        // Whatever stands there, it is no 500.
+        for odd in ["x", "", "Bearer\t", alice.token.as_str()] {
+            let answer = store.get(alice.path()).header("authorization", odd).await.expect(401);
+            assert!(["token_missing", "token_invalid"].contains(&answer.json()["code"].as_str().unwrap()));
+            store.expect_events(["token_refused"]);
+        }
+        // Two credentials are none, even if both are good.
+        let good = format!("Bearer {}", alice.token);
+        store.get(alice.path()).header("authorization", &good).header("authorization", &good).await.problem(401, "token_invalid");
+        store.expect_events(["token_refused"]);
+        // Who is not logged in does not learn which ids exist, or what is wrong with a body.
+        store.post("/orders").json(&json!({})).await.problem(401, "token_missing");
+        store.get("/orders/1").await.problem(401, "token_missing");
+        store.expect_many("token_refused", 2);
+    }
+
+    async fn logging_out_makes_every_token_void(store: &TestStore) {
+        let alice = store.user().await;
+        let second = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        store.post("/logout").bearer(&second).await.expect(204);
+        store.expect_events(["user_logged_in", "user_logged_out"]);
+        void_everywhere(store, &alice).await;
+        store.get(alice.path()).bearer(&second).await.problem(401, "token_invalid");
+        store.expect_events(["token_refused"]);
+        let third = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        store.get(alice.path()).bearer(&third).await.expect(200);
+        store.expect_events(["user_logged_in"]);
+    }
+
+    async fn a_new_password_makes_every_token_void(store: &TestStore) {
+        let alice = store.user().await;
+        change_password(&alice, TestUser::PASSWORD, "a much longer battery staple").await.expect(204);
+        store.expect_events(["user_password_changed"]);
+        void_everywhere(store, &alice).await;
+        alice.log_in(TestUser::PASSWORD).await.problem(401, "invalid_credentials");
+        let token = alice.log_in("a much longer battery staple").await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        store.get(alice.path()).bearer(&token).await.expect(200);
+        store.expect_events(["log_in_failed", "user_logged_in"]);
+    }
+
+    async fn deactivation_makes_every_token_void(store: &TestStore) {
+        let alice = store.user().await;
+        alice.call(Method::DELETE, alice.path()).await.expect(204);
+        store.expect_events(["user_deactivated"]);
+        void_everywhere(store, &alice).await;
+    }
+
+    async fn a_password_is_changed_only_by_who_knows_it(store: &TestStore) {
+        let (alice, bob) = (store.user().await, store.user().await);
+        let problem = change_password(&alice, "wrong horse", "a much longer battery staple").await.problem(403, "wrong_password");
+        assert!(!problem.to_string().contains("wrong horse") && !problem.to_string().contains("battery"));
+        store.expect_events(["password_refused"]);
+        let body = json!({ "current_password": TestUser::PASSWORD, "new_password": "a much longer battery staple" });
+        bob.call(Method::PUT, format!("{}/password", alice.path())).json(&body).await.problem(404, "user_not_found");
+        for (body, faults) in [
+            (json!({ "current_password": "", "new_password": "1234567" }), vec!["body /current_password", "body /new_password"]),
+            (json!({ "new_password": "12345678" }), vec!["body /current_password"]),
+        ] {
+            let answer = alice.call(Method::PUT, format!("{}/password", alice.path())).json(&body).await;
+            assert_eq!(answer.faults(), faults, "{body}");
+        }
+        // Nothing has changed.
+        alice.get(alice.path()).await.expect(200);
+        alice.log_in(TestUser::PASSWORD).await.expect(200);
+        store.expect_events(["user_logged_in"]);
+    }
+
+    async fn of_two_new_passwords_at_once_one_wins(store: &TestStore) {
+        let alice = store.user().await;
+        let (one, other) = tokio::join!(
+            change_password(&alice, TestUser::PASSWORD, "the first new password"),
+            change_password(&alice, TestUser::PASSWORD, "the other new password")
+        );
+        let won: Vec<u16> = [&one, &other].iter().map(|answer| answer.status).filter(|status| *status == 204).collect();
+        assert_eq!(won.len(), 1, "{one}{other}");
+        let (winner, loser) = if one.status == 204 { ("the first new password", &other) } else { ("the other new password", &one) };
+        // It came too late with a password that is not the current one any more, or with a token that is void.
+        match loser.status {
+            401 => {
+                loser.problem(401, "token_invalid");
+                store.expect_events(["token_refused"]);
+            }
+            _ => {
+                loser.problem(403, "wrong_password");
+                store.expect_events(["password_refused"]);
+            }
+        }
+        alice.log_in(winner).await.expect(200);
+        store.expect_events(["user_password_changed", "user_logged_in"]);
+    }
+
+    #[with(|options| options.signing_key = b"another key for tests, of more than thirty-two".to_vec())]
+    async fn a_token_of_another_store_is_worth_nothing(store: &TestStore) {
+        let other = TestStore::start(contract_tests::Database::Sqlite).await;
+        let (foreign, alice) = (other.user().await.token, store.user().await);
+        other.finish().await;
+        store.get(alice.path()).bearer(&foreign).await.problem(401, "token_invalid");
+        store.expect_events(["token_refused"]);
+    }
+
+    #[with(|options| options.token_lifetime = Duration::from_secs(1))]
+    async fn a_token_ends(store: &TestStore) {
+        let alice = store.user().await;
+        let deadline = tokio::time::Instant::now() + contract_tests::PATIENCE;
+        loop {
+            let answer = alice.get(alice.path()).await;
+            if answer.status == 401 {
+                answer.problem(401, "token_invalid");
+                break;
+            }
+            answer.expect(200);
+            assert!(tokio::time::Instant::now() < deadline, "it did not end");
+            tokio::task::yield_now().await;
+        }
+        store.expect_events(["token_refused"]);
+    }
+
+    #[with(|options| options.log_ins_per_account = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
+    async fn an_account_can_be_tried_only_so_often(store: &TestStore) {
+        let (alice, bob) = (store.user().await, store.user().await);
+        // The log-in of the user was the first; letters of another case are the same account.
+        alice.log_in("wrong").await.problem(401, "invalid_credentials");
+        let shouted = json!({ "username": alice.username.to_uppercase(), "password": "wrong" });
+        store.post("/login").json(&shouted).await.problem(401, "invalid_credentials");
+        store.expect_many("log_in_failed", 2);
+        for password in ["wrong", TestUser::PASSWORD] {
+            let answer = alice.log_in(password).await;
+            answer.problem(429, "too_many_attempts");
+            let after: u64 = answer.header("retry-after").parse().unwrap();
+            assert!((1..=600).contains(&after), "{after}");
+        }
+        bob.log_in(TestUser::PASSWORD).await.expect(200);
+        store.expect_events(["user_logged_in"]);
+        // Who is logged in is not kept out.
+        alice.get(alice.path()).await.expect(200);
+        // What the document does not allow is no attempt.
+        bob.log_in("").await.faults();
+        bob.log_in(TestUser::PASSWORD).await.expect(200);
+        store.expect_events(["user_logged_in"]);
+        bob.log_in(TestUser::PASSWORD).await.problem(429, "too_many_attempts");
+    }
+
+    #[with(|options| options.log_ins_per_address = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600)))]
+    async fn an_address_can_try_only_so_often(store: &TestStore) {
+        for n in 0..5 {
+            store.post("/login").json(&json!({ "username": format!("nobody.{n}"), "password": "x" })).await.problem(401, "invalid_credentials");
+        }
+        store.expect_many("log_in_failed", 5);
+        // A header that anybody can write does not make another address.
+        let call = store.post("/login").header("x-forwarded-for", "192.0.2.7").json(&json!({ "username": "somebody", "password": "x" }));
+        call.await.problem(429, "too_many_attempts");
+    }
+
+    /// Half a second each, so these two are the only ones.
+    #[with(|options| options.hash_cost = Cost::default())]
+    async fn the_default_cost_holds(store: &TestStore) {
+        let alice = store.user().await;
+        alice.log_in("wrong").await.problem(401, "invalid_credentials");
+        store.expect_events(["log_in_failed"]);
+        // N = 2^17, r = 8, p = 1: `$scrypt$ln=17,r=8,p=1$`.
+        assert_eq!(store.sql_integer("SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$ln=17,r=8,p=1$%'").await, 1);
+    }
+
+    async fn the_password_is_nowhere_in_the_database(store: &TestStore) {
+        store.user().await;
+        assert_eq!(store.sql_integer(&format!("SELECT count(*) FROM users WHERE password_hash LIKE '%{}%'", TestUser::PASSWORD)).await, 0);
+        assert_eq!(store.sql_integer("SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$%'").await, 1);
+    }
+}
