@@ -106,13 +106,16 @@ CREATE TABLE idempotency_keys (
 const IDEMPOTENCY_KEYS_BY_AGE: &str = "CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)";
 
 /// `payload` is a `merch.logging.v1.LogMessage` in protobuf's binary form. `seq` is the order of writing, not of committing.
+/// `set_aside` says why an event can never be shipped; such a row stays until somebody has looked at it.
 const OUTBOX_POSTGRES: &str = "
 CREATE TABLE outbox (
     seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
     id         uuid        NOT NULL,
     payload    bytea       NOT NULL,
     created_at timestamptz NOT NULL,
-    shipped_at timestamptz
+    shipped_at timestamptz,
+    set_aside  text,
+    CONSTRAINT ck_outbox_set_aside CHECK (set_aside IS NULL OR shipped_at IS NULL)
 )";
 const OUTBOX_SQLITE: &str = "
 CREATE TABLE outbox (
@@ -120,11 +123,13 @@ CREATE TABLE outbox (
     id         BLOB    NOT NULL,
     payload    BLOB    NOT NULL,
     created_at TEXT    NOT NULL,
-    shipped_at TEXT
+    shipped_at TEXT,
+    set_aside  TEXT,
+    CONSTRAINT ck_outbox_set_aside CHECK (set_aside IS NULL OR shipped_at IS NULL)
 ) STRICT";
 
 /// For the shipper: small, as rows leave it when they are shipped.
-const OUTBOX_UNSHIPPED: &str = "CREATE INDEX ix_outbox_unshipped ON outbox (seq) WHERE shipped_at IS NULL";
+const OUTBOX_UNSHIPPED: &str = "CREATE INDEX ix_outbox_unshipped ON outbox (seq) WHERE shipped_at IS NULL AND set_aside IS NULL";
 /// For the trimmer.
 const OUTBOX_SHIPPED: &str = "CREATE INDEX ix_outbox_shipped ON outbox (seq) WHERE shipped_at IS NOT NULL";
 

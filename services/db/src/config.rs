@@ -56,7 +56,8 @@ impl Default for Pool {
 pub struct Orders {
     /// Orders of one transaction, at most. At least 256, as a call may bring as many and is never divided.
     pub batch: usize,
-    /// Orders that may wait; more are refused with UNAVAILABLE, `ERROR_REASON_OVERLOADED`. At least `batch`.
+    /// Orders taken in and not answered yet: those that wait, and those of the transaction in flight. More are refused with UNAVAILABLE,
+    /// `ERROR_REASON_OVERLOADED`. At least `batch`; with less than twice that, less than a batch can wait behind a full one.
     pub queue: usize,
     /// How long an idempotency key is kept. At least 24 hours, by the contract.
     pub idempotency_retention: Duration,
@@ -109,5 +110,16 @@ impl fmt::Debug for Config {
             .field("drain", &self.drain)
             .field("housekeeping_interval", &self.housekeeping_interval)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_full_batch_more_than_another_may_wait() {
+        let orders = Orders::default();
+        assert!(orders.queue > 2 * orders.batch, "{orders:?}");
     }
 }

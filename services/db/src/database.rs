@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector,
-    TransactionOptions, TransactionTrait as _,
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, SqlxPostgresConnector,
+    SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use crate::config::Pool;
@@ -63,10 +64,15 @@ impl Database {
             ("idle_in_transaction_session_timeout", milliseconds(pool.transaction_timeout)),
         ]);
         probe_postgres(&options, pool.acquire_timeout).await?;
+        let patience = pool.acquire_timeout;
         let connections = PgPoolOptions::new()
-            .max_connections(pool.connections.max(2))
+            .max_connections(pool.connections.max(1))
             .min_connections(1)
             .acquire_timeout(pool.acquire_timeout)
+            .before_acquire(|connection, _| Box::pin(outside_of_transactions(connection)))
+            // sqlx asks a connection that comes back whether it is well, and waits for the answer without end: one that fell silent, and whose
+            // work was given up, would keep its place in the pool for ever.
+            .after_release(move |connection, _| Box::pin(well(connection, patience)))
             .connect_lazy_with(options);
         let both = SqlxPostgresConnector::from_sqlx_postgres_pool(connections);
         Ok(Self { writer: both.clone(), reader: both, transaction_timeout: pool.transaction_timeout })
@@ -92,6 +98,7 @@ impl Database {
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(pool.acquire_timeout)
+            .before_acquire(|connection, _| Box::pin(outside_of_transactions(connection)))
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
@@ -128,6 +135,26 @@ impl Database {
         self.transaction_timeout
     }
 
+    /// `work`, for as long as a transaction may take. The database's own limits are of no use when a connection falls silent; whoever works in
+    /// the background, with no caller's deadline, waits no longer than this.
+    ///
+    /// # Errors
+    /// Those of `work`, or that it took too long.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let patience = self.transaction_timeout;
+        let late = |_| Err(DbErr::Custom(format!("the database did not answer within {patience:?}")));
+        tokio::time::timeout(patience, work).await.unwrap_or_else(late)
+    }
+
+    /// Says whether the database answers.
+    ///
+    /// # Errors
+    /// If it does not, or not in time.
+    pub(crate) async fn answers(&self) -> Result<(), DbErr> {
+        let question = Statement::from_string(self.backend(), "SELECT 1");
+        self.within(self.reader.query_one_raw(question)).await.map(|_| ())
+    }
+
     /// Begins a transaction that writes.
     ///
     /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy" when another process wrote in between, however
@@ -155,22 +182,39 @@ impl Database {
     /// Closes every connection; on SQLite this also folds the write-ahead log into the file.
     pub async fn close(&self) {
         for connection in [&self.reader, &self.writer] {
-            if let Err(error) = connection.close_by_ref().await {
+            if let Err(error) = self.within(connection.close_by_ref()).await {
                 tracing::warn!(%error, "the database was not closed cleanly");
             }
         }
     }
 }
 
+/// Whether a connection may be used again: `false` closes it, and another one takes its place.
+///
+/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot be rolled back, and sqlx goes on counting it. What begins next
+/// on that connection is then a savepoint inside of nothing, or of a transaction that nobody commits: work would be acknowledged that is never stored.
+async fn outside_of_transactions<C: sqlx::Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
+    let outside = !connection.is_in_transaction();
+    if !outside {
+        tracing::warn!("a connection to the database was left inside of a transaction: it is closed");
+    }
+    Ok(outside)
+}
+
 /// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does not exist.
 ///
 /// # Errors
 /// One sentence, if the database cannot be reached or a migration fails; it is then undone.
-pub async fn migrate(url: &str) -> Result<Vec<String>, StartError> {
+pub fn migrate(url: &str) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
+    // Boxed for the reason of `merch_chassis::Serving`.
+    Box::pin(bring_up_to_date(url.to_owned()))
+}
+
+async fn bring_up_to_date(url: String) -> Result<Vec<String>, StartError> {
     // A migration may rightly take longer than any statement of the running store.
     let unhurried = Duration::from_secs(600);
     let pool = Pool { statement_timeout: unhurried, lock_timeout: unhurried, transaction_timeout: unhurried, ..Pool::default() };
-    let database = match parse(url)? {
+    let database = match parse(&url)? {
         Url::Postgres(options) => Database::open_postgres(options, &pool).await?,
         Url::Sqlite(options) => Database::open_sqlite(options.create_if_missing(true), &pool).await?,
     };
@@ -179,6 +223,14 @@ pub async fn migrate(url: &str) -> Result<Vec<String>, StartError> {
     let migrated = Migrator::up(&database.writer, None).await.map_err(failed);
     database.close().await;
     migrated.map(|()| pending)
+}
+
+/// Whether `url` names a database, as far as it itself tells: nothing is connected and nothing made.
+///
+/// # Errors
+/// One sentence, without the URL's password, on what was expected.
+pub fn check_url(url: &str) -> Result<(), StartError> {
+    parse(url).map(|_| ())
 }
 
 fn parse(url: &str) -> Result<Url, StartError> {
@@ -198,6 +250,11 @@ fn parse(url: &str) -> Result<Url, StartError> {
         },
         Some(_) | None => Err(StartError::new(format!("the database URL has a scheme that the store does not know: expected {expected}"))),
     }
+}
+
+/// An answer, or an error after `patience`, at which the pool lets go of the connection.
+async fn well(connection: &mut PgConnection, patience: Duration) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(patience, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
 /// Makes one connection and says in one sentence why it could not; the pool would only say that it waited.

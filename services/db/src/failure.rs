@@ -1,5 +1,6 @@
 //! Why a request was not done, and how that is told: a reason for the caller, the causes for the log.
 
+use std::fmt;
 use std::time::Duration;
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -22,7 +23,7 @@ pub(crate) struct Fault {
 }
 
 /// Why a use-case did not do what it was asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Failure {
     /// The store's rules forbid it; the caller is told the reason.
     Refused(ErrorReason),
@@ -30,7 +31,7 @@ pub(crate) enum Failure {
     Invalid(Vec<Fault>),
     /// The database undid the transaction, because of another one or by going away. Nothing of it is stored; it may be run again at once.
     Undone(DbErr),
-    /// The database is away or busy. If that was while committing, nobody knows whether the work was done.
+    /// The database is away or busy; or something failed while committing, and nobody knows whether the work was done.
     Unavailable(DbErr),
     /// The transaction took longer than it may.
     TimedOut,
@@ -42,6 +43,20 @@ impl Failure {
     /// The request broke one rule.
     pub(crate) fn invalid(field: &str, expected: &'static str) -> Self {
         Self::Invalid(vec![Fault { field: field.to_owned(), expected }])
+    }
+}
+
+/// Errors displayed, never debugged: PostgreSQL's details quote the row, and that may hold a password's hash.
+impl fmt::Debug for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => formatter.debug_tuple("Refused").field(reason).finish(),
+            Self::Invalid(faults) => formatter.debug_tuple("Invalid").field(faults).finish(),
+            Self::Undone(error) => write!(formatter, "Undone({error})"),
+            Self::Unavailable(error) => write!(formatter, "Unavailable({error})"),
+            Self::TimedOut => formatter.write_str("TimedOut"),
+            Self::Fault(error) => write!(formatter, "Fault({error})"),
+        }
     }
 }
 
@@ -65,7 +80,6 @@ impl From<Failure> for Status {
                 refusal(ErrorReason::DatabaseUnavailable)
             }
             Failure::Fault(error) => {
-                // Displayed, never debugged: PostgreSQL's details quote the row, and that may hold a password's hash.
                 tracing::error!(%error, "a fault in the db service");
                 Status::internal("a fault in the db service; its log has the details")
             }
@@ -135,6 +149,28 @@ mod tests {
             Some(("ERROR_REASON_OVERLOADED", DOMAIN))
         );
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(RETRY_AFTER));
+    }
+
+    /// As PostgreSQL tells it, with the row in its details.
+    #[derive(Debug)]
+    struct Violation(#[expect(dead_code, reason = "it is there to be debugged")] &'static str);
+
+    impl fmt::Display for Violation {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a check was violated")
+        }
+    }
+
+    impl std::error::Error for Violation {}
+
+    #[test]
+    fn no_form_of_a_failure_quotes_a_row() {
+        let error = || DbErr::Query(sea_orm::RuntimeErr::SqlxError(sea_orm::sqlx::Error::Encode(Box::new(Violation("$scrypt$"))).into()));
+        assert!(format!("{:?}", error()).contains("$scrypt$"), "the error itself does");
+        for failure in [Failure::Undone(error()), Failure::Unavailable(error()), Failure::Fault(error())] {
+            let told = format!("{failure:?}");
+            assert!(told.contains("a check was violated") && !told.contains("$scrypt$"), "{told}");
+        }
     }
 
     #[test]

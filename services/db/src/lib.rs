@@ -20,6 +20,6 @@ mod serve;
 mod store;
 
 pub use config::{Config, Orders, Pool, ShippedEvents};
-pub use database::{Database, migrate};
+pub use database::{Database, check_url, migrate};
 pub use serve::serve;
 pub use store::outbox::Outbox;

@@ -23,9 +23,10 @@ pub(crate) static BATCH_SIZE: LazyLock<Histogram> = LazyLock::new(|| {
 pub(crate) static QUEUE_DEPTH: LazyLock<IntGauge> =
     LazyLock::new(|| register_int_gauge!("merch_db_order_queue_depth", "Orders that wait for a transaction.").expect(ONCE));
 
-/// Events that are not shipped yet.
-pub(crate) static OUTBOX_BACKLOG: LazyLock<IntGauge> =
-    LazyLock::new(|| register_int_gauge!("merch_db_outbox_backlog", "Log events that are not shipped yet.").expect(ONCE));
+/// Events that are not shipped yet, counted no further than [`BACKLOG_BOUND`](crate::store::outbox::BACKLOG_BOUND).
+pub(crate) static OUTBOX_BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("merch_db_outbox_backlog", "Log events that are not shipped yet (100001: more than 100000).").expect(ONCE)
+});
 
 /// The time of a transaction that writes, from asking for a connection to the end of its commit.
 pub(crate) static TRANSACTION_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use merch_chassis::{Readiness, StartError};
+use merch_chassis::{Readiness, Serving, StartError};
 use merch_contract::grpc::FILE_DESCRIPTOR_SET;
 use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
 use merch_logging::client::event::Origin;
@@ -24,7 +24,11 @@ use crate::store::{Store, committer, housekeeping};
 ///
 /// # Errors
 /// One sentence, if the configuration cannot be used, the database is not there or its schema is not migrated.
-pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+    Box::pin(run(listener, config, readiness, shutdown))
+}
+
+async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let part = readiness.part("database");
     check(&config)?;
     let endpoint = Endpoint::from_shared(config.logging_endpoint.clone()).map_err(|_| {

@@ -9,8 +9,8 @@ use merch_contract::grpc::assistant::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Store;
 use super::place::{NewOrder, Verdict};
+use super::{ATTEMPTS, Store};
 use crate::failure::Failure;
 use crate::metrics;
 
@@ -18,7 +18,7 @@ use crate::metrics;
 struct Ticket {
     orders: Vec<NewOrder>,
     answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
-    /// Its room in the queue.
+    /// Its room in the queue, given back with the answer.
     room: OwnedSemaphorePermit,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Committer {
     batch: usize,
 }
 
-/// A queue of at most `queue` orders, and the committer that takes at most `batch` of them at once.
+/// A queue of at most `queue` orders, those in flight among them, and the committer that takes at most `batch` of them at once.
 pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
@@ -113,28 +113,55 @@ impl Committer {
         batch
     }
 
+    /// Commits the orders of a batch and answers every ticket.
     async fn commit(&self, batch: Vec<Ticket>) {
-        let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
-        metrics::BATCH_SIZE.observe(orders.len() as f64);
-        match self.store.place(&orders).await {
-            Ok(verdicts) => {
-                let mut verdicts = verdicts.into_iter();
-                for ticket in batch {
-                    let count = ticket.orders.len();
-                    ticket.reply(Ok(verdicts.by_ref().take(count).collect()));
-                }
-            }
+        let Some((batch, failure)) = self.try_together(batch).await else { return };
+        match failure {
             // One of them is more than the database bears, and nothing was committed: alone, it fails alone.
-            Err(Failure::Fault(error)) if batch.len() > 1 => {
-                tracing::warn!(%error, orders = orders.len(), "a batch of orders failed; each call's orders are tried alone");
+            Failure::Fault(error) if batch.len() > 1 => {
+                tracing::warn!(%error, calls = batch.len(), "a batch of orders failed; each call's orders are tried alone");
                 for ticket in batch {
-                    let outcome = self.store.place(&ticket.orders.iter().collect::<Vec<_>>()).await;
-                    ticket.reply(outcome);
+                    if let Some((batch, failure)) = self.try_together(vec![ticket]).await {
+                        refuse(batch, &failure);
+                    }
                 }
             }
-            Err(failure) => batch.into_iter().for_each(|ticket| ticket.reply(Err(failure.clone()))),
+            failure => refuse(batch, &failure),
         }
     }
+
+    /// Commits the orders of a batch in one transaction and answers, or yields the tickets that are without an answer, and why.
+    async fn try_together(&self, mut batch: Vec<Ticket>) -> Option<(Vec<Ticket>, Failure)> {
+        let mut attempt = 1;
+        loop {
+            // Each time anew: whoever left before this transaction has not ordered.
+            batch.retain(|ticket| !ticket.answer.is_closed());
+            if batch.is_empty() {
+                return None;
+            }
+            let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
+            metrics::BATCH_SIZE.observe(orders.len() as f64);
+            match self.store.place(&orders).await {
+                Ok(verdicts) => {
+                    let mut verdicts = verdicts.into_iter();
+                    for ticket in batch {
+                        let count = ticket.orders.len();
+                        ticket.reply(Ok(verdicts.by_ref().take(count).collect()));
+                    }
+                    return None;
+                }
+                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a batch of orders is run again");
+                    attempt += 1;
+                }
+                Err(failure) => return Some((batch, failure)),
+            }
+        }
+    }
+}
+
+fn refuse(batch: Vec<Ticket>, failure: &Failure) {
+    batch.into_iter().for_each(|ticket| ticket.reply(Err(failure.clone())));
 }
 
 /// It no longer waits.
@@ -249,6 +276,78 @@ mod tests {
         let (first, second, third, ()) = tokio::join!(first, second, third, committer.run(closing));
         assert_eq!([first, second, third].map(|verdicts| verdicts.unwrap().len()), [200, 100, 156]);
         assert_eq!(stock(&store, 1).await, 44);
+    }
+
+    /// An order that no row can hold, one of a caller who leaves while the two of them are in flight, and one of a caller who stays.
+    #[tokio::test]
+    async fn whoever_goes_away_before_being_tried_alone_has_not_ordered() {
+        let (_folder, store) = store().await;
+        store.database.writer().execute_unprepared("UPDATE products SET price_cents = 9000000000000000000 WHERE id = 3").await.unwrap();
+        let broken = NewOrder { quantity: 3, ..orders(3, 1).remove(0) };
+        let [broken, stays] = with_one_who_leaves_in_flight(&store, broken).await;
+        assert!(matches!(broken, Err(Failure::Fault(_))), "{broken:?}");
+        assert!(matches!(stays.unwrap().as_slice(), [Verdict::Placed(_)]));
+        assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 499));
+    }
+
+    /// As if another process had placed an order under the key, in each attempt.
+    #[tokio::test]
+    async fn whoever_goes_away_before_a_transaction_is_run_again_has_not_ordered() {
+        let (_folder, store) = store().await;
+        let other = "CREATE TRIGGER other BEFORE INSERT ON idempotency_keys BEGIN INSERT INTO idempotency_keys \
+                     SELECT NEW.user_id, NEW.key, NEW.fingerprint, NEW.order_id, NEW.created_at WHERE EXISTS (SELECT 1 FROM orders WHERE \
+                     product_id = 1); END";
+        store.database.writer().execute_unprepared(other).await.unwrap();
+        let keyed = NewOrder { idempotency_key: Some("k".to_owned()), ..orders(2, 1).remove(0) };
+        let [keyed, stays] = with_one_who_leaves_in_flight(&store, keyed).await;
+        assert!(matches!(keyed.unwrap().as_slice(), [Verdict::Placed(_)]), "undone only together with the order for product 1");
+        assert!(matches!(stays.unwrap().as_slice(), [Verdict::Placed(_)]));
+        assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 498));
+    }
+
+    /// Nobody knows whether it was done: they are told so, and nothing is run again.
+    #[tokio::test]
+    async fn a_fault_while_committing_is_not_taken_for_nothing_done() {
+        let (_folder, store) = store().await;
+        let broken = "CREATE TABLE broken (id INTEGER CONSTRAINT fk REFERENCES products (id) DEFERRABLE INITIALLY DEFERRED) STRICT; \
+                      CREATE TRIGGER breaks AFTER INSERT ON orders BEGIN INSERT INTO broken VALUES (99); END";
+        store.database.writer().execute_unprepared(broken).await.unwrap();
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let (first, second, ()) = tokio::join!(queue.place(orders(1, 1)), queue.place(orders(2, 1)), committer.run(closing));
+        for outcome in [first, second] {
+            assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
+        }
+        // The connection is none the worse for it.
+        store.database.writer().execute_unprepared("DROP TRIGGER breaks").await.unwrap();
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let (placed, ()) = tokio::join!(queue.place(orders(1, 1)), committer.run(closing));
+        assert!(matches!(placed.unwrap().as_slice(), [Verdict::Placed(_)]));
+        assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (499, 500));
+    }
+
+    /// Three calls in one batch: `first`, an order for product 1 whose caller leaves before the batch's transaction has done anything, and an
+    /// order for product 2. What came of the first and of the last.
+    async fn with_one_who_leaves_in_flight(store: &Store, first: NewOrder) -> [Result<Vec<Verdict>, Failure>; 2] {
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let (mut first, mut last) = (pin!(queue.place(vec![first])), pin!(queue.place(orders(2, 1))));
+        let mut leaves = Box::pin(queue.place(orders(1, 1)));
+        assert!(poll_once(&mut first).await.is_none());
+        assert!(poll_once(&mut leaves.as_mut()).await.is_none());
+        assert!(poll_once(&mut last).await.is_none());
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let mut committing = pin!(committer.run(closing));
+        // The only writer is held: the batch is gathered and waits for it.
+        let held = store.database.begin().await.unwrap();
+        assert!(poll_once(&mut committing).await.is_none());
+        drop(leaves);
+        held.rollback().await.unwrap();
+        let (first, last, ()) = tokio::join!(first, last, committing);
+        [first, last]
     }
 
     /// Polls once.

@@ -12,7 +12,7 @@ use crate::metrics;
 
 /// Rows that one statement removes at most: it must not hold up an order.
 const BOUND: u64 = 1_000;
-/// The time between two looks at the database.
+/// The time between two looks at the database, and between two counts of the events that wait.
 const LOOK: Duration = Duration::from_secs(2);
 
 const EXPIRE: &str = "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
@@ -43,7 +43,7 @@ pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u6
     let mut expired = 0;
     loop {
         let statement = Statement::from_sql_and_values(store.database.backend(), EXPIRE, values.clone());
-        let removed = store.database.writer().execute_raw(statement).await?.rows_affected();
+        let removed = store.database.within(store.database.writer().execute_raw(statement)).await?.rows_affected();
         expired += removed;
         if removed < BOUND {
             return Ok(expired);
@@ -53,18 +53,37 @@ pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u6
 
 /// Tells `database` whether the database answers, and the metrics how far the shipper is behind, until `stop` is cancelled.
 pub(crate) async fn watch(store: Store, database: Part, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Side by side: a backlog that takes long to count says nothing about whether the database answers.
+    tokio::join!(look(&store, &database, &stop), measure(&store, &stop));
+}
+
+async fn look(store: &Store, database: &Part, stop: &CancellationToken) {
+    let mut ticks = ticks();
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match store.outbox.backlog().await {
-            Ok(backlog) => {
-                metrics::OUTBOX_BACKLOG.set(backlog);
-                database.ready();
-            }
-            Err(error) => {
+        match stop.run_until_cancelled(store.database.answers()).await {
+            Some(Ok(())) => database.ready(),
+            Some(Err(error)) => {
                 tracing::warn!(%error, "the database does not answer");
                 database.not_ready("the database does not answer");
             }
+            None => return,
         }
     }
+}
+
+async fn measure(store: &Store, stop: &CancellationToken) {
+    let mut ticks = ticks();
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match stop.run_until_cancelled(store.outbox.backlog()).await {
+            Some(Ok(backlog)) => metrics::OUTBOX_BACKLOG.set(backlog),
+            Some(Err(error)) => tracing::warn!(%error, "the events that wait could not be counted"),
+            None => return,
+        }
+    }
+}
+
+fn ticks() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }

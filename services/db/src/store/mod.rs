@@ -53,16 +53,13 @@ impl Store {
     /// Runs `work` in a transaction and commits it. Where the database undid it because of another transaction, runs it again.
     ///
     /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the future of such a closure is `Send`.
-    pub(crate) async fn write<T, F>(&self, intent: Intent, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    pub(crate) async fn write<T, F>(&self, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let mut attempt = 1;
         loop {
-            let timer = metrics::TRANSACTION_SECONDS.start_timer();
-            let outcome = tokio::time::timeout(self.database.transaction_timeout(), self.write_once(intent, &work)).await;
-            timer.observe_duration();
-            match outcome.unwrap_or(Err(Failure::TimedOut)) {
+            match self.write_once(&work).await {
                 Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
                     tracing::debug!(%error, attempt, "a transaction is run again");
                     attempt += 1;
@@ -72,7 +69,18 @@ impl Store {
         }
     }
 
-    async fn write_once<T, F>(&self, intent: Intent, work: &impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    /// The same, once.
+    pub(crate) async fn write_once<T, F>(&self, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let timer = metrics::TRANSACTION_SECONDS.start_timer();
+        let outcome = tokio::time::timeout(self.database.transaction_timeout(), self.transact(&work)).await;
+        timer.observe_duration();
+        outcome.unwrap_or(Err(Failure::TimedOut))
+    }
+
+    async fn transact<T, F>(&self, work: &impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -89,10 +97,12 @@ impl Store {
                 return Err(failure);
             }
         };
-        // If the answer to this is lost, nobody knows whether it was done: it is never run again.
-        transaction.commit().await.map_err(|error| match meaning(error, intent) {
-            Failure::Undone(error) => Failure::Unavailable(error),
-            failure => failure,
+        // Whatever the error: nobody knows whether it was done, so it is never run again.
+        transaction.commit().await.map_err(|error| {
+            if matches!(plain(error.clone()), Failure::Fault(_)) {
+                tracing::error!(%error, "a fault while committing; whether the work was done is not known");
+            }
+            Failure::Unavailable(error)
         })?;
         self.outbox.notify();
         Ok(value)

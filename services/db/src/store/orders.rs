@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::events::{Happening, event};
 use super::{Caller, Context, Lock, Store, outbox, plain};
 use crate::clock;
-use crate::db_error::Intent;
 use crate::entity::orders::{Column, Entity, Model, Status};
 use crate::entity::products;
 use crate::failure::Failure;
@@ -100,7 +99,7 @@ impl Store {
 
     /// Locks are taken in the order user, order, product; placing takes user, product, and never waits for an order's row: no cycle.
     pub(crate) async fn cancel_order(&self, context: &Context, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
-        self.write(Intent::Plain, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             self.lock_caller(transaction, caller, Lock::Share).await?;
             let now = clock::now();

@@ -24,19 +24,26 @@ const APPEND: Sql = Sql {
     sqlite: "INSERT INTO outbox (id, payload, created_at) SELECT unhex(value ->> 'id'), unhex(value ->> 'payload'), $2 \
              FROM json_each($1) ORDER BY key",
 };
-const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND seq > $1 ORDER BY seq LIMIT $2";
+const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 ORDER BY seq LIMIT $2";
+/// What is set aside is acknowledged as well, and must outlive it.
 const DELETE: Sql = Sql {
-    postgres: "DELETE FROM outbox WHERE seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
-    sqlite: "DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each($1))",
+    postgres: "DELETE FROM outbox WHERE set_aside IS NULL AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "DELETE FROM outbox WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
 };
 const MARK: Sql = Sql {
-    postgres: "UPDATE outbox SET shipped_at = $2 WHERE seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
-    sqlite: "UPDATE outbox SET shipped_at = $2 WHERE seq IN (SELECT value FROM json_each($1))",
+    postgres: "UPDATE outbox SET shipped_at = $2 \
+               WHERE set_aside IS NULL AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "UPDATE outbox SET shipped_at = $2 WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
 };
 const MARK_UNSHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
 const TRIM: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL AND seq <= \
                     (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET $1) ORDER BY seq LIMIT $2)";
-const BACKLOG: &str = "SELECT count(*) AS backlog FROM outbox WHERE shipped_at IS NULL";
+/// Not what was shipped after all, as by another process.
+const SET_ASIDE: &str = "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
+const BACKLOG: &str = "SELECT count(*) AS backlog FROM \
+                       (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1) AS waiting";
+/// The backlog is counted no further: a long one must not cost much every time.
+pub(crate) const BACKLOG_BOUND: i64 = 100_001;
 
 /// Writes `events` in this transaction, in their order.
 pub(crate) async fn append<C: ConnectionTrait>(transaction: &C, time: OffsetDateTime, events: &[LogMessage]) -> Result<(), DbErr> {
@@ -82,19 +89,27 @@ impl Outbox {
     }
 
     async fn pending(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, LogMessage)>, DbErr> {
-        let values: [Value; 2] = [after.unwrap_or(0).into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
-        let statement = Statement::from_sql_and_values(self.0.database.backend(), READ, values);
-        let rows = self.0.database.reader().query_all_raw(statement).await?;
-        let mut events = Vec::with_capacity(rows.len());
-        for row in rows {
-            let seq: i64 = row.try_get("", "seq")?;
-            match LogMessage::decode(row.try_get::<Vec<u8>>("", "payload")?.as_slice()) {
-                Ok(event) => events.push((seq, event)),
-                // It stays where it is for somebody to look at, and holds up nothing.
-                Err(error) => tracing::error!(%error, seq, "an event in the outbox cannot be read"),
+        let mut after = after.unwrap_or(0);
+        loop {
+            let values: [Value; 2] = [after.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+            let statement = Statement::from_sql_and_values(self.0.database.backend(), READ, values);
+            let rows = self.0.database.within(self.0.database.reader().query_all_raw(statement)).await?;
+            let mut events = Vec::with_capacity(rows.len());
+            for row in &rows {
+                after = row.try_get("", "seq")?;
+                match LogMessage::decode(row.try_get::<Vec<u8>>("", "payload")?.as_slice()) {
+                    Ok(event) => events.push((after, event)),
+                    Err(error) => {
+                        tracing::error!(%error, seq = after, "an event in the outbox cannot be read and is set aside");
+                        self.mark_set_aside(after, &format!("it cannot be read: {error}")).await?;
+                    }
+                }
+            }
+            // Nothing to send does not mean that there is nothing behind what cannot be read.
+            if !events.is_empty() || rows.len() < limit {
+                return Ok(events);
             }
         }
-        Ok(events)
     }
 
     async fn settle(&self, positions: &[i64]) -> Result<(), DbErr> {
@@ -104,7 +119,15 @@ impl Outbox {
             ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
             ShippedEvents::ShipAgainAtStart { .. } => MARK.with(backend, [positions.into(), clock::now().into()]),
         };
-        self.0.database.writer().execute_raw(statement).await.map(|_| ())
+        self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
+    }
+
+    /// The row stays, for somebody to look at, and holds up nothing.
+    async fn mark_set_aside(&self, position: i64, reason: &str) -> Result<(), DbErr> {
+        // PostgreSQL's text holds every character but this one.
+        let reason = reason.replace('\0', "\u{fffd}");
+        let statement = Statement::from_sql_and_values(self.0.database.backend(), SET_ASIDE, [reason.into(), position.into()]);
+        self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
     /// At start: what was shipped into a broker that is gone is to be shipped again.
@@ -113,7 +136,7 @@ impl Outbox {
             ShippedEvents::Delete => Ok(()),
             ShippedEvents::ShipAgainAtStart { .. } => {
                 self.trim().await?;
-                self.0.database.writer().execute_unprepared(MARK_UNSHIPPED).await.map(|_| ())
+                self.0.database.within(self.0.database.writer().execute_unprepared(MARK_UNSHIPPED)).await.map(|_| ())
             }
         }
     }
@@ -128,7 +151,7 @@ impl Outbox {
         let mut trimmed = 0;
         loop {
             let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values.clone());
-            let removed = self.0.database.writer().execute_raw(statement).await?.rows_affected();
+            let removed = self.0.database.within(self.0.database.writer().execute_raw(statement)).await?.rows_affected();
             trimmed += removed;
             if removed < BOUND {
                 return Ok(trimmed);
@@ -136,10 +159,10 @@ impl Outbox {
         }
     }
 
-    /// How many events are not shipped yet.
+    /// How many events are not shipped yet, up to [`BACKLOG_BOUND`].
     pub(crate) async fn backlog(&self) -> Result<i64, DbErr> {
-        let statement = Statement::from_string(self.0.database.backend(), BACKLOG);
-        let row = self.0.database.reader().query_one_raw(statement).await?;
+        let statement = Statement::from_sql_and_values(self.0.database.backend(), BACKLOG, [BACKLOG_BOUND.into()]);
+        let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
         row.map_or(Ok(0), |row| row.try_get("", "backlog"))
     }
 }
@@ -159,5 +182,9 @@ impl EventSource for Outbox {
 
     async fn changed(&self) {
         self.0.changed.notified().await;
+    }
+
+    async fn set_aside(&self, position: &i64, _event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+        self.mark_set_aside(*position, reason).await.map_err(SourceError::new)
     }
 }

@@ -111,7 +111,9 @@ struct ProductRow {
     stock: i32,
 }
 
-/// What the database knows of a batch, all of it locked.
+/// What the database knows of a batch. The callers and the products are locked. The keys are not: they are read when the products are locked,
+/// and so with every order for one of those products that another process placed before (READ COMMITTED). A key that another process is just
+/// using for another product is told by the violation when it is remembered, and the batch is judged anew.
 #[derive(Default)]
 struct Known {
     callers: HashMap<Uuid, (i64, bool)>,
@@ -132,8 +134,10 @@ enum Judgement {
 
 impl Store {
     /// Judges `orders` in their order and places those that may be. All are committed, or none.
+    ///
+    /// In one transaction: where the database undid it, it is the caller who runs it again, with the orders that somebody still waits for.
     pub(crate) async fn place(&self, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
-        self.write(Intent::PlaceOrders, |transaction| async move { self.place_in(&transaction, orders).await }).await
+        self.write_once(|transaction| async move { self.place_in(&transaction, orders).await }).await
     }
 
     async fn place_in(&self, transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
@@ -231,7 +235,7 @@ impl Store {
     }
 }
 
-/// Reads and locks what the batch is judged by.
+/// Reads what the batch is judged by, and locks it.
 async fn read(transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result<Known, sea_orm::DbErr> {
     #[derive(Serialize)]
     struct Wanted<'a> {
@@ -246,6 +250,12 @@ async fn read(transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result
     for row in all::<CallerRow>(transaction, statement).await? {
         known.callers.insert(row.id, (row.token_version, row.is_active));
     }
+    let products: BTreeSet<i32> = orders.iter().map(|order| order.product_id).collect();
+    let statement = PRODUCTS.with(backend, [json(&products)?.into()]);
+    for row in all::<ProductRow>(transaction, statement).await? {
+        known.stock.insert(row.id, row.stock);
+    }
+    // Not before the products are locked: whoever took the last piece under the same key has committed by now, and its key is seen.
     let wanted: BTreeSet<(Uuid, &str)> = orders.iter().filter_map(|order| order.key()).collect();
     if !wanted.is_empty() {
         let wanted: Vec<Wanted<'_>> = wanted.into_iter().map(|(user_id, key)| Wanted { user_id: plain_id(user_id), key }).collect();
@@ -253,11 +263,6 @@ async fn read(transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result
         for row in all::<KeyRow>(transaction, statement).await? {
             known.keys.insert((row.order.user_id, row.key), (row.fingerprint, row.order));
         }
-    }
-    let products: BTreeSet<i32> = orders.iter().map(|order| order.product_id).collect();
-    let statement = PRODUCTS.with(backend, [json(&products)?.into()]);
-    for row in all::<ProductRow>(transaction, statement).await? {
-        known.stock.insert(row.id, row.stock);
     }
     Ok(known)
 }

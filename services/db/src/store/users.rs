@@ -45,7 +45,7 @@ fn fold(text: &str) -> String {
 
 impl Store {
     pub(crate) async fn create_user(&self, context: &Context, new: &NewUser) -> Result<Model, Failure> {
-        self.write(Intent::Claim, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let now = clock::now();
             let row = ActiveModel {
@@ -79,7 +79,7 @@ impl Store {
     }
 
     pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
-        self.write(Intent::Plain, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let user = self.lock_caller(transaction, caller, Lock::Share).await?;
             self.record_user(transaction, context, clock::now(), user.id, &Happening::UserLoggedIn).await
@@ -88,7 +88,7 @@ impl Store {
     }
 
     pub(crate) async fn revoke_tokens(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
-        self.write(Intent::Plain, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let voided = Entity::update_many()
                 .col_expr(Column::TokenVersion, Expr::col(Column::TokenVersion).add(1))
@@ -112,7 +112,7 @@ impl Store {
     }
 
     pub(crate) async fn update_user(&self, context: &Context, caller: Caller, user_id: Uuid, changes: &Changes) -> Result<Model, Failure> {
-        self.write(Intent::Claim, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
             only_oneself(caller, user_id)?;
@@ -140,7 +140,7 @@ impl Store {
         user_id: Uuid,
         hash: &PasswordHash,
     ) -> Result<(), Failure> {
-        self.write(Intent::Plain, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
             only_oneself(caller, user_id)?;
@@ -154,7 +154,7 @@ impl Store {
     }
 
     pub(crate) async fn deactivate_user(&self, context: &Context, caller: Caller, user_id: Uuid) -> Result<(), Failure> {
-        self.write(Intent::Plain, |transaction| async move {
+        self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
             only_oneself(caller, user_id)?;

@@ -7,6 +7,7 @@ use merch_contract::grpc::logging::v1::logging_service_server::{LoggingService, 
 use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse};
 use merch_db::{Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
+use sea_orm::ConnectionTrait as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -15,7 +16,7 @@ use crate::harness::*;
 
 /// A logging service that keeps what it gets.
 #[derive(Clone, Default)]
-struct Keeper(Arc<Mutex<Vec<LogMessage>>>);
+pub(crate) struct Keeper(Arc<Mutex<Vec<LogMessage>>>);
 
 #[tonic::async_trait]
 impl LoggingService for Keeper {
@@ -36,7 +37,7 @@ impl LoggingService for Keeper {
     }
 }
 
-async fn keeper() -> (Keeper, String) {
+pub(crate) async fn keeper() -> (Keeper, String) {
     let keeper = Keeper::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -66,7 +67,7 @@ async fn stored(place: &Place, what: &str) -> i64 {
     found[0].try_get_by(0).unwrap()
 }
 
-async fn words(keeper: &Keeper) -> Vec<String> {
+pub(crate) async fn words(keeper: &Keeper) -> Vec<String> {
     keeper.0.lock().await.iter().map(|event| event.event.clone()).collect()
 }
 
@@ -116,6 +117,20 @@ on_both!(
 );
 
 on_both!(
+    /// A second service finds an outbox that it cannot even count.
+    async fn the_service_is_ready_whatever_becomes_of_the_count_of_what_waits(store: &TestDb) {
+        store.sql("ALTER TABLE outbox RENAME TO elsewhere").await;
+        let (listener, shutdown) =
+            (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), tokio_util::sync::CancellationToken::new());
+        let readiness = merch_chassis::Readiness::default();
+        let second = tokio::spawn(merch_db::serve(listener, config(&store.place), readiness.clone(), shutdown.clone()));
+        eventually("the service is ready", || async { readiness.check().is_ok() }).await;
+        shutdown.cancel();
+        second.await.unwrap().unwrap();
+    }
+);
+
+on_both!(
     async fn what_is_not_acknowledged_is_read_again(store: &TestDb) {
         for name in ["ada", "bob", "eve"] {
             store.register(name).await;
@@ -127,5 +142,83 @@ on_both!(
         assert_eq!(outbox.read(Some(&all[1].0), 2).await.unwrap(), all[2..]);
         outbox.acknowledge(&[all[0].0, all[1].0]).await.unwrap();
         assert_eq!(outbox.read(None, 10).await.unwrap(), all[2..]);
+    }
+);
+
+on_both!(
+    async fn an_event_that_cannot_be_read_holds_up_nothing(store: &TestDb) {
+        for name in ["ada", "bob", "eve"] {
+            store.register(name).await;
+        }
+        let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
+        let all = outbox.read(None, 10).await.unwrap();
+        let rubbish = match store.backend() {
+            sea_orm::DbBackend::Sqlite => "X'ff'",
+            _ => "'\\xff'::bytea",
+        };
+        store.sql(&format!("UPDATE outbox SET payload = {rubbish} WHERE seq < {}", all[2].0)).await;
+        // A whole page of them, too.
+        assert_eq!(outbox.read(None, 1).await.unwrap(), all[2..]);
+        assert_eq!(outbox.read(None, 2).await.unwrap(), all[2..]);
+        assert_eq!(store.count("outbox").await, 3, "they stay for somebody to look at");
+        assert_eq!(store.count("outbox WHERE set_aside LIKE 'it cannot be read: %'").await, 2, "and are not read again");
+    }
+);
+
+/// An event that the logging service would refuse, as it has not even an id.
+async fn write_an_event_that_breaks_the_contract(place: &Place) {
+    let connection = connect(&place.url).await;
+    let (id, payload) = match connection.get_database_backend() {
+        sea_orm::DbBackend::Sqlite => ("x'00'", "x''"),
+        _ => ("gen_random_uuid()", "''::bytea"),
+    };
+    let insert = format!("INSERT INTO outbox (id, payload, created_at) VALUES ({id}, {payload}, '2026-01-01T00:00:00Z')");
+    connection.execute_unprepared(&insert).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn a_refused_event_is_kept_and_not_sent_again(place: Place, policy: ShippedEvents) {
+    write_an_event_that_breaks_the_contract(&place).await;
+    let (first, place) = shipped(place, policy).await;
+    assert_eq!(words(&first).await, ["user_registered", "order_placed"]);
+    // What it broke is told with it; and the housekeeping of the second start leaves it alone.
+    assert_eq!(stored(&place, "WHERE set_aside LIKE '%id%' AND shipped_at IS NULL").await, 1);
+    let (second, place) = shipped(place, policy).await;
+    assert_eq!(words(&second).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&place, "WHERE set_aside IS NOT NULL").await, 1);
+}
+
+#[tokio::test]
+async fn a_refused_event_is_kept_by_sqlite() {
+    a_refused_event_is_kept_and_not_sent_again(Place::sqlite().await, ShippedEvents::Delete).await;
+}
+
+#[tokio::test]
+async fn a_refused_event_is_kept_by_postgres() {
+    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, ShippedEvents::Delete).await;
+}
+
+#[tokio::test]
+async fn a_refused_event_is_kept_also_where_shipped_ones_are_kept_for_a_while() {
+    let policy = ShippedEvents::ShipAgainAtStart { kept: 0 };
+    a_refused_event_is_kept_and_not_sent_again(Place::sqlite().await, policy).await;
+    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, policy).await;
+}
+
+on_both!(
+    /// As the shipper does when the logging service names an event that it will never take.
+    async fn what_is_set_aside_outlives_its_acknowledgement(store: &TestDb) {
+        for name in ["ada", "bob"] {
+            store.register(name).await;
+        }
+        for policy in [ShippedEvents::ShipAgainAtStart { kept: 0 }, ShippedEvents::Delete] {
+            let outbox = Outbox::new(store.database.clone(), policy);
+            if let Some((position, event)) = outbox.read(None, 1).await.unwrap().first() {
+                outbox.set_aside(position, event, "it is \0 odd").await.unwrap();
+                outbox.acknowledge(&[*position]).await.unwrap();
+            }
+        }
+        assert_eq!(store.events().await, []);
+        assert_eq!(store.count("outbox WHERE set_aside LIKE 'it is _ odd' AND shipped_at IS NULL").await, 2);
     }
 );

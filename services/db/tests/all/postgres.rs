@@ -1,10 +1,15 @@
 //! What only PostgreSQL does: numbers that are committed out of order, connections that are cut.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use merch_contract::grpc::assistant::v1::PlaceOrdersRequest;
 use merch_db::{Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::ConnectionTrait as _;
 
 use crate::harness::*;
+use crate::outbox::{keeper, words};
 
 #[tokio::test]
 async fn an_event_that_is_committed_late_is_not_skipped() {
@@ -73,7 +78,7 @@ async fn a_database_that_goes_away_is_unavailable_and_comes_back() {
 async fn a_lock_that_is_held_too_long_is_unavailable_and_nothing_is_placed() {
     let place = Place::postgres().await;
     let mut config = config(&place);
-    config.pool.lock_timeout = std::time::Duration::from_millis(100);
+    config.pool.lock_timeout = Duration::from_millis(100);
     let store = TestDb::start_with(place, config).await;
     let buyer = store.register("ada").await;
     let held = store.database.begin().await.unwrap();
@@ -82,5 +87,100 @@ async fn a_lock_that_is_held_too_long_is_unavailable_and_nothing_is_placed() {
     assert_eq!(told(outcome), (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned()));
     held.rollback().await.unwrap();
     assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (0, 500));
+    store.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_also_of_the_last_piece() {
+    let store = TestDb::start(Place::postgres().await).await;
+    let buyer = store.register("ada").await;
+    store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
+    // The other process: the last piece is taken and the key remembered, but not committed.
+    let other = store.database.begin().await.unwrap();
+    for sql in [
+        "UPDATE products SET stock = 0 WHERE id = 1".to_owned(),
+        format!(
+            "INSERT INTO orders SELECT gen_random_uuid(), '{}', id, 1, price_cents, price_cents, currency, 'placed', now(), NULL, 1 \
+             FROM products WHERE id = 1",
+            buyer.user.id
+        ),
+        "INSERT INTO idempotency_keys SELECT user_id, 'k', 'v1:product=1,quantity=1', id, created_at FROM orders".to_owned(),
+    ] {
+        other.execute_unprepared(&sql).await.unwrap();
+    }
+    let (mut client, order) = (store.client(), buyer.order_with_key(HOODIE, 1, "k"));
+    let repeated = tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await });
+    let waits = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the repeated order waits for the product", || async { store.count(waits).await == 1 }).await;
+    other.commit().await.unwrap();
+    let outcome = repeated.await.unwrap().unwrap().into_inner().results.remove(0).outcome.unwrap();
+    let found = rows(store.database.reader(), "SELECT id::text FROM orders").await;
+    assert_eq!([placed(outcome).id], [found[0].try_get_by::<String, _>(0).unwrap()]);
+    assert_eq!((found.len(), store.product(HOODIE).await.stock), (1, 0));
+    store.stop().await;
+}
+
+/// Stands before PostgreSQL. What it swallows it keeps for ever: connections stay open and say nothing more, as behind a cut wire.
+struct Wire {
+    url: String,
+    cut: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Wire {
+    async fn before(url: &str) -> Self {
+        let (credentials, rest) = url.rsplit_once('@').unwrap();
+        let (server, name) = rest.split_once('/').unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{credentials}@{}/{name}", listener.local_addr().unwrap());
+        let (cut, server) = (Arc::new(tokio::sync::watch::Sender::new(false)), server.to_owned());
+        let wire = Self { url, cut: cut.clone() };
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (mut cut, server) = (cut.subscribe(), server.clone());
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        biased;
+                        () = async { drop(cut.wait_for(|cut| *cut).await) } => std::future::pending().await,
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    }
+                });
+            }
+        });
+        wire
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fall_silent_make_the_service_not_ready_and_are_given_up() {
+    let place = Place::postgres().await;
+    let wire = Wire::before(&place.url).await;
+    let (keeper, logging) = keeper().await;
+    let mut config = config(&place);
+    config.database_url = wire.url.clone();
+    config.logging_endpoint = logging;
+    config.pool.connections = 4;
+    config.pool.acquire_timeout = Duration::from_secs(2);
+    config.pool.transaction_timeout = Duration::from_secs(1);
+    let store = TestDb::start_with(place, config).await;
+    store.register("ada").await;
+    eventually("the service is ready", || async { store.readiness.check().is_ok() }).await;
+    eventually("the event is shipped", || async { words(&keeper).await.len() == 1 }).await;
+    wire.cut.send_replace(true);
+    // So that every connection is used, and falls silent while it is.
+    let lost: Vec<_> = (0..8)
+        .map(|n| {
+            let mut client = store.client();
+            tokio::spawn(async move { client.create_user(call(new_user(&format!("lost{n}")))).await.map(|_| ()) })
+        })
+        .collect();
+    for lost in lost {
+        assert_eq!(told(lost.await.unwrap()), (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned()));
+    }
+    eventually("the service is not ready", || async { store.readiness.check().is_err() }).await;
+    wire.cut.send_replace(false);
+    eventually("the service is ready again", || async { store.readiness.check().is_ok() }).await;
+    store.register("bob").await;
+    eventually("the shipper goes on", || async { words(&keeper).await.len() == 2 }).await;
     store.stop().await;
 }

@@ -58,3 +58,20 @@ async fn a_second_start_finds_what_the_first_left() {
     assert_eq!(store.words().await, ["user_registered", "order_placed", "order_cancelled"]);
     store.stop().await;
 }
+
+/// What a full disk does to a transaction: SQLite ends it by itself, so that rolling it back fails, and sqlx goes on counting it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_transactions_that_sqlite_ended_by_itself_what_is_committed_is_stored() {
+    let store = TestDb::start(Place::sqlite().await).await;
+    let writing = store.database.begin().await.unwrap();
+    writing.execute_unprepared("ROLLBACK").await.unwrap();
+    assert!(writing.rollback().await.is_err(), "there is nothing to roll back");
+    // Of two that are counted, this would end the inner one, and leave the outer one open for good.
+    store.database.begin().await.unwrap().rollback().await.unwrap();
+    let writing = store.database.begin().await.unwrap();
+    writing.execute_unprepared("UPDATE products SET stock = 7 WHERE id = 1").await.unwrap();
+    writing.commit().await.unwrap();
+    assert_eq!(store.product(HOODIE).await.stock, 7, "what was committed is seen by others");
+    store.register("ada").await;
+    store.stop().await;
+}
