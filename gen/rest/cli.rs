@@ -46,7 +46,7 @@ impl<T: CliConfig> Cli<T> {
                     .long("password")
                     .value_parser(::clap::value_parser!(types::NewUserPassword))
                     .required_unless_present("json-body")
-                    .help("The password, of 8 to 128 characters."),
+                    .help("The password, of 8 to 128 characters; any but U+0000."),
             )
             .arg(
                 ::clap::Arg::new("sid")
@@ -218,7 +218,9 @@ impl<T: CliConfig> Cli<T> {
                         ::clap::value_parser!(types::PasswordChangeNewPassword),
                     )
                     .required_unless_present("json-body")
-                    .help("The password as it is to be, of 8 to 128 characters."),
+                    .help(
+                        "The password as it is to be, of 8 to 128 characters; any but U+0000.",
+                    ),
             )
             .arg(
                 ::clap::Arg::new("user-id")

@@ -168,6 +168,11 @@ pub mod types {
             if value.chars().count() < 1usize {
                 return Err("shorter than 1 characters".into());
             }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
+            }
             Ok(Self(value.to_string()))
         }
     }
@@ -442,7 +447,7 @@ pub mod types {
     #[serde(deny_unknown_fields)]
     pub struct NewUser {
         pub email: Email,
-        ///The password, of 8 to 128 characters.
+        ///The password, of 8 to 128 characters; any but U+0000.
         pub password: NewUserPassword,
         pub sid: Sid,
         pub username: Username,
@@ -452,7 +457,7 @@ pub mod types {
             Default::default()
         }
     }
-    ///The password, of 8 to 128 characters.
+    ///The password, of 8 to 128 characters; any but U+0000.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct NewUserPassword(::std::string::String);
@@ -477,6 +482,11 @@ pub mod types {
             }
             if value.chars().count() < 8usize {
                 return Err("shorter than 8 characters".into());
+            }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
             }
             Ok(Self(value.to_string()))
         }
@@ -654,7 +664,7 @@ pub mod types {
     pub struct PasswordChange {
         ///The password as it is.
         pub current_password: PasswordChangeCurrentPassword,
-        ///The password as it is to be, of 8 to 128 characters.
+        ///The password as it is to be, of 8 to 128 characters; any but U+0000.
         pub new_password: PasswordChangeNewPassword,
     }
     impl PasswordChange {
@@ -688,6 +698,11 @@ pub mod types {
             if value.chars().count() < 1usize {
                 return Err("shorter than 1 characters".into());
             }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
+            }
             Ok(Self(value.to_string()))
         }
     }
@@ -720,7 +735,7 @@ pub mod types {
                 })
         }
     }
-    ///The password as it is to be, of 8 to 128 characters.
+    ///The password as it is to be, of 8 to 128 characters; any but U+0000.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeNewPassword(::std::string::String);
@@ -745,6 +760,11 @@ pub mod types {
             }
             if value.chars().count() < 8usize {
                 return Err("shorter than 8 characters".into());
+            }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
             }
             Ok(Self(value.to_string()))
         }

@@ -834,7 +834,7 @@ pub struct NewUser {
     pub sid: Sid,
     pub username: Username,
     pub email: Email,
-    /// The password, of 8 to 128 characters.
+    /// The password, of 8 to 128 characters; any but U+0000.
     pub password: String,
 }
 
@@ -955,7 +955,7 @@ pub struct UserChange {
 pub struct PasswordChange {
     /// The password as it is.
     pub current_password: String,
-    /// The password as it is to be, of 8 to 128 characters.
+    /// The password as it is to be, of 8 to 128 characters; any but U+0000.
     pub new_password: String,
 }
 
@@ -1747,11 +1747,12 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "$ref": "#/components/schemas/Email"
       },
       "password": {
-        "description": "The password, of 8 to 128 characters.",
+        "description": "The password, of 8 to 128 characters; any but U+0000.",
         "type": "string",
         "format": "password",
         "minLength": 8,
         "maxLength": 128,
+        "pattern": "^[^\\x00]+$",
         "example": "correct horse battery staple"
       }
     }
@@ -1774,6 +1775,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "format": "password",
         "minLength": 1,
         "maxLength": 128,
+        "pattern": "^[^\\x00]+$",
         "example": "correct horse battery staple"
       }
     }
@@ -1806,14 +1808,16 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "format": "password",
         "minLength": 1,
         "maxLength": 128,
+        "pattern": "^[^\\x00]+$",
         "example": "correct horse battery staple"
       },
       "new_password": {
-        "description": "The password as it is to be, of 8 to 128 characters.",
+        "description": "The password as it is to be, of 8 to 128 characters; any but U+0000.",
         "type": "string",
         "format": "password",
         "minLength": 8,
         "maxLength": 128,
+        "pattern": "^[^\\x00]+$",
         "example": "a much longer battery staple"
       }
     }
@@ -3176,8 +3180,9 @@ impl runtime::Component for NewUser {
                 "password",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The password, of 8 to 128 characters.")
+                    .description("The password, of 8 to 128 characters; any but U+0000.")
                     .format("password")
+                    .pattern("^[^\\x00]+$")
                     .min_length(8)
                     .max_length(128)
                     .example("correct horse battery staple"),
@@ -3206,6 +3211,7 @@ impl runtime::Component for Credentials {
                         "The password. Any that is not the user's is answered alike, also one that could not be registered.",
                     )
                     .format("password")
+                    .pattern("^[^\\x00]+$")
                     .min_length(1)
                     .max_length(128)
                     .example("correct horse battery staple"),
@@ -3344,6 +3350,7 @@ impl runtime::Component for PasswordChange {
                 runtime::schema::<String>()
                     .description("The password as it is.")
                     .format("password")
+                    .pattern("^[^\\x00]+$")
                     .min_length(1)
                     .max_length(128)
                     .example("correct horse battery staple"),
@@ -3352,8 +3359,11 @@ impl runtime::Component for PasswordChange {
                 "new_password",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The password as it is to be, of 8 to 128 characters.")
+                    .description(
+                        "The password as it is to be, of 8 to 128 characters; any but U+0000.",
+                    )
                     .format("password")
+                    .pattern("^[^\\x00]+$")
                     .min_length(8)
                     .max_length(128)
                     .example("a much longer battery staple"),
