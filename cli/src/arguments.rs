@@ -1,7 +1,12 @@
 //! The command line: the generated subcommands, one an operation, and the options that all of them share.
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
-use merch_contract::rest::cli::{Cli, CliCommand};
+use std::{any::TypeId, num::NonZeroU32, str::FromStr};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};
+use merch_contract::rest::{
+    cli::{Cli, CliCommand},
+    client::types::{OrderId, ProductId, UserId},
+};
 
 use crate::{passwords, report::Report};
 
@@ -55,8 +60,31 @@ fn as_we_have_it(argument: Arg) -> Arg {
     } else if argument.get_id() == "json-body" {
         argument.help("A file that holds the whole body of the request as JSON, instead of the single options")
     } else {
-        argument
+        in_plain_words(argument)
     }
+}
+
+/// Where the generated parser would complain in the words of Rust's number and UUID parsers, `argument` with one that says what is expected.
+fn in_plain_words(argument: Arg) -> Arg {
+    const NUMBER: &str = "expected a whole number, at least 1";
+    const UUID: &str = "expected a UUID such as 0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
+    let read = argument.get_value_parser().type_id();
+    let parser = if read == TypeId::of::<NonZeroU32>() {
+        expecting::<NonZeroU32>(NUMBER)
+    } else if read == TypeId::of::<ProductId>() {
+        expecting::<ProductId>(NUMBER)
+    } else if read == TypeId::of::<OrderId>() {
+        expecting::<OrderId>(UUID)
+    } else if read == TypeId::of::<UserId>() {
+        expecting::<UserId>(UUID)
+    } else {
+        return argument;
+    };
+    argument.value_parser(parser)
+}
+
+fn expecting<T: FromStr + Clone + Send + Sync + 'static>(expected: &'static str) -> ValueParser {
+    ValueParser::new(move |text: &str| text.parse::<T>().map_err(|_| expected))
 }
 
 fn no_template(_: &str) -> Result<bool, String> {
@@ -118,6 +146,26 @@ mod tests {
             let name = subcommand_name(operation);
             assert!(command().find_subcommand(&name).is_some_and(|found| found.get_about().is_some()), "{name}");
         }
+    }
+
+    #[test]
+    fn no_complaint_is_in_the_words_of_rust() {
+        for (line, option, expected) in [
+            ("list-products --limit 0", "--limit", "expected a whole number, at least 1"),
+            ("list-orders --limit many", "--limit", "expected a whole number, at least 1"),
+            ("get-product --product-id -1", "--product-id", "expected a whole number, at least 1"),
+            ("place-order --product-id 1 --quantity 1e3", "--quantity", "expected a whole number, at least 1"),
+            ("get-order --order-id zzz", "--order-id", "expected a UUID such as"),
+            ("get-user --user-id 7", "--user-id", "expected a UUID such as"),
+        ] {
+            // A number that begins with `-` looks like an option.
+            let line = line.replace(" -1", "=-1");
+            let error = command().try_get_matches_from(["merch-cli"].into_iter().chain(line.split(' '))).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains(expected), "{line}: {error}");
+        }
+        let fitting = command().try_get_matches_from(["merch-cli", "list-products", "--limit", "7"]).unwrap();
+        let (_, fitting) = operation(&fitting).unwrap();
+        assert_eq!(fitting.get_one("limit"), NonZeroU32::new(7).as_ref());
     }
 
     #[test]

@@ -182,6 +182,9 @@ async fn rejects_in_the_order_401_415_413_400() {
     let two = [card, ("content-type", "application/json"), ("content-type", "application/json")];
     assert_eq!(desk.send(Method::PUT, uri, &two, loan().to_string()).await.status, 415);
 
+    let answer = desk.lend_at(uri, &[("content-encoding", "gzip")], too_long.clone()).await;
+    assert_eq!((answer.status, answer.json()), (415, json!("identity")));
+
     let answer = desk.lend_at(uri, &[], too_long).await;
     assert_eq!((answer.status, answer.json()), (413, json!(LIMIT)));
     assert_eq!(places(&desk.lend_at(uri, &[], "{}").await).len(), 7);

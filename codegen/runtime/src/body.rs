@@ -36,6 +36,14 @@ fn is_json(value: &[u8]) -> bool {
         }
 }
 
+/// Is the body sent as it is? An encoded one would only be found not to be JSON.
+pub(crate) fn check_content_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    // RFC 9110 §8.4.1: without regard to case; §5.6.1: members of a list may be empty. `identity` should not be sent, and does no harm.
+    let identity = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    if codings.map(<[u8]>::trim_ascii).all(identity) { Ok(()) } else { Err(Rejection::UnsupportedContentCoding) }
+}
+
 /// Reads a body of at most `limit` bytes. A body that is declared to be longer is refused before anything of it is read.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, Rejection> {
     // What is no number never gets here: hyper refuses it. What is one too great for a `u64` is too great for us.
@@ -61,7 +69,26 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use poem::http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn takes_bodies_that_are_not_encoded() {
+        let check = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            check_content_coding(&headers)
+        };
+        for taken in [&[][..], &["identity"], &["Identity"], &["identity, identity"], &["identity", "identity"], &[""]] {
+            assert_eq!(check(taken), Ok(()), "{taken:?}");
+        }
+        for refused in [&["gzip"][..], &["GZIP"], &["identity, br"], &["identity", "zstd"], &["unheard-of"]] {
+            assert_eq!(check(refused), Err(Rejection::UnsupportedContentCoding), "{refused:?}");
+        }
+    }
 
     #[test]
     fn knows_json_by_its_media_type() {

@@ -74,6 +74,7 @@ impl Contract {
         };
         let bytes = if self.body.is_some() {
             body::check_media_type(request.headers())?;
+            body::check_content_coding(request.headers())?;
             let body = request.take_body();
             Some(body::read(request.headers(), body, limits.body_bytes).await?)
         } else {

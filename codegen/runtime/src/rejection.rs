@@ -32,6 +32,8 @@ pub enum Rejection {
         /// The media type that the operation takes.
         expected: &'static str,
     },
+    /// 415: the body has a `Content-Encoding`; none is taken but `identity`.
+    UnsupportedContentCoding,
 }
 
 /// One thing in a request that the document does not allow.

@@ -120,6 +120,7 @@ impl Rejections for Shown {
             Rejection::MethodNotAllowed { allowed } => (405, json!(allowed)),
             Rejection::BodyTooLarge { limit } => (413, json!(limit)),
             Rejection::UnsupportedMediaType { expected } => (415, json!(expected)),
+            Rejection::UnsupportedContentCoding => (415, json!("identity")),
         };
         let status = poem::http::StatusCode::from_u16(status).expect("a status");
         Response::builder().status(status).body(body.to_string())

@@ -39,6 +39,12 @@ pub struct Config {
     pub header_limit: usize,
     /// How long a request's line and headers may take to arrive, and how long a connection may be idle between requests.
     pub header_timeout: Duration,
+    /// For how long a client may take nothing of an answer that is being sent; then its connection is reset.
+    pub write_timeout: Duration,
+    /// Connections that are open at the same time, idle ones included; at least one. While there are so many none is accepted: whoever connects waits in
+    /// the system's queue until one is closed, or `header_timeout` or `write_timeout` has closed one. The system has to let the process open more files than
+    /// this (`ulimit -n`).
+    pub connections: usize,
     /// How long a request may take from the end of its headers to the beginning of its answer; then it is answered 503. Longer than `call_deadline`.
     pub request_timeout: Duration,
     /// The deadline of each gRPC call.
@@ -69,18 +75,26 @@ impl Config {
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             hash_cost: Cost::default(),
             hashes_at_once: cores,
-            // Some four seconds of work, far from the request's timeout: a rush of log-ins waits a little, a flood is turned away.
-            hashes_waiting: 16 * cores,
+            hashes_waiting: Self::hashes_waiting(cores),
             log_ins_per_account: Self::LOG_INS_PER_ACCOUNT,
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            connections: 4096,
             request_timeout: Duration::from_secs(15),
             call_deadline: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
             ship_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// How many may wait where so many are hashed at once: eight turns, some three seconds where a hash takes a third of one. Even on a machine five
+    /// times as slow the last one is served within the request's timeout: a rush of log-ins waits a little, a flood is turned away.
+    #[must_use]
+    pub const fn hashes_waiting(hashes_at_once: usize) -> usize {
+        8 * hashes_at_once
     }
 
     /// Ten at once, and then ten a minute: more than anybody mistypes, and too few to guess with.

@@ -5,6 +5,7 @@
 use std::{future::Future, net::IpAddr, sync::Arc};
 
 use merch_contract::grpc::assistant::v1 as proto;
+use merch_logging::rules::is_trace_id;
 use poem::{
     Request,
     http::{HeaderMap, HeaderName},
@@ -99,7 +100,7 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     let mut parts = text.splitn(5, '-');
     let (version, trace, parent, flags, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
     let shape =
-        hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff" && (rest.is_none() || version != "00");
+        hex(version, 2) && is_trace_id(trace) && hex(parent, 16) && hex(flags, 2) && version != "ff" && (rest.is_none() || version != "00");
     let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     (shape && !zero(trace) && !zero(parent)).then(|| trace.to_owned())
 }

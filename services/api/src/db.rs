@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-pub(crate) use failure::{CallFailure, refused};
+pub(crate) use failure::{CallFailure, refused, wrong_page_token};
 
 /// The generated client.
 pub(crate) type Client = AssistantServiceClient<Channel>;

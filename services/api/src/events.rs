@@ -1,19 +1,24 @@
 //! The log events of this service: every authentication failure, on disk before it is answered.
 //!
 //! Each event is an fsynced append (appends that wait together share one fsync). That a flood of bad tokens costs disk writes is meant: an operator
-//! wants to see the flood, and the journal's own bounds hold it back. When the journal cannot take an event the request is answered 503, so that
-//! nobody can try passwords or tokens unseen.
+//! wants to see the flood. Nothing holds its rate back but the disk; what it can take of the disk is bounded
+//! (`JournalOptions::max_backlog_bytes`), also while nothing is shipped. When the journal cannot take an event, as it is full or the disk fails, the
+//! request is answered 503, so that nobody can try passwords or tokens unseen.
 
 use merch_logging::{
     client::{
         event::{Event, Origin, attribute, word},
-        journal::Journal,
+        journal::{AppendError, Journal},
     },
     proto::Level,
 };
 use uuid::Uuid;
 
-use crate::{context::RequestContext, identity::Refusal, problem::Problem};
+use crate::{
+    context::RequestContext,
+    identity::Refusal,
+    problem::{Code, Problem},
+};
 
 /// Why a log-in failed; the `reason` of its event. The client is never told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,10 @@ impl Events {
             Some(peer) => event.attribute(attribute::CLIENT_ADDRESS, peer),
             None => event,
         };
-        self.journal.append(event.build()).await.map_err(|error| Problem::unavailable(error, None))
+        self.journal.append(event.build()).await.map_err(|error| match error {
+            // The journal has told the log, once: here it would be a line for each request of a flood.
+            AppendError::Full { .. } => Code::Unavailable.into(),
+            AppendError::TooLarge { .. } | AppendError::Disk(_) | AppendError::Closed => Problem::unavailable(error, None),
+        })
     }
 }

@@ -15,7 +15,7 @@ use poem_contract_runtime::Limits;
 
 pub(crate) use rejections::{Answers, RefusedCredential};
 
-use crate::{problem::Problem, store::Store};
+use crate::{db::wrong_page_token, problem::Problem, store::Store};
 
 /// Implements every operation of the document over the store's use-cases.
 struct Api {
@@ -27,6 +27,11 @@ struct Api {
 pub(crate) fn operations(store: Arc<Store>, body_limit: usize) -> impl Endpoint<Output = Response> {
     let api = Api { store, greeting: dialog::greeting() };
     rest::api(Arc::new(api), Arc::new(Answers), Limits { body_bytes: body_limit })
+}
+
+/// The `page_token` of a request. An empty one is none that a page ever had; to the db service it would mean the first page, as in gRPC none is sent so.
+fn page_token(sent: Option<String>) -> Result<Option<String>, Problem> {
+    if sent.as_deref() == Some("") { Err(wrong_page_token()) } else { Ok(sent) }
 }
 
 /// The answer to an operation: its own, or the problem as this operation declares it.

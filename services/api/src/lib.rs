@@ -21,7 +21,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use merch_chassis::{Readiness, StartError};
+use merch_chassis::{Readiness, Serving, StartError};
 use merch_logging::client::{ShipOptions, journal::Journal, ship};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,11 @@ const FORGET: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When an endpoint is no URI, or the journal cannot be opened.
-pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+    Box::pin(run(listener, config, readiness, shutdown))
+}
+
+async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let db = db::endpoint("db", &config.db_endpoint)?.connect_lazy();
     let logging = db::endpoint("logging", &config.logging_endpoint)?;
     let (folder, options) = (config.journal_folder.clone(), config.journal.clone());
@@ -78,7 +82,13 @@ pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, 
     let part = readiness.part("db");
     let following = tokio::spawn(readiness::follow_db(db, config.db_endpoint, part, shutdown.clone()));
 
-    let bounds = Bounds { header_limit: config.header_limit, header_timeout: config.header_timeout, drain_timeout: config.drain_timeout };
+    let bounds = Bounds {
+        header_limit: config.header_limit,
+        header_timeout: config.header_timeout,
+        write_timeout: config.write_timeout,
+        connections: config.connections,
+        drain_timeout: config.drain_timeout,
+    };
     listen::serve(listener, edge, bounds, &shutdown).await;
 
     // Only now does nobody write to the journal any more.

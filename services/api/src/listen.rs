@@ -3,13 +3,33 @@
 //! poem's own server leaves the time that headers may take and their size to hyper's defaults (none, and about 400 KiB), so the connections are
 //! served here. HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and what ends TLS in front of this server speaks HTTP/1.1 to it.
 
-use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
+mod places;
+mod progress;
 
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use std::{
+    convert::Infallible,
+    error::Error as _,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
-    Endpoint, Request, Response,
-    http::{self, uri::Scheme},
+    Body, Endpoint, Request, Response,
+    http::{self, HeaderValue, header, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
@@ -17,6 +37,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{places::Places, progress::Progress};
 
 /// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
 const MOST_HEADERS: usize = 256;
@@ -38,6 +60,10 @@ pub(crate) struct Bounds {
     pub(crate) header_limit: usize,
     /// The time that these may take to arrive, and that a connection may be idle.
     pub(crate) header_timeout: Duration,
+    /// The time for which a client may take nothing of an answer.
+    pub(crate) write_timeout: Duration,
+    /// Connections that are open at the same time, at least one.
+    pub(crate) connections: usize,
     /// The time that requests under way have to end.
     pub(crate) drain_timeout: Duration,
 }
@@ -47,23 +73,27 @@ pub(crate) async fn serve<E: Endpoint + 'static>(listener: TcpListener, endpoint
     let endpoint = Arc::new(endpoint);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
+    let mut places = Places::new(bounds.connections);
     loop {
+        // The place first: while there is none, whoever connects waits in the system's queue, and takes nothing of this process. A rush is served a
+        // little later; were its connections closed, all of it would come back at once.
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = async { (places.take().await, listener.accept().await) } => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            (place, Ok((stream, peer))) => {
                 let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, shutdown.clone());
                 let cut = cut.clone();
                 connections.spawn(async move {
+                    let _place = place;
                     tokio::select! {
                         () = connection => {}
                         () = cut.cancelled() => {}
                     }
                 });
             }
-            Err(error) => {
+            (_, Err(error)) => {
                 // A connection that was gone before it was accepted is nobody's fault; anything else may last, and must not spin.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -87,9 +117,15 @@ async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: 
     let Ok(local) = stream.local_addr() else { return };
     let service = service_fn(move |request: http::Request<Incoming>| {
         let endpoint = Arc::clone(&endpoint);
-        let request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+        let has_body = !request.body().is_end_stream();
+        let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+        let read = has_body.then(|| watch_body(&mut request));
         Box::pin(async move {
-            let response: Response = endpoint.get_response(request).await;
+            let mut response: Response = endpoint.get_response(request).await;
+            if read.is_some_and(|read| !read.load(Ordering::Relaxed)) {
+                // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(http::Response::from(response))
         })
     });
@@ -98,7 +134,7 @@ async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: 
         .header_read_timeout(bounds.header_timeout)
         .max_headers(MOST_HEADERS)
         .max_buf_size((bounds.header_limit * BUFFER).max(SMALLEST_BUFFER))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Progress::new(stream, bounds.write_timeout)), service);
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
@@ -109,10 +145,38 @@ async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: 
             }
         }
     };
+    let stream = connection.into_parts().io.into_inner().into_inner();
     match ended {
-        Ok(()) => linger(connection.into_parts().io.into_inner(), shutdown).await,
-        Err(error) => tracing::debug!(%error, %peer, "a connection ended early"),
+        Ok(()) => linger(stream, shutdown).await,
+        Err(error) => {
+            tracing::debug!(%error, %peer, "a connection ended early");
+            if is_stuck(&error) {
+                // Reset: else the system would keep what was sent, megabytes of it, for a client that does not take it. Where it cannot be told
+                // to, it does.
+                let _ = stream.set_zero_linger();
+            }
+        }
     }
+}
+
+/// The flag is set when the body has been read to its end.
+fn watch_body(request: &mut Request) -> Arc<AtomicBool> {
+    let read = Arc::new(AtomicBool::new(false));
+    let end = stream::poll_fn({
+        let read = Arc::clone(&read);
+        move |_| {
+            read.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        }
+    });
+    let body = request.take_body().into_bytes_stream();
+    request.set_body(Body::from_bytes_stream(body.chain(end)));
+    read
+}
+
+/// Whether a write has made no progress for too long.
+fn is_stuck(error: &hyper::Error) -> bool {
+    error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Closes a connection so that its last answer arrives. A client may still be sending a body that nobody reads (one that is too large); if the socket

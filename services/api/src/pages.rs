@@ -4,9 +4,10 @@ mod problems;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use merch_contract::OPENAPI_YAML;
 use poem::{
-    Endpoint, Request, Response, Result,
+    Body, Endpoint, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use poem_contract_runtime::{Rejection, Rejections as _};
@@ -37,7 +38,8 @@ struct Page {
     content_type: &'static str,
     cache_control: &'static str,
     etag: String,
-    body: Vec<u8>,
+    /// Shared by all answers: a download holds no copy of its own.
+    body: Bytes,
 }
 
 /// All pages, by path; whatever has another path goes to `next`.
@@ -49,18 +51,28 @@ pub(crate) struct Pages<E> {
 impl<E: Endpoint<Output = Response>> Pages<E> {
     pub(crate) fn before(next: E) -> Self {
         let docs = include_bytes!("pages/docs.html").as_slice();
-        let files: [(&str, &str, &str, Vec<u8>); 11] = [
-            ("/docs", HTML, ASK, docs.to_vec()),
-            ("/docs/", HTML, ASK, docs.to_vec()),
-            ("/docs/page.css", CSS, ASK, include_bytes!("pages/page.css").to_vec()),
-            ("/docs/swagger-initializer.js", SCRIPT, ASK, include_bytes!("pages/swagger-initializer.js").to_vec()),
-            ("/docs/swagger-ui.css", CSS, KEEP, include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")).to_vec()),
-            ("/docs/swagger-ui-bundle.js", SCRIPT, KEEP, include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")).to_vec()),
-            ("/docs/favicon-32x32.png", "image/png", KEEP, include_bytes!(concat!(env!("OUT_DIR"), "/favicon-32x32.png")).to_vec()),
-            ("/docs/swagger-ui-license.txt", TEXT, KEEP, include_bytes!(concat!(env!("OUT_DIR"), "/LICENSE")).to_vec()),
-            ("/openapi.yaml", "application/yaml", ASK, OPENAPI_YAML.as_bytes().to_vec()),
-            ("/openapi.json", "application/json", ASK, openapi_json()),
-            ("/problems", HTML, ASK, problems::html().into_bytes()),
+        let files: [(&str, &str, &str, Bytes); 11] = [
+            ("/docs", HTML, ASK, Bytes::from_static(docs)),
+            ("/docs/", HTML, ASK, Bytes::from_static(docs)),
+            ("/docs/page.css", CSS, ASK, Bytes::from_static(include_bytes!("pages/page.css"))),
+            ("/docs/swagger-initializer.js", SCRIPT, ASK, Bytes::from_static(include_bytes!("pages/swagger-initializer.js"))),
+            ("/docs/swagger-ui.css", CSS, KEEP, Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")))),
+            (
+                "/docs/swagger-ui-bundle.js",
+                SCRIPT,
+                KEEP,
+                Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js"))),
+            ),
+            (
+                "/docs/favicon-32x32.png",
+                "image/png",
+                KEEP,
+                Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/favicon-32x32.png"))),
+            ),
+            ("/docs/swagger-ui-license.txt", TEXT, KEEP, Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/LICENSE")))),
+            ("/openapi.yaml", "application/yaml", ASK, Bytes::from_static(OPENAPI_YAML.as_bytes())),
+            ("/openapi.json", "application/json", ASK, openapi_json().into()),
+            ("/problems", HTML, ASK, problems::html().into()),
         ];
         let pages = files.into_iter().map(|(path, content_type, cache_control, body)| {
             let digest = Sha256::digest(&body);
@@ -98,7 +110,7 @@ impl Page {
         if known {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
-        response.header(header::CONTENT_TYPE, self.content_type).body(self.body.clone())
+        response.header(header::CONTENT_TYPE, self.content_type).body(Body::from_bytes(self.body.clone()))
     }
 }
 

@@ -13,7 +13,9 @@ use crate::context::RequestContext;
 
 macro_rules! codes {
     ($($variant:ident $word:literal $status:ident $title:literal, $detail:literal, $why:literal;)*) => {
-        /// What programs match on. Exhaustive on purpose: a new code breaks the build of everything that has to know it.
+        /// What programs match on. A new line of the table is all that a new code takes, also for `/problems`; that every code is in the document,
+        /// and every code of the document here, is for a test. An operation that comes to a status that the document does not declare for it
+        /// answers 500 (`http::refusals`): the build does not notice.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Code {
             $(#[doc = $why] $variant,)*
@@ -92,7 +94,7 @@ codes! {
         "The body has more bytes than this server reads.";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is of a type that is not taken here",
         "Send `Content-Type` as `application/json`.",
-        "The body is not declared as JSON.";
+        "The body is not declared as JSON, or it is declared as compressed.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "The idempotency key was used for another order",
         "You have sent this `Idempotency-Key` with another body before. Use a new key for a new order.",
         "The same `Idempotency-Key` came with another body before. Nothing was sold.";
@@ -171,6 +173,11 @@ impl Problem {
         Self { detail: Cow::Owned(format!("Send `Content-Type` as `{expected}`.")), ..Code::UnsupportedMediaType.into() }
     }
 
+    /// 415 for a body that is compressed, or otherwise coded.
+    pub(crate) fn unsupported_content_coding() -> Self {
+        Self { detail: Cow::Borrowed("Send the body as it is, without `Content-Encoding`."), ..Code::UnsupportedMediaType.into() }
+    }
+
     /// 431 with the bound.
     pub(crate) fn headers_too_large(limit: usize) -> Self {
         let detail = format!("The request line and the headers may have at most {limit} bytes together.");
@@ -220,7 +227,7 @@ impl Problem {
             title: self.code.title().to_owned(),
             status: i32::from(self.code.status().as_u16()),
             detail: self.detail.into_owned(),
-            instance: context.path().to_owned(),
+            instance: instance(context.path()),
             code: self.code.word().to_owned(),
             request_id: context.request_id().to_owned(),
             errors,
@@ -257,6 +264,23 @@ fn fault(fault: Fault) -> rest::Fault {
         Location::Header => rest::FaultIn::Header,
     };
     rest::Fault { r#in, pointer: fault.pointer, detail: fault.detail }
+}
+
+/// The path that was asked for as a URI reference (RFC 3986). HTTP libraries take more in a path than a URI may hold; what it may not is
+/// percent-encoded, and what is percent-encoded already stays as it is.
+fn instance(path: &str) -> String {
+    let bytes = path.as_bytes();
+    // Two slashes would begin a host (§4.2); one dot before them is no step anywhere (§5.2.4).
+    let mut reference = if path.starts_with("//") { "/.".to_owned() } else { String::new() };
+    for (at, byte) in bytes.iter().copied().enumerate() {
+        let encoded = || bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) || (byte == b'%' && encoded()) {
+            reference.push(char::from(byte));
+        } else {
+            reference.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    reference
 }
 
 fn whole_seconds(wait: Duration) -> u32 {
@@ -322,6 +346,24 @@ mod tests {
         assert_eq!(json["detail"], "2 faults were found; `errors` has them all.");
         assert_eq!(json["errors"][0], serde_json::json!({"in": "body", "pointer": "/quantity", "detail": "expected at most 3"}));
         assert_eq!(json["errors"][1]["pointer"], "/a~1b~0c");
+    }
+
+    #[test]
+    fn an_instance_is_a_uri_reference() {
+        for (path, reference) in [
+            ("/", "/"),
+            ("/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e", "/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e"),
+            ("/a~b!$&'()*+,;=:@", "/a~b!$&'()*+,;=:@"),
+            ("/caf%c3%A9", "/caf%c3%A9"),
+            ("/50%/%2/%zz/%%41", "/50%25/%252/%25zz/%25%41"),
+            ("/a|b\"c{d}e^f\\g`<h>[i]", "/a%7Cb%22c%7Bd%7De%5Ef%5Cg%60%3Ch%3E%5Bi%5D"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("//evil.example/x", "/.//evil.example/x"),
+            ("*", "*"),
+            ("", ""),
+        ] {
+            assert_eq!(instance(path), reference, "{path}");
+        }
     }
 
     #[test]

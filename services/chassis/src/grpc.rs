@@ -1,5 +1,6 @@
 //! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain that ends.
 
+mod cut;
 mod deadline;
 mod health;
 
@@ -13,6 +14,9 @@ use tonic::{
 };
 
 use crate::{Readiness, StartError};
+
+/// The time that calls which are cut off have for their answers to be sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The bounds of a gRPC server.
 #[derive(Clone, Debug)]
@@ -55,7 +59,9 @@ pub struct Contract {
 }
 
 /// Serves `routes`, the standard health service (which follows `readiness`, per service and for the whole server) and reflection (v1) until `shutdown` is
-/// cancelled; then no call is accepted, and those under way have [`Limits::drain`] to end.
+/// cancelled; then no call is accepted, and those under way have [`Limits::drain`] to end. What is not
+/// done by then, streams included, is answered `UNAVAILABLE`, and what was computing it is dropped. Not reached by that
+/// are tasks that a call has spawned, and a stream whose client takes nothing of it.
 ///
 /// A call past its deadline is answered with `DEADLINE_EXCEEDED`. The size of a message is bounded where the generated service is made
 /// (`max_decoding_message_size`; tonic's default is 4 MiB).
@@ -79,23 +85,33 @@ pub async fn serve(
     let following = CancellationToken::new();
     let _end = following.clone().drop_guard();
     let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
+    let cut = CancellationToken::new();
     let serving = Server::builder()
-        .layer(deadline::DeadlineLayer(limits.deadline))
+        .layer(deadline::DeadlineLayer { most: limits.deadline, cut: cut.clone() })
         .max_concurrent_streams(limits.concurrent_calls_per_connection)
         .http2_max_header_list_size(limits.header_bytes)
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .add_routes(routes.add_service(health).add_service(reflection))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown.clone().cancelled_owned());
+    let failed = |error| StartError::new(format!("the gRPC server failed: {error}"));
+    let mut serving = std::pin::pin!(serving);
     let too_long = async {
         shutdown.cancelled().await;
         tokio::time::sleep(limits.drain).await;
     };
     tokio::select! {
-        served = serving => served.map_err(|error| StartError::new(format!("the gRPC server failed: {error}"))),
-        () = too_long => {
-            tracing::warn!(drain_seconds = limits.drain.as_secs_f64(), "calls were still under way at the end of the drain and are cut off");
-            Ok(())
-        }
+        served = &mut serving => return served.map_err(failed),
+        () = too_long => {}
     }
+    tracing::warn!(
+        drain_seconds = limits.drain.as_secs_f64(),
+        "calls were still under way at the end of the drain and are answered UNAVAILABLE"
+    );
+    cut.cancel();
+    if let Ok(served) = tokio::time::timeout(LAST_ANSWERS, serving).await {
+        return served.map_err(failed);
+    }
+    tracing::warn!("clients still hold connections open, or do not take their last answers; these end with the process");
+    Ok(())
 }

@@ -4,11 +4,16 @@
 //! known before anything runs; the role says through [`Readiness`] whether it can do its work; it drains and returns once `shutdown` is cancelled.
 
 pub mod admin;
+mod causes;
 pub mod grpc;
 mod readiness;
 pub mod shutdown;
 mod start;
 pub mod telemetry;
 
+pub use causes::with_causes;
 pub use readiness::{Part, Readiness};
 pub use start::{StartError, bind};
+
+/// A role that serves: what every `serve` returns. Boxed, so that a role is compiled once, in its own crate, and not again in each program that starts it.
+pub type Serving = std::pin::Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;

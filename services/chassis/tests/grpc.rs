@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Slow {
     called: mpsc::UnboundedSender<()>,
     finish: CancellationToken,
+    /// Cancelled when the first call has ended, whichever way.
+    dropped: CancellationToken,
 }
 
 impl NamedService for Slow {
@@ -54,6 +56,7 @@ impl tower::Service<http::Request<Body>> for Slow {
     fn call(&mut self, _: http::Request<Body>) -> Self::Future {
         let slow = self.clone();
         Box::pin(async move {
+            let _dropped = slow.dropped.clone().drop_guard();
             slow.called.send(()).unwrap();
             slow.finish.cancelled().await;
             Ok(Status::already_exists("finished").into_http())
@@ -67,6 +70,7 @@ struct Server {
     shutdown: CancellationToken,
     called: mpsc::UnboundedReceiver<()>,
     finish: CancellationToken,
+    dropped: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -74,14 +78,15 @@ async fn start(limits: grpc::Limits) -> Server {
     let listener = bind("the test service", ([127, 0, 0, 1], 0).into()).await.unwrap();
     let channel = Endpoint::new(format!("http://{}", listener.local_addr().unwrap())).unwrap().connect_lazy();
     let (readiness, shutdown, finish) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
+    let dropped = CancellationToken::new();
     let (sender, called) = mpsc::unbounded_channel();
-    let routes = Routes::new(Slow { called: sender, finish: finish.clone() });
+    let routes = Routes::new(Slow { called: sender, finish: finish.clone(), dropped: dropped.clone() });
     let contract = grpc::Contract { services: &["test.Slow"], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET };
     let task = tokio::spawn({
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         async move { grpc::serve(listener, routes, contract, limits, readiness, shutdown).await.unwrap() }
     });
-    Server { channel, readiness, shutdown, called, finish, task }
+    Server { channel, readiness, shutdown, called, finish, dropped, task }
 }
 
 impl Server {
@@ -177,10 +182,28 @@ async fn what_is_under_way_is_finished_before_it_ends() {
 async fn the_drain_has_an_end() {
     let drain = Duration::from_millis(100);
     let mut server = start(grpc::Limits { drain, ..grpc::Limits::default() }).await;
-    let _call = server.call(None);
+    let call = server.call(None);
+    let request = HealthCheckRequest { service: "test.Slow".to_owned() };
+    let mut stream = HealthClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
     timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
     let before = Instant::now();
     server.shutdown.cancel();
     timeout(PATIENCE, server.task).await.expect("the server ends").unwrap();
     assert!(before.elapsed() >= drain);
+    // The calls have ended with it, also the stream, and were told so.
+    assert!(server.dropped.is_cancelled());
+    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::Unavailable);
+    let last = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                ended => break ended,
+            }
+        }
+    };
+    let status = timeout(PATIENCE, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "the server is shutting down, and this call has taken longer than its drain")
+    );
 }

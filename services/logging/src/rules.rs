@@ -122,7 +122,9 @@ fn is_subject(text: &str) -> bool {
     }
 }
 
-fn is_trace_id(text: &str) -> bool {
+/// The form of a W3C trace id: 32 lower-case hexadecimal digits.
+#[must_use]
+pub fn is_trace_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

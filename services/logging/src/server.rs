@@ -9,7 +9,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use merch_chassis::{Readiness, StartError, grpc};
+use merch_chassis::{Readiness, Serving, StartError, grpc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -74,7 +74,11 @@ impl Config {
 ///
 /// # Errors
 /// When the settings for Kafka make no sense, or the listener cannot be used.
-pub async fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+    Box::pin(run(listener, config, readiness, shutdown))
+}
+
+async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let part = readiness.part("kafka");
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
     let kafka = Arc::new(Kafka::new(config)?);

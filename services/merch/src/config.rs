@@ -19,7 +19,9 @@ pub(crate) enum Broker {
     Embedded,
 }
 
-/// How many of the last events are kept for the next start's empty broker: about what that holds, 5 MiB a partition.
+/// How many of its last events each source, the api and the db service, keeps for the next start's empty broker, and ships again to it. An event takes
+/// about half a kilobyte, so that all of these are some 10 MB there, far below what its eight partitions of 5 MiB hold: more would make each start longer
+/// for history that few look at.
 const KEPT_FOR_EMBEDDED: u64 = 10_000;
 
 /// Where the services are that the gateway calls.
@@ -32,24 +34,15 @@ pub(crate) struct Endpoints<'a> {
 /// The REST gateway.
 ///
 /// # Errors
-/// When settings contradict each other, or the key or the cost of a hash is too weak.
+/// When the cost of a hash cannot be.
 pub(crate) fn api(
     settings: &Api,
-    key: Vec<u8>,
+    key: SigningKey,
     endpoints: Endpoints<'_>,
     data: &DataDir,
     broker: Broker,
     role: &Role,
 ) -> Result<merch_api::Config, StartError> {
-    if settings.request_timeout <= role.grpc_deadline {
-        return Err(StartError::new(format!(
-            "a request may take {} (--request-timeout) and a call that it makes {} (--grpc-deadline); expected more for the request than for the call",
-            humantime::format_duration(settings.request_timeout),
-            humantime::format_duration(role.grpc_deadline),
-        )));
-    }
-    let key = SigningKey::new(key)
-        .map_err(|error| StartError::new(format!("the key that signs tokens (MERCH_JWT_KEY_FILE, MERCH_JWT_KEY): {error}")))?;
     let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), key);
     config.hash_cost =
         Cost::new(settings.hash_cost).map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
@@ -61,7 +54,7 @@ pub(crate) fn api(
     }
     if let Some(at_once) = settings.hash_concurrency {
         config.hashes_at_once = usize::from(at_once);
-        config.hashes_waiting = 16 * config.hashes_at_once;
+        config.hashes_waiting = merch_api::Config::hashes_waiting(config.hashes_at_once);
     }
     config.log_ins_per_account = a_minute(settings.log_in_rate);
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);

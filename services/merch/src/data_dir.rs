@@ -8,6 +8,8 @@ use std::{
 
 use merch_chassis::StartError;
 
+use crate::privacy;
+
 /// A data folder that exists, that this process may write to, and parts of which it holds.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -43,7 +45,8 @@ impl DataDir {
         create(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that what is printed and handed on is right in any working folder.
         let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
-        warn_if_others_can_read(&path);
+        // A warning and no refusal: a folder that was there before is its owner's business, and containers' volumes often are like that.
+        privacy::warn_if_others_may_use(&path, "read the data folder, and with it the hashes of passwords", "700");
         let mut locks = Vec::new();
         for part in parts {
             locks.push(lock(&path, *part)?);
@@ -78,22 +81,6 @@ fn create(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
 }
-
-/// A warning and no refusal: a folder that was there before is its owner's business, and containers' volumes often are like that.
-#[cfg(unix)]
-fn warn_if_others_can_read(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    if let Ok(metadata) = fs::metadata(path) {
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let (folder, mode) = (path.display(), format!("{mode:o}"));
-            tracing::warn!(%folder, mode, "other users of this machine may read the data folder, and with it the hashes of passwords; `chmod 700` it");
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_others_can_read(_: &Path) {}
 
 fn lock(path: &Path, part: Part) -> Result<File, StartError> {
     let file = OpenOptions::new()

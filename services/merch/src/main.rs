@@ -8,6 +8,7 @@ mod data_dir;
 mod health;
 mod logs;
 mod migrate;
+mod privacy;
 mod roles;
 mod run_file;
 mod settings;
@@ -20,10 +21,10 @@ use std::{fmt::Display, process::ExitCode};
 use clap::Parser as _;
 use merch_chassis::{StartError, telemetry};
 
-use crate::settings::{Arguments, Command, common::Log};
+use crate::settings::{Arguments, Command, common::Log, variables};
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(Arguments::try_parse().unwrap_or_else(|error| variables::named(error).exit())) {
         Ok(exit_code) => exit_code,
         Err(error) => {
             eprintln!("error: {error}");
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
     if let Some(log) = log_of(&arguments) {
-        telemetry::init(log.log_format, &log.log_filter)?;
+        telemetry::init(log.log_format, &log.log_filter)
+            .map_err(|error| StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}")))?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for sentence in variables::unread(names, arguments.command.is_none()) {
+            tracing::warn!("variables of the environment are {sentence}");
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -12,6 +12,7 @@ use crate::{data_dir::DataDir, print, settings::Migrate};
 /// # Errors
 /// When there is no such database, or a migration fails.
 pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, StartError> {
+    settings.database.check()?;
     let path = &settings.data.data_dir;
     if settings.status {
         return status(&settings.database.or_in(path)).await;

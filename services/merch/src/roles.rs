@@ -26,6 +26,7 @@ const fn local(port: u16) -> SocketAddr {
 /// # Errors
 /// Why it could not start, or ended.
 pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
+    settings.api.check(&settings.role)?;
     let process = Process::new()?;
     let Some(key) = signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())? else {
         return Err(StartError::new(
@@ -47,6 +48,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
 /// # Errors
 /// Why it could not start, or ended.
 pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
+    settings.database.check()?;
     let process = Process::new()?;
     let path = &settings.data.data_dir;
     let data = settings.database.is_default().then(|| DataDir::open(path, &[Part::Database])).transpose()?;

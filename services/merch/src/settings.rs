@@ -7,6 +7,7 @@ pub(crate) mod common;
 pub(crate) mod db;
 pub(crate) mod logging;
 pub(crate) mod values;
+pub(crate) mod variables;
 
 use std::net::SocketAddr;
 

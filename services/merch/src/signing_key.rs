@@ -6,25 +6,26 @@ use std::{
     path::Path,
 };
 
+use merch_api::SigningKey;
 use merch_chassis::StartError;
 use rand::TryRng as _;
 
-use crate::settings::values::Secret;
+use crate::{privacy, settings::values::Secret};
 
-/// HS256 wants a key as long as its hash (RFC 7518, 3.2).
-const SHORTEST: usize = 32;
+/// Random bytes of a key that is made here: as many as HS256's output has (RFC 7518 §3.2). In the file they stand as hexadecimal digits.
+const FRESH: usize = 32;
 
 /// The key from the settings, of which at most one may be given; `None` when neither is.
 ///
 /// # Errors
 /// When both are given, the file cannot be read, or the key is too short.
-pub(crate) fn from_settings(key: Option<&Secret>, file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
+pub(crate) fn from_settings(key: Option<&Secret>, file: Option<&Path>) -> Result<Option<SigningKey>, StartError> {
     match (key, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(
             "both MERCH_JWT_KEY (--jwt-key) and MERCH_JWT_KEY_FILE (--jwt-key-file) are set; expected one of them, as it would not be clear which key signs",
         )),
-        (Some(key), None) => long_enough(key.reveal().as_bytes().to_vec(), "the key in MERCH_JWT_KEY (--jwt-key)").map(Some),
+        (Some(key), None) => strong_enough(key.reveal().as_bytes(), "the key in MERCH_JWT_KEY (--jwt-key)").map(Some),
         (None, Some(file)) => read(file).map(Some),
     }
 }
@@ -33,7 +34,7 @@ pub(crate) fn from_settings(key: Option<&Secret>, file: Option<&Path>) -> Result
 ///
 /// # Errors
 /// When the file can neither be read nor made, or holds too short a key.
-pub(crate) fn kept_in(file: &Path) -> Result<Vec<u8>, StartError> {
+pub(crate) fn kept_in(file: &Path) -> Result<SigningKey, StartError> {
     match make(file) {
         Ok(()) => tracing::info!(file = %file.display(), "a new key for signing tokens was made"),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -52,7 +53,7 @@ fn make(file: &Path) -> io::Result<()> {
     if file.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let mut bytes = [0; SHORTEST];
+    let mut bytes = [0; FRESH];
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let fresh = file.with_extension(format!("key.{}", std::process::id()));
@@ -69,44 +70,21 @@ fn make(file: &Path) -> io::Result<()> {
     made
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, StartError> {
-    let mut key = fs::read(file).map_err(|error| {
+fn read(file: &Path) -> Result<SigningKey, StartError> {
+    let key = fs::read(file).map_err(|error| {
         StartError::new(format!(
             "the key file {} (MERCH_JWT_KEY_FILE) cannot be read: {error}; expected a file that holds the key that signs tokens",
             file.display()
         ))
     })?;
-    warn_if_others_can_read(file);
+    // A warning and no refusal: mounted secrets of containers are often readable by all in there.
+    privacy::warn_if_others_may_use(file, "read or change the key that signs tokens", "600");
     // Editors and `openssl rand -hex 32 > file` end it with a line break, which nobody means.
-    while key.last().is_some_and(u8::is_ascii_whitespace) {
-        key.pop();
-    }
-    long_enough(key, &format!("the key in {}", file.display()))
+    strong_enough(key.trim_ascii_end(), &format!("the key in {}", file.display()))
 }
 
-/// A warning and no refusal: mounted secrets of containers are often readable by all in there.
-#[cfg(unix)]
-fn warn_if_others_can_read(file: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    if let Ok(metadata) = fs::metadata(file) {
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            tracing::warn!(file = %file.display(), mode = format!("{mode:o}"), "other users of this machine may read or change the key that signs tokens; `chmod 600` it");
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_others_can_read(_: &Path) {}
-
-fn long_enough(key: Vec<u8>, what: &str) -> Result<Vec<u8>, StartError> {
-    if key.len() < SHORTEST {
-        return Err(StartError::new(format!(
-            "{what} has {} bytes; expected at least {SHORTEST} random ones, as `openssl rand -hex 32` makes them",
-            key.len()
-        )));
-    }
-    Ok(key)
+fn strong_enough(key: &[u8], what: &str) -> Result<SigningKey, StartError> {
+    SigningKey::new(key).map_err(|error| StartError::new(format!("{what}: {error}")))
 }
 
 #[cfg(test)]
@@ -118,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jwt.key");
         let key = kept_in(&file).unwrap();
-        assert_eq!(key.len(), 64);
+        assert_eq!(fs::read_to_string(&file).unwrap().trim_end().len(), 2 * FRESH);
         assert_eq!(kept_in(&file).unwrap(), key);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         #[cfg(unix)]
@@ -134,19 +112,24 @@ mod tests {
     #[test]
     fn a_short_key_is_refused_and_not_shown() {
         let error = from_settings(Some(&Secret::from("hush-hush")), None).unwrap_err().to_string();
-        assert!(error.contains("has 9 bytes; expected at least 32") && !error.contains("hush"), "{error}");
+        assert!(
+            error.starts_with("the key in MERCH_JWT_KEY (--jwt-key): expected")
+                && error.contains("at least 32 random bytes, got 9;")
+                && !error.contains("hush"),
+            "{error}"
+        );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         fs::write(&file, "hush-hush\n").unwrap();
         let error = from_settings(None, Some(&file)).unwrap_err().to_string();
-        assert!(error.contains("has 9 bytes") && !error.contains("hush"), "{error}");
+        assert!(error.contains("at least 32 random bytes, got 9;") && !error.contains("hush"), "{error}");
     }
 
     #[test]
     fn one_setting_at_most_is_taken() {
         assert_eq!(from_settings(None, None), Ok(None));
         let key = Secret::from("0123456789abcdef0123456789abcdef");
-        assert_eq!(from_settings(Some(&key), None), Ok(Some(key.reveal().as_bytes().to_vec())));
+        assert_eq!(from_settings(Some(&key), None), Ok(Some(SigningKey::new(key.reveal()).unwrap())));
         let error = from_settings(Some(&key), Some(Path::new("/nowhere"))).unwrap_err().to_string();
         assert!(error.starts_with("both MERCH_JWT_KEY"), "{error}");
         let error = from_settings(None, Some(Path::new("/nowhere/key"))).unwrap_err().to_string();

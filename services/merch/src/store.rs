@@ -27,10 +27,14 @@ const PARTITIONS: i32 = 8;
 /// # Errors
 /// Why it could not open, or which role ended and why.
 pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
+    // All that settings can be wrong in, before anything is made.
+    settings.api.check(&settings.role)?;
+    settings.database.check()?;
+    let given_key = signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())?;
     let mut process = Process::new()?;
     let parts: &[Part] = if settings.database.is_default() { &[Part::Journal, Part::Database] } else { &[Part::Journal] };
     let data = DataDir::open(&settings.data.data_dir, parts)?;
-    let key = match signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())? {
+    let key = match given_key {
         Some(key) => key,
         None => signing_key::kept_in(&data.key_file())?,
     };

@@ -3,15 +3,30 @@
 use std::time::Duration;
 
 use merch_chassis::StartError;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
+
+/// How long a role that is cut off may take to be gone: to its next `await`.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// A role that has not ended.
+#[derive(Clone, Debug)]
+struct Running {
+    name: &'static str,
+    /// Asks it to drain and end.
+    token: CancellationToken,
+    task: AbortHandle,
+}
 
 /// The running roles.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     tasks: JoinSet<(&'static str, Result<(), StartError>)>,
     /// In the order of the start; those that have ended are taken out.
-    running: Vec<(&'static str, CancellationToken)>,
+    running: Vec<Running>,
 }
 
 impl Supervisor {
@@ -21,12 +36,13 @@ impl Supervisor {
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
         let token = CancellationToken::new();
-        let role = serve(token.clone());
-        self.running.push((name, token));
-        // A task of its own inside, so that a panic is told with the role's name.
+        let role = tokio::spawn(serve(token.clone()));
+        self.running.push(Running { name, token, task: role.abort_handle() });
+        // A task around the role's, so that a panic is told with the role's name.
         self.tasks.spawn(async move {
-            let ended = match tokio::spawn(role).await {
+            let ended = match role.await {
                 Ok(ended) => ended,
+                Err(error) if error.is_cancelled() => Ok(()), // by `drain`, which tells of it
                 Err(_) => Err(StartError::new(format!("the role {name} crashed, which is a bug; the log has the reason"))),
             };
             (name, ended)
@@ -38,7 +54,7 @@ impl Supervisor {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok((name, ended))) => {
-                    self.running.retain(|(other, _)| *other != name);
+                    self.running.retain(|role| role.name != name);
                     return ended.err().unwrap_or_else(|| StartError::new(format!("the role {name} ended although nobody asked it to")));
                 }
                 // The outer tasks neither panic nor are aborted.
@@ -48,21 +64,27 @@ impl Supervisor {
         }
     }
 
-    /// Asks the roles to end, the last started first, each after the one before it has ended; `patience` is for each.
+    /// Asks the roles to end, the last started first, each after the one before it has ended; `patience` is for each. One that has not ended by then is
+    /// aborted; tasks that it has spawned for itself go on until the process ends.
     ///
     /// # Errors
     /// The first failure of a role while it ended.
     pub(crate) async fn drain(mut self, patience: Duration) -> Result<(), StartError> {
         let mut result = Ok(());
-        while let Some((name, token)) = self.running.last().cloned() {
+        while let Some(Running { name, token, task }) = self.running.last().cloned() {
             tracing::debug!(role = name, "draining");
             token.cancel();
             match timeout(patience, self.ended(name)).await {
                 Ok(ended) => result = result.and(ended),
                 Err(_) => {
-                    self.running.retain(|(other, _)| *other != name);
+                    task.abort();
                     result = result
                         .and(Err(StartError::new(format!("the role {name} did not end within {} s and was cut off", patience.as_secs()))));
+                    // A role that never awaits anything cannot be aborted; the others are drained all the same.
+                    if let Ok(ended) = timeout(CUT_OFF, self.ended(name)).await {
+                        result = result.and(ended);
+                    }
+                    self.running.retain(|role| role.name != name);
                 }
             }
         }
@@ -74,7 +96,7 @@ impl Supervisor {
         let mut result = Ok(());
         while let Some(joined) = self.tasks.join_next().await {
             if let Ok((other, ended)) = joined {
-                self.running.retain(|(running, _)| *running != other);
+                self.running.retain(|role| role.name != other);
                 result = result.and(ended);
                 if other == name {
                     break;
@@ -137,9 +159,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_role_that_does_not_end_is_cut_off() {
+        let ended = Arc::default();
+        let gone = CancellationToken::new();
         let mut supervisor = Supervisor::default();
-        supervisor.start("api", |_| std::future::pending());
+        follow(&mut supervisor, "db", &ended);
+        supervisor.start("api", |_| {
+            let guard = gone.clone().drop_guard();
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+        });
         let error = supervisor.drain(Duration::from_millis(20)).await.unwrap_err().to_string();
         assert!(error.starts_with("the role api did not end within"), "{error}");
+        assert!(gone.is_cancelled(), "what the role held is dropped");
+        assert_eq!(*ended.lock().unwrap(), ["db"], "the others are drained");
     }
 }

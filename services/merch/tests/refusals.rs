@@ -89,7 +89,7 @@ fn a_signing_key_that_cannot_be_used() {
     let api = ["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     for arguments in [&whole[..], &api] {
         let sentence = failed_start(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
-        assert!(sentence.contains("has 9 bytes; expected at least 32") && !sentence.contains("hush"), "{sentence}");
+        assert!(sentence.contains("at least 32 random bytes, got 9;") && !sentence.contains("hush"), "{sentence}");
         let both =
             merch(arguments).env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef").env("MERCH_JWT_KEY_FILE", &key).output().unwrap();
         assert!(failed_start(&both).starts_with("both MERCH_JWT_KEY"));
@@ -104,7 +104,7 @@ fn a_signing_key_that_cannot_be_used() {
 fn a_wrong_setting_is_named_with_what_was_expected() {
     for (name, wrong, expected) in [
         ("MERCH_LISTEN", "8080", "expected an IP address and a port"),
-        ("MERCH_HASH_COST", "99", "is not in 17..=22"),
+        ("MERCH_HASH_COST", "99", "expected a whole number from 10 to 22"),
         ("MERCH_BODY_LIMIT", "lots", "expected a number of bytes"),
         ("MERCH_REQUEST_TIMEOUT", "soon", "expected a time such as"),
         ("MERCH_KAFKA_BROKERS", "kafka", "expected Kafka's bootstrap servers"),
@@ -122,7 +122,82 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
     }
     let folder = tempdir().unwrap();
     let filter = run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
-    assert!(failed_start(&filter).starts_with("the log filter `merch_db=loud` cannot be read"));
+    assert!(failed_start(&filter).starts_with("--log-filter (MERCH_LOG_FILTER): the log filter `merch_db=loud` cannot be read"));
+}
+
+/// Every option of every subcommand, as the help has them, with rubbish in its variable.
+#[test]
+fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let mut tried = 0;
+    for command in ["", "api", "db", "logging", "migrate", "logs", "health"] {
+        let command: Vec<_> = Some(command).filter(|command| !command.is_empty()).into_iter().collect();
+        let help = String::from_utf8(run(&[&command[..], &["--help"]].concat()).stdout).unwrap();
+        for variable in help.split("[env: ").skip(1).map(|rest| &rest[..rest.find(['=', ']']).unwrap()]) {
+            let rubbish = match variable {
+                "MERCH_DATA_DIR" | "MERCH_JWT_KEY_FILE" => "",
+                "MERCH_LOG_FILTER" => "a=b=c",
+                _ => "hush?!",
+            };
+            let mut merch = merch(&command);
+            merch.env("MERCH_DATA_DIR", &data_dir).env("MERCH_KAFKA_BROKERS", "127.0.0.1:1");
+            if command == ["api"] && variable != "MERCH_JWT_KEY_FILE" {
+                merch.env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef");
+            }
+            let output = merch.env(variable, rubbish).output().unwrap();
+            let (stderr, option) = (String::from_utf8(output.stderr).unwrap(), variable["MERCH_".len()..].to_lowercase().replace('_', "-"));
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{command:?} {variable}: {stderr}");
+            for text in [variable, &format!("--{option}"), "expected"] {
+                assert!(stderr.contains(text), "{command:?} {variable}: no {text} in: {stderr}");
+            }
+            let secret = matches!(variable, "MERCH_JWT_KEY" | "MERCH_DATABASE_URL");
+            assert!(!secret || !stderr.contains("hush"), "{command:?} {variable}: {stderr}");
+            assert!(!data_dir.exists(), "{command:?} {variable}: it was judged only after the data folder was made");
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "only {tried}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let key = "0123456789abcdef0123456789abcdef";
+    let (file, nowhere) = (folder.path().join("key"), "/nowhere/key");
+    fs::write(&file, key).unwrap();
+    let file = file.to_str().unwrap();
+    for (command, settings, start) in [
+        (&[][..], &[("MERCH_REQUEST_TIMEOUT", "1s")][..], "a request may take 1s (--request-timeout, MERCH_REQUEST_TIMEOUT)"),
+        (&["api"], &[("MERCH_GRPC_DEADLINE", "15s"), ("MERCH_JWT_KEY", key)], "a request may take 15s"),
+        (&[], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
+        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
+        (&[], &[("MERCH_JWT_KEY_FILE", nowhere)], "the key file /nowhere/key"),
+        (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),
+        (&["db"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
+        (&["migrate"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
+    ] {
+        let output = merch(command).env("MERCH_DATA_DIR", &data_dir).envs(settings.iter().copied()).output().unwrap();
+        let sentence = failed_start(&output);
+        assert!(sentence.starts_with(start) && sentence.contains("expected"), "{command:?} {settings:?}: {sentence}");
+        assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was made");
+    }
+}
+
+#[test]
+fn variables_that_nobody_reads_are_told_of() {
+    let folder = tempdir().unwrap();
+    // It ends at once, as the key is wrong.
+    let output = merch(&["--data-dir", folder.path().join("data").to_str().unwrap()])
+        .envs([("MERCH_DB_ENDPOINT", "http://db:50051"), ("MERCH_HASHCOST", "12"), ("MERCH_TOKEN", "x"), ("MERCH_JWT_KEY", "short")])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 2, "{stderr}");
+    assert!(warnings[0].contains("not used here: MERCH_DB_ENDPOINT;"), "{stderr}");
+    assert!(warnings[1].contains("perhaps: MERCH_HASHCOST;"), "{stderr}");
 }
 
 #[test]

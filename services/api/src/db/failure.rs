@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use merch_chassis::with_causes;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use poem_contract_runtime::{Fault, Location};
 use tonic::{Code as Grpc, Status};
@@ -42,24 +43,13 @@ impl From<Status> for CallFailure {
     fn from(status: Status) -> Self {
         // A status that came over the wire has no source; one that was made here, of a connection that failed, has.
         if status.source().is_some() && status.code() != Grpc::DeadlineExceeded {
-            return Self::Unreachable(chain(&status));
+            return Self::Unreachable(with_causes(status.message(), &status));
         }
         let details = status.get_error_details();
         let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| ErrorReason::from_str_name(&info.reason));
         let retry_after = details.retry_info().and_then(|info| info.retry_delay);
         Self::Refused { code: status.code(), reason, retry_after, message: status.message().to_owned() }
     }
-}
-
-fn chain(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl CallFailure {
@@ -120,15 +110,18 @@ const fn belongs(reason: ErrorReason) -> Option<Grpc> {
     }
 }
 
+/// 400 for a `page_token` that no page of the list had as its `next_page`.
+pub(crate) fn wrong_page_token() -> Problem {
+    let detail = "expected the `next_page` of a page of this list, with the same filter or none";
+    Problem::invalid_request(vec![Fault::of_parameter(Location::Query, "page_token", detail)])
+}
+
 /// What a reason means to the client; `None` where it means that this service sent something wrong.
 pub(crate) fn refused(reason: ErrorReason) -> Option<Problem> {
     Some(match reason {
         // Whatever the document allows the db service takes, so that its refusal is a bug of ours.
         ErrorReason::Unspecified | ErrorReason::InvalidField => return None,
-        ErrorReason::InvalidPageToken => {
-            let detail = "expected the `next_page` of a page of this list, with the same filter or none";
-            Problem::invalid_request(vec![Fault::of_parameter(Location::Query, "page_token", detail)])
-        }
+        ErrorReason::InvalidPageToken => wrong_page_token(),
         ErrorReason::TokenRevoked => Code::TokenInvalid.into(),
         ErrorReason::UserNotFound => Code::UserNotFound.into(),
         ErrorReason::ProductNotFound => Code::ProductNotFound.into(),

@@ -2,7 +2,7 @@
 
 use merch_contract::rest::server as rest;
 
-use super::{Api, answer};
+use super::{Api, answer, page_token as checked};
 use crate::{
     etag,
     model::{Order, OrderStatus, Page},
@@ -33,7 +33,7 @@ impl rest::OrderManager for Api {
     ) -> rest::ListOrdersResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
-            let page = self.store.list_orders(caller, limit, page_token, status.map(Into::into)).await?;
+            let page = self.store.list_orders(caller, limit, checked(page_token)?, status.map(Into::into)).await?;
             Ok(rest::ListOrdersResponse::Ok { body: page.into() })
         })
         .await

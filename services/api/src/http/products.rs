@@ -2,7 +2,7 @@
 
 use merch_contract::rest::server as rest;
 
-use super::{Api, answer};
+use super::{Api, answer, page_token as checked};
 use crate::{
     etag,
     model::{Page, Product},
@@ -11,7 +11,7 @@ use crate::{
 impl rest::ProductManager for Api {
     async fn list_products(&self, limit: i32, page_token: Option<String>, category: Option<rest::Category>) -> rest::ListProductsResponse {
         answer(async {
-            let page = self.store.list_products(limit, page_token, category).await?;
+            let page = self.store.list_products(limit, checked(page_token)?, category).await?;
             Ok(rest::ListProductsResponse::Ok { body: page.into() })
         })
         .await

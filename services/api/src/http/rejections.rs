@@ -43,6 +43,12 @@ impl Rejections for Answers {
             }
             Rejection::BodyTooLarge { limit } => Problem::body_too_large(limit).response(),
             Rejection::UnsupportedMediaType { expected } => Problem::unsupported_media_type(expected).response(),
+            Rejection::UnsupportedContentCoding => {
+                let mut response = Problem::unsupported_content_coding().response();
+                // RFC 9110 §12.5.3: tells this 415 from that of a media type.
+                response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                response
+            }
         }
     }
 }
@@ -68,6 +74,7 @@ mod tests {
             (Rejection::MethodNotAllowed { allowed: vec!["GET", "HEAD"] }, 405, "allow", "GET, HEAD"),
             (Rejection::BodyTooLarge { limit: 7 }, 413, "content-type", "application/problem+json"),
             (Rejection::UnsupportedMediaType { expected: "application/json" }, 415, "content-type", "application/problem+json"),
+            (Rejection::UnsupportedContentCoding, 415, "accept-encoding", "identity"),
         ] {
             let text = format!("{rejection:?}");
             let response = Answers.respond(rejection);

@@ -68,6 +68,27 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_instance_of_a_problem_is_a_uri_reference() {
+    let api = Api::start().await;
+    let answer = api.get("//evil.example/x").await;
+    answer.assert_problem(404, "route_not_found");
+    assert_eq!(answer.json()["instance"], "/.//evil.example/x");
+    let answer = api.get("/no|where/%").await;
+    answer.assert_problem(404, "route_not_found");
+    assert_eq!(answer.json()["instance"], "/no%7Cwhere/%25");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_body_is_not_taken() {
+    let api = Api::start().await;
+    let body = json!({"username": "alice", "password": "correct horse"});
+    let answer = Answer::of(api.request(Method::POST, "/login").header("content-encoding", "gzip").json(&body)).await;
+    answer.assert_problem(415, "unsupported_media_type");
+    assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    assert_eq!(answer.json()["detail"], "Send the body as it is, without `Content-Encoding`.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_named_and_no_value_repeated() {
     let api = Api::start().await;
     let secret = "hunter2 hunter2";
@@ -143,6 +164,43 @@ async fn headers_that_never_end_close_the_connection() {
     let mut rest = Vec::new();
     // An end or an error, in time: either way the connection is gone.
     let _ = within("the connection is closed", stream.read_to_end(&mut rest)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_is_disconnected() {
+    let api = Api::start_with(|config| config.write_timeout = Duration::from_millis(300)).await;
+    let mut greedy = TcpStream::connect(api.address).await.unwrap();
+    // Far more than the system's buffers hold on both sides.
+    let requests = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
+    greedy.write_all(requests.as_bytes()).await.unwrap();
+    let gone = || greedy.try_write(b"x").is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock);
+    assert_eq!(api.get("/docs/swagger-ui-bundle.js").await.status, 200);
+    eventually("the connection is reset", gone).await;
+    assert_eq!(api.get("/docs").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_past_the_bound_wait_for_one_to_close() {
+    const ASK: &[u8] = b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let api = Api::start_with(|config| config.connections = 2).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(api.address).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        open.push(stream);
+    }
+    let mut waiting = TcpStream::connect(api.address).await.unwrap();
+    waiting.write_all(ASK).await.unwrap();
+    for _ in 0..20 {
+        for stream in &mut open {
+            stream.write_all(ASK).await.unwrap();
+            assert!(head(stream).await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    assert_eq!(waiting.try_read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(open.pop());
+    assert!(head(&mut waiting).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

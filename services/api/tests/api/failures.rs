@@ -136,3 +136,16 @@ async fn a_db_service_that_dies_is_503_also_for_the_call_under_way() {
     until("it is known that nobody is there", async || api.readiness.check().is_err()).await;
     api.get("/products/1").await.assert_problem(503, "unavailable");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_tokens_do_not_fill_the_disk() {
+    let api = Api::start_with(|config| config.journal.max_backlog_bytes = 100).await;
+    for _ in 0..3 {
+        api.get("/orders").await.assert_problem(503, "unavailable");
+        api.get_as("nonsense", "/orders").await.assert_problem(503, "unavailable");
+    }
+    // What writes no event is served.
+    assert_eq!(api.get("/docs").await.status, 200);
+    let segments = std::fs::read_dir(&api.journal).unwrap().filter(|file| file.as_ref().unwrap().path().extension().is_some());
+    assert_eq!(segments.count(), 0);
+}

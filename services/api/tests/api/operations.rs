@@ -97,6 +97,15 @@ async fn pages_are_handed_through() {
     let fault = &refused.json()["errors"][0];
     assert_eq!((&fault["in"], &fault["pointer"]), (&json!("query"), &json!("/page_token")));
     assert!(!refused.json().to_string().contains("nonsense"));
+
+    api.db.list_products.answers(|_| panic!("an empty token was taken for the first page"));
+    api.db.list_orders.answers(|_| panic!("an empty token was taken for the first page"));
+    for path in ["/products?page_token=", "/orders?page_token="] {
+        let refused = api.get_as(&token, path).await;
+        refused.assert_problem(400, "invalid_request");
+        let fault = &refused.json()["errors"][0];
+        assert_eq!((&fault["in"], &fault["pointer"]), (&json!("query"), &json!("/page_token")), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

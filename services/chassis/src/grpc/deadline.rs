@@ -1,4 +1,4 @@
-//! Deadlines that are answered with `DEADLINE_EXCEEDED`.
+//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of the drain with `UNAVAILABLE`.
 //!
 //! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from its own cancelling except by reading the text.
 
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
     body::Body,
@@ -15,15 +16,21 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-/// Bounds each call by its own `grpc-timeout` and by this time, whichever is shorter.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DeadlineLayer(pub(super) Duration);
+use super::cut::{Cut, cut_off};
+
+/// Bounds each call by its own `grpc-timeout` and by `most`, whichever is shorter; and ends every call, streams included, with `UNAVAILABLE` once `cut`
+/// is cancelled. tonic has no way to do that: its connections are tasks that it does not give out.
+#[derive(Clone, Debug)]
+pub(super) struct DeadlineLayer {
+    pub(super) most: Duration,
+    pub(super) cut: CancellationToken,
+}
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, most: self.0 }
+        Deadline { inner, most: self.most, cut: self.cut.clone() }
     }
 }
 
@@ -32,6 +39,7 @@ impl<S> Layer<S> for DeadlineLayer {
 pub(super) struct Deadline<S> {
     inner: S,
     most: Duration,
+    cut: CancellationToken,
 }
 
 impl<S> Service<Request<Body>> for Deadline<S>
@@ -51,10 +59,14 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let time = answer_within(requested(request.headers()), self.most);
         let answer = self.inner.call(request);
+        let cut = self.cut.clone();
         Box::pin(async move {
-            match tokio::time::timeout(time, answer).await {
-                Ok(answered) => answered,
-                Err(_) => Ok(Status::deadline_exceeded(format!("no answer within {} ms", time.as_millis())).into_http()),
+            tokio::select! {
+                answered = tokio::time::timeout(time, answer) => match answered {
+                    Ok(answered) => answered.map(|answer| answer.map(|body| Cut::at_end_of(cut, body))),
+                    Err(_) => Ok(Status::deadline_exceeded(format!("no answer within {} ms", time.as_millis())).into_http()),
+                },
+                () = cut.cancelled() => Ok(cut_off().into_http()),
             }
         })
     }

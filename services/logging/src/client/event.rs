@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     proto::{Level, LogMessage},
-    rules::{MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES},
+    rules::{self, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES},
 };
 
 /// The words of `LogMessage.event` that are in use.
@@ -140,7 +140,7 @@ impl Event {
 
     /// The W3C trace id of that request: 32 lower-case hexadecimal digits. Anything else is left out, as the header comes from outside.
     pub fn trace_id(mut self, id: &str) -> Self {
-        if id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if rules::is_trace_id(id) {
             self.0.trace_id = id.to_owned();
         }
         self
@@ -180,7 +180,6 @@ fn timestamp(time: SystemTime) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules;
 
     #[test]
     fn what_is_built_keeps_the_rules() {

@@ -55,11 +55,14 @@ pub struct JournalOptions {
     pub retained_events: u64,
     /// Whether those are read once more after this start.
     pub replay_retained: bool,
+    /// Bytes of events that wait to be acknowledged, at most; then [`AppendError::Full`]. So that who may cause events, and that may be anybody, cannot
+    /// fill the disk while they are not shipped. On disk there is up to a segment more, and the retained events.
+    pub max_backlog_bytes: u64,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 8 * 1024 * 1024, retained_events: 0, replay_retained: false }
+        Self { segment_bytes: 8 * 1024 * 1024, retained_events: 0, replay_retained: false, max_backlog_bytes: 256 * 1024 * 1024 }
     }
 }
 
@@ -71,6 +74,16 @@ pub enum AppendError {
     TooLarge {
         /// Its size, encoded.
         bytes: usize,
+    },
+    /// Too many events wait to be shipped. There is room again as soon as some of them are acknowledged.
+    #[error(
+        "the journal is full: {waiting} bytes of log events wait to be shipped, of at most {most}; see why the logging service does not take them"
+    )]
+    Full {
+        /// Bytes that wait.
+        waiting: u64,
+        /// [`JournalOptions::max_backlog_bytes`].
+        most: u64,
     },
     /// The disk is full or failing. The next append tries again, in a new segment.
     #[error("the journal cannot be written: {0}; see whether the disk is full")]
@@ -170,6 +183,12 @@ impl Journal {
     pub fn backlog(&self) -> u64 {
         self.0.shared.segments().backlog()
     }
+
+    /// The bytes of those on disk.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.0.shared.segments().backlog_bytes()
+    }
 }
 
 impl Drop for Open {
@@ -263,7 +282,7 @@ impl Shared {
                 }
             }
         }
-        meters::backlog(self.segments().backlog());
+        meters::backlog(&self.segments());
         Ok(())
     }
 

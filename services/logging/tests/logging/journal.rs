@@ -6,15 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use merch_logging::client::{
-    EventSource as _,
-    journal::{AppendError, Journal, JournalOptions, JournalPosition},
+use merch_logging::{
+    client::{
+        EventSource as _,
+        journal::{AppendError, Journal, JournalOptions, JournalPosition},
+    },
+    proto::LogMessage,
 };
 use tempfile::tempdir;
 
 use crate::support::{event, events, journal, numbers};
 
-async fn read(journal: &Journal) -> Vec<(JournalPosition, merch_logging::proto::LogMessage)> {
+async fn read(journal: &Journal) -> Vec<(JournalPosition, LogMessage)> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
         let events = journal.read(after.as_ref(), 7).await.unwrap();
@@ -54,7 +57,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 
 /// One segment for each group that is written.
 fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
-    Journal::open(folder, JournalOptions { segment_bytes: 1, retained_events, replay_retained }).unwrap()
+    Journal::open(folder, JournalOptions { segment_bytes: 1, retained_events, replay_retained, ..JournalOptions::default() }).unwrap()
 }
 
 #[tokio::test]
@@ -291,6 +294,46 @@ async fn an_event_that_no_request_can_hold_is_refused_at_once() {
     assert!(matches!(journal.append(large).await.unwrap_err(), AppendError::TooLarge { .. }));
     append(&journal, 1..2).await;
     assert_eq!(read_numbers(&journal).await, [1]);
+}
+
+/// The bound counts what waits, over segments and restarts, and nothing that is acknowledged.
+#[tokio::test]
+async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
+    let folder = tempdir().unwrap();
+    let open = |max_backlog_bytes| {
+        let options = JournalOptions { segment_bytes: 1000, retained_events: 3, max_backlog_bytes, ..JournalOptions::default() };
+        Journal::open(folder.path(), options).unwrap()
+    };
+    // All of one size.
+    let template = event(10);
+    let event = |number: usize| LogMessage { request_id: format!("request-{number}"), ..template.clone() };
+    let append = async |journal: &Journal, numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            journal.append(event(number)).await.unwrap();
+        }
+    };
+    let one = {
+        let journal = open(u64::MAX);
+        append(&journal, 10..11).await;
+        journal.backlog_bytes()
+    };
+    let journal = open(20 * one);
+    append(&journal, 11..30).await;
+    assert_eq!((journal.backlog(), journal.backlog_bytes()), (20, 20 * one));
+    for refused in [98, 99] {
+        let error = journal.append(event(refused)).await.unwrap_err();
+        assert!(matches!(error, AppendError::Full { waiting, most } if waiting == 20 * one && most == waiting), "{error}");
+    }
+    drop(journal);
+    let journal = open(20 * one);
+    assert!(matches!(journal.append(event(99)).await.unwrap_err(), AppendError::Full { .. }), "after a restart, too");
+    for (acknowledged, left) in [(1, 19), (7, 12), (12, 0)] {
+        acknowledge(&journal, acknowledged).await;
+        assert_eq!(journal.backlog_bytes(), left * one);
+    }
+    append(&journal, 30..50).await;
+    assert!(matches!(journal.append(event(99)).await.unwrap_err(), AppendError::Full { .. }));
+    assert_eq!(read_numbers(&journal).await, (30..50).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -3,8 +3,15 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
+use merch_chassis::StartError;
 
-use super::values::{self, Secret};
+use super::{
+    common::Role,
+    values::{self, Secret},
+};
+
+/// More than that is no limit.
+const MOST_LOG_INS: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
 
 /// What the gateway listens on, allows, and spends on a password.
 #[derive(Debug, Args)]
@@ -13,16 +20,16 @@ pub(crate) struct Api {
     #[arg(long, env = "MERCH_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = values::address, help_heading = "Addresses")]
     pub(crate) listen: SocketAddr,
     /// The cost of a password's hash: scrypt's N as a power of two, 10 to 22. 17 takes 128 MiB and about a third of a second, each step more twice as much; less than 17 is for tests
-    #[arg(long, env = "MERCH_HASH_COST", value_name = "LOG2 N", default_value = "17", value_parser = clap::value_parser!(u8).range(10..=22), help_heading = "Identity")]
+    #[arg(long, env = "MERCH_HASH_COST", value_name = "LOG2 N", default_value = "17", value_parser = values::whole(10..=22_u8), help_heading = "Identity")]
     pub(crate) hash_cost: u8,
     /// How many passwords are hashed at once, each with its own memory [default: one for each core]
-    #[arg(long, env = "MERCH_HASH_CONCURRENCY", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Identity")]
+    #[arg(long, env = "MERCH_HASH_CONCURRENCY", value_name = "NUMBER", value_parser = values::whole(1..=256_u16), help_heading = "Identity")]
     pub(crate) hash_concurrency: Option<u16>,
     /// How many log-ins a minute one account may try; the next ones are answered with 429
-    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "A MINUTE", default_value = "10", help_heading = "Identity")]
+    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "A MINUTE", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_rate: NonZeroU32,
     /// How many log-ins a minute may come from one address; many people may be behind one
-    #[arg(long, env = "MERCH_LOG_IN_ADDRESS_RATE", value_name = "A MINUTE", default_value = "300", help_heading = "Identity")]
+    #[arg(long, env = "MERCH_LOG_IN_ADDRESS_RATE", value_name = "A MINUTE", default_value = "300", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_address_rate: NonZeroU32,
     /// How long the body of a request may be, in bytes or such as 64KiB
     #[arg(long, env = "MERCH_BODY_LIMIT", value_name = "BYTES", default_value = "64KiB", value_parser = values::bytes, help_heading = "Limits")]
@@ -35,6 +42,23 @@ pub(crate) struct Api {
     pub(crate) request_timeout: Duration,
 }
 
+impl Api {
+    /// What no single setting shows.
+    ///
+    /// # Errors
+    /// When settings contradict each other.
+    pub(crate) fn check(&self, role: &Role) -> Result<(), StartError> {
+        if self.request_timeout <= role.grpc_deadline {
+            return Err(StartError::new(format!(
+                "a request may take {} (--request-timeout, MERCH_REQUEST_TIMEOUT) and a call that it makes {} (--grpc-deadline, MERCH_GRPC_DEADLINE); expected more for the request than for the call",
+                humantime::format_duration(self.request_timeout),
+                humantime::format_duration(role.grpc_deadline),
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// The key that signs tokens: one of the two. The whole store makes one and keeps it in the data folder if neither is set; `merch api` asks for one, as all
 /// of its replicas need the same.
 #[derive(Debug, Args)]
@@ -43,6 +67,6 @@ pub(crate) struct SigningKey {
     #[arg(long, env = "MERCH_JWT_KEY", value_name = "KEY", hide_env_values = true, help_heading = "Identity")]
     pub(crate) jwt_key: Option<Secret>,
     /// A file that holds that key. Neither set: the whole store makes one and keeps it in the data folder, `merch api` does not start
-    #[arg(long, env = "MERCH_JWT_KEY_FILE", value_name = "FILE", help_heading = "Identity")]
+    #[arg(long, env = "MERCH_JWT_KEY_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
     pub(crate) jwt_key_file: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use super::values;
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     /// The folder for everything that must outlive the process; made, for its owner only, if it is not there
-    #[arg(long, env = "MERCH_DATA_DIR", value_name = "FOLDER", default_value = "merch-data", help_heading = "Storage")]
+    #[arg(long, env = "MERCH_DATA_DIR", value_name = "FOLDER", default_value = "merch-data", value_parser = values::path("folder"), help_heading = "Storage")]
     pub(crate) data_dir: PathBuf,
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use clap::Args;
+use merch_chassis::StartError;
 
 use super::values::{self, Secret};
 use crate::data_dir;
@@ -14,7 +15,7 @@ pub(crate) struct Db {
     #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::address, help_heading = "Addresses")]
     pub(crate) db_listen: Option<SocketAddr>,
     /// How many connections to the database there are at most (with SQLite: readers)
-    #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Storage")]
+    #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,
 }
 
@@ -27,6 +28,15 @@ pub(crate) struct DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// Whether the URL, if it is set, names a database of a kind that the store knows; it is not connected to.
+    ///
+    /// # Errors
+    /// One sentence that does not show it.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let Some(url) = &self.database_url else { return Ok(()) };
+        merch_db::check_url(url.reveal()).map_err(|error| StartError::new(format!("--database-url (MERCH_DATABASE_URL): {error}")))
+    }
+
     /// Whether it is the SQLite file in the data folder.
     pub(crate) fn is_default(&self) -> bool {
         self.database_url.is_none()

@@ -1,6 +1,8 @@
 //! How single settings are read: what is expected, in words, when one cannot be.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 /// A setting whose value is never shown: not in `--help`, not in a log, not in an error.
 ///
@@ -30,6 +32,23 @@ impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("(secret)")
     }
+}
+
+/// A whole number of a range.
+pub(crate) fn whole<T: FromStr + fmt::Display + PartialOrd + Clone>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("expected a whole number from {} to {}", range.start(), range.end())),
+    }
+}
+
+/// The path of a file or folder, in whatever encoding the system has.
+pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(move |path: OsString| {
+        if path.is_empty() { Err(format!("expected the path of a {what}")) } else { Ok(PathBuf::from(path)) }
+    })
 }
 
 /// `127.0.0.1:8080`, `[::1]:8080`; port 0 takes any free one.
@@ -99,6 +118,7 @@ mod tests {
 
     #[test]
     fn good_values_are_read() {
+        assert_eq!((whole(10..=22_u8)("10"), whole(10..=22_u8)("22")), (Ok(10), Ok(22)));
         assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(bytes("65536"), Ok(65536));
@@ -111,6 +131,9 @@ mod tests {
 
     #[test]
     fn wrong_values_are_answered_with_what_is_expected() {
+        for wrong in ["9", "23", "x", "", "1e1", "-10", "10.0"] {
+            assert_eq!(whole(10..=22_u8)(wrong), Err("expected a whole number from 10 to 22".to_owned()), "{wrong}");
+        }
         for wrong in ["8080", "localhost:8080", ""] {
             assert!(address(wrong).unwrap_err().starts_with("expected an IP address and a port"), "{wrong}");
         }

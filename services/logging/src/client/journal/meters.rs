@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 
+use super::segments::Segments;
+
 const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
 
 /// Log events that were made durable.
@@ -19,11 +21,22 @@ pub(super) static SYNCS: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(super) static FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_log_journal_failed_syncs_total", "Groups of log events that the disk refused").expect(REGISTERED_ONCE)
 });
+/// Events that there was no room for.
+pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_log_journal_refused_events_total", "Log events refused because the journal is full")
+        .expect(REGISTERED_ONCE)
+});
 static BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!("merch_log_journal_backlog_events", "Log events in the journal that are not acknowledged").expect(REGISTERED_ONCE)
 });
 
-/// So many events are durable and not acknowledged now.
-pub(super) fn backlog(events: u64) {
-    BACKLOG.set(i64::try_from(events).unwrap_or(i64::MAX));
+static BACKLOG_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("merch_log_journal_backlog_bytes", "Bytes of the log events in the journal that are not acknowledged")
+        .expect(REGISTERED_ONCE)
+});
+
+/// What is durable and not acknowledged now.
+pub(super) fn backlog(segments: &Segments) {
+    BACKLOG.set(i64::try_from(segments.backlog()).unwrap_or(i64::MAX));
+    BACKLOG_BYTES.set(i64::try_from(segments.backlog_bytes()).unwrap_or(i64::MAX));
 }

@@ -44,8 +44,8 @@ pub(super) struct Current {
 /// What is known of the folder.
 #[derive(Debug)]
 pub(super) struct Segments {
-    /// First record → durable bytes; `None` for a segment that is complete, whose file says so.
-    known: BTreeMap<u64, Option<u64>>,
+    /// First record → durable bytes; of a segment from before this start those of its file, where a failed write may have left more than counts.
+    known: BTreeMap<u64, u64>,
     /// The last record that is durable; 0 if there is none.
     durable: u64,
     /// Reading begins behind this one: acknowledged, or before the retained records that are replayed.
@@ -59,16 +59,19 @@ pub(super) struct Segments {
 impl Segments {
     /// Looks through the folder and mends the end of the last segment. Gives the segment to go on with, unless a new one is due.
     pub(super) fn open(folder: &Path, acknowledged: u64, replayed: u64, segment_bytes: u64) -> io::Result<(Self, Option<Current>)> {
-        let mut known: BTreeMap<u64, Option<u64>> = list(folder)?.into_iter().map(|first| (first, None)).collect();
+        let mut known = list(folder)?;
         let mut durable = acknowledged;
         let mut current = None;
-        if let Some((&first, _)) = known.last_key_value() {
+        if let Some(mut last) = known.last_entry() {
+            let first = *last.key();
             let end = mend(folder, first)?;
             durable = durable.max(end.last);
             // Numbers are never used twice: not those that were acknowledged and are gone, nor those that damage may hide.
+            if end.sound {
+                last.insert(end.bytes);
+            }
             if end.sound && end.last == durable && end.bytes < segment_bytes {
                 let file = files::private().append(true).open(path(folder, first))?;
-                known.insert(first, Some(end.bytes));
                 current = Some(Current { first, file, bytes: end.bytes });
             }
         }
@@ -83,6 +86,12 @@ impl Segments {
         self.durable.saturating_sub(self.start.number)
     }
 
+    /// Their bytes. Those behind damage count for as long as their segment is there.
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        let waiting = self.known.range(self.start.segment..);
+        waiting.map(|(first, bytes)| if *first == self.start.segment { bytes.saturating_sub(self.start.offset) } else { *bytes }).sum()
+    }
+
     /// Whether there is a record behind this one.
     pub(super) fn is_after(&self, after: Option<&Position>) -> bool {
         after.unwrap_or(&self.start).number < self.durable
@@ -95,10 +104,7 @@ impl Segments {
 
     /// A new, empty segment is in the folder.
     pub(super) fn began(&mut self, first: u64) {
-        if let Some(mut last) = self.known.last_entry() {
-            last.insert(None);
-        }
-        self.known.insert(first, Some(0));
+        self.known.insert(first, 0);
     }
 
     /// The segment without durable records is gone.
@@ -110,7 +116,7 @@ impl Segments {
     pub(super) fn wrote(&mut self, records: u64, bytes: u64) {
         self.durable += records;
         if let Some(mut last) = self.known.last_entry() {
-            last.insert(Some(bytes));
+            last.insert(bytes);
         }
     }
 
@@ -169,7 +175,7 @@ pub(super) fn read(
     let mut firsts = known.range(at.segment..).peekable();
     let mut events = Vec::new();
     let mut size = 0;
-    while let Some((&first, durable_bytes)) = firsts.next() {
+    while let Some((&first, &durable_bytes)) = firsts.next() {
         if first != at.segment {
             at = Position { number: first - 1, segment: first, offset: 0 };
         }
@@ -177,7 +183,7 @@ pub(super) fn read(
         if at.number >= end {
             continue;
         }
-        let mut segment = Reader::open(folder, &at, durable_bytes.unwrap_or(u64::MAX))?;
+        let mut segment = Reader::open(folder, &at, durable_bytes)?;
         while at.number < end {
             if events.len() >= limit || size >= bytes {
                 return Ok(events);
@@ -231,20 +237,22 @@ impl Reader {
     }
 }
 
-/// The first records of the segments in the folder, in order.
-fn list(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut firsts = Vec::new();
+/// The segments in the folder: first record → bytes of the file.
+fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
+    let mut segments = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let first: Option<u64> = name
             .to_str()
             .and_then(|name| name.strip_suffix(SUFFIX))
             .filter(|digits| digits.len() == 20)
             .and_then(|digits| digits.parse().ok());
-        firsts.extend(first.filter(|first| *first > 0));
+        if let Some(first) = first.filter(|first| *first > 0) {
+            segments.insert(first, entry.metadata()?.len());
+        }
     }
-    firsts.sort_unstable();
-    Ok(firsts)
+    Ok(segments)
 }
 
 /// The end of the last segment, after mending.

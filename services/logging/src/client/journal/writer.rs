@@ -2,10 +2,7 @@
 
 use std::{fs::File, io, io::Write as _, sync::Arc};
 
-use tokio::sync::{
-    mpsc::{Receiver, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::{mpsc::Receiver, oneshot};
 
 use super::{
     AppendError, Shared, files, meters,
@@ -24,31 +21,69 @@ pub(super) struct Append {
     pub(super) done: oneshot::Sender<Result<(), AppendError>>,
 }
 
+/// What may still be written before the journal is full.
+struct Room {
+    /// Bytes that wait to be shipped, with those that are about to be written.
+    backlog: u64,
+    most: u64,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), AppendError> {
+        let backlog = self.backlog.saturating_add(bytes as u64);
+        if backlog > self.most {
+            return Err(AppendError::Full { waiting: self.backlog, most: self.most });
+        }
+        self.backlog = backlog;
+        Ok(())
+    }
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
     /// `None` when the next group begins a new segment.
     current: Option<Current>,
     sync: SyncFile,
+    /// Whether the log says that the journal is full.
+    full: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, current: Option<Current>, sync: SyncFile) -> Self {
-        Self { shared, current, sync }
+        Self { shared, current, sync, full: false }
     }
 
     /// Writes until the last sender is gone.
     pub(super) fn run(mut self, mut queue: Receiver<Append>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut records = first.record;
-            let mut waiting = vec![first.done];
-            while records.len() < GROUP_BYTES {
-                match queue.try_recv() {
-                    Ok(append) => {
+            let backlog = self.shared.segments().backlog_bytes();
+            let mut room = Room { backlog, most: self.shared.options.max_backlog_bytes };
+            let (mut records, mut waiting) = (Vec::new(), Vec::new());
+            let mut next = Some(first);
+            while let Some(append) = next.take() {
+                match room.take(append.record.len()) {
+                    Ok(()) => {
                         records.extend_from_slice(&append.record);
                         waiting.push(append.done);
                     }
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    // What was taken before is not kept waiting by those that may follow as fast as they are refused.
+                    Err(full) => {
+                        self.refuse(append, full);
+                        break;
+                    }
                 }
+                if records.len() < GROUP_BYTES {
+                    // None waits, or the journal is being closed.
+                    next = queue.try_recv().ok();
+                }
+            }
+            if waiting.is_empty() {
+                continue;
+            }
+            // Not before half of it is free: while it is emptied slowly it is full and not full many times a second.
+            if self.full && room.backlog < room.most / 2 {
+                self.full = false;
+                tracing::info!(bytes = room.backlog, "the journal has room again");
             }
             let outcome = self.write(&records, waiting.len() as u64).map_err(|error| {
                 meters::FAILED.inc();
@@ -60,6 +95,17 @@ impl Writer {
                 drop(done.send(outcome.clone()));
             }
         }
+    }
+
+    /// Answers an event that there is no room for. The log is told once, not for each: they come as fast as somebody likes to send what causes them.
+    fn refuse(&mut self, append: Append, full: AppendError) {
+        meters::REFUSED.inc();
+        if !self.full {
+            self.full = true;
+            tracing::error!(folder = %self.shared.folder.display(), "{full}; until then events are refused");
+        }
+        // Whoever has stopped waiting does not want to know.
+        drop(append.done.send(Err(full)));
     }
 
     fn write(&mut self, records: &[u8], count: u64) -> io::Result<()> {
@@ -74,16 +120,15 @@ impl Writer {
             return Err(error);
         }
         current.bytes += records.len() as u64;
-        let backlog = {
+        {
             let mut segments = self.shared.segments();
             segments.wrote(count, current.bytes);
-            segments.backlog()
-        };
+            meters::backlog(&segments);
+        }
         self.current = Some(current);
         self.shared.changed.notify_one();
         meters::APPENDED.inc_by(count);
         meters::SYNCS.inc();
-        meters::backlog(backlog);
         Ok(())
     }
 

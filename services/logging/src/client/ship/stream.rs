@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use merch_chassis::with_causes;
 use prost::Message as _;
 use tokio::{
     sync::{Notify, mpsc},
@@ -221,7 +222,7 @@ impl<S: EventSource> Stream<'_, S> {
         let Shipper { endpoint, options, meters, .. } = self.shipper;
         let channel = match endpoint.connect().await {
             Ok(channel) => channel,
-            Err(error) => return Ok(End::failed(chain(&error))),
+            Err(error) => return Ok(End::failed(with_causes(error.to_string(), &error))),
         };
         let mut client = LoggingServiceClient::new(channel);
         let opening = timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
@@ -300,15 +301,4 @@ fn reason(status: &Status) -> String {
         .collect();
     let head = format!("{:?}: {}", status.code(), status.message());
     if fields.is_empty() { head } else { format!("{head} ({})", fields.join("; ")) }
-}
-
-/// An error with all its causes; tonic's own text is no more than "transport error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
