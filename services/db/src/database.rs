@@ -216,13 +216,32 @@ async fn bring_up_to_date(url: String) -> Result<Vec<String>, StartError> {
     let pool = Pool { statement_timeout: unhurried, lock_timeout: unhurried, transaction_timeout: unhurried, ..Pool::default() };
     let database = match parse(&url)? {
         Url::Postgres(options) => Database::open_postgres(options, &pool).await?,
-        Url::Sqlite(options) => Database::open_sqlite(options.create_if_missing(true), &pool).await?,
+        Url::Sqlite(options) => {
+            make_private(options.get_filename())?;
+            Database::open_sqlite(options, &pool).await?
+        }
     };
     let failed = |error: DbErr| StartError::new(format!("the schema could not be migrated, and was left as it was: {error}"));
     let pending = merch_migration::pending(&database.writer).await.map_err(failed)?;
     let migrated = Migrator::up(&database.writer, None).await.map_err(failed);
     database.close().await;
     migrated.map(|()| pending)
+}
+
+/// Makes an empty file, which is an empty database, if there is none. It will hold the hashes of passwords, so only its owner may read it; SQLite gives the files
+/// that it makes beside it the same mode.
+fn make_private(file: &Path) -> Result<(), StartError> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(StartError::new(format!(
+            "the database file {} cannot be made: {error}; check that its folder exists and may be written to",
+            file.display()
+        ))),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Whether `url` names a database, as far as it itself tells: nothing is connected and nothing made.

@@ -42,6 +42,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
             tracing::warn!("variables of the environment are {sentence}");
         }
     }
+    // Each connection is an open file, and the usual soft limit of 1,024 is there for programs that cannot count further. What the system grants has to do.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the number of open files stays as low as it is");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

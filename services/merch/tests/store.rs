@@ -34,7 +34,9 @@ fn it_opens_sells_reports_and_closes() {
     }
     assert!(store.printed.contains(&format!("{}/docs", addresses["api"].as_str().unwrap())), "{}", store.printed);
     assert_eq!(mode(&data_dir), 0o700);
-    assert_eq!(mode(&data_dir.join("jwt.key")), 0o600);
+    for secret in ["jwt.key", "merch.db", "merch.db-wal", "merch.db-shm"] {
+        assert_eq!(mode(&data_dir.join(secret)), 0o600, "{secret}");
+    }
 
     // It answers, and says that it is ready.
     let api = store.address("api").to_owned();
