@@ -50,7 +50,7 @@ pub struct Record {
     pub offset: i64,
     /// When it was written, by the sender's clock, in milliseconds since 1970: the event's own time.
     pub timestamp: Option<i64>,
-    /// Its key: the user or order that the event is about, or its actor, or its id.
+    /// Its key: the user or order that the event is about, or the event's id.
     pub key: Option<Vec<u8>>,
     /// Its value, as it came.
     pub value: Vec<u8>,

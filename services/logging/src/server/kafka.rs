@@ -73,17 +73,10 @@ impl Record {
     }
 }
 
-/// What decides on the partition, and with it on what stays in order: all that happens to one user or order. A product is nothing that happens in order, and in a
-/// rush all refusals name the same one, so those events go by their actor, and by their id where nobody is known: one hot key would fill one partition.
+/// What decides on the partition, and with it on what stays in order: all that happens to one user or order. Nothing else happens in order; in a rush, the refusals
+/// of one product, or of one impatient buyer, would fill a single partition.
 fn key(event: LogMessage) -> String {
-    let of_a_user = |reference: &str| reference.starts_with("user:");
-    if of_a_user(&event.subject) || event.subject.starts_with("order:") {
-        event.subject
-    } else if of_a_user(&event.actor) {
-        event.actor
-    } else {
-        event.id
-    }
+    if event.subject.starts_with("user:") || event.subject.starts_with("order:") { event.subject } else { event.id }
 }
 
 /// What Kafka said of a batch: `Err` is the first reason of those that failed.
@@ -306,6 +299,24 @@ impl Batch {
                 // A stream that is gone does not want to know.
                 drop(sender.send(verdict));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_happens_to_one_user_or_order_has_a_key_in_common() {
+        let event = |subject: &str| LogMessage {
+            id: "its id".to_owned(),
+            actor: "user:1".to_owned(),
+            subject: subject.to_owned(),
+            ..LogMessage::default()
+        };
+        for (subject, expected) in [("user:2", "user:2"), ("order:3", "order:3"), ("product:4", "its id"), ("", "its id")] {
+            assert_eq!(key(event(subject)), expected, "{subject}");
         }
     }
 }
