@@ -236,10 +236,7 @@ fn make_private(file: &Path) -> Result<(), StartError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(StartError::new(format!(
-            "the database file {} cannot be made: {error}; check that its folder exists and may be written to",
-            file.display()
-        ))),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(sqlite_error(file, &error)),
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -305,9 +302,9 @@ async fn probe_postgres(options: &PgConnectOptions, patience: Duration) -> Resul
     Err(StartError::new(sentence))
 }
 
-fn sqlite_error(file: &Path, error: &sqlx::Error) -> StartError {
+fn sqlite_error(file: &Path, error: &dyn fmt::Display) -> StartError {
     StartError::new(format!(
-        "the database file {} cannot be opened: {error}; check that its folder exists and may be written to",
+        "the database file {} cannot be opened: {error}; check that it is an SQLite database, and that it and its folder may be written to",
         file.display()
     ))
 }
