@@ -1,6 +1,7 @@
 //! The contract's rules of fields, checked all at once: a request with three faults is told of three.
 
 use merch_contract::grpc::assistant::v1 as proto;
+use merch_logging::rules::is_trace_id;
 use uuid::Uuid;
 
 use crate::entity::users::PasswordHash;
@@ -33,8 +34,7 @@ impl Fields {
             request_id.len() <= 128 && is_visible(&request_id),
             "at most 128 visible ASCII characters, or empty",
         );
-        let is_trace = trace_id.len() == 32 && trace_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        self.check("context.trace_id", trace_id.is_empty() || is_trace, "32 lower-case hexadecimal digits, or empty");
+        self.check("context.trace_id", trace_id.is_empty() || is_trace_id(&trace_id), "32 lower-case hexadecimal digits, or empty");
         Context { request_id, trace_id }
     }
 
