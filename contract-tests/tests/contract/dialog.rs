@@ -1,6 +1,6 @@
 //! `GET /`.
 
-use contract_tests::on_both_databases;
+use merch_test_store::on_both_databases;
 use reqwest::Method;
 
 on_both_databases! {

@@ -1,7 +1,7 @@
 //! The pages: Swagger UI from the binary, the document word for word, the list of problems.
 
-use contract_tests::{Database, TestStore};
 use merch_contract::OPENAPI_YAML;
+use merch_test_store::{Database, TestStore};
 use reqwest::Method;
 use serde_json::Value;
 

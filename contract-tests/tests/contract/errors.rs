@@ -1,6 +1,6 @@
 //! What every answer has in common, and what no operation is asked for.
 
-use contract_tests::{TestStore, TestUser, on_both_databases};
+use merch_test_store::{TestStore, TestUser, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -242,7 +242,7 @@ mod raw {
         let mut stream = TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(contract_tests::PATIENCE, stream.read_to_end(&mut answer))
+        tokio::time::timeout(merch_test_store::PATIENCE, stream.read_to_end(&mut answer))
             .await
             .expect("the server closes the connection")
             .unwrap();

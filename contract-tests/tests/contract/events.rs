@@ -1,6 +1,6 @@
 //! The log events, read back from the topic: who did what to what, once each, and no secret in any.
 
-use contract_tests::{Record, TestUser, on_both_databases};
+use merch_test_store::{Record, TestUser, on_both_databases};
 use reqwest::Method;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ on_both_databases! {
         let secrets = ["a first password", "a second password", "a wrong password"];
         let step = |n: u32| format!("step-{n}");
         let traced = format!("00-{TRACE}-b7ad6b7169203331-01");
-        let name = contract_tests::fresh_name();
+        let name = merch_test_store::fresh_name();
 
         let body = json!({ "sid": name, "username": name, "email": format!("{name}@mail.example.com"), "password": secrets[0] });
         let user = store.post("/users").header("x-request-id", step(1)).header("traceparent", &traced).json(&body).await.expect(201).json();

@@ -2,8 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use contract_tests::{TestStore, TestUser, on_both_databases};
 use merch_api::{Cost, Rate};
+use merch_test_store::{TestStore, TestUser, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ async fn void_everywhere(store: &TestStore, user: &TestUser<'_>) {
     refused_everywhere(store, user, &[&format!("Bearer {}", user.token)], "token_invalid").await;
 }
 
-async fn change_password(user: &TestUser<'_>, current: &str, new: &str) -> contract_tests::Answer {
+async fn change_password(user: &TestUser<'_>, current: &str, new: &str) -> merch_test_store::Answer {
     user.call(Method::PUT, format!("{}/password", user.path())).json(&json!({ "current_password": current, "new_password": new })).await
 }
 
@@ -231,7 +231,7 @@ on_both_databases! {
 
     #[with(|options| options.signing_key = b"another key for tests, of more than thirty-two".to_vec())]
     async fn a_token_of_another_store_is_worth_nothing(store: &TestStore) {
-        let other = TestStore::start(contract_tests::Database::Sqlite).await;
+        let other = TestStore::start(merch_test_store::Database::Sqlite).await;
         let (foreign, alice) = (other.user().await.token, store.user().await);
         other.finish().await;
         store.get(alice.path()).bearer(&foreign).await.problem(401, "token_invalid");
@@ -241,7 +241,7 @@ on_both_databases! {
     #[with(|options| options.token_lifetime = Duration::from_secs(1))]
     async fn a_token_ends(store: &TestStore) {
         let alice = store.user().await;
-        let deadline = tokio::time::Instant::now() + contract_tests::PATIENCE;
+        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
         loop {
             let answer = alice.get(alice.path()).await;
             if answer.status == 401 {

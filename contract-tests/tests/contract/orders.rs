@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use contract_tests::{Answer, TestStore, TestUser, on_both_databases};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use merch_contract::rest::client::types::{self, Order};
+use merch_test_store::{Answer, TestStore, TestUser, on_both_databases};
 use serde_json::{Value, json};
 
 /// How many buyers register at the same time: each is a write of its own, and SQLite's wait for the disk one after the other.
@@ -330,7 +330,7 @@ on_both_databases! {
         let first = alice.order(1, 2).header("idempotency-key", "key").await.expect(201);
         store.restart_db().await;
         // Found again, with its key: it was on disk before it was answered.
-        let deadline = tokio::time::Instant::now() + contract_tests::PATIENCE;
+        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
         let again = loop {
             let answer = alice.order(1, 2).header("idempotency-key", "key").await;
             if answer.status == 201 {

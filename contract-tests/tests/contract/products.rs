@@ -1,8 +1,8 @@
 //! `GET /products` and `GET /products/{product_id}`.
 
-use contract_tests::on_both_databases;
 use futures_util::TryStreamExt as _;
 use merch_contract::rest::client::types::Product;
+use merch_test_store::on_both_databases;
 use serde_json::Value;
 
 fn ids(page: &Value) -> Vec<i64> {
@@ -121,7 +121,7 @@ on_both_databases! {
         }
         store.restart_db().await;
         // The channel is made again by itself; how soon is its own affair.
-        let deadline = tokio::time::Instant::now() + contract_tests::PATIENCE;
+        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
         loop {
             let answer = store.get("/products/1").await;
             if answer.status == 200 {

@@ -1,7 +1,8 @@
 //! The test store itself: what it claims to notice, it notices.
 
-use contract_tests::{Database, TestStore, contract};
+use contract_tests::contract;
 use futures_util::FutureExt as _;
+use merch_test_store::{Database, TestStore};
 use std::panic::AssertUnwindSafe;
 
 /// Runs to its end or its panic, and gives the panic's words.
@@ -58,7 +59,7 @@ async fn what_is_exercised_is_declared() {
 async fn two_stores_at_once_have_nothing_in_common() {
     let (one, other) = (TestStore::start(Database::Sqlite).await, TestStore::start(Database::Postgres).await);
     let alice = one.user().await;
-    let name = serde_json::json!({ "username": alice.username, "password": contract_tests::TestUser::PASSWORD });
+    let name = serde_json::json!({ "username": alice.username, "password": merch_test_store::TestUser::PASSWORD });
     other.post("/login").json(&name).await.problem(401, "invalid_credentials");
     other.expect_events(["log_in_failed"]);
     one.finish().await;

@@ -1,7 +1,7 @@
 //! `/users`: registering, reading, changing, deactivating.
 
-use contract_tests::{TestStore, TestUser, fresh_name, on_both_databases};
 use merch_contract::rest::client::{Error, types};
+use merch_test_store::{TestStore, TestUser, fresh_name, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
 

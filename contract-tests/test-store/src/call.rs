@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use crate::contract::{self, Exchange};
+use contract_tests::contract::{self, Exchange};
 
 /// A request. `.await` sends it, and holds the answer against `openapi.yaml`.
 #[derive(Debug)]
