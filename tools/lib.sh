@@ -12,6 +12,9 @@ NODE_TOOLS=$TOOLS/node
 # Versions that are not in tools/package.json.
 CARGO_DENY_VERSION=0.20.2
 NODE_MAJOR=20
+PYTHON_MINOR=3.11
+GO_MINOR=1.25
+JAVA_MAJOR=17
 
 # Ends the script with a sentence that says what was expected, what came, and what to do.
 fail() {
@@ -31,4 +34,19 @@ stage() {
 # `at_least WANTED FOUND`: whether a version is high enough.
 at_least() {
   [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+# `python_tools NAME`: what tools/python/NAME.txt pins, in a virtual environment of its own, $TOOLS/python/NAME. Does nothing when it is there.
+python_tools() {
+  local name=$1 list=$ROOT/tools/python/$1.txt home=$TOOLS/python/$1
+  if [ -f "$home/stamp" ] && cmp -s "$home/stamp" "$list"; then
+    return
+  fi
+  rm -rf "$home"
+  python3 -m venv "$home" || fail "python3 could not make a virtual environment in $home; install its venv module (apt-get install python3-venv)"
+  # The hashes say which packages they are; a package that had to run a script of its own to be installed is refused.
+  "$home/bin/pip" install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: --requirement "$list" ||
+    fail "pip could not install what tools/python/$name.txt names; is its registry reachable (pip download six)?"
+  # Written last: an installation that was cut off is made again.
+  cp "$list" "$home/stamp"
 }
