@@ -129,6 +129,16 @@ impl TestStore {
         &self.url
     }
 
+    /// Where the gRPC of the db service is: `http://127.0.0.1:port`.
+    pub fn db_url(&self) -> String {
+        url(self.addresses.db)
+    }
+
+    /// Where the gRPC of the logging service is: `http://127.0.0.1:port`.
+    pub fn logging_url(&self) -> String {
+        url(self.addresses.logging)
+    }
+
     /// What this store was started with.
     pub fn options(&self) -> &Options {
         &self.options
