@@ -201,7 +201,7 @@ impl Side<'_> {
     }
 
     fn response(&self, response: &Value) -> Value {
-        self.object(Place::Other, response, |keyword, value| match keyword {
+        self.object(Place::Response, response, |keyword, value| match keyword {
             "headers" => {
                 let headers = value.as_object().into_iter().flatten();
                 Some(Value::Object(headers.map(|(name, header)| (name.to_ascii_lowercase(), self.header(self.follow(header)))).collect()))

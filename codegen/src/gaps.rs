@@ -23,6 +23,8 @@ pub(crate) enum Place {
     Schema,
     /// A parameter, a header, or a media type: what OpenAPI gives `example` and `examples` besides its schema's.
     Exemplified,
+    /// A response.
+    Response,
     /// All tags together, as [`drift`](crate::drift) sees them.
     Tags,
     /// A map from names to something: its keys are no keywords.
@@ -49,6 +51,12 @@ pub const GAPS: &[Gap] = &[
         why: "poem-openapi has examples in schemas only, not at parameters, headers and media types. The server accepts those of requests, and its \
               types can hold those of responses.",
         covers: |place, keyword, _| place == Place::Exemplified && (keyword == "example" || keyword == "examples"),
+    },
+    Gap {
+        name: "links",
+        why: "poem-openapi has no place for them. They say which operation may come next, and with what; the server answers with what they speak of, \
+              and each is seen to lead to an operation, a parameter and a member that there are.",
+        covers: |place, keyword, _| place == Place::Response && keyword == "links",
     },
     Gap {
         name: "the order of tags",

@@ -8,7 +8,7 @@ use poem_contract::gaps::GAPS;
 use serde_json::{Value, json};
 
 /// The tests below, by the entry that each is for. An entry more is a test more.
-const TESTED: [&str; 4] = ["additionalProperties: false", "extensions", "examples outside of schemas", "the order of tags"];
+const TESTED: [&str; 5] = ["additionalProperties: false", "extensions", "examples outside of schemas", "links", "the order of tags"];
 
 #[test]
 fn the_list_is_closed_and_every_entry_has_its_test() {
@@ -94,6 +94,41 @@ async fn examples_outside_of_schemas_are_true() {
         )
         .await;
     assert_eq!((answer.status, answer.json(), answer.header("etag")), (201, example, etag.as_str()));
+}
+
+#[tokio::test]
+async fn links_lead_where_they_say() {
+    let desk = desk();
+    let links = &document()["paths"]["/books"]["post"]["responses"]["201"]["links"];
+    let mut added = book();
+    added.id = "0198c0de-7e57-7000-8000-00000000abcd".parse().expect("an id");
+    *desk.library.add.lock().expect("a lock") =
+        Some(AddBookResponse::Created { body: added, location: "/books/1".to_owned(), etag: "\"1\"".to_owned() });
+    let sent = json!({ "title": "Momo", "shelf": 1, "type": "book" });
+    let add = [("authorization", "Bearer x"), ("content-type", "application/json")];
+    let answer = desk.send(Method::POST, "/books", &add, sent.to_string()).await;
+    // What an expression names is in the exchange, and what it gives is taken where the link leads.
+    let value = |expression: &Value| match expression.as_str().and_then(|text| text.split_once('#')) {
+        Some(("$response.body", pointer)) => answer.json().pointer(pointer).expect("in the answer").clone(),
+        Some(("$request.body", pointer)) => sent.pointer(pointer).expect("in the request").clone(),
+        Some((other, _)) => panic!("{other} is in no link here"),
+        None => expression
+            .as_str()
+            .and_then(|text| text.strip_prefix("$response.header."))
+            .map_or_else(|| expression.clone(), |name| answer.header(&name.to_ascii_lowercase()).expect("in the answer").into()),
+    };
+    let parameters = &links["Look"]["parameters"];
+    let (id, etag) = (value(&parameters["book_id"]), value(&parameters["header.If-None-Match"]));
+    let path = format!("/books/{}", id.as_str().expect("text"));
+    let looked = desk.send(Method::GET, &path, &[("if-none-match", etag.as_str().expect("text"))], ()).await;
+    assert!([200, 304].contains(&looked.status), "{}", looked.status);
+    let body: serde_json::Map<String, Value> = links["Another"]["requestBody"]
+        .as_object()
+        .expect("an object")
+        .iter()
+        .map(|(member, expression)| (member.clone(), value(expression)))
+        .collect();
+    assert_eq!(desk.send(Method::POST, "/books", &add, Value::Object(body).to_string()).await.status, 201);
 }
 
 #[tokio::test]

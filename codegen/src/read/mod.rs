@@ -1,6 +1,7 @@
 //! From `openapiv3`'s types to the model. Every struct is taken apart to its last field, so that a keyword that is read by nothing cannot be
 //! dropped by accident: it is an error of the Rust compiler here, or a refusal there.
 
+mod link;
 mod message;
 mod operation;
 mod parameter;
@@ -191,7 +192,7 @@ impl Reader<'_> {
             extensions: _,
         } = self.components.clone();
         self.refuse_if(!examples.is_empty(), &at, "examples", "shared examples are not supported; write them where they are used");
-        self.refuse_if(!links.is_empty(), &at, "links", "links are not supported");
+        self.refuse_if(!links.is_empty(), &at, "links", "shared links are not supported; write each at its response");
         self.refuse_if(!callbacks.is_empty(), &at, "callbacks", "callbacks are not supported");
 
         let mut schemes = Vec::new();
