@@ -32,7 +32,7 @@ pub struct User {
     /// 3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it.
     #[prost(string, tag = "3")]
     pub username: ::prost::alloc::string::String,
-    /// At most 255 characters, as the user wrote it.
+    /// 1 to 255 characters, none of them a space or a control character, as the user wrote it.
     #[prost(string, tag = "4")]
     pub email: ::prost::alloc::string::String,
     /// False after deactivation.
@@ -54,10 +54,10 @@ pub struct Product {
     /// A small positive number.
     #[prost(int32, tag = "1")]
     pub id: i32,
-    /// At most 100 characters.
+    /// 1 to 100 characters.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// At most 50 characters.
+    /// 1 to 50 characters.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
     /// At most 200 characters.
@@ -66,7 +66,7 @@ pub struct Product {
     /// At most 2,000 characters.
     #[prost(string, tag = "5")]
     pub description: ::prost::alloc::string::String,
-    /// The price of one piece in minor units of `currency`.
+    /// The price of one piece in minor units of `currency`, never negative.
     #[prost(int64, tag = "6")]
     pub price_cents: i64,
     /// ISO 4217, three capital letters.
@@ -88,16 +88,16 @@ pub struct Order {
     /// The buyer's id, a UUIDv7 in text form.
     #[prost(string, tag = "2")]
     pub user_id: ::prost::alloc::string::String,
-    /// The product's id.
+    /// The product's id, as `Product.id`.
     #[prost(int32, tag = "3")]
     pub product_id: i32,
     /// 1 to 3.
     #[prost(int32, tag = "4")]
     pub quantity: i32,
-    /// What one piece cost when the order was placed, in minor units of `currency`.
+    /// What one piece cost when the order was placed, in minor units of `currency`, never negative.
     #[prost(int64, tag = "5")]
     pub unit_price_cents: i64,
-    /// unit_price_cents × quantity, computed by the database.
+    /// unit_price_cents × quantity, computed by the database, never negative.
     #[prost(int64, tag = "6")]
     pub total_price_cents: i64,
     /// ISO 4217, three capital letters: the product's when the order was placed.
@@ -155,7 +155,7 @@ pub mod get_credentials_request {
     /// Exactly one MUST be set.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum By {
-        /// Compared without regard to case.
+        /// As `User.username`, compared without regard to case.
         #[prost(string, tag = "1")]
         Username(::prost::alloc::string::String),
         /// The caller of a verified token; a void token is UNAUTHENTICATED.
@@ -232,10 +232,10 @@ pub struct UpdateUserRequest {
     /// The user to change.
     #[prost(string, tag = "3")]
     pub user_id: ::prost::alloc::string::String,
-    /// The new username; not set: stays.
+    /// The new username, as `User.username`; not set: stays.
     #[prost(string, optional, tag = "4")]
     pub username: ::core::option::Option<::prost::alloc::string::String>,
-    /// The new email; not set: stays.
+    /// The new email, as `User.email`; not set: stays.
     #[prost(string, optional, tag = "5")]
     pub email: ::core::option::Option<::prost::alloc::string::String>,
     /// Not empty: change only if the row's version is one of these.
@@ -294,7 +294,7 @@ pub struct ListProductsRequest {
     /// Empty for the first page, else `next_page_token` of the page before. The token carries the filter.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
-    /// Only products of exactly this category, if set. With a page token it is either not set or the one that the token carries.
+    /// Only products of exactly this category, as `Product.category`, if set. With a page token it is either not set or the one that the token carries.
     #[prost(string, optional, tag = "3")]
     pub category: ::core::option::Option<::prost::alloc::string::String>,
 }
@@ -311,7 +311,7 @@ pub struct ListProductsResponse {
 /// Asks for a product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetProductRequest {
-    /// The product's id.
+    /// The product's id, as `Product.id`.
     #[prost(int32, tag = "1")]
     pub product_id: i32,
 }
@@ -331,7 +331,7 @@ pub struct NewOrder {
     /// Who buys.
     #[prost(message, optional, tag = "2")]
     pub caller: ::core::option::Option<Caller>,
-    /// What.
+    /// What, as `Product.id`.
     #[prost(int32, tag = "3")]
     pub product_id: i32,
     /// How many, 1 to 3.

@@ -3389,6 +3389,7 @@ impl runtime::Component for Product {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description("What it is called.")
+                    .min_length(1)
                     .max_length(100)
                     .example("SUSTech Hoodie"),
             )

@@ -63,8 +63,8 @@ impl Fields {
     }
 
     pub(super) fn email(&mut self, field: &str, email: String) -> String {
-        let holds = !email.is_empty() && email.chars().count() <= 255 && !email.chars().any(char::is_control);
-        self.check(field, holds, "1 to 255 characters, none of them a control character");
+        let holds = !email.is_empty() && email.chars().count() <= 255 && !email.chars().any(|c| c.is_control() || c == ' ');
+        self.check(field, holds, "1 to 255 characters, none of them a space or a control character");
         email
     }
 
