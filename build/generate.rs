@@ -119,6 +119,8 @@ fn rest(root: &Path) -> Result<Vec<Generated>, Error> {
     // The command line can only be generated over the builder interface.
     let mut settings = progenitor::GenerationSettings::new();
     settings.with_interface(progenitor::InterfaceStyle::Builder).with_tag(progenitor::TagStyle::Merged);
+    // What `src/sdk.rs` adds to it: the token, and trying again.
+    settings.with_inner_type(quote::quote!(crate::sdk::Session));
     let mut generator = progenitor::Generator::new(&settings);
     let client = pretty(generator.generate_tokens(&spec)?)?;
     let cli = pretty(generator.cli(&spec, "crate::rest::client_for_cli")?)?;

@@ -6,7 +6,7 @@
 //! | feature | module | for |
 //! |---|---|---|
 //! | `rest-server` | [`rest::server`] | a poem-openapi server: one trait for each tag of `openapi.yaml` |
-//! | `rest-client` | [`rest::client`] | a typed HTTP client |
+//! | `rest-client` | [`sdk`], [`rest::client`] | a typed HTTP client, and what every caller needs around it |
 //! | `rest-cli` | [`rest::cli`] | the command line over that client |
 //! | `rest-mock` | [`rest::mock`] | typed expectations for `httpmock` |
 //! | `grpc` | [`grpc`] | tonic clients and servers, and the JSON mapping of log events |
@@ -92,6 +92,9 @@ pub mod grpc {
     mod descriptor;
     pub use descriptor::FILE_DESCRIPTOR_SET;
 }
+
+#[cfg(feature = "rest-client")]
+pub mod sdk;
 
 #[cfg(feature = "grpc")]
 mod redacted;

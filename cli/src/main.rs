@@ -10,11 +10,13 @@ mod report;
 use std::{process::ExitCode, time::Duration};
 
 use clap::ArgMatches;
-use merch_contract::rest::{
-    cli::{Cli, CliCommand},
-    client::Client,
+use merch_contract::{
+    rest::{
+        cli::{Cli, CliCommand},
+        client::Client,
+    },
+    sdk::{Retries, Store},
 };
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::report::Report;
 
@@ -54,24 +56,15 @@ async fn run(global: &ArgMatches, operation: CliCommand, matches: &ArgMatches) -
 /// A client of the store at `--url` that sends `--token`, if there is one, with every request.
 fn client(global: &ArgMatches) -> anyhow::Result<Client> {
     let url = global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
-    let mut headers = HeaderMap::new();
-    // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
-    if let Some(token) = global.get_one::<String>("token").map(|token| token.trim()).filter(|token| !token.is_empty()) {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            anyhow::anyhow!(
-                "the token (--token or MERCH_TOKEN) is not one: expected letters, digits and `-._~+/=` as in the answer of log-in"
-            )
-        })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    let http = reqwest::Client::builder()
-        .default_headers(headers)
+    let mut builder = Store::builder(url.as_str())
         .user_agent(concat!("merch-cli/", env!("CARGO_PKG_VERSION")))
         .timeout(REQUEST_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
-        // The store redirects nowhere; whoever else does shall not see the token.
-        .redirect(reqwest::redirect::Policy::none())
-        .build()?;
-    Ok(Client::new_with_client(url.as_str().trim_end_matches('/'), http))
+        // Whoever types a command sees at once that the store is busy, and decides.
+        .retries(Retries::NEVER);
+    // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
+    if let Some(token) = global.get_one::<String>("token").map(|token| token.trim()).filter(|token| !token.is_empty()) {
+        builder = builder.token(token);
+    }
+    Ok(builder.build()?.into_client())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use reqwest::Url;
-use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -75,6 +75,51 @@ impl OwnDatabase {
         if let Some(name) = self.name {
             execute(postgres().as_str(), &format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
+    }
+}
+
+/// A migrated database without any service, for tests of the schema itself.
+#[derive(Debug)]
+pub struct BareDatabase {
+    own: OwnDatabase,
+    _folder: TempDir,
+}
+
+impl BareDatabase {
+    /// A database as the migrations make it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn create(database: Database) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self { own: OwnDatabase::create(database, folder.path()).await, _folder: folder }
+    }
+
+    /// Runs statements, on a connection of their own.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub async fn execute(&self, sql: &str) {
+        self.own.execute(sql).await;
+    }
+
+    /// The rows of a query that gives so many columns of text, none of them NULL.
+    ///
+    /// # Panics
+    /// When the query fails, or gives something else.
+    pub async fn texts(&self, query: &str, columns: usize) -> Vec<Vec<String>> {
+        let connection = connect(self.own.url()).await;
+        let rows = connection.query_all_raw(Statement::from_string(connection.get_database_backend(), query)).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
+        let text = |row: &QueryResult, index| row.try_get_by_index(index).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let texts = rows.iter().map(|row| (0..columns).map(|index| text(row, index)).collect()).collect();
+        connection.close().await.expect("a connection closes");
+        texts
+    }
+
+    /// Drops it.
+    pub async fn drop(self) {
+        self.own.drop().await;
     }
 }
 

@@ -14,7 +14,7 @@ mod store;
 mod user;
 
 pub use call::{Answer, Call};
-pub use database::Database;
+pub use database::{BareDatabase, Database};
 pub use events::{Events, Record};
 pub use store::{Options, TestStore};
 pub use user::{TestUser, fresh_name};

@@ -1,9 +1,9 @@
 //! One store, whole and in this process, for one test.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
-use merch_contract::rest::client::Client;
+use merch_contract::{rest::client::Client, sdk::Session};
 use merch_logging::server::embedded::Embedded;
 use reqwest::{Method, header::HeaderMap};
 use tempfile::TempDir;
@@ -68,7 +68,7 @@ pub struct TestStore {
     database: Option<OwnDatabase>,
     // Dropped last, and in this order.
     broker: Embedded,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,8 @@ struct Running {
     logging: Option<Role>,
     db: Option<Role>,
     api: Option<Role>,
+    /// Those of [`TestStore::another_api`].
+    more_apis: Vec<Role>,
 }
 
 impl TestStore {
@@ -103,7 +105,7 @@ impl TestStore {
         let mut logging = start_logging(&broker, None).await;
         let mut db = start_db(&database, logging.address(), None).await;
         let addresses = Addresses { logging: logging.address(), db: db.address() };
-        let mut api = start_api(&options, &folder, addresses).await;
+        let mut api = start_api(&options, folder.path().join("journal"), url(addresses.db), addresses.logging).await;
         let url = url(api.address());
         logging.ready().await;
         db.ready().await;
@@ -112,7 +114,7 @@ impl TestStore {
         Self {
             options,
             addresses,
-            running: AsyncMutex::new(Running { logging: Some(logging), db: Some(db), api: Some(api) }),
+            running: AsyncMutex::new(Running { logging: Some(logging), db: Some(db), api: Some(api), more_apis: Vec::new() }),
             url,
             http: http_client(HeaderMap::new()),
             events: OnceCell::new(),
@@ -120,7 +122,7 @@ impl TestStore {
             finished: false,
             database: Some(database),
             broker,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -132,6 +134,22 @@ impl TestStore {
     /// Where the gRPC of the db service is: `http://127.0.0.1:port`.
     pub fn db_url(&self) -> String {
         url(self.addresses.db)
+    }
+
+    /// Starts one more api beside the first, on the same services and with a journal of its own, and gives its URL. It ends with the store.
+    ///
+    /// `options` are this api's alone. `db_endpoint` is where it looks for the gRPC of the db service: [`db_url`](Self::db_url), or something between.
+    ///
+    /// # Panics
+    /// When it cannot start, or does not find a db service there.
+    pub async fn another_api(&self, options: &Options, db_endpoint: impl Into<String>) -> String {
+        let mut running = self.running.lock().await;
+        let journal = self.folder.path().join(format!("journal-{}", running.more_apis.len() + 2));
+        let mut api = start_api(options, journal, db_endpoint.into(), self.addresses.logging).await;
+        api.ready().await;
+        let url = url(api.address());
+        running.more_apis.push(api);
+        url
     }
 
     /// Where the gRPC of the logging service is: `http://127.0.0.1:port`.
@@ -146,12 +164,12 @@ impl TestStore {
 
     /// The generated client, without a token.
     pub fn anonymous(&self) -> Client {
-        Client::new_with_client(&self.url, self.http.clone())
+        Client::new_with_client(&self.url, self.http.clone(), Session::default())
     }
 
     /// The generated client; `headers` go with each request.
     pub(crate) fn client(&self, headers: HeaderMap) -> Client {
-        Client::new_with_client(&self.url, http_client(headers))
+        Client::new_with_client(&self.url, http_client(headers), Session::default())
     }
 
     /// A user who has just registered and logged in; both events are expected.
@@ -262,7 +280,8 @@ impl TestStore {
     async fn stop(mut self) -> Vec<Record> {
         self.finished = true;
         let running = self.running.get_mut();
-        for role in [running.api.take(), running.db.take(), running.logging.take()].into_iter().flatten() {
+        let apis = running.api.take().into_iter().chain(running.more_apis.drain(..));
+        for role in apis.chain(running.db.take()).chain(running.logging.take()) {
             role.stop().await;
         }
         let records = self.events().await.all().await;
@@ -328,9 +347,9 @@ async fn start_db(database: &OwnDatabase, logging: SocketAddr, address: Option<S
     Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await
 }
 
-async fn start_api(options: &Options, folder: &TempDir, addresses: Addresses) -> Role {
+async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, logging: SocketAddr) -> Role {
     let key = SigningKey::new(options.signing_key.clone()).unwrap_or_else(|error| panic!("{error}"));
-    let mut config = merch_api::Config::new(url(addresses.db), url(addresses.logging), folder.path().join("journal"), key);
+    let mut config = merch_api::Config::new(db_endpoint, url(logging), journal, key);
     config.hash_cost = options.hash_cost;
     // Hundreds of buyers register at once.
     config.hashes_waiting = 10_000;
