@@ -1,9 +1,9 @@
 # What people do in this checkout, in one word each. The work is in cargo and in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint fmt gen
+.PHONY: help run test check lint fmt gen clients release-contract
 
 help: ## these lines
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
 
 run: ## the whole store in one process, on http://127.0.0.1:8080
 	cargo run --release
@@ -25,3 +25,10 @@ fmt: ## formats code and contracts
 
 gen: ## brings gen/ up to date with openapi.yaml and proto/, as every build without CI does
 	env -u CI cargo build
+
+clients: ## the clients of other languages, into target/clients: generated, compiled, ready to be driven through the store
+	@tools/clients
+
+release-contract: ## makes openapi.yaml and proto/ as they are the last release, and writes the entry in docs/contract-changelog.md
+	@tools/install
+	@tools/release-contract

@@ -50,3 +50,22 @@ python_tools() {
   # Written last: an installation that was cut off is made again.
   cp "$list" "$home/stamp"
 }
+
+# `find_chromium`: prints where Chromium or Chrome is: $CHROMIUM, or what is on the path. Fails when there is none. contract-tests/tests/browser/browser.mjs looks for the same.
+find_chromium() {
+  local name
+  if [ -n "${CHROMIUM:-}" ]; then
+    [ -x "$CHROMIUM" ] || return 1
+    printf '%s\n' "$CHROMIUM"
+    return
+  fi
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    command -v "$name" && return
+  done
+  return 1
+}
+
+# Whether this machine lets us install packages of Debian.
+can_apt() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}

@@ -187,6 +187,27 @@ impl From<client::Error<types::Problem>> for Error {
     }
 }
 
+/// `greet` can be refused in no way that the contract names.
+impl From<client::Error<()>> for Error {
+    fn from(error: client::Error<()>) -> Self {
+        match error {
+            client::Error::ErrorResponse(answer) => {
+                let status = answer.status();
+                Self::Answer { status: Some(status), reason: format!("the contract knows no {status} of this operation") }
+            }
+            client::Error::InvalidRequest(reason) => client::Error::<types::Problem>::InvalidRequest(reason).into(),
+            client::Error::CommunicationError(error) => client::Error::<types::Problem>::CommunicationError(error).into(),
+            client::Error::InvalidUpgrade(error) => client::Error::<types::Problem>::InvalidUpgrade(error).into(),
+            client::Error::ResponseBodyError(error) => client::Error::<types::Problem>::ResponseBodyError(error).into(),
+            client::Error::InvalidResponsePayload(body, error) => {
+                client::Error::<types::Problem>::InvalidResponsePayload(body, error).into()
+            }
+            client::Error::UnexpectedResponse(answer) => client::Error::<types::Problem>::UnexpectedResponse(answer).into(),
+            client::Error::Custom(reason) => client::Error::<types::Problem>::Custom(reason).into(),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ({}, request {})", self.detail, self.code, self.request_id)?;

@@ -1,0 +1,164 @@
+//! Both contracts at one point in time, read from a folder.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use prost_types::FileDescriptorSet;
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
+use semver::Version;
+use serde_json::Value;
+use thiserror::Error;
+
+/// A contract that cannot be read.
+#[derive(Debug, Error)]
+pub enum ContractError {
+    /// A file is not there or cannot be read.
+    #[error("{path} cannot be read: {error}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// `openapi.yaml` is neither YAML nor JSON.
+    #[error("{path} is not YAML: {error}", path = path.display())]
+    Yaml {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: serde_norway::Error,
+    },
+    /// `info.version` is not a version.
+    #[error("{path}: expected a semantic version such as \"1.2.3\" at info.version, found {found}", path = path.display())]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// What stands there.
+        found: Value,
+    },
+    /// `proto/` does not compile.
+    #[error("{path} does not compile: {error}", path = path.display())]
+    Proto {
+        /// The folder.
+        path: PathBuf,
+        /// Why, with the line.
+        error: Box<protox::Error>,
+    },
+}
+
+/// `openapi.yaml` and `proto/` as they stand in one folder.
+#[derive(Clone, Debug)]
+pub struct Contracts {
+    folder: PathBuf,
+    /// The text of `openapi.yaml`.
+    pub openapi_text: String,
+    /// The same, parsed.
+    pub openapi: Value,
+    /// The `.proto` files: their texts by their names, as they import one another (`merch/logging/v1/logging.proto`).
+    pub proto: BTreeMap<String, String>,
+}
+
+impl Contracts {
+    /// Reads `openapi.yaml` and every `.proto` below `proto/` of a folder.
+    ///
+    /// # Errors
+    /// If one cannot be read, or `openapi.yaml` cannot be parsed.
+    pub fn read(folder: &Path) -> Result<Self, ContractError> {
+        let path = folder.join("openapi.yaml");
+        let openapi_text = fs::read_to_string(&path).map_err(|error| ContractError::File { path: path.clone(), error })?;
+        let openapi = serde_norway::from_str(&openapi_text).map_err(|error| ContractError::Yaml { path, error })?;
+        let mut proto = BTreeMap::new();
+        read_protos(&folder.join("proto"), "", &mut proto)?;
+        Ok(Self { folder: folder.to_owned(), openapi_text, openapi, proto })
+    }
+
+    /// Writes both into a folder, as [`read`](Self::read) finds them, in place of what is there.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("openapi.yaml"), &self.openapi_text)?;
+        let protos = folder.join("proto");
+        if protos.exists() {
+            fs::remove_dir_all(&protos)?;
+        }
+        for (name, text) in &self.proto {
+            let path = protos.join(name);
+            fs::create_dir_all(path.parent().unwrap_or(&protos))?;
+            fs::write(path, text)?;
+        }
+        Ok(())
+    }
+
+    /// `info.version`.
+    ///
+    /// # Errors
+    /// If it is not a semantic version.
+    pub fn version(&self) -> Result<Version, ContractError> {
+        let found = &self.openapi["info"]["version"];
+        found
+            .as_str()
+            .and_then(|text| Version::parse(text).ok())
+            .ok_or_else(|| ContractError::Version { path: self.folder.join("openapi.yaml"), found: found.clone() })
+    }
+
+    /// The `.proto` files, compiled, with their comments.
+    ///
+    /// # Errors
+    /// If they do not compile.
+    pub fn descriptors(&self) -> Result<FileDescriptorSet, ContractError> {
+        let compile = || {
+            let mut resolver = ChainFileResolver::new();
+            resolver.add(Texts(self.proto.clone()));
+            resolver.add(GoogleFileResolver::new());
+            let mut compiler = protox::Compiler::with_file_resolver(resolver);
+            compiler.include_source_info(true);
+            compiler.open_files(self.proto.keys())?;
+            Ok(compiler.file_descriptor_set())
+        };
+        compile().map_err(|error| ContractError::Proto { path: self.folder.join("proto"), error: Box::new(error) })
+    }
+
+    /// The bytes that say which contracts these are, by their names below the folder.
+    pub(crate) fn files(&self) -> BTreeMap<String, &str> {
+        let protos = self.proto.iter().map(|(name, text)| (format!("proto/{name}"), text.as_str()));
+        protos.chain([("openapi.yaml".to_owned(), self.openapi_text.as_str())]).collect()
+    }
+}
+
+/// Files that are held in memory.
+struct Texts(BTreeMap<String, String>);
+
+impl FileResolver for Texts {
+    fn resolve_path(&self, path: &Path) -> Option<String> {
+        path.to_str().filter(|name| self.0.contains_key(*name)).map(str::to_owned)
+    }
+
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        let text = self.0.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
+        File::from_source(name, text)
+    }
+}
+
+fn read_protos(folder: &Path, prefix: &str, protos: &mut BTreeMap<String, String>) -> Result<(), ContractError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ContractError::File { path, error }
+    };
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        // A name that is no UTF-8 cannot be imported.
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if path.is_dir() {
+            read_protos(&path, &format!("{prefix}{name}/"), protos)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            let text = fs::read_to_string(&path).map_err(failed(&path))?;
+            protos.insert(format!("{prefix}{name}"), text);
+        }
+    }
+    Ok(())
+}

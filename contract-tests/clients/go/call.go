@@ -1,0 +1,181 @@
+package main
+
+// From the arguments of a step to the generated types, and from the generated types to an answer.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"merch.example/clients/go/merch"
+)
+
+// The arguments of one call by place (path, query, header or body) and name. Each is taken once, and none may be left.
+type arguments struct {
+	token  string
+	places map[string]map[string]any
+	faults []error
+}
+
+// required takes an argument that has to be there, as the type that the client wants.
+func required[T any](a *arguments, place, name string) T {
+	value := optional[T](a, place, name)
+	if value == nil {
+		a.faults = append(a.faults, fmt.Errorf("the step does not say %s %s", place, name))
+		return *new(T)
+	}
+	return *value
+}
+
+// optional takes an argument, as the type that the client wants; nil if the step does not say it.
+func optional[T any](a *arguments, place, name string) *T {
+	given, there := a.places[place][name]
+	if !there {
+		return nil
+	}
+	a.places[place] = maps.Clone(a.places[place])
+	delete(a.places[place], name)
+	text, err := json.Marshal(given)
+	value := new(T)
+	if err == nil {
+		err = json.Unmarshal(text, value)
+	}
+	if err != nil {
+		a.faults = append(a.faults, fmt.Errorf("%s %s: the client has no way to send %s: %w", place, name, show(given), err))
+	}
+	return value
+}
+
+// all is nil when every argument was taken and fits.
+func (a *arguments) all() error {
+	faults := a.faults
+	for place, left := range a.places {
+		for name := range left {
+			faults = append(faults, fmt.Errorf("%s %s: this driver does not hand it over", place, name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// authorize puts the step's token into the request, if it has one.
+func (a *arguments) authorize(_ context.Context, request *http.Request) error {
+	if a.token != "" {
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	return nil
+}
+
+// An answer as the client has read it.
+type answer struct {
+	status int
+	// The typed body as JSON's own values; nil if there is none.
+	body any
+	// The typed headers as JSON's own values, by the names of their members.
+	typed map[string]any
+	// All headers. Those that every answer has, as X-Request-Id, are declared on no operation.
+	raw http.Header
+	// The body, if it is one.
+	problem *merch.Problem
+	// Why the answer is not one that the client has a type for.
+	undeclared error
+}
+
+// header is a header's value as the client has read it, else as it came; nil if it is absent.
+func (a answer) header(name string) any {
+	member := strings.ToLower(strings.ReplaceAll(name, "-", ""))
+	for typed, value := range a.typed {
+		if strings.ToLower(typed) == member {
+			return value
+		}
+	}
+	if came := a.raw.Get(name); came != "" {
+		return came
+	}
+	return nil
+}
+
+// Declared is what the client has for one status of an operation.
+type declared struct {
+	status        int
+	body, headers any
+	// Whether there should be one, whatever came.
+	hasBody, hasHeaders bool
+}
+
+// None stands for a body or headers that are not declared.
+type none struct{}
+
+// status pairs a status with the members that the client has for it; nil of type *none where it has none.
+func status[B, H any](code int, body *B, headers *H) declared {
+	found := declared{status: code}
+	if _, isNone := any(body).(*none); !isNone {
+		found.hasBody = true
+		if body != nil {
+			found.body = body
+		}
+	}
+	if _, isNone := any(headers).(*none); !isNone {
+		found.hasHeaders = true
+		if headers != nil {
+			found.headers = headers
+		}
+	}
+	return found
+}
+
+// read makes an answer of a response, out of the one member of `all` that is of its status.
+func read(response *http.Response, body []byte, all ...declared) (answer, error) {
+	came := answer{status: response.StatusCode, raw: response.Header}
+	index := slices.IndexFunc(all, func(one declared) bool { return one.status == came.status })
+	if index < 0 {
+		came.undeclared = &difference{"", "a status that the client knows for this operation", fmt.Sprint(came.status)}
+		return came, nil
+	}
+	found := all[index]
+	if found.hasBody == (found.body == nil) {
+		came.undeclared = &difference{"", "a body of the declared type", fmt.Sprintf("Content-Type %q: %s", response.Header.Get("Content-Type"), body)}
+		return came, nil
+	}
+	came.problem, _ = found.body.(*merch.Problem)
+	var err error
+	if found.hasBody {
+		if came.body, err = plain(found.body); err != nil {
+			return came, err
+		}
+		sent, err := parse(body)
+		if err != nil {
+			return came, &difference{"the body to be ", "JSON", err.Error()}
+		}
+		if came.undeclared = keeps("", sent, came.body); came.undeclared != nil {
+			return came, nil
+		}
+	} else if len(bytes.TrimSpace(body)) > 0 {
+		came.undeclared = &difference{"", "no body", string(body)}
+		return came, nil
+	}
+	return readHeaders(came, found)
+}
+
+func readHeaders(came answer, found declared) (answer, error) {
+	if !found.hasHeaders {
+		return came, nil
+	}
+	members, err := plain(found.headers)
+	if err != nil {
+		return came, err
+	}
+	came.typed, _ = members.(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(came.typed)) {
+		// The client leaves the zero value where a required header did not come.
+		if value := came.typed[name]; value == "" || value == int64(0) {
+			came.undeclared = &difference{"the declared header ", name, "none"}
+		}
+	}
+	return came, nil
+}

@@ -1,0 +1,94 @@
+// Command drive takes the client that oapi-codegen made of openapi.yaml through the journey.
+//
+// ../README.md says what it is given, what it prints, and what each member of a step means.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	"merch.example/clients/go/merch"
+)
+
+// How long one call may take.
+const timeLimit = 30 * time.Second
+
+func main() {
+	err := drive()
+	var difference *difference
+	switch {
+	case err == nil:
+	case errors.As(err, &difference):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+}
+
+// drive takes all steps in their order, up to the first that does not come as expected.
+func drive() error {
+	settings, err := environment()
+	if err != nil {
+		return err
+	}
+	steps, err := readJourney(settings.journey)
+	if err != nil {
+		return err
+	}
+	client, err := merch.NewClientWithResponses(settings.url, merch.WithHTTPClient(&http.Client{
+		Timeout: timeLimit,
+		// A transport of its own: the default one would go through a proxy that the environment names.
+		Transport: &http.Transport{},
+	}))
+	if err != nil {
+		return fmt.Errorf("MERCH_URL is no URL: %w", err)
+	}
+	traveller := traveller{
+		caller:    caller{client},
+		variables: variables{"unique": settings.unique, "sold_out_product": settings.soldOutProduct},
+	}
+	for index, step := range steps {
+		number := index + 1
+		if reason, skipped := step.NotIn["go"]; skipped {
+			fmt.Printf("skipped %d %s %s\n", number, step.Operation, reason)
+			continue
+		}
+		if err := traveller.take(step); err != nil {
+			return fmt.Errorf("step %d, %s %q: %w", number, step.Operation, step.Name, err)
+		}
+		fmt.Printf("ok %d %s %d %s\n", number, step.Operation, step.Expect.Status, step.Name)
+	}
+	return nil
+}
+
+// What the environment says.
+type settings struct {
+	url, journey, unique string
+	soldOutProduct       int64
+}
+
+var uniqueForm = regexp.MustCompile(`^[a-z0-9]{1,14}$`)
+
+func environment() (settings, error) {
+	var found settings
+	for name, value := range map[string]*string{"MERCH_URL": &found.url, "MERCH_JOURNEY": &found.journey, "MERCH_UNIQUE": &found.unique} {
+		if *value = os.Getenv(name); *value == "" {
+			return found, fmt.Errorf("the variable %s is not set; ../README.md says what it is", name)
+		}
+	}
+	if !uniqueForm.MatchString(found.unique) {
+		return found, errors.New("MERCH_UNIQUE: expected 1 to 14 lower-case letters and digits")
+	}
+	var err error
+	if found.soldOutProduct, err = strconv.ParseInt(os.Getenv("MERCH_SOLD_OUT_PRODUCT"), 10, 32); err != nil {
+		return found, errors.New("MERCH_SOLD_OUT_PRODUCT: expected the id of a product")
+	}
+	return found, nil
+}

@@ -1,0 +1,86 @@
+package main
+
+// Requests that break the rules of logging.proto, and what the server has to say to them.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	loggingv1 "merch.example/clients/grpc-go/gen/merch/logging/v1"
+)
+
+// A refusal is a first request, and the fields that the server has to name.
+type refusal struct {
+	name    string
+	request *loggingv1.StreamLogsRequest
+	fields  []string
+}
+
+func (r refusal) difference(expected, came string) error {
+	return &difference{expected + ", to " + r.name, came}
+}
+
+// refusals are made of an event that is not at fault.
+func refusals(event *loggingv1.LogMessage) []refusal {
+	broken := proto.CloneOf(event)
+	broken.Service = ""
+	broken.Time = nil
+	return []refusal{
+		{
+			"an event without service and time",
+			&loggingv1.StreamLogsRequest{Sequence: 1, Messages: []*loggingv1.LogMessage{broken}},
+			[]string{"messages[0].service", "messages[0].time"},
+		},
+		{"a request without events", &loggingv1.StreamLogsRequest{Sequence: 1}, []string{"messages"}},
+		{
+			"a stream that does not begin with 1",
+			&loggingv1.StreamLogsRequest{Sequence: 2, Messages: []*loggingv1.LogMessage{event}},
+			[]string{"sequence"},
+		},
+	}
+}
+
+// refused sends one request on a stream of its own and expects INVALID_ARGUMENT, with a google.rpc.BadRequest of exactly its fields, and no acknowledgement.
+func refused(client loggingv1.LoggingServiceClient, refusal refusal) error {
+	ctx, cancel := within()
+	defer cancel()
+	stream, err := client.StreamLogs(ctx)
+	if err != nil {
+		return refusal.difference("a stream", err.Error())
+	}
+	// The server may have ended the stream already; why, `Recv` says.
+	if err := stream.Send(refusal.request); err != nil && !errors.Is(err, io.EOF) {
+		return refusal.difference("to send a request", err.Error())
+	}
+	response, err := stream.Recv()
+	if err == nil {
+		return refusal.difference("INVALID_ARGUMENT", fmt.Sprintf("the acknowledgement of %d", response.GetAcknowledgedSequence()))
+	}
+	if code := status.Code(err); code != codes.InvalidArgument {
+		return refusal.difference("INVALID_ARGUMENT", err.Error())
+	}
+	named := map[string]bool{}
+	for _, detail := range status.Convert(err).Details() {
+		if bad, is := detail.(*errdetails.BadRequest); is {
+			for _, violation := range bad.GetFieldViolations() {
+				named[violation.GetField()] = violation.GetDescription() != ""
+			}
+		}
+	}
+	for _, field := range refusal.fields {
+		if !named[field] {
+			return refusal.difference("a google.rpc.BadRequest that says what is expected at "+field, fmt.Sprint(named))
+		}
+	}
+	if len(named) != len(refusal.fields) {
+		return refusal.difference("no fields named but "+strings.Join(refusal.fields, ", "), fmt.Sprint(named))
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+package example.merch.drive;
+
+/** What is expected is not what came. */
+final class Difference extends Exception {
+  private static final long serialVersionUID = 1L;
+
+  Difference(String message) {
+    super(message);
+  }
+
+  /** "expected WHAT EXPECTED, came CAME". */
+  static Difference of(String what, Object expected, Object came) {
+    return new Difference("expected " + what + " " + Json.show(expected) + ", came " + Json.show(came));
+  }
+}

@@ -1,0 +1,1 @@
+"""Drives the client that openapi-python-client makes through the journey."""

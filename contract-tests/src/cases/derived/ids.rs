@@ -1,0 +1,124 @@
+//! Ids that nothing has, and ids of what is somebody else's: one cannot be told from the other.
+
+use serde_json::Value;
+
+use super::{
+    members::Extent,
+    target::{As, Target, plain},
+};
+use crate::{
+    document::{Location, Parameter},
+    suite::{Answer, Case, Context, Failure, User},
+};
+
+pub(super) fn cases(target: &Target) -> Vec<Case> {
+    let mut cases = Vec::new();
+    if !target.declares(404) {
+        return cases;
+    }
+    for parameter in target.parameters(Location::Path) {
+        unknown(target, parameter, &mut cases);
+        if target.operation().secured {
+            somebody_elses(target, parameter, &mut cases);
+        }
+    }
+    unknown_in_the_body(target, &mut cases);
+    cases
+}
+
+/// An id of this shape that nothing has.
+fn nobodys(context: &Context, target: &Target, schema: &Value) -> String {
+    if target.document().resolve(schema)["type"] == "integer" {
+        // The greatest of 32 bits, or near it: ids are given from below.
+        const NEAR: u128 = 1_000_000;
+        let below = u32::try_from(context.fresh_id().as_u128() % NEAR).unwrap_or_default();
+        return (i32::MAX.unsigned_abs() - below).to_string();
+    }
+    context.fresh_id().to_string()
+}
+
+fn unknown(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
+    let parameter = parameter.clone();
+    cases.push(target.case(404, format!("path {}: an id that nothing has", parameter.name), move |context, target, case| async move {
+        let user = context.user().await?;
+        let id = nobodys(&context, &target, &parameter.schema);
+        let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+        let answer = request.with(Location::Path, &parameter.name, &id).call(&context).send().await?;
+        not_found(&answer, &case)
+    }));
+}
+
+/// A member of a body that has the name of a path's parameter is the id of the same kind of thing.
+fn unknown_in_the_body(target: &Target, cases: &mut Vec<Case>) {
+    let is_id = |name: &str| target.document().operations().iter().any(|operation| operation.parameter(Location::Path, name).is_some());
+    for member in target.members().into_iter().filter(|member| is_id(&member.name)) {
+        cases.push(target.case(404, format!("body {}: an id that nothing has", member.pointer), move |context, target, case| async move {
+            let user = context.user().await?;
+            let id = nobodys(&context, &target, &member.schema);
+            let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+            let mut body = request.value().clone();
+            if let Some(place) = body.pointer_mut(&member.pointer) {
+                *place = serde_json::from_str(&id).unwrap_or_else(|_| Value::from(id));
+            }
+            not_found(&request.with_json(&body).call(&context).send().await?, &case)
+        }));
+    }
+}
+
+fn somebody_elses(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
+    let parameter = parameter.clone();
+    let case = format!("path {}: somebody else's, answered as one that nothing has", parameter.name);
+    cases.push(target.case(404, case, move |context, target, case| async move {
+        let user = context.user().await?;
+        if target.is_safe() {
+            let owner = context.other_user(&user).await?;
+            return refused_like_nobodys(&context, &target, &parameter, &user, &owner, &case).await;
+        }
+        // An owner to whom nothing else happens meanwhile.
+        let owner = context.own_user().await?;
+        let before = target.snapshot(&context, &owner).await?;
+        refused_like_nobodys(&context, &target, &parameter, &user, &owner, &case).await?;
+        target.unchanged(&context, &owner, before.as_ref(), &case).await
+    }));
+}
+
+async fn refused_like_nobodys(
+    context: &Context,
+    target: &Target,
+    parameter: &Parameter,
+    user: &User,
+    owner: &User,
+    case: &str,
+) -> Result<(), Failure> {
+    let owners = target.path_value(context, As::harmless(owner), &parameter.name).await?;
+    let mut request = target.good(context, As::harmless(owner), Extent::Full).await?;
+    request.authorize(&user.token);
+    let others = request.clone().with(Location::Path, &parameter.name, &plain(&owners)).call(context).send().await?;
+    not_found(&others, case)?;
+    let nobodys = nobodys(context, target, &parameter.schema);
+    let nobodys = request.with(Location::Path, &parameter.name, &nobodys).call(context).send().await?;
+    not_found(&nobodys, case)?;
+    if let Some(member) = difference(others.json(), nobodys.json()) {
+        let message = format!(
+            "{case}: the answers differ in `{member}`, so that whoever asks learns which ids there are: expected that but for `instance` and \
+             `request_id` they are the same"
+        );
+        return Err(others.fail(message).and(&nobodys));
+    }
+    Ok(())
+}
+
+/// The first member in which two problems differ, but for those that are about the request.
+fn difference(one: &Value, other: &Value) -> Option<String> {
+    let names = |problem: &Value| problem.as_object().map(|members| members.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut all = names(one);
+    all.extend(names(other));
+    all.into_iter().find(|name| !matches!(name.as_str(), "instance" | "request_id") && one.get(name) != other.get(name))
+}
+
+fn not_found(answer: &Answer, case: &str) -> Result<(), Failure> {
+    match answer.status {
+        404 => Ok(()),
+        status => Err(answer.fail(format!("{case}: expected 404, got {status}"))),
+    }
+}

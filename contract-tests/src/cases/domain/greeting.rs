@@ -1,0 +1,102 @@
+//! The greeting: the version it names and the documentation it leads to.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::steps::{equal, follow};
+use crate::{
+    document::Document,
+    suite::{Answer, Case, Context, Failure},
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("greet", 200, "the version is the document's", version),
+        Case::new("greet", 200, "each link can be followed", links),
+        Case::new("greet", 200, "the contract that it serves is this one", contract),
+        Case::new("greet", 200, "a request id of another form is replaced", request_ids),
+    ]
+}
+
+async fn version(context: Context) -> Result<(), Failure> {
+    let greeting = context.call("greet").expect(200).await?;
+    equal(&greeting, "`version`", &greeting.json()["version"], &context.document().root()["info"]["version"])
+}
+
+async fn links(context: Context) -> Result<(), Failure> {
+    let greeting = context.call("greet").expect(200).await?;
+    let links = greeting.json()["links"].as_object().ok_or_else(|| greeting.fail("`links` must be an object"))?;
+    // What there is beside them is not known to be a link.
+    let declared =
+        declared_links(context.document()).ok_or_else(|| Failure::new("the document does not say which links a greeting has"))?;
+    for (name, link) in links.iter().filter(|(name, _)| declared.contains(name.as_str())) {
+        let link = link.as_str().ok_or_else(|| greeting.fail(format!("the link `{name}` must be a string")))?;
+        let page = follow(&context, &greeting, link, None).await?;
+        ensure!(
+            page.status == 200,
+            &page,
+            "the link `{name}` of the greeting leads to {link:?}, which must answer 200, but answered {}",
+            page.status
+        );
+        ensure!(!page.body.is_empty(), &page, "the link `{name}` of the greeting leads to {link:?}, which must have content, but is empty");
+    }
+    Ok(())
+}
+
+/// The members of `links` that the document names.
+fn declared_links(document: &Document) -> Option<BTreeSet<&str>> {
+    let greeting = document.operation("greet")?.responses.get(&200)?.content.values().next()?;
+    let greeting = document.resolve(&greeting.schema);
+    let links = document.resolve(greeting.get("properties")?.get("links")?);
+    Some(links.get("properties")?.as_object()?.keys().map(String::as_str).collect())
+}
+
+async fn contract(context: Context) -> Result<(), Failure> {
+    let greeting = context.call("greet").expect(200).await?;
+    let links = &greeting.json()["links"];
+    let json = follow(&context, &greeting, links["openapi_json"].as_str().unwrap_or_default(), None).await?;
+    let parsed: Value =
+        serde_json::from_slice(&json.body).map_err(|error| json.fail(format!("`openapi_json` must lead to JSON: {error}")))?;
+    describes_the_same(&context, &json, &parsed)?;
+
+    let yaml = follow(&context, &greeting, links["openapi_yaml"].as_str().unwrap_or_default(), None).await?;
+    let parsed = Document::read(&String::from_utf8_lossy(&yaml.body))
+        .map_err(|error| yaml.fail(format!("`openapi_yaml` must lead to an OpenAPI document: {error}")))?;
+    describes_the_same(&context, &yaml, parsed.root())
+}
+
+/// Fails unless a served document has the version and the operations of the one that the suite reads.
+fn describes_the_same(context: &Context, served: &Answer, document: &Value) -> Result<(), Failure> {
+    let wanted = context.document().root();
+    equal(served, "`info.version`", &document["info"]["version"], &wanted["info"]["version"])?;
+    equal(served, "the operations", &operations(document), &operations(wanted))
+}
+
+/// Every `METHOD path operationId` of a document.
+fn operations(document: &Value) -> BTreeSet<String> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .into_iter()
+                .flatten()
+                .filter_map(move |(method, operation)| Some(format!("{method} {path} {}", operation["operationId"].as_str()?)))
+        })
+        .collect()
+}
+
+/// Ids of the right form come back, which every case looks at; others must not.
+async fn request_ids(context: Context) -> Result<(), Failure> {
+    for id in ["a b", "a,b", "<id>", "100%", "", &"a".repeat(129)] {
+        let greeting = context.call("greet").header("X-Request-Id", id).expect(200).await?;
+        let made = greeting.header("x-request-id")?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+        ensure!(
+            (1..=128).contains(&made.len()) && made.bytes().all(allowed),
+            &greeting,
+            "a request id that is not allowed must be replaced by one that is, but it is {made:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Registering: what it makes, what is taken, and the race for one name.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::steps::{PASSWORD, email, equal, follow, log_in, moment, new_user, no_password, other_case, read_user, same_thing, text, token};
+use crate::suite::{Answer, Case, Context, Failure};
+
+/// How many register one name at the same time. Each may cost the server 128 MiB and half a second.
+const RACERS: usize = 4;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "register",
+            201,
+            "a user as asked for, who is not logged in by it; the names stay taken when the user is gone",
+            life_of_a_user,
+        ),
+        Case::new("register", 409, "sid, username and email are unique without regard to case", taken),
+        Case::new("register", 409, "of those who register one name at the same time, one gets it", race),
+        Case::new("register", 400, "a refusal does not show the password", refusal_keeps_the_password),
+    ]
+}
+
+async fn life_of_a_user(context: Context) -> Result<(), Failure> {
+    let name = context.fresh_name();
+    let body = json!({ "sid": name, "username": format!("{name}.X"), "email": email(&other_case(&name)), "password": PASSWORD });
+    let registered = context.call("register").json(&body).expect(201).await?;
+    for member in ["sid", "username", "email"] {
+        equal(&registered, &format!("`{member}`"), &registered.json()[member], &body[member])?;
+    }
+    equal(&registered, "`active`", &registered.json()["active"], &json!(true))?;
+    ensure!(
+        moment(&registered, "updated_at")? >= moment(&registered, "created_at")?,
+        &registered,
+        "`updated_at` must not be before `created_at`"
+    );
+    no_password(&registered)?;
+    for member in ["access_token", "token"] {
+        ensure!(
+            registered.json().get(member).is_none(),
+            &registered,
+            "registering must not log in, but the answer has a member `{member}`"
+        );
+    }
+    // A load balancer may set a cookie; it must not be as good as a token.
+    for cookie in registered.headers.get_all("set-cookie") {
+        let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let listed = context.call("list_orders").header("cookie", pair).send().await?;
+        ensure!(listed.status == 401, &listed, "registering must not log in, but with the cookie that it sets orders are listed");
+    }
+
+    let id = text(&registered, "id")?;
+    let token = token(&context, &format!("{name}.X"), PASSWORD).await?;
+    same_thing(
+        &follow(&context, &registered, registered.header("location")?, Some(&token)).await?,
+        &registered,
+        "the user at its `Location`",
+    )?;
+    context.call("deactivate_user").path("user_id", id).bearer(&token).expect(204).await?;
+
+    let others = context.fresh_name();
+    for (member, code) in MEMBERS {
+        refused(&context, &others, member, &body[member], code).await?;
+    }
+    Ok(())
+}
+
+/// The members that are unique, and the code of the problem when one is taken.
+const MEMBERS: [(&str, &str); 3] = [("sid", "sid_taken"), ("username", "username_taken"), ("email", "email_taken")];
+
+/// Registers somebody with fresh names but for one member, which must be refused as taken.
+async fn refused(context: &Context, fresh: &str, member: &str, value: &Value, code: &str) -> Result<Answer, Failure> {
+    let mut body = new_user(fresh);
+    body[member] = value.clone();
+    let answer = context.call("register").json(&body).expect(409).await?;
+    answer.problem(code)?;
+    Ok(answer)
+}
+
+async fn taken(context: Context) -> Result<(), Failure> {
+    let user = context.own_user().await?;
+    let before = read_user(&context, &user).await?;
+    let fresh = context.fresh_name();
+    for (member, code) in MEMBERS {
+        let value = text(&before, member)?;
+        refused(&context, &fresh, member, &json!(value), code).await?;
+        refused(&context, &fresh, member, &json!(other_case(value)), code).await?;
+    }
+    same_thing(&read_user(&context, &user).await?, &before, "the user whose names others wanted")?;
+    // Nothing was left behind by those who were refused: nobody can log in with their name.
+    log_in(&context, &fresh, PASSWORD).expect(401).await?.problem("invalid_credentials")
+}
+
+async fn race(context: Context) -> Result<(), Failure> {
+    let name = context.fresh_name();
+    let racers = (0..RACERS).map(|racer| {
+        // One username, in both cases; all else is each racer's own.
+        let mut body = new_user(&context.fresh_name());
+        body["username"] = json!(if racer % 2 == 0 { name.clone() } else { other_case(&name) });
+        context.call("register").json(&body).send()
+    });
+    let answers = join_all(racers).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (won, lost): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 201);
+    ensure!(
+        won.len() == 1,
+        won.get(1).unwrap_or(&&answers[0]),
+        "of {RACERS} who register one username at the same time one must get it, but {} did",
+        won.len()
+    );
+    for answer in &lost {
+        equal(answer, "the status for one who comes too late", &answer.status, &409)?;
+        answer.problem("username_taken")?;
+    }
+    // The one who got it is there.
+    let token = token(&context, text(won[0], "username")?, PASSWORD).await?;
+    let id = text(won[0], "id")?;
+    let read = context.call("get_user").path("user_id", id).bearer(&token).expect(200).await?;
+    same_thing(&read, won[0], "the user who won")?;
+    context.call("deactivate_user").path("user_id", id).bearer(&token).expect(204).await.map(drop)
+}
+
+/// Every answer is searched for the password that was sent; here are requests that are refused because of it, or beside it.
+async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
+    // Too short by one, too long by one, and good but beside a fault.
+    for (password, quantity) in [("kite-77", json!(null)), (&"kite-77".repeat(19)[..129], json!(null)), (PASSWORD, json!(1))] {
+        let mut body = new_user(&context.fresh_name());
+        body["password"] = json!(password);
+        if !quantity.is_null() {
+            body["quantity"] = quantity;
+        }
+        let refused = context.call("register").json(&body).expect(400).await?;
+        refused.problem("invalid_request")?;
+    }
+    Ok(())
+}

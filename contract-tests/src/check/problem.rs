@@ -1,0 +1,144 @@
+//! What holds for every problem, wherever it is declared (RFC 9457, and the descriptions of the document).
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Exchange, Sent, body, only, text};
+use crate::document::{self, Content, Document, Members};
+
+/// What gives away that the inside of a program was sent to its client.
+const STACK_TRACES: [&str; 8] = [
+    "Traceback (most recent call last)",
+    "stack backtrace:",
+    "panicked at",
+    "goroutine 1 [",
+    "\\n\\tat ",
+    "\\n    at ",
+    "java.lang.",
+    "SQLSTATE",
+];
+
+/// A problem that belongs to no operation.
+pub(super) fn check(document: &Document, codes: &BTreeSet<String>, exchange: &Exchange<'_>, sent: &Sent<'_>, faults: &mut Vec<String>) {
+    match only(exchange.headers, "content-type") {
+        Ok(media_type) => {
+            let essence = media_type.split(';').next().unwrap_or_default().trim();
+            if !essence.eq_ignore_ascii_case("application/problem+json") {
+                faults.push(format!("content-type: expected application/problem+json, got {media_type:?}"));
+            }
+        }
+        Err(fault) => faults.push(fault),
+    }
+    check_with(document, None, codes, exchange, sent, faults);
+}
+
+/// A problem; `codes` are those that its response names, and `content` its own schema, if it has one.
+pub(super) fn check_with(
+    document: &Document,
+    content: Option<&Content>,
+    codes: &BTreeSet<String>,
+    exchange: &Exchange<'_>,
+    sent: &Sent<'_>,
+    faults: &mut Vec<String>,
+) {
+    if document.members() == Members::None
+        && let Ok(media_type) = only(exchange.headers, "content-type")
+        && media_type != "application/problem+json"
+    {
+        faults.push(format!("content-type: expected application/problem+json, got {media_type:?}"));
+    }
+    let Some(problem) = body::read(exchange.body, faults) else { return };
+    match (content, &document.problem) {
+        (Some(content), _) => {
+            faults.extend(document::faults(&content.validator, &problem));
+            body::check_values(document, &content.schema, &problem, faults);
+        }
+        (None, Some(validator)) => {
+            faults.extend(document::faults(validator, &problem));
+            body::check_values(document, &serde_json::json!({ "$ref": "#/components/schemas/Problem" }), &problem, faults);
+        }
+        (None, None) => {}
+    }
+    let mut expect = |member: &str, expected: &[Value]| {
+        if problem.get(member).is_none_or(|value| !expected.contains(value)) {
+            let expected: Vec<String> = expected.iter().map(Value::to_string).collect();
+            let came = problem.get(member).map_or_else(|| "nothing".to_owned(), Value::to_string);
+            faults.push(format!("body /{member}: expected {}, got {came}", expected.join(" or ")));
+        }
+    };
+    expect("status", &[exchange.status.into()]);
+    expect("instance", &instances(document.members(), exchange.path, sent.prefix));
+    if let Ok(id) = only(exchange.headers, "x-request-id") {
+        expect("request_id", &[id.into()]);
+    }
+    let code = text(&problem, "code");
+    let kind = text(&problem, "type");
+    match document.members() {
+        Members::None => expect("type", &[format!("/problems#{code}").into()]),
+        // Where the explanations stand is the server's affair.
+        Members::AsDeclared if kind.rsplit_once('#').is_none_or(|(_, fragment)| fragment != code) => {
+            faults.push(format!("body /type: expected that it ends in \"#{code}\", as its code, got {kind:?}"));
+        }
+        Members::AsDeclared => {}
+    }
+    let named = if codes.is_empty() { &document.codes } else { codes };
+    if !named.is_empty() && !named.contains(code) {
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
+        faults.push(format!("body /code: expected {}, as the document names them here, got {code:?}", named.join(" or ")));
+    }
+    let errors = problem.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
+    if (code == "invalid_request") != (errors > 0) {
+        faults.push(format!("body /errors: expected faults with invalid_request and none else, got {errors} with {code:?}"));
+    }
+    let body = String::from_utf8_lossy(exchange.body);
+    if let Some(trace) = STACK_TRACES.iter().find(|trace| body.contains(*trace)) {
+        faults.push(format!("the problem shows the inside of a program ({trace:?}): expected words for the client"));
+    }
+}
+
+/// What `instance` may be. The document says that it is the path that was asked for, as a URI reference; not how it is written.
+fn instances(members: Members, path: &str, prefix: &str) -> Vec<Value> {
+    let path = path.split('?').next().unwrap_or_default();
+    let mut spellings = vec![reference(path)];
+    if members == Members::AsDeclared {
+        spellings.extend([path.to_owned(), decoded(path)]);
+    }
+    if !prefix.is_empty() {
+        // Who stands behind a proxy that takes the prefix away does not know it.
+        spellings.extend(spellings.clone().iter().map(|spelling| format!("{prefix}{spelling}")));
+    }
+    let mut known = BTreeSet::new();
+    spellings.into_iter().filter(|spelling| known.insert(spelling.clone())).map(Value::from).collect()
+}
+
+/// Without percent-encoding.
+fn decoded(path: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            Some(_) | None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A path as a URI reference, for those paths that tests ask for: without a host, and with every `%` that begins no code encoded.
+fn reference(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut reference = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.len() >= 2 && part.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+        reference.push_str(if code { "%" } else { "%25" });
+        reference.push_str(part);
+    }
+    if reference.starts_with("//") { format!("/.{reference}") } else { reference }
+}

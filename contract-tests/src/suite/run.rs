@@ -1,0 +1,247 @@
+//! The run: cases side by side, then those that want to be alone, then everything back as it was.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    io::{IsTerminal as _, Write as _},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use super::{Case, Context, Failure, Need, cleanup};
+use crate::{
+    cases,
+    document::Document,
+    http::Transport,
+    options::Options,
+    report::{CaseOutcome, CaseResult, Cell, Outcome, Report, Tested},
+};
+
+/// The longest a case may take. Waiting for log-ins that are limited takes the longest part of it.
+const CASE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Runs every case of the suite against an implementation, and leaves it as it was.
+pub async fn run(options: Options, document: Arc<Document>) -> Report {
+    let cases = cases::all(&document);
+    run_cases(options, document, cases).await
+}
+
+/// Runs these cases.
+pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Case>) -> Report {
+    let (title, version) = document.title();
+    let (url, title) = (options.url.to_string(), format!("{title} {version}"));
+    let prepared = async {
+        let selected = options.selected(&document)?;
+        let transport = Transport::new(options.url.clone(), options.timeout)?;
+        transport.reach(&document).await?;
+        Ok::<_, String>((selected, transport))
+    };
+    let (selected, transport) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(why) => return Report::unusable(url, title, why),
+    };
+    let began = Instant::now();
+    let context = Context::new(Arc::clone(&document), transport, options.clone());
+    // Cells of a run say nothing of what only prepares it.
+    let before = context.for_cleaning().products().await;
+
+    let mut runner = Runner { context: context.clone(), results: Vec::new(), progress: Progress::new(options.progress) };
+    let wanted = cases.into_iter().filter(|case| selected.contains(&case.operation) || document.operation(&case.operation).is_none());
+    let (alone, together) = runner.runnable(wanted.collect());
+    runner.progress.total = alone.len() + together.len();
+    runner.run(together, options.jobs).await;
+    runner.run(alone, 1).await;
+    runner.progress.say("cleaning up");
+    let mut warnings = cleanup::clean(&context).await;
+    warnings.extend(cleanup::compare(before, &context).await);
+    runner.progress.clear();
+
+    let ledger = context.ledger();
+    let mut cases = runner.results;
+    cases.extend(ledger.incidents().into_iter().filter(|incident| selected.contains(&incident.operation)).map(|incident| CaseResult {
+        name: "an answer that prepares other cases".to_owned(),
+        operation: incident.operation,
+        status: incident.status,
+        outcome: CaseOutcome::Failed(incident.failure),
+        took: Duration::ZERO,
+    }));
+    let operations = document.operations().iter().filter(|operation| selected.contains(&operation.id));
+    Report {
+        url,
+        document: title,
+        unusable: None,
+        cells: cells(&document, &selected, &cases, &context),
+        operations: operations
+            .map(|operation| Tested {
+                id: operation.id.clone(),
+                tag: operation.tag.clone(),
+                method: operation.method.clone(),
+                path: operation.path.clone(),
+            })
+            .collect(),
+        cases,
+        warnings,
+        interrupted: options.stop.is_cancelled(),
+        requests: context.run().requests.load(Ordering::Relaxed),
+        users: ledger.accounts().len(),
+        orders: ledger.placed(),
+        took: began.elapsed(),
+    }
+}
+
+struct Runner {
+    context: Context,
+    results: Vec<CaseResult>,
+    progress: Progress,
+}
+
+impl Runner {
+    /// The cases that can run, those that want to be alone first; the others are noted as skipped.
+    fn runnable(&mut self, cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
+        let options = &self.context.run().options;
+        let (exhaust, expired) = (options.exhaust_stock, options.expired_token.is_some());
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        for case in cases {
+            let missing = match case.needs {
+                _ if self.context.document().operation(&case.operation).is_none() => {
+                    Some(format!("the document has no operation {}", case.operation))
+                }
+                Need::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
+                Need::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
+                Need::Nothing | Need::ExhaustStock | Need::ExpiredToken => None,
+            };
+            match missing {
+                Some(why) => self.results.push(CaseResult {
+                    name: case.name,
+                    operation: case.operation,
+                    status: case.status,
+                    outcome: CaseOutcome::Skipped(why),
+                    took: Duration::ZERO,
+                }),
+                None if case.alone => alone.push(case),
+                None => together.push(case),
+            }
+        }
+        (alone, together)
+    }
+
+    /// Runs cases, so many at once. After an interrupt no further one begins.
+    async fn run(&mut self, cases: Vec<Case>, jobs: usize) {
+        let stop = self.context.run().options.stop.clone();
+        let mut waiting = cases.into_iter();
+        let mut running = JoinSet::new();
+        let mut names = BTreeMap::new();
+        loop {
+            while running.len() < jobs && !stop.is_cancelled() {
+                let Some(case) = waiting.next() else { break };
+                let context = self.context.for_case();
+                let described = (case.name.clone(), case.operation.clone(), case.status, Instant::now(), context.clone());
+                // A task of its own, so that a panic ends the case and nothing else.
+                let handle = running.spawn(async move {
+                    let outcome = tokio::time::timeout(CASE_TIMEOUT, case.start(context)).await;
+                    outcome.unwrap_or_else(|_| Err(Failure::new(format!("expected an end within {CASE_TIMEOUT:?}"))))
+                });
+                names.insert(handle.id(), described);
+            }
+            let (id, outcome) = match running.join_next_with_id().await {
+                Some(Ok((id, Ok(())))) => (id, CaseOutcome::Passed),
+                Some(Ok((id, Err(failure)))) => (id, CaseOutcome::Failed(failure)),
+                Some(Err(error)) => {
+                    let id = error.id();
+                    let why = error.try_into_panic().map_or_else(|error| error.to_string(), |panic| message(&*panic));
+                    (id, CaseOutcome::Failed(Failure::new(format!("the case itself broke (a fault of this program): {why}"))))
+                }
+                None => break,
+            };
+            let Some((name, operation, status, began, context)) = names.remove(&id) else { continue };
+            let outcome = match outcome {
+                // What fails after that fails because of it.
+                CaseOutcome::Failed(_) if stop.is_cancelled() => CaseOutcome::Skipped("interrupted".to_owned()),
+                CaseOutcome::Failed(failure) => CaseOutcome::Failed(failure.or_shown_by(context.last())),
+                other => other,
+            };
+            self.progress.done(&name, matches!(outcome, CaseOutcome::Failed(_)));
+            self.results.push(CaseResult { name, operation, status, outcome, took: began.elapsed() });
+        }
+        for case in waiting {
+            let (name, operation, status) = (case.name, case.operation, case.status);
+            let outcome = CaseOutcome::Skipped("interrupted".to_owned());
+            self.results.push(CaseResult { name, operation, status, outcome, took: Duration::ZERO });
+        }
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "it panicked".to_owned())
+}
+
+fn cells(document: &Document, selected: &BTreeSet<String>, cases: &[CaseResult], context: &Context) -> BTreeMap<(String, u16), Cell> {
+    let tally = context.ledger().tally();
+    let declared = document.declared().into_iter().filter(|(operation, _)| selected.contains(operation));
+    declared
+        .map(|key| {
+            let (operation, status) = &key;
+            let here: Vec<&CaseResult> = cases.iter().filter(|case| case.operation == *operation && case.status == *status).collect();
+            let count = |is: fn(&CaseOutcome) -> bool| here.iter().filter(|case| is(&case.outcome)).count();
+            let passed = count(|outcome| matches!(outcome, CaseOutcome::Passed));
+            let failed = count(|outcome| matches!(outcome, CaseOutcome::Failed(_)));
+            let skipped = here.iter().find_map(|case| match &case.outcome {
+                CaseOutcome::Skipped(why) => Some(why.clone()),
+                CaseOutcome::Passed | CaseOutcome::Failed(_) => None,
+            });
+            let answers = tally.get(&key).copied().unwrap_or_default();
+            let outcome = if failed > 0 || answers.faulty > 0 {
+                Outcome::Failed
+            } else if answers.fine > 0 {
+                // A case alone will not do: some look at nothing but the document.
+                Outcome::Passed
+            } else if let Some(why) = skipped {
+                Outcome::NotReachable(why)
+            } else if matches!(status, 500 | 503) {
+                Outcome::NotReachable("nothing from outside brings it about".to_owned())
+            } else {
+                Outcome::NotReached
+            };
+            let skipped = count(|outcome| matches!(outcome, CaseOutcome::Skipped(_)));
+            (key, Cell { outcome, passed, failed, skipped, answers: answers.fine })
+        })
+        .collect()
+}
+
+/// One line on standard error that tells how far it is.
+struct Progress {
+    shown: bool,
+    total: usize,
+    done: usize,
+    failed: usize,
+}
+
+impl Progress {
+    fn new(shown: bool) -> Self {
+        Self { shown: shown && std::io::stderr().is_terminal(), total: 0, done: 0, failed: 0 }
+    }
+
+    fn done(&mut self, name: &str, failed: bool) {
+        self.done += 1;
+        self.failed += usize::from(failed);
+        self.say(&format!("{} of {} cases, {} failed: {name}", self.done, self.total, self.failed));
+    }
+
+    fn say(&self, text: &str) {
+        if self.shown {
+            let line: String = text.chars().filter(|character| !character.is_control()).take(78).collect();
+            // Without anyone to read it there is nothing to tell.
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}

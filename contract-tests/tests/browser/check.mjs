@@ -1,0 +1,37 @@
+// Looks at all pages of the stores whose addresses are the arguments, and prints what is wrong with them as JSON: { faults: [...], seconds: {...} }.
+// $NODE_TOOLS is the folder of tools/install, $SCREENSHOTS where pictures go.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { Faults, launch } from "./browser.mjs";
+import { checkDocs } from "./docs.mjs";
+import { checkProblems } from "./problems.mjs";
+import { checkReference } from "./reference.mjs";
+
+const folder = process.env.SCREENSHOTS;
+mkdirSync(folder, { recursive: true });
+
+const faults = [];
+const seconds = {};
+const browser = await launch();
+for (const [index, origin] of process.argv.slice(2).entries()) {
+  // Pictures of one store are enough.
+  const screenshot = async (page, name, at) => {
+    if (index > 0) return;
+    if (at) await at.evaluate((element) => element.scrollIntoView());
+    await page.screenshot({ path: join(folder, `${name}.png`) });
+  };
+  for (const [name, check] of Object.entries({ checkDocs, checkReference, checkProblems })) {
+    const found = new Faults();
+    const start = Date.now();
+    try {
+      await check({ browser, origin, faults: found, screenshot });
+    } catch (error) {
+      found.add(`the check could not go on: ${error.message}`);
+    }
+    seconds[`${name}, store ${index + 1}`] = (Date.now() - start) / 1000;
+    faults.push(...found.all.map((text) => `${origin}${text}`));
+  }
+}
+await browser.close();
+console.log(JSON.stringify({ faults, seconds }));

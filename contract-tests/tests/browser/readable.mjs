@@ -1,0 +1,67 @@
+// Whether a page can be read and used: it fits its window, its letters and buttons are large enough, and axe-core finds nothing serious.
+import { readFileSync } from "node:fs";
+
+import { tools } from "./browser.mjs";
+
+/** No letters are smaller, in CSS pixels. */
+const SMALLEST_FONT = 12;
+/** No button is smaller (WCAG 2.2, 2.5.8). */
+const SMALLEST_TARGET = 24;
+
+const axe = readFileSync(tools.resolve("axe-core/axe.min.js"), "utf8");
+
+/** A phone shows the page as wide as it is, in letters and with buttons of a useful size. */
+export async function fitsPhone(page, faults) {
+  const found = await page.evaluate(
+    ({ smallestFont, smallestTarget }) => {
+      const shown = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && element.getClientRects().length > 0;
+      // What is there only for those who hear the page is cut to a point.
+      const cut = (element) => element.closest("[class*=sr-only], [class*=visually-hidden]") || getComputedStyle(element).clipPath.startsWith("inset(50%");
+      const name = (element) => `<${element.tagName.toLowerCase()} class="${element.getAttribute("class") ?? ""}"> "${(element.textContent || element.getAttribute("aria-label") || "").trim().slice(0, 40)}"`;
+      const small = new Set();
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim() || !shown(element) || cut(element)) continue;
+        const size = parseFloat(getComputedStyle(element).fontSize);
+        if (size < smallestFont) small.add(`${name(element)} in letters of ${size} px`);
+      }
+      const tiny = [];
+      for (const element of document.querySelectorAll("button, select, input, textarea, [role=button], [role=tab]")) {
+        if (!shown(element) || cut(element)) continue;
+        const { width, height } = element.getBoundingClientRect();
+        // A button within a sentence is as high as the sentence's lines, as a link is.
+        if (getComputedStyle(element).display === "inline") continue;
+        if (Math.min(width, height) < smallestTarget) tiny.push(`${name(element)} of ${Math.round(width)} × ${Math.round(height)} px`);
+      }
+      const wide = [];
+      if (document.documentElement.scrollWidth > innerWidth) {
+        for (const element of document.querySelectorAll("body *")) {
+          if (shown(element) && element.getBoundingClientRect().right > innerWidth + 0.5) wide.push(name(element));
+        }
+      }
+      return { small: [...small], tiny, wide, scrollWidth: document.documentElement.scrollWidth, innerWidth };
+    },
+    { smallestFont: SMALLEST_FONT, smallestTarget: SMALLEST_TARGET },
+  );
+  faults.expect(found.scrollWidth <= found.innerWidth, `the page is ${found.scrollWidth} px wide in a window of ${found.innerWidth} px, because of ${found.wide.slice(0, 5).join(", ")}`);
+  for (const text of found.small.slice(0, 10)) faults.add(`too small to read: ${text}; expected ${SMALLEST_FONT} px or more`);
+  for (const text of found.tiny.slice(0, 10)) faults.add(`too small to hit: ${text}; expected ${SMALLEST_TARGET} × ${SMALLEST_TARGET} px or more`);
+}
+
+/** Serious and critical findings of axe-core are faults; `allowed` has the exceptions, `{ rule, target, reason }`, and one that is not needed is a fault as well. */
+export async function accessible(page, faults, allowed = []) {
+  await page.evaluate(axe);
+  const violations = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations);
+  const unused = new Set(allowed);
+  for (const { id, impact, help, nodes } of violations) {
+    if (impact !== "serious" && impact !== "critical") continue;
+    const left = nodes.filter((node) => {
+      const exception = allowed.find(({ rule, target }) => rule === id && target.test(node.target.join(" ")));
+      unused.delete(exception);
+      return !exception;
+    });
+    for (const node of left.slice(0, 5)) faults.add(`axe-core, ${impact}: ${help} (${id}): ${node.target.join(" ")}: ${node.any[0]?.message ?? node.html.slice(0, 120)}`);
+  }
+  for (const { rule, target } of unused) faults.add(`the exception ${rule} of ${target} is not needed any more: take it out`);
+}

@@ -1,0 +1,130 @@
+//! A driver as a process: where it is, what it is told, and what it says.
+
+use std::{
+    env, fmt,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use merch_test_store::TestStore;
+use tokio::task::spawn_blocking;
+
+/// Far more than the slowest driver takes on a machine that does much else. Each of its requests has a limit of its own.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// The product without stock: neither the first nor the second.
+pub(crate) const SOLD_OUT: i32 = 3;
+
+/// A driver that is up to date.
+#[derive(Clone, Debug)]
+pub(crate) struct Driver {
+    program: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
+
+/// What came of a run.
+pub(crate) struct Run {
+    /// `None`: it was ended by a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Driver {
+    /// # Panics
+    /// When the client is not made, or older than what it is made from.
+    pub(crate) async fn of(language: &'static str) -> Self {
+        let check = move || Command::new(root().join("tools/clients")).arg("--check").arg(language).stdin(Stdio::null()).output();
+        let check = spawn_blocking(check).await.unwrap().unwrap_or_else(|error| panic!("tools/clients cannot be started: {error}"));
+        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let unique = merch_test_store::fresh_name();
+        Self {
+            program: target.join("clients").join(language).join("drive"),
+            // The last digits of a fresh name are random, and there may be 14 at most.
+            variables: vec![("MERCH_UNIQUE", unique[unique.len() - 12..].to_owned()), ("MERCH_SOLD_OUT_PRODUCT", SOLD_OUT.to_string())],
+        }
+    }
+
+    /// Tells the driver something else, or something more.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self) -> Run {
+        let mut command = Command::new(&self.program);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        spawn_blocking(move || {
+            let child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", command.get_program().display()));
+            finish(child)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// Reads what a process says until it ends; ends it when it takes too long.
+fn finish(mut child: Child) -> Run {
+    let stdout = reader(child.stdout.take().unwrap());
+    let stderr = reader(child.stderr.take().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            break child.wait().unwrap();
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Run { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+fn reader(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+impl Run {
+    /// # Panics
+    /// Unless the driver ended like this, saying this.
+    pub(crate) fn expect_failure(&self, what: &str, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{what}: expected exit {code}\n{self}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{what}: expected {word:?} in what it says\n{self}");
+        }
+    }
+
+    /// What stands after a word at the beginning of a line.
+    pub(crate) fn lines<'s>(&'s self, word: &'static str) -> impl Iterator<Item = &'s str> {
+        self.stdout.lines().filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout.trim_end(), self.stderr.trim_end())
+    }
+}
+
+/// A store in which one product is sold out.
+pub(crate) async fn store() -> TestStore {
+    let store = TestStore::start(merch_test_store::Database::Sqlite).await;
+    store.set_stock(SOLD_OUT, 0).await;
+    store
+}
+
+/// The checkout.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the workspace")
+}

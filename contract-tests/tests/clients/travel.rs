@@ -1,0 +1,74 @@
+//! Each language's client goes the whole journey; afterwards, what it did is in the store and on the topic, and nothing else.
+
+use merch_test_store::TestStore;
+
+use crate::{
+    driver::{Driver, Run, SOLD_OUT, store},
+    journey::Journey,
+};
+
+/// The pieces of each product that a store opens with.
+const STOCK: i64 = 500;
+
+/// Goes the journey, and looks at what is left of it.
+async fn travel(language: &'static str) {
+    let store = store().await;
+    let folder = tempfile::tempdir().unwrap();
+    let journey = Journey::read();
+    let run = drive(&Driver::of(language).await, &journey, store.url(), folder.path()).await;
+    assert_eq!(run.code, Some(0), "the {language} client did not come to the end of the journey\n{run}");
+    let mut said = run.stdout.lines();
+    for (number, step) in (1..).zip(journey.steps()) {
+        let line = match step.not_in(language) {
+            None => format!("ok {number} {} {} {}", step.operation(), step.status(), step.name()),
+            Some(reason) => format!("skipped {number} {} {reason}", step.operation()),
+        };
+        assert_eq!(said.next(), Some(line.as_str()), "{run}");
+    }
+    assert_eq!(said.next(), None, "{run}");
+    what_is_stored(&store, language, &journey).await;
+    store.finish().await;
+}
+
+/// Runs a driver with a journey.
+pub(crate) async fn drive(driver: &Driver, journey: &Journey, url: &str, folder: &std::path::Path) -> Run {
+    let path = folder.join("journey.json");
+    std::fs::write(&path, journey.text()).unwrap();
+    let path = path.to_str().expect("a temporary folder has a name of ASCII");
+    driver.clone().with("MERCH_URL", url).with("MERCH_JOURNEY", path).run().await
+}
+
+async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
+    let events = journey.events(language);
+    let count = |word: &str| i64::try_from(events.get(word).copied().unwrap_or(0)).unwrap();
+    for (rows, wanted) in [
+        ("users", count("user_registered")),
+        ("users WHERE NOT is_active", count("user_deactivated")),
+        ("orders", count("order_placed")),
+        ("orders WHERE status = 'cancelled'", count("order_cancelled")),
+        // The key of the order that was refused for want of stock is not among them.
+        ("idempotency_keys", 1),
+    ] {
+        assert_eq!(store.sql_integer(&format!("SELECT COUNT(*) FROM {rows}")).await, wanted, "{rows}");
+    }
+    for product in 1..=SOLD_OUT {
+        let sold = format!("(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed')");
+        let pieces = store.sql_integer(&format!("SELECT stock + {sold} FROM products WHERE id = {product}")).await;
+        assert_eq!(pieces, if product == SOLD_OUT { 0 } else { STOCK }, "pieces of product {product}, in stock and sold");
+    }
+    for (word, times) in &events {
+        store.expect_many(word, *times);
+    }
+}
+
+/// The languages, each with a test of its own.
+macro_rules! languages {
+    ($($language:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $language() {
+            travel(stringify!($language)).await;
+        }
+    )*};
+}
+
+languages! { rust typescript python go java }

@@ -1,0 +1,175 @@
+//! Data types agree across `openapi.yaml`, `proto/` and both databases; `docs/types.md` is what this test has read.
+//!
+//! The gate against breaking changes has its tests in `contract-tests/breaking/tests/`.
+
+#![allow(clippy::unwrap_used)]
+
+mod agreement;
+mod facts;
+mod known;
+mod openapi;
+mod page;
+mod proto;
+mod shapes;
+mod sql;
+
+use std::{env, fs, path::Path};
+
+use agreement::{Layers, disagreements};
+use contract_breaking::Contracts;
+use merch_test_store::{BareDatabase, Database};
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The layers as they are, with both databases migrated.
+async fn layers() -> Layers {
+    let contracts = Contracts::read(repository()).unwrap_or_else(|error| panic!("{error}"));
+    let (sqlite, postgres) = (BareDatabase::create(Database::Sqlite).await, BareDatabase::create(Database::Postgres).await);
+    let layers = Layers::new(&contracts, sql::sqlite(&sqlite).await, sql::postgres(&postgres).await);
+    sqlite.drop().await;
+    postgres.drop().await;
+    layers
+}
+
+/// What is wrong, beyond what is known; and what is known and not so any more.
+fn unexpected(layers: &Layers) -> Vec<String> {
+    known::unexpected(&disagreements(layers))
+}
+
+#[tokio::test]
+async fn all_layers_agree_on_every_field() {
+    let unexpected = unexpected(&layers().await);
+    assert!(
+        unexpected.is_empty(),
+        "the layers disagree. Make them agree, or, if there is a reason, add it to contract-tests/tests/gates/known.rs; and take out of it what is not so any \
+         more:\n{}",
+        unexpected.join("\n")
+    );
+}
+
+#[tokio::test]
+async fn the_page_of_types_is_what_was_read() {
+    let (page, path) = (page::write(&layers().await), repository().join("docs/types.md"));
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, page).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(path).unwrap_or_default();
+    let new: Vec<&str> = page.lines().filter(|line| !written.lines().any(|other| other == *line)).collect();
+    assert!(
+        page == written,
+        "docs/types.md is stale: run\n    UPDATE_GOLDEN=1 tools/with-postgres cargo test -p contract-tests --test gates\nlines that it lacks:\n{}",
+        new.join("\n")
+    );
+}
+
+/// Edits a contract in memory and expects that exactly the field is named.
+async fn notices(file: &str, from: &str, to: &str, expected: &str) {
+    let mut contracts = Contracts::read(repository()).unwrap();
+    let text = contracts.proto.get_mut(file).unwrap_or(&mut contracts.openapi_text);
+    assert!(text.contains(from), "{file} does not have: {from}");
+    *text = text.replacen(from, to, 1);
+    contracts.openapi = serde_norway::from_str(&contracts.openapi_text).unwrap();
+    let mut layers = layers().await;
+    layers.read(&contracts);
+    names(&unexpected(&layers), expected);
+}
+
+fn names(unexpected: &[String], expected: &str) {
+    assert!(unexpected.iter().any(|line| line.contains(expected)), "expected \"{expected}\" among {unexpected:#?}");
+}
+
+const ASSISTANT: &str = "merch/assistant/v1/assistant.proto";
+
+#[tokio::test]
+async fn a_change_of_openapi_is_noticed() {
+    notices("openapi.yaml", "pattern: '^[A-Za-z0-9]{1,15}$'", "pattern: '^[A-Za-z0-9]{1,12}$'", "User.sid: longest").await;
+    notices("openapi.yaml", "pattern: '^[A-Za-z0-9_.-]{3,50}$'", "pattern: '^[A-Za-z0-9_.]{3,50}$'", "User.username: characters").await;
+    notices("openapi.yaml", "enum: [placed, cancelled]", "enum: [placed, cancelled, shipped]", "Order.status: values").await;
+    notices("openapi.yaml", "          maximum: 3\n", "          maximum: 4\n", "NewOrder.quantity: maximum").await;
+    let (price, narrow) = (
+        "        price_cents:\n          description: What one piece costs, in minor units of `currency`.\n          type: integer\n          format: int",
+        "64",
+    );
+    notices("openapi.yaml", &format!("{price}{narrow}"), &format!("{price}32"), "Product.price_cents: type").await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_protos_is_noticed() {
+    notices(ASSISTANT, "  // How many, 1 to 3.\n", "  // How many, 1 to 4.\n", "NewOrder.quantity: maximum").await;
+    notices(
+        ASSISTANT,
+        "  // When it was cancelled, UTC; not set while it is placed.\n",
+        "  // When it was cancelled, UTC.\n",
+        "Order.cancelled_at: null",
+    )
+    .await;
+    notices(ASSISTANT, "  int32 stock = 8;", "  int64 stock = 8;", "Product.stock: type").await;
+    notices(ASSISTANT, "  // 1 to 100 characters.\n", "  // 1 to 120 characters.\n", "Product.name: longest").await;
+    notices(ASSISTANT, "  optional string email = 5;", "  string email = 5;", "UserChange.email: presence").await;
+    notices(
+        ASSISTANT,
+        "  int64 version = 9;\n",
+        "  int64 version = 9;\n  // In grams.\n  int32 weight_grams = 10;\n",
+        "Product.weight_grams: missing in openapi.yaml",
+    )
+    .await;
+    notices(
+        ASSISTANT,
+        "  // The pieces are back in stock.\n",
+        "  // On its way.\n  ORDER_STATUS_SHIPPED = 3;\n  // The pieces are back in stock.\n",
+        "Order.status: values",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_sqlite_is_noticed() {
+    let database = BareDatabase::create(Database::Sqlite).await;
+    let replace = |from: &str, to: &str| format!("UPDATE sqlite_master SET sql = replace(sql, '{from}', '{to}') WHERE name = 'orders'");
+    let (quantity, status) =
+        (replace("quantity BETWEEN 1 AND 3", "quantity BETWEEN 1 AND 4"), replace("user_id           BLOB", "user_id           TEXT"));
+    database.execute(&format!("PRAGMA writable_schema = ON; {quantity}; {status}; ALTER TABLE users ADD COLUMN nickname TEXT")).await;
+    let mut layers = layers().await;
+    layers.sqlite = sql::sqlite(&database).await;
+    let unexpected = unexpected(&layers);
+    names(&unexpected, "Order.quantity: maximum");
+    names(&unexpected, "Order.user_id: type");
+    names(&unexpected, "User.nickname: missing in openapi.yaml");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_postgresql_is_noticed() {
+    let database = BareDatabase::create(Database::Postgres).await;
+    database
+        .execute(
+            "ALTER TABLE orders DROP CONSTRAINT ck_orders_quantity, ADD CONSTRAINT ck_orders_quantity CHECK (quantity BETWEEN 1 AND 4);
+             ALTER TABLE products ALTER COLUMN price_cents TYPE double precision;
+             ALTER TABLE orders ALTER COLUMN currency DROP NOT NULL;
+             ALTER TABLE products DROP CONSTRAINT ck_products_currency_length;
+             CREATE TABLE coupons (code text NOT NULL)",
+        )
+        .await;
+    let mut layers = layers().await;
+    layers.postgres = sql::postgres(&database).await;
+    let unexpected = unexpected(&layers);
+    names(&unexpected, "Order.quantity: maximum");
+    names(&unexpected, "Product.price_cents: type");
+    names(&unexpected, "Order.currency: null");
+    names(&unexpected, "Product.currency: longest");
+    names(&unexpected, "table coupons");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_is_not_so_any_more_is_noticed() {
+    let mut found = disagreements(&layers().await);
+    found.retain(|disagreement| disagreement.place != "Product.version");
+    names(
+        &known::unexpected(&found),
+        "Product.version: missing in openapi.yaml is on the list of known differences, and is not so any more",
+    );
+}

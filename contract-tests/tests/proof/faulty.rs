@@ -1,0 +1,185 @@
+//! A gRPC endpoint between api and db that breaks one method in one way, and passes everything else on as bytes.
+//!
+//! It knows no list of methods: what is asked for is the path of the HTTP/2 request.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{Either, Full};
+use hyper::{
+    Request, Response, Uri,
+    body::Incoming,
+    client::conn::http2::{self as client, SendRequest},
+    header::{CONTENT_TYPE, HeaderValue},
+    server::conn::http2 as server,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Mutex as AsyncMutex,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How a method fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It answers with this gRPC code, and a message that nobody outside may see.
+    Status(tonic::Code),
+    /// Its answer is no message.
+    Garbage,
+    /// The connection breaks off in the middle of the call.
+    Break,
+}
+
+/// Stands in every message that the endpoint makes up, and may never reach a client.
+pub(crate) const MARKER: &str = "internal-marker-7f3a";
+
+/// The endpoint; it ends when it is dropped.
+pub(crate) struct FaultyDb {
+    url: String,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+struct Shared {
+    db: SocketAddr,
+    upstream: AsyncMutex<Option<SendRequest<Incoming>>>,
+    faults: Mutex<HashMap<String, Fault>>,
+    called: Mutex<Vec<String>>,
+}
+
+impl FaultyDb {
+    /// Listens on a free port of the loopback address. `db_url` is where the db service is: `http://127.0.0.1:port`.
+    pub(crate) async fn start(db_url: &str) -> Self {
+        let db = db_url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("the db service is at http://address:port");
+        let shared = Arc::new(Shared { db, upstream: AsyncMutex::default(), faults: Mutex::default(), called: Mutex::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let mut tasks = JoinSet::new();
+        let of_all = shared.clone();
+        tasks.spawn(async move {
+            // Connections end with this task.
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("a listener accepts");
+                connections.spawn(serve(stream, of_all.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { url: format!("http://{address}"), shared, _tasks: tasks }
+    }
+
+    /// Where it is: `http://127.0.0.1:port`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Breaks a method (`GetUser`), until [`mend`](Self::mend).
+    pub(crate) fn fail(&self, method: &str, fault: Fault) {
+        self.shared.faults.lock().expect("nobody panics with it").insert(method.to_owned(), fault);
+    }
+
+    /// Passes everything on again.
+    pub(crate) fn mend(&self) {
+        self.shared.faults.lock().expect("nobody panics with it").clear();
+    }
+
+    /// The methods of the assistant service that were called since the last time, in order.
+    pub(crate) fn take_called(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.called.lock().expect("nobody panics with it"))
+    }
+}
+
+/// What goes back: the db service's own body, or one made here.
+type Body = Either<Incoming, Full<Bytes>>;
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let broken = CancellationToken::new();
+    let breaking = broken.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (shared, breaking) = (shared.clone(), breaking.clone());
+        async move { Ok::<_, Infallible>(shared.answer(request, &breaking).await) }
+    });
+    tokio::select! {
+        // The api may close its connection at any time.
+        _ = server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service) => {}
+        // Dropping the connection resets it.
+        () = broken.cancelled() => {}
+    }
+}
+
+impl Shared {
+    async fn answer(&self, request: Request<Incoming>, breaking: &CancellationToken) -> Response<Body> {
+        let path = request.uri().path();
+        let method = path.rsplit('/').next().unwrap_or_default().to_owned();
+        if path.contains("AssistantService") {
+            self.called.lock().expect("nobody panics with it").push(method.clone());
+        }
+        let fault = self.faults.lock().expect("nobody panics with it").get(&method).cloned();
+        match fault {
+            None => self.forward(request).await.map(Either::Left),
+            Some(Fault::Status(code)) => refusal(code),
+            Some(Fault::Garbage) => garbage(),
+            Some(Fault::Break) => {
+                breaking.cancel();
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn forward(&self, mut request: Request<Incoming>) -> Response<Incoming> {
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        *request.uri_mut() = format!("http://{}{target}", self.db).parse::<Uri>().expect("a path that hyper has read is one");
+        let mut sender = self.sender().await;
+        match sender.send_request(request).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("the db service gave no answer: {error}"),
+        }
+    }
+
+    /// The one connection to the db service: HTTP/2 carries all calls at once.
+    async fn sender(&self) -> SendRequest<Incoming> {
+        let mut upstream = self.upstream.lock().await;
+        if let Some(sender) = upstream.as_ref().filter(|sender| !sender.is_closed()) {
+            return sender.clone();
+        }
+        let stream = TcpStream::connect(self.db).await.expect("the db service accepts connections");
+        let (sender, connection) =
+            client::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("the db service speaks HTTP/2");
+        tokio::spawn(connection);
+        upstream.insert(sender).clone()
+    }
+}
+
+fn of_grpc(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Either::Right(Full::new(body)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// A status and nothing else, as gRPC over HTTP/2 has it: in the headers.
+fn refusal(code: tonic::Code) -> Response<Body> {
+    let mut response = of_grpc(Bytes::new());
+    response.headers_mut().insert("grpc-status", HeaderValue::from(i32::from(code)));
+    response.headers_mut().insert("grpc-message", HeaderValue::from_static(MARKER));
+    response
+}
+
+/// A frame whose message is no protobuf.
+fn garbage() -> Response<Body> {
+    let mut frame = BytesMut::new();
+    let message = [&[0xff; 11], MARKER.as_bytes()].concat();
+    frame.put_u8(0); // not compressed
+    frame.put_u32(u32::try_from(message.len()).expect("a short message"));
+    frame.put_slice(&message);
+    let mut response = of_grpc(frame.freeze());
+    response.headers_mut().insert("grpc-status", HeaderValue::from(0));
+    response
+}

@@ -1,0 +1,148 @@
+//! Implementations that answer with rubbish, break off, hang, or stand behind a prefix: failures, never a broken suite.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use contract_tests::{
+    document::Document,
+    options::Options,
+    report::{Outcome, Report},
+    suite,
+};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use merch_test_store::{Database, TestStore};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// A server that does the same with every connection; its address.
+async fn server<F, Fut>(each: F) -> String
+where
+    F: Fn(TcpStream) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(each(connection));
+        }
+    });
+    url
+}
+
+/// Reads one request's head, and answers with these bytes.
+async fn answer(mut connection: TcpStream, bytes: &'static [u8]) {
+    let mut head = [0; 1024];
+    if connection.read(&mut head).await.is_ok_and(|length| length > 0) {
+        let _ = connection.write_all(bytes).await; // who has gone needs no answer
+        let _ = connection.shutdown().await;
+    }
+}
+
+async fn run(url: &str, only: &[&str]) -> Report {
+    let mut options = Options::new(url.parse().unwrap());
+    options.only = only.iter().map(|name| (*name).to_owned()).collect();
+    options.timeout = Duration::from_secs(1);
+    suite::run(options, Arc::new(Document::embedded())).await
+}
+
+/// That cases failed, and none of them by a fault of the suite.
+fn assert_failed(report: &Report) {
+    assert!(report.failed() && report.unusable.is_none(), "{report:?}");
+    assert!(report.failures().next().is_some(), "{report:?}");
+    for (case, failure) in report.failures() {
+        assert!(!failure.message().contains("a fault of this program"), "{}: {failure}", case.name);
+    }
+    assert!(report.cells.values().all(|cell| cell.outcome != Outcome::Passed && cell.answers == 0), "{:?}", report.cells);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rubbish_is_told_and_breaks_nothing() {
+    let html = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<h1>It works!</h1>\xff\x00\x1b[2J";
+    let report = run(&server(|connection| answer(connection, html)).await, &[]).await;
+    assert_failed(&report);
+    let table = contract_tests::report::table(&report, false);
+    assert!(table.contains("content-type: expected"), "{table}");
+    assert!(!table.contains('\x1b') && !table.contains('\0'), "an answer cannot command the terminal");
+    let xml = contract_tests::report::junit(&report);
+    roxmltree::Document::parse(&xml).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_break_off_are_told() {
+    let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    let url = server(|connection| answer(connection, half)).await;
+    // That somebody is there is seen from any answer, and this is none.
+    let report = run(&url, &["greet"]).await;
+    assert!(report.unusable.as_ref().is_some_and(|why| why.contains("breaks off")), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hangs_is_given_up() {
+    // The first answer is there; all others never come.
+    let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let url = server(move |connection| {
+        let is_first = first.swap(false, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            if is_first {
+                answer(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            } else {
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                drop(connection);
+            }
+        }
+    })
+    .await;
+    let report = run(&url, &["greet", "get_product"]).await;
+    assert_failed(&report);
+    assert!(report.failures().all(|(_, failure)| !failure.message().is_empty()));
+    assert!(report.failures().any(|(_, failure)| failure.message().starts_with("expected an answer, got none")), "{report:?}");
+}
+
+/// A proxy that answers only below `/merch`, and takes that away.
+async fn behind_prefix(store: &str) -> String {
+    let (store, http) = (store.to_owned(), reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap());
+    let url = server(move |connection| {
+        let (store, http) = (store.clone(), http.clone());
+        async move {
+            let service = service_fn(move |request| forward(store.clone(), http.clone(), request));
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await; // the client may leave whenever it likes
+        }
+    })
+    .await;
+    format!("{url}/merch/")
+}
+
+async fn forward(store: String, http: reqwest::Client, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let Some(path) = head.uri.path_and_query().and_then(|path| path.as_str().strip_prefix("/merch")) else {
+        return Ok(Response::builder().status(418).body(Full::default()).unwrap());
+    };
+    let body = body.collect().await.unwrap().to_bytes();
+    let mut headers = head.headers;
+    for hop in ["host", "content-length", "transfer-encoding", "connection"] {
+        headers.remove(hop);
+    }
+    let answer = http.request(head.method, format!("{store}{path}")).headers(headers).body(body).send().await.unwrap();
+    let mut forwarded = Response::new(Full::default());
+    *forwarded.status_mut() = answer.status();
+    *forwarded.headers_mut() = answer.headers().clone();
+    *forwarded.body_mut() = Full::new(answer.bytes().await.unwrap());
+    Ok(forwarded)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_implementation_behind_a_prefix_is_tested_like_any_other() {
+    let store = TestStore::start(Database::Sqlite).await;
+    let url = behind_prefix(store.url()).await;
+    let mut options = Options::new(url.parse().unwrap());
+    options.only = vec!["OrderManager".to_owned(), "register".to_owned()];
+    let report = suite::run(options, Arc::new(Document::embedded())).await;
+    // Nobody but `--exhaust-stock` sees a product sold out.
+    assert!(!report.failed(), "{}", contract_tests::report::table(&report, false));
+    store.finish_whatever_came().await;
+}
