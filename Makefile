@@ -1,6 +1,6 @@
 # What people do in this checkout, in one word each. The work is in cargo and in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint fmt gen clients release-contract
+.PHONY: help run test check lint fmt gen clients fuzz-api release-contract
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
@@ -28,6 +28,9 @@ gen: ## brings gen/ up to date with openapi.yaml and proto/, as every build with
 
 clients: ## the clients of other languages, into target/clients: generated, compiled, ready to be driven through the store
 	@tools/clients
+
+fuzz-api: ## Schemathesis against whole stores for ten minutes, with a new seed; FUZZ_SECONDS=3600 FUZZ_SEED=7 for others
+	@tools/fuzz-api
 
 release-contract: ## makes openapi.yaml and proto/ as they are the last release, and writes the entry in docs/contract-changelog.md
 	@tools/install

@@ -26,6 +26,8 @@ struct Notes {
     orders: BTreeMap<String, Order>,
     /// The ids of all orders that were ever placed.
     seen: BTreeSet<String>,
+    /// Those that were cancelled: a replay shows them as they were placed, and they stay cancelled all the same.
+    cancelled: BTreeSet<String>,
     tally: BTreeMap<(String, u16), Tally>,
     incidents: Vec<Incident>,
     guarded: Vec<String>,
@@ -40,7 +42,7 @@ pub(super) struct Account {
     pub(super) active: bool,
 }
 
-/// An order that is placed as far as is known. One that was cancelled and then replayed looks like this, too.
+/// An order that is placed as far as is known.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) id: String,
@@ -116,12 +118,15 @@ impl Ledger {
                 if let (Some(id), Some(token)) = (text(&body, "id"), request.token()) {
                     let order = Order { id: id.clone(), user_id: text(&body, "user_id").unwrap_or_default(), token: token.to_owned() };
                     notes.seen.insert(id.clone());
-                    notes.orders.insert(id, order);
+                    if !notes.cancelled.contains(&id) {
+                        notes.orders.insert(id, order);
+                    }
                 }
             }
             ("cancel_order", 200..=299) if body["status"] == "cancelled" => {
                 if let Some(id) = text(&body, "id") {
                     notes.orders.remove(&id);
+                    notes.cancelled.insert(id);
                 }
             }
             (_, 401) | ("log_out", 200..=299) => {

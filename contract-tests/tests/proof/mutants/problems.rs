@@ -98,7 +98,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a deactivated user told from a wrong password", &["log_in"], "a deactivated user and a wrong password are one and the same answer", "adds a sentence for names that were deactivated",
+        mutant("a deactivated user told from a wrong password", &["log_in", "deactivate_user"], "a deactivated user and a wrong password are one and the same answer", "adds a sentence for names that were deactivated",
             everywhere(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let mut memory = upstream.memory();
