@@ -102,7 +102,7 @@ impl Store {
     /// [`Code::OutOfStock`], [`Code::ProductNotFound`], and whatever any request may end in. After [`Error::Connection`] the order may have been placed.
     pub async fn buy(&self, product: &types::ProductId, quantity: u32) -> Result<types::Order, Error> {
         let quantity = NonZeroU32::new(quantity).ok_or_else(|| Error::Request("quantity: expected 1 to 3, got 0".to_owned()))?;
-        let order = types::NewOrder::builder().product_id(product.clone()).quantity(quantity);
+        let order = types::Purchase::builder().product_id(product.clone()).quantity(quantity);
         Ok(self.0.place_order().idempotency_key(uuid::Uuid::new_v4().to_string()).body(order).send().await?.into_inner())
     }
 

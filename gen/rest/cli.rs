@@ -44,7 +44,7 @@ impl<T: CliConfig> Cli<T> {
             .arg(
                 ::clap::Arg::new("password")
                     .long("password")
-                    .value_parser(::clap::value_parser!(types::NewUserPassword))
+                    .value_parser(::clap::value_parser!(types::RegistrationPassword))
                     .required_unless_present("json-body")
                     .help("The password, of 8 to 128 characters; any but U+0000."),
             )
@@ -444,7 +444,7 @@ impl<T: CliConfig> Cli<T> {
         if let Some(value) = matches.get_one::<types::Email>("email") {
             request = request.body_map(|body| { body.email(value.clone()) });
         }
-        if let Some(value) = matches.get_one::<types::NewUserPassword>("password") {
+        if let Some(value) = matches.get_one::<types::RegistrationPassword>("password") {
             request = request.body_map(|body| { body.password(value.clone()) });
         }
         if let Some(value) = matches.get_one::<types::Sid>("sid") {
@@ -456,7 +456,7 @@ impl<T: CliConfig> Cli<T> {
         if let Some(value) = matches.get_one::<std::path::PathBuf>("json-body") {
             let body_txt = std::fs::read_to_string(value)
                 .with_context(|| format!("failed to read {}", value.display()))?;
-            let body_value = serde_json::from_str::<types::NewUser>(&body_txt)
+            let body_value = serde_json::from_str::<types::Registration>(&body_txt)
                 .with_context(|| format!("failed to parse {}", value.display()))?;
             request = request.body(body_value);
         }
@@ -755,7 +755,7 @@ impl<T: CliConfig> Cli<T> {
         if let Some(value) = matches.get_one::<std::path::PathBuf>("json-body") {
             let body_txt = std::fs::read_to_string(value)
                 .with_context(|| format!("failed to read {}", value.display()))?;
-            let body_value = serde_json::from_str::<types::NewOrder>(&body_txt)
+            let body_value = serde_json::from_str::<types::Purchase>(&body_txt)
                 .with_context(|| format!("failed to parse {}", value.display()))?;
             request = request.body(body_value);
         }

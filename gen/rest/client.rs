@@ -429,96 +429,6 @@ pub mod types {
             Default::default()
         }
     }
-    ///What to buy. The price is the store's.
-    #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
-    #[serde(deny_unknown_fields)]
-    pub struct NewOrder {
-        pub product_id: ProductId,
-        ///How many pieces.
-        pub quantity: ::std::num::NonZeroU32,
-    }
-    impl NewOrder {
-        pub fn builder() -> builder::NewOrder {
-            Default::default()
-        }
-    }
-    ///Who wants to register.
-    #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
-    #[serde(deny_unknown_fields)]
-    pub struct NewUser {
-        pub email: Email,
-        ///The password, of 8 to 128 characters; any but U+0000.
-        pub password: NewUserPassword,
-        pub sid: Sid,
-        pub username: Username,
-    }
-    impl NewUser {
-        pub fn builder() -> builder::NewUser {
-            Default::default()
-        }
-    }
-    ///The password, of 8 to 128 characters; any but U+0000.
-    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-    #[serde(transparent)]
-    pub struct NewUserPassword(::std::string::String);
-    impl ::std::ops::Deref for NewUserPassword {
-        type Target = ::std::string::String;
-        fn deref(&self) -> &::std::string::String {
-            &self.0
-        }
-    }
-    impl ::std::convert::From<NewUserPassword> for ::std::string::String {
-        fn from(value: NewUserPassword) -> Self {
-            value.0
-        }
-    }
-    impl ::std::str::FromStr for NewUserPassword {
-        type Err = self::error::ConversionError;
-        fn from_str(
-            value: &str,
-        ) -> ::std::result::Result<Self, self::error::ConversionError> {
-            if value.chars().count() > 128usize {
-                return Err("longer than 128 characters".into());
-            }
-            if value.chars().count() < 8usize {
-                return Err("shorter than 8 characters".into());
-            }
-            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
-            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
-            if PATTERN.find(value).is_none() {
-                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
-            }
-            Ok(Self(value.to_string()))
-        }
-    }
-    impl ::std::convert::TryFrom<&str> for NewUserPassword {
-        type Error = self::error::ConversionError;
-        fn try_from(
-            value: &str,
-        ) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    impl ::std::convert::TryFrom<::std::string::String> for NewUserPassword {
-        type Error = self::error::ConversionError;
-        fn try_from(
-            value: ::std::string::String,
-        ) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    impl<'de> ::serde::Deserialize<'de> for NewUserPassword {
-        fn deserialize<D>(deserializer: D) -> ::std::result::Result<Self, D::Error>
-        where
-            D: ::serde::Deserializer<'de>,
-        {
-            ::std::string::String::deserialize(deserializer)?
-                .parse()
-                .map_err(|e: self::error::ConversionError| {
-                    <D::Error as ::serde::de::Error>::custom(e.to_string())
-                })
-        }
-    }
     ///One to three pieces of one product, bought by one user.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Order {
@@ -1189,6 +1099,96 @@ pub mod types {
                 })
         }
     }
+    ///What to buy. The price is the store's.
+    #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
+    #[serde(deny_unknown_fields)]
+    pub struct Purchase {
+        pub product_id: ProductId,
+        ///How many pieces.
+        pub quantity: ::std::num::NonZeroU32,
+    }
+    impl Purchase {
+        pub fn builder() -> builder::Purchase {
+            Default::default()
+        }
+    }
+    ///Who wants to register.
+    #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
+    #[serde(deny_unknown_fields)]
+    pub struct Registration {
+        pub email: Email,
+        ///The password, of 8 to 128 characters; any but U+0000.
+        pub password: RegistrationPassword,
+        pub sid: Sid,
+        pub username: Username,
+    }
+    impl Registration {
+        pub fn builder() -> builder::Registration {
+            Default::default()
+        }
+    }
+    ///The password, of 8 to 128 characters; any but U+0000.
+    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    #[serde(transparent)]
+    pub struct RegistrationPassword(::std::string::String);
+    impl ::std::ops::Deref for RegistrationPassword {
+        type Target = ::std::string::String;
+        fn deref(&self) -> &::std::string::String {
+            &self.0
+        }
+    }
+    impl ::std::convert::From<RegistrationPassword> for ::std::string::String {
+        fn from(value: RegistrationPassword) -> Self {
+            value.0
+        }
+    }
+    impl ::std::str::FromStr for RegistrationPassword {
+        type Err = self::error::ConversionError;
+        fn from_str(
+            value: &str,
+        ) -> ::std::result::Result<Self, self::error::ConversionError> {
+            if value.chars().count() > 128usize {
+                return Err("longer than 128 characters".into());
+            }
+            if value.chars().count() < 8usize {
+                return Err("shorter than 8 characters".into());
+            }
+            static PATTERN: ::std::sync::LazyLock<::regress::Regex> = ::std::sync::LazyLock::new(||
+            { ::regress::Regex::new("^[^\\x00]+$").unwrap() });
+            if PATTERN.find(value).is_none() {
+                return Err("doesn't match pattern \"^[^\\x00]+$\"".into());
+            }
+            Ok(Self(value.to_string()))
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for RegistrationPassword {
+        type Error = self::error::ConversionError;
+        fn try_from(
+            value: &str,
+        ) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for RegistrationPassword {
+        type Error = self::error::ConversionError;
+        fn try_from(
+            value: ::std::string::String,
+        ) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl<'de> ::serde::Deserialize<'de> for RegistrationPassword {
+        fn deserialize<D>(deserializer: D) -> ::std::result::Result<Self, D::Error>
+        where
+            D: ::serde::Deserializer<'de>,
+        {
+            ::std::string::String::deserialize(deserializer)?
+                .parse()
+                .map_err(|e: self::error::ConversionError| {
+                    <D::Error as ::serde::de::Error>::custom(e.to_string())
+                })
+        }
+    }
     ///The id that the university gave, letters and digits. Unique without regard to case.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
@@ -1779,160 +1779,6 @@ pub mod types {
                     docs: Ok(value.docs),
                     openapi_json: Ok(value.openapi_json),
                     openapi_yaml: Ok(value.openapi_yaml),
-                }
-            }
-        }
-        #[derive(Clone, Debug)]
-        pub struct NewOrder {
-            product_id: ::std::result::Result<super::ProductId, ::std::string::String>,
-            quantity: ::std::result::Result<
-                ::std::num::NonZeroU32,
-                ::std::string::String,
-            >,
-        }
-        impl ::std::default::Default for NewOrder {
-            fn default() -> Self {
-                Self {
-                    product_id: Err("no value supplied for product_id".to_string()),
-                    quantity: Err("no value supplied for quantity".to_string()),
-                }
-            }
-        }
-        impl NewOrder {
-            pub fn product_id<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::ProductId>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.product_id = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for product_id: {e}")
-                    });
-                self
-            }
-            pub fn quantity<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::num::NonZeroU32>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.quantity = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for quantity: {e}")
-                    });
-                self
-            }
-        }
-        impl ::std::convert::TryFrom<NewOrder> for super::NewOrder {
-            type Error = super::error::ConversionError;
-            fn try_from(
-                value: NewOrder,
-            ) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self {
-                    product_id: value.product_id?,
-                    quantity: value.quantity?,
-                })
-            }
-        }
-        impl ::std::convert::From<super::NewOrder> for NewOrder {
-            fn from(value: super::NewOrder) -> Self {
-                Self {
-                    product_id: Ok(value.product_id),
-                    quantity: Ok(value.quantity),
-                }
-            }
-        }
-        #[derive(Clone, Debug)]
-        pub struct NewUser {
-            email: ::std::result::Result<super::Email, ::std::string::String>,
-            password: ::std::result::Result<
-                super::NewUserPassword,
-                ::std::string::String,
-            >,
-            sid: ::std::result::Result<super::Sid, ::std::string::String>,
-            username: ::std::result::Result<super::Username, ::std::string::String>,
-        }
-        impl ::std::default::Default for NewUser {
-            fn default() -> Self {
-                Self {
-                    email: Err("no value supplied for email".to_string()),
-                    password: Err("no value supplied for password".to_string()),
-                    sid: Err("no value supplied for sid".to_string()),
-                    username: Err("no value supplied for username".to_string()),
-                }
-            }
-        }
-        impl NewUser {
-            pub fn email<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::Email>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.email = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for email: {e}")
-                    });
-                self
-            }
-            pub fn password<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::NewUserPassword>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.password = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for password: {e}")
-                    });
-                self
-            }
-            pub fn sid<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::Sid>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.sid = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for sid: {e}")
-                    });
-                self
-            }
-            pub fn username<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::Username>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.username = value
-                    .try_into()
-                    .map_err(|e| {
-                        format!("error converting supplied value for username: {e}")
-                    });
-                self
-            }
-        }
-        impl ::std::convert::TryFrom<NewUser> for super::NewUser {
-            type Error = super::error::ConversionError;
-            fn try_from(
-                value: NewUser,
-            ) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self {
-                    email: value.email?,
-                    password: value.password?,
-                    sid: value.sid?,
-                    username: value.username?,
-                })
-            }
-        }
-        impl ::std::convert::From<super::NewUser> for NewUser {
-            fn from(value: super::NewUser) -> Self {
-                Self {
-                    email: Ok(value.email),
-                    password: Ok(value.password),
-                    sid: Ok(value.sid),
-                    username: Ok(value.username),
                 }
             }
         }
@@ -2654,6 +2500,160 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct Purchase {
+            product_id: ::std::result::Result<super::ProductId, ::std::string::String>,
+            quantity: ::std::result::Result<
+                ::std::num::NonZeroU32,
+                ::std::string::String,
+            >,
+        }
+        impl ::std::default::Default for Purchase {
+            fn default() -> Self {
+                Self {
+                    product_id: Err("no value supplied for product_id".to_string()),
+                    quantity: Err("no value supplied for quantity".to_string()),
+                }
+            }
+        }
+        impl Purchase {
+            pub fn product_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::ProductId>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.product_id = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for product_id: {e}")
+                    });
+                self
+            }
+            pub fn quantity<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::num::NonZeroU32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.quantity = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for quantity: {e}")
+                    });
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Purchase> for super::Purchase {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: Purchase,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    product_id: value.product_id?,
+                    quantity: value.quantity?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Purchase> for Purchase {
+            fn from(value: super::Purchase) -> Self {
+                Self {
+                    product_id: Ok(value.product_id),
+                    quantity: Ok(value.quantity),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Registration {
+            email: ::std::result::Result<super::Email, ::std::string::String>,
+            password: ::std::result::Result<
+                super::RegistrationPassword,
+                ::std::string::String,
+            >,
+            sid: ::std::result::Result<super::Sid, ::std::string::String>,
+            username: ::std::result::Result<super::Username, ::std::string::String>,
+        }
+        impl ::std::default::Default for Registration {
+            fn default() -> Self {
+                Self {
+                    email: Err("no value supplied for email".to_string()),
+                    password: Err("no value supplied for password".to_string()),
+                    sid: Err("no value supplied for sid".to_string()),
+                    username: Err("no value supplied for username".to_string()),
+                }
+            }
+        }
+        impl Registration {
+            pub fn email<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Email>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.email = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for email: {e}")
+                    });
+                self
+            }
+            pub fn password<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::RegistrationPassword>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.password = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for password: {e}")
+                    });
+                self
+            }
+            pub fn sid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Sid>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.sid = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for sid: {e}")
+                    });
+                self
+            }
+            pub fn username<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Username>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.username = value
+                    .try_into()
+                    .map_err(|e| {
+                        format!("error converting supplied value for username: {e}")
+                    });
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Registration> for super::Registration {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: Registration,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    email: value.email?,
+                    password: value.password?,
+                    sid: value.sid?,
+                    username: value.username?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Registration> for Registration {
+            fn from(value: super::Registration) -> Self {
+                Self {
+                    email: Ok(value.email),
+                    password: Ok(value.password),
+                    sid: Ok(value.sid),
+                    username: Ok(value.username),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct User {
             active: ::std::result::Result<bool, ::std::string::String>,
             created_at: ::std::result::Result<
@@ -3298,7 +3298,7 @@ pub mod builder {
     #[derive(Debug, Clone)]
     pub struct Register<'a> {
         client: &'a super::Client,
-        body: Result<types::builder::NewUser, String>,
+        body: Result<types::builder::Registration, String>,
     }
     impl<'a> Register<'a> {
         pub fn new(client: &'a super::Client) -> Self {
@@ -3309,18 +3309,22 @@ pub mod builder {
         }
         pub fn body<V>(mut self, value: V) -> Self
         where
-            V: std::convert::TryInto<types::NewUser>,
-            <V as std::convert::TryInto<types::NewUser>>::Error: std::fmt::Display,
+            V: std::convert::TryInto<types::Registration>,
+            <V as std::convert::TryInto<types::Registration>>::Error: std::fmt::Display,
         {
             self.body = value
                 .try_into()
                 .map(From::from)
-                .map_err(|s| format!("conversion to `NewUser` for body failed: {}", s));
+                .map_err(|s| {
+                    format!("conversion to `Registration` for body failed: {}", s)
+                });
             self
         }
         pub fn body_map<F>(mut self, f: F) -> Self
         where
-            F: std::ops::FnOnce(types::builder::NewUser) -> types::builder::NewUser,
+            F: std::ops::FnOnce(
+                types::builder::Registration,
+            ) -> types::builder::Registration,
         {
             self.body = self.body.map(f);
             self
@@ -3331,7 +3335,9 @@ pub mod builder {
         ) -> Result<ResponseValue<types::User>, Error<types::Problem>> {
             let Self { client, body } = self;
             let body = body
-                .and_then(|v| types::NewUser::try_from(v).map_err(|e| e.to_string()))
+                .and_then(|v| {
+                    types::Registration::try_from(v).map_err(|e| e.to_string())
+                })
                 .map_err(Error::InvalidRequest)?;
             let url = format!("{}/users", client.baseurl,);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
@@ -4601,7 +4607,7 @@ pub mod builder {
     pub struct PlaceOrder<'a> {
         client: &'a super::Client,
         idempotency_key: Result<Option<types::PlaceOrderIdempotencyKey>, String>,
-        body: Result<types::builder::NewOrder, String>,
+        body: Result<types::builder::Purchase, String>,
     }
     impl<'a> PlaceOrder<'a> {
         pub fn new(client: &'a super::Client) -> Self {
@@ -4626,18 +4632,18 @@ pub mod builder {
         }
         pub fn body<V>(mut self, value: V) -> Self
         where
-            V: std::convert::TryInto<types::NewOrder>,
-            <V as std::convert::TryInto<types::NewOrder>>::Error: std::fmt::Display,
+            V: std::convert::TryInto<types::Purchase>,
+            <V as std::convert::TryInto<types::Purchase>>::Error: std::fmt::Display,
         {
             self.body = value
                 .try_into()
                 .map(From::from)
-                .map_err(|s| format!("conversion to `NewOrder` for body failed: {}", s));
+                .map_err(|s| format!("conversion to `Purchase` for body failed: {}", s));
             self
         }
         pub fn body_map<F>(mut self, f: F) -> Self
         where
-            F: std::ops::FnOnce(types::builder::NewOrder) -> types::builder::NewOrder,
+            F: std::ops::FnOnce(types::builder::Purchase) -> types::builder::Purchase,
         {
             self.body = self.body.map(f);
             self
@@ -4649,7 +4655,7 @@ pub mod builder {
             let Self { client, idempotency_key, body } = self;
             let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
             let body = body
-                .and_then(|v| types::NewOrder::try_from(v).map_err(|e| e.to_string()))
+                .and_then(|v| types::Purchase::try_from(v).map_err(|e| e.to_string()))
                 .map_err(Error::InvalidRequest)?;
             let url = format!("{}/orders", client.baseurl,);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);

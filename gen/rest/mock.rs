@@ -48,7 +48,7 @@ pub mod operations {
         pub fn into_inner(self) -> ::httpmock::When {
             self.0
         }
-        pub fn body(self, value: &types::NewUser) -> Self {
+        pub fn body(self, value: &types::Registration) -> Self {
             Self(self.0.json_body_obj(value))
         }
     }
@@ -971,7 +971,7 @@ pub mod operations {
                 Self(self.0.header_missing("Idempotency-Key"))
             }
         }
-        pub fn body(self, value: &types::NewOrder) -> Self {
+        pub fn body(self, value: &types::Purchase) -> Self {
             Self(self.0.json_body_obj(value))
         }
     }

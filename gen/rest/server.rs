@@ -26,7 +26,7 @@ pub trait UserManager: Send + Sync + 'static {
     /// `POST /users`
     fn register(
         &self,
-        body: NewUser,
+        body: Registration,
     ) -> impl ::std::future::Future<Output = RegisterResponse> + Send;
     /// Log in
     ///
@@ -144,7 +144,7 @@ pub trait OrderManager: Send + Sync + 'static {
         &self,
         bearer_auth: BearerAuth,
         idempotency_key: Option<String>,
-        body: NewOrder,
+        body: Purchase,
     ) -> impl ::std::future::Future<Output = PlaceOrderResponse> + Send;
     /// Read an order
     ///
@@ -830,7 +830,7 @@ pub struct GreetingLinks {
 /// Who wants to register.
 #[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewUser {
+pub struct Registration {
     pub sid: Sid,
     pub username: Username,
     pub email: Email,
@@ -838,9 +838,9 @@ pub struct NewUser {
     pub password: String,
 }
 
-impl ::std::fmt::Debug for NewUser {
+impl ::std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-        f.debug_struct("NewUser")
+        f.debug_struct("Registration")
             .field("sid", &self.sid)
             .field("username", &self.username)
             .field("email", &self.email)
@@ -999,7 +999,7 @@ pub struct ProductPage {
 /// What to buy. The price is the store's.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewOrder {
+pub struct Purchase {
     pub product_id: ProductId,
     /// How many pieces.
     pub quantity: i32,
@@ -1334,7 +1334,7 @@ The answer does not log in: that is `POST /login`.*/
     async fn register(
         &self,
         /// Who the new buyer is.
-        body: runtime::Body<NewUser>,
+        body: runtime::Body<Registration>,
     ) -> RegisterResponse {
         UserManager::register(&*self.0, body.0).await
     }
@@ -1559,7 +1559,7 @@ for at least 24 hours. An order that was refused is not remembered.*/
         #[oai(name = "Idempotency-Key", explode = false)]
         idempotency_key: runtime::Parameter<parameters::PlaceOrderIdempotencyKey>,
         /// What to buy.
-        body: runtime::Body<NewOrder>,
+        body: runtime::Body<Purchase>,
     ) -> PlaceOrderResponse {
         OrderManager::place_order(&*self.0, bearer_auth, idempotency_key.0, body.0).await
     }
@@ -1726,7 +1726,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     ],
     "example": "placed"
   },
-  "NewUser": {
+  "Registration": {
     "description": "Who wants to register.",
     "type": "object",
     "additionalProperties": false,
@@ -1822,7 +1822,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
       }
     }
   },
-  "NewOrder": {
+  "Purchase": {
     "description": "What to buy. The price is the store's.",
     "type": "object",
     "additionalProperties": false,
@@ -1857,7 +1857,7 @@ mod contracts {
     ));
     pub(super) static REGISTER: LazyLock<runtime::Contract> = LazyLock::new(|| {
         runtime::Contract::new("/users", &super::REQUEST_SCHEMAS)
-            .body(r##"{"$ref":"#/components/schemas/NewUser"}"##)
+            .body(r##"{"$ref":"#/components/schemas/Registration"}"##)
     });
     pub(super) static LOG_IN: LazyLock<runtime::Contract> = LazyLock::new(|| {
         runtime::Contract::new("/login", &super::REQUEST_SCHEMAS)
@@ -1987,7 +1987,7 @@ mod contracts {
                 runtime::Need::Optional,
                 r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[!-~]{1,255}$"}"#,
             )
-            .body(r##"{"$ref":"#/components/schemas/NewOrder"}"##)
+            .body(r##"{"$ref":"#/components/schemas/Purchase"}"##)
     });
     pub(super) static GET_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
         runtime::Contract::new("/orders/{order_id}", &super::REQUEST_SCHEMAS)
@@ -3161,8 +3161,8 @@ impl runtime::Component for GreetingLinks {
 
 runtime::component_type!(GreetingLinks);
 
-impl runtime::Component for NewUser {
-    const NAME: &'static str = "NewUser";
+impl runtime::Component for Registration {
+    const NAME: &'static str = "Registration";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
             .property("sid", runtime::Need::Required, runtime::schema::<named::Sid>())
@@ -3192,7 +3192,7 @@ impl runtime::Component for NewUser {
     }
 }
 
-runtime::component_type!(NewUser);
+runtime::component_type!(Registration);
 
 impl runtime::Component for Credentials {
     const NAME: &'static str = "Credentials";
@@ -3470,8 +3470,8 @@ impl runtime::Component for ProductPage {
 
 runtime::component_type!(ProductPage);
 
-impl runtime::Component for NewOrder {
-    const NAME: &'static str = "NewOrder";
+impl runtime::Component for Purchase {
+    const NAME: &'static str = "Purchase";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
             .property(
@@ -3493,7 +3493,7 @@ impl runtime::Component for NewOrder {
     }
 }
 
-runtime::component_type!(NewOrder);
+runtime::component_type!(Purchase);
 
 impl runtime::Component for Order {
     const NAME: &'static str = "Order";

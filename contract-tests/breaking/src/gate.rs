@@ -42,7 +42,7 @@ pub enum GateError {
 /// A checkout, and the programs that are asked.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// The folder with `openapi.yaml`, `proto/`, `redocly.yaml`, `buf.yaml` and `contract-tests/released/`.
+    /// The folder with `openapi.yaml`, `proto/`, `redocly-diff.yaml`, `buf.yaml` and `contract-tests/released/`.
     pub root: PathBuf,
     /// `redocly`.
     pub redocly: PathBuf,

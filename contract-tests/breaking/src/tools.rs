@@ -79,7 +79,7 @@ impl Redocly<'_> {
     fn diff(&self, old: &Path, new: &Path) -> Result<Vec<Change>, ToolError> {
         let mut command = Command::new(self.program);
         command.current_dir(self.root).arg("diff").arg(old).arg(new);
-        command.args(["--config", "redocly.yaml", "--fail-on", "major", "--format", "json"]);
+        command.args(["--config", "redocly-diff.yaml", "--fail-on", "major", "--format", "json"]);
         command.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true").env("NO_COLOR", "1");
         let output = run(&mut command, self.program)?;
         let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| failed(self.program, &output))?;
@@ -110,7 +110,7 @@ impl Redocly<'_> {
         fs::write(&old, document(json!({ "/kept": { "get": operation }, "/removed": { "get": operation } })))?;
         fs::write(&new, document(json!({ "/kept": { "get": operation } })))?;
         if self.diff(&old, &new)?.is_empty() {
-            let (config, expected) = ("redocly.yaml", "`diff-recommended` under `extends`");
+            let (config, expected) = ("redocly-diff.yaml", "`diff-recommended` under `extends`");
             return Err(ToolError::Blind { program: self.program.to_owned(), config, expected });
         }
         Ok(())

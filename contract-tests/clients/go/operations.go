@@ -29,7 +29,7 @@ func (c caller) call(ctx context.Context, operation string, a *arguments) (answe
 		return read(r.HTTPResponse, r.Body, status(200, r.JSON200, nothing))
 
 	case "register":
-		body := merch.NewUser{
+		body := merch.Registration{
 			Sid:      required[merch.Sid](a, "body", "sid"),
 			Username: required[merch.Username](a, "body", "username"),
 			Email:    required[merch.Email](a, "body", "email"),
@@ -212,7 +212,7 @@ func (c caller) call(ctx context.Context, operation string, a *arguments) (answe
 
 	case "place_order":
 		params := merch.PlaceOrderParams{IdempotencyKey: optional[string](a, "header", "Idempotency-Key")}
-		body := merch.NewOrder{
+		body := merch.Purchase{
 			ProductId: required[merch.ProductId](a, "body", "product_id"),
 			Quantity:  required[int32](a, "body", "quantity"),
 		}

@@ -84,7 +84,7 @@ pub(crate) async fn register_and_log_in(store: &TestStore) -> TestUser<'_> {
     let name = fresh_name();
     let (sid, username, email) = (name.clone(), name.clone(), format!("{name}@mail.example.com"));
     let client = store.anonymous();
-    let body = types::NewUser::builder().sid(sid.clone()).username(username.clone()).email(email.clone()).password(PASSWORD);
+    let body = types::Registration::builder().sid(sid.clone()).username(username.clone()).email(email.clone()).password(PASSWORD);
     let user = client.register().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot register: {error}"));
     let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
     let token = client.log_in().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot log in: {error}"));

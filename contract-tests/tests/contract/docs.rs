@@ -1,4 +1,4 @@
-//! The pages: Swagger UI from the binary, the document word for word, the list of problems.
+//! The pages: Swagger UI and Scalar from the binary, the document word for word, the list of problems. `tests/browser/` looks at them.
 
 use merch_contract::OPENAPI_YAML;
 use merch_test_store::{Database, TestStore};
@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// What issue and design allow a page to load: its own files, and the small pictures inside the style sheet.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+/// Scalar writes its style sheet into the page.
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
 
 /// The values of an attribute in a page's source.
 fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
@@ -17,10 +19,11 @@ fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
 #[tokio::test]
 async fn the_page_loads_only_from_here_and_has_nothing_inline() {
     let store = TestStore::start(Database::Sqlite).await;
-    for path in ["/docs", "/docs/", "/problems"] {
+    for (path, csp) in [("/docs", CSP), ("/docs/", CSP), ("/reference", REFERENCE_CSP), ("/reference/", REFERENCE_CSP), ("/problems", CSP)]
+    {
         let page = store.get(path).await.expect(200);
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-        assert_eq!(page.header("content-security-policy"), CSP);
+        assert_eq!(page.header("content-security-policy"), csp);
         let text = String::from_utf8(page.body.to_vec()).unwrap();
         let lower = text.to_lowercase();
         for inline in ["<style", " style=", " onload=", " onclick=", "javascript:", "<script>", "http://", "https://", "\"//"] {
@@ -36,14 +39,41 @@ async fn the_page_loads_only_from_here_and_has_nothing_inline() {
                 "css" => "text/css; charset=utf-8",
                 "png" => "image/png",
                 "yaml" => "application/yaml",
+                "json" => "application/json",
                 _ => "text/html; charset=utf-8",
             };
             assert_eq!((answer.header("content-type"), answer.header("x-content-type-options")), (wanted, "nosniff"), "{file}");
         }
     }
-    let initializer = String::from_utf8(store.get("/docs/swagger-initializer.js").await.expect(200).body.to_vec()).unwrap();
-    assert!(initializer.contains("/openapi."), "it shows the document: {initializer}");
-    assert!(!initializer.contains("://"), "and nothing of another host: {initializer}");
+    for script in ["/docs/swagger-initializer.js", "/reference/scalar-initializer.js"] {
+        let text = String::from_utf8(store.get(script).await.expect(200).body.to_vec()).unwrap();
+        assert!(text.contains("\"/openapi.yaml\""), "{script} shows the document: {text}");
+        assert!(!text.contains("https://"), "and nothing of another host: {text}");
+    }
+    store.finish().await;
+}
+
+#[tokio::test]
+async fn large_files_are_sent_as_the_client_can_read_them() {
+    let store = TestStore::start(Database::Sqlite).await;
+    for (path, inside) in [
+        ("/docs/swagger-ui.css", ".swagger-ui"),
+        ("/docs/swagger-ui-bundle.js", "SwaggerUIBundle"),
+        ("/reference/scalar.js", "createApiReference"),
+    ] {
+        let plain = store.get(path).await.expect(200);
+        assert_eq!((plain.headers.get("content-encoding"), plain.header("vary")), (None, "accept-encoding"), "{path}");
+        assert!(String::from_utf8(plain.body.to_vec()).unwrap().contains(inside), "{path}");
+        let packed = store.get(path).header("accept-encoding", "gzip, deflate").await.expect(200);
+        assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "accept-encoding"), "{path}");
+        assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 3 < plain.body.len(), "{path}");
+        // Each form has a tag of its own, good for that form alone.
+        let (of_plain, of_packed) = (plain.header("etag"), packed.header("etag"));
+        assert_ne!(of_plain, of_packed);
+        store.get(path).header("if-none-match", of_plain).await.expect(304);
+        store.get(path).header("accept-encoding", "gzip").header("if-none-match", of_packed).await.expect(304);
+        store.get(path).header("accept-encoding", "gzip").header("if-none-match", of_plain).await.expect(200);
+    }
     store.finish().await;
 }
 
@@ -58,7 +88,7 @@ async fn the_document_is_the_file() {
     assert_eq!(json.json(), serde_norway::from_str::<Value>(OPENAPI_YAML).unwrap());
 
     // Kept, and asked about each time.
-    for page in ["/openapi.yaml", "/openapi.json", "/docs", "/problems"] {
+    for page in ["/openapi.yaml", "/openapi.json", "/docs", "/reference", "/problems"] {
         let etag = store.get(page).await.expect(200).header("etag").to_owned();
         store.get(page).header("if-none-match", &etag).await.expect(304);
         assert!(store.call(Method::HEAD, page).await.expect(200).body.is_empty());

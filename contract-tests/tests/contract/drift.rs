@@ -28,7 +28,7 @@ fn a_change_on_either_side_is_noticed() {
         "/paths/~1orders/post/responses/409",
         "/paths/~1orders/post/responses/201/headers/ETag",
         "/paths/~1orders/get/parameters",
-        "/components/schemas/NewOrder/properties/quantity/maximum",
+        "/components/schemas/Purchase/properties/quantity/maximum",
         "/components/schemas/Order/required",
         "/components/schemas/Order/properties/cancelled_at/nullable",
         "/components/securitySchemes/bearerAuth",
@@ -68,7 +68,7 @@ nobody! {
         greet() -> GreetResponse;
     }
     UserManager {
-        register(server::NewUser) -> RegisterResponse;
+        register(server::Registration) -> RegisterResponse;
         log_in(server::Credentials) -> LogInResponse;
         log_out(server::BearerAuth) -> LogOutResponse;
         get_user(server::BearerAuth, server::UserId, Option<String>) -> GetUserResponse;
@@ -82,7 +82,7 @@ nobody! {
     }
     OrderManager {
         list_orders(server::BearerAuth, i32, Option<String>, Option<server::OrderStatus>) -> ListOrdersResponse;
-        place_order(server::BearerAuth, Option<String>, server::NewOrder) -> PlaceOrderResponse;
+        place_order(server::BearerAuth, Option<String>, server::Purchase) -> PlaceOrderResponse;
         get_order(server::BearerAuth, server::OrderId, Option<String>) -> GetOrderResponse;
         cancel_order(server::BearerAuth, server::OrderId) -> CancelOrderResponse;
     }

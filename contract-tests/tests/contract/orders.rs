@@ -51,7 +51,7 @@ on_both_databases! {
     async fn the_generated_client_goes_the_whole_way(store: &TestStore) {
         let alice = store.user().await;
         let client = alice.client();
-        let body = types::NewOrder::builder().product_id(types::ProductId(2.try_into().unwrap())).quantity(3_u32);
+        let body = types::Purchase::builder().product_id(types::ProductId(2.try_into().unwrap())).quantity(3_u32);
         let placed = client.place_order().idempotency_key("k-1").body(body).send().await.unwrap();
         assert_eq!((placed.status().as_u16(), placed.total_price_cents), (201, 5997));
         let read = client.get_order().order_id(placed.id.clone()).send().await.unwrap();

@@ -217,7 +217,7 @@ on_both_databases! {
 
     async fn typed_errors_carry_the_problem(store: &TestStore) {
         let alice = store.user().await;
-        let body = types::NewUser::builder().sid("1").username(alice.username.clone()).email("x@example.com").password(TestUser::PASSWORD);
+        let body = types::Registration::builder().sid("1").username(alice.username.clone()).email("x@example.com").password(TestUser::PASSWORD);
         match store.anonymous().register().body(body).send().await.unwrap_err() {
             Error::ErrorResponse(problem) => assert_eq!((problem.status().as_u16(), problem.code.as_str()), (409, "username_taken")),
             other => panic!("{other:?}"),

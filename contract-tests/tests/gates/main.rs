@@ -88,7 +88,7 @@ async fn a_change_of_openapi_is_noticed() {
     notices("openapi.yaml", "pattern: '^[A-Za-z0-9]{1,15}$'", "pattern: '^[A-Za-z0-9]{1,12}$'", "User.sid: longest").await;
     notices("openapi.yaml", "pattern: '^[A-Za-z0-9_.-]{3,50}$'", "pattern: '^[A-Za-z0-9_.]{3,50}$'", "User.username: characters").await;
     notices("openapi.yaml", "enum: [placed, cancelled]", "enum: [placed, cancelled, shipped]", "Order.status: values").await;
-    notices("openapi.yaml", "          maximum: 3\n", "          maximum: 4\n", "NewOrder.quantity: maximum").await;
+    notices("openapi.yaml", "          maximum: 3\n", "          maximum: 4\n", "Purchase.quantity: maximum").await;
     let (price, narrow) = (
         "        price_cents:\n          description: What one piece costs, in minor units of `currency`.\n          type: integer\n          format: int",
         "64",
@@ -98,7 +98,7 @@ async fn a_change_of_openapi_is_noticed() {
 
 #[tokio::test]
 async fn a_change_of_the_protos_is_noticed() {
-    notices(ASSISTANT, "  // How many, 1 to 3.\n", "  // How many, 1 to 4.\n", "NewOrder.quantity: maximum").await;
+    notices(ASSISTANT, "  // How many, 1 to 3.\n", "  // How many, 1 to 4.\n", "Purchase.quantity: maximum").await;
     notices(
         ASSISTANT,
         "  // When it was cancelled, UTC; not set while it is placed.\n",

@@ -48,8 +48,8 @@ pub(crate) const SHAPES: [Shape; 11] = [
         ..NOTHING
     },
     Shape {
-        name: "NewUser",
-        schema: Some("NewUser"),
+        name: "Registration",
+        schema: Some("Registration"),
         message: Some("merch.assistant.v1.CreateUserRequest"),
         table: Some("users"),
         ..NOTHING
@@ -70,8 +70,8 @@ pub(crate) const SHAPES: [Shape; 11] = [
         ..NOTHING
     },
     Shape {
-        name: "NewOrder",
-        schema: Some("NewOrder"),
+        name: "Purchase",
+        schema: Some("Purchase"),
         operation: Some(("/orders", "post")),
         message: Some("merch.assistant.v1.NewOrder"),
         table: Some("orders"),

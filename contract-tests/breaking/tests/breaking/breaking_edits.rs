@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::edits::{Edit, assistant, at, logging, openapi, openapi_given, push, refer, remove, rename, reword, set, take};
 
 const ORDER: &str = "components schemas Order";
-const NEW_ORDER: &str = "components schemas NewOrder";
+const NEW_ORDER: &str = "components schemas Purchase";
 
 /// Edits of `openapi.yaml`: operations, requests, responses, schemas on their way in and out, security, and the rest.
 pub(crate) fn of_openapi() -> Vec<Edit> {
@@ -98,7 +98,7 @@ fn requests() -> Vec<Edit> {
             rename(d, "paths /orders post requestBody content application/json", "application/x-www-form-urlencoded")
         }),
         openapi("a request's schema is another", |d| {
-            set(d, "paths /orders post requestBody content application/json schema $ref", "#/components/schemas/NewUser");
+            set(d, "paths /orders post requestBody content application/json schema $ref", "#/components/schemas/Registration");
         }),
     ]
 }
@@ -200,7 +200,7 @@ fn request_schemas() -> Vec<Edit> {
         openapi("a request's minimum is exclusive", |d| set(d, &format!("{NEW_ORDER} properties quantity exclusiveMinimum"), true)),
         openapi("a request's number comes in steps", |d| set(d, &format!("{NEW_ORDER} properties quantity multipleOf"), 3)),
         openapi("a request's text is shorter", |d| set(d, "components schemas Sid maxLength", 8)),
-        openapi("a request's text is longer", |d| set(d, "components schemas NewUser properties password minLength", 12)),
+        openapi("a request's text is longer", |d| set(d, "components schemas Registration properties password minLength", 12)),
         openapi("a request's pattern is another", |d| set(d, "components schemas Sid pattern", "^[0-9]{1,15}$")),
         openapi("a request's pattern is new", |d| set(d, "components schemas Category pattern", "^[A-Z]")),
         openapi("a request's format is another", |d| set(d, "components schemas Email format", "idn-email")),
@@ -217,11 +217,11 @@ fn request_schemas() -> Vec<Edit> {
         ),
         openapi_given(
             "a request's schema is closed",
-            |d| drop(remove(d, "components schemas NewOrder additionalProperties")),
-            |d| set(d, "components schemas NewOrder additionalProperties", false),
+            |d| drop(remove(d, "components schemas Purchase additionalProperties")),
+            |d| set(d, "components schemas Purchase additionalProperties", false),
         ),
         openapi("a request is one of two", |d| {
-            let alternatives = json!([{ "$ref": "#/components/schemas/NewOrder" }, { "$ref": "#/components/schemas/NewUser" }]);
+            let alternatives = json!([{ "$ref": "#/components/schemas/Purchase" }, { "$ref": "#/components/schemas/Registration" }]);
             set(d, "paths /orders post requestBody content application/json schema", json!({ "oneOf": alternatives }));
         }),
         openapi("a request has to have two members", |d| set(d, "components schemas UserChange minProperties", 2)),
@@ -294,7 +294,7 @@ fn response_schemas() -> Vec<Edit> {
             set(d, "components schemas Problem discriminator", json!({ "propertyName": "code" }))
         }),
         openapi("a member is only for reading", |d| {
-            set(d, "components schemas NewUser properties email", json!({ "type": "string", "format": "email", "readOnly": true }))
+            set(d, "components schemas Registration properties email", json!({ "type": "string", "format": "email", "readOnly": true }))
         }),
     ]
 }

@@ -64,20 +64,20 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
             set(d, "components parameters Limit required", false);
         }),
         openapi("a request's optional member is new", |d| {
-            set(d, "components schemas NewOrder properties note", json!({ "type": "string", "maxLength": 100 }))
+            set(d, "components schemas Purchase properties note", json!({ "type": "string", "maxLength": 100 }))
         }),
         openapi("a request's member is not required any more", |d| {
             take(d, "components schemas PasswordChange required", "current_password")
         }),
-        openapi("a request's maximum is higher", |d| set(d, "components schemas NewOrder properties quantity maximum", 5)),
-        openapi("a request's text may be shorter", |d| set(d, "components schemas NewUser properties password minLength", 6)),
-        openapi("a request's schema is open", |d| drop(remove(d, "components schemas NewOrder additionalProperties"))),
-        openapi("a request's member may be null", |d| set(d, "components schemas NewOrder properties quantity nullable", true)),
+        openapi("a request's maximum is higher", |d| set(d, "components schemas Purchase properties quantity maximum", 5)),
+        openapi("a request's text may be shorter", |d| set(d, "components schemas Registration properties password minLength", 6)),
+        openapi("a request's schema is open", |d| drop(remove(d, "components schemas Purchase additionalProperties"))),
+        openapi("a request's member may be null", |d| set(d, "components schemas Purchase properties quantity nullable", true)),
         openapi("another media type is taken", |d| {
             set(
                 d,
                 "paths /orders post requestBody content application/cbor",
-                json!({ "schema": { "$ref": "#/components/schemas/NewOrder" } }),
+                json!({ "schema": { "$ref": "#/components/schemas/Purchase" } }),
             );
         }),
         openapi("a request's body is optional", |d| set(d, "paths /users/{user_id} patch requestBody required", false)),
@@ -125,9 +125,9 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
         }),
         openapi("a schema is new, and nobody uses it", |d| set(d, "components schemas Coupon", json!({ "type": "object" }))),
         openapi("a nameless schema has a name", |d| {
-            let quantity = remove(d, "components schemas NewOrder properties quantity");
+            let quantity = remove(d, "components schemas Purchase properties quantity");
             set(d, "components schemas Quantity", quantity);
-            set(d, "components schemas NewOrder properties quantity", json!({ "$ref": "#/components/schemas/Quantity" }));
+            set(d, "components schemas Purchase properties quantity", json!({ "$ref": "#/components/schemas/Quantity" }));
         }),
         openapi("a simple type stands where it is used", |d| {
             let currency = at(d, "components schemas Currency").clone();

@@ -25,7 +25,7 @@ fn blind(checkout: &Checkout) -> String {
 #[test]
 fn without_diff_recommended_the_gate_says_that_redocly_is_blind() {
     let checkout = broken();
-    fs::write(checkout.path().join("redocly.yaml"), "extends:\n  - recommended-strict\n").unwrap();
+    fs::write(checkout.path().join("redocly-diff.yaml"), "extends:\n  - recommended-strict\n").unwrap();
     let message = blind(&checkout);
     assert!(message.contains("diff-recommended"), "{message}");
 }

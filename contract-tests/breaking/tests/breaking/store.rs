@@ -41,7 +41,7 @@ pub(crate) struct Checkout {
 impl Checkout {
     pub(crate) fn new(before: &Contracts, after: &Contracts) -> Self {
         let checkout = Self { folder: tempfile::tempdir().unwrap() };
-        for file in ["redocly.yaml", "buf.yaml"] {
+        for file in ["redocly-diff.yaml", "buf.yaml"] {
             fs::copy(repository().join(file), checkout.path().join(file)).unwrap();
         }
         before.write(checkout.path()).unwrap();

@@ -23,7 +23,7 @@ from merch_store_client.api.user_manager import (
     register,
     update_user,
 )
-from merch_store_client.models import Credentials, NewOrder, NewUser, OrderStatus, PasswordChange, UserChange
+from merch_store_client.models import Credentials, Purchase, Registration, OrderStatus, PasswordChange, UserChange
 from merch_store_client.types import UNSET, Unset
 
 from .journey import Json, Members, Misuse
@@ -130,7 +130,7 @@ def _dispatch(client: AuthenticatedClient, operation: str, args: Arguments) -> A
         case "greet":
             return greet.sync_detailed(client=client)
         case "register":
-            new_user = NewUser(
+            new_user = Registration(
                 sid=args.text("body", "sid"),
                 username=args.text("body", "username"),
                 email=args.text("body", "email"),
@@ -180,7 +180,7 @@ def _dispatch(client: AuthenticatedClient, operation: str, args: Arguments) -> A
                 if_none_match=args.optional_text("header", "If-None-Match"),
             )
         case "place_order":
-            new_order = NewOrder(
+            new_order = Purchase(
                 product_id=args.integer("body", "product_id"), quantity=args.integer("body", "quantity")
             )
             return place_order.sync_detailed(

@@ -55,11 +55,11 @@ pub(crate) async fn call(store: &Store, operation: &str, arguments: &mut Argumen
     match operation {
         "greet" => outcome(store.greet().send().await),
         "register" => {
-            let body = types::NewUser::builder()
+            let body = types::Registration::builder()
                 .sid(arguments.required::<types::Sid>("body", "sid")?)
                 .username(arguments.required::<types::Username>("body", "username")?)
                 .email(arguments.required::<types::Email>("body", "email")?)
-                .password(arguments.required::<types::NewUserPassword>("body", "password")?);
+                .password(arguments.required::<types::RegistrationPassword>("body", "password")?);
             outcome(store.register().body(body).send().await)
         }
         "log_in" => {
@@ -122,7 +122,7 @@ pub(crate) async fn call(store: &Store, operation: &str, arguments: &mut Argumen
             if let Some(key) = arguments.optional::<types::PlaceOrderIdempotencyKey>("header", "Idempotency-Key")? {
                 request = request.idempotency_key(key);
             }
-            let body = types::NewOrder::builder()
+            let body = types::Purchase::builder()
                 .product_id(arguments.required::<types::ProductId>("body", "product_id")?)
                 .quantity(arguments.required::<NonZeroU32>("body", "quantity")?);
             outcome(request.body(body).send().await)

@@ -113,7 +113,7 @@ function dispatch(client: Client<paths>, operation: string, args: Arguments): An
     case "greet":
       return client.GET("/");
     case "register": {
-      const body: Schemas["NewUser"] = {
+      const body: Schemas["Registration"] = {
         sid: args.text("body", "sid"),
         username: args.text("body", "username"),
         email: args.text("body", "email"),
@@ -164,7 +164,7 @@ function dispatch(client: Client<paths>, operation: string, args: Arguments): An
     }
     case "place_order": {
       const header = given("Idempotency-Key", args.optionalText("header", "Idempotency-Key"));
-      const body: Schemas["NewOrder"] = { product_id: args.integer("body", "product_id"), quantity: args.integer("body", "quantity") };
+      const body: Schemas["Purchase"] = { product_id: args.integer("body", "product_id"), quantity: args.integer("body", "quantity") };
       return client.POST("/orders", { params: { header }, body });
     }
     case "list_orders": {

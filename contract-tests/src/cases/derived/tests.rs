@@ -200,7 +200,7 @@ fn a_new_member_has_its_cases() {
     let member = "        quantity:\n          description: How many pieces.\n";
     let with = format!("        gift_note:\n          type: string\n          maxLength: 7\n{member}");
     let before = cases(&Arc::new(Document::read(yaml).unwrap()));
-    // The first one that has such a member is `NewOrder`.
+    // The first one that has such a member is `Purchase`.
     let after = cases(&Arc::new(Document::read(&yaml.replacen(member, &with, 1)).unwrap()));
     let before = names(&before, "place_order", 400);
     let new: Vec<String> = names(&after, "place_order", 400).difference(&before).cloned().collect();

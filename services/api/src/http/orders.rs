@@ -13,7 +13,7 @@ impl rest::OrderManager for Api {
         &self,
         bearer_auth: rest::BearerAuth,
         idempotency_key: Option<String>,
-        body: rest::NewOrder,
+        body: rest::Purchase,
     ) -> rest::PlaceOrderResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;

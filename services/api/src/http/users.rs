@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl rest::UserManager for Api {
-    async fn register(&self, body: rest::NewUser) -> rest::RegisterResponse {
+    async fn register(&self, body: rest::Registration) -> rest::RegisterResponse {
         answer(async {
             let user = self.store.register(body.into()).await?;
             let (location, etag) = (format!("/users/{}", user.id), etag::of_version(user.version));
@@ -92,8 +92,8 @@ impl rest::UserManager for Api {
     }
 }
 
-impl From<rest::NewUser> for NewUser {
-    fn from(user: rest::NewUser) -> Self {
+impl From<rest::Registration> for NewUser {
+    fn from(user: rest::Registration) -> Self {
         Self { sid: user.sid, username: user.username, email: user.email, password: Password::new(user.password) }
     }
 }

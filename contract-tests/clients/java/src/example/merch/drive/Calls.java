@@ -12,10 +12,11 @@ import example.merch.client.api.OrderManagerApi;
 import example.merch.client.api.ProductManagerApi;
 import example.merch.client.api.UserManagerApi;
 import example.merch.client.model.Credentials;
-import example.merch.client.model.NewOrder;
-import example.merch.client.model.NewUser;
+
 import example.merch.client.model.OrderStatus;
 import example.merch.client.model.PasswordChange;
+import example.merch.client.model.Purchase;
+import example.merch.client.model.Registration;
 import example.merch.client.model.UserChange;
 import java.net.http.HttpClient;
 import java.time.Duration;
@@ -81,8 +82,8 @@ final class Calls {
         return dialog.greetWithHttpInfo();
       }
       case "register" -> {
-        NewUser body =
-            new NewUser()
+        Registration body =
+            new Registration()
                 .sid(given.required("body", "sid", String.class))
                 .username(given.required("body", "username", String.class))
                 .email(given.required("body", "email", String.class))
@@ -147,8 +148,8 @@ final class Calls {
       }
       case "place_order" -> {
         String key = given.optional("header", "Idempotency-Key", String.class);
-        NewOrder body =
-            new NewOrder()
+        Purchase body =
+            new Purchase()
                 .productId(given.required("body", "product_id", Integer.class))
                 .quantity(given.required("body", "quantity", Integer.class));
         given.done();
