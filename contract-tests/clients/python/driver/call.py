@@ -23,7 +23,7 @@ from merch_store_client.api.user_manager import (
     register,
     update_user,
 )
-from merch_store_client.models import Credentials, Purchase, Registration, OrderStatus, PasswordChange, UserChange
+from merch_store_client.models import Credentials, OrderStatus, PasswordChange, Purchase, Registration, UserChange
 from merch_store_client.types import UNSET, Unset
 
 from .journey import Json, Members, Misuse
