@@ -1,5 +1,8 @@
 //! The client over the wire: what it sends again, after which time, and with what.
 
+// Tests end by panicking; that is what they are for.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     error::Error as _,
     num::NonZeroU32,

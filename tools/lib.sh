@@ -60,7 +60,8 @@ find_chromium() {
     return
   fi
   for name in chromium chromium-browser google-chrome google-chrome-stable; do
-    command -v "$name" && return
+    # Only programs: a function of that name does not count.
+    type -P "$name" && return
   done
   return 1
 }

@@ -1,22 +1,33 @@
-//! Unpacks the files of Swagger UI that `/docs` shows, from the crate that carries them: nothing is downloaded.
+//! Takes the files of Swagger UI (`/docs`) and Scalar (`/reference`) out of the crates that carry them: nothing is downloaded. The large ones are
+//! compressed, as they stay in the binary.
 
 #![allow(clippy::print_stdout)] // how a build script speaks to cargo
 
 use std::{
     env, fs,
-    io::{self, Cursor, Read as _},
-    path::PathBuf,
+    io::{self, Cursor, Read as _, Write as _},
+    path::{Path, PathBuf},
 };
 
-/// What the page needs, and no more: no second bundle, no source maps, no sample page.
-const WANTED: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE"];
+use flate2::{Compression, write::GzEncoder};
+
+/// What `/docs` needs, and no more: no second bundle, no source maps, no sample page.
+const SWAGGER_UI: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE"];
+
+/// These are sent compressed.
+const COMPRESSED: [&str; 2] = [".css", ".js"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    swagger_ui(&out)?;
+    scalar(&out)
+}
+
+fn swagger_ui(out: &Path) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED))?;
     let names = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<io::Result<Vec<String>>>()?;
-    for wanted in WANTED {
+    for wanted in SWAGGER_UI {
         let parent = if wanted == "LICENSE" { "" } else { "dist/" };
         // The archive has one folder that is named after the version.
         let name = names.iter().find(|name| name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}")));
@@ -25,7 +36,24 @@ fn main() -> io::Result<()> {
         })?;
         let mut bytes = Vec::new();
         archive.by_name(name)?.read_to_end(&mut bytes)?;
-        fs::write(out.join(wanted), bytes)?;
+        write(out, wanted, &bytes)?;
     }
     Ok(())
+}
+
+fn scalar(out: &Path) -> io::Result<()> {
+    let wanted = "scalar.js";
+    let bytes = scalar_api_reference::get_asset(wanted)
+        .ok_or_else(|| io::Error::other(format!("expected `{wanted}` among the assets of scalar_api_reference; it is not there")))?;
+    write(out, wanted, &bytes)
+}
+
+/// Writes a file as it is, or compressed with `.gz` at the end of its name.
+fn write(out: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    if !COMPRESSED.iter().any(|end| name.ends_with(end)) {
+        return fs::write(out.join(name), bytes);
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    fs::write(out.join(format!("{name}.gz")), encoder.finish()?)
 }

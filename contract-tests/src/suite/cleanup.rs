@@ -1,6 +1,6 @@
 //! The end of a run: its orders are cancelled, its users deactivated, and the catalogue is held against what it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
 
@@ -66,7 +66,7 @@ async fn entered(context: &Context, account: Account) -> Result<User, Failure> {
 
 /// Cancels every order that the list of the user's orders shows as placed.
 async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
-    let mut token = None::<String>;
+    let (mut token, mut tokens) = (None::<String>, BTreeSet::new());
     for _ in 0..PAGES {
         let mut call = context.call("list_orders").query("limit", 100).as_user(user);
         call = match &token {
@@ -84,6 +84,9 @@ async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
         token = page.json()["next_page"].as_str().map(str::to_owned);
         if token.is_none() {
             return Ok(());
+        }
+        if !tokens.insert(token.clone()) {
+            return Err(page.fail("a `next_page` of its orders comes again"));
         }
     }
     Err(Failure::new(format!("its orders have more than {PAGES} pages")))

@@ -1,6 +1,7 @@
 //! What a case is given: the document, users, a product, and calls.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
 };
@@ -158,7 +159,7 @@ impl Context {
     /// # Errors
     /// When it cannot be read.
     pub async fn products(&self) -> Result<Vec<Product>, Failure> {
-        let (mut products, mut token) = (Vec::new(), None::<String>);
+        let (mut products, mut token, mut tokens) = (Vec::new(), None::<String>, BTreeSet::new());
         for _ in 0..PAGES {
             let mut call = self.call("list_products").query("limit", 100);
             if let Some(token) = &token {
@@ -171,6 +172,9 @@ impl Context {
             if token.is_none() {
                 products.sort_by_key(|product| product.id);
                 return Ok(products);
+            }
+            if !tokens.insert(token.clone()) {
+                return Err(answer.fail("expected the last page of the catalogue at some time, and a `next_page` comes again"));
             }
         }
         Err(Failure::new(format!("expected a catalogue of at most {PAGES} pages")))

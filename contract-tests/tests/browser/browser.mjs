@@ -82,7 +82,11 @@ export async function openPage(browser, origin, faults, { viewport, colorScheme 
     if (message.type() === "error" || message.type() === "warning") faults.add(`the console has the ${message.type()} "${message.text().slice(0, 300)}"`);
   });
   page.on("pageerror", (error) => faults.add(`an exception that nobody caught: ${error.message}`));
-  page.on("requestfailed", (request) => faults.add(`a request that failed: ${request.url().slice(0, 200)} (${request.failure()?.errorText})`));
+  page.on("requestfailed", (request) => {
+    // What the reader leaves behind by going on to another page is given up.
+    const why = request.failure()?.errorText;
+    if (why !== "net::ERR_ABORTED") faults.add(`a request that failed: ${request.url().slice(0, 200)} (${why})`);
+  });
   return { page, requests, close: () => context.close() };
 }
 

@@ -13,25 +13,29 @@ mkdirSync(folder, { recursive: true });
 
 const faults = [];
 const seconds = {};
-const browser = await launch();
-for (const [index, origin] of process.argv.slice(2).entries()) {
-  // Pictures of one store are enough.
-  const screenshot = async (page, name, at) => {
-    if (index > 0) return;
-    if (at) await at.evaluate((element) => element.scrollIntoView());
-    await page.screenshot({ path: join(folder, `${name}.png`) });
-  };
-  for (const [name, check] of Object.entries({ checkDocs, checkReference, checkProblems })) {
-    const found = new Faults();
-    const start = Date.now();
-    try {
-      await check({ browser, origin, faults: found, screenshot });
-    } catch (error) {
-      found.add(`the check could not go on: ${error.message}`);
+
+// Each with a browser of its own, all at the same time: what one page keeps is nothing to the others.
+await Promise.all(
+  process.argv.slice(2).map(async (origin, index) => {
+    const browser = await launch();
+    // Pictures of one store are enough.
+    const screenshot = async (page, name, at) => {
+      if (index > 0) return;
+      if (at) await at.evaluate((element) => element.scrollIntoView());
+      await page.screenshot({ path: join(folder, `${name}.png`) });
+    };
+    for (const [name, check] of Object.entries({ checkDocs, checkReference, checkProblems })) {
+      const found = new Faults();
+      const start = Date.now();
+      try {
+        await check({ browser, origin, faults: found, screenshot });
+      } catch (error) {
+        found.add(`the check could not go on: ${error.message}`);
+      }
+      seconds[`${name}, store ${index + 1}`] = (Date.now() - start) / 1000;
+      faults.push(...found.all.map((text) => `${origin}: ${text}`));
     }
-    seconds[`${name}, store ${index + 1}`] = (Date.now() - start) / 1000;
-    faults.push(...found.all.map((text) => `${origin}${text}`));
-  }
-}
-await browser.close();
+    await browser.close();
+  }),
+);
 console.log(JSON.stringify({ faults, seconds }));

@@ -92,11 +92,21 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Changes a body that is a JSON object, and leaves any other.
+    /// Changes a body that is a JSON object. What the edit leaves as it is stays so to the byte, repeated members and all.
     pub(crate) fn edit_json(&mut self, edit: impl FnOnce(&mut Value)) {
-        let mut body = self.json();
+        let before = self.json();
+        let mut body = before.clone();
         if body.is_object() {
             edit(&mut body);
+        }
+        if body != before {
+            self.body = body.to_string().into();
+        }
+    }
+
+    /// Writes the body again as what it says: repeated members once.
+    pub(crate) fn rewrite_json(&mut self) {
+        if let Ok(body) = serde_json::from_slice::<Value>(&self.body) {
             self.body = body.to_string().into();
         }
     }

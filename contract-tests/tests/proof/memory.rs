@@ -108,6 +108,11 @@ impl Memory {
         self.logins.values().find(|login| login.user_id != user_id).cloned()
     }
 
+    /// The last log-in of the user who placed an order.
+    pub(crate) fn login_of_order(&self, id: &str) -> Option<Login> {
+        self.login(&self.orders.get(id)?.user_id)
+    }
+
     /// An order that was placed.
     pub(crate) fn order(&self, id: &str) -> Option<Placed> {
         self.orders.get(id).cloned()

@@ -1,18 +1,18 @@
-//! What people read: the documentation to try out, the document itself, and the list of problems. All of it is in the binary.
+//! What people read: the documentation to try out and to read, the document itself, and the list of problems. All of it is in the binary.
 
+mod content;
 mod problems;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use merch_contract::OPENAPI_YAML;
 use poem::{
     Body, Endpoint, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use poem_contract_runtime::{Rejection, Rejections as _};
-use sha2::{Digest as _, Sha256};
 
+use self::content::Content;
 use crate::{etag, http::Answers};
 
 /// Left with the answer of a page, for the access log and the metrics.
@@ -26,20 +26,36 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Nothing inline and nothing from another host. Swagger UI's style sheet has its small pictures inside, as `data:`.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+/// Scalar writes its style sheet into the page. Its scripts are held to the same as all others.
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
 
 /// May be kept, and has to be asked about each time: the entity tag makes that cheap.
 const ASK: &str = "no-cache";
-/// The files of Swagger UI change only with a release of it.
+/// The files of Swagger UI and Scalar change only with a release of them.
 const KEEP: &str = "public, max-age=3600";
+
+/// A file that stands beside this one.
+macro_rules! own {
+    ($file:literal) => {
+        Content::plain(include_bytes!(concat!("pages/", $file)))
+    };
+}
+
+/// A file that build.rs has taken out of a crate.
+macro_rules! built {
+    ($file:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $file))
+    };
+}
 
 /// One file.
 struct Page {
     name: &'static str,
     content_type: &'static str,
     cache_control: &'static str,
-    etag: String,
-    /// Shared by all answers: a download holds no copy of its own.
-    body: Bytes,
+    content: Content,
+    /// Without its quotes; each form of the content has a tag of its own.
+    digest: String,
 }
 
 /// All pages, by path; whatever has another path goes to `next`.
@@ -50,36 +66,32 @@ pub(crate) struct Pages<E> {
 
 impl<E: Endpoint<Output = Response>> Pages<E> {
     pub(crate) fn before(next: E) -> Self {
-        let docs = include_bytes!("pages/docs.html").as_slice();
-        let files: [(&str, &str, &str, Bytes); 11] = [
-            ("/docs", HTML, ASK, Bytes::from_static(docs)),
-            ("/docs/", HTML, ASK, Bytes::from_static(docs)),
-            ("/docs/page.css", CSS, ASK, Bytes::from_static(include_bytes!("pages/page.css"))),
-            ("/docs/swagger-initializer.js", SCRIPT, ASK, Bytes::from_static(include_bytes!("pages/swagger-initializer.js"))),
-            ("/docs/swagger-ui.css", CSS, KEEP, Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")))),
-            (
-                "/docs/swagger-ui-bundle.js",
-                SCRIPT,
-                KEEP,
-                Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js"))),
-            ),
-            (
-                "/docs/favicon-32x32.png",
-                "image/png",
-                KEEP,
-                Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/favicon-32x32.png"))),
-            ),
-            ("/docs/swagger-ui-license.txt", TEXT, KEEP, Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/LICENSE")))),
-            ("/openapi.yaml", "application/yaml", ASK, Bytes::from_static(OPENAPI_YAML.as_bytes())),
-            ("/openapi.json", "application/json", ASK, openapi_json().into()),
-            ("/problems", HTML, ASK, problems::html().into()),
+        let files = [
+            ("/docs", HTML, ASK, own!("docs.html")),
+            ("/docs/", HTML, ASK, own!("docs.html")),
+            ("/docs/page.css", CSS, ASK, own!("page.css")),
+            ("/docs/docs.css", CSS, ASK, own!("docs.css")),
+            ("/docs/swagger-plugins.js", SCRIPT, ASK, own!("swagger-plugins.js")),
+            ("/docs/swagger-initializer.js", SCRIPT, ASK, own!("swagger-initializer.js")),
+            ("/docs/swagger-ui.css", CSS, KEEP, Content::gzip(built!("swagger-ui.css.gz"))),
+            ("/docs/swagger-ui-bundle.js", SCRIPT, KEEP, Content::gzip(built!("swagger-ui-bundle.js.gz"))),
+            ("/docs/favicon-32x32.png", "image/png", KEEP, Content::plain(built!("favicon-32x32.png"))),
+            ("/docs/swagger-ui-license.txt", TEXT, KEEP, Content::plain(built!("LICENSE"))),
+            ("/reference", HTML, ASK, own!("reference.html")),
+            ("/reference/", HTML, ASK, own!("reference.html")),
+            ("/reference/reference.css", CSS, ASK, own!("reference.css")),
+            ("/reference/scalar-initializer.js", SCRIPT, ASK, own!("scalar-initializer.js")),
+            ("/reference/scalar.js", SCRIPT, KEEP, Content::gzip(built!("scalar.js.gz"))),
+            ("/reference/license.txt", TEXT, KEEP, own!("scalar-license.txt")),
+            ("/openapi.yaml", "application/yaml", ASK, Content::plain(OPENAPI_YAML.as_bytes())),
+            ("/openapi.json", "application/json", ASK, Content::Plain(openapi_json().into())),
+            ("/problems", HTML, ASK, Content::Plain(problems::html().into())),
         ];
-        let pages = files.into_iter().map(|(path, content_type, cache_control, body)| {
-            let digest = Sha256::digest(&body);
-            let etag = format!("\"{}\"", digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-            (path, Page { name: path, content_type, cache_control, etag, body })
+        let pages = files.map(|(name, content_type, cache_control, content)| {
+            let digest = content.digest();
+            (name, Page { name, content_type, cache_control, content, digest })
         });
-        Self { pages: pages.collect(), next }
+        Self { pages: pages.into(), next }
     }
 }
 
@@ -100,17 +112,26 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
 
 impl Page {
     fn response(&self, request: &Request) -> Response {
+        let form = self.content.form(request.header("accept-encoding"));
+        let etag = format!("\"{}{}\"", self.digest, if form.gzip { "-gzip" } else { "" });
         // A condition that cannot be read is none: a browser is better served with the page than with an error.
-        let known = etag::none_match_holds(request.header("if-none-match"), &self.etag).unwrap_or(false);
-        let response = Response::builder()
-            .header(header::ETAG, &self.etag)
+        let known = etag::none_match_holds(request.header("if-none-match"), &etag).unwrap_or(false);
+        let csp = if self.name.starts_with("/reference") { REFERENCE_CSP } else { CSP };
+        let mut response = Response::builder()
+            .header(header::ETAG, etag)
             .header(header::CACHE_CONTROL, self.cache_control)
-            .header(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP))
+            .header(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(csp))
             .header(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+        if self.content.varies() {
+            response = response.header(header::VARY, "accept-encoding");
+        }
         if known {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
-        response.header(header::CONTENT_TYPE, self.content_type).body(Body::from_bytes(self.body.clone()))
+        if form.gzip {
+            response = response.header(header::CONTENT_ENCODING, "gzip");
+        }
+        response.header(header::CONTENT_TYPE, self.content_type).body(Body::from_bytes(form.body))
     }
 }
 
@@ -138,11 +159,17 @@ mod tests {
 
     #[test]
     fn the_page_has_nothing_inline_and_nothing_from_elsewhere() {
-        for text in [include_str!("pages/docs.html"), &problems::html()] {
+        for text in [include_str!("pages/docs.html"), include_str!("pages/reference.html"), &problems::html()] {
             for forbidden in ["<style", " style=", " onload", " onclick", "<script>", "http:", "//"] {
                 assert!(!text.contains(forbidden), "{forbidden}");
             }
         }
-        assert!(!include_str!("pages/swagger-initializer.js").contains("//cdn"));
+        for script in [
+            include_str!("pages/swagger-initializer.js"),
+            include_str!("pages/swagger-plugins.js"),
+            include_str!("pages/scalar-initializer.js"),
+        ] {
+            assert!(!script.contains("https://") && !script.contains("innerHTML"));
+        }
     }
 }

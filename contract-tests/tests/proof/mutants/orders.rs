@@ -221,13 +221,13 @@ pub(super) fn all() -> Vec<Mutant> {
         mutant("a stranger cancels", &["cancel_order"], "cancels one of one's own orders; any other answers 404", "sends the owner's token",
             whole(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
-                let owner = upstream.memory().order(request.id()).and_then(|order| upstream.memory().login(&order.user_id));
+                let owner = upstream.memory().login_of_order(request.id());
                 match owner { Some(owner) if answer.status == 404 => upstream.send(&request.with_token(&owner.token)).await, _ => answer }
             }))),
         mutant("somebody else's order is served", &["get_order"], "reads one of one's own orders; any other answers 404", "sends the owner's token",
             whole(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
-                let owner = upstream.memory().order(request.id()).and_then(|order| upstream.memory().login(&order.user_id));
+                let owner = upstream.memory().login_of_order(request.id());
                 match owner { Some(owner) if answer.status == 404 => upstream.send(&request.with_token(&owner.token)).await, _ => answer }
             }))),
         mutant("an `ETag` that outlives a change", &["get_order"], "304 only while nothing has changed", "always answers 304 to `If-None-Match` when there is the order",

@@ -36,9 +36,9 @@ pub(super) fn all() -> Vec<Mutant> {
         mutant("a member that is not declared, in a change", &["update_user"], "members that are not declared are refused", "drops it",
             requests(|request| strip(request, &["username", "email"]))),
         mutant("a member that is repeated", &["register"], "repeated members are refused", "takes the last one",
-            requests(|request| request.edit_json(|_| ()))),
+            requests(Request::rewrite_json)),
         mutant("a member that is repeated, in an order", &["place_order"], "repeated members are refused", "takes the last one",
-            requests(|request| request.edit_json(|_| ()))),
+            requests(Request::rewrite_json)),
         mutant("a parameter that is repeated", &["list_products"], "repeated parameters are refused", "takes the first one",
             requests(|request| {
                 let mut seen = std::collections::HashSet::new();
@@ -59,9 +59,9 @@ pub(super) fn all() -> Vec<Mutant> {
                 let below = if number >= 3.0 { 3 } else if number >= 2.0 { 2 } else { 1 };
                 body["quantity"] = below.into();
             }))),
-        mutant("a quantity that is left out", &["place_order"], "`NewOrder` requires `quantity`", "takes 1",
+        mutant("a quantity that is left out", &["place_order"], "`Purchase` requires `quantity`", "takes 1",
             requests(|request| request.edit_json(|body| if body.get("quantity").is_none() { body["quantity"] = 1.into() }))),
-        mutant("an email that is left out", &["register"], "`NewUser` requires `email`", "makes one up",
+        mutant("an email that is left out", &["register"], "`Registration` requires `email`", "makes one up",
             requests(|request| request.edit_json(|body| if body.get("email").is_none() { body["email"] = fresh_email().into() }))),
         mutant("null for an absent member", &["update_user"], "`email` is not nullable", "drops it",
             requests(|request| request.edit_json(|body| if let Some(members) = body.as_object_mut() { members.retain(|_, value| *value != Value::Null) }))),
@@ -89,8 +89,12 @@ pub(super) fn all() -> Vec<Mutant> {
             requests(|request| { request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")); })),
         mutant("no media type", &["log_in"], "a body that is not declared as JSON answers 415", "declares it where nothing is declared",
             requests(|request| { request.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json")); })),
-        mutant("any number of bytes", &["place_order"], "a body that is larger than the server takes answers 413", "drops its white space",
-            requests(|request| if request.body.len() > 60_000 { request.edit_json(|_| ()) })),
+        mutant("any number of bytes", &["place_order"], "a body that is larger than the server takes answers 413", "shortens what is long in it",
+            requests(|request| if request.body.len() > 60_000 {
+                request.edit_json(|body| for value in body.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+                    if value.as_str().is_some_and(|text| text.len() > 1000) { *value = "short".into() }
+                });
+            })),
         mutant("a body that is no JSON at all", &["update_user"], "malformed JSON answers 400", "takes it for `{}`",
             requests(|request| if serde_json::from_slice::<Value>(&request.body).is_err() { request.body = "{}".into() })),
         mutant("any word is an order's id", &["cancel_order"], "`order_id` has the format uuid; else the answer is 400", "takes one that nothing has",

@@ -42,7 +42,7 @@ async fn everything_on_the_page_is_served_here() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_not_sent_twice_and_have_heads() {
     let api = Api::start().await;
-    for path in ["/docs", "/docs/swagger-ui.css", "/openapi.yaml", "/openapi.json", "/problems"] {
+    for path in ["/docs", "/docs/swagger-ui.css", "/reference", "/openapi.yaml", "/openapi.json", "/problems"] {
         let page = api.get(path).await;
         let etag = page.header("etag").unwrap();
         let again = Answer::of(api.request(Method::GET, path).header("if-none-match", etag)).await;

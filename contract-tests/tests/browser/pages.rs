@@ -1,0 +1,68 @@
+//! `/docs`, `/reference` and `/problems` of two stores at once; what has to hold stands in the scripts beside this file.
+
+use std::collections::BTreeMap;
+
+use merch_test_store::{Database, TestStore};
+use serde::Deserialize;
+
+use crate::script::{run, target};
+
+#[derive(Deserialize)]
+struct Report {
+    faults: Vec<String>,
+    seconds: BTreeMap<String, f64>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
+    let (one, other) = tokio::join!(TestStore::start(Database::Sqlite), TestStore::start(Database::Sqlite));
+    let Report { faults, seconds } = run("check.mjs", &[one.url(), other.url()]).await;
+    for store in [one, other] {
+        // The page has done what its readers do.
+        let words: Vec<String> = store.finish_whatever_came().await.iter().map(|record| record.word().to_owned()).collect();
+        for (word, times) in [("user_registered", 1), ("user_logged_in", 1), ("order_placed", 2)] {
+            assert_eq!(words.iter().filter(|came| *came == word).count(), times, "{word} among {words:?}");
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{} faults; pictures are in {}:\n{}",
+        faults.len(),
+        target().join("screenshots").display(),
+        faults.join("\n")
+    );
+    assert_eq!(seconds.len(), 6, "three pages of two stores were to be looked at: {seconds:?}");
+}
+
+/// What is reported of each page of `self-test.mjs`. Without that, a check that sees nothing would pass.
+const REPORTED: [(&str, &str); 18] = [
+    ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
+    ("foreign request", "a request to another host: http://telemetry.example/beat"),
+    ("other port", "a request to another host: http://127.0.0.1:9/"),
+    ("foreign socket", "a connection that is no request: ws://agent.example/"),
+    ("console error", "the console has the error \"broken\""),
+    ("console warning", "the console has the warning \"deprecated\""),
+    ("exception", "an exception that nobody caught: uncaught"),
+    ("inline script", "the console has the error \"Executing inline script violates"),
+    ("missing file", "the console has the error \"Failed to load resource"),
+    ("no policy", "expected the Content-Security-Policy"),
+    ("wider policy", "expected the Content-Security-Policy"),
+    ("not found", "expected 200, came 404"),
+    ("too wide", "px wide in a window of 390 px"),
+    ("small letters", "too small to read: <p class=\"\"> \"small print\" in letters of 9 px"),
+    ("tiny button", "too small to hit: <button class=\"\"> \"x\" of 10 × 10 px"),
+    ("low contrast", "(color-contrast)"),
+    ("nameless control", "(select-name)"),
+    ("unneeded exception", "is not needed any more"),
+];
+
+#[tokio::test]
+async fn faults_are_seen() {
+    let reported: BTreeMap<String, Vec<String>> = run("self-test.mjs", &[]).await;
+    assert_eq!(reported.get("good").map(Vec::as_slice), Some(&[][..]), "a page without faults has none");
+    assert_eq!(reported.len(), REPORTED.len() + 1, "each page has its line above: {:?}", reported.keys());
+    for (page, fault) in REPORTED {
+        let came = &reported[page];
+        assert!(came.iter().any(|text| text.contains(fault)), "{page}: expected a fault with `{fault}`, came {came:#?}");
+    }
+}
