@@ -170,7 +170,7 @@ impl Answer {
     pub(crate) fn problem(request: &Request, status: u16, code: &str) -> Self {
         let mut answer = Self::new(status);
         if let Some(id) = request.header("x-request-id") {
-            answer.set("x-request-id", &id.to_owned());
+            answer.set("x-request-id", id);
         }
         let body = json!({
             "type": format!("/problems#{code}"),

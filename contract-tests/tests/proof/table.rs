@@ -17,8 +17,10 @@ A suite that passes says something only if it can fail. So a proxy stands betwee
 in a case of an operation that is broken, and not by waiting in vain. And it has to let every control pass: what the contract allows is no fault, whatever our own store happens to do.
 
 The mutants stand in `contract-tests/tests/proof/mutants/`. Who changes a case, or writes one, runs `cargo test -p contract-tests --test proof`; with `MUTANT=words` it tries only the mutants
-with these words in their names. For each mutant the case in the last column is run; if that does not notice it, all cases of its operations, and the table has to name another. A mutant that gets
-away is told by its name.
+with these words in their names. For each mutant the case in the last column is run alone; if that does not notice it, all cases of its operations, and the table has to name another. A mutant
+that gets away is told by its name.
+
+Every answer in every case is held against the document, so that a broken body or header is noticed by each case that sees it: the one that is named here need not be about it.
 ";
 
 /// Holds the file against what was found; writes it when `UPDATE_GOLDEN` is set.
