@@ -129,6 +129,18 @@ async fn the_suite_notices_every_mutant() {
     }
 }
 
+/// The trial can fail: what breaks nothing is noticed by no case, whichever case a table names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutant_that_breaks_nothing_gets_away() {
+    let document = Arc::new(Document::embedded());
+    let store = SuiteStore::start().await;
+    let mutant = Mutant { name: "", operations: &["greet"], breaks: "", how: "", act: mutants::nothing(), given: Given::Nothing };
+    let trial = Trial { mutant: &mutant, store: &store, document: &document };
+    let outcome = trial.go(Some("`greet` 200: the version is the document's")).await;
+    assert!(outcome.as_ref().is_err_and(|why| why.starts_with("none of ")), "{outcome:?}");
+    store.store.finish_whatever_came().await;
+}
+
 /// That the suite passes with a proxy that changes nothing is part of the ratchet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_allows_what_the_contract_allows() {
