@@ -189,7 +189,7 @@ pub(crate) async fn walk(store: &Store, operation: &str, arguments: &mut Argumen
         return Ok(all);
     }
     if !all.body["next_page"].is_null() {
-        return Err(Stop::Difference(format!("expected no page after one of {whole}, came one")));
+        return Err(Stop::Difference(format!("expected no next page after one of {whole}, came one")));
     }
     let (mut ids, mut token) = (Vec::new(), None);
     for _ in 0..1_000 {
