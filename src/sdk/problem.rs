@@ -2,8 +2,9 @@
 
 use std::{error, fmt, time::Duration};
 
-use reqwest::{StatusCode, header::RETRY_AFTER};
+use reqwest::StatusCode;
 
+use super::retry::retry_after;
 use crate::rest::client::{self, ResponseValue, types};
 
 /// Why there is no result. `?` makes one of the generated client's errors.
@@ -151,26 +152,30 @@ impl Error {
 
 impl From<ResponseValue<types::Problem>> for Problem {
     fn from(answer: ResponseValue<types::Problem>) -> Self {
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
         let types::Problem { code, detail, errors, instance, request_id, status: _, title, type_: _ } = answer.into_inner();
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|seconds| seconds.parse().ok());
-        Self {
-            code: Code::from(code.as_str()),
-            status,
-            title,
-            detail,
-            instance,
-            request_id,
-            errors,
-            retry_after: retry_after.map(Duration::from_secs),
-        }
+        Self { code: Code::from(code.as_str()), status, title, detail, instance, request_id, errors, retry_after }
     }
 }
 
 impl From<client::Error<types::Problem>> for Error {
     fn from(error: client::Error<types::Problem>) -> Self {
+        Self::of(error, |answer| Self::Problem(answer.into()))
+    }
+}
+
+/// `greet` can be refused in no way that the contract names.
+impl From<client::Error<()>> for Error {
+    fn from(error: client::Error<()>) -> Self {
+        Self::of(error, |answer| Self::undeclared(answer.status()))
+    }
+}
+
+impl Error {
+    /// The same for every operation, but for what it makes of a declared refusal.
+    fn of<E>(error: client::Error<E>, refusal: impl FnOnce(ResponseValue<E>) -> Self) -> Self {
         match error {
-            client::Error::ErrorResponse(answer) => Self::Problem(answer.into()),
+            client::Error::ErrorResponse(answer) => refusal(answer),
             client::Error::InvalidRequest(reason) | client::Error::Custom(reason) => Self::Request(reason),
             client::Error::CommunicationError(error) | client::Error::InvalidUpgrade(error) | client::Error::ResponseBodyError(error) => {
                 Self::Connection(error)
@@ -179,32 +184,12 @@ impl From<client::Error<types::Problem>> for Error {
                 Self::Answer { status: None, reason: format!("the body is not what the contract says: {error}") }
             }
             client::Error::UnexpectedResponse(answer) if answer.status() == StatusCode::NOT_MODIFIED => Self::NotModified,
-            client::Error::UnexpectedResponse(answer) => {
-                let status = answer.status();
-                Self::Answer { status: Some(status), reason: format!("the contract knows no {status} of this operation") }
-            }
+            client::Error::UnexpectedResponse(answer) => Self::undeclared(answer.status()),
         }
     }
-}
 
-/// `greet` can be refused in no way that the contract names.
-impl From<client::Error<()>> for Error {
-    fn from(error: client::Error<()>) -> Self {
-        match error {
-            client::Error::ErrorResponse(answer) => {
-                let status = answer.status();
-                Self::Answer { status: Some(status), reason: format!("the contract knows no {status} of this operation") }
-            }
-            client::Error::InvalidRequest(reason) => client::Error::<types::Problem>::InvalidRequest(reason).into(),
-            client::Error::CommunicationError(error) => client::Error::<types::Problem>::CommunicationError(error).into(),
-            client::Error::InvalidUpgrade(error) => client::Error::<types::Problem>::InvalidUpgrade(error).into(),
-            client::Error::ResponseBodyError(error) => client::Error::<types::Problem>::ResponseBodyError(error).into(),
-            client::Error::InvalidResponsePayload(body, error) => {
-                client::Error::<types::Problem>::InvalidResponsePayload(body, error).into()
-            }
-            client::Error::UnexpectedResponse(answer) => client::Error::<types::Problem>::UnexpectedResponse(answer).into(),
-            client::Error::Custom(reason) => client::Error::<types::Problem>::Custom(reason).into(),
-        }
+    fn undeclared(status: StatusCode) -> Self {
+        Self::Answer { status: Some(status), reason: format!("the contract knows no {status} of this operation") }
     }
 }
 

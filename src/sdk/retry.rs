@@ -38,8 +38,8 @@ impl Retries {
                 retry_after(answer.headers())
             }
             Ok(_) => return None,
-            // Neither a request that cannot be built nor an answer that cannot be read gets better.
             Err(error) if error.is_connect() || error.is_timeout() || error.is_request() => None,
+            // Neither a request that cannot be built nor an answer that cannot be read gets better.
             Err(_) => return None,
         };
         match said {
@@ -57,7 +57,7 @@ impl Default for Retries {
 }
 
 /// The store gives seconds; the other form of RFC 9110 §10.2.3, a date, counts as not said.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

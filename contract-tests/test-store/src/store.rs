@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
-use merch_contract::{rest::client::Client, sdk::Session};
+use merch_contract::{
+    rest::client::Client,
+    sdk::{Retries, Store},
+};
 use merch_logging::server::embedded::Embedded;
-use reqwest::{Method, header::HeaderMap};
+use reqwest::Method;
 use tempfile::TempDir;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -116,7 +119,7 @@ impl TestStore {
             addresses,
             running: AsyncMutex::new(Running { logging: Some(logging), db: Some(db), api: Some(api), more_apis: Vec::new() }),
             url,
-            http: http_client(HeaderMap::new()),
+            http: http_client(),
             events: OnceCell::new(),
             expected: Mutex::default(),
             finished: false,
@@ -164,12 +167,13 @@ impl TestStore {
 
     /// The generated client, without a token.
     pub fn anonymous(&self) -> Client {
-        Client::new_with_client(&self.url, self.http.clone(), Session::default())
+        self.sdk().into_client()
     }
 
-    /// The generated client; `headers` go with each request.
-    pub(crate) fn client(&self, headers: HeaderMap) -> Client {
-        Client::new_with_client(&self.url, http_client(headers), Session::default())
+    /// The client for programs. It sends nothing twice, so that a test sees what came.
+    pub(crate) fn sdk(&self) -> Store {
+        let store = Store::builder(&self.url).http(self.http.clone()).retries(Retries::NEVER).build();
+        store.expect("the address of a store is a URL")
     }
 
     /// A user who has just registered and logged in; both events are expected.
@@ -365,14 +369,10 @@ fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-fn http_client(headers: HeaderMap) -> reqwest::Client {
+fn http_client() -> reqwest::Client {
     // No proxy, as the environment is not the store's affair, and no list of authorities, which takes longer to read than a request does to answer.
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .default_headers(headers)
-        .timeout(crate::PATIENCE)
-        .redirect(reqwest::redirect::Policy::none());
+    let client =
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(crate::PATIENCE).redirect(reqwest::redirect::Policy::none());
     client.build().expect("a client for plain HTTP needs nothing that could be missing")
 }
 

@@ -1,10 +1,7 @@
 //! Users for tests: registered and logged in, each with names that no other has.
 
 use merch_contract::rest::client::{Client, types};
-use reqwest::{
-    Method,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
-};
+use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -36,9 +33,7 @@ impl<'s> TestUser<'s> {
     /// The generated client, with the token.
     #[must_use]
     pub fn client(&self) -> Client {
-        let mut token = HeaderValue::try_from(format!("Bearer {}", self.token)).expect("a token is visible ASCII");
-        token.set_sensitive(true);
-        self.store.client(HeaderMap::from_iter([(AUTHORIZATION, token)]))
+        self.store.sdk().with_token(&self.token).expect("what a log-in has answered is a token").into_client()
     }
 
     /// Begins a request with the token.

@@ -103,6 +103,15 @@ fn answers(status: u16, change: fn(&Request, &mut Answer)) -> impl FnOnce(&'stat
     }
 }
 
+/// Says that nothing has changed since any version that the client names.
+fn never_changed(request: &Request, answer: &mut Answer) {
+    if request.header("if-none-match").is_some_and(|tags| tags.starts_with('"')) {
+        answer.status = 304;
+        answer.body.clear();
+        answer.headers.remove("content-type");
+    }
+}
+
 /// Changes the JSON of the answers of one status of the mutant's operations.
 fn json_of(status: u16, change: fn(&mut Value)) -> impl FnOnce(&'static [&'static str]) -> Act {
     move |operations| {

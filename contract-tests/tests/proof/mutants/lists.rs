@@ -5,12 +5,28 @@ use serde_json::Value;
 use super::{Mutant, answers, everywhere, json_of, mutant, requests, whole};
 use crate::{
     exchange::{Answer, Request},
-    proxy::Upstream,
+    proxy::{Acting, Upstream},
 };
 
 fn items(page: &mut Value) -> &mut Vec<Value> {
     // Of anything else than a page there is nothing to change, and what is written is thrown away.
     page["items"].as_array_mut().expect("a page of the store has items")
+}
+
+/// Puts the first item of the list in place of the first one of a later page.
+fn first_again(upstream: Upstream, request: Request) -> Acting {
+    Box::pin(async move {
+        let mut answer = upstream.send(&request).await;
+        if request.parameter("page_token").is_some() && answer.status == 200 {
+            let first = first_of(&upstream, &request).await.json()["items"][0].take();
+            answer.edit_json(|page| {
+                if let Some(item) = items(page).first_mut() {
+                    *item = first;
+                }
+            });
+        }
+        answer
+    })
 }
 
 /// The first page of a list with one item, in the name of whoever asks.
@@ -37,23 +53,9 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
             })),
         mutant("an item on two pages", &["list_products"], "the pages together have each item once", "puts the first item of the list in place of a later one",
-            whole(|upstream, request| Box::pin(async move {
-                let mut answer = upstream.send(&request).await;
-                if request.parameter("page_token").is_some() && answer.status == 200 {
-                    let first = first_of(&upstream, &request).await.json()["items"][0].take();
-                    answer.edit_json(|page| if let Some(item) = items(page).first_mut() { *item = first });
-                }
-                answer
-            }))),
+            whole(first_again)),
         mutant("an order on two pages", &["list_orders"], "the pages together have each item once", "puts the newest order in place of a later one",
-            whole(|upstream, request| Box::pin(async move {
-                let mut answer = upstream.send(&request).await;
-                if request.parameter("page_token").is_some() && answer.status == 200 {
-                    let first = first_of(&upstream, &request).await.json()["items"][0].take();
-                    answer.edit_json(|page| if let Some(item) = items(page).first_mut() { *item = first });
-                }
-                answer
-            }))),
+            whole(first_again)),
         mutant("a list without an end", &["list_products"], "`next_page` is null on the last page", "gives the second page's token on the last one",
             whole(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;

@@ -3,7 +3,7 @@
 use hyper::Method;
 use serde_json::Value;
 
-use super::{Mutant, everywhere, json_of, mutant, requests, whole};
+use super::{Mutant, answers, everywhere, json_of, mutant, never_changed, requests, whole};
 use crate::{
     exchange::{Answer, Request},
     proxy::{Acting, Upstream},
@@ -98,15 +98,7 @@ pub(super) fn all() -> Vec<Mutant> {
         mutant("`If-None-Match: *`", &["get_order"], "`*` stands for any version", "does not pass it on",
             requests(|request| if request.header("if-none-match") == Some("*") { request.headers.remove("if-none-match"); })),
         mutant("304 after a change", &["get_user"], "304 only while nothing has changed", "always answers 304 to `If-None-Match` when there is the user",
-            whole(|upstream, request| Box::pin(async move {
-                let mut answer = upstream.send(&request).await;
-                if answer.status == 200 && request.header("if-none-match").is_some_and(|tags| tags.starts_with('"')) {
-                    answer.status = 304;
-                    answer.body.clear();
-                    answer.headers.remove("content-type");
-                }
-                answer
-            }))),
+            answers(200, never_changed)),
         mutant("a change of one member changes another", &["update_user"], "changes the members that are sent and no other", "makes up the `email` that was not sent",
             requests(|request| request.edit_json(|body| if body["username"].is_string() && body.get("email").is_none() {
                 body["email"] = format!("{}@blank.example.com", merch_test_store::fresh_name()).into();
