@@ -7,6 +7,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Everything that is installed or made stands in cargo's target folder, so that removing it removes all.
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+# Absolute, as cargo takes it: from the folder that it is started in.
+case $TARGET in /*) ;; *) TARGET=$PWD/$TARGET ;; esac
 TOOLS=$TARGET/tools
 NODE_TOOLS=$TOOLS/node
 # Versions that are not in tools/package.json.
@@ -49,6 +51,33 @@ python_tools() {
     fail "pip could not install what tools/python/$name.txt names; is its registry reachable (pip download six)?"
   # Written last: an installation that was cut off is made again.
   cp "$list" "$home/stamp"
+}
+
+# `one_at_a_time NAME`: waits until no other script holds NAME, and holds it until this one ends. What it starts in the background gets `9>&-`, or it would
+# go on holding it. By python3, as macOS has no flock.
+one_at_a_time() {
+  mkdir -p "$TARGET"
+  exec 9>"$TARGET/$1.lock"
+  python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || fail "python3 could not lock $TARGET/$1.lock; is it on a file system that knows locks?"
+}
+
+# `npm_install FOLDER FROM [COMMAND…]`: what FROM/package-lock.json names, in FOLDER, and then the command. Does nothing when it is there; fails when npm does.
+npm_install() {
+  # The stamp is written last: an installation that was cut off is made again.
+  if [ -f "$1/stamp" ] && cmp -s "$1/stamp" "$2/package-lock.json"; then
+    return
+  fi
+  mkdir -p "$1"
+  rm -f "$1/stamp"
+  cp "$2/package.json" "$2/package-lock.json" "$2/.npmrc" "$1/"
+  # No package may run a script of its own at installation.
+  # `install` and not `ci`: it keeps to the lock file as well, and forgives a registry that lacks an optional package for another system.
+  npm --prefix "$1" install --ignore-scripts --no-progress --loglevel=error ||
+    fail "npm could not install what ${2#"$ROOT/"}/package-lock.json names; is its registry reachable (npm ping)?"
+  local home=$1 from=$2
+  shift 2
+  "$@"
+  cp "$from/package-lock.json" "$home/stamp"
 }
 
 # `find_chromium`: prints where Chromium or Chrome is: $CHROMIUM, or what is on the path. Fails when there is none. contract-tests/tests/browser/browser.mjs looks for the same.
