@@ -72,7 +72,7 @@ impl Document {
     fn check_operation(&self, operation: &Operation, exchange: &Exchange<'_>, sent: &Sent<'_>, faults: &mut Vec<String>) {
         match operation.responses.get(&exchange.status) {
             Some(response) => self.check_response(response, exchange, sent, faults),
-            None if exchange.status == BEFORE_ANY_OPERATION => problem::check(self, &BTreeSet::new(), exchange, sent, faults),
+            None if exchange.status == BEFORE_ANY_OPERATION => problem::check(self, exchange, sent, faults),
             // The document does not say that there is HEAD wherever there is GET; ours has it.
             None if exchange.method == "HEAD" && exchange.status == 405 && self.members() == Members::AsDeclared => {}
             None => {
@@ -132,7 +132,7 @@ impl Document {
             headers::check_allow(&declared, self.members(), exchange, faults);
         }
         if exchange.method != "HEAD" {
-            problem::check(self, &BTreeSet::new(), exchange, sent, faults);
+            problem::check(self, exchange, sent, faults);
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Document {
     schemas: Schemas,
     operations: Vec<Operation>,
     /// Every `code` that the description of `Problem` names.
-    pub(crate) codes: BTreeSet<String>,
+    pub codes: BTreeSet<String>,
     /// `Problem`, for answers that belong to no operation.
     pub(crate) problem: Option<Validator>,
 }
@@ -164,7 +164,21 @@ impl Document {
     /// Never: tests of this crate read it.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::read(merch_contract::OPENAPI_YAML).unwrap_or_else(|error| panic!("the embedded openapi.yaml cannot be used: {error}"))
+        Self::of_this_repository(Members::AsDeclared)
+    }
+
+    /// The document of this repository, as our own store is held against it: it answers with no member that the document does not name.
+    ///
+    /// # Panics
+    /// Never: tests of this crate read it.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self::of_this_repository(Members::None)
+    }
+
+    fn of_this_repository(members: Members) -> Self {
+        Self::read_with(merch_contract::OPENAPI_YAML, members)
+            .unwrap_or_else(|error| panic!("the embedded openapi.yaml cannot be used: {error}"))
     }
 
     /// Reads a document, in YAML or JSON.

@@ -6,7 +6,7 @@
 mod rules;
 mod symbols;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use prost_types::{FieldDescriptorProto, FileDescriptorSet};
 
@@ -199,19 +199,4 @@ fn additions<'n>(kind: &str, old: impl Iterator<Item = &'n String>, new: impl It
     for name in new.filter(|name| !old.contains(name)) {
         findings.compatible(name, format!("the {kind} is new"));
     }
-}
-
-/// The rule of each field that has one in its comment, by the full name of the field.
-#[must_use]
-pub fn rules(descriptors: &FileDescriptorSet) -> BTreeMap<String, Rule> {
-    let symbols = Symbols::of(descriptors);
-    let mut rules = BTreeMap::new();
-    for (name, message) in &symbols.messages {
-        for field in &message.descriptor.field {
-            if let Some(rule) = symbols.rule(name, field.name()) {
-                rules.insert(format!("{name}.{}", field.name()), rule);
-            }
-        }
-    }
-    rules
 }

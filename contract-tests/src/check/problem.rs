@@ -20,7 +20,7 @@ const STACK_TRACES: [&str; 8] = [
 ];
 
 /// A problem that belongs to no operation.
-pub(super) fn check(document: &Document, codes: &BTreeSet<String>, exchange: &Exchange<'_>, sent: &Sent<'_>, faults: &mut Vec<String>) {
+pub(super) fn check(document: &Document, exchange: &Exchange<'_>, sent: &Sent<'_>, faults: &mut Vec<String>) {
     match only(exchange.headers, "content-type") {
         Ok(media_type) => {
             let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -30,7 +30,7 @@ pub(super) fn check(document: &Document, codes: &BTreeSet<String>, exchange: &Ex
         }
         Err(fault) => faults.push(fault),
     }
-    check_with(document, None, codes, exchange, sent, faults);
+    check_with(document, None, &BTreeSet::new(), exchange, sent, faults);
 }
 
 /// A problem; `codes` are those that its response names, and `content` its own schema, if it has one.

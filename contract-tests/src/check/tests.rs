@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 
 /// As the tests of our own store have it.
-static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::read_with(merch_contract::OPENAPI_YAML, Members::None).unwrap());
+static DOCUMENT: LazyLock<Document> = LazyLock::new(Document::ours);
 
 const ID: &str = "0198c0de-7e57-7000-8000-000000000002";
 

@@ -16,6 +16,8 @@ pub enum Need {
     ExhaustStock,
     /// A token that has expired: `--expired-token`.
     ExpiredToken,
+    /// Connections that can be read as they are: a URL of `http`.
+    PlainHttp,
 }
 
 /// A case of the suite.

@@ -199,12 +199,6 @@ impl Context {
         Uuid::now_v7()
     }
 
-    /// How many cases run at once.
-    #[must_use]
-    pub fn jobs(&self) -> usize {
-        self.run.options.jobs
-    }
-
     /// Follows the `Location` of an answer outside of any case: what is wrong with it is a failure of its own.
     pub(super) async fn follow_location(&self, answer: &Answer, token: &str) {
         if let Err(failure) = super::call::follow(self, answer, token).await

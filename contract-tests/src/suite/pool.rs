@@ -120,12 +120,6 @@ impl Lease {
         password.clone_into(&mut self.user.password);
         self.context.ledger().change(&self.user.id, |account| password.clone_into(&mut account.user.password));
     }
-
-    /// Says that the username is another one now. The pool notes it by itself from an `update_user` that was answered 200.
-    pub fn set_username(&mut self, username: &str) {
-        username.clone_into(&mut self.user.username);
-        self.context.ledger().change(&self.user.id, |account| username.clone_into(&mut account.user.username));
-    }
 }
 
 impl Deref for Lease {

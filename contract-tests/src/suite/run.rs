@@ -102,6 +102,7 @@ impl Runner {
     fn runnable(&mut self, cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
         let options = &self.context.run().options;
         let (exhaust, expired) = (options.exhaust_stock, options.expired_token.is_some());
+        let plain = options.url.scheme() == "http";
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         for case in cases {
             let missing = match case.needs {
@@ -110,7 +111,8 @@ impl Runner {
                 }
                 Need::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
                 Need::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
-                Need::Nothing | Need::ExhaustStock | Need::ExpiredToken => None,
+                Need::PlainHttp if !plain => Some("needs a URL of plain http: it reads the connection itself".to_owned()),
+                Need::Nothing | Need::ExhaustStock | Need::ExpiredToken | Need::PlainHttp => None,
             };
             match missing {
                 Some(why) => self.results.push(CaseResult {

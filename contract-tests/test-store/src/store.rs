@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU
 
 use merch_api::{Cost, Rate, SigningKey};
 use merch_contract::{
+    grpc::logging::v1::LogMessage,
     rest::client::Client,
     sdk::{Retries, Store},
 };
@@ -276,8 +277,16 @@ impl TestStore {
 
     /// Ends the store like [`finish`](Self::finish), for a test whose events nobody can count beforehand: a fuzzer's, or another program's. Each event has
     /// still to be one that the store knows how to read.
+    ///
+    /// # Panics
+    /// When a record is no event.
     pub async fn finish_whatever_came(self) -> Vec<Record> {
-        self.stop().await
+        let records = self.stop().await;
+        for record in &records {
+            let known = serde_json::from_value::<LogMessage>(record.value.clone());
+            assert!(known.is_ok_and(|event| !event.event.is_empty()), "no event of the contract: {record:?}");
+        }
+        records
     }
 
     /// Stops everything in the order that loses nothing, and reads the topic to its end.

@@ -20,7 +20,6 @@ export async function readDocument(origin) {
         path,
         summary: operation.summary,
         description: operation.description,
-        secured: operation.security.length > 0,
         parameters: [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) => resolve(parameter).name),
         hasBody: "requestBody" in operation,
         sample: operation["x-codeSamples"]?.[0].source.replaceAll(DOCUMENT_ORIGIN, origin),

@@ -49,19 +49,12 @@ export async function fitsPhone(page, faults) {
   for (const text of found.tiny.slice(0, 10)) faults.add(`too small to hit: ${text}; expected ${SMALLEST_TARGET} × ${SMALLEST_TARGET} px or more`);
 }
 
-/** Serious and critical findings of axe-core are faults; `allowed` has the exceptions, `{ rule, target, reason }`, and one that is not needed is a fault as well. */
-export async function accessible(page, faults, allowed = []) {
+/** Serious and critical findings of axe-core are faults. */
+export async function accessible(page, faults) {
   await page.evaluate(axe);
   const violations = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations);
-  const unused = new Set(allowed);
   for (const { id, impact, help, nodes } of violations) {
     if (impact !== "serious" && impact !== "critical") continue;
-    const left = nodes.filter((node) => {
-      const exception = allowed.find(({ rule, target }) => rule === id && target.test(node.target.join(" ")));
-      unused.delete(exception);
-      return !exception;
-    });
-    for (const node of left.slice(0, 5)) faults.add(`axe-core, ${impact}: ${help} (${id}): ${node.target.join(" ")}: ${node.any[0]?.message ?? node.html.slice(0, 120)}`);
+    for (const node of nodes.slice(0, 5)) faults.add(`axe-core, ${impact}: ${help} (${id}): ${node.target.join(" ")}: ${node.any[0]?.message ?? node.html.slice(0, 120)}`);
   }
-  for (const { rule, target } of unused) faults.add(`the exception ${rule} of ${target} is not needed any more: take it out`);
 }

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use merch_contract::OPENAPI_YAML;
+use contract_tests::document::{Document, Operation};
 use merch_test_store::{Database, TestStore};
-use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
@@ -26,24 +25,19 @@ struct Sample {
 /// # Panics
 /// When an operation has none, or one that is not for curl and a shell.
 fn samples() -> Vec<Sample> {
-    let document: Value = serde_norway::from_str(OPENAPI_YAML).unwrap();
-    let mut samples = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap().iter().filter(|(_, value)| value.get("operationId").is_some()) {
-            let name = operation["operationId"].as_str().unwrap();
-            let [sample] = operation["x-codeSamples"].as_array().map_or(&[][..], Vec::as_slice) else {
-                panic!("{name} has to have one sample in `x-codeSamples`");
-            };
-            assert_eq!((sample["lang"].as_str(), sample["label"].as_str()), (Some("Shell"), Some("curl")), "{name}");
-            let source = sample["source"].as_str().unwrap().to_owned();
-            assert!(
-                source.contains(DOCUMENT_ORIGIN),
-                "the sample of {name} has no {DOCUMENT_ORIGIN}, which pages replace by their own address"
-            );
-            samples.push(Sample { operation: name.to_owned(), method: method.to_uppercase(), path: path.clone(), source });
-        }
-    }
-    samples
+    let document = Document::embedded();
+    let sample_of = |operation: &Operation| {
+        let Operation { id, method, path, .. } = operation;
+        let item = &document.root()["paths"][path][method.as_str().to_lowercase()];
+        let [sample] = item["x-codeSamples"].as_array().map_or(&[][..], Vec::as_slice) else {
+            panic!("{id} has to have one sample in `x-codeSamples`");
+        };
+        assert_eq!((sample["lang"].as_str(), sample["label"].as_str()), (Some("Shell"), Some("curl")), "{id}");
+        let source = sample["source"].as_str().unwrap().to_owned();
+        assert!(source.contains(DOCUMENT_ORIGIN), "the sample of {id} has no {DOCUMENT_ORIGIN}, which pages replace by their own address");
+        Sample { operation: id.clone(), method: method.to_string(), path: path.clone(), source }
+    };
+    document.operations().iter().map(sample_of).collect()
 }
 
 /// What one call of curl came to.

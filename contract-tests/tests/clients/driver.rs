@@ -1,7 +1,7 @@
 //! A driver as a process: where it is, what it is told, and what it says.
 
 use std::{
-    env, fmt,
+    fmt,
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -39,7 +39,7 @@ impl Driver {
         let check = move || Command::new(root().join("tools/clients")).arg("--check").arg(language).stdin(Stdio::null()).output();
         let check = spawn_blocking(check).await.unwrap().unwrap_or_else(|error| panic!("tools/clients cannot be started: {error}"));
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder");
         let unique = merch_test_store::fresh_name();
         Self {
             program: target.join("clients").join(language).join("drive"),

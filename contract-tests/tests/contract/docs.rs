@@ -1,5 +1,6 @@
 //! The pages: Swagger UI and Scalar from the binary, the document word for word, the list of problems. `tests/browser/` looks at them.
 
+use contract_tests::document::Document;
 use merch_contract::OPENAPI_YAML;
 use merch_test_store::{Database, TestStore};
 use reqwest::Method;
@@ -100,10 +101,8 @@ async fn the_document_is_the_file() {
 async fn every_code_of_the_document_is_explained_where_its_type_points() {
     let store = TestStore::start(Database::Sqlite).await;
     let page = String::from_utf8(store.get("/problems").await.expect(200).body.to_vec()).unwrap();
-    let document: Value = serde_norway::from_str(OPENAPI_YAML).unwrap();
-    let description = document["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
-    let codes: Vec<&str> = description.split('`').skip(1).step_by(2).filter(|word| word.contains('_')).collect();
-    assert_eq!(codes.len(), 21, "{codes:?}");
+    let codes = Document::ours().codes;
+    assert_eq!(codes.len(), 22, "{codes:?}");
     for code in codes {
         assert!(page.contains(&format!("id=\"{code}\"")), "{code}");
     }

@@ -1,6 +1,5 @@
 //! The test store itself: what it claims to notice, it notices.
 
-use contract_tests::contract;
 use futures_util::FutureExt as _;
 use merch_test_store::{Database, TestStore};
 use std::panic::AssertUnwindSafe;
@@ -42,17 +41,6 @@ async fn an_answer_with_another_status_fails_the_test_and_is_shown() {
     let panic = panic_of(async { drop(store.get("/products/999").await.problem(404, "order_not_found")) }).await;
     assert!(panic.contains("expected 404 order_not_found"), "{panic}");
     store.finish().await;
-}
-
-#[tokio::test]
-async fn what_is_exercised_is_declared() {
-    let store = TestStore::start(Database::Sqlite).await;
-    store.get("/").await.expect(200);
-    store.get("/products/999").await.problem(404, "product_not_found");
-    store.finish().await;
-    let (declared, exercised) = (contract::declared(), contract::exercised());
-    assert!(exercised.contains(&("greet".to_owned(), 200)) && exercised.contains(&("get_product".to_owned(), 404)));
-    assert!(exercised.is_subset(&declared), "{:?}", exercised.difference(&declared));
 }
 
 #[tokio::test]

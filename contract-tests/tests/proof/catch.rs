@@ -101,7 +101,9 @@ async fn the_suite_notices_every_mutant() {
     let named = table::cases(&committed);
     let wanted = variable("MUTANT");
 
-    let jobs = Mutex::new(all.iter().filter(|mutant| wanted.as_ref().is_none_or(|part| mutant.name.contains(part.as_str()))));
+    let chosen: Vec<_> = all.iter().filter(|mutant| wanted.as_ref().is_none_or(|part| mutant.name.contains(part.as_str()))).collect();
+    assert!(!chosen.is_empty(), "no mutant's name has the words {wanted:?} of MUTANT in it; docs/mutants.md has the names");
+    let jobs = Mutex::new(chosen.into_iter());
     let outcomes = Mutex::new(BTreeMap::new());
     let worker = || async {
         let store = SuiteStore::start().await;
@@ -147,6 +149,7 @@ async fn the_suite_allows_what_the_contract_allows() {
     let mut controls: Vec<Control> = mutants::controls();
     if let Some(part) = variable("CONTROL") {
         controls.retain(|control| control.name.contains(&part));
+        assert!(!controls.is_empty(), "no control's name has the words {part:?} of CONTROL in it; docs/mutants.md has the names");
     }
     let store = SuiteStore::start().await;
     store.stock_up().await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract_tests::document::{Document, Operation};
 use serde_json::Value;
 
 /// The answers of a run.
@@ -64,38 +65,30 @@ fn missing(wanted: &[String], seen: &BTreeMap<String, BTreeSet<u64>>, success: i
 
 /// Every operation of `openapi.yaml`, as Schemathesis names it: `POST /orders`.
 pub(crate) fn operations() -> Vec<String> {
-    each_operation().into_iter().map(|(name, _)| name).collect()
+    Document::embedded().operations().iter().map(name).collect()
 }
 
 /// Every link of `openapi.yaml`, as Schemathesis names it.
 pub(crate) fn links() -> Vec<String> {
-    let operations = each_operation();
-    let named = |id: &Value| {
-        let found = operations.iter().find(|(_, operation)| operation["operationId"] == *id);
-        found.map(|(name, _)| name.clone()).unwrap_or_else(|| panic!("a link leads to {id}, which is no operation"))
+    let document = Document::embedded();
+    let led_to = |id: &Value| {
+        let found = id.as_str().and_then(|id| document.operation(id));
+        found.map(name).unwrap_or_else(|| panic!("a link leads to {id}, which is no operation"))
     };
     let mut links = Vec::new();
-    for (name, operation) in &operations {
-        for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+    for operation in document.operations() {
+        let item = &document.root()["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+        for (status, response) in item["responses"].as_object().into_iter().flatten() {
             for (link, target) in response["links"].as_object().into_iter().flatten() {
-                links.push(format!("{name} -> [{status}] {link} -> {}", named(&target["operationId"])));
+                links.push(format!("{} -> [{status}] {link} -> {}", name(operation), led_to(&target["operationId"])));
             }
         }
     }
     links
 }
 
-fn each_operation() -> Vec<(String, Value)> {
-    let document: Value = serde_norway::from_str(merch_contract::OPENAPI_YAML).expect("openapi.yaml is YAML");
-    let mut operations = Vec::new();
-    for (path, item) in document["paths"].as_object().expect("`paths` is an object") {
-        for (method, operation) in
-            item.as_object().expect("a path is an object").iter().filter(|(_, value)| value["operationId"].is_string())
-        {
-            operations.push((format!("{} {path}", method.to_uppercase()), operation.clone()));
-        }
-    }
-    operations
+fn name(operation: &Operation) -> String {
+    format!("{} {}", operation.method, operation.path)
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn a_release_moves_the_baseline_and_tells_of_it() {
 fn committed(checkout: &Checkout) {
     let tools = checkout.path().join("tools");
     fs::create_dir_all(&tools).unwrap();
-    for script in ["lib.sh", "release-contract"] {
+    for script in ["lib.sh", "breaking", "release-contract"] {
         fs::copy(repository().join("tools").join(script), tools.join(script)).unwrap();
     }
     git(checkout.path(), &["init", "--quiet"]);

@@ -1,7 +1,7 @@
 //! Checkouts in temporary folders, with what the gate looks at and nothing else.
 
 use std::{
-    env, fs,
+    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
@@ -27,7 +27,7 @@ pub(crate) fn released() -> &'static Contracts {
 
 /// A program of tools/package.json.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder");
     let tool = target.join("tools/node/node_modules/.bin").join(name);
     assert!(tool.exists(), "{} is not there: run tools/install first, as make test does", tool.display());
     tool

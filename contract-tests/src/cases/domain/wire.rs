@@ -1,6 +1,6 @@
 //! What no HTTP client shows: bytes behind an answer that has no body, and answers to a request without any `X-Request-Id`.
 //!
-//! Read from the connection itself, and therefore of plain `http` alone: behind TLS these cases look at nothing.
+//! Read from the connection itself, and therefore of plain `http` alone.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::suite::{Answer, Case, Context, Failure};
+use crate::suite::{Answer, Case, Context, Failure, Need};
 
 /// How long the connection may be silent before what has come is taken for everything: the server was asked to close it.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -22,9 +22,9 @@ const ATTEMPTS: usize = 5;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("greet", 200, "without a request id each answer has one of its own, on the wire", request_ids),
-        Case::new("get_product", 200, "HEAD sends no body, on the wire", head),
-        Case::new("get_product", 304, "304 sends no body, on the wire", not_modified).alone(),
+        Case::new("greet", 200, "without a request id each answer has one of its own, on the wire", request_ids).needs(Need::PlainHttp),
+        Case::new("get_product", 200, "HEAD sends no body, on the wire", head).needs(Need::PlainHttp),
+        Case::new("get_product", 304, "304 sends no body, on the wire", not_modified).needs(Need::PlainHttp).alone(),
     ]
 }
 
@@ -32,7 +32,7 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
     let greeting = context.call("greet").expect(200).await?;
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let Some(wire) = exchange(&greeting, "GET", "").await? else { return Ok(()) };
+        let wire = exchange(&greeting, "GET", "").await?;
         let id = wire.header("x-request-id").ok_or_else(|| wire.fail("expected an `X-Request-Id`, as none was sent"))?.to_owned();
         if ids.contains(&id) {
             return Err(wire.fail(&format!("expected a request id of its own for each request without one, got {id:?} twice")));
@@ -45,11 +45,8 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
 async fn head(context: Context) -> Result<(), Failure> {
     let product = context.product().await?;
     let read = context.call("get_product").path("product_id", product.id).expect(200).await?;
-    match exchange(&read, "HEAD", "").await? {
-        // Also of a server that knows no HEAD: no answer to it has a body.
-        Some(wire) => wire.expect_no_body("HEAD"),
-        None => Ok(()),
-    }
+    // Also of a server that knows no HEAD: no answer to it has a body.
+    exchange(&read, "HEAD", "").await?.expect_no_body("HEAD")
 }
 
 async fn not_modified(context: Context) -> Result<(), Failure> {
@@ -57,11 +54,10 @@ async fn not_modified(context: Context) -> Result<(), Failure> {
     for _ in 0..ATTEMPTS {
         let read = context.call("get_product").path("product_id", product.id).expect(200).await?;
         let tag = format!("If-None-Match: {}\r\n", read.header("etag")?);
-        match exchange(&read, "GET", &tag).await? {
-            Some(wire) if wire.status() == Some("304") => return wire.expect_no_body("304"),
-            // Somebody has bought it in between.
-            Some(_) => {}
-            None => return Ok(()),
+        let wire = exchange(&read, "GET", &tag).await?;
+        // Else somebody has bought it in between.
+        if wire.status() == Some("304") {
+            return wire.expect_no_body("304");
         }
     }
     Err(Failure::new(format!("expected 304 for the `ETag` just read, which did not come in {ATTEMPTS} attempts")))
@@ -102,10 +98,11 @@ impl Wire<'_> {
 }
 
 /// Sends a request to where an answer was read, without a body or an `X-Request-Id`, and reads until the connection is closed. `headers` are whole lines.
-/// `None` where there is no plain connection.
-async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<Option<Wire<'a>>, Failure> {
+async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<Wire<'a>, Failure> {
     let url = Url::parse(&read.request().url).map_err(|error| Failure::new(error.to_string()))?;
-    let (Some(host), Some(port), "http") = (url.host_str(), url.port_or_known_default(), url.scheme()) else { return Ok(None) };
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err(Failure::new(format!("expected a URL with a host, got {url}")));
+    };
     let sent = format!("{method} {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{headers}\r\n", url.path());
     let failed =
         |error: std::io::Error| read.fail(format!("expected an answer to a request on a connection of its own, got none: {error}"));
@@ -126,5 +123,5 @@ async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<O
         return Err(read.fail(format!("expected an answer with headers on a connection of its own, got {} bytes", came.len())));
     };
     let head = String::from_utf8_lossy(&came[..end]).into_owned();
-    Ok(Some(Wire { read, sent, head, body: came.split_off(end + 4) }))
+    Ok(Wire { read, sent, head, body: came.split_off(end + 4) })
 }
