@@ -185,7 +185,10 @@ fn grpc(root: &Path) -> Result<Vec<Generated>, Error> {
     for file in &mut reflected.file {
         file.source_code_info = None;
     }
-    let bytes = reflected.encode_to_vec();
+    let with_admin = reflected.encode_to_vec();
+    // A server that does not offer the operator's service says nothing of it.
+    reflected.file.retain(|file| file.package() != "merch.admin.v1");
+    let without_admin = reflected.encode_to_vec();
 
     let json = Shared::default();
     pbjson_build::Builder::new()
@@ -198,20 +201,24 @@ fn grpc(root: &Path) -> Result<Vec<Generated>, Error> {
 
     let banner = banner("proto/", "tonic-prost-build and pbjson-build");
     let read = |name: &str| fs::read_to_string(out.join(name)).map_err(|error| format!("{name} was not generated from proto/: {error}"));
+    let descriptor = format!(
+        "{banner}{}{}",
+        constant("FILE_DESCRIPTOR_SET", "`proto/` without the operator's service, for gRPC reflection", &without_admin),
+        constant("FILE_DESCRIPTOR_SET_WITH_ADMIN", "all of `proto/`, for gRPC reflection where the operator's service is offered", &with_admin),
+    );
     Ok(vec![
+        Generated { path: "grpc/merch.admin.v1.rs", text: format!("{banner}{}", read("merch.admin.v1.rs")?) },
         Generated { path: "grpc/merch.assistant.v1.rs", text: format!("{banner}{}", read("merch.assistant.v1.rs")?) },
         Generated { path: "grpc/merch.logging.v1.rs", text: format!("{banner}{}", read("merch.logging.v1.rs")?) },
         Generated { path: "grpc/merch.logging.v1.serde.rs", text: format!("{banner}use super::v1::*;\n{json}") },
-        Generated { path: "grpc/descriptor.rs", text: format!("{banner}{}", descriptor(&bytes)) },
+        Generated { path: "grpc/descriptor.rs", text: descriptor },
     ])
 }
 
-/// The descriptors as a Rust constant: a text file, so that it can carry the mark of a generated one.
-fn descriptor(bytes: &[u8]) -> String {
+/// Descriptors as a Rust constant: a text file, so that it can carry the mark of a generated one.
+fn constant(name: &str, what: &str, bytes: &[u8]) -> String {
     let literal: String = bytes.iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect();
-    format!(
-        "/// The encoded `google.protobuf.FileDescriptorSet` of `proto/`, for gRPC reflection.\npub const FILE_DESCRIPTOR_SET: &[u8] = b\"{literal}\";\n"
-    )
+    format!("/// The encoded `google.protobuf.FileDescriptorSet` of {what}.\npub const {name}: &[u8] = b\"{literal}\";\n")
 }
 
 /// A buffer that outlives its writer: pbjson-build takes each package's writer for its own.

@@ -62,6 +62,16 @@ pub mod rest {
 #[cfg(feature = "grpc")]
 #[path = "../gen/grpc"]
 pub mod grpc {
+    /// The operator's contract, on the db service's port.
+    #[path = ""]
+    pub mod admin {
+        /// `merch.admin.v1`
+        #[allow(clippy::all, clippy::unwrap_used, missing_docs)]
+        #[rustfmt::skip]
+        #[path = "merch.admin.v1.rs"]
+        pub mod v1;
+    }
+
     /// The db service's contract.
     #[path = ""]
     pub mod assistant {
@@ -90,7 +100,7 @@ pub mod grpc {
     #[rustfmt::skip]
     #[path = "descriptor.rs"]
     mod descriptor;
-    pub use descriptor::FILE_DESCRIPTOR_SET;
+    pub use descriptor::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 }
 
 #[cfg(feature = "rest-client")]

@@ -155,7 +155,7 @@ pub mod get_credentials_request {
     /// Exactly one MUST be set.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum By {
-        /// As `User.username`, compared without regard to case.
+        /// As `User.username`, compared without regard to case. Counts as an attempt to log in.
         #[prost(string, tag = "1")]
         Username(::prost::alloc::string::String),
         /// The caller of a verified token; a void token is UNAUTHENTICATED.
@@ -483,6 +483,9 @@ pub enum ErrorReason {
     DatabaseUnavailable = 13,
     /// UNAVAILABLE: more requests are waiting than the service takes.
     Overloaded = 14,
+    /// RESOURCE_EXHAUSTED: this name was tried to log in with too often, whether or not a user has it; `google.rpc.RetryInfo` says when the next
+    /// attempt is allowed.
+    TooManyLogIns = 15,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -506,6 +509,7 @@ impl ErrorReason {
             Self::VersionMismatch => "ERROR_REASON_VERSION_MISMATCH",
             Self::DatabaseUnavailable => "ERROR_REASON_DATABASE_UNAVAILABLE",
             Self::Overloaded => "ERROR_REASON_OVERLOADED",
+            Self::TooManyLogIns => "ERROR_REASON_TOO_MANY_LOG_INS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -526,6 +530,7 @@ impl ErrorReason {
             "ERROR_REASON_VERSION_MISMATCH" => Some(Self::VersionMismatch),
             "ERROR_REASON_DATABASE_UNAVAILABLE" => Some(Self::DatabaseUnavailable),
             "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
+            "ERROR_REASON_TOO_MANY_LOG_INS" => Some(Self::TooManyLogIns),
             _ => None,
         }
     }
@@ -675,6 +680,9 @@ pub mod assistant_service_client {
         }
         /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
         /// whose token is void.
+        /// Asking by username is an attempt to log in: the server MUST count it for that name, before it looks for the user and whether or not there is
+        /// one, over all of its replicas. Past the rate it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`), and no password may be checked. An attempt
+        /// that is refused so counts for nothing. A call that is sent again may count twice.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         pub async fn get_credentials(
             &mut self,
@@ -1072,6 +1080,9 @@ pub mod assistant_service_server {
         >;
         /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
         /// whose token is void.
+        /// Asking by username is an attempt to log in: the server MUST count it for that name, before it looks for the user and whether or not there is
+        /// one, over all of its replicas. Past the rate it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`), and no password may be checked. An attempt
+        /// that is refused so counts for nothing. A call that is sent again may count twice.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         async fn get_credentials(
             &self,

@@ -21,11 +21,14 @@ pub struct LogMessage {
     /// What happened, a stable word in lower_snake, 1 to 64 characters. In use:
     ///    `user_registered`, `user_logged_in`, `user_logged_out`, `user_updated`, `user_password_changed`, `user_deactivated`,
     ///    `order_placed`, `order_cancelled`, `order_refused` (attribute `reason`),
-    ///    `log_in_failed` (attribute `reason`), `password_refused`, `token_refused` (attribute `reason`).
+    ///    `log_in_failed` (attribute `reason`), `password_refused`, `token_refused` (attribute `reason`);
+    ///    of the operator: `product_restocked` (attributes `difference`, `stock`), `product_price_set` (attributes `price_cents`,
+    ///    `previous_price_cents`), `users_listed` (attribute `users`), `user_deactivated`, `tokens_revoked` (attribute `users`; no subject if
+    ///    they were not one user's), `store_restored` (attribute `taken_at`: events between then and this one may tell of what is no longer there).
     /// Consumers MUST accept words that are not in this list.
     #[prost(string, tag = "6")]
     pub event: ::prost::alloc::string::String,
-    /// Who did it: `user:` and the user's id, or `anonymous`.
+    /// Who did it: `user:` and the user's id, `operator`, or `anonymous`.
     #[prost(string, tag = "7")]
     pub actor: ::prost::alloc::string::String,
     /// What it was done to: `user:`, `order:` or `product:` and the id, or empty if it is not known.
@@ -41,7 +44,9 @@ pub struct LogMessage {
     #[prost(string, tag = "11")]
     pub message: ::prost::alloc::string::String,
     /// Further facts, by lower_snake names: at most 32, each value at most 1,024 bytes. In use:
-    ///    `reason`, `product_id`, `quantity`, `total_price_cents`, `currency`, `changed` (names of members, separated by commas), `client_address`.
+    ///    `reason`, `product_id`, `quantity`, `total_price_cents`, `currency`, `changed` (names of members, separated by commas), `client_address`,
+    ///    `difference` (pieces, negative if there are fewer), `stock` (pieces after it), `price_cents`, `previous_price_cents`, `users` (how many),
+    ///    `taken_at` (RFC 3339).
     #[prost(btree_map = "string, string", tag = "12")]
     pub attributes: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,

@@ -1,15 +1,22 @@
 //! Schema and seed data of the store, the same on PostgreSQL 17 and SQLite.
 //!
 //! A migration that has been released is never edited: the next change is a new one.
+//!
+//! While replicas are replaced one by one, programs of two releases work on one schema. So a migration *expands*: it adds what the program before it can do
+//! without (a table, an index, a column that is nullable or has a default). What it makes superfluous goes in a later release, by a migration that
+//! *contracts* and that says so in `schema_requirements`: the oldest migration that a program has to know to go on working.
 
 mod dialect;
 mod m20260101_000001_create_store;
 mod m20260101_000002_seed_products;
+mod m20260301_000003_many_replicas;
+mod m20260301_000004_admin_requests;
+mod standing;
 
-use sea_orm_migration::prelude::{DbErr, MigrationTrait};
-use sea_orm_migration::sea_orm::ConnectionTrait;
+use sea_orm_migration::prelude::MigrationTrait;
 
 pub use sea_orm_migration::MigratorTrait;
+pub use standing::{Standing, standing};
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -17,17 +24,11 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20260101_000001_create_store::Migration), Box::new(m20260101_000002_seed_products::Migration)]
+        vec![
+            Box::new(m20260101_000001_create_store::Migration),
+            Box::new(m20260101_000002_seed_products::Migration),
+            Box::new(m20260301_000003_many_replicas::Migration),
+            Box::new(m20260301_000004_admin_requests::Migration),
+        ]
     }
-}
-
-/// The names of the migrations that `connection`'s database still lacks, oldest first; empty when it is up to date.
-///
-/// Only reads, so that a service can ask with a role that may not create tables.
-///
-/// # Errors
-/// If the database does not answer, or was migrated by a newer version of this program.
-pub async fn pending<C: ConnectionTrait>(connection: &C) -> Result<Vec<String>, DbErr> {
-    let pending = Migrator::get_pending_migrations_read_only(connection).await?;
-    Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
 }

@@ -1,7 +1,11 @@
 //! What the operator can set about the db service, with the defaults that suit one machine.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::admin_token::AdminToken;
 
 /// Settings of the db service. [`Config::new`] fills in defaults; change what you need.
 #[derive(Clone)]
@@ -12,6 +16,10 @@ pub struct Config {
     pub pool: Pool,
     /// How orders are taken.
     pub orders: Orders,
+    /// How often one name may be tried to log in with, at all replicas together.
+    pub log_ins: Rate,
+    /// Who ships the outbox where several replicas share it.
+    pub turns: Turns,
     /// The logging service, `http://host:port`. Need not be up: events wait in the outbox.
     pub logging_endpoint: String,
     /// What becomes of an event that has been shipped.
@@ -20,6 +28,8 @@ pub struct Config {
     pub drain: Duration,
     /// The time between two rounds of housekeeping: old idempotency keys and shipped events.
     pub housekeeping_interval: Duration,
+    /// The operator's credential. Without one the operator's service, `merch.admin.v1.AdminService`, is not offered.
+    pub admin_token: Option<AdminToken>,
     /// Bounds of the gRPC server.
     pub grpc: merch_chassis::grpc::Limits,
 }
@@ -35,8 +45,23 @@ pub struct Pool {
     pub statement_timeout: Duration,
     /// The wait for a lock: of a row in PostgreSQL, of the file in SQLite.
     pub lock_timeout: Duration,
-    /// One transaction as a whole; also how long PostgreSQL lets one stand idle.
+    /// One transaction as a whole.
     pub transaction_timeout: Duration,
+    /// How long PostgreSQL lets a transaction stand idle between two statements. Who does that is frozen or cut off, and holds the rows that every other
+    /// replica waits for: so it has to be well below `lock_timeout`, or they all fail with it.
+    pub idle_timeout: Duration,
+    /// What stands before PostgreSQL, if anything does.
+    pub pooler: Option<Pooler>,
+    /// A file that holds PostgreSQL's password, which then counts and not that of the URL. It is looked at again when the server refuses the password, so
+    /// that it may be changed while the service runs.
+    pub password_file: Option<PathBuf>,
+}
+
+/// What stands before PostgreSQL and hands out its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooler {
+    /// A connection of PostgreSQL's is one client's for the time of a transaction (PgBouncer with `pool_mode=transaction`).
+    Transaction,
 }
 
 impl Default for Pool {
@@ -47,6 +72,9 @@ impl Default for Pool {
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(3),
             transaction_timeout: Duration::from_secs(8),
+            idle_timeout: Duration::from_secs(1),
+            pooler: None,
+            password_file: None,
         }
     }
 }
@@ -69,6 +97,38 @@ impl Default for Orders {
     }
 }
 
+/// So many at once, and then one more after each `period`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many may follow one another at once.
+    pub burst: NonZeroU32,
+    /// The time after which one more is allowed, in whole microseconds; at least one.
+    pub period: Duration,
+}
+
+impl Default for Rate {
+    /// Ten log-ins at once, and then ten a minute: more than anybody mistypes, and too few to guess with.
+    fn default() -> Self {
+        Self { burst: NonZeroU32::new(10).expect("not zero"), period: Duration::from_secs(6) }
+    }
+}
+
+/// How several replicas on one PostgreSQL take turns in shipping the outbox. The same for all of them, but while one after another is changed.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    /// How long events wait at most when the replica that ships them is killed: for so long its lease is made out. 1 s to 60 s.
+    pub lease: Duration,
+    /// How long a replica tries to ship without any event coming through, before it lets another try. More than the logging service takes to say
+    /// that Kafka is away.
+    pub patience: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(5), patience: Duration::from_secs(30) }
+    }
+}
+
 /// What becomes of an event in the outbox once Kafka has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShippedEvents {
@@ -88,10 +148,13 @@ impl Config {
             database_url: database_url.into(),
             pool: Pool::default(),
             orders: Orders::default(),
+            log_ins: Rate::default(),
+            turns: Turns::default(),
             logging_endpoint: logging_endpoint.into(),
             shipped_events: ShippedEvents::Delete,
             drain: Duration::from_secs(5),
             housekeeping_interval: Duration::from_secs(120),
+            admin_token: None,
             grpc: merch_chassis::grpc::Limits::default(),
         }
     }
@@ -105,10 +168,13 @@ impl fmt::Debug for Config {
             .field("database_url", &"(redacted)")
             .field("pool", &self.pool)
             .field("orders", &self.orders)
+            .field("log_ins", &self.log_ins)
+            .field("turns", &self.turns)
             .field("logging_endpoint", &self.logging_endpoint)
             .field("shipped_events", &self.shipped_events)
             .field("drain", &self.drain)
             .field("housekeeping_interval", &self.housekeeping_interval)
+            .field("admin_token", &self.admin_token)
             .finish_non_exhaustive()
     }
 }

@@ -64,6 +64,19 @@ pub(crate) fn meaning(error: DbErr, intent: Intent) -> Failure {
     }
 }
 
+/// Whether the database answered a COMMIT by saying that it was a rollback, because of another transaction. Whatever else goes wrong with a COMMIT (a
+/// connection that breaks, a server that goes down) leaves it open.
+pub(crate) fn is_rolled_back(error: &DbErr) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(cause)) | DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
+        error
+    else {
+        return false;
+    };
+    let Some(told) = cause.as_database_error() else { return false };
+    // serialization_failure, deadlock_detected: PostgreSQL's alone, SQLite's codes are numbers.
+    matches!(told.code().as_deref(), Some("40001" | "40P01"))
+}
+
 enum Trouble {
     Unique(Meaning),
     /// The transaction is undone and may be run again at once.

@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     Refused(ErrorReason),
     /// The request breaks the contract's rules.
     Invalid(Vec<Fault>),
+    /// This name was tried too often; after this time it may be tried again.
+    TooManyLogIns(Duration),
     /// The database undid the transaction, because of another one or by going away. Nothing of it is stored; it may be run again at once.
     Undone(DbErr),
     /// The database is away or busy; or something failed while committing, and nobody knows whether the work was done.
@@ -52,6 +54,7 @@ impl fmt::Debug for Failure {
         match self {
             Self::Refused(reason) => formatter.debug_tuple("Refused").field(reason).finish(),
             Self::Invalid(faults) => formatter.debug_tuple("Invalid").field(faults).finish(),
+            Self::TooManyLogIns(wait) => formatter.debug_tuple("TooManyLogIns").field(wait).finish(),
             Self::Undone(error) => write!(formatter, "Undone({error})"),
             Self::Unavailable(error) => write!(formatter, "Unavailable({error})"),
             Self::TimedOut => formatter.write_str("TimedOut"),
@@ -71,6 +74,7 @@ impl From<Failure> for Status {
                 details.set_bad_request(violations);
                 Status::with_error_details(Code::InvalidArgument, sentence(ErrorReason::InvalidField), details)
             }
+            Failure::TooManyLogIns(wait) => after(ErrorReason::TooManyLogIns, wait),
             Failure::Undone(error) | Failure::Unavailable(error) => {
                 tracing::warn!(%error, "the database is away or busy");
                 refusal(ErrorReason::DatabaseUnavailable)
@@ -89,11 +93,17 @@ impl From<Failure> for Status {
 
 fn refusal(reason: ErrorReason) -> Status {
     let code = code(reason);
-    let mut details = error_info(reason);
-    if code == Code::Unavailable {
-        details.set_retry_info(Some(RETRY_AFTER));
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+        return after(reason, RETRY_AFTER);
     }
-    Status::with_error_details(code, sentence(reason), details)
+    Status::with_error_details(code, sentence(reason), error_info(reason))
+}
+
+/// A refusal that says after what time to try again.
+fn after(reason: ErrorReason, wait: Duration) -> Status {
+    let mut details = error_info(reason);
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code(reason), sentence(reason), details)
 }
 
 fn error_info(reason: ErrorReason) -> ErrorDetails {
@@ -111,6 +121,7 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Code::FailedPrecondition,
         ErrorReason::VersionMismatch => Code::Aborted,
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Code::Unavailable,
+        ErrorReason::TooManyLogIns => Code::ResourceExhausted,
     }
 }
 
@@ -132,6 +143,7 @@ pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
         ErrorReason::VersionMismatch => "the row has another version than was expected",
         ErrorReason::DatabaseUnavailable => "the database does not answer; try again",
         ErrorReason::Overloaded => "more orders are waiting than the service takes; try again",
+        ErrorReason::TooManyLogIns => "this name was tried too often; try again later",
     }
 }
 
@@ -149,6 +161,16 @@ mod tests {
             Some(("ERROR_REASON_OVERLOADED", DOMAIN))
         );
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(RETRY_AFTER));
+    }
+
+    #[test]
+    fn who_logs_in_too_often_is_told_how_long_to_wait() {
+        let wait = Duration::from_millis(5_250);
+        let status = Status::from(Failure::TooManyLogIns(wait));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("ERROR_REASON_TOO_MANY_LOG_INS"));
+        assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(wait));
     }
 
     /// As PostgreSQL tells it, with the row in its details.

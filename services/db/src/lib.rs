@@ -8,6 +8,7 @@
 //!
 //! [`serve`] runs it all; [`migrate`] brings a database up to date.
 
+mod admin_token;
 mod clock;
 mod config;
 mod database;
@@ -16,10 +17,13 @@ mod entity;
 mod failure;
 mod grpc;
 mod metrics;
+mod restored;
 mod serve;
 mod store;
 
-pub use config::{Config, Orders, Pool, ShippedEvents};
-pub use database::{Database, check_url, migrate};
+pub use admin_token::{AdminToken, WeakAdminToken};
+pub use config::{Config, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
+pub use database::{Connection, Database, Transaction, check_url, migrate};
+pub use restored::mark_restored;
 pub use serve::serve;
 pub use store::outbox::Outbox;

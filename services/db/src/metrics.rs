@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntCounterVec, IntGauge, exponential_buckets, histogram_opts, register_histogram, register_int_counter_vec,
-    register_int_gauge,
+    Histogram, IntCounter, IntCounterVec, IntGauge, exponential_buckets, histogram_opts, register_histogram, register_int_counter,
+    register_int_counter_vec, register_int_gauge,
 };
 
 const ONCE: &str = "the name is registered here and nowhere else, with valid words";
@@ -26,6 +26,16 @@ pub(crate) static QUEUE_DEPTH: LazyLock<IntGauge> =
 /// Events that are not shipped yet, counted no further than [`BACKLOG_BOUND`](crate::store::outbox::BACKLOG_BOUND).
 pub(crate) static OUTBOX_BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!("merch_db_outbox_backlog", "Log events that are not shipped yet (100001: more than 100000).").expect(ONCE)
+});
+
+/// Whether this process ships the outbox.
+pub(crate) static OUTBOX_LEADER: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("merch_db_outbox_leader", "1 if this process ships the outbox, 0 if another one does, or nobody.").expect(ONCE)
+});
+
+/// Log-ins that were refused for their number.
+pub(crate) static LOG_INS_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_db_log_ins_refused_total", "Log-ins refused because the name was tried too often.").expect(ONCE)
 });
 
 /// The time of a transaction that writes, from asking for a connection to the end of its commit.

@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
+use merch_chassis::grpc::Contract;
 use merch_chassis::{Readiness, Serving, StartError};
-use merch_contract::grpc::FILE_DESCRIPTOR_SET;
+use merch_contract::grpc::admin::v1::admin_service_server::{self as admin, AdminServiceServer};
 use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
+use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 use merch_logging::client::event::Origin;
 use merch_logging::client::{ShipOptions, ship};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Endpoint;
 
+use crate::admin_token::AdminToken;
+use crate::clock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::grpc::Assistant;
+use crate::grpc::admin::{Admin, Guard};
+use crate::store::lease::{self, Lease};
 use crate::store::outbox::Outbox;
+use crate::store::turns::{Leading, ship_in_turns};
 use crate::store::{Store, committer, housekeeping};
 
 /// Serves the database on `listener` until `shutdown` is cancelled, and returns when all is drained: no call is accepted any more, the orders that
@@ -31,9 +37,7 @@ pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let part = readiness.part("database");
     check(&config)?;
-    let endpoint = Endpoint::from_shared(config.logging_endpoint.clone()).map_err(|_| {
-        StartError::new(format!("the logging endpoint {:?} cannot be read: expected http://host:port", config.logging_endpoint))
-    })?;
+    let logging = merch_logging::client::find(&config.logging_endpoint)?;
     let database = Database::open(&config.database_url, &config.pool).await?;
     database.check_schema().await?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
@@ -41,19 +45,27 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 
     let origin = Origin::new("db");
     tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
-    let store = Store { database: database.clone(), outbox: outbox.clone(), origin };
+    let lease = Lease::new(database.clone(), clock::new_id(), config.turns.lease);
+    let store = Store { database: database.clone(), outbox: outbox.clone(), origin, log_ins: config.log_ins };
     let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
     let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let mut committing = tokio::spawn(committer.run(closing.clone()));
     let options = ShipOptions { drain_timeout: config.drain, ..ShipOptions::new("db") };
-    let shipping = tokio::spawn(ship(outbox, endpoint, options, shipped.clone()));
+    let (patience, stop) = (config.turns.patience, shipped.clone());
+    let shipping = tokio::spawn(async move {
+        if outbox.is_shared() {
+            ship_in_turns(outbox, lease, patience, logging, options, stop).await;
+        } else {
+            let _leading = Leading::begin();
+            ship(outbox, logging, options, stop).await;
+        }
+    });
     let keeping =
         tokio::spawn(housekeeping::run(store.clone(), config.orders.idempotency_retention, config.housekeeping_interval, resting.clone()));
     let watching = tokio::spawn(housekeeping::watch(store.clone(), part, resting.clone()));
 
-    let routes = Routes::new(AssistantServiceServer::new(Assistant { store, orders }));
-    let contract = merch_chassis::grpc::Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET };
+    let (routes, contract) = offered(store, orders, config.admin_token);
     let served = tokio::select! {
         served = merch_chassis::grpc::serve(listener, routes, contract, config.grpc, readiness, shutdown) => served,
         _ = &mut committing => Err(StartError::new("the db service stops, as the task that commits orders ended: a bug; its log has the details")),
@@ -73,6 +85,18 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     served
 }
 
+/// The services and what is said of them: the operator's only where there is a credential for it.
+fn offered(store: Store, orders: committer::Queue, admin_token: Option<AdminToken>) -> (Routes, Contract) {
+    let assistant = AssistantServiceServer::new(Assistant { store: store.clone(), orders });
+    match admin_token {
+        None => (Routes::new(assistant), Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET }),
+        Some(token) => (
+            Routes::new(assistant).add_service(AdminServiceServer::with_interceptor(Admin { store }, Guard::new(token))),
+            Contract { services: &[SERVICE_NAME, admin::SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET_WITH_ADMIN },
+        ),
+    }
+}
+
 fn check(config: &Config) -> Result<(), StartError> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let orders = &config.orders;
@@ -86,6 +110,14 @@ fn check(config: &Config) -> Result<(), StartError> {
         return Err(StartError::new(format!(
             "idempotency keys must be kept for at least 24 hours, got {:?}",
             orders.idempotency_retention
+        )));
+    }
+    if !(lease::SHORTEST..=lease::LONGEST).contains(&config.turns.lease) {
+        return Err(StartError::new(format!(
+            "the lease on the outbox must last {:?} to {:?}, got {:?}",
+            lease::SHORTEST,
+            lease::LONGEST,
+            config.turns.lease
         )));
     }
     if config.housekeeping_interval.is_zero() {

@@ -1,5 +1,6 @@
 //! The gRPC edge: takes what the contract gives, calls one use-case, returns what the contract allows.
 
+pub(crate) mod admin;
 mod fields;
 mod orders;
 mod page_token;

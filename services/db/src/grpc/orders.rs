@@ -92,7 +92,12 @@ fn told(failure: Failure) -> Result<String, Failure> {
         Failure::Invalid(faults) => {
             Ok(faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; "))
         }
-        Failure::Refused(_) | Failure::Undone(_) | Failure::Unavailable(_) | Failure::TimedOut | Failure::Fault(_) => Err(failure),
+        Failure::Refused(_)
+        | Failure::TooManyLogIns(_)
+        | Failure::Undone(_)
+        | Failure::Unavailable(_)
+        | Failure::TimedOut
+        | Failure::Fault(_) => Err(failure),
     }
 }
 

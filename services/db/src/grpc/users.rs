@@ -31,8 +31,12 @@ pub(super) async fn get_credentials(
 ) -> Result<proto::GetCredentialsResponse, Failure> {
     let by = match request.by {
         None => return Err(Failure::invalid("by", "exactly one of username and caller; one must be set")),
+        // Nobody has such a name, and nobody can guess its password: it is not counted either.
         Some(ProtoBy::Username(name)) if !is_username(&name) => return Err(Failure::Refused(ErrorReason::UserNotFound)),
-        Some(ProtoBy::Username(name)) => By::Username(name),
+        Some(ProtoBy::Username(name)) => {
+            store.count_log_in(&name).await?;
+            By::Username(name)
+        }
         Some(ProtoBy::Caller(caller)) => {
             let mut fields = Fields::default();
             let caller = fields.caller("caller", Some(caller));

@@ -198,7 +198,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::config::{Pool, ShippedEvents};
+    use crate::config::{Pool, Rate, ShippedEvents};
     use crate::database::{Database, migrate};
     use crate::entity::products;
     use crate::store::outbox::Outbox;
@@ -218,7 +218,7 @@ mod tests {
         );
         database.writer().execute_unprepared(&buyer).await.unwrap();
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
-        (folder, Store { database, outbox, origin: Origin::new("db") })
+        (folder, Store { database, outbox, origin: Origin::new("db"), log_ins: Rate::default() })
     }
 
     fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {

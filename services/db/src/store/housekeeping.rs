@@ -1,4 +1,4 @@
-//! What is done now and then: old idempotency keys and shipped events are removed, and the database is asked whether it is there.
+//! What is done now and then: old idempotency keys, counts of log-ins and shipped events are removed, and the database is asked whether it is there.
 
 use std::time::Duration;
 
@@ -27,6 +27,13 @@ pub(crate) async fn run(store: Store, retention: Duration, interval: Duration, s
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "old idempotency keys were removed"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; the next round tries again"),
+        }
+        if let Err(error) = store.expire_admin_requests(retention).await {
+            tracing::warn!(%error, "old keys of restockings could not be removed; the next round tries again");
+        }
+        match store.forget_log_ins().await {
+            Ok(removed) => tracing::debug!(removed, "counts of log-ins were removed"),
+            Err(error) => tracing::warn!(%error, "counts of log-ins could not be removed; the next round tries again"),
         }
         match store.outbox.trim().await {
             Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),

@@ -1,24 +1,29 @@
 //! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the contract and the log events.
 
+pub(crate) mod admin;
 pub(crate) mod committer;
 pub(crate) mod events;
 pub(crate) mod housekeeping;
+pub(crate) mod lease;
+mod log_ins;
 pub(crate) mod orders;
 pub(crate) mod outbox;
 pub(crate) mod place;
 pub(crate) mod products;
 mod sql;
+pub(crate) mod turns;
 pub(crate) mod users;
 
 use std::sync::Arc;
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use merch_logging::client::event::Origin;
-use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
-use crate::database::Database;
-use crate::db_error::{Intent, meaning};
+use crate::config::Rate;
+use crate::database::{Database, Transaction};
+use crate::db_error::{Intent, is_rolled_back, meaning};
 use crate::entity::users as users_table;
 use crate::failure::Failure;
 use crate::metrics;
@@ -47,13 +52,32 @@ pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
+    /// How often one name may be tried.
+    pub(crate) log_ins: Rate,
 }
 
 impl Store {
+    /// Asks a question of the database that changes nothing; again, if the connection broke or another transaction was in the way.
+    pub(crate) async fn read<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match question().await.map_err(plain) {
+                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a question is asked again");
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Runs `work` in a transaction and commits it. Where the database undid it because of another transaction, runs it again.
     ///
     /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the future of such a closure is `Send`.
-    pub(crate) async fn write<T, F>(&self, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    pub(crate) async fn write<T, F>(&self, work: impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -70,7 +94,7 @@ impl Store {
     }
 
     /// The same, once.
-    pub(crate) async fn write_once<T, F>(&self, work: impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    pub(crate) async fn write_once<T, F>(&self, work: impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -80,7 +104,7 @@ impl Store {
         outcome.unwrap_or(Err(Failure::TimedOut))
     }
 
-    async fn transact<T, F>(&self, work: &impl Fn(Arc<DatabaseTransaction>) -> F) -> Result<T, Failure>
+    async fn transact<T, F>(&self, work: &impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -97,8 +121,11 @@ impl Store {
                 return Err(failure);
             }
         };
-        // Whatever the error: nobody knows whether it was done, so it is never run again.
+        // Unless the database itself says that it was not, nobody knows whether it was done, so it is never run again.
         transaction.commit().await.map_err(|error| {
+            if is_rolled_back(&error) {
+                return Failure::Undone(error);
+            }
             if matches!(plain(error.clone()), Failure::Fault(_)) {
                 tracing::error!(%error, "a fault while committing; whether the work was done is not known");
             }
@@ -114,7 +141,7 @@ impl Store {
     /// `TOKEN_REVOKED` if the token is void.
     pub(crate) async fn lock_caller(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         caller: Caller,
         lock: Lock,
     ) -> Result<users_table::Model, Failure> {

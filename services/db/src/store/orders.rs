@@ -88,7 +88,7 @@ impl Store {
     /// Judges the caller and yields the orders, from one statement.
     async fn callers_orders(&self, caller: Caller, sql: &str, values: Vec<Value>) -> Result<Vec<Model>, Failure> {
         let statement = Statement::from_sql_and_values(self.database.backend(), sql, values);
-        let rows = CallerAndOrder::find_by_statement(statement).all(self.database.reader()).await.map_err(plain)?;
+        let rows = self.read(|| CallerAndOrder::find_by_statement(statement.clone()).all(self.database.reader())).await?;
         match rows.first() {
             Some(row) if row.is_active && row.token_version == caller.token_version => {
                 Ok(rows.into_iter().filter_map(|row| row.order).collect())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -11,6 +11,7 @@ use super::events::{Happening, event};
 use super::sql::{Sql, json, plain_id};
 use super::{Caller, Context, Store, fault, outbox, plain};
 use crate::clock;
+use crate::database::Transaction;
 use crate::db_error::{Intent, meaning};
 use crate::entity::orders::Model;
 use crate::failure::Failure;
@@ -51,10 +52,13 @@ const CALLERS: Sql = Sql {
                WHERE id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY id FOR SHARE",
     sqlite: "SELECT id, token_version, is_active FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1))",
 };
+/// Every column by its name, here and below: a statement that stays prepared while a newer program adds a column must go on yielding what it did.
 const KEYS: Sql = Sql {
-    postgres: "SELECT k.key, k.fingerprint, o.* FROM json_to_recordset($1::json) AS w(user_id uuid, key text) \
+    postgres: "SELECT k.key, k.fingerprint, o.id, o.user_id, o.product_id, o.quantity, o.unit_price_cents, o.total_price_cents, o.currency, \
+               o.status, o.created_at, o.cancelled_at, o.version FROM json_to_recordset($1::json) AS w(user_id uuid, key text) \
                JOIN idempotency_keys k ON k.user_id = w.user_id AND k.key = w.key JOIN orders o ON o.id = k.order_id",
-    sqlite: "SELECT k.key, k.fingerprint, o.* FROM json_each($1) w CROSS JOIN idempotency_keys k \
+    sqlite: "SELECT k.key, k.fingerprint, o.id, o.user_id, o.product_id, o.quantity, o.unit_price_cents, o.total_price_cents, o.currency, \
+             o.status, o.created_at, o.cancelled_at, o.version FROM json_each($1) w CROSS JOIN idempotency_keys k \
              ON k.user_id = unhex(w.value ->> 'user_id') AND k.key = w.value ->> 'key' CROSS JOIN orders o ON o.id = k.order_id",
 };
 /// Locks the products, in the order of their ids: whoever else sells them waits until this batch is committed.
@@ -76,11 +80,13 @@ const INSERT: Sql = Sql {
     postgres: "INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency, status, created_at, version) \
                SELECT n.id, n.user_id, p.id, n.quantity, p.price_cents, p.price_cents * n.quantity, p.currency, 'placed', $2, 1 \
                FROM json_to_recordset($1::json) AS n(id uuid, user_id uuid, product_id integer, quantity integer) \
-               JOIN products p ON p.id = n.product_id ORDER BY n.id RETURNING *",
+               JOIN products p ON p.id = n.product_id ORDER BY n.id \
+               RETURNING id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency, status, created_at, cancelled_at, version",
     sqlite: "INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency, status, created_at, version) \
              SELECT unhex(n.value ->> 'id'), unhex(n.value ->> 'user_id'), p.id, n.value ->> 'quantity', p.price_cents, \
              p.price_cents * (n.value ->> 'quantity'), p.currency, 'placed', $2, 1 \
-             FROM json_each($1) n CROSS JOIN products p ON p.id = n.value ->> 'product_id' RETURNING *",
+             FROM json_each($1) n CROSS JOIN products p ON p.id = n.value ->> 'product_id' \
+             RETURNING id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency, status, created_at, cancelled_at, version",
 };
 /// In the order of the keys, so that two processes with the same keys wait for each other one way only.
 const REMEMBER: Sql = Sql {
@@ -140,7 +146,7 @@ impl Store {
         self.write_once(|transaction| async move { self.place_in(&transaction, orders).await }).await
     }
 
-    async fn place_in(&self, transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
+    async fn place_in(&self, transaction: &Transaction, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
         let mut known = read(transaction, orders).await.map_err(plain)?;
         let judgements = judge(orders, &mut known);
         let placed = self.insert(transaction, orders, &judgements).await?;
@@ -180,7 +186,7 @@ impl Store {
     /// Takes the pieces from the stock, writes the orders and remembers their keys.
     async fn insert(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         orders: &[&NewOrder],
         judgements: &[Judgement],
     ) -> Result<HashMap<Uuid, Model>, Failure> {
@@ -236,7 +242,7 @@ impl Store {
 }
 
 /// Reads what the batch is judged by, and locks it.
-async fn read(transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result<Known, sea_orm::DbErr> {
+async fn read(transaction: &Transaction, orders: &[&NewOrder]) -> Result<Known, sea_orm::DbErr> {
     #[derive(Serialize)]
     struct Wanted<'a> {
         user_id: String,
@@ -267,7 +273,7 @@ async fn read(transaction: &DatabaseTransaction, orders: &[&NewOrder]) -> Result
     Ok(known)
 }
 
-async fn all<T: FromQueryResult>(transaction: &DatabaseTransaction, statement: Statement) -> Result<Vec<T>, sea_orm::DbErr> {
+async fn all<T: FromQueryResult>(transaction: &Transaction, statement: Statement) -> Result<Vec<T>, sea_orm::DbErr> {
     T::find_by_statement(statement).all(transaction).await
 }
 

@@ -3,7 +3,7 @@
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
-use super::{Store, plain};
+use super::Store;
 use crate::entity::products::{Column, Entity, Model};
 use crate::failure::Failure;
 
@@ -14,11 +14,12 @@ impl Store {
         if let Some(category) = category {
             query = query.filter(Column::Category.eq(category));
         }
-        query.order_by_asc(Column::Id).limit(limit).all(self.database.reader()).await.map_err(plain)
+        let query = query.order_by_asc(Column::Id).limit(limit);
+        self.read(|| query.clone().all(self.database.reader())).await
     }
 
     pub(crate) async fn product(&self, id: i32) -> Result<Model, Failure> {
-        let product = Entity::find_by_id(id).one(self.database.reader()).await.map_err(plain)?;
+        let product = self.read(|| Entity::find_by_id(id).one(self.database.reader())).await?;
         product.ok_or(Failure::Refused(ErrorReason::ProductNotFound))
     }
 }

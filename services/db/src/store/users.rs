@@ -2,13 +2,14 @@
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::prelude::Expr;
-use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set};
+use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::events::{Happening, event};
 use super::{Caller, Context, Lock, Store, outbox, plain, valid};
 use crate::clock;
+use crate::database::Transaction;
 use crate::db_error::{Intent, meaning};
 use crate::entity::users::{ActiveModel, Column, Entity, Model, PasswordHash};
 use crate::failure::Failure;
@@ -39,7 +40,7 @@ pub(crate) enum By {
 }
 
 /// What uniqueness and log-in look at.
-fn fold(text: &str) -> String {
+pub(super) fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
@@ -75,7 +76,8 @@ impl Store {
             By::Username(name) => (Entity::find().filter(Column::UsernameKey.eq(fold(name))), ErrorReason::UserNotFound),
             By::Caller(caller) => (Entity::find().filter(valid(*caller)), ErrorReason::TokenRevoked),
         };
-        query.filter(Column::IsActive.eq(true)).one(self.database.reader()).await.map_err(plain)?.ok_or(Failure::Refused(missing))
+        let query = query.filter(Column::IsActive.eq(true));
+        self.read(|| query.clone().one(self.database.reader())).await?.ok_or(Failure::Refused(missing))
     }
 
     pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
@@ -105,7 +107,7 @@ impl Store {
     }
 
     pub(crate) async fn user(&self, caller: Caller, user_id: Uuid) -> Result<Model, Failure> {
-        let own = Entity::find().filter(valid(caller)).one(self.database.reader()).await.map_err(plain)?;
+        let own = self.read(|| Entity::find().filter(valid(caller)).one(self.database.reader())).await?;
         let own = own.ok_or(Failure::Refused(ErrorReason::TokenRevoked))?;
         only_oneself(caller, user_id)?;
         Ok(own)
@@ -169,7 +171,7 @@ impl Store {
 
     async fn record_user(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         context: &Context,
         time: OffsetDateTime,
         user: Uuid,

@@ -12,7 +12,7 @@ use merch_contract::grpc::assistant::v1::*;
 use merch_contract::grpc::logging::v1::LogMessage;
 use merch_db::{Config, Database, Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
-use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use tonic_types::StatusExt as _;
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const HASH: &str = "$scrypt$ln=4,r=8,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
+/// The operator's credential at every service that is started here.
+pub(crate) const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-alone";
 pub(crate) const HOODIE: i32 = 1;
 pub(crate) const BOTTLE: i32 = 2;
 
@@ -63,6 +65,8 @@ pub(crate) struct Place {
 enum Kept {
     Folder(#[expect(dead_code, reason = "it is there to be dropped")] tempfile::TempDir),
     Database { server: String, name: String },
+    /// On a server that is gone soon.
+    Elsewhere,
 }
 
 impl Place {
@@ -89,6 +93,11 @@ impl Place {
     /// Without a schema.
     pub(crate) async fn empty_postgres() -> Self {
         Self::create_postgres("").await
+    }
+
+    /// Whatever is there.
+    pub(crate) fn elsewhere(url: String) -> Self {
+        Self { url, _kept: Kept::Elsewhere }
     }
 
     async fn create_postgres(options: &str) -> Self {
@@ -178,13 +187,15 @@ async fn template() -> &'static str {
         .await
 }
 
-pub(crate) async fn rows(connection: &DatabaseConnection, sql: &str) -> Vec<sea_orm::QueryResult> {
+pub(crate) async fn rows(connection: &impl ConnectionTrait, sql: &str) -> Vec<sea_orm::QueryResult> {
     connection.query_all_raw(Statement::from_string(connection.get_database_backend(), sql)).await.unwrap()
 }
 
 /// A running service.
 pub(crate) struct TestDb {
     pub(crate) client: AssistantServiceClient<Channel>,
+    /// To the service, for other clients of it.
+    pub(crate) channel: Channel,
     /// The same database, past the service.
     pub(crate) database: Database,
     pub(crate) readiness: Readiness,
@@ -197,6 +208,7 @@ pub(crate) struct TestDb {
 pub(crate) fn config(place: &Place) -> Config {
     let mut config = Config::new(&place.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
+    config.admin_token = Some(merch_db::AdminToken::new(ADMIN_TOKEN).unwrap());
     config
 }
 
@@ -213,7 +225,7 @@ impl TestDb {
         let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
         let service = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        Self { client: AssistantServiceClient::new(channel), database, readiness, shutdown, service, place }
+        Self { client: AssistantServiceClient::new(channel.clone()), channel, database, readiness, shutdown, service, place }
     }
 
     /// Stops the service and hands its database on.

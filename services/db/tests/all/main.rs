@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod admin;
 mod contention;
 mod harness;
 mod orders;
@@ -9,6 +10,9 @@ mod outbox;
 mod placing;
 mod postgres;
 mod products;
+mod replicas;
 mod schema;
+mod servers;
 mod sqlite;
+mod upgrades;
 mod users;

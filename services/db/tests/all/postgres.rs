@@ -31,6 +31,38 @@ async fn an_event_that_is_committed_late_is_not_skipped() {
     store.stop().await;
 }
 
+/// As the shipper reads under load, when it begins from the oldest once in a while only: the later event of a subject must not overtake the one
+/// that another process wrote before and committed late.
+#[tokio::test]
+async fn an_event_that_is_committed_late_comes_before_what_was_written_after_it() {
+    let store = TestDb::start(Place::postgres().await).await;
+    let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
+    for name in ["ada", "bob"] {
+        store.register(name).await;
+    }
+    // Numbers 3 and 5, which are not committed, and 4 between them, which is.
+    let insert = "INSERT INTO outbox (id, payload, created_at) SELECT gen_random_uuid(), payload, now() FROM outbox WHERE seq = 1";
+    let (third, fifth) = (store.database.begin().await.unwrap(), store.database.begin().await.unwrap());
+    third.execute_unprepared(insert).await.unwrap();
+    store.register("carol").await;
+    fifth.execute_unprepared(insert).await.unwrap();
+    let numbers = async |after: Option<i64>, limit: usize| {
+        let read = outbox.read(after.as_ref(), limit).await.unwrap();
+        read.into_iter().map(|(position, _)| position).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(None, 10).await, [1, 2, 4]);
+    assert_eq!(numbers(Some(4), 10).await, [] as [i64; 0]);
+    third.commit().await.unwrap();
+    store.register("dave").await;
+    assert_eq!(numbers(Some(4), 1).await, [3], "first what was first");
+    assert_eq!(numbers(Some(3), 10).await, [6], "and nothing twice");
+    fifth.rollback().await.unwrap();
+    store.register("eve").await;
+    assert_eq!(numbers(Some(6), 10).await, [7]);
+    assert_eq!(numbers(None, 10).await, [1, 2, 3, 4, 6, 7]);
+    store.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_cut_are_made_anew() {
     let store = TestDb::start(Place::postgres().await).await;
@@ -121,13 +153,13 @@ async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_al
 }
 
 /// Stands before PostgreSQL. What it swallows it keeps for ever: connections stay open and say nothing more, as behind a cut wire.
-struct Wire {
-    url: String,
-    cut: Arc<tokio::sync::watch::Sender<bool>>,
+pub(crate) struct Wire {
+    pub(crate) url: String,
+    pub(crate) cut: Arc<tokio::sync::watch::Sender<bool>>,
 }
 
 impl Wire {
-    async fn before(url: &str) -> Self {
+    pub(crate) async fn before(url: &str) -> Self {
         let (credentials, rest) = url.rsplit_once('@').unwrap();
         let (server, name) = rest.split_once('/').unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,7 +173,8 @@ impl Wire {
                     let mut far = tokio::net::TcpStream::connect(server).await.unwrap();
                     tokio::select! {
                         biased;
-                        () = async { drop(cut.wait_for(|cut| *cut).await) } => std::future::pending().await,
+                        // The receiver is dropped with it, by which a test sees that nothing passes any more.
+                        () = async move { drop(cut.wait_for(|cut| *cut).await) } => std::future::pending().await,
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                     }
                 });
@@ -182,5 +215,25 @@ async fn connections_that_fall_silent_make_the_service_not_ready_and_are_given_u
     eventually("the service is ready again", || async { store.readiness.check().is_ok() }).await;
     store.register("bob").await;
     eventually("the shipper goes on", || async { words(&keeper).await.len() == 2 }).await;
+    store.stop().await;
+}
+
+/// As when a firewall forgets a connection, or the server's machine is another one now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_call_goes_on() {
+    let place = Place::postgres().await;
+    let wire = Wire::before(&place.url).await;
+    let mut config = config(&place);
+    config.database_url = wire.url.clone();
+    config.grpc.deadline = PATIENCE;
+    let store = TestDb::start_with(place, config).await;
+    for round in 0..3 {
+        store.register(&format!("before{round}")).await;
+        wire.cut.send_replace(true);
+        eventually("nothing passes any more", || async { wire.cut.receiver_count() == 0 }).await;
+        // What there is stays silent; what is made from now on is not.
+        wire.cut.send_replace(false);
+        store.register(&format!("after{round}")).await;
+    }
     store.stop().await;
 }

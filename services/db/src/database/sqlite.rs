@@ -1,0 +1,99 @@
+//! Connections to an SQLite file: one writer, several readers.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use merch_chassis::StartError;
+use sea_orm::DatabaseConnection;
+use sea_orm::SqlxSqliteConnector;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, ConnectOptions as _};
+
+use super::outside_of_transactions;
+use crate::config::Pool;
+
+/// SQLite's `SQLITE_BUSY`: its low byte, the rest says more.
+const BUSY: i32 = 5;
+/// The time between two tries to open a file that another process is just making.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// The writer and the readers of the file.
+///
+/// One writer, as SQLite has one at a time and a queue in Rust is fairer and cheaper than its busy-wait; several readers, which in WAL mode
+/// neither wait for the writer nor hold it up.
+///
+/// # Errors
+/// One sentence, if it cannot be opened.
+pub(super) async fn open(options: SqliteConnectOptions, pool: &Pool) -> Result<(DatabaseConnection, DatabaseConnection), StartError> {
+    let file = options.get_filename().to_owned();
+    let writer = open_writer(options.clone(), pool).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(pool.connections.max(1))
+        .acquire_timeout(pool.acquire_timeout)
+        .connect_with(with_guarantees(options, pool).pragma("query_only", "ON"))
+        .await
+        .map_err(|error| sentence(&file, &error))?;
+    Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(writer), SqlxSqliteConnector::from_sqlx_sqlite_pool(readers)))
+}
+
+/// The writer alone.
+///
+/// # Errors
+/// One sentence, if the file cannot be opened.
+pub(super) async fn open_writer(options: SqliteConnectOptions, pool: &Pool) -> Result<SqlitePool, StartError> {
+    let file = options.get_filename().to_owned();
+    let until = tokio::time::Instant::now() + pool.lock_timeout;
+    loop {
+        let opened = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(pool.acquire_timeout)
+            .before_acquire(|connection, _| Box::pin(outside_of_transactions(connection)))
+            .connect_with(with_guarantees(options.clone(), pool))
+            .await;
+        match opened {
+            // The change of a new file to WAL does not wait for others, whatever the busy time-out.
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() + AGAIN < until => tokio::time::sleep(AGAIN).await,
+            opened => return opened.map_err(|error| sentence(&file, &error)),
+        }
+    }
+}
+
+/// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that was acknowledged could be lost with the
+/// power. Group commit makes up for the price.
+fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(pool.lock_timeout)
+        .disable_statement_logging()
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == BUSY)
+}
+
+/// Makes an empty file, which is an empty database, if there is none. It will hold the hashes of passwords, so only its owner may read it; SQLite gives the files
+/// that it makes beside it the same mode.
+pub(super) fn make_private(file: &Path) -> Result<(), StartError> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(sentence(file, &error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+pub(super) fn sentence(file: &Path, error: &dyn fmt::Display) -> StartError {
+    StartError::new(format!(
+        "the database file {} cannot be opened: {error}; check that it is an SQLite database, and that it and its folder may be written to",
+        file.display()
+    ))
+}

@@ -1,0 +1,159 @@
+//! The operator's service: between the contract's words and the store's.
+
+mod guard;
+mod page_token;
+
+use merch_contract::grpc::admin::v1 as proto;
+use merch_contract::grpc::admin::v1::admin_service_server::AdminService;
+use merch_contract::grpc::assistant::v1::RequestContext;
+use proto::restock_request::Change as ProtoChange;
+use proto::revoke_tokens_request::Whose;
+use proto::user_ref::By;
+use tonic::Request;
+use uuid::Uuid;
+
+pub(crate) use self::guard::Guard;
+use self::page_token::UsersPage;
+use super::fields::{Fields, is_visible};
+use super::{Answer, Traced, answer};
+use crate::failure::Failure;
+use crate::store::Store;
+use crate::store::admin::{Change, MOST_STOCK, Restock, UserFilter, Who};
+
+/// The price of one piece, at most: three pieces of it are far from the end of an int64.
+const MOST_CENTS: i64 = 1_000_000_000_000;
+
+/// `merch.admin.v1.AdminService` over the store; behind a [`Guard`].
+pub(crate) struct Admin {
+    pub(crate) store: Store,
+}
+
+macro_rules! traced {
+    ($($request:ident),+) => {
+        $(impl Traced for proto::$request {
+            fn context(&self) -> Option<&RequestContext> {
+                self.context.as_ref()
+            }
+        })+
+    };
+}
+
+traced! { RestockRequest, SetPriceRequest, ListUsersRequest, DeactivateUserRequest, RevokeTokensRequest }
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn restock(&self, request: Request<proto::RestockRequest>) -> Answer<proto::RestockResponse> {
+        answer("Restock", request, |request| restock(&self.store, request)).await
+    }
+
+    async fn set_price(&self, request: Request<proto::SetPriceRequest>) -> Answer<proto::SetPriceResponse> {
+        answer("SetPrice", request, |request| set_price(&self.store, request)).await
+    }
+
+    async fn list_users(&self, request: Request<proto::ListUsersRequest>) -> Answer<proto::ListUsersResponse> {
+        answer("ListUsers", request, |request| list_users(&self.store, request)).await
+    }
+
+    async fn deactivate_user(&self, request: Request<proto::DeactivateUserRequest>) -> Answer<proto::DeactivateUserResponse> {
+        answer("DeactivateUser", request, |request| deactivate_user(&self.store, request)).await
+    }
+
+    async fn revoke_tokens(&self, request: Request<proto::RevokeTokensRequest>) -> Answer<proto::RevokeTokensResponse> {
+        answer("RevokeTokens", request, |request| revoke_tokens(&self.store, request)).await
+    }
+}
+
+async fn restock(store: &Store, request: proto::RestockRequest) -> Result<proto::RestockResponse, Failure> {
+    let mut fields = Fields::default();
+    let context = fields.context(request.context);
+    let key = request.idempotency_key;
+    fields.check("idempotency_key", (1..=255).contains(&key.len()) && is_visible(&key), "1 to 255 visible ASCII characters");
+    let change = match request.change {
+        Some(ProtoChange::Add(pieces)) => {
+            fields.check("add", (1..=MOST_STOCK).contains(&pieces), "1 to 1,000,000,000 pieces");
+            Change::Add(pieces)
+        }
+        Some(ProtoChange::Set(pieces)) => {
+            fields.check("set", (0..=MOST_STOCK).contains(&pieces), "0 to 1,000,000,000 pieces");
+            Change::Set(pieces)
+        }
+        None => {
+            fields.check("change", false, "exactly one of add and set; one must be set");
+            Change::Set(0)
+        }
+    };
+    let restock = fields.finish(Restock { idempotency_key: key, product_id: request.product_id, change })?;
+    let done = store.restock(&context, &restock).await?;
+    Ok(proto::RestockResponse { stock: done.stock, difference: done.difference, replayed: done.replayed })
+}
+
+async fn set_price(store: &Store, request: proto::SetPriceRequest) -> Result<proto::SetPriceResponse, Failure> {
+    let mut fields = Fields::default();
+    let context = fields.context(request.context);
+    fields.check("price_cents", (0..=MOST_CENTS).contains(&request.price_cents), "0 to 1,000,000,000,000 minor units");
+    fields.finish(())?;
+    let (product, previous_price_cents) = store.set_price(&context, request.product_id, request.price_cents).await?;
+    Ok(proto::SetPriceResponse { product: Some(product.into()), previous_price_cents })
+}
+
+async fn list_users(store: &Store, request: proto::ListUsersRequest) -> Result<proto::ListUsersResponse, Failure> {
+    let mut fields = Fields::default();
+    let context = fields.context(request.context);
+    let size = fields.page_size("page_size", request.page_size);
+    if let Some(prefix) = &request.username_prefix {
+        let holds = (1..=50).contains(&prefix.len())
+            && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+        fields.check("username_prefix", holds, "1 to 50 of letters, digits, _ . and -");
+    }
+    let size = fields.finish(size)?;
+    let prefix = request.username_prefix.map(|prefix| prefix.to_lowercase());
+    let page = UsersPage::of(&request.page_token, UserFilter { prefix, active: request.active })?;
+    let shown = usize::try_from(size).unwrap_or(usize::MAX);
+    let (users, more) = store.list_users(&context, &page.filter, page.after, shown).await?;
+    let next_page_token = match users.last() {
+        Some(last) if more => UsersPage { after: last.id, ..page }.encode(),
+        Some(_) | None => String::new(),
+    };
+    Ok(proto::ListUsersResponse { users: users.into_iter().map(Into::into).collect(), next_page_token })
+}
+
+async fn deactivate_user(store: &Store, request: proto::DeactivateUserRequest) -> Result<proto::DeactivateUserResponse, Failure> {
+    let mut fields = Fields::default();
+    let context = fields.context(request.context);
+    let who = who(&mut fields, "user", request.user);
+    let who = fields.finish(who)?;
+    let (user, changed) = store.deactivate(&context, &who).await?;
+    Ok(proto::DeactivateUserResponse { user: Some(user.into()), changed })
+}
+
+async fn revoke_tokens(store: &Store, request: proto::RevokeTokensRequest) -> Result<proto::RevokeTokensResponse, Failure> {
+    let mut fields = Fields::default();
+    let context = fields.context(request.context);
+    match request.whose {
+        None => Err(Failure::invalid("whose", "exactly one of user and everyone; one must be set")),
+        Some(Whose::User(user)) => {
+            let who = who(&mut fields, "user", Some(user));
+            let who = fields.finish(who)?;
+            store.revoke_tokens_of(&context, &who).await?;
+            Ok(proto::RevokeTokensResponse { users: 1, next_page_token: String::new() })
+        }
+        Some(Whose::Everyone(everyone)) => {
+            fields.finish(())?;
+            let after = page_token::read_everyone(&everyone.page_token)?;
+            let (users, last) = store.revoke_a_page_of_tokens(&context, after).await?;
+            let users = i64::try_from(users).unwrap_or(i64::MAX);
+            Ok(proto::RevokeTokensResponse { users, next_page_token: last.map(page_token::everyone_after).unwrap_or_default() })
+        }
+    }
+}
+
+fn who(fields: &mut Fields, field: &str, user: Option<proto::UserRef>) -> Who {
+    match user.and_then(|user| user.by) {
+        Some(By::UserId(id)) => Who::Id(fields.id(&format!("{field}.user_id"), &id)),
+        Some(By::Username(name)) => Who::Username(fields.username(&format!("{field}.username"), name)),
+        None => {
+            fields.check(field, false, "exactly one of user_id and username; one must be set");
+            Who::Id(Uuid::nil())
+        }
+    }
+}

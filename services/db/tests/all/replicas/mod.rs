@@ -1,0 +1,193 @@
+//! Several db services on one PostgreSQL, each in a runtime of its own, so that one of them can be killed.
+
+mod log_ins;
+mod orders;
+mod shipping;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use merch_chassis::{Readiness, StartError};
+use merch_contract::grpc::assistant::v1::assistant_service_client::AssistantServiceClient;
+use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
+use merch_contract::grpc::assistant::v1::*;
+use merch_contract::grpc::logging::v1::logging_service_server::{LoggingService, LoggingServiceServer};
+use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse};
+use merch_db::Config;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::harness::*;
+
+/// One of several services on a database.
+pub(crate) struct Replica {
+    pub(crate) client: AssistantServiceClient<Channel>,
+    shutdown: CancellationToken,
+    ended: Option<oneshot::Receiver<Result<(), StartError>>>,
+    runtime: Option<Runtime>,
+}
+
+impl Replica {
+    /// Starts it and waits until it is ready.
+    async fn start(config: Config) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (shutdown, readiness) = (CancellationToken::new(), Readiness::default());
+        let (ending, ended) = oneshot::channel();
+        let (bound, address) = oneshot::channel();
+        runtime.spawn({
+            let (shutdown, readiness) = (shutdown.clone(), readiness.clone());
+            async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                bound.send(listener.local_addr().unwrap()).unwrap();
+                // Nobody waits for it if the test has failed.
+                let _ = ending.send(merch_db::serve(listener, config, readiness, shutdown).await);
+            }
+        });
+        let address = address.await.unwrap();
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        eventually("the replica is ready", || async { readiness.check().is_ok() }).await;
+        Self { client: AssistantServiceClient::new(channel), shutdown, ended: Some(ended), runtime: Some(runtime) }
+    }
+
+    /// As `docker stop` does.
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        let ended = self.ended.take().unwrap();
+        tokio::time::timeout(PATIENCE, ended).await.expect("the replica stops").unwrap().unwrap();
+    }
+
+    /// As `kill -9` does, as far as anybody outside can tell: everything ends where it stands, and nobody is told.
+    fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    async fn place(&self, order: NewOrder) -> Result<Outcome, Status> {
+        let answer = self.client.clone().place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await?;
+        Ok(answer.into_inner().results.remove(0).outcome.expect("exactly one outcome is set"))
+    }
+
+    async fn register(&self, name: &str) -> Buyer {
+        let user = self.client.clone().create_user(call(new_user(name))).await.unwrap().into_inner().user.unwrap();
+        Buyer { caller: Caller { user_id: user.id.clone(), token_version: 1 }, user }
+    }
+
+    async fn cancel(&self, buyer: &Buyer, order_id: &str) -> Result<Order, Status> {
+        let request = CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
+        Ok(self.client.clone().cancel_order(call(request)).await?.into_inner().order.unwrap())
+    }
+
+    async fn rename(&self, buyer: &Buyer, username: &str) -> Result<(), Status> {
+        let request = UpdateUserRequest {
+            context: context(),
+            caller: Some(buyer.caller.clone()),
+            user_id: buyer.user.id.clone(),
+            username: Some(username.to_owned()),
+            email: None,
+            expected_versions: vec![],
+        };
+        self.client.clone().update_user(call(request)).await.map(|_| ())
+    }
+}
+
+/// A runtime may not be dropped within another one.
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// So many replicas on the database of `place`; `change` gets each one's number.
+async fn replicas<const N: usize>(place: &Place, change: impl Fn(usize, &mut Config)) -> [Replica; N] {
+    let mut started = vec![];
+    for number in 0..N {
+        let mut config = config(place);
+        config.drain = Duration::from_secs(10);
+        change(number, &mut config);
+        started.push(Replica::start(config).await);
+    }
+    started.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
+}
+
+/// What every logging service of a test got, in the order of arrival, each with the number of the replica that sent it.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Vec<(usize, LogMessage)>>>);
+
+/// The logging service of one replica.
+#[derive(Clone)]
+struct Desk {
+    number: usize,
+    ledger: Ledger,
+    /// Takes events and says nothing.
+    mute: Arc<AtomicBool>,
+    url: String,
+}
+
+impl Ledger {
+    /// A logging service for the replica with this number.
+    async fn desk(&self, number: usize) -> Desk {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let desk = Desk { number, ledger: self.clone(), mute: Arc::default(), url };
+        let service = LoggingServiceServer::new(desk.clone());
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        desk
+    }
+
+    async fn all(&self) -> Vec<(usize, LogMessage)> {
+        self.0.lock().await.clone()
+    }
+
+    async fn len(&self) -> usize {
+        self.0.lock().await.len()
+    }
+
+    /// Who sent the last event.
+    async fn last_sender(&self) -> Option<usize> {
+        self.0.lock().await.last().map(|(number, _)| *number)
+    }
+
+    /// What a consumer makes of it: each event once, where it came first.
+    async fn without_repeats(&self) -> Vec<LogMessage> {
+        let mut seen = std::collections::HashSet::new();
+        self.all().await.into_iter().map(|(_, event)| event).filter(|event| seen.insert(event.id.clone())).collect()
+    }
+
+    /// The words of what one was done, or did, in order, without repeats.
+    async fn words_of(&self, buyer: &Buyer) -> Vec<String> {
+        let actor = format!("user:{}", buyer.user.id);
+        self.without_repeats().await.into_iter().filter(|event| event.actor == actor).map(|event| event.event).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl LoggingService for Desk {
+    type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
+
+    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+        let (mut requests, desk) = (request.into_inner(), self.clone());
+        let (answers, stream) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                desk.ledger.0.lock().await.extend(request.messages.into_iter().map(|event| (desk.number, event)));
+                if desk.mute.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}

@@ -1,0 +1,97 @@
+//! The database's password changes while the service runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use merch_db::Database;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+
+use super::program::{Folder, Postgres};
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
+    let server = Postgres::start("17", &[], "host all all 127.0.0.1/32 scram-sha-256", &[]).await;
+    let administrator = connect(&server.url()).await;
+    administrator.execute_unprepared("CREATE ROLE store LOGIN PASSWORD 'one'").await.unwrap();
+    administrator.execute_unprepared("CREATE DATABASE merch OWNER store").await.unwrap();
+    let tables = connect(&server.url().replace("/postgres", "/merch")).await;
+    let folder = Folder::new();
+    let file = folder.write("password", "one\n");
+    let url = |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
+    merch_db::migrate(&url("one")).await.unwrap();
+
+    // The URL's own does not count.
+    let place = Place::elsewhere(url("of-last-year"));
+    let mut settings = config(&place);
+    settings.grpc.deadline = PATIENCE;
+    settings.pool.password_file = Some(file.clone());
+    settings.pool.acquire_timeout = Duration::from_secs(10);
+    for limit in [&mut settings.pool.lock_timeout, &mut settings.pool.statement_timeout, &mut settings.pool.transaction_timeout] {
+        *limit = Duration::from_secs(25);
+    }
+    let pool = settings.pool.clone();
+    let store = Arc::new(TestDb::start_with(place, settings).await);
+    let buyer = store.register("ada").await;
+    store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
+
+    let done = Arc::new(AtomicBool::new(false));
+    let buying = tokio::spawn({
+        let (store, done) = (store.clone(), done.clone());
+        async move {
+            while !done.load(Ordering::Relaxed) {
+                store.buy(&buyer, HOODIE, 1).await;
+                store.product(HOODIE).await;
+            }
+        }
+    });
+    // So many connections at once: each registration has one, and waits on it for the table. More each time, so that some of them are new.
+    let registering = async |round: &'static str, many: i64, meanwhile: Box<dyn FnOnce() + Send>| {
+        let held = tables.begin().await.unwrap();
+        held.execute_unprepared("LOCK TABLE users IN SHARE MODE").await.unwrap();
+        let registrations: Vec<_> = (0..many)
+            .map(|n| {
+                let mut client = store.client();
+                tokio::spawn(async move { client.create_user(call(new_user(&format!("{round}{n}")))).await.map(|_| ()) })
+            })
+            .collect();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store' AND wait_event_type = 'Lock'";
+        let waiting = async || rows(&administrator, waiting).await[0].try_get_by::<i64, _>(0).unwrap();
+        // Those on connections that were there.
+        eventually("some registrations wait for the table", || async { waiting().await > 0 }).await;
+        meanwhile();
+        eventually("all registrations have a connection", || async { waiting().await == many }).await;
+        held.rollback().await.unwrap();
+        for registration in registrations {
+            registration.await.unwrap().expect("no call is refused");
+        }
+    };
+    let change = async |password: &str| {
+        administrator.execute_unprepared(&format!("ALTER ROLE store PASSWORD '{password}'")).await.unwrap();
+    };
+    registering("first", 3, Box::new(|| ())).await;
+    // The server first. Who needs a connection before the file is written waits for it.
+    change("two").await;
+    let write = file.clone();
+    registering("second", 6, Box::new(move || std::fs::write(write, "two\n").unwrap())).await;
+    // The file first. It is not looked at as long as the old password is good.
+    std::fs::write(&file, "three\n").unwrap();
+    registering("third", 9, Box::new(|| ())).await;
+    change("three").await;
+    registering("fourth", 12, Box::new(|| ())).await;
+    done.store(true, Ordering::Relaxed);
+    buying.await.expect("no order was refused meanwhile");
+
+    // One that stays wrong is a sentence at the start, after a while, without the password.
+    std::fs::write(&file, "never-mind\n").unwrap();
+    let pool = merch_db::Pool { acquire_timeout: Duration::from_secs(1), ..pool };
+    let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
+    assert!(error.contains("refuses the user \"store\": check the name and the password") && !error.contains("never-mind"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
+    assert!(error.starts_with("the file of the database's password, ") && error.contains("cannot be read"), "{error}");
+    tables.close().await.unwrap();
+    administrator.close().await.unwrap();
+    Arc::into_inner(store).expect("nobody else has it").stop().await;
+}

@@ -1,0 +1,194 @@
+//! Programs that a test starts, with a folder of their own and as a user that is not root, and a PostgreSQL among them.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::harness::PATIENCE;
+
+/// A folder that programs which are not root can use, gone when this is dropped.
+pub(crate) struct Folder {
+    folder: TempDir,
+    /// The user and group that programs run as, when this runs as root: PostgreSQL and PgBouncer refuse that.
+    nobody: Option<(u32, u32)>,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let number = |of: &[&str]| -> u32 {
+            let output = Command::new("id").args(of).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().parse().expect("`id` prints a number; there is a user `nobody`")
+        };
+        let nobody = (number(&["-u"]) == 0).then(|| (number(&["-u", "nobody"]), number(&["-g", "nobody"])));
+        let folder = Self { folder: tempfile::tempdir().unwrap(), nobody };
+        folder.own(folder.path());
+        folder
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file that only its owner may read: who runs the programs.
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = self.path().join(name);
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        self.own(&file);
+        file
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((user, group)) = self.nobody {
+            std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+        }
+    }
+
+    /// A command that runs in this folder, as its owner, with nothing of this environment that PostgreSQL's programs look at.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.path()).env("HOME", self.path()).env("LC_ALL", "C");
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PG")) {
+            command.env_remove(name);
+        }
+        if let Some((user, group)) = self.nobody {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+/// A program that runs until this is dropped.
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// With its output in `log`.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Self {
+        let log = fs::File::create(log).unwrap();
+        command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}")))
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
+    fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // PostgreSQL ends at once, and its own processes with it. Others may take this for a wish, or not know it.
+        if !self.ended() {
+            self.signal("-QUIT");
+        }
+        let end = Instant::now() + Duration::from_secs(2);
+        while !self.ended() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !self.ended() {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+}
+
+/// What a script of `tools/` prints.
+fn tool(name: &str, arguments: &[&str]) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools").join(name);
+    PathBuf::from(successful(Command::new("bash").arg(script).args(arguments).output().unwrap()).trim())
+}
+
+fn successful(output: Output) -> String {
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A port that is free now. Somebody may take it before the program does; whoever starts one tries again.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for `what` while `program` runs; `false` when it ended before.
+pub(crate) fn wait_for(program: &mut Program, what: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !what() {
+        if program.ended() {
+            return false;
+        }
+        assert!(Instant::now() < end, "a program did not get ready in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+/// A PostgreSQL of the test's own.
+pub(crate) struct Postgres {
+    pub(crate) port: u16,
+    // Before its folder.
+    _program: Program,
+    _folder: Folder,
+}
+
+impl Postgres {
+    /// Of this major version, with these settings and this `pg_hba.conf` besides; its administrator is `merch`, whose password is `password`.
+    /// `files` get into its folder, to be named by the settings.
+    pub(crate) async fn start(major: &str, settings: &[&str], hba: &str, files: &[(&str, &str)]) -> Self {
+        let (major, hba) = (major.to_owned(), hba.to_owned());
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let files: Vec<(String, String)> = files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect();
+        tokio::task::spawn_blocking(move || Self::start_blocking(&major, &settings, &hba, &files)).await.unwrap()
+    }
+
+    fn start_blocking(major: &str, settings: &[String], hba: &str, files: &[(String, String)]) -> Self {
+        let folder = Folder::new();
+        let mut home = tool("postgres-home", &[major]);
+        if folder.nobody.is_some() {
+            // Somebody else may not be able to look into this checkout.
+            let copy = folder.path().join("native");
+            successful(Command::new("cp").arg("-R").arg(&home).arg(&copy).output().unwrap());
+            home = copy;
+        }
+        let cluster = folder.path().join("cluster");
+        let password = folder.write("password", "password");
+        let mut initdb = folder.command(&home.join("bin/initdb"));
+        initdb.arg("--pgdata").arg(&cluster).arg("--pwfile").arg(&password);
+        successful(
+            initdb.args(["--username=merch", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]).output().unwrap(),
+        );
+        fs::write(cluster.join("pg_hba.conf"), hba).unwrap();
+        for (name, content) in files {
+            folder.write(name, content);
+        }
+        for _ in 0..5 {
+            let port = free_port();
+            let mut server = folder.command(&home.join("bin/postgres"));
+            server.arg("-D").arg(&cluster).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+            for setting in
+                ["unix_socket_directories=", "fsync=off", "max_connections=100"].into_iter().chain(settings.iter().map(String::as_str))
+            {
+                server.args(["-c", setting]);
+            }
+            let log = folder.path().join("server.log");
+            let mut program = Program::start(server, &log);
+            let ready = || fs::read_to_string(cluster.join("postmaster.pid")).is_ok_and(|state| state.contains("ready"));
+            if wait_for(&mut program, ready) {
+                return Self { port, _program: program, _folder: folder };
+            }
+            eprintln!("PostgreSQL {major} did not start on port {port}: {}", fs::read_to_string(&log).unwrap());
+        }
+        panic!("PostgreSQL {major} did not start; what it said stands above");
+    }
+
+    /// The administrator's database, by the address.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://merch:password@127.0.0.1:{}/postgres", self.port)
+    }
+}
