@@ -4,7 +4,10 @@ use std::{num::NonZeroU32, path::PathBuf, thread::available_parallelism, time::D
 
 use merch_logging::client::journal::JournalOptions;
 
-use crate::identity::{Cost, Rate, SigningKey};
+use crate::{
+    identity::{Cost, Rate, SigningKey},
+    proxies::TrustedProxies,
+};
 
 /// The settings of the api service.
 #[derive(Clone, Debug)]
@@ -15,12 +18,19 @@ pub struct Config {
     pub logging_endpoint: String,
     /// The folder of the journal in which log events wait, made if it is not there. Each process has its own.
     pub journal_folder: PathBuf,
+    /// Whether other replicas keep theirs in the same place: each takes the first that nobody has of `journal_folder`, `journal_folder-2`, `…-3` and so on,
+    /// and ships what a replica that is gone has left in another. The file system has to know locks.
+    pub journal_shared: bool,
     /// How the journal is kept: where the broker lives in the process, `retained_events` and `replay_retained` fill a fresh one again.
     pub journal: JournalOptions,
     /// Signs new tokens.
     pub signing_key: SigningKey,
-    /// Keys that signed before: their tokens are taken until they expire.
-    pub retired_keys: Vec<SigningKey>,
+    /// Keys that verify and never sign: those that signed before, as their tokens are taken until they expire, and the one that other replicas may sign
+    /// with already.
+    pub verify_keys: Vec<SigningKey>,
+    /// Proxies in front, from which alone the client's address is taken. Where there are any, requests that come from elsewhere get an id of ours and no
+    /// trace.
+    pub trusted_proxies: TrustedProxies,
     /// For how long a token is valid; whole seconds.
     pub token_lifetime: Duration,
     /// What a password hash costs.
@@ -29,9 +39,8 @@ pub struct Config {
     pub hashes_at_once: usize,
     /// Password hashes that wait for their turn; whoever comes after them is answered 503.
     pub hashes_waiting: usize,
-    /// How often one account may be tried, from wherever.
-    pub log_ins_per_account: Rate,
-    /// How often one address may try, for whatever account. Networks behind one address share this.
+    /// How often one address may try to log in at this process, for whatever account. Networks behind one address share this. How often an account may
+    /// be tried is the db service's setting.
     pub log_ins_per_address: Rate,
     /// Bytes of a request's body, at most.
     pub body_limit: usize,
@@ -69,14 +78,15 @@ impl Config {
             db_endpoint: db_endpoint.into(),
             logging_endpoint: logging_endpoint.into(),
             journal_folder: journal_folder.into(),
+            journal_shared: false,
             journal: JournalOptions::default(),
             signing_key,
-            retired_keys: Vec::new(),
+            verify_keys: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             hash_cost: Cost::default(),
             hashes_at_once: cores,
             hashes_waiting: Self::hashes_waiting(cores),
-            log_ins_per_account: Self::LOG_INS_PER_ACCOUNT,
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
@@ -97,8 +107,6 @@ impl Config {
         8 * hashes_at_once
     }
 
-    /// Ten at once, and then ten a minute: more than anybody mistypes, and too few to guess with.
-    pub const LOG_INS_PER_ACCOUNT: Rate = Rate::new(NonZeroU32::new(10).expect("not zero"), Duration::from_secs(6));
     /// A campus may be behind one address, and all of it logs in before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
 }

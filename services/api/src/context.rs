@@ -13,6 +13,8 @@ use poem::{
 };
 use uuid::Uuid;
 
+use crate::proxies::Proxies;
+
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
@@ -32,17 +34,18 @@ pub(crate) struct RequestContext(Arc<Inner>);
 struct Inner {
     request_id: String,
     trace_id: Option<String>,
-    peer: Option<IpAddr>,
+    client: Option<IpAddr>,
     path: String,
 }
 
 impl RequestContext {
-    /// Reads what a request says of itself. The peer is the socket's: `X-Forwarded-For` can be written by anybody and is not believed.
-    pub(crate) fn of(request: &Request) -> Self {
+    /// Reads what a request says of itself, as far as its sender is believed.
+    pub(crate) fn of(request: &Request, proxies: &Proxies) -> Self {
+        let sender = proxies.sender(peer(request.remote_addr()), request.headers());
         Self(Arc::new(Inner {
-            request_id: request_id(request.headers()),
-            trace_id: trace_id(request.headers()),
-            peer: peer(request.remote_addr()),
+            request_id: sender.believed.then(|| request_id(request.headers())).flatten().unwrap_or_else(|| Uuid::now_v7().to_string()),
+            trace_id: sender.believed.then(|| trace_id(request.headers())).flatten(),
+            client: sender.address,
             path: request.uri().path().to_owned(),
         }))
     }
@@ -57,7 +60,7 @@ impl RequestContext {
         CURRENT.scope(self, future).await
     }
 
-    /// The id that was sent, or a fresh UUIDv7.
+    /// The id that was sent by somebody who is believed, or a fresh UUIDv7.
     pub(crate) fn request_id(&self) -> &str {
         &self.0.request_id
     }
@@ -67,9 +70,9 @@ impl RequestContext {
         self.0.trace_id.as_deref()
     }
 
-    /// The other end of the socket.
-    pub(crate) fn peer(&self) -> Option<IpAddr> {
-        self.0.peer
+    /// The client's address: the other end of the socket, or whom a trusted proxy there has seen.
+    pub(crate) fn client_address(&self) -> Option<IpAddr> {
+        self.0.client
     }
 
     /// The path that was asked for, as it was sent, without the query.
@@ -83,14 +86,12 @@ impl RequestContext {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> String {
+/// The id that was sent, if it is one.
+fn request_id(headers: &HeaderMap) -> Option<String> {
     let well_formed = |id: &str| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
     };
-    match only(headers, &REQUEST_ID) {
-        Some(id) if well_formed(id) => id.to_owned(),
-        Some(_) | None => Uuid::now_v7().to_string(),
-    }
+    only(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
 }
 
 /// W3C Trace Context, "traceparent": version, trace id, parent id, flags. Later versions may append; `ff` and ids of zeros are invalid.
@@ -130,15 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_request_id_or_makes_one() {
+    fn takes_a_well_formed_request_id_only() {
         let longest = "x".repeat(128);
         for taken in ["a", "A-1_b.c:d", longest.as_str()] {
-            assert_eq!(request_id(&headers("x-request-id", &[taken])), taken);
+            assert_eq!(request_id(&headers("x-request-id", &[taken])).as_deref(), Some(taken));
         }
         let too_long = "x".repeat(129);
         for refused in [vec![], vec![""], vec!["a b"], vec!["a\u{e4}"], vec!["a,b"], vec!["a", "a"], vec![too_long.as_str()]] {
-            let made = request_id(&headers("x-request-id", &refused));
-            assert_eq!(made.parse::<Uuid>().expect("a UUID").get_version_num(), 7, "{refused:?}");
+            assert_eq!(request_id(&headers("x-request-id", &refused)), None, "{refused:?}");
         }
     }
 

@@ -1,67 +1,62 @@
-//! The way to the db service: one gRPC channel, a deadline on every call, and what a failed call means.
+//! The way to the db service: its replicas, a deadline on every call, and what a failed call means.
 
 mod failure;
 
 use std::{future::Future, time::Duration};
 
-use merch_chassis::StartError;
-use merch_contract::grpc::assistant::v1::assistant_service_client::AssistantServiceClient;
-use tonic::{
-    Request, Response, Status,
-    transport::{Channel, Endpoint},
+use merch_chassis::{
+    Part, StartError,
+    grpc::replicas::{CallError, Connection, Endpoints, Replicas},
 };
+use merch_contract::grpc::assistant::v1::{assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME};
+use tonic::{Request, Response, Status};
 
 pub(crate) use failure::{CallFailure, refused, wrong_page_token};
+/// Whether a call may be made once more when it is not known what has become of it.
+pub(crate) use merch_chassis::grpc::replicas::Kind;
 
 /// The generated client.
-pub(crate) type Client = AssistantServiceClient<Channel>;
-
-/// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(2);
-/// Silence after which the connection is asked whether it still lives, and the time that it has to answer.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
-
-/// A channel that connects at its first use and again whenever it has to, so that services may start in any order. `of` names the service in errors.
-///
-/// # Errors
-/// When the endpoint is no URI.
-pub(crate) fn endpoint(of: &str, uri: &str) -> Result<Endpoint, StartError> {
-    let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|error| {
-        StartError::new(format!("expected the endpoint of the {of} service as a URI such as http://127.0.0.1:50051, got `{uri}` ({error})"))
-    })?;
-    Ok(endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_ANSWER)
-        .keep_alive_while_idle(true))
-}
+pub(crate) type Client = AssistantServiceClient<Connection>;
 
 /// The db service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Db {
-    client: Client,
+    replicas: Replicas,
     deadline: Duration,
 }
 
 impl Db {
-    pub(crate) fn new(channel: Channel, deadline: Duration) -> Self {
-        Self { client: Client::new(channel), deadline }
+    /// Begins to look for its replicas at `endpoint`: one URI, or several with commas between them. They may come up later.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub(crate) fn find(endpoint: &str, deadline: Duration) -> Result<Self, StartError> {
+        Ok(Self { replicas: Replicas::find(Endpoints::parse("db", endpoint)?, SERVICE_NAME), deadline })
     }
 
-    /// Makes one call. The deadline is told to the server, and kept here too, should the server not keep it.
-    pub(crate) async fn call<M, T, F, A>(&self, message: M, method: F) -> Result<T, CallFailure>
+    /// Makes one call, on another replica if the first one fails in a way that allows it. The deadline is that of all attempts together; it is told to the
+    /// server, and kept here too, should the server not keep it.
+    pub(crate) async fn call<M, T, F, A>(&self, kind: Kind, message: M, method: F) -> Result<T, CallFailure>
     where
-        F: FnOnce(Client, Request<M>) -> A,
+        M: Clone,
+        F: Fn(Client, Request<M>) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut request = Request::new(message);
-        request.set_timeout(self.deadline);
-        match tokio::time::timeout(self.deadline, method(self.client.clone(), request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallFailure::from(status)),
-            Err(_) => Err(CallFailure::TooLate),
-        }
+        let attempt = |connection, left| {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            let answer = method(Client::new(connection), request);
+            async { answer.await.map(Response::into_inner) }
+        };
+        self.replicas.call(kind, self.deadline, attempt).await.map_err(|error| match error {
+            CallError::TooLate => CallFailure::TooLate,
+            CallError::NoReplica => CallFailure::Unreachable(error.to_string()),
+            CallError::Failed(status) => CallFailure::from(status),
+        })
+    }
+
+    /// Keeps `part` up to date: ready while at least one replica serves. Never returns.
+    pub(crate) async fn follow(&self, part: &Part) {
+        self.replicas.follow(part).await;
     }
 }

@@ -4,6 +4,7 @@ mod metrics;
 
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,7 @@ use crate::{
     http::RefusedCredential,
     pages::PageName,
     problem::Problem,
+    proxies::Proxies,
 };
 
 pub(crate) use metrics::Metrics;
@@ -29,15 +31,16 @@ pub(crate) struct Edge<E> {
     inner: E,
     events: Events,
     metrics: Metrics,
+    proxies: Arc<Proxies>,
     header_limit: usize,
     timeout: Duration,
 }
 
 impl<E: Endpoint> Edge<E> {
-    /// `header_limit` bounds the request line and the headers together, in bytes; `timeout` bounds the time from the end of the headers to the
+    /// `proxies` are believed; `header_limit` bounds the request line and the headers together, in bytes; `timeout` bounds the time from the end of the headers to the
     /// beginning of the answer.
-    pub(crate) fn new(inner: E, events: Events, metrics: Metrics, header_limit: usize, timeout: Duration) -> Self {
-        Self { inner, events, metrics, header_limit, timeout }
+    pub(crate) fn new(inner: E, events: Events, metrics: Metrics, proxies: Arc<Proxies>, header_limit: usize, timeout: Duration) -> Self {
+        Self { inner, events, metrics, proxies, header_limit, timeout }
     }
 
     async fn answer(&self, request: Request) -> Response {
@@ -75,7 +78,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let context = RequestContext::of(&request);
+        let context = RequestContext::of(&request, &self.proxies);
         let mut log = AccessLog::begin(&self.metrics, &context, request.method().clone());
         let mut response = context.clone().scope(self.answer(request)).await;
         finish(&mut response, &context);
@@ -137,7 +140,7 @@ impl<'a> AccessLog<'a> {
             target: "merch_api::access",
             request_id = self.context.request_id(),
             trace_id = self.context.trace_id(),
-            peer = self.context.peer().map(tracing::field::display),
+            client_address = self.context.client_address().map(tracing::field::display),
             method = %self.method,
             path = self.context.path(),
             operation,
@@ -177,12 +180,14 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::proxies::TrustedProxies;
 
     /// What the edge makes of an endpoint's answer to a request with the id `r-1`.
     async fn answer<F: Future<Output = Result<Response>> + Send>(inner: impl Fn(Request) -> F + Send + Sync) -> (Response, Value) {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
-        let edge = Edge::new(make(inner), Events::new(journal), Metrics::of_process(), 1000, Duration::from_millis(100));
+        let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
+        let edge = Edge::new(make(inner), Events::new(journal), Metrics::of_process(), proxies, 1000, Duration::from_millis(100));
         let request = Request::builder().uri_str("/some/path?secret=1").header("x-request-id", "r-1").finish();
         let mut response = edge.call(request).await.unwrap();
         assert_eq!(response.header("x-request-id"), Some("r-1"));

@@ -93,8 +93,8 @@ impl Events {
     async fn write(&self, event: Event) -> Result<(), Problem> {
         let context = RequestContext::current();
         let event = event.request_id(context.request_id()).trace_id(context.trace_id().unwrap_or_default());
-        let event = match context.peer() {
-            Some(peer) => event.attribute(attribute::CLIENT_ADDRESS, peer),
+        let event = match context.client_address() {
+            Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address),
             None => event,
         };
         self.journal.append(event.build()).await.map_err(|error| match error {

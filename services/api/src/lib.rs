@@ -12,10 +12,12 @@ mod etag;
 mod events;
 mod http;
 mod identity;
+mod journals;
 mod listen;
 mod model;
 mod pages;
 mod problem;
+mod proxies;
 mod readiness;
 mod store;
 
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
+pub use proxies::{InvalidProxy, TrustedProxies};
 
 use crate::{
     db::Db,
@@ -36,15 +39,17 @@ use crate::{
     identity::{Hasher, Throttle, Tokens},
     listen::Bounds,
     pages::Pages,
+    proxies::Proxies,
     store::Store,
 };
 
 /// How often those are forgotten who have not tried to log in for long.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under way, ships what is in the journal, and returns.
+/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under way, ships what is in the journal, and returns. From
+/// [`Readiness::stop`] on, which may come before that, each answer closes its connection.
 ///
-/// `readiness` gets the part `db`: ready while the db service says that it is serving.
+/// `readiness` gets the part `db`: ready while at least one replica of the db service says that it is serving.
 ///
 /// # Errors
 /// When an endpoint is no URI, or the journal cannot be opened.
@@ -53,24 +58,39 @@ pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 }
 
 async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
-    let db = db::endpoint("db", &config.db_endpoint)?.connect_lazy();
-    let logging = db::endpoint("logging", &config.logging_endpoint)?;
-    let (folder, options) = (config.journal_folder.clone(), config.journal.clone());
-    let journal = tokio::task::spawn_blocking(move || Journal::open(folder, options))
-        .await
-        .map_err(|error| StartError::new(format!("opening the journal failed: {error}")))??;
+    let db = Db::find(&config.db_endpoint, config.call_deadline)?;
+    let logging = merch_logging::client::find(&config.logging_endpoint)?;
+    let (folder, options, shared) = (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
+    let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {
+        true => journals::take(&folder, &options),
+        false => Ok((Journal::open(&folder, options)?, folder)),
+    })
+    .await
+    .map_err(|error| StartError::new(format!("opening the journal failed: {error}")))??;
 
     let events = Events::new(journal.clone());
     let store = Arc::new(Store {
-        db: Db::new(db.clone(), config.call_deadline),
+        db: db.clone(),
         events: events.clone(),
         hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
-        throttle: Throttle::new(config.log_ins_per_account, config.log_ins_per_address),
-        tokens: Tokens::new(&config.signing_key, &config.retired_keys, config.token_lifetime),
+        throttle: Throttle::new(config.log_ins_per_address),
+        tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
     });
     let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
-    let edge = Edge::new(pages, events, Metrics::of_process(), config.header_limit, config.request_timeout);
+    let proxies = Arc::new(Proxies::new(config.trusted_proxies));
+    // Once before anybody is served, so that the first request is judged as all others are. A name that is not there yet comes up later.
+    proxies.look_up().await;
+    let edge = Edge::new(pages, events, Metrics::of_process(), Arc::clone(&proxies), config.header_limit, config.request_timeout);
 
+    let adopting = tokio::spawn({
+        let (first, options, logging, shutdown) = (config.journal_folder, config.journal, logging.clone(), shutdown.clone());
+        let ship = move |journal, options, shutdown| ship(journal, logging.clone(), options, shutdown);
+        async move {
+            if config.journal_shared {
+                journals::adopt(first, journal_folder, options, ship, shutdown).await;
+            }
+        }
+    });
     let drained = CancellationToken::new();
     let shipping = tokio::spawn(ship(
         journal,
@@ -79,8 +99,12 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         drained.clone(),
     ));
     let housekeeping = tokio::spawn(forget_the_idle(Arc::clone(&store), shutdown.clone()));
+    let proxies = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { proxies.follow(shutdown).await }
+    });
     let part = readiness.part("db");
-    let following = tokio::spawn(readiness::follow_db(db, config.db_endpoint, part, shutdown.clone()));
+    let following = tokio::spawn(readiness::follow_db(db, part, shutdown.clone()));
 
     let bounds = Bounds {
         header_limit: config.header_limit,
@@ -89,11 +113,17 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         connections: config.connections,
         drain_timeout: config.drain_timeout,
     };
-    listen::serve(listener, edge, bounds, &shutdown).await;
+    listen::serve(listener, edge, bounds, readiness.stopping(), &shutdown).await;
 
     // Only now does nobody write to the journal any more.
     drained.cancel();
-    for (what, task) in [("shipping log events", shipping), ("housekeeping", housekeeping), ("following the db service", following)] {
+    for (what, task) in [
+        ("shipping log events", shipping),
+        ("shipping what others left behind", adopting),
+        ("housekeeping", housekeeping),
+        ("looking up proxies", proxies),
+        ("following the db service", following),
+    ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "{what} ended with a bug");
         }

@@ -69,7 +69,16 @@ pub(crate) struct Bounds {
 }
 
 /// Serves `endpoint` until `shutdown` is cancelled; then no connection is accepted, idle ones are closed, and requests under way have the drain's time.
-pub(crate) async fn serve<E: Endpoint + 'static>(listener: TcpListener, endpoint: E, bounds: Bounds, shutdown: &CancellationToken) {
+///
+/// Once `stopping` is cancelled, some time before that, connections are accepted and requests served as ever, but each answer is the last one of its
+/// connection (`Connection: close`): a proxy that keeps connections to this process open makes its next ones to others, and none is closed under a request.
+pub(crate) async fn serve<E: Endpoint + 'static>(
+    listener: TcpListener,
+    endpoint: E,
+    bounds: Bounds,
+    stopping: CancellationToken,
+    shutdown: &CancellationToken,
+) {
     let endpoint = Arc::new(endpoint);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -83,7 +92,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(listener: TcpListener, endpoint
         };
         match accepted {
             (place, Ok((stream, peer))) => {
-                let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, shutdown.clone());
+                let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, stopping.clone(), shutdown.clone());
                 let cut = cut.clone();
                 connections.spawn(async move {
                     let _place = place;
@@ -111,19 +120,27 @@ pub(crate) async fn serve<E: Endpoint + 'static>(listener: TcpListener, endpoint
     }
 }
 
-async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: Arc<E>, bounds: Bounds, shutdown: CancellationToken) {
+async fn connection<E: Endpoint>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    endpoint: Arc<E>,
+    bounds: Bounds,
+    stopping: CancellationToken,
+    shutdown: CancellationToken,
+) {
     // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot be told works all the same.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let endpoint = Arc::clone(&endpoint);
+        let (endpoint, stopping) = (Arc::clone(&endpoint), stopping.clone());
         let has_body = !request.body().is_end_stream();
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
         let read = has_body.then(|| watch_body(&mut request));
         Box::pin(async move {
             let mut response: Response = endpoint.get_response(request).await;
-            if read.is_some_and(|read| !read.load(Ordering::Relaxed)) {
-                // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
+            // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
+            let cut_short = read.is_some_and(|read| !read.load(Ordering::Relaxed));
+            if cut_short || stopping.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(http::Response::from(response))

@@ -3,6 +3,7 @@
 mod cut;
 mod deadline;
 mod health;
+pub mod replicas;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Why a part that has not said anything yet is not ready.
 const STARTING: &str = "starting";
@@ -20,6 +21,8 @@ struct Inner {
     changed: watch::Sender<()>,
     /// Weak, as the parent holds its children.
     parent: Weak<Inner>,
+    /// Cancelled by [`Readiness::stop`].
+    stopping: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ impl Default for Readiness {
 
 impl Readiness {
     fn with_parent(parent: Weak<Inner>) -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), parent }))
+        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), parent, stopping: CancellationToken::new() }))
     }
 
     /// Adds a part, not ready yet (`"starting"`), and gives the handle that says when it is.
@@ -63,6 +66,19 @@ impl Readiness {
         self.state().children.push(child.clone());
         self.notify();
         child
+    }
+
+    /// Not ready from now on, whatever its parts say, as what it stands for is about to stop: whoever asks goes elsewhere, and who comes all the same is
+    /// served. Its children, if it has any, are not told.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
+        self.notify();
+    }
+
+    /// Cancelled by [`stop`](Self::stop).
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.0.stopping.clone()
     }
 
     /// `Ok` when every part is ready.
@@ -91,6 +107,9 @@ impl Readiness {
     }
 
     fn collect(&self, reasons: &mut Vec<(&'static str, String)>) {
+        if self.0.stopping.is_cancelled() {
+            return reasons.push(("process", "shutting down".to_owned()));
+        }
         let state = self.state();
         reasons.extend(state.expected.map(|name| (name, STARTING.to_owned())));
         reasons.extend(state.parts.iter().filter_map(|(name, reason)| reason.clone().map(|reason| (*name, reason))));
@@ -172,6 +191,21 @@ mod tests {
         assert_eq!(process.check(), Err(vec![("db", "starting".to_owned())]));
         part.ready();
         assert_eq!(process.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_stops_is_not_ready_any_more_and_neither_is_its_parent() {
+        let process = Readiness::default();
+        let (api, db) = (process.child("api"), process.child("db"));
+        let parts = [api.part("db"), db.part("database")];
+        parts.iter().for_each(Part::ready);
+        api.stop();
+        let stopping = Err(vec![("process", "shutting down".to_owned())]);
+        assert_eq!((api.check(), process.check(), db.check()), (stopping.clone(), stopping.clone(), Ok(())));
+        assert!(api.stopping().is_cancelled() && !db.stopping().is_cancelled());
+        process.stop();
+        parts[0].not_ready("gone");
+        assert_eq!((process.check(), db.check()), (stopping, Ok(())));
     }
 
     #[tokio::test]

@@ -129,8 +129,12 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
     part.ready();
     wait_for(ServingStatus::Serving).await;
     assert_eq!(server.health("").await, ServingStatus::Serving);
-    server.shutdown.cancel();
+    // Told to stop, it says so and serves on.
+    server.readiness.stop();
     wait_for(ServingStatus::NotServing).await;
+    server.finish.cancel();
+    assert_eq!(server.call(None).await.unwrap().code(), Code::AlreadyExists);
+    server.shutdown.cancel();
 }
 
 #[tokio::test]

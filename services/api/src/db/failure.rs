@@ -78,6 +78,10 @@ impl From<CallFailure> for Problem {
                     Some(reason) if belongs(*reason) == Some(*code) => refused(*reason).unwrap_or_else(|| Problem::internal(failure)),
                     Some(_) | None => Problem::internal(failure),
                 },
+                // The one limit that the client is told of; every other one is the service's own affair.
+                Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyLogIns) => {
+                    Problem::too_many_attempts(retry_after.unwrap_or_default())
+                }
                 // Try again. CANCELLED is how tonic reports a deadline that passed on this side: nobody else cancels these calls.
                 Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Cancelled => {
                     let retry_after = *retry_after;
@@ -107,6 +111,7 @@ const fn belongs(reason: ErrorReason) -> Option<Grpc> {
         ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Some(Grpc::FailedPrecondition),
         ErrorReason::VersionMismatch => Some(Grpc::Aborted),
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Some(Grpc::Unavailable),
+        ErrorReason::TooManyLogIns => Some(Grpc::ResourceExhausted),
     }
 }
 
@@ -133,6 +138,7 @@ pub(crate) fn refused(reason: ErrorReason) -> Option<Problem> {
         ErrorReason::IdempotencyKeyReused => Code::IdempotencyKeyReused.into(),
         ErrorReason::VersionMismatch => Code::VersionMismatch.into(),
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Problem::unavailable(reason.as_str_name(), None),
+        ErrorReason::TooManyLogIns => Code::TooManyAttempts.into(),
     })
 }
 
@@ -186,6 +192,7 @@ mod tests {
             (Grpc::Aborted, "ERROR_REASON_VERSION_MISMATCH", Code::VersionMismatch),
             (Grpc::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE", Code::Unavailable),
             (Grpc::Unavailable, "ERROR_REASON_OVERLOADED", Code::Unavailable),
+            (Grpc::ResourceExhausted, "ERROR_REASON_TOO_MANY_LOG_INS", Code::TooManyAttempts),
         ] {
             assert_eq!(with_reason(code, DOMAIN, reason).code(), expected, "{reason}");
         }
@@ -210,6 +217,11 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(2500)));
         let problem = Problem::from(CallFailure::from(Status::with_error_details(Grpc::Unavailable, "", details)));
         assert_eq!((problem.code(), problem.retry_after()), (Code::Unavailable, 3));
+
+        let mut details = ErrorDetails::with_error_info("ERROR_REASON_TOO_MANY_LOG_INS", DOMAIN, HashMap::<String, String>::new());
+        details.set_retry_info(Some(Duration::from_millis(5001)));
+        let problem = Problem::from(CallFailure::from(Status::with_error_details(Grpc::ResourceExhausted, "", details)));
+        assert_eq!((problem.code(), problem.retry_after()), (Code::TooManyAttempts, 6));
     }
 
     #[test]

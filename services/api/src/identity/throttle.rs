@@ -1,4 +1,4 @@
-//! How often one may try to log in: for each account and for each address.
+//! How often one address may try to log in, at this process. How often an account may be tried, at all of them, the db service counts.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -37,39 +37,29 @@ impl Rate {
 /// not, and an attempt that is counted only afterwards lets any number run at the same time.
 ///
 /// An attempt that is refused here is no log event: no password was looked at, those that led here are all in the log, and a flood must not fill the
-/// disk. The metrics count its 429.
+/// disk. The metrics count its 429. It does not reach the db service either: an address that may not try counts for no account, so that it cannot lock
+/// one out for longer than its own rate allows.
 pub(crate) struct Throttle {
-    accounts: DefaultKeyedRateLimiter<String>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
 }
 
 impl Throttle {
-    pub(crate) fn new(per_account: Rate, per_address: Rate) -> Self {
-        Self {
-            accounts: RateLimiter::keyed(per_account.quota()),
-            addresses: RateLimiter::keyed(per_address.quota()),
-            clock: DefaultClock::default(),
-        }
+    pub(crate) fn new(per_address: Rate) -> Self {
+        Self { addresses: RateLimiter::keyed(per_address.quota()), clock: DefaultClock::default() }
     }
 
-    /// Takes one attempt of the address and then one of the account. An attempt that the address may not make does not count for the account, so
-    /// that one address cannot lock an account out for longer than its own rate allows.
+    /// Takes one attempt of the address.
     ///
     /// # Errors
     /// The time after which to try again.
-    pub(crate) fn attempt(&self, username: &str, peer: Option<IpAddr>) -> Result<(), Duration> {
-        if let Some(peer) = peer {
-            self.addresses.check_key(&network(peer)).map_err(|until| until.wait_time_from(self.clock.now()))?;
-        }
-        // Usernames are ASCII by the contract, and the same without regard to case.
-        self.accounts.check_key(&username.to_ascii_lowercase()).map_err(|until| until.wait_time_from(self.clock.now()))
+    pub(crate) fn attempt(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
+        let Some(peer) = peer else { return Ok(()) };
+        self.addresses.check_key(&network(peer)).map_err(|until| until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets who has not tried for so long that the rate is whole again. Without it, what is remembered would grow with every name that is tried.
+    /// Forgets who has not tried for so long that the rate is whole again. Without it, what is remembered would grow with every address.
     pub(crate) fn forget_the_idle(&self) {
-        self.accounts.retain_recent();
-        self.accounts.shrink_to_fit();
         self.addresses.retain_recent();
         self.addresses.shrink_to_fit();
     }
@@ -98,34 +88,28 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_limited_whatever_the_case_and_the_address() {
-        let throttle = Throttle::new(rate(2, HOUR), rate(100, HOUR));
-        throttle.attempt("alice", peer("192.0.2.1")).unwrap();
-        throttle.attempt("ALICE", peer("192.0.2.2")).unwrap();
-        let wait = throttle.attempt("Alice", peer("192.0.2.3")).unwrap_err();
+    fn an_address_is_limited_and_told_how_long() {
+        let throttle = Throttle::new(rate(2, HOUR));
+        throttle.attempt(peer("2001:db8::1")).unwrap();
+        throttle.attempt(peer("2001:db8::2")).unwrap();
+        let wait = throttle.attempt(peer("2001:db8::3")).unwrap_err();
         assert!(wait > Duration::from_secs(3500) && wait <= HOUR, "{wait:?}");
-        throttle.attempt("bob", peer("192.0.2.1")).unwrap();
-    }
-
-    #[test]
-    fn an_address_is_limited_whatever_the_account_and_takes_nothing_from_it() {
-        let throttle = Throttle::new(rate(1, HOUR), rate(2, HOUR));
-        throttle.attempt("a", peer("2001:db8::1")).unwrap();
-        throttle.attempt("b", peer("2001:db8::2")).unwrap();
-        throttle.attempt("c", peer("2001:db8::3")).unwrap_err();
-        throttle.attempt("c", peer("2001:db8:0:1::1")).unwrap();
-        throttle.attempt("d", peer("192.0.2.1")).unwrap();
-        throttle.attempt("e", peer("::ffff:192.0.2.1")).unwrap();
-        throttle.attempt("f", peer("192.0.2.1")).unwrap_err();
+        throttle.attempt(peer("2001:db8:0:1::1")).unwrap();
+        throttle.attempt(peer("192.0.2.1")).unwrap();
+        throttle.attempt(peer("::ffff:192.0.2.1")).unwrap();
+        throttle.attempt(peer("192.0.2.1")).unwrap_err();
     }
 
     #[test]
     fn the_idle_are_forgotten() {
-        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR));
-        throttle.attempt("alice", peer("192.0.2.1")).unwrap();
-        while !throttle.accounts.is_empty() {
+        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)));
+        throttle.attempt(peer("192.0.2.1")).unwrap();
+        while !throttle.addresses.is_empty() {
             throttle.forget_the_idle();
         }
+        let throttle = Throttle::new(rate(1, HOUR));
+        throttle.attempt(peer("192.0.2.1")).unwrap();
+        throttle.forget_the_idle();
         assert_eq!(throttle.addresses.len(), 1, "whose rate is not whole again stays");
     }
 }

@@ -142,8 +142,8 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// `current` signs; tokens of `retired` keys are still taken until they expire.
-    pub(crate) fn new(current: &SigningKey, retired: &[SigningKey], lifetime: Duration) -> Self {
+    /// `current` signs; tokens of `others` are taken, too.
+    pub(crate) fn new(current: &SigningKey, others: &[SigningKey], lifetime: Duration) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -153,7 +153,7 @@ impl Tokens {
         Self {
             header: Header { typ: Some(TYPE.to_owned()), kid: Some(current.id.clone()), ..Header::new(Algorithm::HS256) },
             signing: EncodingKey::from_secret(&current.secret),
-            verifying: std::iter::once(current).chain(retired).map(|key| (key.id.clone(), DecodingKey::from_secret(&key.secret))).collect(),
+            verifying: std::iter::once(current).chain(others).map(|key| (key.id.clone(), DecodingKey::from_secret(&key.secret))).collect(),
             validation,
             lifetime,
         }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_key_verifies_and_does_not_sign() {
+    fn another_key_verifies_and_does_not_sign() {
         let old = Tokens::new(&key(1), &[], DAY);
         let new = Tokens::new(&key(2), &[key(1)], DAY);
         let caller = caller();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     context::RequestContext,
-    db::{CallFailure, refused},
+    db::{CallFailure, Kind, refused},
     identity::{Caller, Refusal},
     model::{Order, OrderStatus, Page, required},
     problem::Problem,
@@ -22,6 +22,7 @@ impl Store {
         quantity: i32,
         idempotency_key: Option<String>,
     ) -> Result<Order, Problem> {
+        let kind = if idempotency_key.is_some() { Kind::Keyed } else { Kind::Once };
         let order = proto::NewOrder {
             context: Some(RequestContext::current().to_proto()),
             caller: Some(caller.to_proto()),
@@ -31,7 +32,7 @@ impl Store {
         };
         // One order a call: the db service gathers what comes in at the same time into one transaction.
         let request = proto::PlaceOrdersRequest { orders: vec![order] };
-        let result = self.db.call(request, |mut db, request| async move { db.place_orders(request).await }).await;
+        let result = self.db.call(kind, request, |mut db, request| async move { db.place_orders(request).await }).await;
         let mut results = self.as_caller(caller, result).await?.results;
         let (Some(result), true) = (results.pop(), results.is_empty()) else {
             return Err(CallFailure::BadAnswer("PlaceOrders did not answer one order with one result").into());
@@ -63,7 +64,7 @@ impl Store {
             page_token: page_token.unwrap_or_default(),
             status: status.map_or(proto::OrderStatus::Unspecified, OrderStatus::to_proto).into(),
         };
-        let result = self.db.call(request, |mut db, request| async move { db.list_orders(request).await }).await;
+        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.list_orders(request).await }).await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Page::of(answer.orders, answer.next_page_token)?)
     }
@@ -71,7 +72,7 @@ impl Store {
     /// One of one's own orders.
     pub(crate) async fn get_order(&self, caller: Caller, order_id: Uuid) -> Result<Order, Problem> {
         let request = proto::GetOrderRequest { caller: Some(caller.to_proto()), order_id: order_id.to_string() };
-        let result = self.db.call(request, |mut db, request| async move { db.get_order(request).await }).await;
+        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_order(request).await }).await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Order::try_from(required(answer.order, "GetOrder answered without an order")?)?)
     }
@@ -83,7 +84,8 @@ impl Store {
             caller: Some(caller.to_proto()),
             order_id: order_id.to_string(),
         };
-        let result = self.db.call(request, |mut db, request| async move { db.cancel_order(request).await }).await;
+        // An order that is cancelled already is answered as it is: a second time changes nothing, and says the same.
+        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.cancel_order(request).await }).await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Order::try_from(required(answer.order, "CancelOrder answered without an order")?)?)
     }

@@ -4,6 +4,7 @@ use merch_contract::grpc::assistant::v1 as proto;
 
 use super::Store;
 use crate::{
+    db::Kind,
     model::{Page, Product, required},
     problem::Problem,
 };
@@ -17,14 +18,14 @@ impl Store {
         category: Option<String>,
     ) -> Result<Page<Product>, Problem> {
         let request = proto::ListProductsRequest { page_size: limit, page_token: page_token.unwrap_or_default(), category };
-        let answer = self.db.call(request, |mut db, request| async move { db.list_products(request).await }).await?;
+        let answer = self.db.call(Kind::Safe, request, |mut db, request| async move { db.list_products(request).await }).await?;
         Ok(Page::of(answer.products, answer.next_page_token)?)
     }
 
     /// One product.
     pub(crate) async fn get_product(&self, product_id: i32) -> Result<Product, Problem> {
         let request = proto::GetProductRequest { product_id };
-        let answer = self.db.call(request, |mut db, request| async move { db.get_product(request).await }).await?;
+        let answer = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_product(request).await }).await?;
         Ok(Product::try_from(required(answer.product, "GetProduct answered without a product")?)?)
     }
 }

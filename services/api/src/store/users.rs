@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     context::RequestContext,
+    db::Kind,
     events::LogInFailure,
     identity::{Caller, HashFailure, Password},
     model::{self, User, required},
@@ -49,16 +50,20 @@ impl Store {
         let password_hash = self.hasher.hash(user.password).await?;
         let request =
             proto::CreateUserRequest { context: context(), sid: user.sid, username: user.username, email: user.email, password_hash };
-        let answer = self.db.call(request, |mut db, request| async move { db.create_user(request).await }).await?;
+        // A second time would find the names taken, by the first.
+        let answer = self.db.call(Kind::Once, request, |mut db, request| async move { db.create_user(request).await }).await?;
         Ok(User::try_from(required(answer.user, "CreateUser answered without a user")?)?)
     }
 
     /// Proves a password and gives a token. Whoever fails learns nothing of why, and waits as long as anybody.
     pub(crate) async fn log_in(&self, username: String, password: Password) -> Result<Session, Problem> {
-        self.throttle.attempt(&username, RequestContext::current().peer()).map_err(Problem::too_many_attempts)?;
+        self.throttle.attempt(RequestContext::current().client_address()).map_err(Problem::too_many_attempts)?;
 
+        // Asking for the credentials counts the attempt for the account, at all replicas together; past the rate it fails, and no password is
+        // looked at.
         let request = proto::GetCredentialsRequest { by: Some(By::Username(username)) };
-        let found = match self.db.call(request, |mut db, request| async move { db.get_credentials(request).await }).await {
+        // Made twice, it counts one attempt twice, which harms nobody.
+        let found = match self.db.call(Kind::Keyed, request, |mut db, request| async move { db.get_credentials(request).await }).await {
             Ok(credentials) => Some(credentials),
             Err(failure) if failure.reason() == Some(ErrorReason::UserNotFound) => None,
             Err(failure) => return Err(failure.into()),
@@ -71,7 +76,8 @@ impl Store {
         }
 
         let request = proto::RecordLogInRequest { context: context(), caller: Some(caller.to_proto()) };
-        match self.db.call(request, |mut db, request| async move { db.record_log_in(request).await }).await {
+        // A second time would write the event of a second log-in.
+        match self.db.call(Kind::Once, request, |mut db, request| async move { db.record_log_in(request).await }).await {
             Ok(proto::RecordLogInResponse {}) => {}
             Err(failure) if failure.reason() == Some(ErrorReason::TokenRevoked) => {
                 return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
@@ -90,7 +96,8 @@ impl Store {
     /// Makes every token of the caller void.
     pub(crate) async fn log_out(&self, caller: Caller) -> Result<(), Problem> {
         let request = proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
-        let result = self.db.call(request, |mut db, request| async move { db.revoke_tokens(request).await }).await;
+        // Tokens are not more void than void. If it was done and only the answer was lost, the second time finds a void token, and says so: 401.
+        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.revoke_tokens(request).await }).await;
         let proto::RevokeTokensResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
@@ -98,7 +105,7 @@ impl Store {
     /// Reads one's own user.
     pub(crate) async fn get_user(&self, caller: Caller, user_id: Uuid) -> Result<User, Problem> {
         let request = proto::GetUserRequest { caller: Some(caller.to_proto()), user_id: user_id.to_string() };
-        let result = self.db.call(request, |mut db, request| async move { db.get_user(request).await }).await;
+        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_user(request).await }).await;
         let answer = self.as_caller(caller, result).await?;
         Ok(User::try_from(required(answer.user, "GetUser answered without a user")?)?)
     }
@@ -111,6 +118,8 @@ impl Store {
         change: UserChange,
         expected_versions: Vec<i64>,
     ) -> Result<User, Problem> {
+        // Values are set, not added to, so that a second time changes nothing. But with a condition the second time would fail where the first has succeeded.
+        let kind = if expected_versions.is_empty() { Kind::Keyed } else { Kind::Once };
         let request = proto::UpdateUserRequest {
             context: context(),
             caller: Some(caller.to_proto()),
@@ -119,7 +128,7 @@ impl Store {
             email: change.email,
             expected_versions,
         };
-        let result = self.db.call(request, |mut db, request| async move { db.update_user(request).await }).await;
+        let result = self.db.call(kind, request, |mut db, request| async move { db.update_user(request).await }).await;
         let answer = self.as_caller(caller, result).await?;
         Ok(User::try_from(required(answer.user, "UpdateUser answered without a user")?)?)
     }
@@ -128,7 +137,7 @@ impl Store {
     pub(crate) async fn change_password(&self, caller: Caller, user_id: Uuid, current: Password, new: Password) -> Result<(), Problem> {
         // A void token is found out first, then a user who is somebody else; only then is a password looked at.
         let request = proto::GetCredentialsRequest { by: Some(By::Caller(caller.to_proto())) };
-        let result = self.db.call(request, |mut db, request| async move { db.get_credentials(request).await }).await;
+        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_credentials(request).await }).await;
         let credentials = self.as_caller(caller, result).await?;
         if user_id != caller.user_id {
             return Err(Code::UserNotFound.into());
@@ -143,7 +152,9 @@ impl Store {
             user_id: user_id.to_string(),
             password_hash: self.hasher.hash(new).await?,
         };
-        let result = self.db.call(request, |mut db, request| async move { db.change_password(request).await }).await;
+        // It voids the token that it needs, so it is done once. If only the answer was lost, the second time says that the token is void: 401, as the client
+        // would learn with its next request.
+        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.change_password(request).await }).await;
         let proto::ChangePasswordResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
@@ -151,7 +162,8 @@ impl Store {
     /// Closes one's own account.
     pub(crate) async fn deactivate_user(&self, caller: Caller, user_id: Uuid) -> Result<(), Problem> {
         let request = proto::DeactivateUserRequest { context: context(), caller: Some(caller.to_proto()), user_id: user_id.to_string() };
-        let result = self.db.call(request, |mut db, request| async move { db.deactivate_user(request).await }).await;
+        // Nobody is deactivated twice: as with a change of the password.
+        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.deactivate_user(request).await }).await;
         let proto::DeactivateUserResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }

@@ -11,4 +11,8 @@ mod failures;
 mod identity;
 mod operations;
 mod pages;
+mod proxies;
+mod replicas;
+mod rotation;
+mod stopping;
 mod tokens;

@@ -35,6 +35,11 @@ impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
         self.set(move |request| Box::pin(std::future::ready(answer(request))));
     }
 
+    /// Answers when the future is ready.
+    pub fn answers_later<F: Future<Output = Result<A, Status>> + Send + 'static>(&self, answer: impl Fn(Q) -> F + Send + Sync + 'static) {
+        self.set(move |request| Box::pin(answer(request)));
+    }
+
     pub fn refuses(&self, code: Code, reason: ErrorReason) {
         self.answers(move |_| Err(refusal(code, reason)));
     }

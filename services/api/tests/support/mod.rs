@@ -56,11 +56,7 @@ impl Api {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let db = Arc::new(Script::default());
         let received = Arc::new(Received::default());
-        let (db_address, db_server) = {
-            let (_, health) = health().await;
-            let db = AssistantServiceServer::from_arc(Arc::new(fake_db::FakeDb(Arc::clone(&db))));
-            grpc(tonic::service::Routes::new(db).add_service(health)).await
-        };
+        let (db_address, db_server) = serve_db(&db).await;
         let logging = LoggingServiceServer::new(fake_logging::FakeLogging(Arc::clone(&received)));
         let (logging_address, logging_server) = grpc(tonic::service::Routes::new(logging)).await;
 
@@ -69,8 +65,7 @@ impl Api {
         let mut config =
             Config::new(format!("http://{db_address}"), format!("http://{logging_address}"), &journal, SigningKey::new(KEY).unwrap());
         config.hash_cost = Cost::for_tests();
-        let often = Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
-        (config.log_ins_per_account, config.log_ins_per_address) = (often, often);
+        config.log_ins_per_address = Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
         config.ship_timeout = Duration::from_millis(500);
         change(&mut config);
 
@@ -126,6 +121,13 @@ impl Api {
         let files = std::fs::read_dir(&self.journal).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
+}
+
+/// A db service that answers as `script` says, until the token is cancelled; then it is as if its process had died.
+pub async fn serve_db(script: &Arc<Script>) -> (SocketAddr, CancellationToken) {
+    let (_, health) = health().await;
+    let db = AssistantServiceServer::from_arc(Arc::new(fake_db::FakeDb(Arc::clone(script))));
+    grpc(tonic::service::Routes::new(db).add_service(health)).await
 }
 
 /// Serves gRPC on a port of its own, until the token is cancelled; then connections end at once, as if the process had died.

@@ -1,0 +1,130 @@
+//! Whether one address serves, asked over and over by gRPC health.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{
+    choosing::{Line, Removal, Set},
+    connection::{Connection, Fate},
+};
+use crate::with_causes;
+
+/// Between an answer and the next question, while the replica serves.
+const WHILE_SERVING: Duration = Duration::from_millis(200);
+/// Between two attempts while it does not: the first of them, and the longest. A start should not wait for long.
+const WHILE_AWAY: Duration = Duration::from_millis(100);
+const WHILE_AWAY_MOST: Duration = Duration::from_millis(250);
+/// The time that an answer may take.
+const DEADLINE: Duration = Duration::from_millis(400);
+/// Questions without an answer after which calls go elsewhere. Two, as a machine that is busy now and then misses one: a replica that is stopped is
+/// out after `WHILE_SERVING + MISSES * DEADLINE`, one second, at the latest.
+const MISSES: u32 = 2;
+/// A question that was given up so much too late says more of this process, which did not get to run, than of the replica.
+const LATE: Duration = Duration::from_millis(100);
+/// After so long without an answer the connection itself is given up: the way to a replica may be another one when it comes back.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What a question came to.
+enum Verdict {
+    Serving,
+    NotServing,
+    Silent,
+    /// The connection takes no more calls.
+    Broken,
+}
+
+/// Probes `address` until `unlisted` is cancelled, and tells `set` when calls may go there and when not.
+pub(super) async fn probe(address: SocketAddr, service: &'static str, set: Arc<Set>, unlisted: CancellationToken) {
+    let probing = async {
+        let mut pause = WHILE_AWAY;
+        loop {
+            match Connection::open(address).await {
+                Ok(connection) => {
+                    let (served, removal) = attend(address, service, &set, &connection).await;
+                    set.remove(address, removal);
+                    if served {
+                        pause = WHILE_AWAY;
+                    }
+                }
+                Err(error) => tracing::trace!(%address, error = with_causes(error.to_string(), &*error), "a replica cannot be reached"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(WHILE_AWAY_MOST);
+        }
+    };
+    tokio::select! {
+        () = unlisted.cancelled() => set.remove(address, Removal::Unlisted),
+        () = probing => {}
+    }
+}
+
+/// Asks on one connection until it is of no more use. Whether it ever served, and why it is left.
+async fn attend(address: SocketAddr, service: &'static str, set: &Set, connection: &Connection) -> (bool, Removal) {
+    let mut health = HealthClient::new(connection.clone());
+    let (mut served, mut serving, mut misses) = (false, false, 0);
+    let mut answered = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let verdict = tokio::select! {
+            biased;
+            () = connection.closed() => Verdict::Broken,
+            verdict = ask(&mut health, service) => verdict,
+        };
+        let pause = match verdict {
+            Verdict::Serving => {
+                if !serving {
+                    set.serve(Line::new(address, connection.clone()));
+                }
+                (served, serving, misses, answered) = (true, true, 0, Instant::now());
+                WHILE_SERVING
+            }
+            Verdict::NotServing => {
+                set.remove(address, Removal::NotServing);
+                (serving, misses, answered) = (false, 0, Instant::now());
+                WHILE_AWAY
+            }
+            Verdict::Silent => {
+                if asked.elapsed() < DEADLINE + LATE {
+                    misses += 1;
+                }
+                if serving && misses >= MISSES {
+                    set.doubt(address);
+                    serving = false;
+                }
+                if answered.elapsed() >= SILENCE {
+                    return (served, Removal::Silent);
+                }
+                DEADLINE.saturating_sub(asked.elapsed())
+            }
+            Verdict::Broken => return (served, Removal::Closed),
+        };
+        set.release();
+        tokio::select! {
+            biased;
+            () = connection.closed() => return (served, Removal::Closed),
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn ask(health: &mut HealthClient<Connection>, service: &'static str) -> Verdict {
+    let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
+    request.set_timeout(DEADLINE);
+    match timeout(DEADLINE, health.check(request)).await {
+        Err(_) => Verdict::Silent,
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => Verdict::Serving,
+        Ok(Ok(_)) => Verdict::NotServing,
+        Ok(Err(status)) => match (Fate::of(&status), status.code()) {
+            (Fate::NeverLeft | Fate::Lost, _) => Verdict::Broken,
+            // A server without a health service is taken to be well (gRFC A17).
+            (_, Code::Unimplemented) => Verdict::Serving,
+            // Our servers answer so a little before the caller gives up: it is the same as no answer.
+            (_, Code::DeadlineExceeded) => Verdict::Silent,
+            _ => Verdict::NotServing,
+        },
+    }
+}
