@@ -17,6 +17,11 @@ NODE_MAJOR=20
 PYTHON_MINOR=3.11
 GO_MINOR=1.25
 JAVA_MAJOR=17
+# PostgreSQL's majors in tools/package.json: the one that all tests run on, and those that people have as well.
+POSTGRES_MAJOR=17
+POSTGRES_OTHERS="15 16 18"
+# The profiles of tools/kafka/pom.xml: the one that all tests run on, and the one with ZooKeeper.
+KAFKA_VERSIONS="4.1.1 3.7.2"
 
 # Ends the script with a sentence that says what was expected, what came, and what to do.
 fail() {
@@ -93,6 +98,17 @@ find_chromium() {
     type -P "$name" && return
   done
   return 1
+}
+
+# `find_pgbouncer`: prints where PgBouncer is: $PGBOUNCER, or what is on the path or where Debian puts it. Fails when there is none.
+find_pgbouncer() {
+  if [ -n "${PGBOUNCER:-}" ]; then
+    [ -x "$PGBOUNCER" ] || return 1
+    printf '%s\n' "$PGBOUNCER"
+    return
+  fi
+  # Not every user's path has /usr/sbin.
+  PATH=$PATH:/usr/sbin type -P pgbouncer
 }
 
 # Whether this machine lets us install packages of Debian.

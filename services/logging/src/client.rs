@@ -5,5 +5,5 @@ pub mod journal;
 mod ship;
 mod source;
 
-pub use ship::{ShipOptions, ship};
+pub use ship::{ShipOptions, find, ship};
 pub use source::{EventSource, SourceError};

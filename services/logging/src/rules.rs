@@ -74,7 +74,8 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
         "LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN or LEVEL_ERROR",
     );
     demand(is_lower_snake(word) && word.len() <= 64, "event", "a word in lower_snake of 1 to 64 characters");
-    demand(actor == "anonymous" || actor.strip_prefix("user:").is_some_and(is_uuid), "actor", "`user:` and the user's id, or `anonymous`");
+    let named = matches!(actor.as_str(), "anonymous" | "operator");
+    demand(named || actor.strip_prefix("user:").is_some_and(is_uuid), "actor", "`user:` and the user's id, `operator` or `anonymous`");
     demand(subject.is_empty() || is_subject(subject), "subject", "`user:`, `order:` or `product:` and the id, or nothing");
     demand(trace_id.is_empty() || is_trace_id(trace_id), "trace_id", "32 lower-case hexadecimal digits, or nothing");
     demand(attributes.len() <= MAX_ATTRIBUTES, "attributes", "at most 32 attributes");
@@ -184,6 +185,7 @@ mod tests {
         for actor in ["", "user:", "user:7", "root"] {
             assert_eq!(broken(|event| event.actor = actor.to_owned()), ["actor"], "{actor}");
         }
+        assert_eq!(broken(|event| event.actor = "operator".to_owned()), [""; 0]);
         for subject in ["product:", "product:x", "order:7", "shelf:1", "product"] {
             assert_eq!(broken(|event| event.subject = subject.to_owned()), ["subject"], "{subject}");
         }

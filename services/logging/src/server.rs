@@ -14,9 +14,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-pub(crate) use self::kafka::{client as kafka_client, log as kafka_log};
 use self::{kafka::Kafka, service::Service};
-use crate::proto::logging_service_server::LoggingServiceServer;
+use crate::{connection::Connection, proto::logging_service_server::LoggingServiceServer, provision::Topic};
 
 /// Bytes of a request that are read before it is refused. More than the contract allows, so that one that is a little too large is told what is wrong.
 const READABLE_REQUEST: usize = 4 * 1024 * 1024;
@@ -24,14 +23,12 @@ const READABLE_REQUEST: usize = 4 * 1024 * 1024;
 /// The settings of the logging service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Kafka's addresses: `host:port`, several separated by commas.
-    pub brokers: String,
-    /// The topic.
-    pub topic: String,
-    /// Partitions of the topic, should it have to be made. Order is kept within a partition: for each subject.
-    pub partitions: i32,
-    /// Copies of each partition, should the topic have to be made; -1 takes the broker's default.
-    pub replication: i32,
+    /// Where Kafka is, and how it is spoken to.
+    pub kafka: Connection,
+    /// The topic, as it is made should it be missing. One that is there is used as it is.
+    pub topic: Topic,
+    /// Whether it may be made here; else somebody else has to (`merch topic`).
+    pub create_topic: bool,
     /// How long Kafka may take to acknowledge an event before the sender is told to send it again. librdkafka's own default is five minutes.
     pub delivery_timeout: Duration,
     /// Bytes that wait for Kafka, of all streams together; past them the streams are read no further.
@@ -49,13 +46,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, for a Kafka at `brokers`.
-    pub fn new(brokers: impl Into<String>) -> Self {
+    /// The defaults, for that Kafka.
+    pub fn new(kafka: impl Into<Connection>) -> Self {
         Self {
-            brokers: brokers.into(),
-            topic: "log-channel".to_owned(),
-            partitions: 3,
-            replication: -1,
+            kafka: kafka.into(),
+            topic: Topic::new("log-channel"),
+            create_topic: true,
             delivery_timeout: Duration::from_secs(20),
             queue_bytes: 64 * 1024 * 1024,
             stream_window: 64,

@@ -12,27 +12,29 @@ use std::{
 
 use merch_chassis::StartError;
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{Consumer as _, ConsumerContext, StreamConsumer},
+    Message, Offset, TopicPartitionList,
+    consumer::{Consumer as _, StreamConsumer},
     error::{IsError as _, KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
 };
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
-use tokio::task::spawn_blocking;
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 
 use self::chronology::Chronology;
 use crate::{
+    connection::{Connection, Ears},
     json,
     proto::{Level, LogMessage},
-    server::kafka_client,
 };
+
+/// A complaint that there is comes at once.
+const COMPLAINT: Duration = Duration::from_millis(50);
 
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// Kafka's addresses: `host:port`, several separated by commas.
-    pub brokers: String,
+    /// Where Kafka is, and how it is spoken to.
+    pub kafka: Connection,
     /// The topic.
     pub topic: String,
     /// Whether to wait for what comes after the records that are there now; if not, reading ends with those.
@@ -79,7 +81,7 @@ pub async fn read(options: ReadOptions, mut sink: impl FnMut(Record) -> ControlF
 /// Gives records to `sink`; first those before `ends`, sorted, then what follows.
 async fn pump(
     options: &ReadOptions,
-    consumer: &StreamConsumer<Quiet>,
+    consumer: &StreamConsumer<Ears>,
     mut ends: HashMap<i32, i64>,
     sink: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<(), StartError> {
@@ -222,19 +224,29 @@ fn human_time(seconds: i64, nanos: i32) -> String {
 }
 
 /// Opens a consumer at the beginning of all partitions. With it: the ends, as of now, of those that hold something.
-fn open(options: &ReadOptions) -> Result<(StreamConsumer<Quiet>, HashMap<i32, i64>), StartError> {
+fn open(options: &ReadOptions) -> Result<(StreamConsumer<Ears>, HashMap<i32, i64>), StartError> {
     let unreadable = |error: KafkaError| {
-        StartError::new(format!("Kafka at {} cannot be read: {error}; expected a broker that answers (--kafka-brokers)", options.brokers))
+        StartError::new(format!(
+            "Kafka at {} cannot be read: {error}; expected a broker that answers (--kafka-brokers)",
+            options.kafka.brokers
+        ))
     };
-    let consumer: StreamConsumer<Quiet> = kafka_client(&options.brokers)
+    let ears = Ears::default();
+    let consumer: StreamConsumer<Ears> = options
+        .kafka
+        .client()?
         // librdkafka wants a group to assign partitions, though it is neither joined nor committed to.
         .set("group.id", format!("merch-logs-{}", uuid::Uuid::new_v4()))
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
-        .create_with_context(Quiet)
-        .map_err(unreadable)?;
-    let metadata = consumer.fetch_metadata(Some(&options.topic), options.timeout).map_err(unreadable)?;
+        .create_with_context(ears.clone())
+        .map_err(|error| options.kafka.unusable(&error))?;
+    let metadata = consumer.fetch_metadata(Some(&options.topic), options.timeout).map_err(|error| {
+        // A consumer hears what is complained of only while it is asked for records.
+        while Handle::current().block_on(timeout(COMPLAINT, consumer.recv())).is_ok() {}
+        StartError::new(options.kafka.silence(&error, &ears))
+    })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == options.topic);
     if let Some(error) = topic.and_then(|topic| topic.error()).filter(|error| error.is_error()) {
         return Err(unreadable(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error))));
@@ -243,7 +255,7 @@ fn open(options: &ReadOptions) -> Result<(StreamConsumer<Quiet>, HashMap<i32, i6
     if partitions.is_empty() {
         return Err(StartError::new(format!(
             "Kafka at {} has no topic {}; the logging service makes it when it starts (another name is given with --kafka-topic)",
-            options.brokers, options.topic
+            options.kafka.brokers, options.topic
         )));
     }
     let mut ends = HashMap::new();
@@ -275,21 +287,6 @@ fn is_lasting(error: &KafkaError) -> bool {
         )
     )
 }
-
-/// librdkafka's log lines go to ours, away from what is printed.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::server::kafka_log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "Kafka is in trouble");
-    }
-}
-
-impl ConsumerContext for Quiet {}
 
 #[cfg(test)]
 mod tests {

@@ -40,6 +40,16 @@ pub mod word {
     pub const PASSWORD_REFUSED: &str = "password_refused";
     /// A token was refused (attribute `reason`).
     pub const TOKEN_REFUSED: &str = "token_refused";
+    /// The operator added to a product's stock, or set it (attributes `difference` and `stock`).
+    pub const PRODUCT_RESTOCKED: &str = "product_restocked";
+    /// The operator set a product's price (attributes `price_cents` and `previous_price_cents`).
+    pub const PRODUCT_PRICE_SET: &str = "product_price_set";
+    /// The operator read a page of users (attribute `users`).
+    pub const USERS_LISTED: &str = "users_listed";
+    /// The operator made tokens void: one user's, or those of so many (attribute `users`).
+    pub const TOKENS_REVOKED: &str = "tokens_revoked";
+    /// The operator put a backup in the place of the store (attribute `taken_at`).
+    pub const STORE_RESTORED: &str = "store_restored";
 }
 
 /// The names of `LogMessage.attributes` that are in use.
@@ -58,10 +68,24 @@ pub mod attribute {
     pub const CHANGED: &str = "changed";
     /// The address that the request came from.
     pub const CLIENT_ADDRESS: &str = "client_address";
+    /// Pieces more than before, negative if there are fewer.
+    pub const DIFFERENCE: &str = "difference";
+    /// Pieces that can be sold after it.
+    pub const STOCK: &str = "stock";
+    /// What one piece costs, in minor units.
+    pub const PRICE_CENTS: &str = "price_cents";
+    /// What one piece cost before, in minor units.
+    pub const PREVIOUS_PRICE_CENTS: &str = "previous_price_cents";
+    /// How many users.
+    pub const USERS: &str = "users";
+    /// When a backup was taken, RFC 3339.
+    pub const TAKEN_AT: &str = "taken_at";
 }
 
 /// Who did it when nobody is logged in.
 pub const ANONYMOUS: &str = "anonymous";
+/// Who did it when it was the operator.
+pub const OPERATOR: &str = "operator";
 
 /// The process that writes events; made once, when it starts.
 #[derive(Clone, Debug)]
@@ -111,6 +135,12 @@ impl Event {
     /// The user who did it.
     pub fn by_user(mut self, id: Uuid) -> Self {
         self.0.actor = format!("user:{id}");
+        self
+    }
+
+    /// The operator did it.
+    pub fn by_operator(mut self) -> Self {
+        self.0.actor = OPERATOR.to_owned();
         self
     }
 

@@ -107,8 +107,8 @@ struct Open {
     appends: Option<mpsc::Sender<Append>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
-    /// Locked for as long as this is.
-    _lock: File,
+    /// Locked for as long as this is, and no longer.
+    lock: File,
 }
 
 /// What appending, reading and acknowledging share.
@@ -121,6 +121,7 @@ struct Shared {
     changed: Notify,
     /// Held while `acknowledged` or `set-aside.jsonl` is written; true once the journal is closed.
     closed: Mutex<bool>,
+    meter: meters::Backlog,
 }
 
 impl Journal {
@@ -132,9 +133,30 @@ impl Journal {
         Self::open_with(folder.into(), options, Box::new(File::sync_data))
     }
 
+    /// The same, and `None` when another process has it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, read or written.
+    pub fn open_if_free(folder: impl Into<PathBuf>, options: JournalOptions) -> Result<Option<Self>, StartError> {
+        let folder = folder.into();
+        match lock(&folder)? {
+            Some(lock) => Self::open_locked(folder, lock, options, Box::new(File::sync_data)).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// `sync` makes what was written to a file durable; another one is for tests of disks that fail.
     fn open_with(folder: PathBuf, options: JournalOptions, sync: SyncFile) -> Result<Self, StartError> {
-        let lock = lock(&folder)?;
+        let lock = lock(&folder)?.ok_or_else(|| {
+            StartError::new(format!(
+                "the journal in {} is in use by another process; stop that one, or give each its own data folder (--data-dir)",
+                folder.display()
+            ))
+        })?;
+        Self::open_locked(folder, lock, options, sync)
+    }
+
+    fn open_locked(folder: PathBuf, lock: File, options: JournalOptions, sync: SyncFile) -> Result<Self, StartError> {
         let unusable = |error: io::Error| {
             StartError::new(format!(
                 "the journal in {} cannot be opened: {error}; expected a folder that this user may read and write",
@@ -150,11 +172,13 @@ impl Journal {
             segments: Mutex::new(segments),
             changed: Notify::new(),
             closed: Mutex::new(false),
+            meter: meters::Backlog::default(),
         });
+        shared.meter.report(&shared.segments());
         let (appends, queue) = mpsc::channel(QUEUE);
         let writer = Writer::new(Arc::clone(&shared), current, sync);
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(queue)).map_err(unusable)?;
-        Ok(Self(Arc::new(Open { appends: Some(appends), thread: Some(thread), shared, _lock: lock })))
+        Ok(Self(Arc::new(Open { appends: Some(appends), thread: Some(thread), shared, lock })))
     }
 
     /// Writes an event; ready when it is on disk for good (fsync). Events that are appended at the same time share one fsync.
@@ -176,6 +200,37 @@ impl Journal {
             appends.send(Append { record: record::encode(&event), done }).await.map_err(|_| AppendError::Closed)?;
             durable.await.map_err(|_| AppendError::Closed)?
         }
+    }
+
+    /// Closes the journal and takes every segment off the disk, if all that is in them is acknowledged; for a journal that nobody will append to soon. Its
+    /// numbers go on where they were when it is opened again. Answers whether it is empty now; it is not, and nothing is done, while another clone of it
+    /// is about.
+    ///
+    /// # Errors
+    /// When a file cannot be removed. The journal is sound all the same.
+    pub fn clear(self) -> io::Result<bool> {
+        let Some(open) = Arc::into_inner(self.0) else { return Ok(false) };
+        let shared = Arc::clone(&open.shared);
+        // The same lock, which outlives what is dropped in the next line, so that nobody has the folder between the two.
+        let lock = open.lock.try_clone()?;
+        drop(open);
+        let obsolete = match shared.segments() {
+            segments if segments.backlog() > 0 => return Ok(false),
+            segments => segments.names(),
+        };
+        for first in obsolete {
+            fs::remove_file(segments::path(&shared.folder, first))?;
+        }
+        drop(lock);
+        Ok(true)
+    }
+
+    /// Whether a journal in this folder may hold events: it has a segment. Looks without opening it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn may_hold_events(folder: &Path) -> io::Result<bool> {
+        segments::any_in(folder)
     }
 
     /// Events that are durable and not acknowledged.
@@ -282,7 +337,7 @@ impl Shared {
                 }
             }
         }
-        meters::backlog(&self.segments());
+        self.meter.report(&self.segments());
         Ok(())
     }
 
@@ -294,8 +349,8 @@ impl Shared {
     }
 }
 
-/// Makes the folder and takes it for this process.
-fn lock(folder: &Path) -> Result<File, StartError> {
+/// Makes the folder and takes it for this process; `None` when another one has it.
+fn lock(folder: &Path) -> Result<Option<File>, StartError> {
     files::create_folder(folder).map_err(|error| {
         StartError::new(format!(
             "the journal's folder {} cannot be made: {error}; expected a place where this user may make a folder",
@@ -308,11 +363,8 @@ fn lock(folder: &Path) -> Result<File, StartError> {
     };
     let file = files::private().write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
-            "the journal in {} is in use by another process; stop that one, or give each its own data folder (--data-dir)",
-            folder.display()
-        ))),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }

@@ -13,16 +13,22 @@ use std::{
     time::Duration,
 };
 
+use merch_chassis::{
+    StartError,
+    grpc::replicas::{Endpoints, Replicas},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 use self::{backoff::Backoff, meters::Meters, stream::End, window::Pace};
 use super::{EventSource, SourceError};
-use crate::{proto::LogMessage, rules};
+use crate::{
+    proto::{LogMessage, logging_service_server::SERVICE_NAME},
+    rules,
+};
 
 /// Positions given to [`EventSource::acknowledge`] at once; a database has a bound on the parameters of a statement.
 const ACKNOWLEDGED_AT_ONCE: usize = 1000;
@@ -40,8 +46,8 @@ pub struct ShipOptions {
     pub requests_in_flight: usize,
     /// How often the source is asked when it has not said that it changed, and how often reading starts again from the oldest event.
     pub poll_interval: Duration,
-    /// Without an acknowledgement for so long, while something is under way, the stream is given up and opened anew on a new connection. Longer
-    /// than the logging service waits for Kafka, so that it can say what is wrong.
+    /// Without an acknowledgement for so long, while something is under way, the stream is given up and opened anew, even if the service answers
+    /// otherwise. Longer than the logging service waits for Kafka, so that it can say what is wrong.
     pub acknowledge_timeout: Duration,
     /// The delay before the second attempt to connect; it doubles from there. Each delay is jittered between half of it and all.
     pub reconnect_min: Duration,
@@ -69,20 +75,30 @@ impl ShipOptions {
     }
 }
 
-/// Ships what is in `source` to the logging service at `endpoint`, for as long as the process runs.
+/// The replicas of the logging service at `endpoint`: one URI, or several with commas between them.
+///
+/// # Errors
+/// When it is anything else.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn find(endpoint: &str) -> Result<Replicas, StartError> {
+    Ok(Replicas::find(Endpoints::parse("logging", endpoint)?, SERVICE_NAME))
+}
+
+/// Ships what is in `source` to the logging service, for as long as the process runs.
+///
+/// It has one stream to one of the `replicas`, and stays with it as long as that serves; many senders are spread over all of them. A replica that goes down
+/// gets no more and finishes what it has; from one that is silent for a second, what is under way is taken elsewhere.
 ///
 /// Returns once `shutdown` is cancelled and all that the source holds is acknowledged, or [`ShipOptions::drain_timeout`] after it. Cancel it only
 /// when nothing writes to the source any more. Events of one source reach the service in the order of the source; when a stream ended, some of them
 /// twice.
-pub async fn ship<S: EventSource>(source: S, endpoint: Endpoint, options: ShipOptions, shutdown: CancellationToken) {
+pub async fn ship<S: EventSource>(source: S, replicas: Replicas, options: ShipOptions, shutdown: CancellationToken) {
     let drain_timeout = options.drain_timeout;
     let shipper = Shipper {
-        // TCP alone does not notice a peer that is gone while there is nothing to send.
-        endpoint: endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(10)),
+        replicas,
+        seed: rand::random(),
         meters: Meters::new(options.source),
         pace: Mutex::new(Pace::full(options.batch_events.clamp(1, rules::MAX_EVENTS))),
         unsettled: Mutex::default(),
@@ -109,7 +125,9 @@ pub async fn ship<S: EventSource>(source: S, endpoint: Endpoint, options: ShipOp
 /// What outlives a single stream.
 struct Shipper<S: EventSource> {
     source: S,
-    endpoint: Endpoint,
+    replicas: Replicas,
+    /// Which of them this sender prefers.
+    seed: u64,
     options: ShipOptions,
     shutdown: CancellationToken,
     meters: Meters,
@@ -142,6 +160,11 @@ impl<S: EventSource> Shipper<S> {
                         Duration::ZERO
                     }
                 },
+                End::Moved => {
+                    tracing::debug!(source = self.options.source, "log events go to another replica of the logging service now");
+                    self.meters.reconnects.inc();
+                    continue;
+                }
                 End::Closed => {
                     tracing::debug!(source = self.options.source, "the logging service closed the stream");
                     Duration::ZERO

@@ -10,19 +10,19 @@ use std::{
 
 use merch_chassis::StartError;
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientContext,
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::spawn_blocking,
 };
 
 use super::{Config, meters};
-use crate::{json, proto::LogMessage};
+use crate::{connection::Ears, json, proto::LogMessage, rules};
 
 /// The header of a record that holds the event's word, so that consumers can choose without parsing.
 pub(crate) const HEADER_EVENT: &str = "event";
@@ -30,6 +30,12 @@ pub(crate) const HEADER_EVENT: &str = "event";
 pub(crate) const HEADER_SCHEMA: &str = "schema";
 /// The type of the value: its proto3 JSON mapping.
 pub(crate) const SCHEMA: &str = "merch.logging.v1.LogMessage";
+/// The header of a record that says which of the type's versions its value is of.
+pub(crate) const HEADER_SCHEMA_VERSION: &str = "schema_version";
+/// Raised by what a consumer of the version before it could not read; members that are added are no such thing.
+pub(crate) const SCHEMA_VERSION: &str = "1";
+/// The header of a record by which a consumer's spans join the trace of the request that caused the event (W3C Trace Context, level 1).
+pub(crate) const HEADER_TRACE: &str = "traceparent";
 
 /// Bytes of the key, the value and the headers of one record: what brokers take by default (`message.max.bytes` is 1,048,588 with the framing).
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
@@ -58,7 +64,12 @@ impl Record {
             .filter(|timestamp| *timestamp >= 0);
         let headers = OwnedHeaders::new()
             .insert(Header { key: HEADER_EVENT, value: Some(&event.event) })
-            .insert(Header { key: HEADER_SCHEMA, value: Some(SCHEMA) });
+            .insert(Header { key: HEADER_SCHEMA, value: Some(SCHEMA) })
+            .insert(Header { key: HEADER_SCHEMA_VERSION, value: Some(SCHEMA_VERSION) });
+        let headers = match traceparent(&event) {
+            Some(parent) => headers.insert(Header { key: HEADER_TRACE, value: Some(&parent) }),
+            None => headers,
+        };
         let key = key(event);
         let record = Self { key, value, headers, timestamp };
         if record.bytes() > MAX_RECORD_BYTES {
@@ -79,6 +90,16 @@ fn key(event: LogMessage) -> String {
     if event.subject.starts_with("user:") || event.subject.starts_with("order:") { event.subject } else { event.id }
 }
 
+/// The trace context of an event that has a trace id.
+///
+/// The event says which trace it belongs to and not which span it came from, so it stands for a span of its own, whose id is the last half of the event's: random,
+/// and never zero. Whether the trace was recorded is not known either; the flag of that name says "may have been" (W3C Trace Context, 3.2.2.5.1).
+fn traceparent(event: &LogMessage) -> Option<String> {
+    let id = uuid::Uuid::parse_str(&event.id).ok()?;
+    (rules::is_trace_id(&event.trace_id) && event.trace_id.bytes().any(|digit| digit != b'0'))
+        .then(|| format!("00-{}-{:016x}-01", event.trace_id, id.as_u64_pair().1))
+}
+
 /// What Kafka said of a batch: `Err` is the first reason of those that failed.
 pub(crate) type Verdict = Result<(), String>;
 
@@ -88,8 +109,8 @@ pub(crate) struct Kafka {
     producer: RwLock<Arc<Guarded>>,
     /// One permit for each byte that may wait.
     room: Arc<Semaphore>,
-    /// Something went wrong: time to look whether Kafka is there.
-    pub(super) trouble: Arc<Notify>,
+    /// What librdkafka says of it.
+    pub(super) ears: Ears,
 }
 
 /// A producer, and since when it is in use.
@@ -100,15 +121,10 @@ pub(super) struct Guarded {
 
 impl Kafka {
     pub(super) fn new(config: Config) -> Result<Self, StartError> {
-        let trouble = Arc::new(Notify::new());
-        let producer = producer(&config, Arc::clone(&trouble)).map_err(|error| {
-            StartError::new(format!(
-                "no Kafka producer can be made for {:?}: {error}; expected addresses such as kafka:9092, separated by commas (--kafka-brokers)",
-                config.brokers
-            ))
-        })?;
+        let ears = Ears::default();
+        let producer = producer(&config, ears.clone())?;
         let room = Arc::new(Semaphore::new(config.queue_bytes.clamp(MAX_RECORD_BYTES, Semaphore::MAX_PERMITS)));
-        Ok(Self { config, producer: RwLock::new(Arc::new(producer)), room, trouble })
+        Ok(Self { config, producer: RwLock::new(Arc::new(producer)), room, ears })
     }
 
     /// Hands a batch to the producer, in order, once there is room for it. The verdict comes when Kafka has acknowledged all of it or has failed for
@@ -124,11 +140,11 @@ impl Kafka {
         let guarded = self.current();
         let mut records = records.into_iter();
         while let Some(Record { key, value, headers, timestamp }) = records.next() {
-            let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.config.topic, Arc::clone(&batch)) };
+            let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.config.topic.name, Arc::clone(&batch)) };
             if let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) {
                 // Nothing behind it may overtake it.
                 batch.report(1 + records.len(), Err(error.to_string()));
-                self.trouble.notify_one();
+                self.ears.trouble.notify_one();
                 break;
             }
         }
@@ -145,7 +161,7 @@ impl Kafka {
         if !slot.is_spent() {
             return Arc::clone(&slot);
         }
-        match producer(&self.config, Arc::clone(&self.trouble)) {
+        match producer(&self.config, self.ears.clone()) {
             Ok(fresh) => {
                 let old = std::mem::replace(&mut *slot, Arc::new(fresh));
                 meters::REPLACED.inc();
@@ -185,66 +201,43 @@ impl Guarded {
     }
 }
 
-fn producer(config: &Config, trouble: Arc<Notify>) -> Result<Guarded, KafkaError> {
+fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
     let delivery_ms = config.delivery_timeout.as_millis();
-    let producer = client(&config.brokers)
+    let attempt_ms = (delivery_ms / 3).clamp(100, 30_000);
+    let producer = config
+        .kafka
+        .client()?
         // No event twice or out of order because of a retry within librdkafka; implies acks=all.
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("delivery.timeout.ms", delivery_ms.to_string())
-        // A broker that hangs costs a part of the delivery time-out and not all of it, so that there is time for another attempt.
-        .set("request.timeout.ms", (delivery_ms / 2).clamp(1, 30_000).to_string())
+        // A broker that hangs costs a part of the delivery time-out and not all of it, so that there is time for another attempt. The first of the two is how
+        // long the broker may wait for its copies; only the second notices a broker that says nothing at all.
+        .set("request.timeout.ms", attempt_ms.to_string())
+        .set("socket.timeout.ms", attempt_ms.to_string())
         .set("queue.buffering.max.messages", MAX_RECORDS.to_string())
         // Bytes are bounded by `Kafka::room`.
         .set("queue.buffering.max.kbytes", "2147483647")
         .set("message.max.bytes", (MAX_RECORD_BYTES + 1024).to_string())
-        .set("compression.type", "none")
-        // A topic that appears because somebody asked for it has the broker's number of partitions and not ours; `watch` makes it.
-        .set("allow.auto.create.topics", "false")
+        // JSON of one kind compresses to a fifth, for next to no time.
+        .set("compression.type", "lz4")
         // Where the other clients of Kafka put a key.
         .set("partitioner", "murmur2_random")
-        .create_with_context(Reports { trouble })?;
+        .create_with_context(Reports(ears))
+        .map_err(|error| config.kafka.unusable(&error))?;
     Ok(Guarded { producer, since: Instant::now() })
 }
 
-/// What every client of Kafka here has in common: it comes back quickly after a broker does.
-pub(crate) fn client(brokers: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("client.id", "merch-logging")
-        .set("bootstrap.servers", brokers)
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.keepalive.enable", "true")
-        .set("log.connection.close", "false")
-        .set_log_level(RDKafkaLogLevel::Warning);
-    config
-}
-
-/// librdkafka's log lines, in ours. They are about single connections and repeat themselves; what matters comes as an error.
-pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
-            tracing::warn!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
-    }
-}
-
 /// What librdkafka tells the producer's owner, on its polling thread.
-pub(super) struct Reports {
-    trouble: Arc<Notify>,
-}
+pub(super) struct Reports(Ears);
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.0.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "Kafka is in trouble");
-        self.trouble.notify_one();
+        self.0.error(error, reason);
     }
 }
 
@@ -255,7 +248,7 @@ impl ProducerContext for Reports {
         match result {
             Ok(_) => batch.report(1, Ok(())),
             Err((error, _)) => {
-                self.trouble.notify_one();
+                self.0.trouble.notify_one();
                 batch.report(1, Err(error.to_string()));
             }
         }
@@ -317,6 +310,20 @@ mod tests {
         };
         for (subject, expected) in [("user:2", "user:2"), ("order:3", "order:3"), ("product:4", "its id"), ("", "its id")] {
             assert_eq!(key(event(subject)), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_trace_carries_its_context() {
+        let event = |trace_id: &str| LogMessage {
+            id: "01981f3e-7a00-7000-8000-00000000002a".to_owned(),
+            trace_id: trace_id.to_owned(),
+            ..LogMessage::default()
+        };
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(traceparent(&event(trace)).as_deref(), Some("00-0af7651916cd43dd8448eb211c80319c-800000000000002a-01"));
+        for none in ["", "00000000000000000000000000000000", "0AF7651916CD43DD8448EB211C80319C"] {
+            assert_eq!(traceparent(&event(none)), None, "{none}");
         }
     }
 }

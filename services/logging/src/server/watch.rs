@@ -3,51 +3,48 @@
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::Part;
-use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    error::{IsError as _, RDKafkaErrorCode},
-    producer::Producer as _,
-};
+use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode, producer::Producer as _};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::kafka::{self, Kafka};
+use super::kafka::Kafka;
+use crate::{
+    connection::Ears,
+    provision::{self, Sight},
+};
 
 /// Trouble comes in swarms; Kafka is asked no more often than this.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Whether the topic is there.
-enum Topic {
-    Usable,
-    Missing,
-}
-
 /// Says through `part` whether Kafka is there and has the topic, until `shutdown`.
 pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationToken) {
+    let (brokers, topic) = (&kafka.config.kafka.brokers, &kafka.config.topic.name);
     let mut was_ready = None;
     loop {
         let mut found = look(&kafka).await;
-        if matches!(found, Ok(Topic::Missing)) {
-            create(&kafka).await;
+        let mut refusal = None;
+        if matches!(found, Ok(Sight::Missing)) {
+            refusal = create(&kafka).await.err();
             found = look(&kafka).await;
         }
         let problem = match found {
-            Ok(Topic::Usable) => None,
-            Ok(Topic::Missing) => Some(format!("Kafka has no topic {}", kafka.config.topic)),
+            Ok(Sight::There(_)) => None,
+            Ok(Sight::Leaderless(partitions)) => Some(provision::leaderless(partitions, topic)),
+            Ok(Sight::Missing) => Some(refusal.unwrap_or_else(|| format!("Kafka at {brokers} has no topic {topic}"))),
             Err(reason) => Some(reason),
         };
         let ready = problem.is_none();
         match problem {
             None => {
+                kafka.ears.forget();
                 part.ready();
                 if was_ready != Some(true) {
-                    tracing::info!(brokers = kafka.config.brokers, topic = kafka.config.topic, "Kafka is there");
+                    tracing::info!(brokers, topic, "Kafka is there");
                 }
             }
             Some(reason) => {
                 if was_ready != Some(false) {
-                    tracing::warn!(reason, brokers = kafka.config.brokers, "Kafka is not there; log events wait where they come from");
+                    tracing::warn!(reason, brokers, "Kafka is not there; log events wait where they come from");
                 }
                 part.not_ready(reason);
             }
@@ -58,7 +55,7 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
             let until_next = if ready { kafka.config.check_interval } else { SHORTEST_INTERVAL };
             tokio::select! {
                 () = tokio::time::sleep(until_next) => {}
-                () = kafka.trouble.notified() => {}
+                () = kafka.ears.trouble.notified() => {}
             }
         };
         tokio::select! {
@@ -69,7 +66,7 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
 }
 
 /// Asks Kafka for the topic.
-async fn look(kafka: &Arc<Kafka>) -> Result<Topic, String> {
+async fn look(kafka: &Arc<Kafka>) -> Result<Sight, String> {
     let asked = Arc::clone(kafka);
     let answer = spawn_blocking(move || {
         let config = &asked.config;
@@ -77,54 +74,45 @@ async fn look(kafka: &Arc<Kafka>) -> Result<Topic, String> {
         if let Some(reason) = guarded.fatal() {
             return Err(format!("the Kafka producer had a fatal error: {reason}"));
         }
-        let metadata = guarded
-            .producer
-            .client()
-            .fetch_metadata(Some(&config.topic), config.check_timeout)
-            .map_err(|error| format!("Kafka at {} does not answer: {error}", config.brokers))?;
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == config.topic) else { return Ok(Topic::Missing) };
-        match topic.error().filter(|error| error.is_error()).map(RDKafkaErrorCode::from) {
-            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(Topic::Missing),
-            Some(error) => return Err(format!("Kafka's topic {} cannot be used: {error}", config.topic)),
-            None => {}
-        }
-        if topic.partitions().is_empty() {
-            return Ok(Topic::Missing);
-        }
-        let leaderless = topic.partitions().iter().filter(|partition| partition.leader() < 0).count();
-        if leaderless > 0 {
-            return Err(format!("{leaderless} partition(s) of Kafka's topic {} have no leader", config.topic));
-        }
-        Ok(Topic::Usable)
+        provision::look(guarded.producer.client(), &config.topic.name, config.check_timeout)
+            .map_err(|error| config.kafka.silence(&error, &asked.ears))
     });
     answer.await.unwrap_or_else(|error| Err(format!("Kafka could not be asked: {error}")))
 }
 
-/// Makes the topic; where that is not allowed, asks for it, upon which many a Kafka makes it.
-async fn create(kafka: &Kafka) {
+/// Makes the topic, if that is allowed. `Err` says why it does not.
+async fn create(kafka: &Kafka) -> Result<(), String> {
     let config = &kafka.config;
-    let admin: AdminClient<DefaultClientContext> = match kafka::client(&config.brokers).create() {
-        Ok(admin) => admin,
+    let (brokers, topic) = (&config.kafka.brokers, &config.topic);
+    if !config.create_topic {
+        return Err(format!(
+            "Kafka at {brokers} has no topic {}, and this service is told not to make it (MERCH_KAFKA_CREATE_TOPIC); `merch topic` does",
+            topic.name
+        ));
+    }
+    let admin = provision::admin(&config.kafka).map_err(|error| error.to_string())?;
+    match provision::create(&admin, topic, config.check_timeout).await {
+        Ok(()) => tracing::info!(topic = topic.name, partitions = topic.partitions, "Kafka's topic is created"),
+        // Another instance was quicker.
+        Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
+        // `Fail` is what a broker comes to that does not know the request at all: librdkafka's own.
+        Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::Fail) => ask_for(kafka).await,
+        Err(code) => return Err(provision::refused(brokers, topic, code)),
+    }
+    Ok(())
+}
+
+/// Brokers that cannot be told to make a topic, as librdkafka's own, make one that is asked for. What came of it is seen by looking again.
+async fn ask_for(kafka: &Kafka) {
+    let config = &kafka.config;
+    let Ok(mut client) = config.kafka.client() else { return };
+    let asking: AdminClient<Ears> = match client.set("allow.auto.create.topics", "true").create_with_context(Ears::default()) {
+        Ok(asking) => asking,
         Err(error) => {
-            tracing::warn!(%error, "no client can be made to create Kafka's topic");
+            tracing::warn!(reason = %config.kafka.unusable(&error), "no client can be made to ask for Kafka's topic");
             return;
         }
     };
-    let topic = NewTopic::new(&config.topic, config.partitions, TopicReplication::Fixed(config.replication));
-    let options = AdminOptions::new().operation_timeout(Some(config.check_timeout)).request_timeout(Some(config.check_timeout));
-    let outcome = match admin.create_topics([&topic], &options).await {
-        Ok(results) => results.into_iter().next().unwrap_or_else(|| Ok(config.topic.clone())),
-        Err(error) => Err((config.topic.clone(), error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))),
-    };
-    match outcome {
-        Ok(_) => tracing::info!(topic = config.topic, partitions = config.partitions, "Kafka's topic is created"),
-        // Another instance was quicker.
-        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-        Err((_, code)) => {
-            tracing::debug!(topic = config.topic, reason = %code, "Kafka does not create the topic; it may when it is asked for it");
-            let (topic, timeout) = (config.topic.clone(), config.check_timeout);
-            // What came of it is seen by looking again.
-            drop(spawn_blocking(move || drop(admin.inner().fetch_metadata(Some(&topic), timeout))).await);
-        }
-    }
+    let (topic, timeout) = (config.topic.name.clone(), config.check_timeout);
+    drop(spawn_blocking(move || drop(asking.inner().fetch_metadata(Some(&topic), timeout))).await);
 }

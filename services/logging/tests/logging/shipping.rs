@@ -25,22 +25,22 @@ type Behaviour = dyn Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status
 
 /// What a service has seen.
 #[derive(Default)]
-struct Seen {
-    streams: usize,
+pub(crate) struct Seen {
+    pub(crate) streams: usize,
     /// Of each request: the stream, the sequence, and how many events.
-    requests: Vec<(usize, u64, usize)>,
+    pub(crate) requests: Vec<(usize, u64, usize)>,
     /// Events of requests that were acknowledged.
-    taken: Vec<LogMessage>,
+    pub(crate) taken: Vec<LogMessage>,
 }
 
 #[derive(Clone)]
-struct Fake {
+pub(crate) struct Fake {
     seen: Arc<Mutex<Seen>>,
     behaviour: Arc<Behaviour>,
 }
 
 impl Fake {
-    async fn start(
+    pub(crate) async fn start(
         behaviour: impl Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status> + Send + Sync + 'static,
     ) -> (SocketAddr, Arc<Mutex<Seen>>) {
         let seen = Arc::new(Mutex::new(Seen::default()));

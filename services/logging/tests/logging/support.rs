@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use merch_chassis::{Readiness, StartError};
+use merch_chassis::{Readiness, StartError, grpc::replicas::Replicas};
 use merch_logging::{
     client::{
-        EventSource, ShipOptions, SourceError,
+        self, EventSource, ShipOptions, SourceError,
         event::{Origin, word},
         journal::{Journal, JournalOptions},
         ship,
     },
     proto::{Level, LogMessage},
+    provision::Topic,
     server::{self, Config},
     topic::{self, ReadOptions, Record},
 };
@@ -77,6 +78,11 @@ pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).unwrap()
 }
 
+pub(crate) fn replicas(addresses: &[SocketAddr]) -> Replicas {
+    let uris: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    client::find(&uris.join(",")).unwrap()
+}
+
 /// A shipping task, and how to end it.
 pub(crate) struct Shipping {
     shutdown: CancellationToken,
@@ -85,8 +91,13 @@ pub(crate) struct Shipping {
 
 impl Shipping {
     pub(crate) fn start<S: EventSource>(source: S, address: SocketAddr, options: ShipOptions) -> Self {
+        Self::start_to(source, replicas(&[address]), options)
+    }
+
+    /// To several replicas.
+    pub(crate) fn start_to<S: EventSource>(source: S, replicas: Replicas, options: ShipOptions) -> Self {
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(ship(source, endpoint(address), options, shutdown.clone()));
+        let task = tokio::spawn(ship(source, replicas, options, shutdown.clone()));
         Self { shutdown, task }
     }
 
@@ -247,7 +258,7 @@ impl Service {
 /// Settings with which tests need not wait for long.
 pub(crate) fn config(brokers: &str) -> Config {
     Config {
-        partitions: 2,
+        topic: Topic { partitions: 2, ..Topic::new(TOPIC) },
         delivery_timeout: Duration::from_secs(2),
         check_interval: Duration::from_millis(100),
         check_timeout: Duration::from_millis(500),
@@ -257,7 +268,7 @@ pub(crate) fn config(brokers: &str) -> Config {
 }
 
 pub(crate) fn read_options(brokers: &str, follow: bool) -> ReadOptions {
-    ReadOptions { brokers: brokers.to_owned(), topic: TOPIC.to_owned(), follow, timeout: Duration::from_secs(10) }
+    ReadOptions { kafka: brokers.into(), topic: TOPIC.to_owned(), follow, timeout: Duration::from_secs(10) }
 }
 
 /// All records that are on the topic now.

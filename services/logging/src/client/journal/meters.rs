@@ -1,6 +1,6 @@
 //! The metrics of the journal.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 
@@ -35,8 +35,31 @@ static BACKLOG_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect(REGISTERED_ONCE)
 });
 
-/// What is durable and not acknowledged now.
-pub(super) fn backlog(segments: &Segments) {
-    BACKLOG.set(i64::try_from(segments.backlog()).unwrap_or(i64::MAX));
-    BACKLOG_BYTES.set(i64::try_from(segments.backlog_bytes()).unwrap_or(i64::MAX));
+/// One journal's part of the backlog. A process may have several open: its own, and what others left behind.
+#[derive(Debug, Default)]
+pub(super) struct Backlog(Mutex<(i64, i64)>);
+
+impl Backlog {
+    /// What is durable and not acknowledged now.
+    pub(super) fn report(&self, segments: &Segments) {
+        self.set(number(segments.backlog()), number(segments.backlog_bytes()));
+    }
+
+    fn set(&self, events: i64, bytes: i64) {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        BACKLOG.add(events - reported.0);
+        BACKLOG_BYTES.add(bytes - reported.1);
+        *reported = (events, bytes);
+    }
+}
+
+/// What is closed is not this process's any more.
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -81,6 +81,11 @@ impl Segments {
         Ok((segments, current))
     }
 
+    /// The first records of all segments that are on disk.
+    pub(super) fn names(&self) -> Vec<u64> {
+        self.known.keys().copied().collect()
+    }
+
     /// Records that are durable and not acknowledged.
     pub(super) fn backlog(&self) -> u64 {
         self.durable.saturating_sub(self.start.number)
@@ -253,6 +258,11 @@ fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
         }
     }
     Ok(segments)
+}
+
+/// Whether there is a segment in the folder.
+pub(super) fn any_in(folder: &Path) -> io::Result<bool> {
+    Ok(!list(folder)?.is_empty())
 }
 
 /// The end of the last segment, after mending.

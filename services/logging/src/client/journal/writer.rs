@@ -123,7 +123,7 @@ impl Writer {
         {
             let mut segments = self.shared.segments();
             segments.wrote(count, current.bytes);
-            meters::backlog(&segments);
+            self.shared.meter.report(&segments);
         }
         self.current = Some(current);
         self.shared.changed.notify_one();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use merch_chassis::with_causes;
+use merch_chassis::grpc::replicas::Held;
 use prost::Message as _;
 use tokio::{
     sync::{Notify, mpsc},
@@ -26,10 +26,15 @@ use crate::{
 /// How long the service may take to close its side once all is acknowledged and ours is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a replica that goes down may take to acknowledge what it has. It waits for Kafka, which may be slow; the others go on meanwhile only after this.
+const STEP_DOWN: Duration = Duration::from_secs(5);
+
 /// Why a stream ended.
 pub(super) enum End<P> {
     /// The service closed it in good order.
     Closed,
+    /// Another replica is the better one now. What was under way, if anything, is sent again there.
+    Moved,
     /// The service says that an event breaks the contract.
     Refused(Box<Refusal<P>>),
     /// Anything else: try again.
@@ -65,21 +70,44 @@ impl<P> Default for Batch<P> {
     }
 }
 
+/// Why nothing more is sent on a stream.
+enum Stop {
+    /// The source cannot be read or written.
+    Source(SourceError),
+    /// Another replica is the better one, and what is under way has had its time.
+    Moved,
+}
+
+impl From<SourceError> for Stop {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
 /// A stream in use: what its two halves share.
 struct Stream<'a, S: EventSource> {
     shipper: &'a Shipper<S>,
+    replica: Held,
     window: Mutex<Window<S::Position>>,
     /// The window has changed.
     changed: Notify,
 }
 
 impl<S: EventSource> Shipper<S> {
-    /// Opens a stream on a new connection and uses it until it ends. Says, too, whether anything was acknowledged on it.
+    /// Opens a stream to a replica, once one serves, and uses it until it ends. Says, too, whether anything was acknowledged on it.
     pub(super) async fn stream(&self) -> (End<S::Position>, bool) {
-        let stream = Stream { shipper: self, window: Mutex::new(Window::new()), changed: Notify::new() };
+        let replica = tokio::select! {
+            replica = self.replicas.hold(self.seed) => replica,
+            // There may be nothing left to ship.
+            () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => return (End::Moved, false),
+        };
+        let stream = Stream { shipper: self, replica, window: Mutex::new(Window::new()), changed: Notify::new() };
         let (requests, outbound) = mpsc::channel(1);
         let end = tokio::select! {
-            error = stream.send(requests) => Ok(End::failed(format_args!("the source of log events cannot be read or written: {error}"))),
+            stop = stream.send(requests) => Ok(match stop {
+                Stop::Source(error) => End::failed(format_args!("the source of log events cannot be read or written: {error}")),
+                Stop::Moved => End::Moved,
+            }),
             end = stream.receive(outbound) => end,
         };
         let window = stream.window.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -96,10 +124,10 @@ impl<S: EventSource> Shipper<S> {
 }
 
 impl<S: EventSource> Stream<'_, S> {
-    /// Reads the source and sends what it holds, as much as may be under way. Returns only when the source fails, or, during a shutdown, when all
-    /// is acknowledged and the service has had its time to close its side.
-    async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> SourceError {
-        let Shipper { source, options, shutdown, .. } = self.shipper;
+    /// Reads the source and sends what it holds, as much as may be under way. Returns only when the source fails, when another replica is the better
+    /// one, or, during a shutdown, when all is acknowledged and the service has had its time to close its side.
+    async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> Stop {
+        let Shipper { source, options, shutdown, replicas, seed, .. } = self.shipper;
         let mut after = None;
         let mut start_again_at = Instant::now() + options.poll_interval;
         // What an earlier stream brought must be marked in the source before it is read, or it would be sent once more.
@@ -107,7 +135,17 @@ impl<S: EventSource> Stream<'_, S> {
         loop {
             // Once in a while the window is left to run empty, as reading can only begin from the oldest event when none is under way.
             let start_again = Instant::now() >= start_again_at;
+            let relieved = self.replica.is_relieved();
+            if relieved {
+                // What is not acknowledged by then is sent again elsewhere, and so are those behind it.
+                let _ = timeout(STEP_DOWN, self.room(0)).await;
+                return Stop::Moved;
+            }
             self.room(if start_again { 0 } else { usize::MAX }).await;
+            // The preferred one is back, most often after its restart: without this, all senders would end up with the one that was restarted last.
+            if start_again && replicas.favourite(*seed).is_some_and(|favourite| favourite != self.replica.address()) {
+                return Stop::Moved;
+            }
             let empty = self.window().requests() == 0 && self.shipper.unsettled().is_empty();
             if empty {
                 after = None;
@@ -117,12 +155,12 @@ impl<S: EventSource> Stream<'_, S> {
             let limit = self.shipper.pace().events();
             let events = match source.read(after.as_ref(), limit).await {
                 Ok(events) => events,
-                Err(error) => return error,
+                Err(error) => return error.into(),
             };
             if let Some((last, _)) = events.last() {
                 after = Some(last.clone());
                 if let Err(error) = self.dispatch(events, &requests).await {
-                    return error;
+                    return error.into();
                 }
                 continue;
             }
@@ -130,10 +168,11 @@ impl<S: EventSource> Stream<'_, S> {
             if empty && shutdown.is_cancelled() {
                 drop(requests);
                 sleep(FAREWELL).await;
-                return SourceError::new("the logging service did not close its side");
+                return SourceError::new("the logging service did not close its side").into();
             }
             tokio::select! {
                 () = source.changed() => {}
+                () = self.replica.relieved() => {}
                 () = self.emptied(), if shutdown.is_cancelled() => {}
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 () = sleep_until(start_again_at) => {}
@@ -219,19 +258,19 @@ impl<S: EventSource> Stream<'_, S> {
 
     /// Opens the call and follows its acknowledgements to the end.
     async fn receive(&self, outbound: mpsc::Receiver<StreamLogsRequest>) -> Result<End<S::Position>, Status> {
-        let Shipper { endpoint, options, meters, .. } = self.shipper;
-        let channel = match endpoint.connect().await {
-            Ok(channel) => channel,
-            Err(error) => return Ok(End::failed(with_causes(error.to_string(), &error))),
-        };
-        let mut client = LoggingServiceClient::new(channel);
+        let Shipper { options, meters, .. } = self.shipper;
+        let mut client = LoggingServiceClient::new(self.replica.connection());
         let opening = timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
-        let Ok(opened) = opening.await else {
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = self.replica.lost() => return Ok(End::Moved),
+        };
+        let Ok(opened) = opened else {
             return Ok(End::failed(format_args!("the logging service did not answer the call within {:?}", options.acknowledge_timeout)));
         };
         let mut responses = opened?.into_inner();
         meters.connected.set(1);
-        tracing::debug!(source = options.source, "the stream to the logging service is open");
+        tracing::debug!(source = options.source, replica = %self.replica.address(), "the stream to the logging service is open");
         loop {
             let changed = self.changed.notified();
             let stalls_at = self.window().stalls_at(options.acknowledge_timeout);
@@ -246,6 +285,8 @@ impl<S: EventSource> Stream<'_, S> {
                 },
                 // Sent or acknowledged: the deadline is another one now.
                 () = changed => {}
+                // What is under way is sent again elsewhere.
+                () = self.replica.lost() => return Ok(End::Moved),
                 () = sleep_until_some(stalls_at) => {
                     return Ok(End::failed(format_args!("the logging service acknowledged nothing for {:?}", options.acknowledge_timeout)));
                 }

@@ -1,0 +1,56 @@
+//! An authority of the test's own, and the server's certificate from it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+
+/// PEM files of an authority and of a server at `localhost`, and of an authority that has signed nothing here.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    ca: PathBuf,
+    other_ca: PathBuf,
+    server: PathBuf,
+}
+
+impl Certificates {
+    pub(crate) fn make(folder: &Path) -> Self {
+        let made = Self { ca: folder.join("ca.pem"), other_ca: folder.join("other-ca.pem"), server: folder.join("server.pem") };
+        let issuer = authority("Test authority");
+        fs::write(&made.ca, issuer.pem()).unwrap();
+        fs::write(&made.other_ca, authority("Another authority").pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "test-kafka");
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        // One file with both, as Kafka wants it.
+        fs::write(&made.server, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
+        made
+    }
+
+    /// The authority that the server's certificate is from.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.ca
+    }
+
+    /// Another authority of the same look.
+    #[must_use]
+    pub fn other_ca_file(&self) -> &Path {
+        &self.other_ca
+    }
+
+    pub(crate) fn server_file(&self) -> &Path {
+        &self.server
+    }
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
