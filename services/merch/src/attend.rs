@@ -1,11 +1,11 @@
-//! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a failure, drain.
+//! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a failure, go on for a while as "not ready", drain.
 
 use std::time::Duration;
 
-use merch_chassis::{Part, Readiness, StartError};
+use merch_chassis::{Readiness, StartError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{run_file::RunFile, supervisor::Supervisor};
+use crate::{run_file::RunFile, settings::common::Role, supervisor::Supervisor};
 
 /// How long a role may take before it is cut off: its calls have `drain` to end, and the events they wrote as long again to be shipped.
 fn patience(drain: Duration) -> Duration {
@@ -18,8 +18,9 @@ pub(crate) struct Process {
     /// Ready when every role is, and not shutting down: what `/readyz` answers.
     pub(crate) readiness: Readiness,
     pub(crate) roles: Supervisor,
+    /// Of the role that others send their requests to: the one that was started last.
+    front: Option<Readiness>,
     shutdown: CancellationToken,
-    open: Part,
 }
 
 impl Process {
@@ -28,24 +29,32 @@ impl Process {
     /// # Errors
     /// When the system does not let this process listen for them.
     pub(crate) fn new() -> Result<Self, StartError> {
-        let readiness = Readiness::default();
-        let open = readiness.part("process");
-        open.ready();
-        Ok(Self { readiness, roles: Supervisor::default(), shutdown: merch_chassis::shutdown::on_signals()?, open })
+        let shutdown = merch_chassis::shutdown::on_signals()?;
+        Ok(Self { readiness: Readiness::default(), roles: Supervisor::default(), front: None, shutdown })
+    }
+
+    /// Starts a role of the store, which gets a readiness of its own. The last one is that which others send their requests to.
+    pub(crate) fn start<F>(&mut self, name: &'static str, serve: impl FnOnce(Readiness, CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), StartError>> + Send + 'static,
+    {
+        let readiness = self.readiness.child(name);
+        self.front = Some(readiness.clone());
+        self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
     /// Waits until every role is ready, calls `announce`, and then waits for a signal or the end of a role; the roles are drained either way, each with
-    /// `drain` for what is under way.
+    /// the drain's time for what is under way. After a signal the process says first that it is not ready any more, and goes on for the shutdown's delay.
     ///
     /// # Errors
     /// Why a role ended although nobody asked it to, or what failed while draining.
     pub(crate) async fn attend(
         mut self,
-        drain: Duration,
+        role: &Role,
         announce: impl FnOnce() -> Result<Option<RunFile>, StartError>,
     ) -> Result<(), StartError> {
         let (mut announced, mut run_file) = (false, None);
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             () = self.shutdown.cancelled() => Ok(()),
             failure = self.roles.failure() => Err(failure),
             file = async { self.readiness.ready().await; announce() } => match file {
@@ -63,8 +72,22 @@ impl Process {
         if let (Err(error), true) = (&ended, announced) {
             tracing::error!(%error, "a role has ended: the others are drained");
         }
-        self.open.not_ready("shutting down");
-        let drained = self.roles.drain(patience(drain)).await;
+        self.readiness.stop();
+        // The other roles of this process are this one's alone: they go on until it has drained.
+        if let Some(front) = &self.front {
+            front.stop();
+        }
+        if ended.is_ok() && announced && !role.shutdown_delay.is_zero() {
+            tracing::info!(
+                delay_seconds = role.shutdown_delay.as_secs_f64(),
+                "not ready any more; who comes all the same is served for a while"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(role.shutdown_delay) => {}
+                failure = self.roles.failure() => ended = Err(failure),
+            }
+        }
+        let drained = self.roles.drain(patience(role.drain_timeout)).await;
         if let Some(file) = run_file {
             file.remove();
         }

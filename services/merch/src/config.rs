@@ -4,10 +4,11 @@ use std::{num::NonZeroU32, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
 use merch_chassis::{StartError, grpc::Limits};
+use merch_logging::connection::Connection;
 
 use crate::{
     data_dir::DataDir,
-    settings::{api::Api, common::Role, db::Db, logging::Topic},
+    settings::{api::Api, common::Role, db::Db, logging::Logging},
 };
 
 /// Where a role's broker is: events that a broker in memory forgets are sent to the next one again.
@@ -31,19 +32,29 @@ pub(crate) struct Endpoints<'a> {
     pub(crate) logging: &'a str,
 }
 
+/// The keys of tokens.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) signing: SigningKey,
+    /// They verify and never sign.
+    pub(crate) verifying: Vec<SigningKey>,
+}
+
 /// The REST gateway.
 ///
 /// # Errors
 /// When the cost of a hash cannot be.
 pub(crate) fn api(
     settings: &Api,
-    key: SigningKey,
+    keys: Keys,
     endpoints: Endpoints<'_>,
     data: &DataDir,
     broker: Broker,
     role: &Role,
 ) -> Result<merch_api::Config, StartError> {
-    let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), key);
+    let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
+    config.verify_keys = keys.verifying;
+    config.trusted_proxies = settings.trusted_proxies.clone().unwrap_or_default();
     config.hash_cost =
         Cost::new(settings.hash_cost).map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
     if config.hash_cost.is_weak() {
@@ -56,7 +67,6 @@ pub(crate) fn api(
         config.hashes_at_once = usize::from(at_once);
         config.hashes_waiting = merch_api::Config::hashes_waiting(config.hashes_at_once);
     }
-    config.log_ins_per_account = a_minute(settings.log_in_rate);
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);
     config.body_limit = settings.body_limit;
     config.header_limit = settings.header_limit;
@@ -75,6 +85,8 @@ pub(crate) fn api(
 pub(crate) fn db(settings: &Db, database_url: String, logging_endpoint: &str, broker: Broker, role: &Role) -> merch_db::Config {
     let mut config = merch_db::Config::new(database_url, logging_endpoint);
     config.pool.connections = settings.database_connections;
+    let log_ins = a_minute(settings.log_in_rate);
+    config.log_ins = merch_db::Rate { burst: log_ins.burst, period: log_ins.period };
     config.shipped_events = match broker {
         Broker::Kafka => merch_db::ShippedEvents::Delete,
         Broker::Embedded => merch_db::ShippedEvents::ShipAgainAtStart { kept: KEPT_FOR_EMBEDDED },
@@ -85,12 +97,16 @@ pub(crate) fn db(settings: &Db, database_url: String, logging_endpoint: &str, br
 }
 
 /// The logging service.
-pub(crate) fn logging(brokers: &str, topic: &Topic, role: &Role) -> merch_logging::server::Config {
-    let mut config = merch_logging::server::Config::new(brokers);
-    config.topic.clone_from(&topic.kafka_topic);
+///
+/// # Errors
+/// When the topic that is asked for cannot be.
+pub(crate) fn logging(settings: &Logging, kafka: Connection, role: &Role) -> Result<merch_logging::server::Config, StartError> {
+    let mut config = merch_logging::server::Config::new(kafka);
+    config.topic = settings.topic.wanted()?;
+    config.create_topic = settings.kafka_create_topic;
     config.drain_timeout = role.drain_timeout;
     config.limits = limits(role);
-    config
+    Ok(config)
 }
 
 fn limits(role: &Role) -> Limits {

@@ -1,4 +1,4 @@
-//! The data folder: made with the first start, for its owner only, and used by one process at a time.
+//! The data folder: made with the first start, for its owner only, and each of its parts used by one process at a time.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -9,6 +9,11 @@ use std::{
 use merch_chassis::StartError;
 
 use crate::privacy;
+
+/// The file with the operator's credential.
+pub(crate) const ADMIN_KEY: &str = "admin.key";
+/// The file that is there while a restore puts things in their places: after a crash there may be some of each.
+const RESTORING: &str = "restore-unfinished";
 
 /// A data folder that exists, that this process may write to, and parts of which it holds.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct DataDir {
 pub(crate) enum Part {
     /// The api's journal of log events.
     Journal,
+    /// One of the journals, each of another `merch api`: several may have this part, and none while one has [`Part::Journal`].
+    Journals,
     /// The SQLite database.
     Database,
 }
@@ -30,7 +37,7 @@ pub(crate) enum Part {
 impl Part {
     fn lock_file(self) -> &'static str {
         match self {
-            Self::Journal => "api.lock",
+            Self::Journal | Self::Journals => "api.lock",
             Self::Database => "db.lock",
         }
     }
@@ -42,6 +49,21 @@ impl DataDir {
     /// # Errors
     /// When it cannot be made or written to, or another process has one of `parts`.
     pub(crate) fn open(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
+        let folder = Self::open_as_it_is(path, parts)?;
+        if folder.restoring().exists() {
+            return Err(StartError::new(format!(
+                "a restore into the data folder {} was cut off half-way; run `merch restore FILE --replace` again (what was there before is in its folders `replaced-…`)",
+                folder.path.display()
+            )));
+        }
+        Ok(folder)
+    }
+
+    /// The same, also where a restore was cut off: for the restore that mends it.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub(crate) fn open_as_it_is(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
         create(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that what is printed and handed on is right in any working folder.
         let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
@@ -58,12 +80,22 @@ impl DataDir {
         &self.path
     }
 
+    /// The file that marks a restore which is not finished.
+    pub(crate) fn restoring(&self) -> PathBuf {
+        self.path.join(RESTORING)
+    }
+
     /// Where the key that signs tokens is kept.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.path.join("jwt.key")
     }
 
-    /// The folder of the api's journal of log events.
+    /// Where the operator's credential is kept.
+    pub(crate) fn admin_key_file(&self) -> PathBuf {
+        self.path.join(ADMIN_KEY)
+    }
+
+    /// The folder of the api's journal of log events; those of further replicas stand beside it.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
@@ -89,7 +121,11 @@ fn lock(path: &Path, part: Part) -> Result<File, StartError> {
         .write(true)
         .open(path.join(part.lock_file()))
         .map_err(|error| unusable(path, &error))?;
-    match file.try_lock() {
+    let taken = match part {
+        Part::Journal | Part::Database => file.try_lock(),
+        Part::Journals => file.try_lock_shared(),
+    };
+    match taken {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
             "the data folder {} is in use by another merch; stop it, or choose another folder (--data-dir or MERCH_DATA_DIR)",
@@ -129,6 +165,17 @@ mod tests {
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(first);
         DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+    }
+
+    #[test]
+    fn replicas_share_a_folder_and_a_whole_store_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let replicas = [(); 2].map(|()| DataDir::open(folder.path(), &[Part::Journals]).unwrap());
+        let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+        assert!(error.contains("is in use by another merch"), "{error}");
+        drop(replicas);
+        let _store = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        DataDir::open(folder.path(), &[Part::Journals]).unwrap_err();
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! `merch logs`: the store's log events, read from Kafka as any consumer would.
 
-use std::{io, time::Duration};
+use std::{io, ops::ControlFlow, time::Duration};
 
 use merch_chassis::{StartError, shutdown::Signals};
-use merch_logging::topic::{self, ReadOptions};
+use merch_logging::{
+    proto::{Level, LogMessage},
+    topic::{self, ReadOptions, Record},
+};
 
-use crate::{run_file, settings::Logs};
+use crate::{
+    run_file,
+    settings::{Filter, Logs},
+};
 
 /// How long Kafka may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,14 +26,95 @@ pub(crate) async fn run(settings: &Logs) -> Result<(), StartError> {
         Some(brokers) => brokers.clone(),
         None => run_file::read(&settings.data.data_dir)?.kafka,
     };
-    let options = ReadOptions { brokers, topic: settings.topic.kafka_topic.clone(), follow: settings.follow, timeout: PATIENCE };
+    let kafka = settings.security.connection(&brokers)?;
+    let options = ReadOptions { kafka, topic: settings.topic.kafka_topic.clone(), follow: settings.follow, timeout: PATIENCE };
     let mut failure = None;
     let read = tokio::select! {
-        read = topic::read(options, topic::print(io::stdout(), settings.json, &mut failure)) => read,
+        read = topic::read(options, only(&settings.filter, topic::print(io::stdout(), settings.json, &mut failure))) => read,
         _ = signals.next() => Ok(()),
     };
     match failure {
         Some(error) => Err(StartError::new(format!("the events cannot be written to standard output: {error}"))),
         None => read,
+    }
+}
+
+/// Gives `sink` the records that `filter` allows. One that is no event is shown only where nothing is asked for.
+fn only(filter: &Filter, mut sink: impl FnMut(Record) -> ControlFlow<()>) -> impl FnMut(Record) -> ControlFlow<()> {
+    move |record| {
+        let shown = match &record.event {
+            Ok(event) => filter.allows(event),
+            Err(_) => filter.event.is_empty() && filter.subject.is_none() && filter.level.is_none(),
+        };
+        if shown { sink(record) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Filter {
+    fn allows(&self, event: &LogMessage) -> bool {
+        let is = |word: &String| match word.strip_suffix('*') {
+            Some(beginning) => event.event.starts_with(beginning),
+            None => event.event == *word,
+        };
+        let of = |subject: &String| if subject.ends_with(':') { event.subject.starts_with(subject) } else { event.subject == *subject };
+        (self.event.is_empty() || self.event.iter().any(is))
+            && self.subject.as_ref().is_none_or(of)
+            && self.level.as_deref().is_none_or(|level| event.level >= i32::from(grave(level)))
+    }
+}
+
+/// clap lets through the four words alone.
+fn grave(level: &str) -> Level {
+    match level {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        "info" => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        filter: Filter,
+    }
+
+    #[test]
+    fn everything_that_is_asked_for_has_to_hold() {
+        let event = LogMessage {
+            level: Level::Warn.into(),
+            event: "order_refused".to_owned(),
+            subject: "product:1".to_owned(),
+            ..LogMessage::default()
+        };
+        let allows =
+            |line: &str| Line::try_parse_from(std::iter::once("test").chain(line.split_whitespace())).unwrap().filter.allows(&event);
+        for line in [
+            "",
+            "--event order_placed,order_refused",
+            "--event order*",
+            "--subject product:1",
+            "--subject product:",
+            "--level warn",
+            "--level info --event * --subject product:1",
+        ] {
+            assert!(allows(line), "{line}");
+        }
+        for line in [
+            "--event order",
+            "--event order_placed",
+            "--subject product:11",
+            "--subject product",
+            "--level error",
+            "--level info --subject user:",
+        ] {
+            assert!(!allows(line), "{line}");
+        }
     }
 }

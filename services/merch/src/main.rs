@@ -2,19 +2,29 @@
 //!
 //! Here is all that reads flags and environment, prints, and decides exit codes: 0 done, 1 failed (one sentence on standard error), 2 a wrong command line.
 
+mod admin;
+mod admin_key;
+mod archive;
 mod attend;
+mod backup;
 mod config;
 mod data_dir;
 mod health;
 mod logs;
 mod migrate;
 mod privacy;
+mod restore;
 mod roles;
 mod run_file;
 mod settings;
 mod signing_key;
+mod sql;
+mod sqlite;
 mod store;
 mod supervisor;
+mod table;
+mod top;
+mod topic;
 
 use std::{fmt::Display, process::ExitCode};
 
@@ -57,8 +67,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
             Some(Command::Db(settings)) => roles::db(settings).await?,
             Some(Command::Logging(settings)) => roles::logging(settings).await?,
             Some(Command::Migrate(settings)) => return migrate::run(&settings).await,
+            Some(Command::Topic(settings)) => topic::run(&settings).await?,
             Some(Command::Logs(settings)) => logs::run(&settings).await?,
             Some(Command::Health(settings)) => print(health::run(&settings)?),
+            Some(Command::Admin(command)) => admin::run(&command).await?,
+            Some(Command::Sql(settings)) => return sql::run(&settings).await,
+            Some(Command::Backup(settings)) => backup::run(&settings).await?,
+            Some(Command::Restore(settings)) => restore::run(&settings).await?,
+            Some(Command::Top(settings)) => top::run(&settings).await?,
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -71,8 +87,11 @@ fn log_of(arguments: &Arguments) -> Option<&Log> {
         Some(Command::Db(settings)) => Some(&settings.role.log),
         Some(Command::Logging(settings)) => Some(&settings.role.log),
         Some(Command::Migrate(settings)) => Some(&settings.log),
+        Some(Command::Topic(settings)) => Some(&settings.log),
         Some(Command::Logs(settings)) => Some(&settings.log),
-        Some(Command::Health(_)) => None,
+        Some(Command::Backup(settings)) => Some(&settings.log),
+        Some(Command::Restore(settings)) => Some(&settings.log),
+        Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_)) => None,
     }
 }
 

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use merch_chassis::StartError;
 use merch_db::Database;
+use merch_migration::{Standing, standing};
 
 use crate::{data_dir::DataDir, print, settings::Migrate};
 
-/// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending.
+/// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending, or the schema is of another program.
 ///
 /// # Errors
 /// When there is no such database, or a migration fails.
@@ -15,13 +16,18 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, StartError> {
     settings.database.check()?;
     let path = &settings.data.data_dir;
     if settings.status {
-        return status(&settings.database.or_in(path)).await;
+        return Ok(tell(look(&settings.database.direct_or_in(path)?).await?));
     }
     // The folder is needed, and made, only when the database is in it. Nothing is locked: the database itself lets one migrate at a time.
     let data = settings.database.is_default().then(|| DataDir::open(path, &[])).transpose()?;
-    let applied = merch_db::migrate(&settings.database.or_in(data.as_ref().map_or(path, DataDir::path))).await?;
+    let url = settings.database.direct_or_in(data.as_ref().map_or(path, DataDir::path))?;
+    let applied = merch_db::migrate(&url).await?;
+    if let Some(taken_at) = &settings.restored {
+        merch_db::mark_restored(&url, taken_at).await?;
+        print("marked as restored: everyone has to log in again");
+    }
     if applied.is_empty() {
-        print("the schema is up to date");
+        return Ok(tell(look(&url).await?));
     }
     for name in applied {
         print(format_args!("applied {name}"));
@@ -29,18 +35,34 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, StartError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn status(url: &str) -> Result<ExitCode, StartError> {
+async fn look(url: &str) -> Result<Standing, StartError> {
     let database = Database::open(url, &merch_db::Pool::default()).await?;
-    let pending = merch_migration::pending(database.reader()).await;
+    let standing = standing(database.reader()).await;
     database.close().await;
-    let pending = pending
-        .map_err(|error| StartError::new(format!("the schema's version cannot be read: {error}; was it migrated by a newer `merch`?")))?;
-    if pending.is_empty() {
-        print("the schema is up to date");
-        return Ok(ExitCode::SUCCESS);
-    }
-    for name in pending {
-        print(format_args!("pending {name}"));
-    }
-    Ok(ExitCode::FAILURE)
+    standing.map_err(|error| {
+        StartError::new(format!("the schema's version cannot be read: {error}; check that the user may read the table seaql_migrations"))
+    })
+}
+
+/// One line for each migration that is not applied, or not known.
+fn tell(standing: Standing) -> ExitCode {
+    let (lines, code) = match standing {
+        Standing::UpToDate => (vec!["the schema is up to date".to_owned()], ExitCode::SUCCESS),
+        Standing::Behind { pending } => (each("pending", &pending), ExitCode::FAILURE),
+        Standing::Ahead { unknown } => {
+            let mut lines = each("newer", &unknown);
+            lines.push("the schema is newer than this `merch`, which works on it".to_owned());
+            (lines, ExitCode::SUCCESS)
+        }
+        Standing::TooNew { required } => {
+            (vec![format!("the schema asks for a `merch` that knows {required}: start a newer one")], ExitCode::FAILURE)
+        }
+        Standing::Astray { pending, unknown } => ([each("pending", &pending), each("unknown", &unknown)].concat(), ExitCode::FAILURE),
+    };
+    lines.into_iter().for_each(print);
+    code
+}
+
+fn each(word: &str, names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("{word} {name}")).collect()
 }

@@ -7,8 +7,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin_key,
     attend::Process,
-    config::{self, Broker, Endpoints},
+    config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
     print,
     run_file::url,
@@ -28,15 +29,18 @@ const fn local(port: u16) -> SocketAddr {
 pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     settings.api.check(&settings.role)?;
     let process = Process::new()?;
-    let Some(key) = signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())? else {
+    let given = signing_key::from_settings(&settings.keys)?;
+    let Some(signing) = given.signing else {
         return Err(StartError::new(
             "`merch api` has no key to sign tokens with; expected MERCH_JWT_KEY_FILE or MERCH_JWT_KEY, the same for every replica: `openssl rand -hex 32` makes one",
         ));
     };
-    let data = DataDir::open(&settings.data.data_dir, &[Part::Journal])?;
+    let data = DataDir::open(&settings.data.data_dir, &[Part::Journals])?;
     let listener = bind("the api (--listen)", settings.api.listen).await?;
     let endpoints = Endpoints { db: &settings.db_endpoint, logging: &settings.events.logging_endpoint };
-    let config = config::api(&settings.api, key, endpoints, &data, Broker::Kafka, &settings.role)?;
+    let mut config =
+        config::api(&settings.api, Keys { signing, verifying: given.verifying }, endpoints, &data, Broker::Kafka, &settings.role)?;
+    config.journal_shared = true;
     run(process, "api", listener, local(9101), &settings.role, |listener, readiness, shutdown| {
         merch_api::serve(listener, config, readiness, shutdown)
     })
@@ -49,12 +53,15 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
 /// Why it could not start, or ended.
 pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     settings.database.check()?;
+    let admin_token = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let process = Process::new()?;
     let path = &settings.data.data_dir;
     let data = settings.database.is_default().then(|| DataDir::open(path, &[Part::Database])).transpose()?;
-    let url = settings.database.or_in(data.as_ref().map_or(path, DataDir::path));
+    let url = settings.database.or_in(data.as_ref().map_or(path, DataDir::path))?;
     let listener = bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(local(50051))).await?;
-    let config = config::db(&settings.db, url, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
+    let mut config = config::db(&settings.db, url, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
+    settings.database.apply(&mut config.pool);
+    config.admin_token = admin_token;
     run(process, "db", listener, local(9102), &settings.role, |listener, readiness, shutdown| {
         merch_db::serve(listener, config, readiness, shutdown)
     })
@@ -66,9 +73,10 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
 /// # Errors
 /// Why it could not start, or ended.
 pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
+    let kafka = settings.kafka_security.connection(&settings.kafka_brokers)?;
+    let config = config::logging(&settings.logging, kafka, &settings.role)?;
     let process = Process::new()?;
     let listener = bind("the logging service (--logging-listen)", settings.logging.logging_listen.unwrap_or(local(50052))).await?;
-    let config = config::logging(&settings.kafka_brokers, &settings.logging.topic, &settings.role);
     run(process, "logging", listener, local(9103), &settings.role, |listener, readiness, shutdown| {
         merch_logging::server::serve(listener, config, readiness, shutdown)
     })
@@ -92,10 +100,10 @@ where
     let (address, admin_address) = (listener.local_addr().map_err(gone)?, admin.local_addr().map_err(gone)?);
     tracing::debug!(role = name, %address, admin = %admin_address, "listening");
     let readiness = process.readiness.clone();
-    process.roles.start("admin", |shutdown| admin::serve(admin, readiness.clone(), shutdown));
-    process.roles.start(name, |shutdown| serve(listener, readiness.child(name), shutdown));
+    process.roles.start("admin", |shutdown| admin::serve(admin, readiness, shutdown));
+    process.start(name, |readiness, shutdown| serve(listener, readiness, shutdown));
     process
-        .attend(role.drain_timeout, || {
+        .attend(role, || {
             print(format_args!(
                 "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
                 url(address),

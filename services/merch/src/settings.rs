@@ -6,10 +6,12 @@ pub(crate) mod api;
 pub(crate) mod common;
 pub(crate) mod db;
 pub(crate) mod logging;
+pub(crate) mod operator;
+pub(crate) mod secret;
 pub(crate) mod values;
 pub(crate) mod variables;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -42,10 +44,23 @@ pub(crate) enum Command {
     Logging(LoggingRole),
     /// Bring the database's schema up to date
     Migrate(Migrate),
+    /// Make the Kafka topic of the log events, or say how the one that is there differs from what is asked for
+    Topic(Topic),
     /// Read the store's log events from Kafka
     Logs(Logs),
     /// Ask a running store whether it is ready; exit code 0 when it is, 1 when it is not
     Health(Health),
+    /// Change stock and prices, list and deactivate users, make tokens void: each is a log event
+    #[command(subcommand)]
+    Admin(operator::Admin),
+    /// Run SQL against the SQLite file of a store, also while it runs; read-only unless told
+    Sql(operator::Sql),
+    /// Write the whole of an embedded store to one file, also while it runs
+    Backup(operator::Backup),
+    /// Put a backup in the place of an embedded store
+    Restore(operator::Restore),
+    /// Show what the store does now: orders, stock, failures, lag and replicas
+    Top(operator::Top),
 }
 
 /// Everything in one process.
@@ -54,7 +69,7 @@ pub(crate) struct Store {
     #[command(flatten)]
     pub(crate) api: api::Api,
     #[command(flatten)]
-    pub(crate) key: api::SigningKey,
+    pub(crate) keys: api::TokenKeys,
     #[command(flatten)]
     pub(crate) db: db::Db,
     #[command(flatten)]
@@ -62,8 +77,12 @@ pub(crate) struct Store {
     #[command(flatten)]
     pub(crate) logging: logging::Logging,
     /// Kafka's bootstrap servers, host:port with commas between them. Not set: a broker in this process, in memory
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Storage")]
+    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Kafka")]
     pub(crate) kafka_brokers: Option<String>,
+    #[command(flatten)]
+    pub(crate) kafka_security: logging::KafkaSecurity,
+    #[command(flatten)]
+    pub(crate) admin: operator::AdminToken,
     #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
@@ -76,9 +95,9 @@ pub(crate) struct ApiRole {
     #[command(flatten)]
     pub(crate) api: api::Api,
     #[command(flatten)]
-    pub(crate) key: api::SigningKey,
-    /// Where the db service is
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", default_value = "http://127.0.0.1:50051", value_parser = values::endpoint, help_heading = "Addresses")]
+    pub(crate) keys: api::TokenKeys,
+    /// Where the db service is; one name for all of its replicas, or several URLs with commas between them
+    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50051", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: String,
     #[command(flatten)]
     pub(crate) events: logging::Endpoint,
@@ -93,6 +112,8 @@ pub(crate) struct ApiRole {
 pub(crate) struct DbRole {
     #[command(flatten)]
     pub(crate) db: db::Db,
+    #[command(flatten)]
+    pub(crate) admin: operator::AdminToken,
     #[command(flatten)]
     pub(crate) database: db::DatabaseUrl,
     #[command(flatten)]
@@ -109,8 +130,10 @@ pub(crate) struct LoggingRole {
     #[command(flatten)]
     pub(crate) logging: logging::Logging,
     /// Kafka's bootstrap servers, host:port with commas between them
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", required = true, value_parser = values::brokers, help_heading = "Storage")]
+    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", required = true, value_parser = values::brokers, help_heading = "Kafka")]
     pub(crate) kafka_brokers: String,
+    #[command(flatten)]
+    pub(crate) kafka_security: logging::KafkaSecurity,
     #[command(flatten)]
     pub(crate) role: common::Role,
 }
@@ -121,6 +144,10 @@ pub(crate) struct Migrate {
     /// Only say which migrations are pending; exit code 1 if any is
     #[arg(long)]
     pub(crate) status: bool,
+    /// The database was just restored from a backup that was taken then (RFC 3339): every token becomes void, as those that were revoked since would hold
+    /// again, and an event says so
+    #[arg(long, value_name = "TIME", conflicts_with = "status", value_parser = values::time)]
+    pub(crate) restored: Option<String>,
     #[command(flatten)]
     pub(crate) database: db::DatabaseUrl,
     #[command(flatten)]
@@ -138,13 +165,48 @@ pub(crate) struct Logs {
     /// Each event as one line of JSON, as it stands on the topic
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
     /// Kafka's bootstrap servers. Not set: those of the store that runs with the data folder
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers)]
+    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Kafka")]
     pub(crate) kafka_brokers: Option<String>,
     #[command(flatten)]
-    pub(crate) topic: logging::Topic,
+    pub(crate) topic: logging::TopicName,
+    #[command(flatten)]
+    pub(crate) security: logging::KafkaSecurity,
     #[command(flatten)]
     pub(crate) data: common::Data,
+    #[command(flatten)]
+    pub(crate) log: common::Log,
+}
+
+/// Which events `merch logs` shows: those that everything given here allows.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Filter {
+    /// Only these events, such as order_placed, with commas between them; log_in* is all that begin like that
+    #[arg(long, value_name = "WORD,…", value_delimiter = ',', help_heading = "Filters")]
+    pub(crate) event: Vec<String>,
+    /// Only what was done to this: order:ID, or order: for all orders
+    #[arg(long, value_name = "KIND:ID", help_heading = "Filters")]
+    pub(crate) subject: Option<String>,
+    /// Only events that are as grave as this, or graver: debug, info, warn or error
+    #[arg(long, value_name = "LEVEL", value_parser = ["debug", "info", "warn", "error"], help_heading = "Filters")]
+    pub(crate) level: Option<String>,
+}
+
+/// `merch topic`
+#[derive(Debug, Args)]
+pub(crate) struct Topic {
+    /// Kafka's bootstrap servers, host:port with commas between them
+    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", required = true, value_parser = values::brokers, help_heading = "Kafka")]
+    pub(crate) kafka_brokers: String,
+    #[command(flatten)]
+    pub(crate) security: logging::KafkaSecurity,
+    #[command(flatten)]
+    pub(crate) topic: logging::WantedTopic,
+    /// How long a Kafka that does not answer yet is waited for
+    #[arg(long, env = "MERCH_KAFKA_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::duration, help_heading = "Limits")]
+    pub(crate) kafka_patience: Duration,
     #[command(flatten)]
     pub(crate) log: common::Log,
 }
@@ -172,13 +234,17 @@ mod tests {
 
     #[test]
     fn every_setting_says_what_it_is_and_has_a_variable() {
+        /// What is said anew each time, and is no setting.
+        const OF_ONE_RUN: &[&str] = &[
+            "help", "version", "status", "follow", "json", "add", "set", "key", "prefix", "active", "limit", "everyone", "write", "replace",
+            "once", "event", "subject", "level", "restored",
+        ];
         let everything = Arguments::command();
-        let commands = std::iter::once(&everything).chain(everything.get_subcommands());
-        for command in commands {
+        for command in variables::commands(&everything) {
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
                 assert!(argument.get_help().is_some(), "{} --{id} has no help", command.get_name());
-                if !matches!(id, "help" | "version" | "status" | "follow" | "json") {
+                if !argument.is_positional() && !OF_ONE_RUN.contains(&id) {
                     let variable = argument.get_env().unwrap_or_else(|| panic!("{} --{id} has no variable", command.get_name()));
                     assert_eq!(variable, format!("MERCH_{}", id.to_uppercase()).as_str(), "{}", command.get_name());
                 }
@@ -188,7 +254,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown_in_help() {
-        for secret in ["jwt_key", "database_url"] {
+        for secret in ["jwt_key", "jwt_verify_key", "database_url", "admin_token", "kafka_password"] {
             let command = Arguments::command();
             let argument = command.get_arguments().find(|argument| argument.get_id() == secret).unwrap();
             assert!(argument.is_hide_env_values_set(), "{secret}");

@@ -1,4 +1,4 @@
-//! The key that signs tokens: given as a setting, read from a file, or made once and kept in the data folder.
+//! The keys of tokens: the one that signs, given as a setting, read from a file, or made once and kept in the data folder; and those that verify only.
 
 use std::{
     fs::{self, OpenOptions},
@@ -10,24 +10,44 @@ use merch_api::SigningKey;
 use merch_chassis::StartError;
 use rand::TryRng as _;
 
-use crate::{privacy, settings::values::Secret};
+use crate::settings::{api::TokenKeys, secret};
 
 /// Random bytes of a key that is made here: as many as HS256's output has (RFC 7518 §3.2). In the file they stand as hexadecimal digits.
 const FRESH: usize = 32;
 
-/// The key from the settings, of which at most one may be given; `None` when neither is.
+const SIGNS: &str = "MERCH_JWT_KEY";
+const VERIFIES: &str = "MERCH_JWT_VERIFY_KEY";
+
+/// What the settings say of keys.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct GivenKeys {
+    /// The one that signs, if it is given.
+    pub(crate) signing: Option<SigningKey>,
+    /// Those that verify and never sign.
+    pub(crate) verifying: Vec<SigningKey>,
+}
+
+/// The keys from the settings.
 ///
 /// # Errors
-/// When both are given, the file cannot be read, or the key is too short.
-pub(crate) fn from_settings(key: Option<&Secret>, file: Option<&Path>) -> Result<Option<SigningKey>, StartError> {
-    match (key, file) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(StartError::new(
-            "both MERCH_JWT_KEY (--jwt-key) and MERCH_JWT_KEY_FILE (--jwt-key-file) are set; expected one of them, as it would not be clear which key signs",
-        )),
-        (Some(key), None) => strong_enough(key.reveal().as_bytes(), "the key in MERCH_JWT_KEY (--jwt-key)").map(Some),
-        (None, Some(file)) => read(file).map(Some),
-    }
+/// When a key is given twice, as itself and as a file, a file cannot be read, or a key is too short.
+pub(crate) fn from_settings(settings: &TokenKeys) -> Result<GivenKeys, StartError> {
+    let signing = secret::read_bytes(SIGNS, settings.jwt_key.as_ref(), settings.jwt_key_file.as_deref())?;
+    let verifying = secret::read_bytes(VERIFIES, settings.jwt_verify_key.as_ref(), settings.jwt_verify_key_file.as_deref())?;
+    Ok(GivenKeys {
+        // As those that verify are read, so that one key is the same in both places.
+        signing: signing.map(|key| strong_enough(key.trim_ascii(), "the key in MERCH_JWT_KEY (--jwt-key) or its file")).transpose()?,
+        verifying: verifying.map_or_else(|| Ok(Vec::new()), |keys| several(&keys))?,
+    })
+}
+
+/// Keys with commas or line breaks between them. Spaces around them are nobody's key.
+fn several(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
+    let keys = text.split(|byte| matches!(byte, b',' | b'\n')).map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
+    let keys: Vec<_> =
+        keys.map(|key| strong_enough(key, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key) or its file")).collect::<Result<_, _>>()?;
+    // An empty setting is an empty slot of a configuration: no further key.
+    Ok(keys)
 }
 
 /// The key kept in `file`, made there with mode 0600 if there is none.
@@ -35,17 +55,26 @@ pub(crate) fn from_settings(key: Option<&Secret>, file: Option<&Path>) -> Result
 /// # Errors
 /// When the file can neither be read nor made, or holds too short a key.
 pub(crate) fn kept_in(file: &Path) -> Result<SigningKey, StartError> {
-    match make(file) {
-        Ok(()) => tracing::info!(file = %file.display(), "a new key for signing tokens was made"),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            return Err(StartError::new(format!(
-                "the key file {} cannot be written: {error}; expected a folder that this user may write to",
-                file.display()
-            )));
-        }
+    if make_if_missing(file)? {
+        tracing::info!(file = %file.display(), "a new key for signing tokens was made");
     }
-    read(file)
+    let key = secret::read_bytes(SIGNS, None, Some(file))?.unwrap_or_default();
+    strong_enough(key.trim_ascii(), &format!("the key in {}", file.display()))
+}
+
+/// Makes random bytes in `file`, mode 0600, if there is no such file. Says whether it did.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn make_if_missing(file: &Path) -> Result<bool, StartError> {
+    match make(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(StartError::new(format!(
+            "the key file {} cannot be written: {error}; expected a folder that this user may write to",
+            file.display()
+        ))),
+    }
 }
 
 /// Writes a fresh key beside `file` first, so that a crash leaves no half of a key under its name; then links it there, which never replaces another.
@@ -70,19 +99,6 @@ fn make(file: &Path) -> io::Result<()> {
     made
 }
 
-fn read(file: &Path) -> Result<SigningKey, StartError> {
-    let key = fs::read(file).map_err(|error| {
-        StartError::new(format!(
-            "the key file {} (MERCH_JWT_KEY_FILE) cannot be read: {error}; expected a file that holds the key that signs tokens",
-            file.display()
-        ))
-    })?;
-    // A warning and no refusal: mounted secrets of containers are often readable by all in there.
-    privacy::warn_if_others_may_use(file, "read or change the key that signs tokens", "600");
-    // Editors and `openssl rand -hex 32 > file` end it with a line break, which nobody means.
-    strong_enough(key.trim_ascii_end(), &format!("the key in {}", file.display()))
-}
-
 fn strong_enough(key: &[u8], what: &str) -> Result<SigningKey, StartError> {
     SigningKey::new(key).map_err(|error| StartError::new(format!("{what}: {error}")))
 }
@@ -90,6 +106,17 @@ fn strong_enough(key: &[u8], what: &str) -> Result<SigningKey, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::values::Secret;
+
+    const KEYS: [&str; 2] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+
+    fn nothing() -> TokenKeys {
+        TokenKeys { jwt_key: None, jwt_key_file: None, jwt_verify_key: None, jwt_verify_key_file: None }
+    }
+
+    fn key(text: &str) -> SigningKey {
+        SigningKey::new(text).unwrap()
+    }
 
     #[test]
     fn it_is_made_once_and_kept_for_the_owner_only() {
@@ -111,28 +138,41 @@ mod tests {
 
     #[test]
     fn a_short_key_is_refused_and_not_shown() {
-        let error = from_settings(Some(&Secret::from("hush-hush")), None).unwrap_err().to_string();
-        assert!(
-            error.starts_with("the key in MERCH_JWT_KEY (--jwt-key): expected")
-                && error.contains("at least 32 random bytes, got 9;")
-                && !error.contains("hush"),
-            "{error}"
-        );
+        let short = || Some(Secret::from("hush-hush"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         fs::write(&file, "hush-hush\n").unwrap();
-        let error = from_settings(None, Some(&file)).unwrap_err().to_string();
-        assert!(error.contains("at least 32 random bytes, got 9;") && !error.contains("hush"), "{error}");
+        let file = || Some(file.clone());
+        for (settings, what) in [
+            (TokenKeys { jwt_key: short(), ..nothing() }, "the key in MERCH_JWT_KEY (--jwt-key)"),
+            (TokenKeys { jwt_key_file: file(), ..nothing() }, "the key in MERCH_JWT_KEY (--jwt-key)"),
+            (TokenKeys { jwt_verify_key: short(), ..nothing() }, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"),
+            (TokenKeys { jwt_verify_key_file: file(), ..nothing() }, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"),
+        ] {
+            let error = from_settings(&settings).unwrap_err().to_string();
+            assert!(error.starts_with(what) && error.contains("at least 32 random bytes, got 9;") && !error.contains("hush"), "{error}");
+        }
     }
 
     #[test]
     fn one_setting_at_most_is_taken() {
-        assert_eq!(from_settings(None, None), Ok(None));
-        let key = Secret::from("0123456789abcdef0123456789abcdef");
-        assert_eq!(from_settings(Some(&key), None), Ok(Some(SigningKey::new(key.reveal()).unwrap())));
-        let error = from_settings(Some(&key), Some(Path::new("/nowhere"))).unwrap_err().to_string();
-        assert!(error.starts_with("both MERCH_JWT_KEY"), "{error}");
-        let error = from_settings(None, Some(Path::new("/nowhere/key"))).unwrap_err().to_string();
-        assert!(error.starts_with("the key file /nowhere/key (MERCH_JWT_KEY_FILE) cannot be read: "), "{error}");
+        assert_eq!(from_settings(&nothing()), Ok(GivenKeys { signing: None, verifying: vec![] }));
+        let settings = TokenKeys { jwt_key: Some(KEYS[0].into()), ..nothing() };
+        assert_eq!(from_settings(&settings).unwrap().signing, Some(key(KEYS[0])));
+        let both = TokenKeys { jwt_key_file: Some("/nowhere".into()), ..settings };
+        assert!(from_settings(&both).unwrap_err().to_string().starts_with("both MERCH_JWT_KEY (--jwt-key)"));
+        let both = TokenKeys { jwt_verify_key: Some(KEYS[0].into()), jwt_verify_key_file: Some("/nowhere".into()), ..nothing() };
+        assert!(from_settings(&both).unwrap_err().to_string().starts_with("both MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"));
+    }
+
+    #[test]
+    fn several_keys_may_verify() {
+        let [one, two] = KEYS;
+        for text in [format!("{one},{two}"), format!("{one}\r\n{two}"), format!(" {one} ,\n, {two}\n")] {
+            let settings = TokenKeys { jwt_verify_key: Some(text.as_str().into()), ..nothing() };
+            assert_eq!(from_settings(&settings).unwrap().verifying, [key(one), key(two)], "{text:?}");
+        }
+        let settings = TokenKeys { jwt_verify_key: Some("".into()), ..nothing() };
+        assert_eq!(from_settings(&settings).unwrap().verifying, []);
     }
 }

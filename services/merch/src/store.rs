@@ -7,8 +7,9 @@ use merch_logging::server::embedded::Embedded;
 use tokio::net::TcpListener;
 
 use crate::{
+    admin_key,
     attend::Process,
-    config::{self, Broker, Endpoints},
+    config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
     print,
     run_file::{Addresses, RunFile, url},
@@ -30,44 +31,56 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     // All that settings can be wrong in, before anything is made.
     settings.api.check(&settings.role)?;
     settings.database.check()?;
-    let given_key = signing_key::from_settings(settings.key.jwt_key.as_ref(), settings.key.jwt_key_file.as_deref())?;
+    let outside = match &settings.kafka_brokers {
+        Some(brokers) => Some(settings.kafka_security.connection(brokers)?),
+        None => settings.kafka_security.none().map(|()| None)?,
+    };
+    settings.logging.topic.wanted()?;
+    let given = signing_key::from_settings(&settings.keys)?;
+    let given_admin = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let mut process = Process::new()?;
     let parts: &[Part] = if settings.database.is_default() { &[Part::Journal, Part::Database] } else { &[Part::Journal] };
     let data = DataDir::open(&settings.data.data_dir, parts)?;
-    let key = match given_key {
+    let signing = match given.signing {
         Some(key) => key,
         None => signing_key::kept_in(&data.key_file())?,
     };
+    let keys = Keys { signing, verifying: given.verifying };
+    let admin_token = match given_admin {
+        Some(token) => token,
+        None => admin_key::strong_enough(&admin_key::kept_in(&data.admin_key_file())?)?,
+    };
     let listeners = Listeners::bind(&settings).await?;
-    let (embedded, kafka, broker) = match &settings.kafka_brokers {
-        Some(brokers) => (None, brokers.clone(), Broker::Kafka),
+    let (embedded, kafka, broker) = match outside {
+        Some(kafka) => (None, kafka, Broker::Kafka),
         None => {
-            let embedded = Embedded::start(&settings.logging.topic.kafka_topic, PARTITIONS)?;
-            let bootstrap_servers = embedded.bootstrap_servers().to_owned();
-            (Some(embedded), bootstrap_servers, Broker::Embedded)
+            let embedded = Embedded::start(&settings.logging.topic.topic.kafka_topic, PARTITIONS)?;
+            let kafka = embedded.bootstrap_servers().into();
+            (Some(embedded), kafka, Broker::Embedded)
         }
     };
-    let database_url = settings.database.or_in(data.path());
-    for name in merch_db::migrate(&database_url).await? {
+    let (database_url, direct_url) = (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
+    for name in merch_db::migrate(&direct_url).await? {
         tracing::info!(name, "migrated");
     }
 
-    let addresses = listeners.addresses(kafka)?;
+    let addresses = listeners.addresses(kafka.brokers.clone())?;
     let role = &settings.role;
-    let logging = config::logging(&addresses.kafka, &settings.logging.topic, role);
-    let db = config::db(&settings.db, database_url, &addresses.logging, broker, role);
-    let api = config::api(&settings.api, key, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
+    let logging = config::logging(&settings.logging, kafka, role)?;
+    let mut db = config::db(&settings.db, database_url, &addresses.logging, broker, role);
+    settings.database.apply(&mut db.pool);
+    db.admin_token = Some(admin_token);
+    let api = config::api(&settings.api, keys, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
 
-    let (whole, roles) = (process.readiness.clone(), &mut process.roles);
-    let readiness = |name| whole.child(name);
+    let whole = process.readiness.clone();
     // Drained the other way round: the gateway first, and the admin port says "not ready" to the very end.
-    roles.start("admin", |shutdown| admin::serve(listeners.admin, whole.clone(), shutdown));
-    roles.start("logging", |shutdown| merch_logging::server::serve(listeners.logging, logging, readiness("logging"), shutdown));
-    roles.start("db", |shutdown| merch_db::serve(listeners.db, db, readiness("db"), shutdown));
-    roles.start("api", |shutdown| merch_api::serve(listeners.api, api, readiness("api"), shutdown));
+    process.roles.start("admin", |shutdown| admin::serve(listeners.admin, whole, shutdown));
+    process.start("logging", |readiness, shutdown| merch_logging::server::serve(listeners.logging, logging, readiness, shutdown));
+    process.start("db", |readiness, shutdown| merch_db::serve(listeners.db, db, readiness, shutdown));
+    process.start("api", |readiness, shutdown| merch_api::serve(listeners.api, api, readiness, shutdown));
 
     let result = process
-        .attend(settings.role.drain_timeout, || {
+        .attend(&settings.role, || {
             let file = RunFile::write(data.path(), &addresses)?;
             print(announcement(&addresses, &data));
             Ok(Some(file))

@@ -94,7 +94,7 @@ fn a_signing_key_that_cannot_be_used() {
             merch(arguments).env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef").env("MERCH_JWT_KEY_FILE", &key).output().unwrap();
         assert!(failed_start(&both).starts_with("both MERCH_JWT_KEY"));
         let missing = merch(arguments).env("MERCH_JWT_KEY_FILE", "/nowhere/key").output().unwrap();
-        assert!(failed_start(&missing).starts_with("the key file /nowhere/key"));
+        assert!(failed_start(&missing).starts_with("MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"));
     }
     let sentence = failed_start(&run(&api));
     assert!(sentence.contains("MERCH_JWT_KEY_FILE"), "{sentence}");
@@ -131,12 +131,13 @@ fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let mut tried = 0;
-    for command in ["", "api", "db", "logging", "migrate", "logs", "health"] {
+    for command in ["", "api", "db", "logging", "migrate", "topic", "logs", "health"] {
         let command: Vec<_> = Some(command).filter(|command| !command.is_empty()).into_iter().collect();
         let help = String::from_utf8(run(&[&command[..], &["--help"]].concat()).stdout).unwrap();
         for variable in help.split("[env: ").skip(1).map(|rest| &rest[..rest.find(['=', ']']).unwrap()]) {
             let rubbish = match variable {
-                "MERCH_DATA_DIR" | "MERCH_JWT_KEY_FILE" => "",
+                "MERCH_DATA_DIR" => "",
+                file if file.ends_with("_FILE") => "",
                 "MERCH_LOG_FILTER" => "a=b=c",
                 _ => "hush?!",
             };
@@ -151,7 +152,7 @@ fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
             for text in [variable, &format!("--{option}"), "expected"] {
                 assert!(stderr.contains(text), "{command:?} {variable}: no {text} in: {stderr}");
             }
-            let secret = matches!(variable, "MERCH_JWT_KEY" | "MERCH_DATABASE_URL");
+            let secret = matches!(variable, "MERCH_JWT_KEY" | "MERCH_KAFKA_PASSWORD" | "MERCH_JWT_VERIFY_KEY" | "MERCH_DATABASE_URL");
             assert!(!secret || !stderr.contains("hush"), "{command:?} {variable}: {stderr}");
             assert!(!data_dir.exists(), "{command:?} {variable}: it was judged only after the data folder was made");
             tried += 1;
@@ -173,7 +174,9 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
         (&["api"], &[("MERCH_GRPC_DEADLINE", "15s"), ("MERCH_JWT_KEY", key)], "a request may take 15s"),
         (&[], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
         (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
-        (&[], &[("MERCH_JWT_KEY_FILE", nowhere)], "the key file /nowhere/key"),
+        (&[], &[("MERCH_JWT_KEY_FILE", nowhere)], "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"),
+        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", file)], "both MERCH_JWT_VERIFY_KEY"),
+        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", nowhere)], "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file"),
         (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),
         (&["db"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
         (&["migrate"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),

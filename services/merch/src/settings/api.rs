@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
+use merch_api::TrustedProxies;
 use merch_chassis::StartError;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 
 /// More than that is no limit.
-const MOST_LOG_INS: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
+pub(super) const MOST_LOG_INS: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
 
 /// What the gateway listens on, allows, and spends on a password.
 #[derive(Debug, Args)]
@@ -25,9 +26,6 @@ pub(crate) struct Api {
     /// How many passwords are hashed at once, each with its own memory [default: one for each core]
     #[arg(long, env = "MERCH_HASH_CONCURRENCY", value_name = "NUMBER", value_parser = values::whole(1..=256_u16), help_heading = "Identity")]
     pub(crate) hash_concurrency: Option<u16>,
-    /// How many log-ins a minute one account may try; the next ones are answered with 429
-    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "A MINUTE", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
-    pub(crate) log_in_rate: NonZeroU32,
     /// How many log-ins a minute may come from one address; many people may be behind one
     #[arg(long, env = "MERCH_LOG_IN_ADDRESS_RATE", value_name = "A MINUTE", default_value = "300", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_address_rate: NonZeroU32,
@@ -40,6 +38,10 @@ pub(crate) struct Api {
     /// How long a request may take until it is answered, such as 15s; more than a call between the services
     #[arg(long, env = "MERCH_REQUEST_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = values::duration, help_heading = "Limits")]
     pub(crate) request_timeout: Duration,
+    /// Proxies in front of this gateway whose word is taken for where a request comes from: addresses, networks such as 10.0.0.0/8 or host names, with
+    /// commas between them; names are looked up again each second. Once set, others' X-Request-Id and traceparent are not taken any more
+    #[arg(long, env = "MERCH_TRUSTED_PROXIES", value_name = "PROXY,…", value_parser = values::proxies, help_heading = "Addresses")]
+    pub(crate) trusted_proxies: Option<TrustedProxies>,
 }
 
 impl Api {
@@ -59,14 +61,20 @@ impl Api {
     }
 }
 
-/// The key that signs tokens: one of the two. The whole store makes one and keeps it in the data folder if neither is set; `merch api` asks for one, as all
-/// of its replicas need the same.
+/// The keys of tokens. The whole store makes the one that signs and keeps it in the data folder if none is set; `merch api` asks for one, as all of its
+/// replicas need the same.
 #[derive(Debug, Args)]
-pub(crate) struct SigningKey {
+pub(crate) struct TokenKeys {
     /// The key that signs tokens, at least 32 random bytes. Better: --jwt-key-file, or the variable
     #[arg(long, env = "MERCH_JWT_KEY", value_name = "KEY", hide_env_values = true, help_heading = "Identity")]
     pub(crate) jwt_key: Option<Secret>,
     /// A file that holds that key. Neither set: the whole store makes one and keeps it in the data folder, `merch api` does not start
     #[arg(long, env = "MERCH_JWT_KEY_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
     pub(crate) jwt_key_file: Option<PathBuf>,
+    /// Keys that verify tokens and never sign: the next one, and the one before until its tokens have expired. Several with commas or line breaks between
+    #[arg(long, env = "MERCH_JWT_VERIFY_KEY", value_name = "KEY,…", hide_env_values = true, help_heading = "Identity")]
+    pub(crate) jwt_verify_key: Option<Secret>,
+    /// A file that holds those keys
+    #[arg(long, env = "MERCH_JWT_VERIFY_KEY_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
+    pub(crate) jwt_verify_key_file: Option<PathBuf>,
 }

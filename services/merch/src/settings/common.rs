@@ -25,6 +25,9 @@ pub(crate) struct Role {
     /// How long a call between the services may take, such as 500ms or 5s
     #[arg(long, env = "MERCH_GRPC_DEADLINE", value_name = "TIME", default_value = "5s", value_parser = values::duration, help_heading = "Limits")]
     pub(crate) grpc_deadline: Duration,
+    /// How long a role that is told to stop goes on as ever before it does, so that whoever sends it requests has seen that it is not ready any more
+    #[arg(long, env = "MERCH_SHUTDOWN_DELAY", value_name = "TIME", default_value = "0s", value_parser = values::delay, help_heading = "Limits")]
+    pub(crate) shutdown_delay: Duration,
     /// How long each role may go on with what is under way once it is told to stop
     #[arg(long, env = "MERCH_DRAIN_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = values::duration, help_heading = "Limits")]
     pub(crate) drain_timeout: Duration,

@@ -1,11 +1,20 @@
 //! Settings of the db service.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use merch_chassis::StartError;
 
-use super::values::{self, Secret};
+use super::{
+    api::MOST_LOG_INS,
+    secret,
+    values::{self, Secret},
+};
 use crate::data_dir;
 
 /// What the db service listens on and how it uses its database.
@@ -17,33 +26,216 @@ pub(crate) struct Db {
     /// How many connections to the database there are at most (with SQLite: readers)
     #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,
+    /// How many log-ins a minute one account may try, at all replicas together; the next ones are answered with 429
+    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "A MINUTE", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
+    pub(crate) log_in_rate: NonZeroU32,
 }
 
-/// Which database.
+const URL: &str = "--database-url (MERCH_DATABASE_URL)";
+const DIRECT_URL: &str = "--database-direct-url (MERCH_DATABASE_DIRECT_URL)";
+const PASSWORD: &str = "--database-password (MERCH_DATABASE_PASSWORD)";
+const POOLER: &str = "--database-pooler (MERCH_DATABASE_POOLER)";
+
+/// Which database, and how it is reached.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseUrl {
-    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file [default: merch.db in the data folder]
+    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file; with sslmode=verify-full&sslrootcert=FILE PostgreSQL is spoken to by TLS
+    /// [default: merch.db in the data folder]
     #[arg(long, env = "MERCH_DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Storage")]
     database_url: Option<Secret>,
+    /// A file that holds that URL
+    #[arg(long, env = "MERCH_DATABASE_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    database_url_file: Option<PathBuf>,
+    /// PostgreSQL's password, in place of that of the URL. Better: --database-password-file, or the variable
+    #[arg(long, env = "MERCH_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true, help_heading = "Storage")]
+    database_password: Option<Secret>,
+    /// A file that holds that password. When the server refuses it, the file is looked at again: a changed password needs no restart
+    #[arg(long, env = "MERCH_DATABASE_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    database_password_file: Option<PathBuf>,
+    /// The same database past the pooler, for what needs a session of its own: migrations
+    #[arg(long, env = "MERCH_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, help_heading = "Storage")]
+    database_direct_url: Option<Secret>,
+    /// A file that holds that URL
+    #[arg(long, env = "MERCH_DATABASE_DIRECT_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    database_direct_url_file: Option<PathBuf>,
+    /// What stands before PostgreSQL: `none`, or `transaction` for a pooler that hands its connections out for one transaction each, such as PgBouncer with
+    /// pool_mode=transaction
+    #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "KIND", default_value = "none", value_parser = pooler, help_heading = "Storage")]
+    database_pooler: Pooler,
+}
+
+/// `none` or `transaction`; a type of its own, as clap has a meaning for `Option`.
+#[derive(Clone, Copy, Debug)]
+struct Pooler(Option<merch_db::Pooler>);
+
+fn pooler(text: &str) -> Result<Pooler, String> {
+    match text {
+        "none" => Ok(Pooler(None)),
+        "transaction" => Ok(Pooler(Some(merch_db::Pooler::Transaction))),
+        _ => Err("expected `none` or `transaction` (PgBouncer's pool_mode; its mode `session` needs no setting)".to_owned()),
+    }
 }
 
 impl DatabaseUrl {
-    /// Whether the URL, if it is set, names a database of a kind that the store knows; it is not connected to.
+    /// Whether what is set fits together and names a database of a kind that the store knows; it is not connected to.
     ///
     /// # Errors
     /// One sentence that does not show it.
     pub(crate) fn check(&self) -> Result<(), StartError> {
-        let Some(url) = &self.database_url else { return Ok(()) };
-        merch_db::check_url(url.reveal()).map_err(|error| StartError::new(format!("--database-url (MERCH_DATABASE_URL): {error}")))
+        let (url, direct) = (self.url()?, self.direct_url()?);
+        for (option, url) in [(URL, &url), (DIRECT_URL, &direct)] {
+            if let Some(url) = url {
+                merch_db::check_url(url.reveal()).map_err(|error| StartError::new(format!("{option}: {error}")))?;
+            }
+        }
+        let is_postgres = url.as_ref().is_some_and(is_postgres_url);
+        for (option, set) in
+            [(PASSWORD, self.password()?.is_some()), (DIRECT_URL, direct.is_some()), (POOLER, self.database_pooler.0.is_some())]
+        {
+            if set && !is_postgres {
+                return Err(StartError::new(format!(
+                    "{option} is set, which is for PostgreSQL alone; expected --database-url (MERCH_DATABASE_URL) to be one of PostgreSQL"
+                )));
+            }
+        }
+        if direct.is_some_and(|direct| !is_postgres_url(&direct)) {
+            return Err(StartError::new(format!("{DIRECT_URL}: expected the same database of PostgreSQL as --database-url names")));
+        }
+        Ok(())
     }
 
     /// Whether it is the SQLite file in the data folder.
     pub(crate) fn is_default(&self) -> bool {
-        self.database_url.is_none()
+        self.database_url.is_none() && self.database_url_file.is_none()
     }
 
-    /// The URL that is set, or that of the file in `data_dir`.
-    pub(crate) fn or_in(&self, data_dir: &Path) -> String {
-        self.database_url.as_ref().map_or_else(|| data_dir::sqlite_url(data_dir), |url| url.reveal().to_owned())
+    /// The URL that is set, with the password that is set, or that of the file in `data_dir`.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn or_in(&self, data_dir: &Path) -> Result<String, StartError> {
+        let Some(url) = self.url()? else { return Ok(data_dir::sqlite_url(data_dir)) };
+        Ok(with_password(url.reveal(), self.password()?.as_ref()))
+    }
+
+    /// The same, past the pooler: for what needs a session of its own.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or there is a pooler and no way past it.
+    pub(crate) fn direct_or_in(&self, data_dir: &Path) -> Result<String, StartError> {
+        match self.direct_url()? {
+            Some(url) => Ok(with_password(url.reveal(), self.password()?.as_ref())),
+            None if self.database_pooler.0.is_some() => Err(StartError::new(
+                "a migration needs a session of its own, and with --database-pooler (MERCH_DATABASE_POOLER) the database's URL leads to a pooler; expected \
+                 --database-direct-url (MERCH_DATABASE_DIRECT_URL), the URL of PostgreSQL itself",
+            )),
+            None => self.or_in(data_dir),
+        }
+    }
+
+    /// Tells `pool` of the pooler, and where the password stands.
+    pub(crate) fn apply(&self, pool: &mut merch_db::Pool) {
+        pool.pooler = self.database_pooler.0;
+        pool.password_file.clone_from(&self.database_password_file);
+    }
+
+    fn url(&self) -> Result<Option<Secret>, StartError> {
+        secret::read("MERCH_DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_deref())
+    }
+
+    fn direct_url(&self) -> Result<Option<Secret>, StartError> {
+        secret::read("MERCH_DATABASE_DIRECT_URL", self.database_direct_url.as_ref(), self.database_direct_url_file.as_deref())
+    }
+
+    fn password(&self) -> Result<Option<Secret>, StartError> {
+        secret::read("MERCH_DATABASE_PASSWORD", self.database_password.as_ref(), self.database_password_file.as_deref())
+    }
+}
+
+fn is_postgres_url(url: &Secret) -> bool {
+    url.reveal().starts_with("postgres://") || url.reveal().starts_with("postgresql://")
+}
+
+/// `url` with this password, whatever it had: as the last parameter, which counts.
+fn with_password(url: &str, password: Option<&Secret>) -> String {
+    let Some(password) = password else { return url.to_owned() };
+    let mut url = format!("{url}{}password=", if url.contains('?') { '&' } else { '?' });
+    for byte in password.reveal().bytes() {
+        if byte.is_ascii_alphanumeric() {
+            url.push(char::from(byte));
+        } else {
+            write!(url, "%{byte:02X}").expect("a String takes whatever is written");
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::settings::{Arguments, Command};
+
+    /// The settings of `merch migrate` with these options; the environment of the tests has none of them.
+    fn database(options: &[&str]) -> DatabaseUrl {
+        let arguments = [&["merch", "migrate"], options].concat();
+        match Arguments::try_parse_from(arguments).unwrap().command {
+            Some(Command::Migrate(migrate)) => migrate.database,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_password_of_its_own_takes_the_place_of_the_url_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, url_file) = (folder.path().join("password"), folder.path().join("url"));
+        fs::write(&file, "p w&ä=%\n").unwrap();
+        fs::write(&url_file, "postgres://u:old@h/d?sslmode=require\n").unwrap();
+        let (file, url_file) = (file.to_str().unwrap(), url_file.to_str().unwrap());
+        let (plain, nowhere) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
+        assert_eq!(database(&plain).or_in(nowhere).unwrap(), "postgres://u:old@h/d");
+        let new = database(&[&plain[..], &["--database-password-file", file]].concat());
+        assert_eq!(new.or_in(nowhere).unwrap(), "postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25");
+        let both = database(&["--database-url-file", url_file, "--database-password", "x"]);
+        assert_eq!(both.or_in(nowhere).unwrap(), "postgres://u:old@h/d?sslmode=require&password=x");
+        assert!(!both.is_default() && both.check().is_ok());
+        assert_eq!(database(&[]).or_in(Path::new("/data")).unwrap(), "sqlite:///data/merch.db");
+    }
+
+    #[test]
+    fn behind_a_pooler_migrations_ask_for_the_way_past_it() {
+        let pooled = ["--database-url", "postgres://u@pooler/d", "--database-pooler", "transaction"];
+        let error = database(&pooled).direct_or_in(Path::new("/")).unwrap_err().to_string();
+        assert!(error.contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)"), "{error}");
+        let direct = database(&[&pooled[..], &["--database-direct-url", "postgres://u@server/d", "--database-password", "x"]].concat());
+        assert_eq!(direct.direct_or_in(Path::new("/")).unwrap(), "postgres://u@server/d?password=x");
+        let mut pool = merch_db::Pool::default();
+        direct.apply(&mut pool);
+        assert_eq!(pool.pooler, Some(merch_db::Pooler::Transaction));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_one_sentence_without_secrets() {
+        for (options, expected) in [
+            (&["--database-password", "hush"][..], "MERCH_DATABASE_PASSWORD) is set, which is for PostgreSQL alone"),
+            (
+                &["--database-url", "sqlite://x.db", "--database-pooler", "transaction"],
+                "MERCH_DATABASE_POOLER) is set, which is for PostgreSQL alone",
+            ),
+            (
+                &["--database-url", "postgres://h/d", "--database-direct-url", "sqlite://hush.db"],
+                "expected the same database of PostgreSQL",
+            ),
+            (&["--database-url", "mysql://hush@h/d"], "--database-url (MERCH_DATABASE_URL): the database URL has a scheme"),
+            (&["--database-url", "postgres://hush@h/d", "--database-url-file", "/nowhere"], "both MERCH_DATABASE_URL (--database-url) and"),
+        ] {
+            let error = database(options).check().unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("hush"), "{error}");
+        }
+        let error = Arguments::try_parse_from(["merch", "migrate", "--database-pooler", "session"]).unwrap_err().to_string();
+        assert!(error.contains("expected `none` or `transaction`"), "{error}");
     }
 }

@@ -1,10 +1,18 @@
-//! Settings of the logging service, and of those who send it events.
+//! Settings of the logging service, of those who send it events, and of those who speak to Kafka.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use merch_chassis::StartError;
+use merch_logging::{
+    connection::{Connection, Mechanism, Password, Scram, Security, Trust},
+    provision::{self, Retention},
+};
 
-use super::values;
+use super::{
+    secret,
+    values::{self, Secret},
+};
 
 /// What the logging service listens on, and where events go.
 #[derive(Debug, Args)]
@@ -14,21 +22,226 @@ pub(crate) struct Logging {
     #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::address, help_heading = "Addresses")]
     pub(crate) logging_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) topic: Topic,
+    pub(crate) topic: WantedTopic,
+    /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes it
+    #[arg(long, env = "MERCH_KAFKA_CREATE_TOPIC", value_name = "BOOL", default_value = "true", value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Kafka")]
+    pub(crate) kafka_create_topic: bool,
 }
 
-/// The topic of the events.
+/// The topic of the events, by its name.
 #[derive(Debug, Args)]
-pub(crate) struct Topic {
+pub(crate) struct TopicName {
     /// The Kafka topic of the log events
-    #[arg(long, env = "MERCH_KAFKA_TOPIC", value_name = "TOPIC", default_value = "log-channel", value_parser = values::topic, help_heading = "Storage")]
+    #[arg(long, env = "MERCH_KAFKA_TOPIC", value_name = "TOPIC", default_value = "log-channel", value_parser = values::topic, help_heading = "Kafka")]
     pub(crate) kafka_topic: String,
+}
+
+/// The topic of the events, as it is made when it is missing.
+#[derive(Debug, Args)]
+pub(crate) struct WantedTopic {
+    #[command(flatten)]
+    pub(crate) topic: TopicName,
+    /// Partitions of the topic, should it have to be made: what happens to one user or order stays in order within one of them
+    #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::whole(1..=10_000_i32), help_heading = "Kafka")]
+    kafka_partitions: i32,
+    /// Copies of each partition, should the topic have to be made: at most as many as there are brokers [default: the brokers']
+    #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
+    kafka_replication: Option<i32>,
+    /// How long the brokers keep an event, such as 7d, or `forever`, should the topic have to be made [default: the brokers']
+    #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
+    kafka_retention: Option<Retention>,
+    /// Copies that must have an event before it counts as written, should the topic have to be made; one less than copies lets one broker fail
+    /// [default: the brokers']
+    #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
+    kafka_min_insync_replicas: Option<i32>,
+}
+
+impl WantedTopic {
+    /// The topic that is asked for.
+    ///
+    /// # Errors
+    /// When nothing could ever be written to it.
+    pub(crate) fn wanted(&self) -> Result<provision::Topic, StartError> {
+        if let (Some(replication), Some(min_insync_replicas)) = (self.kafka_replication, self.kafka_min_insync_replicas)
+            && min_insync_replicas > replication
+        {
+            return Err(StartError::new(format!(
+                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is {min_insync_replicas} and MERCH_KAFKA_REPLICATION is {replication}; expected no more copies to have to be written \
+                 than there are, as nothing could be written"
+            )));
+        }
+        Ok(provision::Topic {
+            name: self.topic.kafka_topic.clone(),
+            partitions: self.kafka_partitions,
+            replication: self.kafka_replication,
+            retention: self.kafka_retention,
+            min_insync_replicas: self.kafka_min_insync_replicas,
+        })
+    }
+}
+
+/// How Kafka is spoken to.
+#[derive(Debug, Args)]
+pub(crate) struct KafkaSecurity {
+    /// How connections to Kafka are protected: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls` (SASL is SCRAM: a user and a password)
+    #[arg(long, env = "MERCH_KAFKA_SECURITY", value_name = "WORD", default_value = "plaintext", value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), help_heading = "Kafka")]
+    kafka_security: &'static str,
+    /// A PEM file with the certificates of the authorities that Kafka's certificate is from [default: those that the system trusts]
+    #[arg(long, env = "MERCH_KAFKA_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
+    kafka_ca_file: Option<PathBuf>,
+    /// Kafka's user, with SASL
+    #[arg(long, env = "MERCH_KAFKA_USERNAME", value_name = "NAME", help_heading = "Kafka")]
+    kafka_username: Option<String>,
+    /// The password of that user; better in the variable or the file than in the option, which other users of a machine can see
+    #[arg(long, env = "MERCH_KAFKA_PASSWORD", value_name = "PASSWORD", hide_env_values = true, help_heading = "Kafka")]
+    kafka_password: Option<Secret>,
+    /// A file with that password, and nothing else
+    #[arg(long, env = "MERCH_KAFKA_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
+    kafka_password_file: Option<PathBuf>,
+    /// The hash that Kafka has that password under: `scram-sha-512` or `scram-sha-256`
+    #[arg(long, env = "MERCH_KAFKA_MECHANISM", value_name = "WORD", default_value = "scram-sha-512", value_parser = values::one_of(&["scram-sha-512", "scram-sha-256"]), help_heading = "Kafka")]
+    kafka_mechanism: &'static str,
+}
+
+impl KafkaSecurity {
+    /// The way to the Kafka at `brokers`.
+    ///
+    /// # Errors
+    /// When a setting is missing, or is there and would not be used: somebody thinks that it protects something.
+    pub(crate) fn connection(&self, brokers: &str) -> Result<Connection, StartError> {
+        let word = self.kafka_security;
+        let (tls, sasl) = (word.ends_with("tls"), word.starts_with("sasl"));
+        let unused = |setting: &str, expected: &str| {
+            let option = setting["MERCH_".len()..].to_lowercase().replace('_', "-");
+            StartError::new(format!(
+                "{setting} (--{option}) is set and MERCH_KAFKA_SECURITY is `{word}`, which makes no use of it; expected {expected}, or none"
+            ))
+        };
+        if self.kafka_ca_file.is_some() && !tls {
+            return Err(unused("MERCH_KAFKA_CA_FILE", "`tls` or `sasl_tls`"));
+        }
+        if !sasl {
+            let set = [
+                ("MERCH_KAFKA_USERNAME", self.kafka_username.is_some()),
+                ("MERCH_KAFKA_PASSWORD", self.kafka_password.is_some()),
+                ("MERCH_KAFKA_PASSWORD_FILE", self.kafka_password_file.is_some()),
+            ];
+            if let Some((setting, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(unused(setting, "`sasl_tls`"));
+            }
+        }
+        let trust = Trust { ca_file: self.kafka_ca_file.clone() };
+        let security = match (tls, sasl) {
+            (false, false) => Security::Plaintext,
+            (true, false) => Security::Tls(trust),
+            (false, true) => Security::SaslPlaintext(self.scram()?),
+            (true, true) => Security::SaslTls(trust, self.scram()?),
+        };
+        Ok(Connection { brokers: brokers.to_owned(), security })
+    }
+
+    /// That there is no Kafka to be spoken to in such a way: the broker in the process is plain.
+    ///
+    /// # Errors
+    /// When there should be one.
+    pub(crate) fn none(&self) -> Result<(), StartError> {
+        if matches!(self.connection("none:0")?.security, Security::Plaintext) {
+            return Ok(());
+        }
+        Err(StartError::new(
+            "MERCH_KAFKA_SECURITY (--kafka-security) is set and MERCH_KAFKA_BROKERS (--kafka-brokers) is not; expected the addresses of the Kafka that it is for, as \
+             the broker in this process is not reached from elsewhere and knows no TLS and no users",
+        ))
+    }
+
+    fn scram(&self) -> Result<Scram, StartError> {
+        let word = self.kafka_security;
+        let missing =
+            |setting: &str| StartError::new(format!("MERCH_KAFKA_SECURITY is `{word}` and there is no {setting}; expected it to be set"));
+        let username = self.kafka_username.clone().ok_or_else(|| missing("MERCH_KAFKA_USERNAME"))?;
+        let password = secret::read("MERCH_KAFKA_PASSWORD", self.kafka_password.as_ref(), self.kafka_password_file.as_deref())?;
+        Ok(Scram {
+            mechanism: if self.kafka_mechanism == "scram-sha-256" { Mechanism::ScramSha256 } else { Mechanism::ScramSha512 },
+            username,
+            password: Password::new(password.ok_or_else(|| missing("MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE"))?.reveal()),
+        })
+    }
 }
 
 /// Where the services send their events.
 #[derive(Debug, Args)]
 pub(crate) struct Endpoint {
-    /// Where the logging service is. It need not be up: events wait on disk
-    #[arg(long, env = "MERCH_LOGGING_ENDPOINT", value_name = "URL", default_value = "http://127.0.0.1:50052", value_parser = values::endpoint, help_heading = "Addresses")]
+    /// Where the logging service is; one name for all of its replicas, or several URLs with commas between them. It need not be up: events wait on disk
+    #[arg(long, env = "MERCH_LOGGING_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50052", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) logging_endpoint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Settings {
+        #[command(flatten)]
+        security: KafkaSecurity,
+        #[command(flatten)]
+        topic: WantedTopic,
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        Settings::try_parse_from(std::iter::once(&"test").chain(arguments)).unwrap()
+    }
+
+    fn connection(arguments: &[&str]) -> Result<Security, String> {
+        settings(arguments).security.connection("kafka:9092").map(|connection| connection.security).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_word_is_a_way_to_kafka() {
+        let user = ["--kafka-username", "merch", "--kafka-password", "hush"];
+        for (word, with_user) in [("plaintext", false), ("tls", false), ("sasl_plaintext", true), ("sasl_tls", true)] {
+            let arguments = [&["--kafka-security", word][..], if with_user { &user[..] } else { &[] }].concat();
+            assert_eq!(connection(&arguments).unwrap().word(), word);
+        }
+    }
+
+    #[test]
+    fn a_user_comes_with_a_password_and_neither_without_sasl() {
+        for (arguments, expected) in [
+            (&["--kafka-security", "sasl_tls", "--kafka-password", "hush"][..], "there is no MERCH_KAFKA_USERNAME"),
+            (
+                &["--kafka-security", "sasl_tls", "--kafka-username", "merch"],
+                "there is no MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE",
+            ),
+            (
+                &["--kafka-security", "tls", "--kafka-password", "hush"],
+                "MERCH_KAFKA_PASSWORD (--kafka-password) is set and MERCH_KAFKA_SECURITY is `tls`",
+            ),
+            (&["--kafka-username", "merch"], "MERCH_KAFKA_USERNAME (--kafka-username) is set and MERCH_KAFKA_SECURITY is `plaintext`"),
+            (&["--kafka-ca-file", "ca.pem"], "MERCH_KAFKA_CA_FILE (--kafka-ca-file) is set and MERCH_KAFKA_SECURITY is `plaintext`"),
+        ] {
+            let error = connection(arguments).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("hush"), "{arguments:?}: {error}");
+        }
+        assert!(
+            settings(&["--kafka-security", "tls"])
+                .security
+                .none()
+                .unwrap_err()
+                .to_string()
+                .contains("MERCH_KAFKA_BROKERS (--kafka-brokers) is not")
+        );
+        assert_eq!(settings(&[]).security.none(), Ok(()));
+    }
+
+    #[test]
+    fn a_topic_that_could_never_be_written_is_refused() {
+        let wanted = |arguments| settings(arguments).topic.wanted().map_err(|error| error.to_string());
+        let wrong = wanted(&["--kafka-replication", "2", "--kafka-min-insync-replicas", "3"]).unwrap_err();
+        assert!(wrong.starts_with("MERCH_KAFKA_MIN_INSYNC_REPLICAS is 3 and MERCH_KAFKA_REPLICATION is 2; expected"), "{wrong}");
+        let topic = wanted(&["--kafka-partitions", "6", "--kafka-retention", "forever"]).unwrap();
+        assert_eq!((topic.partitions, topic.replication, topic.retention), (6, None, Some(Retention::Forever)));
+    }
 }

@@ -3,6 +3,8 @@
 use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use merch_logging::provision::Retention;
+use merch_api::{InvalidProxy, TrustedProxies};
 
 /// A setting whose value is never shown: not in `--help`, not in a log, not in an error.
 ///
@@ -51,6 +53,14 @@ pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf>
     })
 }
 
+/// A time of RFC 3339, in UTC.
+pub(crate) fn time(text: &str) -> Result<String, String> {
+    match humantime::parse_rfc3339(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected a time such as 2026-01-31T12:00:00Z".to_owned()),
+    }
+}
+
 /// `127.0.0.1:8080`, `[::1]:8080`; port 0 takes any free one.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 (reachable from other machines) or 127.0.0.1:0 (any free port)".to_owned())
@@ -61,6 +71,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = "expected a time such as 500ms, 10s or 2m, more than nothing and at most 1h";
     let duration = humantime::parse_duration(text).map_err(|_| expected.to_owned())?;
     if duration.is_zero() || duration > Duration::from_secs(3600) { Err(expected.to_owned()) } else { Ok(duration) }
+}
+
+/// `0s`, `5s`, `1m`: at most an hour.
+pub(crate) fn delay(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(delay) if delay <= Duration::from_secs(3600) => Ok(delay),
+        Ok(_) | Err(_) => Err("expected a time such as 0s, 5s or 1m, at most 1h".to_owned()),
+    }
 }
 
 /// A number of bytes, or one with a unit: `65536`, `64KiB`, `1MiB`. At least 1 KiB, at most 64 MiB.
@@ -86,6 +104,26 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     Ok(format!("http://{authority}"))
 }
 
+/// `10.0.0.0/8,192.0.2.1,nginx`
+pub(crate) fn proxies(text: &str) -> Result<TrustedProxies, String> {
+    text.parse().map_err(|error: InvalidProxy| error.to_string())
+}
+
+/// `api:9101`, `127.0.0.1:9101`
+pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        Some(_) | None => Err("expected host:port, several with commas between them, such as api:9101,db:9102".to_owned()),
+    }
+}
+
+/// `http://host:port[,http://host:port…]`: a service of which there may be several.
+pub(crate) fn endpoints(text: &str) -> Result<String, String> {
+    let each: Result<Vec<String>, String> = text.split(',').map(|one| endpoint(one.trim())).collect();
+    each.map(|each| each.join(",")).map_err(|expected| format!("{expected}, several with commas between them"))
+}
+
 /// `host:port[,host:port…]`
 pub(crate) fn brokers(text: &str) -> Result<String, String> {
     let one = |broker: &str| {
@@ -97,6 +135,27 @@ pub(crate) fn brokers(text: &str) -> Result<String, String> {
         Err("expected Kafka's bootstrap servers as host:port, several with commas between them, such as kafka-1:9092,kafka-2:9092"
             .to_owned())
     }
+}
+
+/// `7d`, `12h`, `forever`: how long Kafka keeps an event.
+pub(crate) fn retention(text: &str) -> Result<Retention, String> {
+    if text == "forever" {
+        return Ok(Retention::Forever);
+    }
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_secs(60) && time <= Duration::from_secs(100 * 366 * 86_400) => Ok(Retention::For(time)),
+        Ok(_) | Err(_) => Err("expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned()),
+    }
+}
+
+/// One of a few words.
+pub(crate) fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> + Clone {
+    move |text| words.iter().find(|word| **word == text).copied().ok_or_else(|| format!("expected one of {}", words.join(", ")))
+}
+
+/// `true` or `false`.
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected `true` or `false`".to_owned())
 }
 
 /// A name that Kafka takes for a topic (its own rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`).
@@ -121,12 +180,18 @@ mod tests {
         assert_eq!((whole(10..=22_u8)("10"), whole(10..=22_u8)("22")), (Ok(10), Ok(22)));
         assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!((delay("0s"), delay("1m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(60))));
         assert_eq!(bytes("65536"), Ok(65536));
         assert_eq!(bytes("64KiB"), Ok(65536));
         assert_eq!(endpoint("http://db:50051/"), Ok("http://db:50051".to_owned()));
         assert_eq!(endpoint("http://[::1]:50051"), Ok("http://[::1]:50051".to_owned()));
+        assert_eq!(endpoints("http://db-1:1, http://db-2:2/"), Ok("http://db-1:1,http://db-2:2".to_owned()));
         assert_eq!(brokers("a:9092, b:9092"), Ok("a:9092,b:9092".to_owned()));
         assert_eq!(topic("log-channel"), Ok("log-channel".to_owned()));
+        assert_eq!(retention("7d"), Ok(Retention::For(Duration::from_secs(604_800))));
+        assert_eq!(retention("forever"), Ok(Retention::Forever));
+        assert_eq!(one_of(&["tls", "plaintext"])("tls"), Ok("tls"));
+        assert_eq!((yes_or_no("true"), yes_or_no("false")), (Ok(true), Ok(false)));
     }
 
     #[test]
@@ -140,15 +205,26 @@ mod tests {
         for wrong in ["10", "0s", "2h", "soon"] {
             assert!(duration(wrong).unwrap_err().starts_with("expected a time such as"), "{wrong}");
         }
+        for wrong in ["5", "-1s", "2h", "soon"] {
+            assert!(delay(wrong).unwrap_err().starts_with("expected a time such as"), "{wrong}");
+        }
         for wrong in ["1", "65MiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(bytes(wrong).unwrap_err().starts_with("expected a number of bytes"), "{wrong}");
         }
         for wrong in ["127.0.0.1:50051", "https://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {
             assert!(endpoint(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
         }
+        for wrong in ["", "http://db:1,", "http://db:1;http://db:2", "http://db:1,db:2"] {
+            assert!(endpoints(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
+        }
         for wrong in ["", "kafka", "a:9092,", "kafka://a:9092"] {
             assert!(brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"), "{wrong}");
         }
+        for wrong in ["7", "1s", "101y", "never"] {
+            assert!(retention(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
+        }
+        assert_eq!(one_of(&["tls", "plaintext"])("ssl"), Err("expected one of tls, plaintext".to_owned()));
+        assert_eq!(yes_or_no("yes"), Err("expected `true` or `false`".to_owned()));
         for wrong in ["", "..", "log channel"] {
             assert!(topic(wrong).unwrap_err().starts_with("expected the name of a Kafka topic"), "{wrong}");
         }

@@ -61,8 +61,10 @@ pub(crate) fn unread(names: impl IntoIterator<Item = String>, whole: bool) -> Ve
     sentences
 }
 
-fn commands(everything: &Command) -> impl Iterator<Item = &Command> {
-    std::iter::once(everything).chain(everything.get_subcommands())
+/// `merch`, its subcommands, and theirs.
+pub(super) fn commands(everything: &Command) -> impl Iterator<Item = &Command> {
+    let below = everything.get_subcommands();
+    std::iter::once(everything).chain(below.flat_map(|command| std::iter::once(command).chain(command.get_subcommands())))
 }
 
 fn reads(command: &Command, name: &str) -> bool {

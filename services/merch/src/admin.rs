@@ -1,0 +1,205 @@
+//! `merch admin`: the operator's service from the command line.
+
+mod client;
+
+use merch_chassis::StartError;
+use merch_contract::grpc::{
+    admin::v1::{
+        DeactivateUserRequest, Everyone, ListUsersRequest, RestockRequest, RevokeTokensRequest, SetPriceRequest, UserRef,
+        restock_request::Change, revoke_tokens_request::Whose, user_ref::By,
+    },
+    assistant::v1::User,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use self::client::Client;
+use crate::{
+    print,
+    settings::operator::{Admin, ListUsers, Restock, RevokeTokens},
+    table::{Cell, table},
+};
+
+/// Users that one call brings: the most that the contract allows.
+const PAGE: usize = 100;
+
+/// Does what it says and prints what came of it.
+///
+/// # Errors
+/// When the service cannot be reached, refuses the credential, or refuses the call; the sentence says what to do.
+pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
+    match command {
+        Admin::Restock(settings) => restock(settings).await,
+        Admin::SetPrice(settings) => {
+            let mut client = Client::connect(&settings.target)?;
+            let request = SetPriceRequest { context: Some(client.context()), product_id: settings.product, price_cents: settings.cents };
+            let answer = client.call(request, async |service, request| service.set_price(request).await).await?;
+            let product = answer.product.unwrap_or_default();
+            if settings.target.json {
+                print(json!({
+                    "product_id": product.id, "price_cents": product.price_cents,
+                    "previous_price_cents": answer.previous_price_cents, "currency": product.currency,
+                }));
+            } else {
+                let (now, before) = (price(product.price_cents), price(answer.previous_price_cents));
+                let rows = [vec![Cell::number(product.id), Cell::text(&product.name), Cell::number(now), Cell::number(before)]];
+                print(table(&["id", "name", &format!("price ({})", product.currency), "before"], &rows));
+            }
+            Ok(())
+        }
+        Admin::ListUsers(settings) => list_users(settings).await,
+        Admin::Deactivate(settings) => {
+            let mut client = Client::connect(&settings.target)?;
+            let request = DeactivateUserRequest { context: Some(client.context()), user: Some(user_ref(&settings.user)) };
+            let answer = client.call(request, async |service, request| service.deactivate_user(request).await).await?;
+            let user = answer.user.unwrap_or_default();
+            if settings.target.json {
+                print(json!({ "user_id": user.id, "username": user.username, "active": user.active, "changed": answer.changed }));
+            } else if answer.changed {
+                print(format_args!("{} ({}) is inactive now, and its tokens are void", user.username, user.id));
+            } else {
+                print(format_args!("{} ({}) was inactive already: nothing was done", user.username, user.id));
+            }
+            Ok(())
+        }
+        Admin::RevokeTokens(settings) => revoke_tokens(settings).await,
+    }
+}
+
+async fn restock(settings: &Restock) -> Result<(), StartError> {
+    let change = match (settings.add, settings.set) {
+        (Some(pieces), _) => Change::Add(pieces),
+        (None, Some(pieces)) => Change::Set(pieces),
+        (None, None) => return Err(StartError::new("expected --add PIECES or --set PIECES")),
+    };
+    let mut client = Client::connect(&settings.target)?;
+    let request = RestockRequest {
+        context: Some(client.context()),
+        idempotency_key: settings.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+        product_id: settings.product,
+        change: Some(change),
+    };
+    let answer = client.call(request, async |service, request| service.restock(request).await).await?;
+    if settings.target.json {
+        print(json!({
+            "product_id": settings.product, "stock": answer.stock, "difference": answer.difference, "replayed": answer.replayed,
+        }));
+        return Ok(());
+    }
+    let rows = [vec![Cell::number(settings.product), Cell::number(format!("{:+}", answer.difference)), Cell::number(answer.stock)]];
+    print(table(&["id", "difference", "stock"], &rows));
+    if answer.replayed {
+        print("This key was used before: nothing was done now, and this is the first answer.");
+    }
+    Ok(())
+}
+
+async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
+    let mut client = Client::connect(&settings.target)?;
+    let (mut rows, mut shown, mut page_token) = (Vec::new(), 0, String::new());
+    let more = loop {
+        let size = PAGE.min(settings.limit - shown);
+        let request = ListUsersRequest {
+            context: Some(client.context()),
+            page_size: i32::try_from(size).unwrap_or(i32::MAX),
+            page_token,
+            username_prefix: settings.prefix.clone(),
+            active: settings.active,
+        };
+        let page = client.call(request, async |service, request| service.list_users(request).await).await?;
+        for user in page.users {
+            shown += 1;
+            if settings.target.json {
+                print(as_json(&user));
+            } else {
+                rows.push(as_row(&user));
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() || shown >= settings.limit {
+            break !page_token.is_empty();
+        }
+    };
+    if !settings.target.json {
+        print(table(&["id", "sid", "username", "email", "active", "since"], &rows));
+        let more = if more { ", and there are more: --limit shows them" } else { "" };
+        print(format_args!("({shown} {}{more})", if shown == 1 { "user" } else { "users" }));
+    }
+    Ok(())
+}
+
+async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), StartError> {
+    let mut client = Client::connect(&settings.target)?;
+    let (mut users, mut page_token) = (0, String::new());
+    loop {
+        let whose = match &settings.user {
+            Some(user) => Whose::User(user_ref(user)),
+            None => Whose::Everyone(Everyone { page_token }),
+        };
+        let request = RevokeTokensRequest { context: Some(client.context()), whose: Some(whose) };
+        let answer = client.call(request, async |service, request| service.revoke_tokens(request).await).await?;
+        users += answer.users;
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if settings.target.json {
+        print(json!({ "users": users }));
+    } else {
+        print(format_args!("the tokens of {users} {} are void: they have to log in again", if users == 1 { "user" } else { "users" }));
+    }
+    Ok(())
+}
+
+/// What has the form of an id is one, whatever somebody chose for a name: the id is the one that nobody chooses.
+fn user_ref(user: &str) -> UserRef {
+    let id = Uuid::try_parse(user).ok().filter(|_| user.len() == 36);
+    UserRef { by: Some(id.map_or_else(|| By::Username(user.to_owned()), |id| By::UserId(id.to_string()))) }
+}
+
+/// `49.99` of 4999.
+fn price(cents: i64) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+fn since(user: &User) -> String {
+    let seconds = user.created_at.map_or(0, |time| u64::try_from(time.seconds).unwrap_or_default());
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).to_string()
+}
+
+fn as_json(user: &User) -> Value {
+    json!({
+        "id": user.id, "sid": user.sid, "username": user.username, "email": user.email, "active": user.active, "created_at": since(user),
+    })
+}
+
+fn as_row(user: &User) -> Vec<Cell> {
+    let active = if user.active { "yes" } else { "no" };
+    vec![
+        Cell::text(&user.id),
+        Cell::text(&user.sid),
+        Cell::text(&user.username),
+        Cell::text(&user.email),
+        Cell::text(active),
+        Cell::text(since(user)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_never_taken_for_a_name() {
+        let id = "019ad1f0-0000-7000-8000-000000000001";
+        assert_eq!(user_ref(id).by, Some(By::UserId(id.to_owned())));
+        assert_eq!(user_ref("ada").by, Some(By::Username("ada".to_owned())));
+        assert_eq!(user_ref("019ad1f0000070008000000000000001").by, Some(By::Username("019ad1f0000070008000000000000001".to_owned())));
+    }
+
+    #[test]
+    fn prices_have_two_places() {
+        assert_eq!((price(4999).as_str(), price(5).as_str(), price(0).as_str()), ("49.99", "0.05", "0.00"));
+    }
+}

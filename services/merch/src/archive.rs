@@ -1,0 +1,294 @@
+//! The file of a backup: a tar archive, so that any machine can look into it, that begins with a manifest of what it holds and its checksums.
+//!
+//! Members: `manifest.json`, `merch.db` (the whole database, the outbox and the idempotency keys with it), and `journal/…` (the api's log events).
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use merch_chassis::StartError;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The name of the database within.
+pub(crate) const DATABASE: &str = "merch.db";
+/// The folder of the journal within.
+pub(crate) const JOURNAL: &str = "journal";
+const MANIFEST: &str = "manifest.json";
+/// The form that is written here. One that is not known is refused, as nobody knows what it would mean.
+const FORMAT: u32 = 1;
+/// A manifest is a few kilobytes.
+const LONGEST_MANIFEST: u64 = 1024 * 1024;
+
+/// What an archive says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format: u32,
+    /// The version of the program that wrote it.
+    program: String,
+    /// RFC 3339, UTC: what was committed before then is in it.
+    pub(crate) taken_at: String,
+    files: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Member {
+    name: String,
+    bytes: u64,
+    /// In hexadecimal digits.
+    sha256: String,
+}
+
+/// Writes `file` from the folder `staged`, which holds [`DATABASE`] and perhaps [`JOURNAL`]: whole or not at all, for its owner only, and durable.
+/// Yields its bytes.
+///
+/// # Errors
+/// When there is such a file already, or it cannot be written.
+pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(file),
+        _ => StartError::new(format!("the backup {} cannot be written: {error}; see whether the disk is full", file.display())),
+    };
+    let members = members(staged).and_then(|names| names.into_iter().map(|name| member(staged, name)).collect()).map_err(failed)?;
+    let manifest = Manifest { format: FORMAT, program: env!("CARGO_PKG_VERSION").to_owned(), taken_at, files: members };
+    write_whole(file, staged, &manifest).map_err(failed)
+}
+
+/// That a backup of this name is there.
+pub(crate) fn exists(file: &Path) -> StartError {
+    StartError::new(format!("there is a file {} already, and no backup is overwritten; choose another name", file.display()))
+}
+
+fn write_whole(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
+    let parent = folder_of(file);
+    let fresh = tempfile::Builder::new().prefix(".merch-backup-").tempfile_in(parent)?; // mode 0600
+    let mut archive = tar::Builder::new(io::BufWriter::new(fresh));
+    let text = serde_json::to_vec_pretty(manifest)?;
+    archive.append_data(&mut header(text.len() as u64), MANIFEST, text.as_slice())?;
+    for member in &manifest.files {
+        let source = File::open(staged.join(&member.name))?;
+        archive.append_data(&mut header(member.bytes), &member.name, source.take(member.bytes))?;
+    }
+    let fresh = archive.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    fresh.as_file().sync_all()?;
+    let bytes = fresh.as_file().metadata()?.len();
+    fresh.persist_noclobber(file).map_err(|error| error.error)?;
+    sync_folder(parent)?;
+    Ok(bytes)
+}
+
+fn header(bytes: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes);
+    header.set_mode(0o600);
+    header.set_mtime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+    header
+}
+
+/// Unpacks `file` into `folder`, and holds every member against the manifest.
+///
+/// # Errors
+/// When it is no backup, or one byte of it is not what was written.
+pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
+    let damaged = |what: String| StartError::new(format!("{} cannot be restored: {what}; nothing was changed", file.display()));
+    let broken = |error: io::Error| damaged(format!("it is no whole backup of `merch backup` ({error})"));
+    let open = File::open(file).map_err(|error| StartError::new(format!("the backup {} cannot be read: {error}", file.display())))?;
+    let mut archive = tar::Archive::new(io::BufReader::new(open));
+    let mut entries = archive.entries().map_err(broken)?;
+    let manifest = match entries.next() {
+        Some(Ok(first)) if first.path_bytes().as_ref() == MANIFEST.as_bytes() => {
+            let mut text = Vec::new();
+            first.take(LONGEST_MANIFEST).read_to_end(&mut text).map_err(broken)?;
+            serde_json::from_slice::<Manifest>(&text).map_err(|error| broken(error.into()))?
+        }
+        Some(Err(error)) => return Err(broken(error)),
+        Some(Ok(_)) | None => return Err(damaged(format!("it does not begin with {MANIFEST}, so that `merch backup` has not written it"))),
+    };
+    if manifest.format != FORMAT {
+        let Manifest { format, program, .. } = &manifest;
+        return Err(damaged(format!("its form is {format} and this `merch` knows {FORMAT}; expected a `merch` of {program} or newer")));
+    }
+    let mut missing = manifest.files.iter();
+    for entry in entries {
+        let mut entry = entry.map_err(broken)?;
+        let Some(member) = missing.next().filter(|member| member.name.as_bytes() == entry.path_bytes().as_ref()) else {
+            return Err(damaged("its members are not those of its manifest".to_owned()));
+        };
+        // The names come from outside: nothing is written but where it belongs.
+        let place =
+            place(folder, &member.name).ok_or_else(|| damaged(format!("it has a member {:?}, which no backup has", member.name)))?;
+        let sha256 = unpack(&mut entry, &place).map_err(broken)?;
+        if sha256 != member.sha256 {
+            return Err(damaged(format!("{} is not what was written there (its SHA-256 differs)", member.name)));
+        }
+    }
+    match missing.next() {
+        Some(member) => Err(damaged(format!("{} is missing at its end", member.name))),
+        None if manifest.files.iter().any(|member| member.name == DATABASE) => Ok(manifest),
+        None => Err(damaged(format!("it has no {DATABASE}"))),
+    }
+}
+
+fn unpack(source: &mut impl Read, place: &Path) -> io::Result<String> {
+    if let Some(parent) = place.parent() {
+        make_folder(parent)?;
+    }
+    let mut file = private(place)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        file.write_all(&buffer[..read])?;
+    }
+    file.sync_all()?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// Where a member belongs in `folder`; `None` for what no backup has.
+fn place(folder: &Path, name: &str) -> Option<PathBuf> {
+    let simple = |name: &str| {
+        !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+    };
+    match name.split_once('/') {
+        None if name == DATABASE => Some(folder.join(DATABASE)),
+        Some((JOURNAL, file)) if simple(file) => Some(folder.join(JOURNAL).join(file)),
+        Some(_) | None => None,
+    }
+}
+
+/// The names of the files of `staged`, in order.
+fn members(staged: &Path) -> io::Result<Vec<String>> {
+    let mut names = vec![DATABASE.to_owned()];
+    let journal = staged.join(JOURNAL);
+    if journal.is_dir() {
+        for entry in fs::read_dir(journal)? {
+            names.push(format!("{JOURNAL}/{}", entry?.file_name().to_string_lossy()));
+        }
+    }
+    names.sort_unstable_by_key(|name| (name != DATABASE, name.clone()));
+    Ok(names)
+}
+
+fn member(staged: &Path, name: String) -> io::Result<Member> {
+    let mut file = File::open(staged.join(&name))?;
+    let mut hash = Sha256::new();
+    let bytes = io::copy(&mut file, &mut Hashing(&mut hash))?;
+    Ok(Member { name, bytes, sha256: hex(&hash.finalize()) })
+}
+
+struct Hashing<'a>(&'a mut Sha256);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The folder that `file` is in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A new file of mode 0600.
+pub(crate) fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A folder of mode 0700, if it is not there.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Makes durable which files a folder holds: a file's own fsync says nothing of its name.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder to back up, and the archive of it.
+    fn backup(folder: &Path) -> PathBuf {
+        let staged = folder.join("staged");
+        make_folder(&staged.join(JOURNAL)).unwrap();
+        fs::write(staged.join(DATABASE), vec![7; 100_000]).unwrap();
+        fs::write(staged.join("journal/00000000000000000001.journal"), b"events").unwrap();
+        fs::write(staged.join("journal/acknowledged"), b"0").unwrap();
+        let file = folder.join("backup.tar");
+        write(&file, &staged, "2026-11-22T23:00:00Z".to_owned()).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = backup(folder.path());
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+        let out = folder.path().join("out");
+        let manifest = read(&file, &out).unwrap();
+        assert_eq!(manifest.taken_at, "2026-11-22T23:00:00Z");
+        for name in ["merch.db", "journal/00000000000000000001.journal", "journal/acknowledged"] {
+            assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(folder.path().join("staged").join(name)).unwrap(), "{name}");
+        }
+        let again = write(&file, &folder.path().join("staged"), String::new()).unwrap_err().to_string();
+        assert!(again.contains("no backup is overwritten"), "{again}");
+        assert!(fs::read_dir(folder.path()).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with('.')));
+    }
+
+    #[test]
+    fn one_wrong_byte_is_noticed_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = backup(folder.path());
+        let whole = fs::read(&file).unwrap();
+        let size = whole.len();
+        // In the manifest, in a header, within the database, within the journal, and cut off at several places.
+        let journal = whole.windows(6).position(|window| window == b"events").unwrap();
+        let first = whole.windows(100).position(|window| window == [7; 100]).unwrap();
+        let damaged = [600, first - 400, first + 50_000, journal].map(|place| {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1;
+            bytes
+        });
+        let cut = [0, 100, 700, first + 50_000, journal].map(|end| whole[..end].to_vec());
+        for (index, bytes) in damaged.into_iter().chain(cut).enumerate() {
+            fs::write(&file, bytes).unwrap();
+            let error = read(&file, &folder.path().join(format!("out{index}"))).unwrap_err().to_string();
+            assert!(error.contains("cannot be restored") && error.contains("nothing was changed"), "{index} of {size}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_but_where_it_belongs() {
+        let folder = Path::new("/data");
+        assert_eq!(place(folder, "journal/00000000000000000001.journal"), Some(folder.join("journal/00000000000000000001.journal")));
+        for name in ["", "../merch.db", "/etc/passwd", "jwt.key", "journal", "journal/", "journal/..", "journal/a/b", "journal/.x"] {
+            assert_eq!(place(folder, name), None, "{name}");
+        }
+    }
+}

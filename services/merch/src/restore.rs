@@ -1,0 +1,129 @@
+//! `merch restore`: puts a backup in the place of an embedded store, whole or not at all, and throws nothing away.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use merch_chassis::StartError;
+use sea_orm::sqlx::Connection as _;
+
+use crate::{
+    archive::{self, DATABASE, JOURNAL},
+    backup::{check, count},
+    data_dir::{DataDir, Part, sqlite_url},
+    print,
+    settings::operator::Restore,
+    sqlite::{self, Access},
+};
+
+/// What makes up a store, apart from its keys: a restore takes their places.
+const PARTS: [&str; 4] = [DATABASE, "merch.db-wal", "merch.db-shm", JOURNAL];
+
+/// Checks the backup to the last byte, prepares it, and only then puts it in its place.
+///
+/// # Errors
+/// When a store runs on the folder, there is one and `--replace` is not given, or the backup is damaged. Nothing is changed then.
+pub(crate) async fn run(settings: &Restore) -> Result<(), StartError> {
+    let instead = "use pg_restore (`make restore` runs it)";
+    sqlite::file(&settings.database, &settings.data, instead)?;
+    if !settings.database.is_default() {
+        return Err(StartError::new(
+            "a backup is restored to merch.db in the data folder, and --database-url (MERCH_DATABASE_URL) names another file; restore without it, and move the file",
+        ));
+    }
+    let data = DataDir::open_as_it_is(&settings.data.data_dir, &[Part::Journal, Part::Database])?;
+    let folder = data.path();
+    let there: Vec<&str> = PARTS.into_iter().filter(|name| is_something(&folder.join(name))).collect();
+    if !there.is_empty() && !settings.replace {
+        return Err(StartError::new(format!(
+            "there is a store in {} already ({}); choose an empty folder with --data-dir, or --replace it: it is then kept beside the restored one",
+            folder.display(),
+            there.join(", ")
+        )));
+    }
+    let staged = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder).map_err(|error| failed(folder, &error))?;
+    let manifest = archive::read(&settings.file, staged.path())?;
+    let database = staged.path().join(DATABASE);
+    let mut connection = sqlite::open(&database, Access::Read).await?;
+    check(&mut connection).await.map_err(|what| {
+        StartError::new(format!("{} cannot be restored: its database is damaged: {what}; nothing was changed", settings.file.display()))
+    })?;
+    let counted = async {
+        let (users, orders) = (count(&mut connection, "users").await?, count(&mut connection, "orders").await?);
+        connection.close().await?;
+        Ok::<_, sea_orm::sqlx::Error>((users, orders))
+    };
+    let (users, orders) = counted.await.map_err(|error| {
+        StartError::new(format!(
+            "{} cannot be restored: its database is not a store's: {error}; nothing was changed",
+            settings.file.display()
+        ))
+    })?;
+    merch_db::mark_restored(&sqlite_url(staged.path()), &manifest.taken_at).await?;
+
+    // Before the old one is moved, while it can still be read in its place.
+    let left = if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
+    let replaced = swap(&data, staged.path()).map_err(|error| failed(folder, &error))?;
+    print(format_args!(
+        "restored what was committed until {}: users {users}, orders {orders}. Everyone has to log in again. Start `merch` on it.",
+        manifest.taken_at
+    ));
+    if let Some(replaced) = replaced {
+        let events = left.map_or_else(String::new, |events| format!(", with {events} of its events that were not shipped"));
+        print(format_args!("What was there before is in {}{events}; remove it when you no longer need it.", replaced.display()));
+    }
+    Ok(())
+}
+
+/// Events of the database that is replaced which nobody has seen; `None` if it cannot be read.
+async fn unshipped(database: &Path) -> Option<i64> {
+    let mut connection = sqlite::open(database, Access::Read).await.ok()?;
+    count(&mut connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await.ok()
+}
+
+/// Moves what is there into a folder of its own, and the staged store into its place. While that is under way a mark says so, so that no store starts
+/// between the two.
+fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
+    let folder = data.path();
+    fs::write(data.restoring(), "")?;
+    archive::sync_folder(folder)?;
+    let mut replaced = None;
+    for name in PARTS.into_iter().filter(|name| folder.join(name).exists()) {
+        let aside = match &replaced {
+            Some(aside) => aside,
+            None => replaced.insert(make_aside(folder)?),
+        };
+        fs::rename(folder.join(name), aside.join(name))?;
+    }
+    for name in PARTS.into_iter().filter(|name| staged.join(name).exists()) {
+        fs::rename(staged.join(name), folder.join(name))?;
+    }
+    archive::sync_folder(folder)?;
+    fs::remove_file(data.restoring())?;
+    archive::sync_folder(folder)?;
+    Ok(replaced)
+}
+
+fn make_aside(folder: &Path) -> io::Result<PathBuf> {
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "-");
+    let aside = folder.join(format!("replaced-{now}"));
+    archive::make_folder(&aside)?;
+    Ok(aside)
+}
+
+/// A file, or a folder with something in it.
+fn is_something(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    }
+}
+
+fn failed(folder: &Path, error: &io::Error) -> StartError {
+    StartError::new(format!(
+        "the backup cannot be put into {}: {error}; see whether the disk is full, and run `merch restore` again",
+        folder.display()
+    ))
+}

@@ -1,0 +1,131 @@
+//! `merch sql`: statements against the SQLite file of a store, also while it runs.
+
+mod show;
+mod statements;
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use futures_util::TryStreamExt as _;
+use merch_chassis::StartError;
+use sea_orm::sqlx::{self, AssertSqlSafe, Row as _, sqlite::SqliteConnection, sqlite::SqliteRow};
+
+use self::statements::{complete, statements};
+use crate::{
+    print,
+    settings::operator::Sql,
+    sqlite::{self, Access},
+};
+
+const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
+
+/// Runs what the command line or standard input says. At a terminal an error is told and the next statement asked for.
+///
+/// # Errors
+/// When the database is not SQLite's or cannot be opened, or a statement fails; those before it are done.
+pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, StartError> {
+    let file = sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
+    let access = if settings.write { Access::Write } else { Access::Read };
+    let mut shell = Shell { connection: sqlite::open(&file, access).await?, json: settings.json };
+    match &settings.statement {
+        Some(text) => shell.run(text).await?,
+        None if io::stdin().is_terminal() => shell.ask(settings.write).await?,
+        None => {
+            let text = io::read_to_string(io::stdin())
+                .map_err(|error| StartError::new(format!("standard input cannot be read: {error}; expected SQL in UTF-8")))?;
+            shell.run(&text).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Shell {
+    connection: SqliteConnection,
+    json: bool,
+}
+
+impl Shell {
+    /// Line by line until the end of the input or `.quit`. Reading a line holds up this thread, which has nothing else to do.
+    async fn ask(&mut self, write: bool) -> Result<(), StartError> {
+        let mode = if write { "It may write" } else { "Read-only; --write changes that" };
+        eprintln!("{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none.");
+        let mut text = String::new();
+        loop {
+            eprint!("{}", if text.is_empty() { "merch> " } else { "  ...> " });
+            let _ = io::stderr().flush();
+            let read = io::stdin().lock().read_line(&mut text);
+            if read.map_err(|error| StartError::new(format!("the terminal cannot be read: {error}")))? == 0 {
+                return Ok(());
+            }
+            let done = match text.trim() {
+                "" => Ok(()),
+                ".quit" | ".exit" => return Ok(()),
+                ".tables" => self.run(TABLES).await,
+                ".schema" => self.run(SCHEMA).await,
+                _ if !complete(&text) => continue,
+                _ => self.run(&text).await,
+            };
+            text.clear();
+            if let Err(error) = done {
+                eprintln!("error: {error}");
+            }
+        }
+    }
+
+    async fn run(&mut self, text: &str) -> Result<(), StartError> {
+        for statement in statements(text) {
+            self.one(statement).await.map_err(|error| StartError::new(sentence(&error)))?;
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, statement: &str) -> Result<(), sqlx::Error> {
+        let before = self.changes().await?;
+        let mut rows = Vec::new();
+        let (mut found, json) = (0_u64, self.json);
+        // Rows as JSON need not wait for one another; a table has to know the widest.
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch(&mut self.connection);
+        while let Some(row) = stream.try_next().await? {
+            found += 1;
+            if json { print(show::json(&row)?) } else { rows.push(row) }
+        }
+        drop(stream);
+        if !json {
+            let changed = self.changes().await? - before;
+            self.table(&rows, found, changed)?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, rows: &[SqliteRow], found: u64, changed: i64) -> Result<(), sqlx::Error> {
+        if !rows.is_empty() {
+            print(show::table(rows)?);
+        }
+        let plural = |number: i64| if number == 1 { "row" } else { "rows" };
+        if changed > 0 {
+            print(format_args!("({changed} {} changed)", plural(changed)));
+        } else {
+            print(format_args!("({found} {})", plural(i64::try_from(found).unwrap_or(i64::MAX))));
+        }
+        Ok(())
+    }
+
+    /// Rows that this connection has changed so far.
+    async fn changes(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::raw_sql("SELECT total_changes()").fetch_one(&mut self.connection).await?.try_get(0)
+    }
+}
+
+fn sentence(error: &sqlx::Error) -> String {
+    const READONLY: &str = "8";
+    match error {
+        sqlx::Error::Database(error) if error.code().as_deref() == Some(READONLY) => {
+            "the statement writes, and the file is opened for reading alone; --write lets it".to_owned()
+        }
+        sqlx::Error::Database(error) => format!("SQLite refuses the statement: {}", error.message()),
+        error => format!("the statement failed: {error}"),
+    }
+}

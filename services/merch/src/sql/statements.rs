@@ -1,0 +1,93 @@
+//! Where one statement ends and the next begins: at semicolons that stand in no quotes and no comment. (A trigger's body, which has some of its own, is
+//! not known; the store has no triggers.)
+
+/// The statements of `text`, without their semicolons, and without those that are empty.
+pub(super) fn statements(text: &str) -> Vec<&str> {
+    let (mut statements, mut start) = (Vec::new(), 0);
+    for end in semicolons(text).ends.into_iter().chain([text.len()]) {
+        let statement = text[start..end].trim();
+        if !is_blank(statement) {
+            statements.push(statement);
+        }
+        start = (end + 1).min(text.len());
+    }
+    statements
+}
+
+/// Whether nothing but blanks and comments stands behind the last semicolon, and no quote or comment is open.
+pub(super) fn complete(text: &str) -> bool {
+    let found = semicolons(text);
+    !found.open && found.ends.last().is_some_and(|last| is_blank(&text[last + 1..]))
+}
+
+struct Semicolons {
+    /// Their places in the text.
+    ends: Vec<usize>,
+    /// The text ends within quotes or a comment of the kind `/* */`.
+    open: bool,
+}
+
+fn semicolons(text: &str) -> Semicolons {
+    let (bytes, mut ends, mut at) = (text.as_bytes(), Vec::new(), 0);
+    while at < bytes.len() {
+        // To just behind the end of what begins here; None if it does not end.
+        let next = match bytes[at] {
+            b';' => {
+                ends.push(at);
+                Some(at + 1)
+            }
+            // A doubled quote within quotes ends one text and begins another, which comes to the same.
+            quote @ (b'\'' | b'"' | b'`') => behind(bytes, at + 1, &[quote]),
+            b'[' => behind(bytes, at + 1, b"]"),
+            b'-' if bytes[at..].starts_with(b"--") => Some(behind(bytes, at + 2, b"\n").unwrap_or(bytes.len())),
+            b'/' if bytes[at..].starts_with(b"/*") => behind(bytes, at + 2, b"*/"),
+            _ => Some(at + 1),
+        };
+        match next {
+            Some(next) => at = next,
+            None => return Semicolons { ends, open: true },
+        }
+    }
+    Semicolons { ends, open: false }
+}
+
+/// The place behind the next `end`.
+fn behind(bytes: &[u8], from: usize, end: &[u8]) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    rest.windows(end.len()).position(|window| window == end).map(|place| from + place + end.len())
+}
+
+/// Nothing but blanks and comments.
+fn is_blank(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    loop {
+        rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start(),
+            (None, Some(comment)) => comment.split_once("*/").map_or("", |(_, rest)| rest).trim_start(),
+            (None, None) => return rest.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn semicolons_in_quotes_and_comments_end_nothing() {
+        let text = "SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on\n; /* ; */ ;; SELECT 2";
+        assert_eq!(statements(text), ["SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on", "SELECT 2"]);
+        assert_eq!(statements(" ; -- nothing\n"), [] as [&str; 0]);
+        assert_eq!(statements("SELECT 'open;"), ["SELECT 'open;"], "SQLite says what is wrong with it");
+    }
+
+    #[test]
+    fn a_statement_is_complete_with_its_semicolon() {
+        for text in ["SELECT 1;", "SELECT 1; \n", "SELECT ';'; -- done", "SELECT 1; /* done */\n"] {
+            assert!(complete(text), "{text}");
+        }
+        for text in ["", "SELECT 1", "SELECT ';", "SELECT 1; SELECT 2", "SELECT 1; /* open", "-- ;", "SELECT é;'"] {
+            assert!(!complete(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Where the numbers come from: the admin port of every address of every name, and the catalogue. Whatever does not answer in time is told as such.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use merch_chassis::StartError;
+use merch_contract::grpc::assistant::v1::{ListProductsRequest, Product, assistant_service_client::AssistantServiceClient};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use super::metrics::Numbers;
+
+/// For everything together: one that is stuck must not stop the clock.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// An answer of an admin port is some ten kilobytes.
+const LONGEST: u64 = 4 * 1024 * 1024;
+/// Products that are shown, at most.
+const PRODUCTS: i32 = 100;
+
+/// All that was seen at one time.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    pub(super) replicas: Vec<Replica>,
+    /// Or why it is not known.
+    pub(super) products: Result<Vec<Product>, String>,
+}
+
+/// One address of one name.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    /// As it was given: `api:9101`.
+    pub(super) name: String,
+    /// `None` if the name has no address now.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Up {
+        numbers: Numbers,
+        /// Why it is not ready, if so.
+        not_ready: Option<String>,
+    },
+    /// It does not answer, and why.
+    Down(String),
+}
+
+pub(super) struct Sources {
+    admin: Vec<String>,
+    catalogue: Option<AssistantServiceClient<Channel>>,
+}
+
+impl Sources {
+    /// # Errors
+    /// When the db service's address cannot be used.
+    pub(super) fn new(admin: Vec<String>, db: Option<String>) -> Result<Self, StartError> {
+        let unusable = |error| StartError::new(format!("the db service's address cannot be used: {error}"));
+        let channel = db.map(Endpoint::from_shared).transpose().map_err(unusable)?;
+        Ok(Self { admin, catalogue: channel.map(|channel| AssistantServiceClient::new(channel.connect_lazy())) })
+    }
+
+    /// Asks everybody, side by side.
+    pub(super) async fn look(&mut self) -> Seen {
+        let at = Instant::now();
+        let products = async {
+            let Some(catalogue) = &mut self.catalogue else { return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned()) };
+            let mut request = tonic::Request::new(ListProductsRequest { page_size: PRODUCTS, page_token: String::new(), category: None });
+            request.set_timeout(PATIENCE);
+            match timeout(PATIENCE, catalogue.list_products(request)).await {
+                Ok(Ok(answer)) => Ok(answer.into_inner().products),
+                Ok(Err(status)) => Err(status.message().to_owned()),
+                Err(_) => Err("the db service does not answer".to_owned()),
+            }
+        };
+        let (replicas, products) = tokio::join!(join_all(self.admin.iter().map(|name| replicas(name))), products);
+        Seen { at, replicas: replicas.into_iter().flatten().collect(), products }
+    }
+}
+
+/// Every address of a name, in order, so that a replica keeps its line.
+async fn replicas(name: &str) -> Vec<Replica> {
+    let end = Instant::now() + PATIENCE;
+    let none = |why: String| vec![Replica { name: name.to_owned(), address: None, state: State::Down(why) }];
+    let mut addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host(name)).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => return none(format!("the name has no address: {error}")),
+        Err(_) => return none("the name's addresses are not told in time".to_owned()),
+    };
+    addresses.sort_unstable();
+    addresses.dedup();
+    // `localhost` has two, and a program usually listens on one of them.
+    let several = addresses.len() > 1 && addresses.iter().all(|address| address.ip().is_loopback());
+    let asked = addresses.into_iter().map(|address| async move {
+        Replica { name: name.to_owned(), address: Some(address), state: ask(address, end.saturating_duration_since(Instant::now())).await }
+    });
+    let mut replicas = join_all(asked).await;
+    if several && replicas.iter().any(|replica| matches!(replica.state, State::Up { .. })) {
+        replicas.retain(|replica| matches!(replica.state, State::Up { .. }));
+    }
+    replicas
+}
+
+async fn ask(address: SocketAddr, patience: Duration) -> State {
+    let both = async { tokio::try_join!(get(address, "/metrics"), get(address, "/readyz")) };
+    match timeout(patience, both).await {
+        Ok(Ok(((200, metrics), (_, ready)))) => State::Up { numbers: Numbers::parse(&metrics), not_ready: not_ready(&ready) },
+        Ok(Ok(((status, _), _))) => State::Down(format!("/metrics is answered with {status}: is it an admin port?")),
+        Ok(Err(error)) => State::Down(error.to_string()),
+        Err(_) => State::Down("no answer in time".to_owned()),
+    }
+}
+
+fn not_ready(body: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    if body["ready"] == Value::Bool(true) {
+        return None;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let reasons = body["reasons"].as_array().into_iter().flatten();
+    let reasons: Vec<_> = reasons.map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"]))).collect();
+    Some(if reasons.is_empty() { "it does not say why".to_owned() } else { reasons.join("; ") })
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let mut connection = TcpStream::connect(address).await?;
+    connection.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    connection.take(LONGEST).read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP"))?;
+    Ok((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_told() {
+        assert_eq!(not_ready("{\"ready\":true}\n"), None);
+        let body = "{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
+        assert_eq!(not_ready(body).as_deref(), Some("db: starting; kafka: gone"));
+        assert_eq!(not_ready("").as_deref(), Some("it does not say why"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_and_no_error() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None).unwrap();
+        let seen = sources.look().await;
+        assert_eq!(seen.replicas.len(), 2);
+        assert!(seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))), "{seen:?}");
+        assert!(seen.products.is_err());
+    }
+}

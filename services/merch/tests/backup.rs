@@ -1,0 +1,256 @@
+//! Backups of stores that run, are killed, and come back from them.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Output,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use support::{PATIENCE, Running, failed_start, http, merch, run, signal};
+use tempfile::tempdir;
+
+fn store(data_dir: &Path) -> Running {
+    let command = &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    Running::start(command.env("MERCH_HASH_COST", "10").env("MERCH_LOG_IN_RATE", "100000").env("MERCH_LOG_IN_ADDRESS_RATE", "100000"))
+}
+
+fn log_in(api: &str, name: &str, password: &str) -> (u16, Value) {
+    http(api, "POST", "/login", None, Some(&json!({ "username": name, "password": password })))
+}
+
+fn token(api: &str, name: &str) -> String {
+    let (status, token) = log_in(api, name, "correct horse");
+    assert_eq!(status, 200, "{token}");
+    token["access_token"].as_str().unwrap().to_owned()
+}
+
+fn register(api: &str, name: &str) -> String {
+    let user = json!({ "sid": name, "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
+    let (status, user) = http(api, "POST", "/users", None, Some(&user));
+    assert_eq!(status, 201, "{user}");
+    token(api, name)
+}
+
+/// One order with an idempotency key; `None` if the store is gone.
+fn order(api: &str, token: &str, key: &str, product: i64, quantity: i64) -> Option<Value> {
+    use std::io::{Read as _, Write as _};
+    let body = json!({ "product_id": product, "quantity": quantity }).to_string();
+    let mut connection = std::net::TcpStream::connect(api).ok()?;
+    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(
+        connection,
+        "POST /orders HTTP/1.0\r\nhost: {api}\r\nauthorization: Bearer {token}\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.contains(" 201 ").then(|| serde_json::from_str(body).ok())?
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn sql(data_dir: &str, statement: &str) -> Vec<Value> {
+    objects(&run(&["sql", "--json", "--data-dir", data_dir, statement]))
+}
+
+/// The events on the topic of the store that runs, by id: each once.
+fn events(data_dir: &str) -> BTreeMap<String, Value> {
+    let events = objects(&run(&["logs", "--json", "--data-dir", data_dir]));
+    events.into_iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event)).collect()
+}
+
+#[test]
+fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_in_agreement() {
+    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let data_dir = folder.path().join("data");
+    let (file, restored) = (folder.path().join("backup.tar"), second.path().to_str().unwrap());
+    let running = store(&data_dir);
+    let api = running.address("api").to_owned();
+    let tokens: Vec<String> = (0..4).map(|n| register(&api, &format!("buyer{n}"))).collect();
+    // Events that no table knows: three failed log-ins are in the api's journal.
+    for _ in 0..3 {
+        assert_eq!(log_in(&api, "buyer0", "wrong horse").0, 401);
+    }
+
+    // More than any machine sells in the time.
+    for product in ["1", "2", "3"] {
+        let restocked = run(&["admin", "restock", product, "--set", "1000000", "--data-dir", data_dir.to_str().unwrap()]);
+        assert!(restocked.status.success(), "{restocked:?}");
+    }
+
+    // A rush; what was told before the backup began is marked.
+    let (begun, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let told: Mutex<BTreeMap<String, (Value, bool)>> = Mutex::default();
+    thread::scope(|scope| {
+        for (n, token) in tokens.iter().enumerate() {
+            let (api, begun, stop, told) = (&api, &begun, &stop, &told);
+            scope.spawn(move || {
+                for round in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let key = format!("k-{n}-{round}");
+                    let (product, quantity) = (1 + round % 3, 1 + round % 2);
+                    if let Some(order) = order(api, token, &key, product, quantity) {
+                        let before = !begun.load(Ordering::SeqCst);
+                        told.lock().unwrap().insert(key, (order, before));
+                    }
+                }
+            });
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while told.lock().unwrap().len() < 40 {
+            assert!(Instant::now() < deadline, "no orders are placed");
+            thread::sleep(Duration::from_millis(5));
+        }
+        begun.store(true, Ordering::SeqCst);
+        let backup = run(&["backup", file.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()]);
+        assert!(backup.status.success(), "{backup:?}");
+        let at_backup = told.lock().unwrap().len();
+        while told.lock().unwrap().len() < at_backup + 20 {
+            assert!(Instant::now() < deadline, "no orders are placed after the backup");
+            thread::sleep(Duration::from_millis(5));
+        }
+        signal(running.pid(), "-KILL");
+        stop.store(true, Ordering::SeqCst);
+    });
+    drop(running);
+    let told = told.into_inner().unwrap();
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
+
+    // The tables, before a store touches them.
+    let restoring = run(&["restore", file.to_str().unwrap(), "--data-dir", restored]);
+    assert!(restoring.status.success(), "{restoring:?}");
+    assert_eq!(fs::metadata(second.path().join("merch.db")).unwrap().permissions().mode() & 0o777, 0o600);
+    let orders = sql(restored, "SELECT id, product_id, quantity FROM orders WHERE status = 'placed'");
+    let ids: BTreeSet<&str> = orders.iter().map(|order| order["id"].as_str().unwrap()).collect();
+    for (key, (order, before)) in &told {
+        assert!(!before || ids.contains(order["id"].as_str().unwrap()), "{key} was told before the backup and is not in it");
+    }
+    assert!(ids.len() < told.len(), "the backup is from the middle");
+    let keys = sql(restored, "SELECT key, order_id FROM idempotency_keys");
+    let of_keys: BTreeSet<&str> = keys.iter().map(|key| key["order_id"].as_str().unwrap()).collect();
+    assert_eq!(of_keys, ids, "each order has its key, and no key is without its order");
+    for product in 1..=3 {
+        let sold: i64 = orders.iter().filter(|order| order["product_id"] == product).map(|order| order["quantity"].as_i64().unwrap()).sum();
+        let stock = sql(restored, &format!("SELECT stock FROM products WHERE id = {product}"));
+        assert_eq!(stock[0]["stock"], 1_000_000 - sold, "product {product}");
+    }
+
+    // A store on it: every order's event arrives, and those of the journal; none is there of an order that is not.
+    let running = store(second.path());
+    let api = running.address("api").to_owned();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let events = events(restored);
+        let of = |word: &str| -> Vec<&Value> { events.values().filter(|event| event["event"] == word).collect() };
+        let placed: BTreeSet<&str> =
+            of("order_placed").iter().map(|event| event["subject"].as_str().unwrap().trim_start_matches("order:")).collect();
+        if placed == ids && of("log_in_failed").len() == 3 && of("store_restored").len() == 1 {
+            assert_eq!(of("user_registered").len(), 4);
+            break;
+        }
+        assert!(placed.is_subset(&ids), "an event of an order that is not there");
+        assert!(Instant::now() < deadline, "{} of {} events arrived", placed.len(), ids.len());
+        thread::sleep(Duration::from_millis(100));
+    }
+
+    // Tokens from before are void; with new ones every key is answered with its order, and sells nothing again.
+    assert_eq!(http(&api, "GET", "/orders", Some(&tokens[0]), None).0, 401);
+    let tokens: Vec<String> = (0..4).map(|n| token(&api, &format!("buyer{n}"))).collect();
+    let before = http(&api, "GET", "/products/1", None, None).1["stock"].clone();
+    for key in &keys {
+        let key_text = key["key"].as_str().unwrap();
+        let parts: Vec<i64> = key_text.split('-').skip(1).map(|part| part.parse().unwrap()).collect();
+        let (buyer, round) = (usize::try_from(parts[0]).unwrap(), parts[1]);
+        let again = order(&api, &tokens[buyer], key_text, 1 + round % 3, 1 + round % 2).expect("the first order is answered again");
+        assert_eq!(again["id"], key["order_id"], "{key_text}");
+    }
+    assert_eq!(http(&api, "GET", "/products/1", None, None).1["stock"], before);
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
+    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data_dir, file) = (folder.path().to_str().unwrap(), second.path().join("backup.tar"));
+    let running = store(folder.path());
+    let api = running.address("api").to_owned();
+    register(&api, "ada");
+    let file = file.to_str().unwrap();
+    assert!(run(&["backup", file, "--data-dir", data_dir]).status.success());
+    assert!(failed_start(&run(&["backup", file, "--data-dir", data_dir])).contains("no backup is overwritten"));
+    let late = register(&api, "bob");
+    let key = fs::read(folder.path().join("jwt.key")).unwrap();
+
+    let restore = |arguments: &[&str]| run(&[&["restore", "--data-dir", data_dir], arguments].concat());
+    assert!(failed_start(&restore(&[file, "--replace"])).contains("is in use by another merch"));
+    assert_eq!(running.stop().code(), Some(0));
+    assert!(failed_start(&restore(&[file])).contains("there is a store in"));
+
+    // Damaged: nothing is changed.
+    let whole = fs::read(file).unwrap();
+    let damaged = second.path().join("damaged.tar");
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 1;
+    for content in [&bytes[..], &whole[..whole.len() / 2], b"nonsense"] {
+        fs::write(&damaged, content).unwrap();
+        let sentence = failed_start(&restore(&[damaged.to_str().unwrap(), "--replace"]));
+        assert!(sentence.contains("cannot be restored") && sentence.contains("nothing was changed"), "{sentence}");
+    }
+    assert_eq!(sql(data_dir, "SELECT count(*) AS n FROM users"), [json!({ "n": 2 })]);
+    assert!(!folder.path().join("restore-unfinished").exists());
+
+    // Replaced: what was there is beside it, whole, and the key is the same.
+    let output = restore(&[file, "--replace"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("What was there before is in"));
+    let aside: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("replaced-"))
+        .collect();
+    assert_eq!(aside.len(), 1);
+    let url = format!("sqlite://{}", aside[0].join("merch.db").display());
+    let before = merch(&["sql", "--json", "SELECT count(*) AS n FROM users"]).env("MERCH_DATABASE_URL", url).output().unwrap();
+    assert_eq!(objects(&before), [json!({ "n": 2 })]);
+    assert!(aside[0].join("journal").is_dir());
+    assert_eq!(fs::read(folder.path().join("jwt.key")).unwrap(), key);
+    assert_eq!(sql(data_dir, "SELECT username FROM users"), [json!({ "username": "ada" })]);
+
+    // A restore that was cut off in the middle of it lets no store start, and is done again.
+    fs::write(folder.path().join("restore-unfinished"), "").unwrap();
+    let started = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
+    assert!(failed_start(&started).contains("was cut off half-way; run `merch restore FILE --replace` again"));
+    assert!(restore(&[file, "--replace"]).status.success());
+    let running = store(folder.path());
+    let api = running.address("api").to_owned();
+    assert_eq!(http(&api, "GET", "/orders", Some(&late), None).0, 401, "a token from after the backup, signed with the same key");
+    token(&api, "ada");
+    assert_eq!(log_in(&api, "bob", "correct horse").0, 401);
+    assert_eq!(running.stop().code(), Some(0));
+
+    let postgres = merch(&["restore", file]).env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch").output().unwrap();
+    let sentence = failed_start(&postgres);
+    assert!(sentence.contains("use pg_restore") && !sentence.contains("hush"), "{sentence}");
+}
