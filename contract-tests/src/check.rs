@@ -36,6 +36,9 @@ pub struct Sent<'a> {
     pub prefix: &'a str,
     /// What nobody may read in an answer: passwords, and the token of the request.
     pub secrets: &'a [String],
+    /// Whether a server, or a gateway in front of it, may refuse the request with 400 before it has read all of it: see
+    /// [`Request::is_malformed`](crate::http::Request::is_malformed). That answer belongs to no operation, and its request id may be another one.
+    pub malformed: bool,
 }
 
 /// Paths of the store that are no operations: pages and the document itself.
@@ -55,7 +58,8 @@ impl Document {
     #[must_use]
     pub fn check_sent(&self, exchange: &Exchange<'_>, sent: &Sent<'_>) -> Vec<String> {
         let mut faults = Vec::new();
-        match (only(exchange.headers, "x-request-id"), sent.request_id) {
+        let refused_unread = sent.malformed && exchange.status == 400;
+        match (only(exchange.headers, "x-request-id"), sent.request_id.filter(|_| !refused_unread)) {
             (Err(fault), _) => faults.push(fault),
             (Ok(id), Some(sent)) if id != sent => faults.push(format!("x-request-id: expected {sent:?}, as it was sent, got {id:?}")),
             (Ok(_), _) => {}
@@ -63,6 +67,7 @@ impl Document {
         body::check_secrets(exchange, sent.secrets, &mut faults);
         let path = exchange.path.split('?').next().unwrap_or_default();
         match self.operation_of(exchange.method, path) {
+            _ if refused_unread => problem::check(self, exchange, sent, &mut faults),
             Some(operation) => self.check_operation(operation, exchange, sent, &mut faults),
             None => self.check_no_operation(path, exchange, sent, &mut faults),
         }

@@ -171,6 +171,14 @@ impl Request {
         self.headers.iter().find(|(other, _)| other.as_str().eq_ignore_ascii_case(name)).and_then(|(_, value)| value.to_str().ok())
     }
 
+    /// Whether HTTP lets anybody on the way refuse it unread: a path with U+0000 in it (RFC 3986 §7.3), or a header twice that is no list
+    /// (RFC 9110 §5.3).
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.contains("%00") || self.headers.iter().filter(|(name, _)| name == "authorization").count() > 1
+    }
+
     /// The token of its `Authorization`, if it has one.
     #[must_use]
     pub fn token(&self) -> Option<&str> {

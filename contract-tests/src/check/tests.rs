@@ -223,6 +223,19 @@ fn the_request_id_that_was_sent_has_to_come_back() {
 }
 
 #[test]
+fn what_may_be_refused_unread_need_not_give_back_the_id() {
+    let mut body = problem();
+    body["status"] = json!(400);
+    let body = changed(body, "code", Some(json!("invalid_request")));
+    let refused = |malformed: bool| {
+        let sent = Sent { request_id: Some("r-2"), malformed, ..Sent::default() };
+        faults_of_any("/nowhere/%00", 400, &headers(&[PROBLEM]), &body, &sent)
+    };
+    assert!(refused(false).iter().any(|fault| fault.starts_with("x-request-id: expected")), "{:?}", refused(false));
+    assert!(refused(true).iter().all(|fault| !fault.starts_with("x-request-id") && !fault.contains("no operation")), "{:?}", refused(true));
+}
+
+#[test]
 fn a_password_that_was_sent_may_be_nowhere() {
     let secrets = ["correct horse".to_owned(), "x".to_owned(), "with \"quotes\"".to_owned()];
     let sent = Sent { secrets: &secrets, ..Sent::default() };

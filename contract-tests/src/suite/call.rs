@@ -192,7 +192,8 @@ impl Call {
         let mut headers = self.headers;
         if !headers.iter().any(|(name, _)| name == "x-request-id") {
             let id = HeaderValue::try_from(Uuid::now_v7().to_string()).map_err(|error| Failure::new(error.to_string()))?;
-            headers.push((HeaderName::from_static("x-request-id"), id));
+            // First, so that who gives up in the middle of the headers knows it already.
+            headers.insert(0, (HeaderName::from_static("x-request-id"), id));
         }
         // As it will be on the wire: `/…` comes in other characters, `/a/../b` in other segments.
         let (url, path) = self.context.run().transport.address(&path).map_err(|why| Failure::new(format!("this case cannot be: {why}")))?;
@@ -204,7 +205,8 @@ impl Call {
 fn check(context: &Context, exchange: &Arc<Exchanged>, received: &Received, secrets: &[String], lenient: bool) -> Result<(), Failure> {
     let request = &exchange.request;
     let document = context.document();
-    let sent = Sent { request_id: request_id(request), prefix: context.run().transport.prefix(), secrets };
+    let sent =
+        Sent { request_id: request_id(request), prefix: context.run().transport.prefix(), secrets, malformed: request.is_malformed() };
     let faults = document.check_sent(
         &Exchange {
             method: request.method.as_str(),

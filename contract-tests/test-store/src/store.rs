@@ -107,7 +107,7 @@ impl TestStore {
         let broker = Embedded::start(TOPIC, PARTITIONS).unwrap_or_else(|error| panic!("{error}"));
 
         let mut logging = start_logging(&broker, None).await;
-        let mut db = start_db(&database, logging.address(), None).await;
+        let mut db = start_db(&options, &database, logging.address(), None).await;
         let addresses = Addresses { logging: logging.address(), db: db.address() };
         let mut api = start_api(&options, folder.path().join("journal"), url(addresses.db), addresses.logging).await;
         let url = url(api.address());
@@ -241,7 +241,7 @@ impl TestStore {
         if let Some(role) = running.db.take() {
             role.stop().await;
         }
-        let mut db = start_db(self.database(), self.addresses.logging, Some(self.addresses.db)).await;
+        let mut db = start_db(&self.options, self.database(), self.addresses.logging, Some(self.addresses.db)).await;
         db.ready().await;
         running.db = Some(db);
     }
@@ -347,16 +347,17 @@ fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(),
 
 async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
     let config = merch_logging::server::Config {
-        topic: TOPIC.to_owned(),
-        partitions: PARTITIONS,
+        topic: merch_logging::provision::Topic { partitions: PARTITIONS, ..merch_logging::provision::Topic::new(TOPIC) },
         ..merch_logging::server::Config::new(broker.bootstrap_servers())
     };
     Role::start("logging", address, |listener, readiness, shutdown| merch_logging::server::serve(listener, config, readiness, shutdown))
         .await
 }
 
-async fn start_db(database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
-    let config = merch_db::Config::new(database.url(), url(logging));
+async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
+    let mut config = merch_db::Config::new(database.url(), url(logging));
+    let Rate { burst, period } = options.log_ins_per_account;
+    config.log_ins = merch_db::Rate { burst, period };
     Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await
 }
 
@@ -366,7 +367,6 @@ async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, log
     config.hash_cost = options.hash_cost;
     // Hundreds of buyers register at once.
     config.hashes_waiting = 10_000;
-    config.log_ins_per_account = options.log_ins_per_account;
     config.log_ins_per_address = options.log_ins_per_address;
     config.body_limit = options.body_limit;
     config.header_limit = options.header_limit;

@@ -20,8 +20,13 @@ pub(crate) struct Shape {
 
 const NOTHING: Shape = Shape { name: "", schema: None, operation: None, message: None, table: None, is_resource: false, aliases: &[] };
 
+/// A table of the db service's own: only the databases know it, and they agree.
+const fn internal(name: &'static str, table: &'static str) -> Shape {
+    Shape { name, table: Some(table), is_resource: true, ..NOTHING }
+}
+
 /// All of them: resources first, then requests, then what is not of the store's data.
-pub(crate) const SHAPES: [Shape; 11] = [
+pub(crate) const SHAPES: [Shape; 15] = [
     Shape {
         name: "User",
         schema: Some("User"),
@@ -102,6 +107,10 @@ pub(crate) const SHAPES: [Shape; 11] = [
         aliases: &[("Idempotency-Key", "key")],
         ..NOTHING
     },
+    internal("AdminRequest", "admin_requests"),
+    internal("LogInAttempt", "log_in_attempts"),
+    internal("OutboxLease", "outbox_lease"),
+    internal("SchemaRequirement", "schema_requirements"),
 ];
 
 /// The events and the table that they wait in.

@@ -108,6 +108,9 @@ async fn sent(
 /// `WWW-Authenticate` names the scheme to prove oneself with (RFC 9110 §11.6.1), and `code` is the one that the document has for this: `token_missing` for
 /// no token, `token_invalid` for one that is not valid. What is neither clearly may be either.
 fn challenged(answer: &Answer, case: &str) -> Result<(), Failure> {
+    if answer.status == 400 && answer.request().is_malformed() {
+        return answer.problem("invalid_request");
+    }
     if answer.status != 401 {
         return Err(answer.fail(format!("{case}: expected 401, got {}: whoever sends this has proved nothing", answer.status)));
     }
