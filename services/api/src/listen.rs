@@ -50,6 +50,11 @@ const SMALLEST_BUFFER: usize = 8192;
 /// After a failure to accept, most often for want of file descriptors, before trying again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a new connection may take to bring its first request while the server is closing: an older one that is idle is closed at once.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// A connection that waits in the system's queue is accepted within this time.
+const QUEUED: Duration = Duration::from_millis(10);
+
 /// How long a client may go on sending after its last answer.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -83,6 +88,17 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let mut places = Places::new(bounds.connections);
+    let start = |place, stream, peer| {
+        let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, stopping.clone(), shutdown.clone());
+        let cut = cut.clone();
+        connections.spawn(async move {
+            let _place = place;
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => {}
+            }
+        });
+    };
     loop {
         // The place first: while there is none, whoever connects waits in the system's queue, and takes nothing of this process. A rush is served a
         // little later; were its connections closed, all of it would come back at once.
@@ -91,17 +107,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
             accepted = async { (places.take().await, listener.accept().await) } => accepted,
         };
         match accepted {
-            (place, Ok((stream, peer))) => {
-                let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, stopping.clone(), shutdown.clone());
-                let cut = cut.clone();
-                connections.spawn(async move {
-                    let _place = place;
-                    tokio::select! {
-                        () = connection => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
-            }
+            (place, Ok((stream, peer))) => start(place, stream, peer),
             (_, Err(error)) => {
                 // A connection that was gone before it was accepted is nobody's fault; anything else may last, and must not spin.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
@@ -110,6 +116,14 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
                 }
             }
         }
+    }
+    // Closing the listener resets the connections that wait in the system's queue; whoever has come so far is served.
+    let last = tokio::time::Instant::now() + FIRST_REQUEST;
+    while tokio::time::Instant::now() < last
+        && let Ok((place, Ok((stream, peer)))) =
+            tokio::time::timeout(QUEUED, async { (places.take().await, listener.accept().await) }).await
+    {
+        start(place, stream, peer);
     }
     drop(listener);
     connections.close();
@@ -131,7 +145,11 @@ async fn connection<E: Endpoint>(
     // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot be told works all the same.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
+    let accepted = tokio::time::Instant::now();
+    let begun = Arc::new(AtomicBool::new(false));
+    let has_begun = Arc::clone(&begun);
     let service = service_fn(move |request: http::Request<Incoming>| {
+        begun.store(true, Ordering::Relaxed);
         let (endpoint, stopping) = (Arc::clone(&endpoint), stopping.clone());
         let has_body = !request.body().is_end_stream();
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
@@ -152,11 +170,20 @@ async fn connection<E: Endpoint>(
         .max_headers(MOST_HEADERS)
         .max_buf_size((bounds.header_limit * BUFFER).max(SMALLEST_BUFFER))
         .serve_connection(TokioIo::new(Progress::new(stream, bounds.write_timeout)), service);
+    let told = shutdown.clone();
+    let closing = async move {
+        told.cancelled().await;
+        if !has_begun.load(Ordering::Relaxed) {
+            // Its first request may be on its way, and would be lost.
+            tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
+        }
+    };
+    let mut closing = std::pin::pin!(closing);
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
             ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
-            () = shutdown.cancelled(), if !stopping => {
+            () = &mut closing, if !stopping => {
                 stopping = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }

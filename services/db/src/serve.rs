@@ -1,5 +1,6 @@
 //! Runs the service: opens, serves, and stops in the order that loses nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use merch_chassis::grpc::Contract;
@@ -46,7 +47,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let origin = Origin::new("db");
     tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
     let lease = Lease::new(database.clone(), clock::new_id(), config.turns.lease);
-    let store = Store { database: database.clone(), outbox: outbox.clone(), origin, log_ins: config.log_ins };
+    let store = Store { database: database.clone(), outbox: outbox.clone(), origin, log_ins: config.log_ins, selling: Arc::default() };
     let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
     let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());

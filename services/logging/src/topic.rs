@@ -29,6 +29,8 @@ use crate::{
 
 /// A complaint that there is comes at once.
 const COMPLAINT: Duration = Duration::from_millis(50);
+/// Each attempt to connect brings another one: no more of them are listened to after this time.
+const COMPLAINTS: Duration = Duration::from_millis(500);
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -244,7 +246,9 @@ fn open(options: &ReadOptions) -> Result<(StreamConsumer<Ears>, HashMap<i32, i64
         .map_err(|error| options.kafka.unusable(&error))?;
     let metadata = consumer.fetch_metadata(Some(&options.topic), options.timeout).map_err(|error| {
         // A consumer hears what is complained of only while it is asked for records.
-        while Handle::current().block_on(timeout(COMPLAINT, consumer.recv())).is_ok() {}
+        let listening = async { while timeout(COMPLAINT, consumer.recv()).await.is_ok() {} };
+        // Whichever of the two ends it, what was said is in `ears`.
+        let _ = Handle::current().block_on(timeout(COMPLAINTS, listening));
         StartError::new(options.kafka.silence(&error, &ears))
     })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == options.topic);

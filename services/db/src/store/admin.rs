@@ -101,6 +101,7 @@ impl Store {
     /// # Errors
     /// `PRODUCT_NOT_FOUND`, `IDEMPOTENCY_KEY_REUSED`, or that the stock would be more than [`MOST_STOCK`].
     pub(crate) async fn restock(&self, context: &Context, restock: &Restock) -> Result<Restocked, Failure> {
+        let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let product = lock_product(transaction, restock.product_id).await?;
@@ -147,6 +148,7 @@ impl Store {
 
     /// Yields the product and the price that it had.
     pub(crate) async fn set_price(&self, context: &Context, product_id: i32, price_cents: i64) -> Result<(products::Model, i64), Failure> {
+        let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let product = lock_product(transaction, product_id).await?;

@@ -218,7 +218,7 @@ mod tests {
         );
         database.writer().execute_unprepared(&buyer).await.unwrap();
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
-        (folder, Store { database, outbox, origin: Origin::new("db"), log_ins: Rate::default() })
+        (folder, Store { database, outbox, origin: Origin::new("db"), log_ins: Rate::default(), selling: std::sync::Arc::default() })
     }
 
     fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {

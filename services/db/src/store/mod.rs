@@ -54,6 +54,10 @@ pub(crate) struct Store {
     pub(crate) origin: Origin,
     /// How often one name may be tried.
     pub(crate) log_ins: Rate,
+    /// Whoever changes the stock in this process takes it first, and one after another. They would wait for one another in the database anyway, as the
+    /// products are few; but there each of them waits with a session of its own, and should this process be stopped just then (paused, cut off), each of
+    /// those sessions would get the product in its turn and hold it until PostgreSQL ends it, while all other replicas wait.
+    pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -139,12 +143,7 @@ impl Store {
     ///
     /// # Errors
     /// `TOKEN_REVOKED` if the token is void.
-    pub(crate) async fn lock_caller(
-        &self,
-        transaction: &Transaction,
-        caller: Caller,
-        lock: Lock,
-    ) -> Result<users_table::Model, Failure> {
+    pub(crate) async fn lock_caller(&self, transaction: &Transaction, caller: Caller, lock: Lock) -> Result<users_table::Model, Failure> {
         let query = users_table::Entity::find().filter(valid(caller));
         let query = match lock {
             Lock::Share => query.lock_shared(),

@@ -99,6 +99,7 @@ impl Store {
 
     /// Locks are taken in the order user, order, product; placing takes user, product, and never waits for an order's row: no cycle.
     pub(crate) async fn cancel_order(&self, context: &Context, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
+        let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             self.lock_caller(transaction, caller, Lock::Share).await?;

@@ -143,6 +143,7 @@ impl Store {
     ///
     /// In one transaction: where the database undid it, it is the caller who runs it again, with the orders that somebody still waits for.
     pub(crate) async fn place(&self, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
+        let _turn = self.selling.lock().await;
         self.write_once(|transaction| async move { self.place_in(&transaction, orders).await }).await
     }
 
