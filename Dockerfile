@@ -1,0 +1,77 @@
+# One image for every role: `merch api`, `merch db`, `merch logging`, `merch migrate`, …, and without a subcommand the whole store.
+#
+#   docker build -t merch:local .                                         compiled in the builder
+#   docker build -t merch:local --build-arg MERCH_BINARY=prebuilt .       from target/image/merch, as tools/operate/image puts it there
+#
+# It holds the program, the libraries that it is linked to, CA certificates and nothing else: no shell, no package manager. BuildKit builds it.
+
+# Where the program comes from: `compiled` or `prebuilt`.
+ARG MERCH_BINARY=compiled
+
+# What the compilers need is in the image: C and C++ compilers, make, and perl for OpenSSL.
+FROM rust:1.95-bookworm AS compiled
+WORKDIR /src
+# With CI set, the build says that gen/ is stale in place of writing it.
+ENV CI=1 CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_TERM_COLOR=never
+COPY . .
+# The caches hold what was downloaded and every dependency as compiled: a change of ours compiles ours, a new Cargo.lock what is new in it. Ours are
+# touched, as cargo goes by times, and those of another checkout may be older than what that one left in the cache.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+ && cargo build --release --locked --package merch \
+ && cp target/release/merch /merch
+
+FROM scratch AS prebuilt
+COPY target/image/merch /merch
+
+FROM ${MERCH_BINARY} AS binary
+
+# The root file system, put together where there is a shell.
+FROM debian:bookworm-slim AS files
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates >/dev/null
+# Scanners find the versions of what is copied from Debian in status.d, as in other images without a package manager.
+RUN mkdir -p /files/etc/ssl/certs /files/usr/local/bin /files/usr/share/doc /files/var/lib/dpkg/status.d \
+ && cp /etc/ssl/certs/ca-certificates.crt /files/etc/ssl/certs/ \
+ && echo 'hosts: files dns' >/files/etc/nsswitch.conf \
+ && echo 'merch:x:10001:10001:merch:/var/lib/merch:/sbin/nologin' >/files/etc/passwd \
+ && echo 'merch:x:10001:' >/files/etc/group \
+ && install -d -m 1777 /files/tmp && install -d -m 0700 -o 10001 -g 10001 /files/var/lib/merch \
+ && for package in libc6 libgcc-s1 zlib1g ca-certificates; do \
+      dpkg-query -s "$package" >"/files/var/lib/dpkg/status.d/$package" || exit 1; \
+      if [ -d "/usr/share/doc/$package" ]; then cp -rL --parents "/usr/share/doc/$package/copyright" /files || exit 1; fi; \
+    done
+COPY --from=binary --chmod=0755 /merch /files/usr/local/bin/merch
+# What the program is linked to, as the loader finds it; and whether it starts here at all, as a program from elsewhere may want a newer glibc.
+RUN ldd /files/usr/local/bin/merch | grep -o '/[^ ]*' | sort -u | xargs -r -I '{}' cp -L --parents '{}' /files \
+ && cp -L --parents /etc/ld.so.cache /files \
+ && { chroot /files /usr/local/bin/merch --version || { echo 'the program does not start on Debian 12: was it built for a newer one?' >&2; exit 1; }; }
+COPY LICENSE-APACHE LICENSE-MIT /files/usr/share/doc/merch/
+
+FROM scratch AS runtime
+ARG MERCH_VERSION=0.1.0
+ARG MERCH_REVISION=unknown
+ARG MERCH_CREATED=1970-01-01T00:00:00Z
+ARG MERCH_SOURCE=
+LABEL org.opencontainers.image.title="SUSTech Merch Store" \
+      org.opencontainers.image.description="Every role of the store in one program: merch api, merch db, merch logging, merch migrate" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${MERCH_VERSION}" \
+      org.opencontainers.image.revision="${MERCH_REVISION}" \
+      org.opencontainers.image.created="${MERCH_CREATED}" \
+      org.opencontainers.image.source="${MERCH_SOURCE}"
+COPY --from=files /files /
+ENV PATH=/usr/local/bin \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    MERCH_DATA_DIR=/var/lib/merch \
+    MERCH_LISTEN=0.0.0.0:8080 \
+    MERCH_DB_LISTEN=0.0.0.0:50051 \
+    MERCH_LOGGING_LISTEN=0.0.0.0:50052 \
+    MERCH_ADMIN_LISTEN=0.0.0.0:9100
+# A number, so that who forbids root can see that it is not.
+USER 10001:10001
+WORKDIR /var/lib/merch
+# api, db, logging, and admin: /livez, /readyz, /metrics.
+EXPOSE 8080 50051 50052 9100
+HEALTHCHECK --interval=3s --timeout=10s --start-period=180s --retries=5 CMD ["merch", "health"]
+ENTRYPOINT ["merch"]

@@ -1,0 +1,128 @@
+//! Programs that a test runs (docker, make): under a deadline, ended with the test, and with an error that shows what they said.
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{io::AsyncWriteExt as _, process};
+
+/// Variables that would change what a Compose project is, if the shell of whoever runs the tests has them.
+const OURS: [&str; 5] = ["MERCH_", "COMPOSE_", "POSTGRES_", "KAFKA_", "STORE"];
+
+/// A program to run once. Its arguments are shown in errors, so no secret may be among them.
+#[derive(Debug)]
+#[must_use = "a command does nothing before it is run"]
+pub struct Command {
+    process: process::Command,
+    input: Option<String>,
+    limit: Duration,
+}
+
+impl Command {
+    /// A program, without the shell's variables that name another store.
+    pub fn new(program: impl AsRef<std::ffi::OsStr>) -> Self {
+        let mut process = process::Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)) && !name.starts_with("MERCH_TEST_")) {
+                process.env_remove(name);
+            }
+        }
+        process.kill_on_drop(true);
+        Self { process, input: None, limit: Duration::from_secs(60) }
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<std::ffi::OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.process.args(arguments);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.process.env(name, value);
+        self
+    }
+
+    /// Where it runs.
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.process.current_dir(folder);
+        self
+    }
+
+    /// What it reads from its standard input; nothing, otherwise.
+    pub fn input(mut self, text: impl Into<String>) -> Self {
+        self.input = Some(text.into());
+        self
+    }
+
+    /// How long it may take; a minute, otherwise.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    fn shown(&self) -> String {
+        let process = self.process.as_std();
+        std::iter::once(process.get_program()).chain(process.get_args()).map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it to its end, whatever that is.
+    ///
+    /// # Errors
+    /// When it cannot be started or takes too long; then it is killed.
+    pub async fn output(mut self) -> Result<Output> {
+        let shown = self.shown();
+        self.process.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.process.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = self.process.spawn().with_context(|| format!("{shown}: it cannot be started"))?;
+        let run = async {
+            if let (Some(input), Some(mut stdin)) = (self.input.take(), child.stdin.take()) {
+                // Who ends without reading says why on standard error.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+            child.wait_with_output().await
+        };
+        match tokio::time::timeout(self.limit, run).await {
+            Ok(output) => output.with_context(|| shown),
+            Err(_) => bail!("{shown}: expected it to end within {} s", self.limit.as_secs()),
+        }
+    }
+
+    /// Runs it and answers with what it printed, standard output alone, without white space at both ends.
+    ///
+    /// # Errors
+    /// When it cannot be started, takes too long, or ends with another code than 0: then all that it said is shown.
+    pub async fn succeed(self) -> Result<String> {
+        let shown = self.shown();
+        let output = self.output().await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            bail!("{shown}: {}\n{}{}", output.status, text, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_reads_prints_and_fails_aloud() {
+        assert_eq!(Command::new("cat").input(" a\nb\n").succeed().await.unwrap(), "a\nb");
+        let failed = Command::new("sh").args(["-c", "echo out; echo why >&2; exit 3"]).succeed().await.unwrap_err().to_string();
+        assert!(failed.contains("exit status: 3") && failed.contains("out") && failed.contains("why"), "{failed}");
+        assert!(Command::new("/nowhere/at/all").succeed().await.unwrap_err().to_string().contains("cannot be started"));
+    }
+
+    #[tokio::test]
+    async fn it_is_killed_at_its_deadline() {
+        let started = std::time::Instant::now();
+        let late = Command::new("sleep").args(["60"]).limit(Duration::from_millis(50)).succeed().await.unwrap_err().to_string();
+        assert!(late.contains("sleep 60: expected it to end"), "{late}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+}

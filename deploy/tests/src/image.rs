@@ -1,0 +1,40 @@
+//! The image under test: the one that `tools/test-compose` has built, or one of the program in the target folder.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    command::Command,
+    stack::{root, target},
+};
+
+/// From source it compiles everything.
+const BUILD: Duration = Duration::from_secs(3600);
+
+/// The image's name: `MERCH_TEST_IMAGE`, or else one that is built here, once in a process: of `target/debug/merch`, or of the sources with
+/// `MERCH_TEST_IMAGE_FROM_SOURCE=1`.
+///
+/// # Errors
+/// When there is no program to put into it, or the engine cannot build it.
+pub async fn name() -> Result<String> {
+    if let Ok(name) = std::env::var("MERCH_TEST_IMAGE") {
+        return Ok(name);
+    }
+    static BUILT: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    BUILT.get_or_try_init(build).await?;
+    Ok(IMAGE.to_owned())
+}
+
+const IMAGE: &str = "merch:test";
+
+async fn build() -> Result<()> {
+    let script = root().join("tools/operate/image");
+    let mut command = Command::new(&script).in_folder(root()).limit(BUILD).env("MERCH_IMAGE", IMAGE);
+    if std::env::var_os("MERCH_TEST_IMAGE_FROM_SOURCE").is_none() {
+        let program = target().join("debug/merch");
+        ensure!(program.is_file(), "{} is not there; build it (cargo build)", program.display());
+        command = command.env("MERCH_BINARY", program);
+    }
+    command.succeed().await.map(drop).context("the image under test")
+}

@@ -1,0 +1,353 @@
+//! A whole stack: a Compose project of its own on a free port, brought up for the tests of one process and torn down whatever happens to it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{
+    command::Command,
+    container::{self, Container},
+    http::Client,
+    settings::{Settings, free_port},
+    wait::until,
+};
+
+/// How many of each role there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// Of the REST API.
+    pub api: usize,
+    /// Of the db service.
+    pub db: usize,
+    /// Of the logging service.
+    pub logging: usize,
+}
+
+/// A stack that is up. What it was made of goes with the process: see [`reaper`].
+#[derive(Debug)]
+pub struct Stack {
+    project: String,
+    folder: PathBuf,
+    settings: Mutex<Settings>,
+    replicas: Replicas,
+    url: String,
+    tls_port: u16,
+    took: Duration,
+    /// Its standard input is what keeps the stack alive; see [`reaper`].
+    _reaper: Option<std::process::Child>,
+}
+
+/// Where each role has `/metrics` in its container.
+const ADMIN_PORT: u16 = 9100;
+
+/// How long the engine may take to bring all of it up.
+const UP: Duration = Duration::from_secs(300);
+
+/// This checkout.
+#[must_use]
+pub fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        here.ancestors().nth(2).unwrap_or(here).to_owned()
+    })
+}
+
+/// Cargo's target folder.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+impl Stack {
+    /// Brings one up and waits until all of it is healthy.
+    ///
+    /// `change` may change the `.env` that it gets: `.env.example` with random secrets, free ports, and rates that a load generator can live with.
+    ///
+    /// # Errors
+    /// When there is no engine, no image can be built, or something does not become healthy; the error has the logs of what is not.
+    pub async fn up(replicas: Replicas, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        let project = format!("{}-{}", prefix(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let folder = target().join("compose-tests").join(&project);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let image = crate::image::name().await?;
+        let (port, tls_port) = (free_port()?, free_port()?);
+        let example = fs::read_to_string(root().join(".env.example")).context(".env.example")?;
+        let mut settings = Settings::from_example(&example)?;
+        for (name, value) in [("MERCH_IMAGE", &image[..]), ("MERCH_BIND", "127.0.0.1"), ("COMPOSE_PROJECT_NAME", &project)] {
+            settings.set(name, value);
+        }
+        let counts = [("API", replicas.api), ("DB", replicas.db), ("LOGGING", replicas.logging)];
+        for (role, count) in counts {
+            settings.set(&format!("MERCH_{role}_REPLICAS"), &count.to_string());
+        }
+        settings.set("MERCH_LOG_IN_ADDRESS_RATE", "100000");
+        settings.set("MERCH_PORT", &port.to_string());
+        settings.set("MERCH_TLS_PORT", &tls_port.to_string());
+        change(&mut settings);
+        settings.write(&folder.join("env"))?;
+        fs::write(folder.join("overlay.yaml"), OVERLAY).context("overlay.yaml")?;
+        let reaper = if std::env::var_os("MERCH_TEST_KEEP").is_some() { None } else { Some(reaper(&project, &folder)?) };
+        let url = format!("http://127.0.0.1:{port}");
+        let mut stack =
+            Self { project, folder, settings: Mutex::new(settings), replicas, url, tls_port, took: Duration::ZERO, _reaper: reaper };
+        let began = Instant::now();
+        if let Err(first) = stack.compose_up(&[]).await {
+            // On a machine that others load, too, a check may take longer than it may. What is really ill is ill again.
+            eprintln!("    up: tried again, as the first time failed: {:.300}", format!("{first:#}").lines().last().unwrap_or_default());
+            if let Err(error) = stack.compose_up(&[]).await {
+                let kept = stack.keep_logs("up");
+                bail!("{error:#}\nThe logs are in {}", kept.display());
+            }
+        }
+        stack.took = began.elapsed();
+        Ok(stack)
+    }
+
+    /// Its Compose project.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Where NGINX listens, such as `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where NGINX listens with TLS, if it was given a certificate.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// Its `.env`, as it is now.
+    ///
+    /// # Panics
+    /// When somebody has panicked while changing it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Changes its `.env`, as an operator does; containers have the change once they are made anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    ///
+    /// # Panics
+    /// When somebody has panicked while changing it.
+    pub fn change_settings(&self, changes: &[(&str, &str)]) -> Result<()> {
+        let mut settings = self.settings.lock().expect("nobody panics with it");
+        for (name, value) in changes {
+            settings.set(name, value);
+        }
+        settings.write(&self.folder.join("env"))
+    }
+
+    /// How many of each role it was asked for.
+    #[must_use]
+    pub fn replicas(&self) -> Replicas {
+        self.replicas
+    }
+
+    /// How long it took until all was healthy, the image not counted.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// A client of it that shares nothing with others.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(self.url.as_str())
+    }
+
+    /// A program that finds this project by its variables: `docker compose`, `make`.
+    pub fn command(&self, program: &str) -> Command {
+        // By variables alone, so that what operators type works on it, too.
+        let files = format!("{}:{}", root().join("compose.yaml").display(), self.folder.join("overlay.yaml").display());
+        Command::new(program)
+            .in_folder(root())
+            .env("COMPOSE_PROJECT_NAME", &self.project)
+            .env("COMPOSE_FILE", files)
+            .env("COMPOSE_ENV_FILES", self.folder.join("env"))
+            .env("COMPOSE_PROGRESS", "plain")
+            .env("MERCH_ENV_FILE", self.folder.join("env"))
+    }
+
+    /// `docker compose` with these words.
+    pub fn compose(&self, words: &[&str]) -> Command {
+        self.command("docker").args(["compose"]).args(words)
+    }
+
+    /// `docker compose up --detach --wait` and `more` words; the `.env` says how many there are of each role.
+    ///
+    /// # Errors
+    /// When something does not become healthy.
+    pub async fn compose_up(&self, more: &[&str]) -> Result<()> {
+        let words = [&["up", "--detach", "--wait", "--no-build"], more].concat();
+        self.compose(&words).limit(UP).succeed().await.map(drop)
+    }
+
+    /// Its containers, those of a service if one is named.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn containers(&self, service: Option<&str>) -> Result<Vec<Container>> {
+        let mut containers = container::of_project(&self.project).await?;
+        containers.retain(|container| service.is_none_or(|service| container.service == service));
+        Ok(containers)
+    }
+
+    /// The first container of a service.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn one(&self, service: &str) -> Result<Container> {
+        self.containers(Some(service)).await?.into_iter().next().with_context(|| format!("no container of {service}"))
+    }
+
+    /// Waits until all that is to run is running and healthy, the roles as many as were asked for; brings back what a test has left hurt.
+    ///
+    /// # Errors
+    /// When it is not within two minutes.
+    pub async fn settle(&self) -> Result<()> {
+        for container in self.containers(None).await? {
+            let state = container.state().await?;
+            let once = ["migrate", "topic"].contains(&container.service.as_str());
+            match state.as_str() {
+                "paused" => container.unpause().await?,
+                "exited" | "created" if !once => container.start().await?,
+                _ => {}
+            }
+        }
+        let look = async || {
+            let mut count: BTreeMap<String, usize> = BTreeMap::new();
+            for container in self.containers(None).await? {
+                if container.state().await? == "healthy" {
+                    *count.entry(container.service).or_default() += 1;
+                }
+            }
+            let Replicas { api, db, logging } = self.replicas;
+            for (service, wanted) in [("postgres", 1), ("kafka", 1), ("nginx", 1), ("api", api), ("db", db), ("logging", logging)] {
+                let healthy = count.get(service).copied().unwrap_or(0);
+                ensure!(healthy == wanted, "{healthy} of {wanted} {service} are healthy");
+            }
+            Ok(())
+        };
+        until("all of the stack to be healthy", Duration::from_secs(120), look).await.map(drop)
+    }
+
+    /// Runs SQL in the postgres container and answers with what it prints: unaligned rows, no headers.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn psql(&self, sql: &str) -> Result<String> {
+        let program = r#"exec psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-psqlrc --no-align --tuples-only --quiet --set ON_ERROR_STOP=1"#;
+        self.one("postgres").await?.exec(&["sh", "-c", program], sql, Duration::from_secs(60)).await
+    }
+
+    /// The rows of a query, each an object.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn rows(&self, query: &str) -> Result<Vec<Value>> {
+        let printed = self.psql(&format!("SELECT coalesce(json_agg(row), '[]') FROM ({query}) AS row;")).await?;
+        serde_json::from_str(&printed).with_context(|| format!("{query}: expected JSON, got {printed:?}"))
+    }
+
+    /// Where Kafka is for whoever is in its network, as the logging service was told.
+    ///
+    /// # Errors
+    /// When the logging service was not told.
+    pub async fn brokers(&self) -> Result<String> {
+        let inspected = self.one("logging").await?.inspect().await?;
+        let variables = inspected["Config"]["Env"].as_array().map_or(&[][..], Vec::as_slice);
+        let found = variables.iter().filter_map(Value::as_str).find_map(|variable| variable.strip_prefix("MERCH_KAFKA_BROKERS="));
+        found.map(str::to_owned).context("the logging service has no MERCH_KAFKA_BROKERS")
+    }
+
+    /// `/metrics` of a container, read from inside its own network, as the port is open to nobody else.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self, of: &Container) -> Result<String> {
+        // PostgreSQL's image has a bash, and is there.
+        let image = self.one("postgres").await?.inspect().await?["Image"].as_str().unwrap_or_default().to_owned();
+        let read = format!("exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+        let network = format!("container:{}", of.id);
+        container::docker(&["run", "--rm", "--network", &network, "--entrypoint", "bash", &image, "-c", &read]).await
+    }
+
+    /// Keeps the logs of all containers and their states in `target/compose-logs`, and says where.
+    pub fn keep_logs(&self, name: &str) -> PathBuf {
+        let folder = target().join("compose-logs");
+        let path = folder.join(format!("{}-{name}.log", self.project));
+        // Without tokio: it runs while a test panics.
+        let run = |words: &[&str]| {
+            let said = std::process::Command::new("docker").args(words).stdin(Stdio::null()).output();
+            said.map_or_else(|error| error.to_string().into_bytes(), |said| [said.stdout, said.stderr].concat())
+        };
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let mut kept = run(&["ps", "--all", "--filter", &filter]);
+        let listed = run(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+        for container in String::from_utf8_lossy(&listed).lines() {
+            kept.extend(format!("\n==> {container}\n").bytes());
+            kept.extend(run(&["logs", "--timestamps", container]));
+        }
+        if let Err(error) = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, kept)) {
+            return PathBuf::from(format!("nowhere ({}: {error})", path.display()));
+        }
+        path
+    }
+}
+
+/// What the tests change of `compose.yaml`: nothing that they test.
+const OVERLAY: &str = "\
+# Written by the tests. Cheap hashes, so that a load generator can log in, and rates that it does not meet.
+services:
+  api:
+    environment:
+      MERCH_HASH_COST: '10'
+";
+
+/// How the names of this process's projects begin. `tools/test-compose` sets it, to tear down what is left by it.
+fn prefix() -> String {
+    std::env::var("MERCH_TEST_PROJECT").unwrap_or_else(|_| format!("merch-test-{}", std::process::id()))
+}
+
+/// Starts what tears the stack down when this process is gone: a shell that waits for its standard input to end, in a process group of its own, so
+/// that neither a panic, nor Ctrl-C, nor SIGKILL leaves anything behind.
+fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
+    use std::os::unix::process::CommandExt as _;
+    let script = r#"
+        trap '' INT TERM HUP
+        cat >/dev/null
+        docker compose --project-name "$1" kill
+        docker compose --project-name "$1" down --volumes --remove-orphans --timeout 1
+        rm -rf "$2"
+    "#;
+    std::process::Command::new("bash")
+        .args(["-c", script, "merch-test-reaper", project])
+        .arg(folder)
+        // Not in the checkout, whose compose.yaml would be read.
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("bash")
+}

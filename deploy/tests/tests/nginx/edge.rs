@@ -1,0 +1,122 @@
+//! NGINX from its image, as compose.yaml runs it: not as root, without capabilities, on a file system that cannot be written.
+
+use std::{
+    path::Path,
+    process::{Command as Process, Output},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use merch_deploy_tests::{command::Command, settings::free_port, stack::root, wait::until};
+use serde_json::Value;
+
+use crate::{client, replicas::Replicas};
+
+const IMAGE: &str = "nginx:1.28";
+
+/// How long the engine may take to start it.
+const START: Duration = Duration::from_secs(60);
+
+/// One that runs; it ends with this.
+pub(crate) struct Edge {
+    container: String,
+    pub(crate) port: u16,
+    pub(crate) tls_port: u16,
+}
+
+impl Edge {
+    /// In front of these replicas, and ready if there are any.
+    pub(crate) async fn start(replicas: &Replicas, settings: &[(&str, &str)]) -> Self {
+        Self::start_with_tls(replicas, settings, Path::new("/nowhere")).await
+    }
+
+    /// With the certificate that stands in a folder.
+    pub(crate) async fn start_with_tls(replicas: &Replicas, settings: &[(&str, &str)], tls: &Path) -> Self {
+        let (port, tls_port, status_port) = (free_port().unwrap(), free_port().unwrap(), free_port().unwrap());
+        let own = [
+            ("MERCH_EDGE_HTTP_PORT", port.to_string()),
+            ("MERCH_EDGE_TLS_PORT", tls_port.to_string()),
+            ("MERCH_EDGE_STATUS_PORT", status_port.to_string()),
+            ("MERCH_EDGE_UPSTREAM", format!("api:{}", replicas.port)),
+            ("MERCH_EDGE_RESOLVER", replicas.names.address.to_string()),
+        ];
+        let settings = own.iter().map(|(name, value)| (*name, value.as_str())).chain(settings.iter().copied());
+        let container = run("--detach", settings, tls).limit(START).succeed().await.unwrap();
+        let edge = Self { container, port, tls_port };
+        until("NGINX to be ready", START, async || {
+            let path = if replicas.are_listed() { "/readyz" } else { "/livez" };
+            let status = client::probe(status_port, path).await.with_context(|| edge.log())?;
+            ensure!(status == 200, "{path} answers {status}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        replicas.take();
+        edge
+    }
+
+    /// A start that fails: what it says.
+    pub(crate) async fn refusal(settings: &[(&str, &str)], tls: &Path) -> String {
+        let output = run("--rm", settings.iter().copied(), tls).limit(START).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{said}");
+        said
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> client::Answer {
+        client::send(self.port, "GET", target, "", "").await
+    }
+
+    /// Everything that it has written.
+    pub(crate) fn log(&self) -> String {
+        let Output { stdout, stderr, .. } = Process::new("docker").args(["logs", &self.container]).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
+    }
+
+    /// The line of a request in its log.
+    pub(crate) async fn line_of(&self, request_id: &str) -> Value {
+        let find = async || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.starts_with('{') && line.contains(request_id)).context(log.clone())?;
+            Ok(serde_json::from_str(line)?)
+        };
+        until("the line of the log", Duration::from_secs(10), find).await.unwrap().0
+    }
+
+    /// Runs curl beside it, which speaks TLS and HTTP/2.
+    pub(crate) async fn curl(&self, arguments: &[&str]) -> Output {
+        let exec = ["exec", &self.container, "curl", "--silent", "--show-error", "--max-time", "20"];
+        Command::new("docker").args(exec.iter().chain(arguments)).output().await.unwrap()
+    }
+
+    /// Takes its configuration and its certificate anew.
+    pub(crate) async fn reload(&self) {
+        let reload = ["exec", &self.container, "nginx", "-e", "/dev/stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"];
+        Command::new("docker").args(reload).succeed().await.unwrap();
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("NGINX wrote:\n{}", self.log());
+        }
+        let removed = Process::new("docker").args(["rm", "--force", "--volumes", &self.container]).output();
+        assert!(removed.is_ok_and(|output| output.status.success()) || std::thread::panicking(), "{} was not removed", self.container);
+    }
+}
+
+fn run<'a>(how: &str, settings: impl Iterator<Item = (&'a str, &'a str)>, tls: &Path) -> Command {
+    let folder = root().join("deploy/nginx");
+    let mut words: Vec<String> =
+        ["run", how, "--network=host", "--user=101:101", "--read-only", "--cap-drop=ALL"].map(str::to_owned).into();
+    words.push("--security-opt=no-new-privileges".to_owned());
+    words.extend(["/tmp", "/var/cache/nginx"].map(|path| format!("--tmpfs={path}:uid=101,gid=101,mode=0755")));
+    words.extend(["start", "conf"].map(|part| format!("--volume={0}/{part}:/etc/merch/{part}:ro", folder.display())));
+    if tls.is_dir() {
+        words.push(format!("--volume={}:/etc/nginx/tls:ro", tls.display()));
+    }
+    words.extend(settings.map(|(name, value)| format!("--env={name}={value}")));
+    words.extend(["--entrypoint=/bin/sh", IMAGE, "/etc/merch/start"].map(str::to_owned));
+    Command::new("docker").args(words)
+}

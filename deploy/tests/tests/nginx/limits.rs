@@ -1,0 +1,96 @@
+//! How much is taken, and how often.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    client::{raw, send, send_from},
+    edge::Edge,
+    problems::assert_problem,
+    replicas::{Replicas, Reply},
+};
+
+/// MERCH_BODY_LIMIT, by default.
+const BODY: usize = 65_536;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn bodies_and_headers_have_the_apis_limits() {
+    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for (path, headers) in [("/orders", ""), ("/orders", "Idempotency-Key: k\r\n"), ("/login", ""), ("/a\"b", "")] {
+        let largest = "x".repeat(BODY);
+        assert_eq!(send(edge.port, "POST", path, headers, &largest).await.status, 200);
+        assert_eq!(replicas.take_one().body.len(), BODY);
+        let answer = send(edge.port, "POST", path, headers, &format!("{largest}x")).await;
+        assert_problem(&answer, 413, "body_too_large", path.trim_end_matches("\"b"));
+        assert!(answer.json()["detail"].as_str().unwrap().contains(&BODY.to_string()));
+        assert_eq!(replicas.take().len(), 0);
+        // The same where no length is announced.
+        let chunks = format!("10000\r\n{largest}\r\n1\r\nx\r\n0\r\n\r\n");
+        let chunked =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{headers}\r\n{chunks}");
+        let answer = raw(Ipv4Addr::LOCALHOST, edge.port, chunked.as_bytes()).await;
+        assert_problem(&answer, 413, "body_too_large", path.trim_end_matches("\"b"));
+        assert_eq!(replicas.take().len(), 0, "nobody was given a whole one");
+    }
+    for (target, headers) in
+        [("/orders".to_owned(), format!("X-Large: {}\r\n", "x".repeat(17_000))), (format!("/orders?{}", "x".repeat(17_000)), String::new())]
+    {
+        let answer = send(edge.port, "GET", &target, &headers, "").await;
+        // A line that does not fit was not read.
+        let instance = answer.json()["instance"].as_str().unwrap().to_owned();
+        assert!(["/", "/orders"].contains(&instance.as_str()), "{instance}");
+        assert_problem(&answer, 431, "headers_too_large", &instance);
+    }
+    assert_eq!(replicas.take().len(), 0);
+    assert_eq!(send(edge.port, "GET", "/orders", &format!("X-Large: {}\r\n", "x".repeat(15_000)), "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn log_ins_are_limited_for_each_address() {
+    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+    let settings = [("MERCH_LOG_IN_ADDRESS_RATE", "3"), ("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1")];
+    let edge = Edge::start(&replicas, &settings).await;
+    let by = async |address: &str, path: &str| send(edge.port, "POST", path, &format!("X-Forwarded-For: {address}\r\n"), "{}").await;
+    // However the path is spelt, if it is the same for the api.
+    for path in ["/login", "/%6cogin", "/login?x"] {
+        assert_eq!(by("192.0.2.1", path).await.status, 200);
+    }
+    let refused = by("192.0.2.1", "/login").await;
+    assert_problem(&refused, 429, "too_many_attempts", "/login");
+    assert_eq!(refused.header("retry-after"), Some("20"));
+    assert_eq!(replicas.take().len(), 3);
+    // Others, and whatever tries no password.
+    assert_eq!(by("192.0.2.2", "/login").await.status, 200);
+    assert_eq!(by("192.0.2.1", "/users").await.status, 200);
+    assert_eq!(send(edge.port, "GET", "/login", "X-Forwarded-For: 192.0.2.1\r\n", "").await.status, 200);
+    assert_eq!(
+        send_from(Ipv4Addr::new(127, 0, 0, 77), edge.port, "POST", "/login", "X-Forwarded-For: 192.0.2.1\r\n", "{}").await.status,
+        200
+    );
+    // Who has one address of IPv6 has a /64 of them.
+    for address in ["2001:db8::1", "2001:db8::a:b:c:d", "2001:db8:0:0:1::"] {
+        assert_eq!(by(address, "/login").await.status, 200);
+    }
+    assert_problem(&by("2001:db8::ffff", "/login").await, 429, "too_many_attempts", "/login");
+    for other in ["2001:db8:0:1::1", "2001:db9::1", "2001:db8:1::1"] {
+        assert_eq!(by(other, "/login").await.status, 200, "{other}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn documents_are_compressed_and_nothing_else() {
+    let replicas = Replicas::start(1, |_| Reply::Answer("Content-Type: application/json\r\nETag: \"1\"\r\n", vec![b' '; 5000])).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for (path, coding) in
+        [("/openapi.json", Some("gzip")), ("/problems", Some("gzip")), ("/docs", Some("gzip")), ("/orders", None), ("/problemsx", None)]
+    {
+        let answer = send(edge.port, "GET", path, "Accept-Encoding: gzip\r\n", "").await;
+        assert_eq!(answer.header("content-encoding"), coding, "{path}");
+        assert_eq!(answer.header("etag"), Some(if coding.is_some() { "W/\"1\"" } else { "\"1\"" }));
+        assert!(coding.is_none() || answer.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding")));
+        assert_eq!(edge.get(path).await.body.len(), 5000);
+    }
+}

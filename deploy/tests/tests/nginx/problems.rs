@@ -1,0 +1,152 @@
+//! What NGINX answers by itself is a problem of the contract, valid to the last member, whatever was asked for.
+
+use std::{net::Ipv4Addr, sync::LazyLock};
+
+use merch_deploy_tests::stack::root;
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Answer, raw, send},
+    edge::Edge,
+    replicas::{Replicas, Reply},
+};
+
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_norway::from_str(&std::fs::read_to_string(root().join("openapi.yaml")).unwrap()).unwrap());
+
+/// The schema `Problem` of the document.
+static PROBLEM: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let schema = json!({"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]});
+    jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true).build(&schema).unwrap()
+});
+
+/// The api's own table of words.
+static TABLE: LazyLock<String> = LazyLock::new(|| std::fs::read_to_string(root().join("services/api/src/problem.rs")).unwrap());
+
+/// That it is a problem with this status and code, whole, with the words of the api, and with the headers of its status.
+#[track_caller]
+pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance: &str) {
+    assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{answer:?}");
+    let problem = answer.json();
+    let faults: Vec<String> = PROBLEM.iter_errors(&problem).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:?} in {problem}");
+    assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
+    assert_eq!(problem["type"], format!("/problems#{code}"));
+    assert_eq!(problem["instance"], instance.split('?').next().unwrap());
+    assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"));
+    assert_eq!(problem.get("errors").is_some_and(|faults| faults[0].is_object()), code == "invalid_request");
+    let declared = DOCUMENT["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
+    assert!(declared.contains(&format!("`{code}`")), "{code} is none of the document's");
+    let title = format!("\"{}\"", problem["title"].as_str().unwrap());
+    assert!(TABLE.contains(&format!("\"{code}\"")) && TABLE.contains(&title), "{title} is not what the api says");
+    if !matches!(code, "invalid_request" | "body_too_large") {
+        assert!(TABLE.contains(problem["detail"].as_str().unwrap()), "{problem}");
+    }
+    assert_eq!(
+        answer.header("retry-after").is_some_and(|wait| wait.parse::<u32>().is_ok_and(|wait| wait > 0)),
+        matches!(status, 429 | 503)
+    );
+    assert_eq!(answer.header("allow").is_some(), status == 405);
+    assert_eq!((answer.header("cache-control"), answer.header("x-content-type-options")), (Some("no-store"), Some("nosniff")));
+    assert_eq!(answer.header("server"), Some("nginx"), "without a version");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn a_path_never_breaks_a_problem() {
+    let replicas = Replicas::start(0, |_| Reply::ok()).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for (target, instance) in [
+        (&b"/"[..], "/"),
+        (b"/orders/0192f0c1?page_token=secret", "/orders/0192f0c1"),
+        (b"/a~b!$&'()*+,;=:@-._", "/a~b!$&'()*+,;=:@-._"),
+        (b"/caf%c3%A9", "/caf%c3%A9"),
+        (b"/a\"b", "/a"),
+        (b"/\",\"code\":\"x", "/"),
+        (b"/a\\", "/a"),
+        (b"/a\\u0022b", "/a"),
+        (b"/caf\xc3\xa9", "/caf"),
+        (b"/\xff\xfe", "/"),
+        (b"/a<b>{c}|d^e`f[g]", "/a"),
+        (b"/$request_id${id}", "/$request_id$"),
+        (b"/a%22%5C%0a", "/a%22%5C%0a"),
+        (b"/a/../b", "/a/../b"),
+        (b"//evil.example/x", "/.//evil.example/x"),
+        (b"/a#b", "/a"),
+        (b"http://shop.example/orders?x", "/orders"),
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let request =
+                [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\nConnection: close\r\n\r\n"].concat();
+            let answer = raw(Ipv4Addr::LOCALHOST, edge.port, &request).await;
+            assert_problem(&answer, 503, "unavailable", instance);
+            assert_eq!(answer.header("x-request-id"), Some("r-1"));
+        }
+    }
+    let head = send(edge.port, "HEAD", "/orders", "", "").await;
+    assert_eq!((head.status, head.header("content-type")), (503, Some("application/problem+json")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn what_is_no_http_is_a_problem() {
+    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for (request, instance) in [
+        (&b"nonsense\r\n\r\n"[..], "/"),
+        (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /a\x01b HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /a\x00b HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /50%zz HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /../x HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /a HTTP/1.1\r\n\r\n", "/a"),
+        (b"GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "/a"),
+        (b"GET /a HTTP/1.1\r\nHost: x y\"\r\n\r\n", "/a"),
+        (b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", "/a"),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "/a"),
+        (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "/a"),
+        (b"GET /a HTTP/3.0\r\nHost: x\r\n\r\n", "/"),
+        (b"GET /a HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n", "/a"),
+    ] {
+        let answer = raw(Ipv4Addr::LOCALHOST, edge.port, request).await;
+        assert_problem(&answer, 400, "invalid_request", instance);
+    }
+    assert_eq!(replicas.take().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn the_insides_of_nginx_are_no_paths() {
+    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for path in ["/.problem/503", "/.problem/400", "/.problem/404"] {
+        for method in ["GET", "POST"] {
+            assert_problem(&send(edge.port, method, path, "", "").await, 404, "route_not_found", path);
+        }
+    }
+    for path in ["/livez", "/readyz", "/status", "/.problem/", "/.problem/x"] {
+        edge.get(path).await;
+        assert_eq!(replicas.take_one().target, path, "it is the api's to answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn a_method_that_nginx_refuses_is_answered_with_those_of_the_path() {
+    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        let mut methods: Vec<String> =
+            item.as_object().unwrap().keys().filter(|key| *key != "parameters").map(|key| key.to_uppercase()).collect();
+        if methods.iter().any(|method| method == "GET") {
+            methods.push("HEAD".to_owned());
+        }
+        methods.sort_unstable();
+        let path = path.replace("{product_id}", "1").replace("{user_id}", "u-1").replace("{order_id}", "o-1");
+        let answer = send(edge.port, "TRACE", &path, "", "").await;
+        assert_problem(&answer, 405, "method_not_allowed", &path);
+        assert_eq!(answer.header("allow"), Some(methods.join(", ").as_str()), "{path}");
+    }
+    assert_eq!(replicas.take().len(), 0);
+}
