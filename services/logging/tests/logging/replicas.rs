@@ -203,15 +203,26 @@ async fn many_senders_are_spread_and_come_back_to_the_one_they_prefer() {
             (source.clone(), Shipping::start_to(source, both.clone(), quick()))
         })
         .collect();
-    let before = on_first(&senders, &seen_one, 0).await;
+    // On a busy machine a replica may be taken for silent for a moment, and its senders go to the other: what they prefer is where they stay.
+    let mut round = 0;
+    let mut before = on_first(&senders, &seen_one, round).await;
+    let mut the_same = 0;
+    while the_same < 3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        round += 1;
+        let now = on_first(&senders, &seen_one, round).await;
+        the_same = if now == before { the_same + 1 } else { 0 };
+        before = now;
+    }
     assert!((8..=32).contains(&before.len()), "of 40 senders {} chose the first", before.len());
 
     let address = way.address;
     way.ended.cancel();
     until("the first is out", || both.serving() == 1).await;
-    assert_eq!(on_first(&senders, &seen_one, 1).await.len(), 0);
+    round += 1;
+    assert_eq!(on_first(&senders, &seen_one, round).await.len(), 0);
     let _way = Way::at(address, one).await;
-    let mut round = 2;
+    round += 1;
     let begun = Instant::now();
     while on_first(&senders, &seen_one, round).await != before {
         assert!(begun.elapsed() < DEADLINE, "not all are back where they were");
