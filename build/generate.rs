@@ -204,7 +204,11 @@ fn grpc(root: &Path) -> Result<Vec<Generated>, Error> {
     let descriptor = format!(
         "{banner}{}{}",
         constant("FILE_DESCRIPTOR_SET", "`proto/` without the operator's service, for gRPC reflection", &without_admin),
-        constant("FILE_DESCRIPTOR_SET_WITH_ADMIN", "all of `proto/`, for gRPC reflection where the operator's service is offered", &with_admin),
+        constant(
+            "FILE_DESCRIPTOR_SET_WITH_ADMIN",
+            "all of `proto/`, for gRPC reflection where the operator's service is offered",
+            &with_admin
+        ),
     );
     Ok(vec![
         Generated { path: "grpc/merch.admin.v1.rs", text: format!("{banner}{}", read("merch.admin.v1.rs")?) },

@@ -67,8 +67,9 @@ pub(crate) fn meaning(error: DbErr, intent: Intent) -> Failure {
 /// Whether the database answered a COMMIT by saying that it was a rollback, because of another transaction. Whatever else goes wrong with a COMMIT (a
 /// connection that breaks, a server that goes down) leaves it open.
 pub(crate) fn is_rolled_back(error: &DbErr) -> bool {
-    let (DbErr::Conn(RuntimeErr::SqlxError(cause)) | DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
-        error
+    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
+    | DbErr::Exec(RuntimeErr::SqlxError(cause))
+    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
     else {
         return false;
     };

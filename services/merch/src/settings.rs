@@ -236,8 +236,8 @@ mod tests {
     fn every_setting_says_what_it_is_and_has_a_variable() {
         /// What is said anew each time, and is no setting.
         const OF_ONE_RUN: &[&str] = &[
-            "help", "version", "status", "follow", "json", "add", "set", "key", "prefix", "active", "limit", "everyone", "write", "replace",
-            "once", "event", "subject", "level", "restored",
+            "help", "version", "status", "follow", "json", "add", "set", "key", "prefix", "active", "limit", "everyone", "write",
+            "replace", "once", "event", "subject", "level", "restored",
         ];
         let everything = Arguments::command();
         for command in variables::commands(&everything) {

@@ -175,8 +175,16 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
         (&[], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
         (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
         (&[], &[("MERCH_JWT_KEY_FILE", nowhere)], "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"),
-        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", file)], "both MERCH_JWT_VERIFY_KEY"),
-        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", nowhere)], "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file"),
+        (
+            &["api"],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", file)],
+            "both MERCH_JWT_VERIFY_KEY",
+        ),
+        (
+            &["api"],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", nowhere)],
+            "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file",
+        ),
         (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),
         (&["db"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
         (&["migrate"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),

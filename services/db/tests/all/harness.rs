@@ -64,7 +64,10 @@ pub(crate) struct Place {
 
 enum Kept {
     Folder(#[expect(dead_code, reason = "it is there to be dropped")] tempfile::TempDir),
-    Database { server: String, name: String },
+    Database {
+        server: String,
+        name: String,
+    },
     /// On a server that is gone soon.
     Elsewhere,
 }

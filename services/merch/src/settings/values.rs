@@ -3,8 +3,8 @@
 use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use merch_logging::provision::Retention;
 use merch_api::{InvalidProxy, TrustedProxies};
+use merch_logging::provision::Retention;
 
 /// A setting whose value is never shown: not in `--help`, not in a log, not in an error.
 ///
