@@ -23,7 +23,12 @@ need_engine() {
 }
 
 # The compose project that is meant.
-project() { printf '%s\n' "${COMPOSE_PROJECT_NAME:-merch}"; }
+project() {
+  local name=${COMPOSE_PROJECT_NAME:-}
+  # As compose does: from .env where the environment does not say.
+  [ -n "$name" ] || name=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' "$ENV_FILE" 2>/dev/null | tail -n 1) || true
+  printf '%s\n' "${name:-merch}"
+}
 
 # `containers SERVICE…`: the ids of all containers of these services, oldest first, without those of `docker compose run`.
 containers() {
@@ -69,12 +74,12 @@ embedded_runs() { merch health --data-dir "$DATA_DIR" >/dev/null 2>&1; }
 role() {
   local service=$1 terminal=()
   shift
-  [ -t 0 ] && [ -t 1 ] || terminal=(--no-tty)
+  [ -t 0 ] && [ -t 1 ] || terminal=(-T)
   docker compose exec "${terminal[@]}" "$service" merch "$@"
 }
 
 # `sql [OPTION…]`: psql as PostgreSQL's superuser, by the socket in its container; statements come on standard input.
-sql() { docker compose exec --no-tty postgres psql --no-psqlrc --quiet --username postgres --set ON_ERROR_STOP=1 "$@"; }
+sql() { docker compose exec -T postgres psql --no-psqlrc --quiet --username postgres --set ON_ERROR_STOP=1 "$@"; }
 
 # `health CONTAINER`: healthy, unhealthy, starting; or running, exited, … where it has no check.
 health() { docker inspect --format '{{if .State.Health}}{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}{{else}}{{.State.Status}}{{end}}' "$1"; }
@@ -107,8 +112,15 @@ confirm() {
 without_writers() {
   local writers failed=0
   mapfile -t writers < <(containers api; containers db)
-  if [ ${#writers[@]} -gt 0 ]; then docker stop "${writers[@]}" >/dev/null; fi
+  if [ ${#writers[@]} -gt 0 ]; then
+    # Also after Ctrl-C, or when the terminal is lost.
+    stopped=("${writers[@]}")
+    trap 'docker start "${stopped[@]}" >/dev/null' EXIT
+    trap 'exit 130' INT TERM HUP
+    docker stop "${writers[@]}" >/dev/null
+  fi
   "$@" || failed=$?
+  trap - EXIT INT TERM HUP
   if [ ${#writers[@]} -gt 0 ]; then
     # db first, as api is ready only with it.
     mapfile -t writers < <(containers db; containers api)

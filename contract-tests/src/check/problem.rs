@@ -68,7 +68,10 @@ pub(super) fn check_with(
         }
     };
     expect("status", &[exchange.status.into()]);
-    expect("instance", &instances(document.members(), exchange.path, sent.prefix));
+    // Who refuses a request unread may not have read its path either.
+    if !(sent.malformed && exchange.status == 400) {
+        expect("instance", &instances(document.members(), exchange.path, sent.prefix));
+    }
     if let Ok(id) = only(exchange.headers, "x-request-id") {
         expect("request_id", &[id.into()]);
     }

@@ -120,10 +120,12 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     // Closing the listener resets the connections that wait in the system's queue; whoever has come so far is served.
     let last = tokio::time::Instant::now() + FIRST_REQUEST;
     while tokio::time::Instant::now() < last
-        && let Ok((place, Ok((stream, peer)))) =
-            tokio::time::timeout(QUEUED, async { (places.take().await, listener.accept().await) }).await
+        && let Ok((place, accepted)) = tokio::time::timeout(QUEUED, async { (places.take().await, listener.accept().await) }).await
     {
-        start(place, stream, peer);
+        match accepted {
+            Ok((stream, peer)) => start(place, stream, peer),
+            Err(_) => tokio::time::sleep(QUEUED).await,
+        }
     }
     drop(listener);
     connections.close();

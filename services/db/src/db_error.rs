@@ -105,11 +105,12 @@ fn postgres(error: &dyn DatabaseError) -> Trouble {
     let code = error.code().unwrap_or_default();
     match code.as_ref() {
         "23505" => unique(|unique| error.constraint() == Some(unique.name)),
-        // serialization_failure, deadlock_detected; admin_shutdown, crash_shutdown: the connection ends, another may be had
-        "40001" | "40P01" | "57P01" | "57P02" => Trouble::Undone,
+        // serialization_failure, deadlock_detected; admin_shutdown, crash_shutdown, idle_in_transaction_session_timeout (this process did not run for a
+        // while): the connection ends, and the transaction with it, and another may be had
+        "40001" | "40P01" | "57P01" | "57P02" | "25P03" => Trouble::Undone,
         // read_only_sql_transaction (a stand-by after a fail-over), lock_not_available, query_canceled (statement_timeout),
-        // idle_in_transaction_session_timeout, transaction_timeout
-        "25006" | "55P03" | "57014" | "25P03" | "25P04" => Trouble::Away,
+        // transaction_timeout
+        "25006" | "55P03" | "57014" | "25P04" => Trouble::Away,
         // connection exceptions, insufficient resources, cannot_connect_now, system errors
         code if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => Trouble::Away,
         _ => Trouble::Fault,

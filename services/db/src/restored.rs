@@ -1,5 +1,7 @@
 //! What a database that comes from a backup is told before a store uses it: every token is void, and its events say that it was restored.
 
+use std::time::Duration;
+
 use merch_chassis::StartError;
 use merch_contract::grpc::logging::v1::Level;
 use merch_logging::client::event::{Origin, attribute, word};
@@ -20,7 +22,10 @@ const LEAP: &str = "UPDATE users SET token_version = token_version + 4294967296"
 /// # Errors
 /// One sentence, if it is not the database of a store, or of one that this program is too old for.
 pub async fn mark_restored(url: &str, taken_at: &str) -> Result<(), StartError> {
-    let database = Database::open(url, &Pool::default()).await?;
+    // Every user's row in one statement may rightly take longer than any statement of the running store.
+    let unhurried = Duration::from_secs(600);
+    let pool = Pool { statement_timeout: unhurried, transaction_timeout: unhurried, idle_timeout: unhurried, ..Pool::default() };
+    let database = Database::open(url, &pool).await?;
     let marked = mark(&database, taken_at).await;
     database.close().await;
     marked.map_err(|error| {

@@ -165,7 +165,7 @@ fn unsecured(target: &Target) -> Vec<Case> {
             let user = context.user().await?;
             let request = with_a_fault(&target, target.good(&context, As::harmless(&user), Extent::Full).await?);
             let answer = request.authorization(&values).call(&context).send().await?;
-            if answer.status == status {
+            if answer.status == status || (answer.status == 400 && answer.request().is_malformed()) {
                 return Ok(());
             }
             Err(answer.fail(format!("{case}: the document says `security: []`, so expected {status}, got {}", answer.status)))

@@ -96,8 +96,9 @@ impl Store {
     /// Makes every token of the caller void.
     pub(crate) async fn log_out(&self, caller: Caller) -> Result<(), Problem> {
         let request = proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
-        // Tokens are not more void than void. If it was done and only the answer was lost, the second time finds a void token, and says so: 401.
-        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.revoke_tokens(request).await }).await;
+        // It voids the token that it needs: if it was done and only the answer was lost, a second time would find a void token, and that would be told as 401
+        // and logged as a refused token, which it is not.
+        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.revoke_tokens(request).await }).await;
         let proto::RevokeTokensResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
@@ -152,9 +153,8 @@ impl Store {
             user_id: user_id.to_string(),
             password_hash: self.hasher.hash(new).await?,
         };
-        // It voids the token that it needs, so it is done once. If only the answer was lost, the second time says that the token is void: 401, as the client
-        // would learn with its next request.
-        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.change_password(request).await }).await;
+        // It voids the token that it needs: as with a log-out.
+        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.change_password(request).await }).await;
         let proto::ChangePasswordResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
@@ -162,8 +162,8 @@ impl Store {
     /// Closes one's own account.
     pub(crate) async fn deactivate_user(&self, caller: Caller, user_id: Uuid) -> Result<(), Problem> {
         let request = proto::DeactivateUserRequest { context: context(), caller: Some(caller.to_proto()), user_id: user_id.to_string() };
-        // Nobody is deactivated twice: as with a change of the password.
-        let result = self.db.call(Kind::Keyed, request, |mut db, request| async move { db.deactivate_user(request).await }).await;
+        // It voids the token that it needs: as with a log-out.
+        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.deactivate_user(request).await }).await;
         let proto::DeactivateUserResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }

@@ -22,23 +22,34 @@ const EXPIRE: &str = "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
 pub(crate) async fn run(store: Store, retention: Duration, interval: Duration, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match expire_keys(&store, retention).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "old idempotency keys were removed"),
-            Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; the next round tries again"),
-        }
-        if let Err(error) = store.expire_admin_requests(retention).await {
-            tracing::warn!(%error, "old keys of restockings could not be removed; the next round tries again");
-        }
-        match store.forget_log_ins().await {
-            Ok(removed) => tracing::debug!(removed, "counts of log-ins were removed"),
-            Err(error) => tracing::warn!(%error, "counts of log-ins could not be removed; the next round tries again"),
-        }
-        match store.outbox.trim().await {
-            Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),
-            Err(error) => tracing::warn!(%error, "shipped events could not be removed; the next round tries again"),
-        }
+    let mut go_on = stop.run_until_cancelled(ticks.tick()).await.is_some();
+    while go_on {
+        // Single statements, so that it may be dropped anywhere: a shutdown does not wait for a database that is silent, or for all that is old.
+        let round = async {
+            tidy(&store, retention).await;
+            ticks.tick().await;
+        };
+        go_on = stop.run_until_cancelled(round).await.is_some();
+    }
+}
+
+/// One round.
+async fn tidy(store: &Store, retention: Duration) {
+    match expire_keys(store, retention).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "old idempotency keys were removed"),
+        Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; the next round tries again"),
+    }
+    if let Err(error) = store.expire_admin_requests(retention).await {
+        tracing::warn!(%error, "old keys of restockings could not be removed; the next round tries again");
+    }
+    match store.forget_log_ins().await {
+        Ok(removed) => tracing::debug!(removed, "counts of log-ins were removed"),
+        Err(error) => tracing::warn!(%error, "counts of log-ins could not be removed; the next round tries again"),
+    }
+    match store.outbox.trim().await {
+        Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),
+        Err(error) => tracing::warn!(%error, "shipped events could not be removed; the next round tries again"),
     }
 }
 

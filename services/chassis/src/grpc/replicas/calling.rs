@@ -104,6 +104,8 @@ where
             }
             None => {
                 repeats += 1;
+                // Should nobody else take it: whether it was done is not known.
+                failure = CallError::TooLate;
                 "abandoned"
             }
             Some(Err(status)) => {

@@ -178,7 +178,12 @@ impl Set {
             if before.is_none() {
                 before = take(&mut choice.doubtful, address).map(|line| (line, false));
             }
-            choice.serving.push(Arc::new(line));
+            // From doubt back to service it is the same connection: whoever holds the line must be told when it goes later.
+            let line = match &before {
+                Some((old, false)) if !old.relieved.is_cancelled() => Arc::clone(old),
+                Some(_) | None => Arc::new(line),
+            };
+            choice.serving.push(line);
             choice.none_since = None;
         });
         if !matches!(before, Some((_, true))) {
