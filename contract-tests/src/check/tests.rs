@@ -226,6 +226,8 @@ fn the_request_id_that_was_sent_has_to_come_back() {
 fn what_may_be_refused_unread_need_not_give_back_the_id_or_the_path() {
     let mut body = problem();
     body["status"] = json!(400);
+    body["type"] = json!("/problems#invalid_request");
+    body["errors"] = json!([{ "in": "path", "pointer": "", "detail": "Not a path." }]);
     let body = changed(body, "code", Some(json!("invalid_request")));
     let refused = |malformed: bool| {
         let sent = Sent { request_id: Some("r-2"), malformed, ..Sent::default() };

@@ -143,10 +143,11 @@ impl<S: EventSource> Stream<'_, S> {
             }
             self.room(if start_again { 0 } else { usize::MAX }).await;
             // The preferred one is back, most often after its restart: without this, all senders would end up with the one that was restarted last.
-            if start_again && replicas.favourite(*seed).is_some_and(|favourite| favourite != self.replica.address()) {
+            // Whenever nothing is under way, as it costs nothing then: events that come again and again put off the time to begin anew for ever.
+            let empty = self.window().requests() == 0 && self.shipper.unsettled().is_empty();
+            if (start_again || empty) && replicas.favourite(*seed).is_some_and(|favourite| favourite != self.replica.address()) {
                 return Stop::Moved;
             }
-            let empty = self.window().requests() == 0 && self.shipper.unsettled().is_empty();
             if empty {
                 after = None;
                 start_again_at = Instant::now() + options.poll_interval;
