@@ -56,6 +56,10 @@ pub(super) fn refused(answer: &Answer, what: &str, spots: &[Spot], telltale: Opt
         return Err(answer.fail(format!("{what}: the document does not allow it, so expected 400, got {}", answer.status)));
     }
     answer.problem("invalid_request")?;
+    if answer.request().is_malformed() {
+        // Who refuses it unread cannot say what of it is wrong.
+        return Ok(());
+    }
     let faults = faults(answer)?;
     for spot in spots {
         if !faults.iter().any(|(part, pointer)| spot.is_named_by(part, pointer)) {
