@@ -23,6 +23,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How often host names are looked up: a container that was replaced has another address.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same while a name has no addresses: a proxy that has just been started should not be a stranger for long.
+const WHILE_UNKNOWN: Duration = Duration::from_millis(100);
 /// How long one look-up may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For how long a name's addresses are kept while looking it up fails. A name server that is away for a moment must not make all clients look like one; an
@@ -172,51 +174,61 @@ impl Proxies {
 
     /// Looks the names up again and again until the shutdown.
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        if self.trusted.hosts.is_empty() {
-            return;
-        }
-        let following = async {
-            loop {
-                tokio::time::sleep(AGAIN).await;
-                self.look_up().await;
+        // Each name by itself, so that one which is not answered for does not hold up the others.
+        let following = self.trusted.hosts.iter().map(|host| {
+            let shutdown = &shutdown;
+            async move {
+                let again = async || {
+                    tokio::time::sleep(if self.is_known(host) { AGAIN } else { WHILE_UNKNOWN }).await;
+                    self.look_up_one(host, system).await;
+                };
+                while shutdown.run_until_cancelled(again()).await.is_some() {}
             }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = following => {}
-        }
+        });
+        join_all(following).await;
     }
 
     /// Looks all names up once. It takes 5 seconds at most.
     pub(crate) async fn look_up(&self) {
-        self.look_up_by(|host| async move { Ok(lookup_host((host.as_str(), 0)).await?.map(|address| address.ip()).collect()) }).await;
+        self.look_up_by(system).await;
     }
 
     async fn look_up_by<F: Future<Output = io::Result<Vec<IpAddr>>>>(&self, look_up: impl Fn(String) -> F) {
-        let answers = join_all(self.trusted.hosts.iter().map(|host| {
-            let answer = tokio::time::timeout(PATIENCE, look_up(host.clone()));
-            async move { (host, answer.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))) }
-        }))
-        .await;
+        join_all(self.trusted.hosts.iter().map(|host| self.look_up_one(host, &look_up))).await;
+    }
+
+    async fn look_up_one<F: Future<Output = io::Result<Vec<IpAddr>>>>(&self, host: &str, look_up: impl Fn(String) -> F) {
+        let answer = tokio::time::timeout(PATIENCE, look_up(host.to_owned())).await;
+        let answer = match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(addresses) if addresses.is_empty() => Err(io::ErrorKind::NotFound.into()),
+            answer => answer,
+        };
         let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
-        for (host, answer) in answers {
-            match answer {
-                Ok(addresses) => {
-                    let addresses: Vec<_> = addresses.into_iter().map(|address| address.to_canonical()).collect();
-                    let known = found.insert(host.clone(), Found { addresses: addresses.clone(), at: Instant::now() });
-                    if known.is_none_or(|known| !same(&known.addresses, &addresses)) {
-                        tracing::info!(host, ?addresses, "a trusted proxy was found");
-                    }
+        match answer {
+            Ok(addresses) => {
+                let addresses: Vec<_> = addresses.into_iter().map(|address| address.to_canonical()).collect();
+                let known = found.insert(host.to_owned(), Found { addresses: addresses.clone(), at: Instant::now() });
+                if known.is_none_or(|known| !same(&known.addresses, &addresses)) {
+                    tracing::info!(host, ?addresses, "a trusted proxy was found");
                 }
-                Err(error) if found.get(host).is_some_and(|known| known.at.elapsed() >= KEEP) => {
-                    found.remove(host);
-                    tracing::warn!(host, %error, "a trusted proxy cannot be found any more: nobody is taken for it now");
-                }
-                // For a while the last answer holds. A proxy that was never found may not have been started yet.
-                Err(error) => tracing::debug!(host, %error, "a trusted proxy cannot be found"),
             }
+            Err(error) if found.get(host).is_some_and(|known| known.at.elapsed() >= KEEP) => {
+                found.remove(host);
+                tracing::warn!(host, %error, "a trusted proxy cannot be found any more: nobody is taken for it now");
+            }
+            // For a while the last answer holds. A proxy that was never found may not have been started yet.
+            Err(error) => tracing::debug!(host, %error, "a trusted proxy cannot be found"),
         }
     }
+
+    fn is_known(&self, host: &str) -> bool {
+        self.found.read().unwrap_or_else(PoisonError::into_inner).contains_key(host)
+    }
+}
+
+/// The system's own resolver.
+async fn system(host: String) -> io::Result<Vec<IpAddr>> {
+    Ok(lookup_host((host.as_str(), 0)).await?.map(|address| address.ip()).collect())
 }
 
 /// Name servers change the order from answer to answer.

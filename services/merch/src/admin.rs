@@ -31,7 +31,7 @@ pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
     match command {
         Admin::Restock(settings) => restock(settings).await,
         Admin::SetPrice(settings) => {
-            let mut client = Client::connect(&settings.target)?;
+            let client = Client::connect(&settings.target)?;
             let request = SetPriceRequest { context: Some(client.context()), product_id: settings.product, price_cents: settings.cents };
             let answer = client.call(request, async |service, request| service.set_price(request).await).await?;
             let product = answer.product.unwrap_or_default();
@@ -49,7 +49,7 @@ pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
         }
         Admin::ListUsers(settings) => list_users(settings).await,
         Admin::Deactivate(settings) => {
-            let mut client = Client::connect(&settings.target)?;
+            let client = Client::connect(&settings.target)?;
             let request = DeactivateUserRequest { context: Some(client.context()), user: Some(user_ref(&settings.user)) };
             let answer = client.call(request, async |service, request| service.deactivate_user(request).await).await?;
             let user = answer.user.unwrap_or_default();
@@ -72,7 +72,7 @@ async fn restock(settings: &Restock) -> Result<(), StartError> {
         (None, Some(pieces)) => Change::Set(pieces),
         (None, None) => return Err(StartError::new("expected --add PIECES or --set PIECES")),
     };
-    let mut client = Client::connect(&settings.target)?;
+    let client = Client::connect(&settings.target)?;
     let request = RestockRequest {
         context: Some(client.context()),
         idempotency_key: settings.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
@@ -95,7 +95,7 @@ async fn restock(settings: &Restock) -> Result<(), StartError> {
 }
 
 async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
-    let mut client = Client::connect(&settings.target)?;
+    let client = Client::connect(&settings.target)?;
     let (mut rows, mut shown, mut page_token) = (Vec::new(), 0, String::new());
     let more = loop {
         let size = PAGE.min(settings.limit - shown);
@@ -129,7 +129,7 @@ async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
 }
 
 async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), StartError> {
-    let mut client = Client::connect(&settings.target)?;
+    let client = Client::connect(&settings.target)?;
     let (mut users, mut page_token) = (0, String::new());
     loop {
         let whose = match &settings.user {

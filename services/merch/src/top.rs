@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: &Top) -> Result<(), StartError> {
         (admin, db) => (admin.to_vec(), db.clone()),
     };
     let mut signals = Signals::listen()?;
-    let mut sources = Sources::new(admin, db)?;
+    let sources = Sources::new(admin, db)?;
     let mut before = sources.look().await;
     if settings.once {
         tokio::time::sleep(PERIOD).await;

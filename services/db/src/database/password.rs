@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// The time between two looks at a file that has nothing new.
 const LOOK: Duration = Duration::from_millis(100);
+/// After this time the password of the file is tried again though it is the same: whoever changes it may have written the file first.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A password in a file, and the pool whose new connections use it.
 pub(super) struct Password {
@@ -88,14 +90,15 @@ impl Password {
 }
 
 impl Renewal<'_> {
-    /// Whether `error` says that the password was refused, and there is another one by now. Waits for it, within the patience.
+    /// Whether `error` says that the password was refused, and the file's may be accepted by now. Waits for that, within the patience.
     pub(super) async fn worth_another_attempt(&mut self, error: &DbErr) -> bool {
         let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
-        is_refusal(error) && self.another().await
+        is_refusal(error) && self.another_or_again().await
     }
 
-    /// Waits for another password than that of the last try; `false` when none came.
-    async fn another(&mut self) -> bool {
+    /// Waits for another password than that of the last try, or for the time to try the same one again; `false` when the patience is over.
+    async fn another_or_again(&mut self) -> bool {
+        let again = Instant::now() + AGAIN;
         loop {
             if self.password.generation.load(Ordering::Acquire) == self.generation {
                 self.password.look().await;
@@ -105,8 +108,12 @@ impl Renewal<'_> {
                 self.generation = generation;
                 return true;
             }
-            if Instant::now() + LOOK > self.until {
+            let now = Instant::now();
+            if now + LOOK > self.until {
                 return false;
+            }
+            if now >= again {
+                return true;
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -99,7 +99,7 @@ impl OrdersPage {
     }
 }
 
-fn invalid() -> Failure {
+pub(super) fn invalid() -> Failure {
     Failure::Refused(ErrorReason::InvalidPageToken)
 }
 

@@ -199,6 +199,6 @@ mod tests {
     fn a_name_is_the_same_in_any_case_and_is_not_kept() {
         assert_eq!(digest("Ada"), digest("aDA"));
         assert_ne!(digest("ada"), digest("adb"));
-        assert!(!format!("{:?}", digest("ada")).contains("ada"));
+        assert!(!format!("{:?}", digest("olga")).contains("olga"));
     }
 }

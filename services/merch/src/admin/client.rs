@@ -2,29 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-use merch_chassis::StartError;
-use merch_contract::grpc::{admin::v1::admin_service_client::AdminServiceClient, assistant::v1::RequestContext};
+use merch_chassis::{
+    StartError,
+    grpc::replicas::{CallError, Connection, Endpoints, Kind, Replicas},
+};
+use merch_contract::grpc::{
+    admin::v1::admin_service_client::AdminServiceClient,
+    assistant::v1::{RequestContext, assistant_service_server::SERVICE_NAME},
+};
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{admin_key, run_file, settings::operator::Target};
 
-/// How long one call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a connection may take to be there.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long one call may take, its repetitions on other replicas included. Shorter than the patience, or a service that hangs would be asked once.
+const DEADLINE: Duration = Duration::from_secs(4);
 /// How long a service that does not answer is tried again: every call here is safe to repeat.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// A connection to the operator's service.
+/// The operator's service.
 pub(super) struct Client {
-    service: AdminServiceClient<Channel>,
+    replicas: Replicas,
     endpoint: String,
     authorization: MetadataValue<Ascii>,
     /// Of the whole command, so that its calls and events can be found together.
@@ -62,10 +65,9 @@ impl Client {
             .parse()
             .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file has characters that no header can carry"))?;
         authorization.set_sensitive(true);
-        let unusable = |error| StartError::new(format!("the db service's address {endpoint} cannot be used: {error}"));
-        let channel = Endpoint::from_shared(endpoint.clone()).map_err(unusable)?.connect_timeout(CONNECT).connect_lazy();
-        let service = AdminServiceClient::new(channel);
-        Ok(Self { service, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()) })
+        // Asked for the health of the service that every db role has: one that offers none to the operator is to say so itself.
+        let replicas = Replicas::find(Endpoints::parse("db", &endpoint)?, SERVICE_NAME);
+        Ok(Self { replicas, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()) })
     }
 
     /// For the log event of a call.
@@ -78,20 +80,27 @@ impl Client {
     /// # Errors
     /// One sentence on why it was not done.
     pub(super) async fn call<Q: Clone, A>(
-        &mut self,
+        &self,
         message: Q,
-        call: impl AsyncFn(&mut AdminServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+        call: impl AsyncFn(&mut AdminServiceClient<Connection>, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, StartError> {
+        let attempt = async |connection, left| {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            request.metadata_mut().insert("authorization", self.authorization.clone());
+            call(&mut AdminServiceClient::new(connection), request).await
+        };
         let end = Instant::now() + PATIENCE;
         loop {
-            let mut request = Request::new(message.clone());
-            request.set_timeout(DEADLINE);
-            request.metadata_mut().insert("authorization", self.authorization.clone());
-            match call(&mut self.service, request).await {
+            let status = match self.replicas.call(Kind::Keyed, DEADLINE, &attempt).await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if again(&status) && Instant::now() < end => tokio::time::sleep(PAUSE).await,
-                Err(status) => return Err(StartError::new(self.sentence(&status))),
+                Err(CallError::Failed(status)) => status,
+                Err(error @ (CallError::TooLate | CallError::NoReplica)) => Status::unavailable(error.to_string()),
+            };
+            if !again(&status) || Instant::now() >= end {
+                return Err(StartError::new(self.sentence(&status)));
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

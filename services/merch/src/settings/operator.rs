@@ -54,7 +54,7 @@ pub(crate) enum Admin {
 #[derive(Debug, Args)]
 pub(crate) struct Target {
     /// Where the db service is. Not set: that of the store that runs with the data folder
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoint, help_heading = "Addresses")]
+    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) token: AdminToken,
@@ -188,7 +188,7 @@ pub(crate) struct Top {
     #[arg(long, env = "MERCH_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = values::host_and_port, help_heading = "Addresses")]
     pub(crate) admin: Vec<String>,
     /// Where the db service is, for what is left of each product. Not set: that of the store that runs with the data folder
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoint, help_heading = "Addresses")]
+    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: Option<String>,
     /// One frame, in plain text, of what happens within a second
     #[arg(long)]

@@ -7,15 +7,19 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use merch_chassis::StartError;
-use merch_contract::grpc::assistant::v1::{ListProductsRequest, Product, assistant_service_client::AssistantServiceClient};
+use merch_chassis::{
+    StartError,
+    grpc::replicas::{CallError, Endpoints, Kind, Replicas},
+};
+use merch_contract::grpc::assistant::v1::{
+    ListProductsRequest, Product, assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
-use tonic::transport::{Channel, Endpoint};
 
 use super::metrics::Numbers;
 
@@ -58,30 +62,32 @@ pub(super) enum State {
 
 pub(super) struct Sources {
     admin: Vec<String>,
-    catalogue: Option<AssistantServiceClient<Channel>>,
+    db: Option<Replicas>,
 }
 
 impl Sources {
     /// # Errors
     /// When the db service's address cannot be used.
     pub(super) fn new(admin: Vec<String>, db: Option<String>) -> Result<Self, StartError> {
-        let unusable = |error| StartError::new(format!("the db service's address cannot be used: {error}"));
-        let channel = db.map(Endpoint::from_shared).transpose().map_err(unusable)?;
-        Ok(Self { admin, catalogue: channel.map(|channel| AssistantServiceClient::new(channel.connect_lazy())) })
+        let endpoints = db.map(|db| Endpoints::parse("db", &db)).transpose()?;
+        Ok(Self { admin, db: endpoints.map(|endpoints| Replicas::find(endpoints, SERVICE_NAME)) })
     }
 
     /// Asks everybody, side by side.
-    pub(super) async fn look(&mut self) -> Seen {
+    pub(super) async fn look(&self) -> Seen {
         let at = Instant::now();
         let products = async {
-            let Some(catalogue) = &mut self.catalogue else { return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned()) };
-            let mut request = tonic::Request::new(ListProductsRequest { page_size: PRODUCTS, page_token: String::new(), category: None });
-            request.set_timeout(PATIENCE);
-            match timeout(PATIENCE, catalogue.list_products(request)).await {
-                Ok(Ok(answer)) => Ok(answer.into_inner().products),
-                Ok(Err(status)) => Err(status.message().to_owned()),
-                Err(_) => Err("the db service does not answer".to_owned()),
-            }
+            let Some(db) = &self.db else { return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned()) };
+            let answer = db.call(Kind::Safe, PATIENCE, async |connection, left| {
+                let mut request =
+                    tonic::Request::new(ListProductsRequest { page_size: PRODUCTS, page_token: String::new(), category: None });
+                request.set_timeout(left);
+                AssistantServiceClient::new(connection).list_products(request).await
+            });
+            answer.await.map(|answer| answer.into_inner().products).map_err(|error| match error {
+                CallError::Failed(status) => status.message().to_owned(),
+                CallError::TooLate | CallError::NoReplica => "the db service does not answer".to_owned(),
+            })
         };
         let (replicas, products) = tokio::join!(join_all(self.admin.iter().map(|name| replicas(name))), products);
         Seen { at, replicas: replicas.into_iter().flatten().collect(), products }
@@ -159,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_told_and_no_error() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None).unwrap();
+        let sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None).unwrap();
         let seen = sources.look().await;
         assert_eq!(seen.replicas.len(), 2);
         assert!(seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))), "{seen:?}");

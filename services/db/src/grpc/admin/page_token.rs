@@ -4,10 +4,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use merch_contract::grpc::assistant::v1::ErrorReason;
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::grpc::page_token::invalid;
 use crate::store::admin::UserFilter;
 
 const VERSION: u8 = 1;
@@ -80,10 +80,6 @@ pub(super) fn read_everyone(token: &str) -> Result<Uuid, Failure> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
     let id = bytes.as_deref().and_then(|bytes| bytes.strip_prefix(&[VERSION, EVERYONE])).and_then(|id| Uuid::from_slice(id).ok());
     id.ok_or_else(invalid)
-}
-
-fn invalid() -> Failure {
-    Failure::Refused(ErrorReason::InvalidPageToken)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The database's password changes while the service runs.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +29,7 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     settings.grpc.deadline = PATIENCE;
     settings.pool.password_file = Some(file.clone());
     settings.pool.acquire_timeout = Duration::from_secs(10);
+    settings.pool.connections = 64;
     for limit in [&mut settings.pool.lock_timeout, &mut settings.pool.statement_timeout, &mut settings.pool.transaction_timeout] {
         *limit = Duration::from_secs(25);
     }
@@ -46,8 +48,11 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
             }
         }
     });
-    // So many connections at once: each registration has one, and waits on it for the table. More each time, so that some of them are new.
-    let registering = async |round: &'static str, many: i64, meanwhile: Box<dyn FnOnce() + Send>| {
+    // Each registration has a connection, and waits on it for the table. There is one registration more than there are connections, so that a new one is
+    // needed each time.
+    let registering = async |round: &'static str, meanwhile: Pin<Box<dyn Future<Output = ()>>>| {
+        let connections = rows(&administrator, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store'").await;
+        let many = connections[0].try_get_by::<i64, _>(0).unwrap() + 1;
         let held = tables.begin().await.unwrap();
         held.execute_unprepared("LOCK TABLE users IN SHARE MODE").await.unwrap();
         let registrations: Vec<_> = (0..many)
@@ -60,7 +65,7 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
         let waiting = async || rows(&administrator, waiting).await[0].try_get_by::<i64, _>(0).unwrap();
         // Those on connections that were there.
         eventually("some registrations wait for the table", || async { waiting().await > 0 }).await;
-        meanwhile();
+        meanwhile.await;
         eventually("all registrations have a connection", || async { waiting().await == many }).await;
         held.rollback().await.unwrap();
         for registration in registrations {
@@ -70,16 +75,31 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     let change = async |password: &str| {
         administrator.execute_unprepared(&format!("ALTER ROLE store PASSWORD '{password}'")).await.unwrap();
     };
-    registering("first", 3, Box::new(|| ())).await;
+    let nothing = || Box::pin(std::future::ready(()));
+    registering("first", nothing()).await;
     // The server first. Who needs a connection before the file is written waits for it.
     change("two").await;
     let write = file.clone();
-    registering("second", 6, Box::new(move || std::fs::write(write, "two\n").unwrap())).await;
+    registering("second", Box::pin(async move { std::fs::write(write, "two\n").unwrap() })).await;
     // The file first. It is not looked at as long as the old password is good.
     std::fs::write(&file, "three\n").unwrap();
-    registering("third", 9, Box::new(|| ())).await;
+    registering("third", nothing()).await;
     change("three").await;
-    registering("fourth", 12, Box::new(|| ())).await;
+    registering("fourth", nothing()).await;
+    // The file first, when the old password is no longer good. Who needs a connection before the server is told waits for that.
+    change("unknown to anybody").await;
+    std::fs::write(&file, "four\n").unwrap();
+    let (log, address) = (server.log(), server.url());
+    let refusals = move || std::fs::read_to_string(&log).unwrap().matches("password authentication failed").count();
+    let before = refusals();
+    let told = async move {
+        // With the old one, and with that of the file.
+        eventually("two tries are refused", async || refusals() >= before + 2).await;
+        let administrator = connect(&address).await;
+        administrator.execute_unprepared("ALTER ROLE store PASSWORD 'four'").await.unwrap();
+        administrator.close().await.unwrap();
+    };
+    registering("fifth", Box::pin(told)).await;
     done.store(true, Ordering::Relaxed);
     buying.await.expect("no order was refused meanwhile");
 

@@ -134,7 +134,7 @@ pub(crate) struct Postgres {
     pub(crate) port: u16,
     // Before its folder.
     _program: Program,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Postgres {
@@ -180,11 +180,16 @@ impl Postgres {
             let mut program = Program::start(server, &log);
             let ready = || fs::read_to_string(cluster.join("postmaster.pid")).is_ok_and(|state| state.contains("ready"));
             if wait_for(&mut program, ready) {
-                return Self { port, _program: program, _folder: folder };
+                return Self { port, _program: program, folder };
             }
             eprintln!("PostgreSQL {major} did not start on port {port}: {}", fs::read_to_string(&log).unwrap());
         }
         panic!("PostgreSQL {major} did not start; what it said stands above");
+    }
+
+    /// What the server says.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
     }
 
     /// The administrator's database, by the address.
