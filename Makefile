@@ -41,7 +41,7 @@ release-contract: ## makes openapi.yaml and proto/ as they are the last release,
 	@tools/release-contract
 
 # The operator's words: on the compose stack when any of it runs, else on the embedded store in MERCH_DATA_DIR (merch-data); STORE=compose|embedded decides.
-env: ## writes .env with random secrets, once; the compose stack needs it
+env: ## writes .env with random secrets, once; the compose stack needs it. FILES=1: the secrets as files in secrets/
 	@tools/operate/env
 
 up: ## brings the compose stack up and waits until it is healthy (STORE=embedded: the store in one process, in the background)
@@ -62,7 +62,7 @@ log-channel: ## the store's events as they come; EVENT=order_placed,log_in* SUBJ
 top: ## orders, stock, failures, lag and replicas on one screen
 	@tools/operate/top $(ARGS)
 
-psql: ## SQL by hand, which can only read unless WRITE=1; SQL='SELECT 1'
+psql: ## SQL by hand, which only reads unless WRITE=1; SQL='SELECT 1'
 	@tools/operate/psql
 
 migrate: ## brings the schema up to date; ARGS=--status only says what is pending
@@ -75,7 +75,7 @@ db-reset: ## removes every user and order; asks first, unless YES=1
 	@tools/operate/db-reset
 
 scale: ## how many there are of each, remembered by the next up: make scale api=3 db=2 logging=2
-	@tools/operate/scale $(foreach service,api db logging,$(if $($(service)),$(service)=$($(service))))
+	@tools/operate/scale $(filter-out STORE=% MERCH_% COMPOSE_%,$(MAKEOVERRIDES))
 
 rolling-restart: ## logging, db and api, one container at a time, without a failed request; SERVICE=api, BUILD=1 upgrades
 	@tools/operate/rolling-restart

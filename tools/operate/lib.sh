@@ -4,6 +4,9 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 cd "$ROOT"
+# macOS comes with 3.2.
+if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then fail "expected bash 4.4 or newer, got $BASH_VERSION; brew install bash"; fi
+case ${STORE:-} in '' | compose | embedded) ;; *) fail "STORE is \"$STORE\"; expected compose or embedded" ;; esac
 
 # The settings of the compose stack; those that docker compose reads, wherever they are.
 ENV_FILE=${MERCH_ENV_FILE:-${COMPOSE_ENV_FILES:-$ROOT/.env}}
@@ -26,7 +29,7 @@ need_engine() {
 project() {
   local name=${COMPOSE_PROJECT_NAME:-}
   # As compose does: from .env where the environment does not say.
-  [ -n "$name" ] || name=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' "$ENV_FILE" 2>/dev/null | tail -n 1) || true
+  [ -n "$name" ] || name=$(setting COMPOSE_PROJECT_NAME)
   printf '%s\n' "${name:-merch}"
 }
 
@@ -35,40 +38,67 @@ containers() {
   local service
   for service; do
     docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$(project)" --filter "label=com.docker.compose.service=$service" \
-      --filter label=com.docker.compose.oneoff=False | tac
+      --filter label=com.docker.compose.oneoff=False | sed '1!G;h;$!d' || return
   done
 }
 
-# Which store is meant, compose or embedded: $STORE, or compose when any of its containers run.
-store() {
-  case ${STORE:-} in
-    compose | embedded) printf '%s\n' "$STORE" ;;
-    '')
-      if engine && [ -n "$(docker ps --quiet --filter "label=com.docker.compose.project=$(project)" | head -n 1)" ]; then
-        echo compose
-      else
-        echo embedded
-      fi
-      ;;
-    *) fail "STORE is \"$STORE\"; expected compose or embedded" ;;
-  esac
+# `choose_store`: KIND becomes compose or embedded: what STORE says; or compose when any of its containers run, embedded when that store runs, compose when
+# there are containers that do not run, and else embedded.
+choose_store() {
+  local engine=no
+  if [ -n "${STORE:-}" ]; then
+    KIND=$STORE
+  else
+    if engine; then engine=yes; fi
+    if [ $engine = yes ] && [ -n "$(of_project)" ]; then
+      KIND=compose
+    elif embedded_lives; then
+      KIND=embedded
+    elif [ $engine = yes ] && [ -n "$(of_project --all)" ]; then
+      KIND=compose
+    elif [ $engine = no ] && [ -f "$ENV_FILE" ]; then
+      # Most likely that stack is meant, and only its engine is away: another store in its place would be a surprise.
+      fail "no container engine answers (docker version, docker compose version), and $ENV_FILE is of the compose stack; start the engine, or say STORE=embedded for the store in one process"
+    else
+      KIND=embedded
+    fi
+  fi
+  if [ "$KIND" = embedded ]; then program; fi
 }
 
-# `merch ARGUMENT…` for the embedded store: $MERCH, or what was compiled last for release or for debugging, or cargo compiles it.
-merch() {
-  if [ -n "${MERCH:-}" ]; then
-    "$MERCH" "$@"
-  elif [ -x "$TARGET/release/merch" ]; then
-    "$TARGET/release/merch" "$@"
-  elif [ -x "$TARGET/debug/merch" ]; then
-    "$TARGET/debug/merch" "$@"
+# `of_project [OPTION…]`: the ids of the project's containers that run, or of others with the options of `docker ps`.
+of_project() { docker ps --quiet --filter "label=com.docker.compose.project=$(project)" --filter label=com.docker.compose.oneoff=False "$@"; }
+
+# `setting NAME`: its value in .env, or nothing.
+setting() { sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1 || true; }
+
+# A path of .env, as compose takes it: from this checkout.
+absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$ROOT/$1" ;; esac; }
+
+# `program`: MERCH becomes the program for the embedded store, unless it is set: what was compiled last, for release or for debugging, or what cargo compiles.
+program() {
+  local release=$TARGET/release/merch debug=$TARGET/debug/merch
+  if [ -n "${MERCH:-}" ]; then return; fi
+  if [ -x "$debug" ] && ! [ "$release" -nt "$debug" ]; then
+    MERCH=$debug
   else
-    cargo run --quiet --release -- "$@"
+    [ -x "$release" ] || (cd "$ROOT" && cargo build --release) || fail "cargo could not compile merch; what is wrong stands above"
+    MERCH=$release
   fi
 }
+merch() { "$MERCH" "$@"; }
 
-# Whether the embedded store runs.
+# Whether the embedded store is ready.
 embedded_runs() { merch health --data-dir "$DATA_DIR" >/dev/null 2>&1; }
+
+# Whether anybody has the embedded store's folder, ready or not: who starts or drains holds its locks.
+embedded_lives() {
+  local lock
+  for lock in "$DATA_DIR"/*.lock; do
+    if [ -e "$lock" ] && ! python3 -c 'import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)' "$lock" 2>/dev/null; then return; fi
+  done
+  return 1
+}
 
 # `role SERVICE ARGUMENT…`: runs merch in a container of the service. It has the service's settings, secrets included, and so none stands on a command line.
 role() {
@@ -102,30 +132,36 @@ until_healthy() {
 # `confirm WHAT`: asks, unless YES=1.
 confirm() {
   local answer
-  if [ "${YES:-}" = 1 ]; then return; fi
+  if [ "${YES:-}" = 1 ]; then
+    printf '%s\n' "$1"
+    return
+  fi
   [ -t 0 ] || fail "$1 Nobody can be asked here; say YES=1 if that is meant"
   read -r -p "$1 Go on? [y/N] " answer
   case $answer in y | Y | yes) ;; *) fail "nothing was done" ;; esac
 }
 
-# Stops the roles that write to the database, runs a command, and starts them again, whatever becomes of it. NGINX answers 503 meanwhile.
+# Stops the roles that write to the database, runs a command, and starts them again, whatever becomes of it. NGINX answers 503 meanwhile. When they cannot be
+# stopped, the command is not run.
 without_writers() {
-  local writers failed=0
-  mapfile -t writers < <(containers api; containers db)
-  if [ ${#writers[@]} -gt 0 ]; then
+  local found failed=0
+  # Nothing here ends the script by itself when it fails, as its caller asks how it went.
+  found=$(containers api && containers db) || return
+  mapfile -t stopped < <(printf '%s' "$found" | grep .)
+  if [ ${#stopped[@]} -gt 0 ]; then
     # Also after Ctrl-C, or when the terminal is lost.
-    stopped=("${writers[@]}")
     trap 'docker start "${stopped[@]}" >/dev/null' EXIT
     trap 'exit 130' INT TERM HUP
-    docker stop "${writers[@]}" >/dev/null
+    docker stop "${stopped[@]}" >/dev/null || return
   fi
   "$@" || failed=$?
-  trap - EXIT INT TERM HUP
-  if [ ${#writers[@]} -gt 0 ]; then
-    # db first, as api is ready only with it.
-    mapfile -t writers < <(containers db; containers api)
-    docker start "${writers[@]}" >/dev/null
-    until_healthy 120 "${writers[@]}" || fail "the roles are not healthy again; docker compose logs db api says why"
+  if [ ${#stopped[@]} -gt 0 ]; then
+    # db first, as api is ready only with it. Those that were there before: `up` would make others.
+    found=$(containers db && containers api) || return
+    mapfile -t stopped < <(printf '%s' "$found" | grep .)
+    docker start "${stopped[@]}" >/dev/null || return
+    trap - EXIT INT TERM HUP
+    until_healthy 120 "${stopped[@]}" || fail "the roles are not healthy again; docker compose logs db api says why"
   fi
   return $failed
 }

@@ -177,11 +177,16 @@ impl Stack {
     /// A program that finds this project by its variables: `docker compose`, `make`.
     pub fn command(&self, program: &str) -> Command {
         // By variables alone, so that what operators type works on it, too.
-        let files = format!("{}:{}", root().join("compose.yaml").display(), self.folder.join("overlay.yaml").display());
+        let mut files = vec![root().join("compose.yaml")];
+        if self.settings().get("MERCH_SECRETS_DIR").is_some() {
+            files.push(root().join("compose.secrets.yaml"));
+        }
+        files.push(self.folder.join("overlay.yaml"));
+        let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
         Command::new(program)
             .in_folder(root())
             .env("COMPOSE_PROJECT_NAME", &self.project)
-            .env("COMPOSE_FILE", files)
+            .env("COMPOSE_FILE", files.join(":"))
             .env("COMPOSE_ENV_FILES", self.folder.join("env"))
             .env("COMPOSE_PROGRESS", "plain")
             .env("MERCH_ENV_FILE", self.folder.join("env"))

@@ -14,6 +14,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+pub use deadline::AnswerBy;
+
 use crate::{Readiness, StartError};
 
 /// The time that calls which are cut off have for their answers to be sent.

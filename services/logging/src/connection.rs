@@ -205,10 +205,16 @@ impl Connection {
             RDKafkaErrorCode::SSL => format!(
                 "there is no TLS with Kafka at {brokers}: {reason}; expected a certificate for that host, by an authority of MERCH_KAFKA_CA_FILE"
             ),
-            _ if reason.contains("security.protocol") || reason.contains("receive.message.max.bytes") => format!(
-                "Kafka at {brokers} does not answer: {reason}; is it to be spoken to with MERCH_KAFKA_SECURITY={}?",
-                self.security.word()
-            ),
+            // A connection that was there and was cut: by a broker that died, or by a listener that wants SASL and was sent something else.
+            _ if ["security.protocol", "receive.message.max.bytes", "Send failed", "Receive failed"]
+                .iter()
+                .any(|word| reason.contains(word)) =>
+            {
+                format!(
+                    "Kafka at {brokers} does not answer: {reason}; is it to be spoken to with MERCH_KAFKA_SECURITY={}?",
+                    self.security.word()
+                )
+            }
             // A listener that wants SASL and is sent something else closes the connection without a word, which is no news by itself.
             RDKafkaErrorCode::AllBrokersDown => format!(
                 "Kafka at {brokers} does not answer: no connection to any of its brokers lasts; is it to be spoken to with MERCH_KAFKA_SECURITY={}?",

@@ -79,12 +79,17 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
     let kafka = Arc::new(Kafka::new(config)?);
     let watching = tokio::spawn(watch::watch(Arc::clone(&kafka), part, shutdown.clone()));
+    let giving_up = tokio::spawn({
+        let kafka = Arc::clone(&kafka);
+        async move { kafka.give_up_in_time().await }
+    });
     let service = Service::new(Arc::clone(&kafka), shutdown.clone());
     let routes = Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
     let contract =
         grpc::Contract { services: &["merch.logging.v1.LoggingService"], file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET };
     let served = grpc::serve(listener, routes, contract, limits, readiness, shutdown).await;
     watching.abort();
+    giving_up.abort();
     // The streams have waited for what they took; this is for those that were cut off.
     kafka.flush(drain_timeout).await;
     served

@@ -33,7 +33,7 @@ pub(crate) struct GivenKeys {
 /// When a key is given twice, as itself and as a file, a file cannot be read, or a key is too short.
 pub(crate) fn from_settings(settings: &TokenKeys) -> Result<GivenKeys, StartError> {
     let signing = secret::read_bytes(SIGNS, settings.jwt_key.as_ref(), settings.jwt_key_file.as_deref())?;
-    let verifying = secret::read_bytes(VERIFIES, settings.jwt_verify_key.as_ref(), settings.jwt_verify_key_file.as_deref())?;
+    let verifying = secret::read_list(VERIFIES, settings.jwt_verify_key.as_ref(), settings.jwt_verify_key_file.as_deref())?;
     Ok(GivenKeys {
         // As those that verify are read, so that one key is the same in both places.
         signing: signing.map(|key| strong_enough(key.trim_ascii(), "the key in MERCH_JWT_KEY (--jwt-key) or its file")).transpose()?,
@@ -172,7 +172,10 @@ mod tests {
             let settings = TokenKeys { jwt_verify_key: Some(text.as_str().into()), ..nothing() };
             assert_eq!(from_settings(&settings).unwrap().verifying, [key(one), key(two)], "{text:?}");
         }
-        let settings = TokenKeys { jwt_verify_key: Some("".into()), ..nothing() };
-        assert_eq!(from_settings(&settings).unwrap().verifying, []);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let in_file = Some(file.path().to_owned());
+        for none in [TokenKeys { jwt_verify_key: Some("".into()), ..nothing() }, TokenKeys { jwt_verify_key_file: in_file, ..nothing() }] {
+            assert_eq!(from_settings(&none).unwrap().verifying, []);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod loss;
 mod operate;
 mod outside;
 mod rotate;
+mod secrets;
 mod trade;
 
 use std::{sync::Mutex, time::Duration};

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -34,6 +35,11 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
+/// When a call's answer has to be there: among the extensions of its request. What is done after it is done for nobody, and a process that was frozen
+/// meanwhile learns by it that it is late: the clock runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerBy(pub Instant);
+
 /// See [`DeadlineLayer`].
 #[derive(Clone, Debug)]
 pub(super) struct Deadline<S> {
@@ -56,8 +62,9 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let time = answer_within(requested(request.headers()), self.most);
+        request.extensions_mut().insert(AnswerBy(Instant::now() + time));
         let answer = self.inner.call(request);
         let cut = self.cut.clone();
         Box::pin(async move {

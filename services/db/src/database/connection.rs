@@ -72,6 +72,12 @@ impl Connection {
     }
 }
 
+/// Goes on when the caller leaves: sqlx counts a transaction only once BEGIN is answered, so a connection that is given back before that would pass for one
+/// outside of any, and what is done on it next would be undone later.
+pub(super) async fn to_its_end<T: Send + 'static>(begin: impl Future<Output = Result<T, DbErr>> + Send + 'static) -> Result<T, DbErr> {
+    tokio::spawn(begin).await.unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
+}
+
 impl Way {
     /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy" when another process wrote in between, however
     /// long it may wait.
@@ -81,7 +87,9 @@ impl Way {
                 let sqlite = connection.get_database_backend() == DbBackend::Sqlite;
                 let sqlite_transaction_mode = sqlite.then_some(SqliteTransactionMode::Immediate);
                 let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-                connection.begin_with_options(options).await.map(|transaction| Transaction(Kind::Direct(transaction)))
+                let connection = connection.clone();
+                let begun = to_its_end(async move { connection.begin_with_options(options).await }).await?;
+                Ok(Transaction(Kind::Direct(begun)))
             }
             Self::Pooled(pooled) => pooled.begin().await.map(|transaction| Transaction(Kind::Pooled(transaction))),
         }

@@ -20,6 +20,7 @@ use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statem
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 
+use super::connection::to_its_end;
 use crate::config::Pool;
 
 /// The pool of connections to the pooler.
@@ -51,7 +52,8 @@ impl Pooled {
     /// answered, so that another connection may be tried.
     pub(super) async fn begin(&self) -> Result<PooledTransaction, DbErr> {
         let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
-        tokio::time::timeout(self.patience, self.begin_on_any()).await.unwrap_or_else(late)
+        let beginning = self.clone();
+        tokio::time::timeout(self.patience, to_its_end(async move { beginning.begin_on_any().await })).await.unwrap_or_else(late)
     }
 
     async fn begin_on_any(&self) -> Result<PooledTransaction, DbErr> {

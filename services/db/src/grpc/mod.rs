@@ -7,6 +7,7 @@ mod page_token;
 mod products;
 mod users;
 
+use merch_chassis::grpc::AnswerBy;
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_contract::grpc::assistant::v1::assistant_service_server::AssistantService;
 use tonic::{Request, Response, Status};
@@ -104,7 +105,8 @@ impl AssistantService for Assistant {
     }
 
     async fn place_orders(&self, request: Request<proto::PlaceOrdersRequest>) -> Answer<proto::PlaceOrdersResponse> {
-        answer("PlaceOrders", request, |request| orders::place_orders(&self.orders, request)).await
+        let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
+        answer("PlaceOrders", request, |request| orders::place_orders(&self.orders, request, until)).await
     }
 
     async fn list_orders(&self, request: Request<proto::ListOrdersRequest>) -> Answer<proto::ListOrdersResponse> {

@@ -3,6 +3,7 @@
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use proto::place_order_result::Outcome;
+use tokio::time::Instant;
 
 use super::fields::{Fields, is_visible};
 use super::page_token::OrdersPage;
@@ -13,7 +14,12 @@ use crate::store::Store;
 use crate::store::committer::Queue;
 use crate::store::place::{NewOrder, Verdict};
 
-pub(super) async fn place_orders(queue: &Queue, request: proto::PlaceOrdersRequest) -> Result<proto::PlaceOrdersResponse, Failure> {
+/// `until` is when the caller no longer waits.
+pub(super) async fn place_orders(
+    queue: &Queue,
+    request: proto::PlaceOrdersRequest,
+    until: Option<Instant>,
+) -> Result<proto::PlaceOrdersResponse, Failure> {
     if !(1..=256).contains(&request.orders.len()) {
         return Err(Failure::invalid("orders", "1 to 256 orders"));
     }
@@ -29,7 +35,7 @@ pub(super) async fn place_orders(queue: &Queue, request: proto::PlaceOrdersReque
             Err(faults) => results.push(Some(refusal(ErrorReason::InvalidField, told(faults)?))),
         }
     }
-    let mut verdicts = queue.place(valid).await?.into_iter();
+    let mut verdicts = queue.place(valid, until).await?.into_iter();
     let results = results.into_iter().map(|result| result.or_else(|| verdicts.next().map(Into::into)).unwrap_or_default()).collect();
     Ok(proto::PlaceOrdersResponse { results })
 }

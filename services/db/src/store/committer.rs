@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{NewOrder, Verdict};
@@ -17,6 +18,8 @@ use crate::metrics;
 /// One call's orders: judged in one transaction, answered together.
 struct Ticket {
     orders: Vec<NewOrder>,
+    /// When the caller no longer waits, if that is known.
+    until: Option<Instant>,
     answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
     /// Its room in the queue, given back with the answer.
     room: OwnedSemaphorePermit,
@@ -48,8 +51,8 @@ pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer
 impl Queue {
     /// One verdict for each order, at the same place, once they are committed.
     ///
-    /// Whoever stops waiting before the orders' transaction begins has not ordered.
-    pub(crate) async fn place(&self, orders: Vec<NewOrder>) -> Result<Vec<Verdict>, Failure> {
+    /// Whoever stops waiting before the orders are judged, and so at the latest at `until`, has not ordered.
+    pub(crate) async fn place(&self, orders: Vec<NewOrder>, until: Option<Instant>) -> Result<Vec<Verdict>, Failure> {
         if orders.is_empty() {
             return Ok(Vec::new());
         }
@@ -58,7 +61,7 @@ impl Queue {
         let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| overloaded())?;
         let (answer, verdicts) = oneshot::channel();
         metrics::QUEUE_DEPTH.add(i64::from(wanted));
-        if self.tickets.try_send(Ticket { orders, answer, room }).is_err() {
+        if self.tickets.try_send(Ticket { orders, until, answer, room }).is_err() {
             metrics::QUEUE_DEPTH.sub(i64::from(wanted));
             return Err(overloaded());
         }
@@ -98,7 +101,7 @@ impl Committer {
         let (mut batch, mut orders) = (Vec::new(), 0);
         let mut waiting = Some(first);
         while let Some(ticket) = waiting {
-            if ticket.answer.is_closed() {
+            if !ticket.waits() {
                 forget(&ticket);
             } else if orders + ticket.orders.len() > self.batch && !batch.is_empty() {
                 *held = Some(ticket);
@@ -135,18 +138,22 @@ impl Committer {
         let mut attempt = 1;
         loop {
             // Each time anew: whoever left before this transaction has not ordered.
-            batch.retain(|ticket| !ticket.answer.is_closed());
+            batch.retain(Ticket::waits);
             if batch.is_empty() {
                 return None;
             }
             let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
+            // Asked once more when the rows are locked: that may have taken long, and a process that was frozen meanwhile must not sell to those who were
+            // told long ago that it is not known whether they have bought.
+            let waits = || batch.iter().flat_map(|ticket| std::iter::repeat_n(ticket.waits(), ticket.orders.len())).collect();
             metrics::BATCH_SIZE.observe(orders.len() as f64);
-            match self.store.place(&orders).await {
+            match self.store.place(&orders, &waits).await {
                 Ok(verdicts) => {
                     let mut verdicts = verdicts.into_iter();
                     for ticket in batch {
                         let count = ticket.orders.len();
-                        ticket.reply(Ok(verdicts.by_ref().take(count).collect()));
+                        let verdicts: Option<Vec<Verdict>> = verdicts.by_ref().take(count).collect();
+                        ticket.reply(verdicts.ok_or(Failure::TimedOut));
                     }
                     return None;
                 }
@@ -170,6 +177,10 @@ fn forget(ticket: &Ticket) {
 }
 
 impl Ticket {
+    fn waits(&self) -> bool {
+        !self.answer.is_closed() && self.until.is_none_or(|until| Instant::now() < until)
+    }
+
     fn reply(self, outcome: Result<Vec<Verdict>, Failure>) {
         if let Ok(verdicts) = &outcome {
             for verdict in verdicts {
@@ -235,10 +246,10 @@ mod tests {
         let (_folder, store) = store().await;
         let (queue, committer) = new(store.clone(), 256, 256);
         {
-            let mut away = pin!(queue.place(orders(1, 2)));
+            let mut away = pin!(queue.place(orders(1, 2), None));
             assert!(poll_once(&mut away).await.is_none(), "nobody commits yet");
         }
-        let (stays, closing) = (queue.place(orders(2, 3)), CancellationToken::new());
+        let (stays, closing) = (queue.place(orders(2, 3), None), CancellationToken::new());
         let (verdicts, ()) = tokio::join!(
             async {
                 let verdicts = stays.await;
@@ -257,11 +268,11 @@ mod tests {
         let (queue, committer) = new(store.clone(), 256, 256);
         let closing = CancellationToken::new();
         closing.cancel();
-        let (first, second) = (queue.place(orders(1, 200)), queue.place(orders(2, 100)));
+        let (first, second) = (queue.place(orders(1, 200), None), queue.place(orders(2, 100), None));
         let (first, second, ()) = tokio::join!(first, second, committer.run(closing));
         assert_eq!(first.unwrap().len(), 200);
         assert!(matches!(second, Err(Failure::Refused(ErrorReason::Overloaded))), "there is room for 256");
-        assert!(matches!(queue.place(orders(1, 1)).await, Err(Failure::Refused(ErrorReason::Overloaded))));
+        assert!(matches!(queue.place(orders(1, 1), None).await, Err(Failure::Refused(ErrorReason::Overloaded))));
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (300, 500));
     }
 
@@ -271,7 +282,7 @@ mod tests {
         let (queue, committer) = new(store.clone(), 1000, 256);
         let closing = CancellationToken::new();
         closing.cancel();
-        let calls = [200, 100, 156].map(|count| queue.place(orders(1, count)));
+        let calls = [200, 100, 156].map(|count| queue.place(orders(1, count), None));
         let [first, second, third] = calls;
         let (first, second, third, ()) = tokio::join!(first, second, third, committer.run(closing));
         assert_eq!([first, second, third].map(|verdicts| verdicts.unwrap().len()), [200, 100, 156]);
@@ -315,7 +326,7 @@ mod tests {
         let (queue, committer) = new(store.clone(), 256, 256);
         let closing = CancellationToken::new();
         closing.cancel();
-        let (first, second, ()) = tokio::join!(queue.place(orders(1, 1)), queue.place(orders(2, 1)), committer.run(closing));
+        let (first, second, ()) = tokio::join!(queue.place(orders(1, 1), None), queue.place(orders(2, 1), None), committer.run(closing));
         for outcome in [first, second] {
             assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
         }
@@ -324,7 +335,7 @@ mod tests {
         let (queue, committer) = new(store.clone(), 256, 256);
         let closing = CancellationToken::new();
         closing.cancel();
-        let (placed, ()) = tokio::join!(queue.place(orders(1, 1)), committer.run(closing));
+        let (placed, ()) = tokio::join!(queue.place(orders(1, 1), None), committer.run(closing));
         assert!(matches!(placed.unwrap().as_slice(), [Verdict::Placed(_)]));
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (499, 500));
     }
@@ -333,8 +344,8 @@ mod tests {
     /// order for product 2. What came of the first and of the last.
     async fn with_one_who_leaves_in_flight(store: &Store, first: NewOrder) -> [Result<Vec<Verdict>, Failure>; 2] {
         let (queue, committer) = new(store.clone(), 256, 256);
-        let (mut first, mut last) = (pin!(queue.place(vec![first])), pin!(queue.place(orders(2, 1))));
-        let mut leaves = Box::pin(queue.place(orders(1, 1)));
+        let (mut first, mut last) = (pin!(queue.place(vec![first], None)), pin!(queue.place(orders(2, 1), None)));
+        let mut leaves = Box::pin(queue.place(orders(1, 1), None));
         assert!(poll_once(&mut first).await.is_none());
         assert!(poll_once(&mut leaves.as_mut()).await.is_none());
         assert!(poll_once(&mut last).await.is_none());

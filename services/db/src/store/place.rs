@@ -136,33 +136,50 @@ enum Judgement {
     /// The order at this place of the batch has the same key and is placed.
     Repeat(usize),
     Refuse(ErrorReason),
+    /// Nobody waits for it any more.
+    Leave,
 }
 
 impl Store {
     /// Judges `orders` in their order and places those that may be. All are committed, or none.
     ///
+    /// `waits` says of each order whether somebody still waits for it; it is asked when the rows are locked. An order that nobody waits for then gets no
+    /// verdict, and is not placed.
+    ///
     /// In one transaction: where the database undid it, it is the caller who runs it again, with the orders that somebody still waits for.
-    pub(crate) async fn place(&self, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
+    pub(crate) async fn place(
+        &self,
+        orders: &[&NewOrder],
+        waits: &(dyn Fn() -> Vec<bool> + Sync),
+    ) -> Result<Vec<Option<Verdict>>, Failure> {
         let _turn = self.selling.lock().await;
-        self.write_once(|transaction| async move { self.place_in(&transaction, orders).await }).await
+        self.write_once(|transaction| async move { self.place_in(&transaction, orders, waits).await }).await
     }
 
-    async fn place_in(&self, transaction: &Transaction, orders: &[&NewOrder]) -> Result<Vec<Verdict>, Failure> {
+    async fn place_in(
+        &self,
+        transaction: &Transaction,
+        orders: &[&NewOrder],
+        waits: &(dyn Fn() -> Vec<bool> + Sync),
+    ) -> Result<Vec<Option<Verdict>>, Failure> {
         let mut known = read(transaction, orders).await.map_err(plain)?;
-        let judgements = judge(orders, &mut known);
+        let judgements = judge(orders, &waits(), &mut known);
         let placed = self.insert(transaction, orders, &judgements).await?;
-        let verdicts: Vec<Verdict> = judgements
+        let verdicts: Vec<Option<Verdict>> = judgements
             .iter()
-            .map(|judgement| match judgement {
-                Judgement::Place(id) => Ok(Verdict::Placed(find(&placed, *id)?)),
-                Judgement::Replay(order) => Ok(Verdict::Replayed(order.clone().into_placed())),
-                Judgement::Repeat(first) => match judgements.get(*first) {
-                    Some(Judgement::Place(id)) => Ok(Verdict::Replayed(find(&placed, *id)?)),
-                    Some(Judgement::Replay(_) | Judgement::Repeat(_) | Judgement::Refuse(_)) | None => {
-                        Err(fault("a repeated order does not point to one that is placed"))
-                    }
-                },
-                Judgement::Refuse(reason) => Ok(Verdict::Refused(*reason)),
+            .map(|judgement| {
+                Ok(Some(match judgement {
+                    Judgement::Place(id) => Verdict::Placed(find(&placed, *id)?),
+                    Judgement::Replay(order) => Verdict::Replayed(order.clone().into_placed()),
+                    Judgement::Repeat(first) => match judgements.get(*first) {
+                        Some(Judgement::Place(id)) => Verdict::Replayed(find(&placed, *id)?),
+                        Some(Judgement::Replay(_) | Judgement::Repeat(_) | Judgement::Refuse(_) | Judgement::Leave) | None => {
+                            return Err(fault("a repeated order does not point to one that is placed"));
+                        }
+                    },
+                    Judgement::Refuse(reason) => Verdict::Refused(*reason),
+                    Judgement::Leave => return Ok(None),
+                }))
             })
             .collect::<Result<_, Failure>>()?;
         let now = clock::now();
@@ -171,11 +188,11 @@ impl Store {
             .zip(&verdicts)
             .filter_map(|(order, verdict)| {
                 let happening = match verdict {
-                    Verdict::Placed(placed) => Happening::OrderPlaced(placed),
-                    Verdict::Refused(ErrorReason::OutOfStock) => {
+                    Some(Verdict::Placed(placed)) => Happening::OrderPlaced(placed),
+                    Some(Verdict::Refused(ErrorReason::OutOfStock)) => {
                         Happening::OrderRefused { product_id: order.product_id, quantity: order.quantity }
                     }
-                    Verdict::Replayed(_) | Verdict::Refused(_) => return None,
+                    Some(Verdict::Replayed(_) | Verdict::Refused(_)) | None => return None,
                 };
                 Some(event(&self.origin, &order.context, order.caller.user_id, &happening))
             })
@@ -278,12 +295,12 @@ async fn all<T: FromQueryResult>(transaction: &Transaction, statement: Statement
     T::find_by_statement(statement).all(transaction).await
 }
 
-/// Judges each order by what is known and by those before it; takes the pieces of what is placed from `known.stock`.
-fn judge(orders: &[&NewOrder], known: &mut Known) -> Vec<Judgement> {
+/// Judges each order that somebody waits for, by what is known and by those before it; takes the pieces of what is placed from `known.stock`.
+fn judge(orders: &[&NewOrder], waits: &[bool], known: &mut Known) -> Vec<Judgement> {
     let mut judgements: Vec<Judgement> = Vec::with_capacity(orders.len());
     let mut keys_here: HashMap<(Uuid, &str), usize> = HashMap::new();
-    for order in orders {
-        let judgement = judge_one(order, orders, known, &keys_here);
+    for (order, waits) in orders.iter().zip(waits) {
+        let judgement = if *waits { judge_one(order, orders, known, &keys_here) } else { Judgement::Leave };
         if let (Judgement::Place(_), Some(key)) = (&judgement, order.key()) {
             keys_here.insert(key, judgements.len());
         }
@@ -335,7 +352,7 @@ mod tests {
     }
 
     fn judged(orders: &[NewOrder], known: &mut Known) -> Vec<Judgement> {
-        judge(&orders.iter().collect::<Vec<_>>(), known)
+        judge(&orders.iter().collect::<Vec<_>>(), &vec![true; orders.len()], known)
     }
 
     #[test]

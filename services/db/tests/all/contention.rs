@@ -1,8 +1,11 @@
 //! Many at once.
 
+use std::time::Duration;
+
 use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
 use merch_contract::grpc::assistant::v1::*;
-use tonic::{Code, Status};
+use sea_orm::ConnectionTrait as _;
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::*;
@@ -183,3 +186,23 @@ async fn more_orders_than_the_queue_takes_are_refused_at_once() {
     store.buy(&buyer, HOODIE, 1).await;
     store.stop().await;
 }
+
+on_both!(
+    async fn an_order_whose_caller_has_left_is_not_placed_when_its_rows_are_free_at_last(store: &TestDb) {
+        let (ada, bob) = (store.register("ada").await, store.register("bob").await);
+        let held = store.database.begin().await.unwrap();
+        held.execute_unprepared("UPDATE products SET stock = stock WHERE id = 1").await.unwrap();
+        // One whose time is over, and one who leaves before that. The first waits for the row, and the second behind it.
+        let mut late = Request::new(PlaceOrdersRequest { orders: vec![ada.order(HOODIE, 1)] });
+        late.set_timeout(Duration::from_millis(700));
+        let late = store.client().place_orders(late).await.unwrap_err();
+        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&late.code()), "{late:?}");
+        let leaves = tokio::time::timeout(Duration::from_millis(300), store.place(vec![ada.order_with_key(HOODIE, 1, "k")])).await;
+        assert!(leaves.is_err(), "nobody has answered it");
+        held.rollback().await.unwrap();
+        store.buy(&bob, HOODIE, 2).await;
+        assert_eq!(store.count("orders").await, 1);
+        assert_eq!((store.product(HOODIE).await.stock, store.count("idempotency_keys").await), (498, 0));
+        assert_eq!(store.words().await.iter().filter(|word| word.starts_with("order_")).count(), 1);
+    }
+);

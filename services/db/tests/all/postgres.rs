@@ -1,7 +1,7 @@
 //! What only PostgreSQL does: numbers that are committed out of order, connections that are cut.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use merch_contract::grpc::assistant::v1::PlaceOrdersRequest;
 use merch_db::{Outbox, ShippedEvents};
@@ -236,4 +236,33 @@ async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_
         store.register(&format!("after{round}")).await;
     }
     store.stop().await;
+}
+
+/// Else the next statement on that connection would seem to have been done, and be undone with the transaction that nobody knows of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_while_a_transaction_begins_leaves_none_behind() {
+    for pooler in [None, Some(merch_db::Pooler::Transaction)] {
+        let place = Place::postgres().await;
+        let pool = merch_db::Pool { connections: 1, pooler, ..merch_db::Pool::default() };
+        let database = merch_db::Database::open(&place.url, &pool).await.unwrap();
+        let onlooker = connect(&place.url).await;
+        for round in 0..200_u64 {
+            // BEGIN takes some hundred microseconds, less than a timer counts: some leave before it is sent, some while it is answered, some after.
+            let end = Instant::now() + Duration::from_micros(20 * (round % 50));
+            let patience = async {
+                while Instant::now() < end {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                begun = database.begin() => drop(begun),
+                () = patience => {}
+            }
+            database.writer().execute_unprepared(&format!("UPDATE products SET stock = {round} WHERE id = 1")).await.unwrap();
+            let stock = rows(&onlooker, "SELECT stock FROM products WHERE id = 1").await[0].try_get_by::<i32, _>(0).unwrap();
+            assert_eq!(stock as u64, round, "what was done is not there");
+        }
+        onlooker.close().await.unwrap();
+        database.close().await;
+    }
 }

@@ -1,6 +1,7 @@
 //! The producer: records in, one verdict for each batch out, and a new producer when the old one is beyond repair.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -117,7 +118,13 @@ pub(crate) struct Kafka {
 pub(super) struct Guarded {
     pub(super) producer: ThreadedProducer<Reports>,
     since: Instant,
+    waiting: Arc<Waiting>,
+    /// Whether it was given up. Whoever hands records over holds this, so that none gets behind those that are purged.
+    given_up: RwLock<bool>,
 }
+
+/// Since when each batch waits for its verdict, by a number that grows: the first one has waited longest.
+type Waiting = Mutex<BTreeMap<u64, Instant>>;
 
 impl Kafka {
     pub(super) fn new(config: Config) -> Result<Self, StartError> {
@@ -135,9 +142,21 @@ impl Kafka {
         let permits = u32::try_from(bytes.min(self.config.queue_bytes.max(MAX_RECORD_BYTES))).unwrap_or(u32::MAX);
         // Never closed; without a permit the batch would merely go uncounted.
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.ok();
-        let (batch, verdict) = Batch::new(records.len(), room);
         meters::TAKEN.inc_by(records.len() as u64);
-        let guarded = self.current();
+        loop {
+            let guarded = self.current();
+            // A guard that somebody panicked with guards as well as any other.
+            let given_up = guarded.given_up.read().unwrap_or_else(PoisonError::into_inner);
+            // Its successor is there already.
+            if !*given_up {
+                return self.hand_over(&guarded, records, room);
+            }
+        }
+    }
+
+    /// All of it, without a pause: nothing in here waits.
+    fn hand_over(&self, guarded: &Guarded, records: Vec<Record>, room: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Verdict> {
+        let (batch, verdict) = Batch::new(records.len(), room, &guarded.waiting);
         let mut records = records.into_iter();
         while let Some(Record { key, value, headers, timestamp }) = records.next() {
             let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.config.topic.name, Arc::clone(&batch)) };
@@ -161,17 +180,42 @@ impl Kafka {
         if !slot.is_spent() {
             return Arc::clone(&slot);
         }
+        let reason = slot.fatal().unwrap_or_default();
+        self.replace(&mut slot, &reason);
+        Arc::clone(&slot)
+    }
+
+    /// Puts a new producer in the place of the one in `slot`. What that one held fails, and is sent again by those who sent it.
+    fn replace(&self, slot: &mut Arc<Guarded>, reason: &str) {
         match producer(&self.config, self.ears.clone()) {
             Ok(fresh) => {
-                let old = std::mem::replace(&mut *slot, Arc::new(fresh));
+                let old = std::mem::replace(slot, Arc::new(fresh));
                 meters::REPLACED.inc();
-                tracing::warn!(reason = old.fatal(), "the Kafka producer had a fatal error and is replaced; what it held is sent again");
-                // It waits for its thread and purges its queue, whose batches fail and are sent again.
-                std::thread::spawn(move || drop(old));
+                tracing::warn!(reason, "the Kafka producer is given up and replaced; what it held is sent again");
+                // It waits for its thread.
+                std::thread::spawn(move || old.give_up());
             }
             Err(error) => tracing::error!(%error, "no new Kafka producer can be made"),
         }
-        Arc::clone(&slot)
+    }
+
+    /// Gives the producer up once its oldest batch has waited for the delivery time-out: all batches fail together.
+    ///
+    /// librdkafka's own time-out is each record's. It would let go of the oldest record alone, and write those behind it as soon as Kafka is back, before
+    /// their sender has sent the oldest one again.
+    pub(super) async fn give_up_in_time(&self) {
+        let timeout = self.config.delivery_timeout;
+        let pause = (timeout / 40).clamp(Duration::from_millis(10), Duration::from_millis(500));
+        loop {
+            tokio::time::sleep(pause).await;
+            let current = Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner));
+            if current.has_waited().is_some_and(|waited| waited >= timeout) {
+                let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+                if Arc::ptr_eq(&slot, &current) {
+                    self.replace(&mut slot, &format!("Kafka has taken nothing of a batch for {timeout:?}"));
+                }
+            }
+        }
     }
 
     /// Waits until Kafka has acknowledged all that was handed over, or the time is up.
@@ -195,6 +239,19 @@ impl Guarded {
         self.producer.client().fatal_error().map(|(_, reason)| reason)
     }
 
+    /// For how long the oldest batch waits for its verdict.
+    fn has_waited(&self) -> Option<Duration> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.first_key_value().map(|(_, since)| since.elapsed())
+    }
+
+    /// Lets go of all that it holds. What was sent to Kafka already is the beginning of what waits in each partition, so that what is sent again repeats
+    /// events and brings none before another.
+    fn give_up(&self) {
+        *self.given_up.write().unwrap_or_else(PoisonError::into_inner) = true;
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+    }
+
     /// Whether it is beyond repair, and has been in use for long enough to try another one.
     fn is_spent(&self) -> bool {
         self.fatal().is_some() && self.since.elapsed() >= REPLACED_AFTER
@@ -202,15 +259,15 @@ impl Guarded {
 }
 
 fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
-    let delivery_ms = config.delivery_timeout.as_millis();
-    let attempt_ms = (delivery_ms / 3).clamp(100, 30_000);
+    let attempt_ms = (config.delivery_timeout.as_millis() / 3).clamp(100, 30_000);
     let producer = config
         .kafka
         .client()?
         // No event twice or out of order because of a retry within librdkafka; implies acks=all.
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("delivery.timeout.ms", delivery_ms.to_string())
+        // Without end: `Kafka::give_up_in_time` is in its place.
+        .set("delivery.timeout.ms", "0")
         // A broker that hangs costs a part of the delivery time-out and not all of it, so that there is time for another attempt. The first of the two is how
         // long the broker may wait for its copies; only the second notices a broker that says nothing at all.
         .set("request.timeout.ms", attempt_ms.to_string())
@@ -225,7 +282,7 @@ fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
         .set("partitioner", "murmur2_random")
         .create_with_context(Reports(ears))
         .map_err(|error| config.kafka.unusable(&error))?;
-    Ok(Guarded { producer, since: Instant::now() })
+    Ok(Guarded { producer, since: Instant::now(), waiting: Arc::default(), given_up: RwLock::new(false) })
 }
 
 /// What librdkafka tells the producer's owner, on its polling thread.
@@ -258,6 +315,9 @@ impl ProducerContext for Reports {
 /// Records that are acknowledged together.
 pub(super) struct Batch {
     open: AtomicUsize,
+    /// Where it waits, and its number there.
+    waiting: Arc<Waiting>,
+    number: u64,
     outcome: Mutex<Outcome>,
 }
 
@@ -269,10 +329,16 @@ struct Outcome {
 }
 
 impl Batch {
-    fn new(records: usize, room: Option<OwnedSemaphorePermit>) -> (Arc<Self>, oneshot::Receiver<Verdict>) {
+    fn new(records: usize, room: Option<OwnedSemaphorePermit>, waiting: &Arc<Waiting>) -> (Arc<Self>, oneshot::Receiver<Verdict>) {
         let (verdict, receiver) = oneshot::channel();
-        let outcome = Outcome { failure: None, verdict: Some(verdict), room };
-        (Arc::new(Self { open: AtomicUsize::new(records), outcome: Mutex::new(outcome) }), receiver)
+        let outcome = Mutex::new(Outcome { failure: None, verdict: Some(verdict), room });
+        let number = {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
+            waiting.insert(number, Instant::now());
+            number
+        };
+        (Arc::new(Self { open: AtomicUsize::new(records), waiting: Arc::clone(waiting), number, outcome }), receiver)
     }
 
     /// So many of its records have this verdict.
@@ -293,6 +359,13 @@ impl Batch {
                 drop(sender.send(verdict));
             }
         }
+    }
+}
+
+impl Drop for Batch {
+    /// With its last record's verdict, or its records were never handed over.
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, transport::Endpoint};
+use tonic::{Code, Status, transport::Endpoint};
 
 use crate::with::{DEADLINE, event};
 
@@ -106,6 +106,12 @@ impl Sender {
 
     pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the stream to be ended by the service.
+    pub(crate) async fn fails(self) {
+        let ended = timeout(DEADLINE, self.answers).await.expect("the stream ends").unwrap();
+        assert_eq!(ended.expect_err("by the service").code(), Code::Unavailable);
     }
 
     /// Waits for the last acknowledgement and the end of the stream, in good order.

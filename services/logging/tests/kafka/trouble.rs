@@ -60,6 +60,42 @@ async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_not_overtaken_by_a_later_one_of_its_subject_when_kafka_is_away_for_too_long() {
+    let delivery_timeout = Duration::from_secs(6);
+    let mut own = Own::with(Options::default()).await;
+    let brokers = own.kafka.bootstrap_servers();
+    let service = Service::start(Config { delivery_timeout, ..config(brokers.clone(), TOPIC) }).await;
+    until("the service is ready", || service.readiness.check().is_ok()).await;
+    let mut first = Sender::open(service.address).await;
+    first.send(0..BATCH).await;
+    until("the first ones are acknowledged", || first.acknowledged() == BATCH).await;
+    // What is sent next must not reach the broker at once, and wait there: so not before the connection is given up, after a third of the time-out.
+    own.kafka.pause(0);
+    until("the service is not ready", || service.readiness.check().is_err()).await;
+    sleep(delivery_timeout / 2).await;
+    let mut sender = Sender::open(service.address).await;
+    sender.send(BATCH..2 * BATCH).await;
+    // So much later that these would go on waiting when the first ones are given up.
+    sleep(delivery_timeout * 2 / 3).await;
+    sender.send(2 * BATCH..3 * BATCH).await;
+    // A later stream's, as of a sender that was cut off meanwhile.
+    let mut later = Sender::open(service.address).await;
+    later.send(3 * BATCH..4 * BATCH).await;
+    sender.fails().await;
+    own.kafka.resume(0);
+    until("the service is ready again", || service.readiness.check().is_ok()).await;
+    // What was still kept would be written now, before it is sent again.
+    later.fails().await;
+    let mut sender = Sender::open(service.address).await;
+    sender.send(BATCH..4 * BATCH).await;
+    sender.finish().await;
+    first.finish().await;
+    service.stop().await;
+    let seen = consume(brokers, TOPIC).await;
+    complete_and_in_order(&seen, 0..4 * BATCH);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() {
     let mut own = Own::with(Options { brokers: 3, ..Options::default() }).await;
     let brokers = own.kafka.bootstrap_servers();

@@ -74,7 +74,7 @@ pub(crate) struct TokenKeys {
     /// Keys that verify tokens and never sign: the next one, and the one before until its tokens have expired. Several with commas or line breaks between
     #[arg(long, env = "MERCH_JWT_VERIFY_KEY", value_name = "KEY,…", hide_env_values = true, help_heading = "Identity")]
     pub(crate) jwt_verify_key: Option<Secret>,
-    /// A file that holds those keys
+    /// A file that holds those keys; an empty one holds none
     #[arg(long, env = "MERCH_JWT_VERIFY_KEY_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
     pub(crate) jwt_verify_key_file: Option<PathBuf>,
 }

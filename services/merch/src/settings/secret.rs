@@ -31,6 +31,18 @@ pub(crate) fn read(option: &str, value: Option<&Secret>, file: Option<&Path>) ->
 /// # Errors
 /// When both are set, or the file cannot be read or is empty.
 pub(crate) fn read_bytes(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
+    let bytes = read_list(option, value, file)?;
+    match (&bytes, file) {
+        (Some(bytes), Some(file)) if bytes.is_empty() => Err(wrong(option, file, "is empty; expected a file that holds the secret")),
+        _ => Ok(bytes),
+    }
+}
+
+/// The same for secrets of which there may be none: a file that is mounted into a container has to be there, so an empty one says so.
+///
+/// # Errors
+/// When both are set, or the file cannot be read.
+pub(crate) fn read_list(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
     match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(format!(
@@ -50,13 +62,12 @@ fn in_file(option: &str, file: &Path) -> Result<Vec<u8>, StartError> {
     if bytes.len() as u64 > LONGEST {
         return Err(wrong(option, file, &format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else")));
     }
-    // A warning and no refusal: mounted secrets of containers are often readable by all in there.
-    privacy::warn_if_others_may_use(file, &format!("read or change the secret {option}"), "600");
+    // Secrets that are mounted into a container have the mode that the engine gives them, and there is nobody else in there.
+    if !file.starts_with("/run/secrets") {
+        privacy::warn_if_others_may_use(file, &format!("read or change the secret {option}"), "600");
+    }
     let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
     bytes.truncate(end);
-    if bytes.is_empty() {
-        return Err(wrong(option, file, "is empty; expected a file that holds the secret"));
-    }
     Ok(bytes)
 }
 
