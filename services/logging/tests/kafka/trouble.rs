@@ -62,7 +62,7 @@ async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_not_overtaken_by_a_later_one_of_its_subject_when_kafka_is_away_for_too_long() {
     let delivery_timeout = Duration::from_secs(6);
-    let mut own = Own::with(Options::default()).await;
+    let own = Own::with(Options::default()).await;
     let brokers = own.kafka.bootstrap_servers();
     let service = Service::start(Config { delivery_timeout, ..config(brokers.clone(), TOPIC) }).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
