@@ -59,11 +59,20 @@ python_tools() {
 }
 
 # `one_at_a_time NAME`: waits until no other script holds NAME, and holds it until this one ends. What it starts in the background gets `9>&-`, or it would
-# go on holding it. By python3, as macOS has no flock.
+# go on holding it.
 one_at_a_time() {
   mkdir -p "$TARGET"
   exec 9>"$TARGET/$1.lock"
-  python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || fail "python3 could not lock $TARGET/$1.lock; is it on a file system that knows locks?"
+  lock 9 || fail "$TARGET/$1.lock could not be locked; is it on a file system that knows locks?"
+}
+
+# `lock NUMBER [now]`: locks the open file of that number, and waits for it, or fails when it is locked. macOS has no flock.
+lock() {
+  if command -v flock >/dev/null; then
+    flock ${2:+--nonblock} "$1"
+  else
+    python3 -c 'import fcntl, sys; fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[2:] else 0))' "$@"
+  fi
 }
 
 # `npm_install FOLDER FROM [COMMAND…]`: what FROM/package-lock.json names, in FOLDER, and then the command. Does nothing when it is there; fails when npm does.

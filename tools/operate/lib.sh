@@ -63,7 +63,6 @@ choose_store() {
       KIND=embedded
     fi
   fi
-  if [ "$KIND" = embedded ]; then program; fi
 }
 
 # `of_project [OPTION…]`: the ids of the project's containers that run, or of others with the options of `docker ps`.
@@ -86,16 +85,19 @@ program() {
     MERCH=$release
   fi
 }
-merch() { "$MERCH" "$@"; }
+merch() {
+  program
+  "$MERCH" "$@"
+}
 
 # Whether the embedded store is ready.
 embedded_runs() { merch health --data-dir "$DATA_DIR" >/dev/null 2>&1; }
 
 # Whether anybody has the embedded store's folder, ready or not: who starts or drains holds its locks.
 embedded_lives() {
-  local lock
-  for lock in "$DATA_DIR"/*.lock; do
-    if [ -e "$lock" ] && ! python3 -c 'import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)' "$lock" 2>/dev/null; then return; fi
+  local file
+  for file in "$DATA_DIR"/*.lock; do
+    if [ -e "$file" ] && ! (exec 8<"$file" && lock 8 now) 2>/dev/null; then return; fi
   done
   return 1
 }
