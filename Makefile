@@ -40,7 +40,8 @@ release-contract: ## makes openapi.yaml and proto/ as they are the last release,
 	@tools/install
 	@tools/release-contract
 
-# The operator's words: on the compose stack when any of it runs, else on the embedded store in MERCH_DATA_DIR (merch-data); STORE=compose|embedded decides.
+# The operator's words: on the compose stack when it is there, running or not, and else on the embedded store in MERCH_DATA_DIR (merch-data), which comes first
+# when it alone runs; STORE=compose|embedded decides.
 env: ## writes .env with random secrets, once; the compose stack needs it. FILES=1: the secrets as files in secrets/
 	@tools/operate/env
 

@@ -159,9 +159,9 @@ without_writers() {
   "$@" || failed=$?
   if [ ${#stopped[@]} -gt 0 ]; then
     # db first, as api is ready only with it. Those that were there before: `up` would make others.
-    found=$(containers db && containers api) || return
+    found=$(containers db && containers api) || fail "the roles are still stopped, as the engine does not answer; \`make up\` starts them"
     mapfile -t stopped < <(printf '%s' "$found" | grep .)
-    docker start "${stopped[@]}" >/dev/null || return
+    docker start "${stopped[@]}" >/dev/null || fail "not all of the roles could be started again; \`make up\` does, or says why not"
     trap - EXIT INT TERM HUP
     until_healthy 120 "${stopped[@]}" || fail "the roles are not healthy again; docker compose logs db api says why"
   fi

@@ -57,7 +57,7 @@ impl Database {
                     return Err(StartError::new(format!("there is no database file {}: run `merch migrate` to make it", file.display())));
                 }
                 let (writer, reader) = sqlite::open(options, pool).await?;
-                (Connection::direct(writer, None), Connection::direct(reader, None))
+                (Connection::direct(writer, pool, None), Connection::direct(reader, pool, None))
             }
         };
         Ok(Self { writer, reader, transaction_timeout: pool.transaction_timeout })

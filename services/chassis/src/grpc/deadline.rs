@@ -126,6 +126,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_call_knows_when_its_answer_has_to_be_there() {
+        let seen = |request: Request<Body>| {
+            let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
+            async move { Ok::<_, std::convert::Infallible>(Response::builder().extension(until).body(Body::empty()).unwrap()) }
+        };
+        let layer = DeadlineLayer { most: Duration::from_secs(60), cut: CancellationToken::new() };
+        let mut service = layer.layer(tower::service_fn(seen));
+        let before = Instant::now();
+        let request = Request::builder().header("grpc-timeout", "2S").body(Body::empty()).unwrap();
+        let answer = service.call(request).await.unwrap();
+        let until = answer.extensions().get::<Option<Instant>>().unwrap().unwrap();
+        let time = Duration::from_millis(1980);
+        assert!((before + time..=Instant::now() + time).contains(&until));
+    }
+
     #[test]
     fn the_shorter_time_holds_and_leaves_room_for_the_answer() {
         let most = Duration::from_secs(10);

@@ -1,14 +1,16 @@
 //! What the store's statements run on: sea-orm's own connections, or what takes their place behind a pooler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait as _,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use super::password::Password;
 use super::pooled::{Pooled, PooledTransaction};
+use crate::config::Pool;
 
 /// Runs single statements, each on a connection of the pool.
 #[derive(Clone)]
@@ -20,7 +22,8 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum Way {
-    Direct(DatabaseConnection),
+    /// And how long BEGIN may take.
+    Direct(DatabaseConnection, Duration),
     Pooled(Pooled),
 }
 
@@ -49,8 +52,8 @@ macro_rules! with_password {
 }
 
 impl Connection {
-    pub(super) fn direct(connection: DatabaseConnection, password: Option<Arc<Password>>) -> Self {
-        Self { way: Way::Direct(connection), password }
+    pub(super) fn direct(connection: DatabaseConnection, limits: &Pool, password: Option<Arc<Password>>) -> Self {
+        Self { way: Way::Direct(connection, limits.transaction_timeout), password }
     }
 
     pub(super) fn pooled(pooled: Pooled, password: Option<Arc<Password>>) -> Self {
@@ -63,7 +66,7 @@ impl Connection {
 
     pub(super) async fn close(&self) -> Result<(), DbErr> {
         match &self.way {
-            Way::Direct(connection) => connection.close_by_ref().await,
+            Way::Direct(connection, _) => connection.close_by_ref().await,
             Way::Pooled(pooled) => {
                 pooled.close().await;
                 Ok(())
@@ -74,8 +77,15 @@ impl Connection {
 
 /// Goes on when the caller leaves: sqlx counts a transaction only once BEGIN is answered, so a connection that is given back before that would pass for one
 /// outside of any, and what is done on it next would be undone later.
-pub(super) async fn to_its_end<T: Send + 'static>(begin: impl Future<Output = Result<T, DbErr>> + Send + 'static) -> Result<T, DbErr> {
-    tokio::spawn(begin).await.unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
+///
+/// Not for longer than `limit`, or connections that fell silent would keep their places in the pool; it asks those that come back whether they are well.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    limit: Duration,
+    begin: impl Future<Output = Result<T, DbErr>> + Send + 'static,
+) -> Result<T, DbErr> {
+    let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+    let beginning = tokio::spawn(async move { tokio::time::timeout(limit, begin).await.unwrap_or_else(late) });
+    beginning.await.unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
 }
 
 impl Way {
@@ -83,12 +93,12 @@ impl Way {
     /// long it may wait.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
-            Self::Direct(connection) => {
+            Self::Direct(connection, limit) => {
                 let sqlite = connection.get_database_backend() == DbBackend::Sqlite;
                 let sqlite_transaction_mode = sqlite.then_some(SqliteTransactionMode::Immediate);
                 let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
                 let connection = connection.clone();
-                let begun = to_its_end(async move { connection.begin_with_options(options).await }).await?;
+                let begun = to_its_end(*limit, async move { connection.begin_with_options(options).await }).await?;
                 Ok(Transaction(Kind::Direct(begun)))
             }
             Self::Pooled(pooled) => pooled.begin().await.map(|transaction| Transaction(Kind::Pooled(transaction))),
@@ -97,7 +107,7 @@ impl Way {
 
     async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match self {
-            Self::Direct(connection) => connection.execute_raw(statement).await,
+            Self::Direct(connection, _) => connection.execute_raw(statement).await,
             Self::Pooled(pooled) => {
                 let transaction = pooled.begin().await?;
                 let result = transaction.execute(statement).await?;
@@ -108,7 +118,7 @@ impl Way {
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         match self {
-            Self::Direct(connection) => connection.execute_unprepared(sql).await,
+            Self::Direct(connection, _) => connection.execute_unprepared(sql).await,
             Self::Pooled(pooled) => {
                 let transaction = pooled.begin().await?;
                 let result = transaction.execute_unprepared(sql).await?;
@@ -119,7 +129,7 @@ impl Way {
 
     async fn query_one(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match self {
-            Self::Direct(connection) => connection.query_one_raw(statement).await,
+            Self::Direct(connection, _) => connection.query_one_raw(statement).await,
             Self::Pooled(pooled) => {
                 let transaction = pooled.begin().await?;
                 let row = transaction.query_one(statement).await?;
@@ -130,7 +140,7 @@ impl Way {
 
     async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match self {
-            Self::Direct(connection) => connection.query_all_raw(statement).await,
+            Self::Direct(connection, _) => connection.query_all_raw(statement).await,
             Self::Pooled(pooled) => {
                 let transaction = pooled.begin().await?;
                 let rows = transaction.query_all(statement).await?;
@@ -144,7 +154,7 @@ impl Way {
 impl ConnectionTrait for Connection {
     fn get_database_backend(&self) -> DbBackend {
         match &self.way {
-            Way::Direct(connection) => connection.get_database_backend(),
+            Way::Direct(connection, _) => connection.get_database_backend(),
             Way::Pooled(_) => DbBackend::Postgres,
         }
     }

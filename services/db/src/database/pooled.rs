@@ -51,9 +51,8 @@ impl Pooled {
     /// It is also how a connection is found to be dead: asking first would take a server of the pooler's for it. Nothing is done before BEGIN is
     /// answered, so that another connection may be tried.
     pub(super) async fn begin(&self) -> Result<PooledTransaction, DbErr> {
-        let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         let beginning = self.clone();
-        tokio::time::timeout(self.patience, to_its_end(async move { beginning.begin_on_any().await })).await.unwrap_or_else(late)
+        to_its_end(self.patience, async move { beginning.begin_on_any().await }).await
     }
 
     async fn begin_on_any(&self) -> Result<PooledTransaction, DbErr> {

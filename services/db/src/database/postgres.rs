@@ -63,7 +63,7 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
     Ok(if pooled {
         Connection::pooled(Pooled::new(connections, pool), password)
     } else {
-        Connection::direct(SqlxPostgresConnector::from_sqlx_postgres_pool(connections), password)
+        Connection::direct(SqlxPostgresConnector::from_sqlx_postgres_pool(connections), pool, password)
     })
 }
 

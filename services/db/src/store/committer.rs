@@ -152,8 +152,9 @@ impl Committer {
                     let mut verdicts = verdicts.into_iter();
                     for ticket in batch {
                         let count = ticket.orders.len();
-                        let verdicts: Option<Vec<Verdict>> = verdicts.by_ref().take(count).collect();
-                        ticket.reply(verdicts.ok_or(Failure::TimedOut));
+                        // All of them are taken, also where the first is none already: the next ticket's come after.
+                        let own: Vec<Option<Verdict>> = verdicts.by_ref().take(count).collect();
+                        ticket.reply(own.into_iter().collect::<Option<Vec<_>>>().ok_or(Failure::TimedOut));
                     }
                     return None;
                 }
@@ -203,6 +204,7 @@ impl Ticket {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::time::Duration;
 
     use merch_logging::client::event::Origin;
     use sea_orm::{ConnectionTrait as _, EntityTrait as _};
@@ -301,19 +303,54 @@ mod tests {
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 499));
     }
 
-    /// As if another process had placed an order under the key, in each attempt.
+    /// As if another process had placed an order under the key, as long as there is an order for product 1; and that takes a while, in which the time of
+    /// whoever ordered it is over.
     #[tokio::test]
     async fn whoever_goes_away_before_a_transaction_is_run_again_has_not_ordered() {
         let (_folder, store) = store().await;
         let other = "CREATE TRIGGER other BEFORE INSERT ON idempotency_keys BEGIN INSERT INTO idempotency_keys \
                      SELECT NEW.user_id, NEW.key, NEW.fingerprint, NEW.order_id, NEW.created_at WHERE EXISTS (SELECT 1 FROM orders WHERE \
-                     product_id = 1); END";
+                     product_id = 1) AND 1000000 = (WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted LIMIT 1000000) \
+                     SELECT max(n) FROM counted); END";
         store.database.writer().execute_unprepared(other).await.unwrap();
         let keyed = NewOrder { idempotency_key: Some("k".to_owned()), ..orders(2, 1).remove(0) };
-        let [keyed, stays] = with_one_who_leaves_in_flight(&store, keyed).await;
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let late = queue.place(orders(1, 1), Some(Instant::now() + Duration::from_millis(150)));
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let (keyed, late, stays, ()) =
+            tokio::join!(queue.place(vec![keyed], None), late, queue.place(orders(2, 1), None), committer.run(closing));
+        assert!(matches!(late, Err(Failure::TimedOut | Failure::Refused(ErrorReason::Overloaded))), "{late:?}");
         assert!(matches!(keyed.unwrap().as_slice(), [Verdict::Placed(_)]), "undone only together with the order for product 1");
         assert!(matches!(stays.unwrap().as_slice(), [Verdict::Placed(_)]));
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 498));
+    }
+
+    /// A call of several orders whose time is over while they wait for the writer: the others' verdicts are their own.
+    #[tokio::test]
+    async fn whoever_is_late_when_the_orders_are_judged_has_not_ordered() {
+        let (_folder, store) = store().await;
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let until = Instant::now() + Duration::from_millis(300);
+        let (mut late, mut second, mut third) =
+            (pin!(queue.place(orders(1, 2), Some(until))), pin!(queue.place(orders(2, 1), None)), pin!(queue.place(orders(3, 1), None)));
+        assert!(poll_once(&mut late).await.is_none());
+        assert!(poll_once(&mut second).await.is_none());
+        assert!(poll_once(&mut third).await.is_none());
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let mut committing = pin!(committer.run(closing));
+        let held = store.database.begin().await.unwrap();
+        assert!(poll_once(&mut committing).await.is_none());
+        tokio::time::sleep_until(until).await;
+        held.rollback().await.unwrap();
+        let (late, second, third, ()) = tokio::join!(late, second, third, committing);
+        assert!(matches!(late, Err(Failure::TimedOut)), "{late:?}");
+        for (product, verdicts) in [(2, second), (3, third)] {
+            assert!(matches!(verdicts.unwrap().as_slice(), [Verdict::Placed(order)] if order.product_id == product));
+            assert_eq!(stock(&store, product).await, 499);
+        }
+        assert_eq!(stock(&store, 1).await, 500);
     }
 
     /// Nobody knows whether it was done: they are told so, and nothing is run again.

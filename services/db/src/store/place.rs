@@ -385,6 +385,13 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waits_for_takes_no_piece_and_no_key() {
+        let orders = [order(2, Some("k")), order(2, Some("k")), order(1, None)];
+        let judgements = judge(&orders.iter().collect::<Vec<_>>(), &[false, true, true], &mut known(3));
+        assert!(matches!(judgements.as_slice(), [Judgement::Leave, Judgement::Place(_), Judgement::Place(_)]), "{judgements:?}");
+    }
+
+    #[test]
     fn a_void_token_is_told_before_anything_else() {
         let mut stranger = order(1, None);
         stranger.caller.token_version = 0;

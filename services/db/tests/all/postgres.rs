@@ -238,6 +238,31 @@ async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_
     store.stop().await;
 }
 
+/// A pooler is asked for a server only by BEGIN, so that it is the call that finds out. The connections that fell silent do not keep their places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_pooler_that_fell_silent_are_replaced() {
+    let place = Place::postgres().await;
+    let wire = Wire::before(&place.url).await;
+    let mut config = config(&place);
+    config.database_url = wire.url.clone();
+    config.pool = merch_db::Pool {
+        connections: 2,
+        acquire_timeout: Duration::from_millis(500),
+        transaction_timeout: Duration::from_secs(1),
+        pooler: Some(merch_db::Pooler::Transaction),
+        ..config.pool
+    };
+    let store = TestDb::start_with(place, config).await;
+    let buyer = store.register("ada").await;
+    for _ in 0..3 {
+        wire.cut.send_replace(true);
+        eventually("nothing passes any more", || async { wire.cut.receiver_count() == 0 }).await;
+        wire.cut.send_replace(false);
+        eventually("orders are placed again", || async { store.place(vec![buyer.order(HOODIE, 1)]).await.is_ok() }).await;
+    }
+    store.stop().await;
+}
+
 /// Else the next statement on that connection would seem to have been done, and be undone with the transaction that nobody knows of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_leaves_while_a_transaction_begins_leaves_none_behind() {

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -119,8 +120,19 @@ pub(super) struct Guarded {
     pub(super) producer: ThreadedProducer<Reports>,
     since: Instant,
     waiting: Arc<Waiting>,
-    /// Whether it was given up. Whoever hands records over holds this, so that none gets behind those that are purged.
-    given_up: RwLock<bool>,
+    /// How often it was given up. Whoever hands records over holds this, so that none gets behind those that are purged.
+    given_up: RwLock<u64>,
+}
+
+/// One sender's way to a producer. It ends with what that producer held: what comes after what failed must not overtake it, and is sent again behind it, on
+/// another lane.
+pub(super) struct Lane {
+    kafka: Arc<Kafka>,
+    guarded: Weak<Guarded>,
+    /// How often the producer had been given up when this began.
+    given_up: u64,
+    /// Whether a record could not be handed over.
+    broken: bool,
 }
 
 /// Since when each batch waits for its verdict, by a number that grows: the first one has waited longest.
@@ -134,40 +146,20 @@ impl Kafka {
         Ok(Self { config, producer: RwLock::new(Arc::new(producer)), room, ears })
     }
 
-    /// Hands a batch to the producer, in order, once there is room for it. The verdict comes when Kafka has acknowledged all of it or has failed for
-    /// any of it, no later than the delivery time-out.
-    pub(crate) async fn produce(&self, records: Vec<Record>) -> oneshot::Receiver<Verdict> {
+    /// A way to the producer in use.
+    pub(super) fn lane(self: &Arc<Self>) -> Lane {
+        let guarded = self.current();
+        let given_up = *guarded.given_up.read().unwrap_or_else(PoisonError::into_inner);
+        Lane { kafka: Arc::clone(self), guarded: Arc::downgrade(&guarded), given_up, broken: false }
+    }
+
+    /// Room for so many bytes, once there is.
+    async fn room_for(&self, records: &[Record]) -> Option<OwnedSemaphorePermit> {
         let bytes: usize = records.iter().map(Record::bytes).sum();
         // A batch is larger than the room only if somebody configured a tiny one: then it gets all of it.
         let permits = u32::try_from(bytes.min(self.config.queue_bytes.max(MAX_RECORD_BYTES))).unwrap_or(u32::MAX);
         // Never closed; without a permit the batch would merely go uncounted.
-        let room = Arc::clone(&self.room).acquire_many_owned(permits).await.ok();
-        meters::TAKEN.inc_by(records.len() as u64);
-        loop {
-            let guarded = self.current();
-            // A guard that somebody panicked with guards as well as any other.
-            let given_up = guarded.given_up.read().unwrap_or_else(PoisonError::into_inner);
-            // Its successor is there already.
-            if !*given_up {
-                return self.hand_over(&guarded, records, room);
-            }
-        }
-    }
-
-    /// All of it, without a pause: nothing in here waits.
-    fn hand_over(&self, guarded: &Guarded, records: Vec<Record>, room: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Verdict> {
-        let (batch, verdict) = Batch::new(records.len(), room, &guarded.waiting);
-        let mut records = records.into_iter();
-        while let Some(Record { key, value, headers, timestamp }) = records.next() {
-            let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.config.topic.name, Arc::clone(&batch)) };
-            if let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) {
-                // Nothing behind it may overtake it.
-                batch.report(1 + records.len(), Err(error.to_string()));
-                self.ears.trouble.notify_one();
-                break;
-            }
-        }
-        verdict
+        Arc::clone(&self.room).acquire_many_owned(permits).await.ok()
     }
 
     /// The producer in use; a new one if the last is beyond repair.
@@ -192,10 +184,16 @@ impl Kafka {
                 let old = std::mem::replace(slot, Arc::new(fresh));
                 meters::REPLACED.inc();
                 tracing::warn!(reason, "the Kafka producer is given up and replaced; what it held is sent again");
-                // It waits for its thread.
-                std::thread::spawn(move || old.give_up());
+                let purged = Arc::clone(&old);
+                // It waits for its threads.
+                if thread::Builder::new().name("kafka-give-up".to_owned()).spawn(move || purged.give_up()).is_err() {
+                    old.give_up();
+                }
             }
-            Err(error) => tracing::error!(%error, "no new Kafka producer can be made"),
+            Err(error) => {
+                tracing::error!(%error, reason, "no new Kafka producer can be made; what this one held is sent again");
+                slot.give_up();
+            }
         }
     }
 
@@ -212,7 +210,7 @@ impl Kafka {
             if current.has_waited().is_some_and(|waited| waited >= timeout) {
                 let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
                 if Arc::ptr_eq(&slot, &current) {
-                    self.replace(&mut slot, &format!("Kafka has taken nothing of a batch for {timeout:?}"));
+                    self.replace(&mut slot, &format!("Kafka has not taken all of a batch within {timeout:?}"));
                 }
             }
         }
@@ -233,6 +231,34 @@ impl Kafka {
     }
 }
 
+impl Lane {
+    /// Hands a batch to the producer, in order, once there is room for it. The verdict comes when Kafka has acknowledged all of it or has failed for any of
+    /// it, a little after the delivery time-out at the latest. `None` when something before it has failed already: this lane is at its end.
+    pub(super) async fn produce(&mut self, records: Vec<Record>) -> Option<oneshot::Receiver<Verdict>> {
+        let room = self.kafka.room_for(&records).await;
+        let guarded = self.guarded.upgrade()?;
+        // What was poisoned by a panic guards as well as before.
+        let given_up = guarded.given_up.read().unwrap_or_else(PoisonError::into_inner);
+        if self.broken || *given_up != self.given_up {
+            return None;
+        }
+        // From here on nothing waits.
+        meters::TAKEN.inc_by(records.len() as u64);
+        let (batch, verdict) = Batch::new(records.len(), room, &guarded.waiting);
+        let mut records = records.into_iter();
+        while let Some(Record { key, value, headers, timestamp }) = records.next() {
+            let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.kafka.config.topic.name, Arc::clone(&batch)) };
+            if let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) {
+                self.broken = true;
+                batch.report(1 + records.len(), Err(error.to_string()));
+                self.kafka.ears.trouble.notify_one();
+                break;
+            }
+        }
+        Some(verdict)
+    }
+}
+
 impl Guarded {
     /// Why it is beyond repair, if it is. librdkafka reports a fatal error under the code of its cause, so that only asking tells.
     pub(super) fn fatal(&self) -> Option<String> {
@@ -248,7 +274,7 @@ impl Guarded {
     /// Lets go of all that it holds. What was sent to Kafka already is the beginning of what waits in each partition, so that what is sent again repeats
     /// events and brings none before another.
     fn give_up(&self) {
-        *self.given_up.write().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.given_up.write().unwrap_or_else(PoisonError::into_inner) += 1;
         self.producer.purge(PurgeConfig::default().queue().inflight());
     }
 
@@ -282,7 +308,7 @@ fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
         .set("partitioner", "murmur2_random")
         .create_with_context(Reports(ears))
         .map_err(|error| config.kafka.unusable(&error))?;
-    Ok(Guarded { producer, since: Instant::now(), waiting: Arc::default(), given_up: RwLock::new(false) })
+    Ok(Guarded { producer, since: Instant::now(), waiting: Arc::default(), given_up: RwLock::new(0) })
 }
 
 /// What librdkafka tells the producer's owner, on its polling thread.

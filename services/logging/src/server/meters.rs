@@ -25,8 +25,8 @@ pub(super) static FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_logging_refused_requests_total", "Requests that break the contract").expect(REGISTERED_ONCE)
 });
-/// Producers that were given up after a fatal error.
+/// Producers that were given up: after a fatal error, or as Kafka did not take what they held in time.
 pub(super) static REPLACED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("merch_logging_replaced_producers_total", "Kafka producers that were replaced after a fatal error")
+    register_int_counter!("merch_logging_replaced_producers_total", "Kafka producers that were given up and replaced")
         .expect(REGISTERED_ONCE)
 });

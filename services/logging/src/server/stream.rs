@@ -62,10 +62,11 @@ pub(super) async fn serve(
 async fn take(
     mut inbound: Streaming<StreamLogsRequest>,
     taken: mpsc::Sender<Taken>,
-    kafka: &Kafka,
+    kafka: &Arc<Kafka>,
     shutdown: &CancellationToken,
 ) -> Result<(), Status> {
     let mut expected: u64 = 1;
+    let mut lane = kafka.lane();
     loop {
         let request = tokio::select! {
             biased;
@@ -76,7 +77,9 @@ async fn take(
         let sequence = request.sequence;
         let records = check(request, expected).map_err(|violations| invalid(&violations))?;
         expected += 1;
-        let verdict = kafka.produce(records).await;
+        let Some(verdict) = lane.produce(records).await else {
+            return Err(unavailable("Kafka has failed for what was sent before; send what is not acknowledged again"));
+        };
         if taken.send(Taken { sequence, verdict }).await.is_err() {
             // The other half has ended the stream already, and its reason counts.
             return Ok(());
