@@ -1,5 +1,6 @@
 //! The whole system in its containers, through NGINX: three api, two db and two logging replicas, hurt in every way that an operator meets.
 
+mod composition;
 mod limits;
 mod loss;
 mod operate;

@@ -1,0 +1,148 @@
+//! What `docker compose config` makes of the files, in every way in which they are put together: nothing is started.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use merch_deploy_tests::{command::Command, settings::Settings, stack::root};
+use serde_json::{Value, json};
+
+const ZOOKEEPER: &str = "compose.zookeeper.yaml";
+const SECRETS: &str = "compose.secrets.yaml";
+
+/// What compose makes of compose.yaml and these files, with new secrets, which are in the answer, too.
+async fn composed(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
+    let mut settings = Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
+    settings.set("MERCH_SECRETS_DIR", "/somewhere");
+    let env = folder.join("env");
+    settings.write(&env)?;
+    let mut compose = Command::new("docker").in_folder(root()).env("COMPOSE_ENV_FILES", "").args(["compose", "--env-file"]).args([&env]);
+    compose = compose.args(["--file", "compose.yaml"]);
+    for overlay in overlays {
+        compose = compose.args(["--file".as_ref(), overlay.as_os_str()]);
+    }
+    let printed = compose.args(["config", "--format", "json"]).succeed().await?;
+    Ok((serde_json::from_str(&printed)?, settings))
+}
+
+fn services(composed: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    composed["services"].as_object().into_iter().flatten()
+}
+
+/// Everything that an operator looks for, whatever the services are.
+fn is_hardened(composed: &Value) -> Result<()> {
+    for (name, service) in services(composed) {
+        ensure!(service["cap_drop"] == json!(["ALL"]) && service["cap_add"].is_null(), "{name} has capabilities");
+        ensure!(service["security_opt"] == json!(["no-new-privileges:true"]), "{name}: {}", service["security_opt"]);
+        ensure!(service["privileged"] != true && service["network_mode"].is_null() && service["pid"].is_null(), "{name} is not by itself");
+        ensure!(!service["mem_limit"].is_null() && !service["pids_limit"].is_null(), "{name} has no limits");
+        ensure!(service["init"] == true, "{name} has no init");
+        ensure!(!service["restart"].is_null() && service["restart"] != "no", "{name} is not started again");
+        ensure!(service["logging"]["options"]["max-size"].is_string(), "{name}: its log grows for ever");
+        // Confluent's images write beside what they bring.
+        let writes = service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
+        ensure!(service["read_only"] == true || writes, "{name}: its root file system can be written");
+        for (network, _) in service["networks"].as_object().into_iter().flatten() {
+            ensure!(network != "edge" || name == "nginx", "{name} is at the edge");
+        }
+        match service["ports"].as_array() {
+            None => {}
+            Some(ports) => {
+                ensure!(name == "nginx", "{name} publishes {ports:?}");
+                ensure!(ports.iter().all(|port| port["host_ip"] == "127.0.0.1"), "{name} publishes {ports:?}");
+            }
+        }
+        for (on, how) in service["depends_on"].as_object().into_iter().flatten() {
+            let wanted = if ["migrate", "topic"].contains(&on.as_str()) { "service_completed_successfully" } else { "service_healthy" };
+            ensure!(how["condition"] == wanted, "{name} waits for {on}: {how}");
+        }
+    }
+    for (name, network) in composed["networks"].as_object().into_iter().flatten() {
+        ensure!(network["internal"] == true || name == "edge", "the network {name} has a way out");
+    }
+    Ok(())
+}
+
+async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    if let Err(error) = check(folder.path()).await {
+        panic!("{error:#}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs docker compose: make test-compose runs it"]
+async fn every_composition_is_hardened() {
+    checked(async |folder| {
+        for overlays in [&[][..], &[SECRETS], &[ZOOKEEPER], &[SECRETS, ZOOKEEPER]] {
+            let files: Vec<PathBuf> = overlays.iter().map(PathBuf::from).collect();
+            let (composed, settings) = composed(folder, &files).await?;
+            is_hardened(&composed).with_context(|| format!("{overlays:?}"))?;
+            let text = services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
+            let shown = settings.secrets().iter().filter(|(_, secret)| text.contains(secret)).count();
+            let expected = if overlays.contains(&SECRETS) { 0 } else { settings.secrets().len() };
+            ensure!(shown == expected, "{overlays:?}: {shown} secrets stand in environments, expected {expected}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs docker compose: make test-compose runs it"]
+async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
+    checked(async |folder| {
+        let (plain, _) = composed(folder, &[]).await?;
+        let (seeds, _) = composed(folder, &[ZOOKEEPER.into()]).await?;
+        let names = |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let mut expected = names(&plain);
+        expected.push("zookeeper".to_owned());
+        ensure!(names(&seeds) == expected, "{:?}", names(&seeds));
+        let kafka = &seeds["services"]["kafka"];
+        for (service, image) in [("kafka", "confluentinc/cp-kafka:7.7."), ("zookeeper", "confluentinc/cp-zookeeper:7.7.")] {
+            let found = seeds["services"][service]["image"].as_str().unwrap_or_default();
+            ensure!(found.starts_with(image), "{service} is {found}");
+        }
+        let environment = kafka["environment"].as_object().context("an environment")?;
+        ensure!(environment.get("KAFKA_ZOOKEEPER_CONNECT").is_some_and(|address| address == "zookeeper:2181"), "{environment:?}");
+        let kraft =
+            ["CLUSTER_ID", "KAFKA_NODE_ID", "KAFKA_PROCESS_ROLES", "KAFKA_CONTROLLER_QUORUM_VOTERS", "KAFKA_CONTROLLER_LISTENER_NAMES"];
+        ensure!(kraft.iter().all(|name| !environment.contains_key(*name)), "{environment:?}");
+        // What KRaft has written, a broker with ZooKeeper cannot read.
+        ensure!(kafka["volumes"] != plain["services"]["kafka"]["volumes"], "{}", kafka["volumes"]);
+        // Whoever wants Kafka finds it by the same name and port.
+        for (service, like) in services(&plain).filter(|(name, _)| *name != "kafka") {
+            let others = |service: &Value| {
+                let mut service = service.clone();
+                for secret in ["POSTGRES_PASSWORD", "MERCH_DATABASE_PASSWORD", "MERCH_JWT_KEY", "MERCH_ADMIN_TOKEN"] {
+                    service["environment"][secret] = Value::Null;
+                }
+                service
+            };
+            ensure!(others(&seeds["services"][service]) == others(like), "{service} is another one");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs docker compose: make test-compose runs it"]
+async fn the_override_in_the_documentation_takes_another_database() {
+    checked(async |folder| {
+        let page = std::fs::read_to_string(root().join("docs/scaling.md"))?;
+        let sample = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).context("a sample in docs/scaling.md")?;
+        let file = folder.join("compose.override.yaml");
+        std::fs::write(&file, sample)?;
+        let (composed, _) = composed(folder, &[file]).await?;
+        ensure!(composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(), "postgres is still there");
+        for service in ["migrate", "db"] {
+            let service = &composed["services"][service];
+            let url = service["environment"]["MERCH_DATABASE_URL"].as_str().unwrap_or_default();
+            ensure!(url.contains("@db.example:5432/") && url.contains("sslmode=verify-full"), "{url}");
+            ensure!(service["networks"].get("out").is_some(), "{}", service["networks"]);
+            ensure!(service["secrets"][0]["source"] == "postgres-ca", "{}", service["secrets"]);
+        }
+        Ok(())
+    })
+    .await;
+}
