@@ -64,8 +64,8 @@ impl Replicas {
     /// of `deadline`.
     ///
     /// An attempt that never left is made again elsewhere; one that was lost, or whose replica was removed while it was under way, only if `kind` allows it,
-    /// and twice at most. While no replica serves, a call waits for one: for two
-    /// seconds from when the last one was gone, or for one and a half if it comes later, and not at all when 256 wait already.
+    /// and twice at most. While no replica serves, a call waits for one: until two
+    /// seconds after the last one was gone; or, as long as no more than 256 calls wait, for one and a half seconds if that is longer.
     ///
     /// # Errors
     /// Why there is no answer, or the answer of the service if that is an error.

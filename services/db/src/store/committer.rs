@@ -103,6 +103,7 @@ impl Committer {
         while let Some(ticket) = waiting {
             if !ticket.waits() {
                 forget(&ticket);
+                ticket.reply(Err(Failure::TimedOut));
             } else if orders + ticket.orders.len() > self.batch && !batch.is_empty() {
                 *held = Some(ticket);
                 break;
@@ -134,11 +135,13 @@ impl Committer {
     }
 
     /// Commits the orders of a batch in one transaction and answers, or yields the tickets that are without an answer, and why.
-    async fn try_together(&self, mut batch: Vec<Ticket>) -> Option<(Vec<Ticket>, Failure)> {
-        let mut attempt = 1;
+    async fn try_together(&self, batch: Vec<Ticket>) -> Option<(Vec<Ticket>, Failure)> {
+        let (mut batch, mut attempt) = (batch, 1);
         loop {
             // Each time anew: whoever left before this transaction has not ordered.
-            batch.retain(Ticket::waits);
+            let late: Vec<Ticket>;
+            (batch, late) = batch.into_iter().partition(Ticket::waits);
+            refuse(late, &Failure::TimedOut);
             if batch.is_empty() {
                 return None;
             }
@@ -320,7 +323,7 @@ mod tests {
         closing.cancel();
         let (keyed, late, stays, ()) =
             tokio::join!(queue.place(vec![keyed], None), late, queue.place(orders(2, 1), None), committer.run(closing));
-        assert!(matches!(late, Err(Failure::TimedOut | Failure::Refused(ErrorReason::Overloaded))), "{late:?}");
+        assert!(matches!(late, Err(Failure::TimedOut)), "{late:?}");
         assert!(matches!(keyed.unwrap().as_slice(), [Verdict::Placed(_)]), "undone only together with the order for product 1");
         assert!(matches!(stays.unwrap().as_slice(), [Verdict::Placed(_)]));
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 498));
@@ -340,10 +343,7 @@ mod tests {
         let closing = CancellationToken::new();
         closing.cancel();
         let mut committing = pin!(committer.run(closing));
-        let held = store.database.begin().await.unwrap();
-        assert!(poll_once(&mut committing).await.is_none());
-        tokio::time::sleep_until(until).await;
-        held.rollback().await.unwrap();
+        while_the_writer_is_held(&store, &mut committing, tokio::time::sleep_until(until)).await;
         let (late, second, third, ()) = tokio::join!(late, second, third, committing);
         assert!(matches!(late, Err(Failure::TimedOut)), "{late:?}");
         for (product, verdicts) in [(2, second), (3, third)] {
@@ -389,13 +389,21 @@ mod tests {
         let closing = CancellationToken::new();
         closing.cancel();
         let mut committing = pin!(committer.run(closing));
-        // The only writer is held: the batch is gathered and waits for it.
-        let held = store.database.begin().await.unwrap();
-        assert!(poll_once(&mut committing).await.is_none());
-        drop(leaves);
-        held.rollback().await.unwrap();
+        while_the_writer_is_held(store, &mut committing, async { drop(leaves) }).await;
         let (first, last, ()) = tokio::join!(first, last, committing);
         [first, last]
+    }
+
+    /// The batch is gathered and waits for the only writer, while this happens.
+    async fn while_the_writer_is_held(
+        store: &Store,
+        committing: &mut std::pin::Pin<&mut impl Future<Output = ()>>,
+        meanwhile: impl Future<Output = ()>,
+    ) {
+        let held = store.database.begin().await.unwrap();
+        assert!(poll_once(committing).await.is_none());
+        meanwhile.await;
+        held.rollback().await.unwrap();
     }
 
     /// Polls once.

@@ -140,28 +140,21 @@ enum Judgement {
     Leave,
 }
 
+/// Says of each order of a batch whether somebody still waits for it.
+pub(crate) type Waits<'a> = &'a (dyn Fn() -> Vec<bool> + Sync);
+
 impl Store {
     /// Judges `orders` in their order and places those that may be. All are committed, or none.
     ///
-    /// `waits` says of each order whether somebody still waits for it; it is asked when the rows are locked. An order that nobody waits for then gets no
-    /// verdict, and is not placed.
+    /// `waits` is asked when the rows are locked. An order that nobody waits for then gets no verdict, and is not placed.
     ///
     /// In one transaction: where the database undid it, it is the caller who runs it again, with the orders that somebody still waits for.
-    pub(crate) async fn place(
-        &self,
-        orders: &[&NewOrder],
-        waits: &(dyn Fn() -> Vec<bool> + Sync),
-    ) -> Result<Vec<Option<Verdict>>, Failure> {
+    pub(crate) async fn place(&self, orders: &[&NewOrder], waits: Waits<'_>) -> Result<Vec<Option<Verdict>>, Failure> {
         let _turn = self.selling.lock().await;
         self.write_once(|transaction| async move { self.place_in(&transaction, orders, waits).await }).await
     }
 
-    async fn place_in(
-        &self,
-        transaction: &Transaction,
-        orders: &[&NewOrder],
-        waits: &(dyn Fn() -> Vec<bool> + Sync),
-    ) -> Result<Vec<Option<Verdict>>, Failure> {
+    async fn place_in(&self, transaction: &Transaction, orders: &[&NewOrder], waits: Waits<'_>) -> Result<Vec<Option<Verdict>>, Failure> {
         let mut known = read(transaction, orders).await.map_err(plain)?;
         let judgements = judge(orders, &waits(), &mut known);
         let placed = self.insert(transaction, orders, &judgements).await?;

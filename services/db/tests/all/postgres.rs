@@ -182,20 +182,35 @@ impl Wire {
         });
         wire
     }
+
+    /// One between a new database and a store on it.
+    async fn before_store(change: impl FnOnce(&mut merch_db::Config)) -> (Self, TestDb) {
+        let place = Place::postgres().await;
+        let wire = Self::before(&place.url).await;
+        let mut config = config(&place);
+        config.database_url = wire.url.clone();
+        change(&mut config);
+        (wire, TestDb::start_with(place, config).await)
+    }
+
+    /// What there is stays silent; what is made from now on is not.
+    async fn silence_what_there_is(&self) {
+        self.cut.send_replace(true);
+        eventually("nothing passes any more", || async { self.cut.receiver_count() == 0 }).await;
+        self.cut.send_replace(false);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_fall_silent_make_the_service_not_ready_and_are_given_up() {
-    let place = Place::postgres().await;
-    let wire = Wire::before(&place.url).await;
     let (keeper, logging) = keeper().await;
-    let mut config = config(&place);
-    config.database_url = wire.url.clone();
-    config.logging_endpoint = logging;
-    config.pool.connections = 4;
-    config.pool.acquire_timeout = Duration::from_secs(2);
-    config.pool.transaction_timeout = Duration::from_secs(1);
-    let store = TestDb::start_with(place, config).await;
+    let (wire, store) = Wire::before_store(|config| {
+        config.logging_endpoint = logging;
+        config.pool.connections = 4;
+        config.pool.acquire_timeout = Duration::from_secs(2);
+        config.pool.transaction_timeout = Duration::from_secs(1);
+    })
+    .await;
     store.register("ada").await;
     eventually("the service is ready", || async { store.readiness.check().is_ok() }).await;
     eventually("the event is shipped", || async { words(&keeper).await.len() == 1 }).await;
@@ -221,18 +236,10 @@ async fn connections_that_fall_silent_make_the_service_not_ready_and_are_given_u
 /// As when a firewall forgets a connection, or the server's machine is another one now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_call_goes_on() {
-    let place = Place::postgres().await;
-    let wire = Wire::before(&place.url).await;
-    let mut config = config(&place);
-    config.database_url = wire.url.clone();
-    config.grpc.deadline = PATIENCE;
-    let store = TestDb::start_with(place, config).await;
+    let (wire, store) = Wire::before_store(|config| config.grpc.deadline = PATIENCE).await;
     for round in 0..3 {
         store.register(&format!("before{round}")).await;
-        wire.cut.send_replace(true);
-        eventually("nothing passes any more", || async { wire.cut.receiver_count() == 0 }).await;
-        // What there is stays silent; what is made from now on is not.
-        wire.cut.send_replace(false);
+        wire.silence_what_there_is().await;
         store.register(&format!("after{round}")).await;
     }
     store.stop().await;
@@ -241,23 +248,16 @@ async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_
 /// A pooler is asked for a server only by BEGIN, so that it is the call that finds out. The connections that fell silent do not keep their places.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_to_a_pooler_that_fell_silent_are_replaced() {
-    let place = Place::postgres().await;
-    let wire = Wire::before(&place.url).await;
-    let mut config = config(&place);
-    config.database_url = wire.url.clone();
-    config.pool = merch_db::Pool {
-        connections: 2,
-        acquire_timeout: Duration::from_millis(500),
-        transaction_timeout: Duration::from_secs(1),
-        pooler: Some(merch_db::Pooler::Transaction),
-        ..config.pool
-    };
-    let store = TestDb::start_with(place, config).await;
+    let (wire, store) = Wire::before_store(|config| {
+        config.pool.connections = 2;
+        config.pool.acquire_timeout = Duration::from_millis(500);
+        config.pool.transaction_timeout = Duration::from_secs(1);
+        config.pool.pooler = Some(merch_db::Pooler::Transaction);
+    })
+    .await;
     let buyer = store.register("ada").await;
     for _ in 0..3 {
-        wire.cut.send_replace(true);
-        eventually("nothing passes any more", || async { wire.cut.receiver_count() == 0 }).await;
-        wire.cut.send_replace(false);
+        wire.silence_what_there_is().await;
         eventually("orders are placed again", || async { store.place(vec![buyer.order(HOODIE, 1)]).await.is_ok() }).await;
     }
     store.stop().await;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a call waits that comes later. Somebody who is cut off from all replicas, or has just found its network again, would be the quickest of several to
 /// answer, with an error; and whoever spreads calls by how soon they are answered would send it the most.
 const MOMENT: Duration = Duration::from_millis(1500);
-/// How many calls wait for a replica at once. Whoever comes after them is told at once: an outage is not made worse by callers that pile up.
+/// How many of those wait at once. Whoever comes after them is told at once: an outage is not made worse by callers that pile up.
 const CROWD: usize = 256;
 /// Before a call goes to a replica again that has not taken it.
 const BEFORE_AGAIN: Duration = Duration::from_millis(50);
@@ -158,8 +158,8 @@ pub(super) struct Set {
     /// Removed, with calls under way.
     leaving: Mutex<Vec<Leaving>>,
     turn: AtomicUsize,
-    /// Calls that wait for a replica.
-    waiting: AtomicUsize,
+    /// A permit for each call that may wait though there has been no replica for long.
+    crowd: Semaphore,
     pub(super) meters: Meters,
 }
 
@@ -171,7 +171,7 @@ impl Set {
             choice: watch::Sender::new(Choice { serving: Vec::new(), doubtful: Vec::new(), none_since: Some(Instant::now()) }),
             leaving: Mutex::default(),
             turn: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            crowd: Semaphore::new(CROWD),
             meters: Meters::new(service),
         }
     }
@@ -309,18 +309,16 @@ impl Set {
             return Some(held);
         }
         let begun = Instant::now();
-        let waiting = Waiting::one_more(&self.waiting);
+        let place = self.crowd.try_acquire().ok();
         let mut changes = self.choice.subscribe();
         loop {
             if let Some(held) = self.pick(tried) {
                 return Some(held);
             }
             // Those that are listed and yet not picked are closed, which whoever probes them is about to find out.
-            let until = (changes.borrow_and_update().none_since.unwrap_or(begun) + PATIENCE).max(begun + MOMENT);
+            let until = changes.borrow_and_update().none_since.unwrap_or(begun) + PATIENCE;
+            let until = if place.is_some() { until.max(begun + MOMENT) } else { until };
             if tried.is_empty() {
-                if waiting.are_too_many() {
-                    return None;
-                }
                 timeout_at(until, changes.changed()).await.ok()?.ok()?;
             } else {
                 tokio::select! {
@@ -346,28 +344,6 @@ impl Set {
     /// No code that can panic runs under the lock.
     fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One of the calls that wait for a replica, until it is dropped.
-struct Waiting<'a> {
-    all: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn one_more(all: &'a AtomicUsize) -> Self {
-        Self { all, before: all.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    fn are_too_many(&self) -> bool {
-        self.before >= CROWD
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
