@@ -39,14 +39,14 @@ struct Desk(TempDir);
 impl Desk {
     /// With such a `docker`.
     fn with(docker: &str) -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
+        let desk = Self(tempfile::tempdir().expect("a folder"));
         for folder in ["bin", "data"] {
-            fs::create_dir(desk.path(folder)).unwrap();
+            fs::create_dir(desk.path(folder)).expect("a folder");
         }
         for (program, does) in [("docker", docker), ("merch", "")] {
             let path = desk.path(&format!("bin/{program}"));
-            fs::write(&path, format!("#!/bin/sh\necho \"{program} $*\" >>'{}'\n{does}\n", desk.path("done").display())).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(&path, format!("#!/bin/sh\necho \"{program} $*\" >>'{}'\n{does}\n", desk.path("done").display())).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
         desk
     }
@@ -57,7 +57,7 @@ impl Desk {
 
     /// Says a word. `Err` is what it said when it failed.
     fn say(&self, program: &str, words: &[&str], store: &str) -> Result<(), String> {
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").expect("a path"));
         let mut command = Command::new(program);
         command.args(words).current_dir(root()).stdin(Stdio::null()).env("PATH", path).env("YES", "1").env("STORE", store);
         for (name, file) in [("MERCH", "bin/merch"), ("MERCH_DATA_DIR", "data"), ("MERCH_ENV_FILE", "env"), ("CARGO_TARGET_DIR", "target")]
@@ -67,7 +67,7 @@ impl Desk {
         for name in ["COMPOSE_ENV_FILES", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "FILE", "SERVICE"] {
             command.env_remove(name);
         }
-        let output = command.output().unwrap();
+        let output = command.output().expect("it starts");
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         if output.status.success() { Ok(()) } else { Err(said) }
     }
