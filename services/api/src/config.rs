@@ -48,12 +48,21 @@ pub struct Config {
     pub header_limit: usize,
     /// How long a request's line and headers may take to arrive, and how long a connection may be idle between requests.
     pub header_timeout: Duration,
+    /// How long the first byte of a new connection may take.
+    pub first_byte_timeout: Duration,
+    /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of
+    /// each. A request past that is answered 503.
+    pub request_memory: usize,
     /// For how long a client may take nothing of an answer that is being sent; then its connection is reset.
     pub write_timeout: Duration,
     /// Connections that are open at the same time, idle ones included; at least one. While there are so many none is accepted: whoever connects waits in
     /// the system's queue until one is closed, or `header_timeout` or `write_timeout` has closed one. The system has to let the process open more files than
     /// this (`ulimit -n`).
     pub connections: usize,
+    /// Connections that one client address may have open, idle ones included; at least one. For IPv6
+    /// a /64 counts as one address. Trusted proxies have no limit of their own. A connection past it
+    /// is answered 503, or closed.
+    pub connections_per_address: usize,
     /// How long a request may take from the end of its headers to the beginning of its answer; then it is answered 503. Longer than `call_deadline`.
     pub request_timeout: Duration,
     /// The deadline of each gRPC call.
@@ -91,8 +100,11 @@ impl Config {
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
             header_timeout: Duration::from_secs(30),
+            first_byte_timeout: Duration::from_secs(5),
+            request_memory: 32 * 1024 * 1024,
             write_timeout: Duration::from_secs(30),
-            connections: 4096,
+            connections: Self::CONNECTIONS,
+            connections_per_address: Self::CONNECTIONS / 4,
             request_timeout: Duration::from_secs(15),
             call_deadline: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
@@ -106,6 +118,9 @@ impl Config {
     pub const fn hashes_waiting(hashes_at_once: usize) -> usize {
         8 * hashes_at_once
     }
+
+    /// Connections that are open at the same time. An idle one takes about 20 KiB.
+    pub const CONNECTIONS: usize = 16_384;
 
     /// A campus may be behind one address, and all of it logs in before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));

@@ -50,6 +50,12 @@ impl RequestContext {
         }))
     }
 
+    /// The context of a request that was not read: a fresh id, and the path `/`.
+    pub(crate) fn unread() -> Self {
+        let request_id = Uuid::now_v7().to_string();
+        Self(Arc::new(Inner { request_id, path: "/".to_owned(), ..Inner::default() }))
+    }
+
     /// The one of the request that this task answers; empty outside of any.
     pub(crate) fn current() -> Self {
         CURRENT.try_with(Clone::clone).unwrap_or_default()

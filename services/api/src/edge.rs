@@ -87,6 +87,14 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     }
 }
 
+/// The answer to a request that was not read: `problem`, with the headers of every answer.
+pub(crate) async fn unread(problem: Problem) -> Response {
+    let context = RequestContext::unread();
+    let mut response = context.clone().scope(async { problem.response() }).await;
+    finish(&mut response, &context);
+    response
+}
+
 /// The size of the request line and of all headers, as HTTP/1.1 writes them.
 fn header_bytes(request: &Request) -> usize {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());

@@ -7,6 +7,6 @@ mod token;
 pub use password::{Cost, InvalidCost};
 pub(crate) use password::{HashFailure, Hasher, Password};
 pub use throttle::Rate;
-pub(crate) use throttle::Throttle;
+pub(crate) use throttle::{Throttle, network};
 pub(crate) use token::{Caller, Refusal, Tokens};
 pub use token::{SigningKey, WeakKey};

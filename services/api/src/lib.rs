@@ -99,8 +99,8 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         drained.clone(),
     ));
     let housekeeping = tokio::spawn(forget_the_idle(Arc::clone(&store), shutdown.clone()));
-    let proxies = tokio::spawn({
-        let shutdown = shutdown.clone();
+    let following_proxies = tokio::spawn({
+        let (proxies, shutdown) = (Arc::clone(&proxies), shutdown.clone());
         async move { proxies.follow(shutdown).await }
     });
     let part = readiness.part("db");
@@ -109,11 +109,14 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let bounds = Bounds {
         header_limit: config.header_limit,
         header_timeout: config.header_timeout,
+        first_byte_timeout: config.first_byte_timeout,
+        request_memory: config.request_memory,
         write_timeout: config.write_timeout,
         connections: config.connections,
+        connections_per_address: config.connections_per_address,
         drain_timeout: config.drain_timeout,
     };
-    listen::serve(listener, edge, bounds, readiness.stopping(), &shutdown).await;
+    listen::serve(listener, edge, bounds, proxies, readiness.stopping(), &shutdown).await;
 
     // Only now does nobody write to the journal any more.
     drained.cancel();
@@ -121,7 +124,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         ("shipping log events", shipping),
         ("shipping what others left behind", adopting),
         ("housekeeping", housekeeping),
-        ("looking up proxies", proxies),
+        ("looking up proxies", following_proxies),
         ("following the db service", following),
     ] {
         if let Err(error) = task.await {

@@ -3,8 +3,12 @@
 //! poem's own server leaves the time that headers may take and their size to hyper's defaults (none, and about 400 KiB), so the connections are
 //! served here. HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and what ends TLS in front of this server speaks HTTP/1.1 to it.
 
+mod addresses;
+mod arrival;
+mod meters;
 mod places;
 mod progress;
+mod refusal;
 
 use std::{
     convert::Infallible,
@@ -38,13 +42,24 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{places::Places, progress::Progress};
+use self::{
+    addresses::Addresses,
+    arrival::{Arrival, Bounded, Fault, Memory},
+    meters::{Open, Reason},
+    places::Places,
+    progress::Progress,
+    refusal::Refusals,
+};
+use crate::{edge, problem::Code, proxies::Proxies};
 
 /// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
 const MOST_HEADERS: usize = 256;
-/// hyper answers requests whose head does not fit its buffer by itself, with a bare 431: so the buffer is larger than what is allowed, and the
-/// problem is answered within.
-const BUFFER: usize = 8;
+/// A head that is larger than allowed, but not by this factor, is read, and its sender is told what is
+/// allowed. A larger one is answered without being read to its end.
+const READ_TO_REFUSE: usize = 2;
+/// hyper answers a head that does not fit its buffer by itself, with a bare 431. So its buffer has room
+/// for more than is ever read of a head; it grows with what has arrived.
+const BUFFER: usize = 4;
 /// The smallest buffer that hyper takes.
 const SMALLEST_BUFFER: usize = 8192;
 /// After a failure to accept, most often for want of file descriptors, before trying again.
@@ -65,10 +80,16 @@ pub(crate) struct Bounds {
     pub(crate) header_limit: usize,
     /// The time that these may take to arrive, and that a connection may be idle.
     pub(crate) header_timeout: Duration,
+    /// The time that the first byte of a new connection may take.
+    pub(crate) first_byte_timeout: Duration,
+    /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of each.
+    pub(crate) request_memory: usize,
     /// The time for which a client may take nothing of an answer.
     pub(crate) write_timeout: Duration,
     /// Connections that are open at the same time, at least one.
     pub(crate) connections: usize,
+    /// Connections that one client address may have open, at least one; for IPv6, one /64.
+    pub(crate) connections_per_address: usize,
     /// The time that requests under way have to end.
     pub(crate) drain_timeout: Duration,
 }
@@ -81,6 +102,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     listener: TcpListener,
     endpoint: E,
     bounds: Bounds,
+    proxies: Arc<Proxies>,
     stopping: CancellationToken,
     shutdown: &CancellationToken,
 ) {
@@ -88,15 +110,25 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let mut places = Places::new(bounds.connections);
-    let start = |place, stream, peer| {
-        let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, stopping.clone(), shutdown.clone());
+    let memory = Memory::new(bounds.request_memory);
+    let addresses = Addresses::new(bounds.connections_per_address, proxies);
+    let refusals = Refusals::new();
+    let start = |place, stream: TcpStream, peer: SocketAddr| {
         let cut = cut.clone();
-        connections.spawn(async move {
-            let _place = place;
-            tokio::select! {
-                () = connection => {}
-                () = cut.cancelled() => {}
+        let Some(admitted) = addresses.admit(peer.ip()) else {
+            meters::refused(Reason::AddressLimit);
+            // The place is free for another one; how many are answered is bounded there.
+            drop(place);
+            if let Some(refusing) = refusals.refuse(stream) {
+                connections.spawn(async move { cut.run_until_cancelled(refusing).await });
             }
+            return;
+        };
+        let arrival = Arrival::new(Arc::clone(&memory), bounds.header_limit * READ_TO_REFUSE);
+        let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, arrival, stopping.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let _held = (place, admitted, Open::new());
+            cut.run_until_cancelled(connection).await
         });
     };
     loop {
@@ -141,6 +173,7 @@ async fn connection<E: Endpoint>(
     peer: SocketAddr,
     endpoint: Arc<E>,
     bounds: Bounds,
+    arrival: Arrival,
     stopping: CancellationToken,
     shutdown: CancellationToken,
 ) {
@@ -150,8 +183,33 @@ async fn connection<E: Endpoint>(
     let accepted = tokio::time::Instant::now();
     let begun = Arc::new(AtomicBool::new(false));
     let has_begun = Arc::clone(&begun);
+    let told = shutdown.clone();
+    let closing = async move {
+        told.cancelled().await;
+        if !has_begun.load(Ordering::Relaxed) {
+            // Its first request may be on its way, and would be lost.
+            tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
+        }
+    };
+    let mut closing = std::pin::pin!(closing);
+    // A connection that says nothing gets no buffers and little time.
+    let mut first = [0; 1];
+    let heard = tokio::time::timeout(bounds.first_byte_timeout, stream.peek(&mut first));
+    tokio::select! {
+        biased;
+        heard = heard => match heard {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return,
+            Err(_) => return meters::refused(Reason::Silent),
+        },
+        () = &mut closing => return,
+    }
+    let arrival = Arc::new(arrival);
+    let arriving = Arc::clone(&arrival);
     let service = service_fn(move |request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
+        let arrival = Arc::clone(&arriving);
+        arrival.begin();
         let (endpoint, stopping) = (Arc::clone(&endpoint), stopping.clone());
         let has_body = !request.body().is_end_stream();
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
@@ -160,7 +218,13 @@ async fn connection<E: Endpoint>(
             let mut response: Response = endpoint.get_response(request).await;
             // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
             let cut_short = read.is_some_and(|read| !read.load(Ordering::Relaxed));
-            if cut_short || stopping.is_cancelled() {
+            if arrival.body_fault() == Some(Fault::NoMemory) {
+                meters::refused(Reason::Memory);
+                response = edge::unread(Code::Unavailable.into()).await;
+            }
+            let last = cut_short || stopping.is_cancelled();
+            arrival.end(last);
+            if last {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(http::Response::from(response))
@@ -171,16 +235,7 @@ async fn connection<E: Endpoint>(
         .header_read_timeout(bounds.header_timeout)
         .max_headers(MOST_HEADERS)
         .max_buf_size((bounds.header_limit * BUFFER).max(SMALLEST_BUFFER))
-        .serve_connection(TokioIo::new(Progress::new(stream, bounds.write_timeout)), service);
-    let told = shutdown.clone();
-    let closing = async move {
-        told.cancelled().await;
-        if !has_begun.load(Ordering::Relaxed) {
-            // Its first request may be on its way, and would be lost.
-            tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
-        }
-    };
-    let mut closing = std::pin::pin!(closing);
+        .serve_connection(TokioIo::new(Bounded::new(Progress::new(stream, bounds.write_timeout), Arc::clone(&arrival))), service);
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
@@ -191,7 +246,23 @@ async fn connection<E: Endpoint>(
             }
         }
     };
-    let stream = connection.into_parts().io.into_inner().into_inner();
+    let (stream, flushed) = connection.into_parts().io.into_inner().into_parts();
+    let mut stream = stream.into_inner();
+    if let Some(fault) = arrival.head_fault() {
+        tracing::debug!(?fault, %peer, "a head was not read to its end");
+        meters::refused(match fault {
+            Fault::HeadTooLarge => Reason::HeadSize,
+            Fault::NoMemory => Reason::Memory,
+        });
+        let answer = refusal::to_head(fault, bounds.header_limit).await;
+        // In the middle of an earlier answer this one would be garbage.
+        let written =
+            flushed && tokio::time::timeout(bounds.write_timeout, stream.write_all(&answer)).await.is_ok_and(|written| written.is_ok());
+        if written {
+            linger(stream, shutdown).await;
+        }
+        return;
+    }
     match ended {
         Ok(()) => linger(stream, shutdown).await,
         Err(error) => {

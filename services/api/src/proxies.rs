@@ -164,7 +164,8 @@ impl Proxies {
         }
     }
 
-    fn trust(&self, peer: IpAddr) -> bool {
+    /// Whether this address, in its canonical form, is a trusted proxy's.
+    pub(crate) fn trust(&self, peer: IpAddr) -> bool {
         if self.trusted.networks.iter().any(|network| network.has(peer)) {
             return true;
         }

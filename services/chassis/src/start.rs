@@ -2,7 +2,11 @@
 
 use std::{fmt, io, net::SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that may wait to be accepted. Beyond them the system drops SYNs, and a client that is
+/// dropped tries again only after a second.
+const BACKLOG: u32 = 4096;
 
 /// A failure to start, or a failure that ended a role while it ran.
 ///
@@ -28,12 +32,48 @@ impl std::error::Error for StartError {}
 
 /// Binds `address` for `what`, for example `"the api (--listen)"`. Port 0 takes any free port.
 ///
+/// The listen backlog is 4096, or the system's limit if that is lower; the log has it.
+///
 /// # Errors
 /// When the address is in use, is not one of this machine, or may not be used by this user.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+#[allow(clippy::unused_async, reason = "a listener belongs to a runtime, which `async` asks for")]
 pub async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::new(format!("{what} cannot listen on {address}: {}", advice(&error, address))))
+    let limit = system_limit();
+    let backlog = backlog(limit);
+    let listener = listen(address, backlog)
+        .map_err(|error| StartError::new(format!("{what} cannot listen on {address}: {}", advice(&error, address))))?;
+    if backlog < BACKLOG {
+        tracing::warn!(what, backlog, wanted = BACKLOG, "the system limits the listen backlog; raise net.core.somaxconn");
+    } else {
+        tracing::info!(what, backlog, "listen backlog set");
+    }
+    Ok(listener)
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted server takes its port back while old connections are in TIME_WAIT. On Windows the
+    // option means something else: two programs could share the port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// The backlog that this system grants, where it is known.
+fn system_limit() -> Option<u32> {
+    // Linux cuts a longer backlog to this without a word. It belongs to the network namespace.
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+fn backlog(system_limit: Option<u32>) -> u32 {
+    system_limit.map_or(BACKLOG, |limit| limit.clamp(1, BACKLOG))
 }
 
 /// What is wrong with an address, and what to do. The list of kinds is open (`io::ErrorKind` is not exhaustive), so the last arm shows the system's words.
@@ -66,6 +106,29 @@ mod tests {
                 "the api (--listen) cannot listen on {address}: another program is listening there; stop it, or choose another address (port 0 takes any free port)"
             )
         );
+    }
+
+    #[test]
+    fn the_backlog_is_clamped_to_the_system_limit() {
+        let clamped = [None, Some(65_535), Some(4096), Some(128), Some(0)].map(backlog);
+        assert_eq!(clamped, [4096, 4096, 4096, 128, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_to_be_accepted() {
+        // More than the 128 of the standard library, fewer than the files that a test may open.
+        let burst = 600.min(backlog(system_limit()));
+        let listener = bind("a test", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connects = (0..burst).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address)));
+        let connects: Vec<_> = connects.collect();
+        let mut open = Vec::new();
+        for connect in connects {
+            // A SYN that finds the queue full is sent again after a second at the earliest.
+            let connected = tokio::time::timeout(std::time::Duration::from_millis(900), connect);
+            open.push(connected.await.expect("the queue is full").unwrap().unwrap());
+        }
+        assert_eq!(open.len(), burst as usize);
     }
 
     #[tokio::test]

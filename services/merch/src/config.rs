@@ -25,6 +25,9 @@ pub(crate) enum Broker {
 /// for history that few look at.
 const KEPT_FOR_EMBEDDED: u64 = 10_000;
 
+/// Open files that are no connections of clients.
+const RESERVED_FILES: u64 = 512;
+
 /// Where the services are that the gateway calls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoints<'a> {
@@ -68,6 +71,15 @@ pub(crate) fn api(
         config.hashes_waiting = merch_api::Config::hashes_waiting(config.hashes_at_once);
     }
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);
+    config.connections = connections(open_files());
+    if config.connections < merch_api::Config::CONNECTIONS {
+        tracing::warn!(
+            connections = config.connections,
+            wanted = merch_api::Config::CONNECTIONS,
+            "the system limits open files, and with them connections; raise `ulimit -n`"
+        );
+    }
+    config.connections_per_address = settings.connections_per_address.map_or(config.connections / 4, usize::from);
     config.body_limit = settings.body_limit;
     config.header_limit = settings.header_limit;
     config.request_timeout = settings.request_timeout;
@@ -79,6 +91,17 @@ pub(crate) fn api(
         config.journal.replay_retained = true;
     }
     Ok(config)
+}
+
+/// The files that this process may have open. The limit was raised at the start as far as it goes.
+fn open_files() -> u64 {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
+}
+
+/// How many connections leave room for the other files: databases, journal, calls between services.
+fn connections(open_files: u64) -> usize {
+    let room = open_files.saturating_sub(RESERVED_FILES).max(open_files / 2);
+    usize::try_from(room).map_or(merch_api::Config::CONNECTIONS, |room| room.clamp(1, merch_api::Config::CONNECTIONS))
 }
 
 /// The db service.
@@ -116,4 +139,15 @@ fn limits(role: &Role) -> Limits {
 /// So many at once, and so many in each minute after that.
 fn a_minute(times: NonZeroU32) -> Rate {
     Rate::new(times, Duration::from_secs(60) / times.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        let all = [256, 1024, 4096, 1 << 20, u64::MAX].map(connections);
+        assert_eq!(all, [128, 512, 3584, 16_384, 16_384]);
+    }
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod conditions;
+mod connections;
 mod edge;
 mod failures;
 mod identity;
