@@ -119,7 +119,7 @@ impl Config {
         8 * hashes_at_once
     }
 
-    /// Connections that are open at the same time. An idle one takes about 20 KiB.
+    /// Connections that are open at the same time. One that was used takes about 25 KiB.
     pub const CONNECTIONS: usize = 16_384;
 
     /// A campus may be behind one address, and all of it logs in before a sale.
