@@ -352,7 +352,8 @@ pub struct PlaceOrdersRequest {
 /// Why one order of many was not placed. The call as a whole went well.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrderRefusal {
-    /// `ERROR_REASON_INVALID_FIELD`, `ERROR_REASON_TOKEN_REVOKED`, `ERROR_REASON_PRODUCT_NOT_FOUND`, `ERROR_REASON_OUT_OF_STOCK` or `ERROR_REASON_IDEMPOTENCY_KEY_REUSED`.
+    /// `ERROR_REASON_INVALID_FIELD`, `ERROR_REASON_TOKEN_REVOKED`, `ERROR_REASON_PRODUCT_NOT_FOUND`, `ERROR_REASON_OUT_OF_STOCK`, `ERROR_REASON_IDEMPOTENCY_KEY_REUSED` or
+    /// `ERROR_REASON_TOO_MANY_WRITES`.
     #[prost(enumeration = "ErrorReason", tag = "1")]
     pub reason: i32,
     /// One sentence for people. Programs MUST NOT parse it.
@@ -486,6 +487,9 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: this name was tried to log in with too often, whether or not a user has it; `google.rpc.RetryInfo` says when the next
     /// attempt is allowed.
     TooManyLogIns = 15,
+    /// RESOURCE_EXHAUSTED: this user has as many changes under way as the service takes from one user at the same time. Nothing was done. In
+    /// PlaceOrders the refusal is that of the one order.
+    TooManyWrites = 16,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -510,6 +514,7 @@ impl ErrorReason {
             Self::DatabaseUnavailable => "ERROR_REASON_DATABASE_UNAVAILABLE",
             Self::Overloaded => "ERROR_REASON_OVERLOADED",
             Self::TooManyLogIns => "ERROR_REASON_TOO_MANY_LOG_INS",
+            Self::TooManyWrites => "ERROR_REASON_TOO_MANY_WRITES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -531,6 +536,7 @@ impl ErrorReason {
             "ERROR_REASON_DATABASE_UNAVAILABLE" => Some(Self::DatabaseUnavailable),
             "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
             "ERROR_REASON_TOO_MANY_LOG_INS" => Some(Self::TooManyLogIns),
+            "ERROR_REASON_TOO_MANY_WRITES" => Some(Self::TooManyWrites),
             _ => None,
         }
     }

@@ -288,6 +288,14 @@ pub enum LogOutResponse {
         /// How to authenticate.
         www_authenticate: String,
     },
+    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
+    /// Nothing was done: send the request again when one of the others is answered.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
         /// The body, `application/problem+json`.
@@ -370,6 +378,14 @@ pub enum DeactivateUserResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
+    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
+    /// Nothing was done: send the request again when one of the others is answered.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
         /// The body, `application/problem+json`.
@@ -431,6 +447,14 @@ pub enum UpdateUserResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
+    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
+    /// Nothing was done: send the request again when one of the others is answered.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
         /// The body, `application/problem+json`.
@@ -481,6 +505,14 @@ pub enum ChangePasswordResponse {
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
+    },
+    /// Too many attempts on the account's password, or too many requests of the user at the same time. `code` is `too_many_attempts` or `too_many_writes`.
+    /// Nothing was done.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
     },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
@@ -645,6 +677,14 @@ pub enum PlaceOrderResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
+    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
+    /// Nothing was done: send the request again when one of the others is answered.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
         /// The body, `application/problem+json`.
@@ -731,6 +771,14 @@ pub enum CancelOrderResponse {
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
+    },
+    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
+    /// Nothing was done: send the request again when one of the others is answered.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
     },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
@@ -1039,7 +1087,7 @@ pub struct OrderPage {
 
 /// Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
 /// `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
-/// `unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
+/// `unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Problem {
     /// Where this kind of problem is explained, relative to this server.
@@ -2287,6 +2335,11 @@ impl ::poem::IntoResponse for LogOutResponse {
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2304,6 +2357,7 @@ impl ::poem_openapi::ApiResponse for LogOutResponse {
         runtime::Responses::new()
             .response(204, "Logged out.")
             .shared(401, described::unauthenticated)
+            .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2387,6 +2441,11 @@ impl ::poem::IntoResponse for DeactivateUserResponse {
             Self::NotFound { body } => {
                 runtime::Answer::new(404).body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2406,6 +2465,7 @@ impl ::poem_openapi::ApiResponse for DeactivateUserResponse {
             .shared(400, described::invalid_request)
             .shared(401, described::unauthenticated)
             .shared(404, described::user_not_found)
+            .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2446,6 +2506,11 @@ impl ::poem::IntoResponse for UpdateUserResponse {
             Self::UnsupportedMediaType { body } => {
                 runtime::Answer::new(415).body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2476,6 +2541,7 @@ impl ::poem_openapi::ApiResponse for UpdateUserResponse {
             .shared(412, described::version_mismatch)
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
+            .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2510,6 +2576,11 @@ impl ::poem::IntoResponse for ChangePasswordResponse {
             Self::UnsupportedMediaType { body } => {
                 runtime::Answer::new(415).body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2532,6 +2603,7 @@ impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
             .shared(404, described::user_not_found)
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
+            .shared(429, described::too_many_password_changes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2706,6 +2778,11 @@ impl ::poem::IntoResponse for PlaceOrderResponse {
             Self::UnprocessableEntity { body } => {
                 runtime::Answer::new(422).body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2742,6 +2819,7 @@ impl ::poem_openapi::ApiResponse for PlaceOrderResponse {
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
             .shared(422, described::idempotency_key_reused)
+            .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2830,6 +2908,11 @@ impl ::poem::IntoResponse for CancelOrderResponse {
             Self::NotFound { body } => {
                 runtime::Answer::new(404).body("application/problem+json", &body)
             }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2856,6 +2939,7 @@ impl ::poem_openapi::ApiResponse for CancelOrderResponse {
             .shared(400, described::invalid_request)
             .shared(401, described::unauthenticated)
             .shared(404, described::order_not_found)
+            .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2995,6 +3079,40 @@ mod described {
             .response(
                 status,
                 "Too many attempts to log in, for this account or from this address. `code` is `too_many_attempts`.",
+            )
+            .header(
+                "Retry-After",
+                runtime::Need::Required,
+                Some("After how many seconds to try again."),
+                runtime::schema::<i32>().minimum(1.0),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn too_many_password_changes(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "Too many attempts on the account's password, or too many requests of the user at the same time. `code` is `too_many_attempts` or `too_many_writes`.\nNothing was done.",
+            )
+            .header(
+                "Retry-After",
+                runtime::Need::Required,
+                Some("After how many seconds to try again."),
+                runtime::schema::<i32>().minimum(1.0),
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
+    pub(super) fn too_many_writes(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.\nNothing was done: send the request again when one of the others is answered.",
             )
             .header(
                 "Retry-After",
@@ -3675,7 +3793,7 @@ impl runtime::Component for Problem {
             )
             .end()
             .description(
-                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
+                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
             )
     }
 }

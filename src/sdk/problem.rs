@@ -125,6 +125,8 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused",
     /// 429: too many attempts to log in.
     TooManyAttempts = "too_many_attempts",
+    /// 429: this user has too many changes under way; nothing was done.
+    TooManyWrites = "too_many_writes",
     /// 431.
     HeadersTooLarge = "headers_too_large",
     /// 500: a fault of the store. Tell its operator the request id.

@@ -23,13 +23,14 @@ const OUT_OF_REACH: [u16; 5] = [413, 415, 429, 500, 503];
 /// Their only parameter is an id, which is a UUID and no text in the types of most languages.
 const WITHOUT_400: [&str; 4] = ["cancel_order", "deactivate_user", "get_order", "get_user"];
 /// Codes that belong to no operation, or to a status out of reach.
-const CODES_OUT_OF_REACH: [&str; 8] = [
+const CODES_OUT_OF_REACH: [&str; 9] = [
     "body_too_large",
     "headers_too_large",
     "internal_error",
     "method_not_allowed",
     "route_not_found",
     "too_many_attempts",
+    "too_many_writes",
     "unavailable",
     "unsupported_media_type",
 ];

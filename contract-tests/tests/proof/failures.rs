@@ -124,11 +124,43 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
             }
         }
     }
+    for operation in document.operations().iter().filter(|operation| operation.secured && operation.responses.contains_key(&429)) {
+        let found = too_many_at_once(&db, &behind, &Buyer::new(&sound).await, document, operation).await;
+        if found.is_empty() {
+            exercised.insert((operation.id.clone(), 429));
+        } else {
+            wrong.push(format!("{}, with as many under way as one user may have: {}", operation.id, found.join("; ")));
+        }
+    }
     assert!(wrong.is_empty(), "failures of the db service have to be answered as docs/errors.md says:\n- {}", wrong.join("\n- "));
     // The next request finds the db service again.
     let again = behind.send(&victim.request(document.operation("get_user").expect("the document has it"))).await;
     assert_eq!(again.status, 200, "{again:?}");
     exercised
+}
+
+/// Sends as many requests of one user as may be under way while the db service stalls, and one more. Gives what is wrong with the answer to that one.
+async fn too_many_at_once(db: &FaultyDb, behind: &Upstream, buyer: &Buyer, document: &Document, operation: &Operation) -> Vec<String> {
+    const AT_ONCE: usize = merch_api::Config::WRITES_PER_USER.get();
+    let request = buyer.request(operation);
+    db.stall();
+    db.take_called();
+    let many = futures_util::future::join_all((0..AT_ONCE).map(|_| behind.send(&request)));
+    let one_more = async {
+        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
+        let mut called = 0;
+        while called < AT_ONCE {
+            assert!(tokio::time::Instant::now() < deadline, "{}: {called} of {AT_ONCE} calls reached the db service", operation.id);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            called += db.take_called().len();
+        }
+        let answer = behind.send(&request).await;
+        db.mend();
+        faults_of(document, &request, &answer, 429)
+    };
+    let (answers, found) = futures_util::future::join(many, one_more).await;
+    let answered = answers.iter().all(|answer| ![429, 500].contains(&answer.status));
+    if answered { found } else { [found, vec![format!("expected an answer to those before, got {answers:?}")]].concat() }
 }
 
 /// What is wrong with an answer that had to be this one.
@@ -144,11 +176,17 @@ fn faults_of(document: &Document, request: &Request, answer: &Answer, status: u1
     if answer.status != status {
         faults.push(format!("expected {status}, got {}", answer.status));
     }
-    let code = if status == 503 { "unavailable" } else { "internal_error" };
+    let code = match status {
+        429 => "too_many_writes",
+        503 => "unavailable",
+        _ => "internal_error",
+    };
     if answer.json()["code"] != code {
         faults.push(format!("expected the code {code}, got {}", answer.json()["code"]));
     }
-    if status == 503 && answer.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_none_or(|seconds| seconds == 0) {
+    if matches!(status, 429 | 503)
+        && answer.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_none_or(|seconds| seconds == 0)
+    {
         faults.push("expected `Retry-After`".to_owned());
     }
     let text = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));

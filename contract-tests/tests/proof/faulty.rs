@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -36,10 +36,15 @@ pub(crate) enum Fault {
     Garbage,
     /// The connection breaks off in the middle of the call.
     Break,
+    /// It passes the call on when [`FaultyDb::mend`] is called, and not before.
+    Stall,
 }
 
 /// Stands in every message that the endpoint makes up, and may never reach a client.
 pub(crate) const MARKER: &str = "internal-marker-7f3a";
+
+/// Stands for every method that has no fault of its own.
+const ANY: &str = "*";
 
 /// The endpoint; it ends when it is dropped.
 pub(crate) struct FaultyDb {
@@ -53,13 +58,21 @@ struct Shared {
     upstream: AsyncMutex<Option<SendRequest<Incoming>>>,
     faults: Mutex<HashMap<String, Fault>>,
     called: Mutex<Vec<String>>,
+    /// Counts how often it was mended.
+    mended: watch::Sender<u64>,
 }
 
 impl FaultyDb {
     /// Listens on a free port of the loopback address. `db_url` is where the db service is: `http://127.0.0.1:port`.
     pub(crate) async fn start(db_url: &str) -> Self {
         let db = db_url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("the db service is at http://address:port");
-        let shared = Arc::new(Shared { db, upstream: AsyncMutex::default(), faults: Mutex::default(), called: Mutex::default() });
+        let shared = Arc::new(Shared {
+            db,
+            upstream: AsyncMutex::default(),
+            faults: Mutex::default(),
+            called: Mutex::default(),
+            mended: watch::Sender::new(0),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let mut tasks = JoinSet::new();
@@ -86,9 +99,15 @@ impl FaultyDb {
         self.shared.faults.lock().expect("nobody panics with it").insert(method.to_owned(), fault);
     }
 
+    /// Stalls every method of the assistant service, until [`mend`](Self::mend).
+    pub(crate) fn stall(&self) {
+        self.fail(ANY, Fault::Stall);
+    }
+
     /// Passes everything on again.
     pub(crate) fn mend(&self) {
         self.shared.faults.lock().expect("nobody panics with it").clear();
+        self.shared.mended.send_modify(|times| *times += 1);
     }
 
     /// The methods of the assistant service that were called since the last time, in order.
@@ -117,16 +136,25 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 impl Shared {
     async fn answer(&self, request: Request<Incoming>, breaking: &CancellationToken) -> Response<Body> {
+        let mut mended = self.mended.subscribe();
         let path = request.uri().path();
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
         if path.contains("AssistantService") {
             self.called.lock().expect("nobody panics with it").push(method.clone());
         }
-        let fault = self.faults.lock().expect("nobody panics with it").get(&method).cloned();
+        let fault = {
+            let faults = self.faults.lock().expect("nobody panics with it");
+            let of_any = || faults.get(ANY).filter(|_| path.contains("AssistantService"));
+            faults.get(&method).or_else(of_any).cloned()
+        };
         match fault {
             None => self.forward(request).await.map(Either::Left),
             Some(Fault::Status(code)) => refusal(code),
             Some(Fault::Garbage) => garbage(),
+            Some(Fault::Stall) => {
+                mended.changed().await.expect("this holds the sender");
+                self.forward(request).await.map(Either::Left)
+            }
             Some(Fault::Break) => {
                 breaking.cancel();
                 std::future::pending().await

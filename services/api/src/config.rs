@@ -1,6 +1,11 @@
 //! Everything that can be set. Nothing here reads the environment: that is for the program around this library.
 
-use std::{num::NonZeroU32, path::PathBuf, thread::available_parallelism, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use merch_logging::client::journal::JournalOptions;
 
@@ -42,6 +47,8 @@ pub struct Config {
     /// How often one address may try to log in at this process, for whatever account. Networks behind one address share this. How often an account may
     /// be tried is the db service's setting.
     pub log_ins_per_address: Rate,
+    /// How many requests that change something one user may have under way at this process; more are answered 429.
+    pub writes_per_user: NonZeroUsize,
     /// Bytes of a request's body, at most.
     pub body_limit: usize,
     /// Bytes of a request's line and headers together, at most.
@@ -97,6 +104,7 @@ impl Config {
             hashes_at_once: cores,
             hashes_waiting: Self::hashes_waiting(cores),
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
+            writes_per_user: Self::WRITES_PER_USER,
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
             header_timeout: Duration::from_secs(30),
@@ -121,6 +129,9 @@ impl Config {
 
     /// Connections that are open at the same time. One that was used takes about 25 KiB.
     pub const CONNECTIONS: usize = 16_384;
+
+    /// More than a person has under way, and too few to hold up others.
+    pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
     /// A campus may be behind one address, and all of it logs in before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));

@@ -23,7 +23,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use merch_chassis::{Readiness, Serving, StartError};
+use merch_chassis::{InFlight, Readiness, Serving, StartError};
 use merch_logging::client::{ShipOptions, journal::Journal, ship};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
         throttle: Throttle::new(config.log_ins_per_address),
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
+        writes: InFlight::new(config.writes_per_user),
     });
     let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));

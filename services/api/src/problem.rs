@@ -101,6 +101,9 @@ codes! {
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts to log in",
         "Try again after the time that `Retry-After` says.",
         "Attempts to log in are limited, for each account and for each address.";
+    TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes at the same time",
+        "Wait until one of your other requests is answered, then send this one again.",
+        "One user may have a few requests under way that change something. This one came on top of them, and nothing was done.";
     HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large",
         "The request line and the headers have more bytes than this server takes.",
         "The request line and all headers together have more bytes than this server takes.";

@@ -4,7 +4,9 @@ mod orders;
 mod products;
 mod users;
 
+use merch_chassis::{InFlight, InFlightPermit};
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
+use uuid::Uuid;
 
 use crate::{
     db::{CallFailure, Db},
@@ -22,6 +24,8 @@ pub(crate) struct Store {
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Throttle,
     pub(crate) tokens: Tokens,
+    /// The requests of each user that change something and are not answered yet, in this process.
+    pub(crate) writes: InFlight<Uuid>,
 }
 
 impl Store {
@@ -37,6 +41,15 @@ impl Store {
                 Err(Code::TokenInvalid.into())
             }
         }
+    }
+
+    /// Takes a place among the changes that the caller has under way, until the permit is dropped. The db service bounds them again, for all
+    /// replicas of this one together.
+    ///
+    /// # Errors
+    /// 429 if the caller has no place left.
+    fn begin_write(&self, caller: Caller) -> Result<InFlightPermit<Uuid>, Problem> {
+        self.writes.try_acquire(caller.user_id).ok_or_else(|| Code::TooManyWrites.into())
     }
 
     /// What a call in somebody's name came to. A token that turned out to be void is a refused token, and its event is on disk before the answer.

@@ -6,12 +6,14 @@
 pub mod admin;
 mod causes;
 pub mod grpc;
+mod in_flight;
 mod readiness;
 pub mod shutdown;
 mod start;
 pub mod telemetry;
 
 pub use causes::with_causes;
+pub use in_flight::{InFlight, InFlightPermit};
 pub use readiness::{Part, Readiness};
 pub use start::{StartError, bind};
 

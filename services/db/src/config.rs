@@ -1,7 +1,7 @@
 //! What the operator can set about the db service, with the defaults that suit one machine.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct Config {
     pub orders: Orders,
     /// How often one name may be tried to log in with, at all replicas together.
     pub log_ins: Rate,
+    /// How many changes one user may have under way in this process; more are refused with RESOURCE_EXHAUSTED, `ERROR_REASON_TOO_MANY_WRITES`.
+    pub writes_per_user: NonZeroUsize,
     /// Who ships the outbox where several replicas share it.
     pub turns: Turns,
     /// The logging service, `http://host:port`. Need not be up: events wait in the outbox.
@@ -142,6 +144,9 @@ pub enum ShippedEvents {
 }
 
 impl Config {
+    /// More than a person has under way, and too few to hold up others: a change takes a few milliseconds of the lock that all sales share.
+    pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
     /// The defaults, for this database and this logging service.
     pub fn new(database_url: impl Into<String>, logging_endpoint: impl Into<String>) -> Self {
         Self {
@@ -149,6 +154,7 @@ impl Config {
             pool: Pool::default(),
             orders: Orders::default(),
             log_ins: Rate::default(),
+            writes_per_user: Self::WRITES_PER_USER,
             turns: Turns::default(),
             logging_endpoint: logging_endpoint.into(),
             shipped_events: ShippedEvents::Delete,
@@ -169,6 +175,7 @@ impl fmt::Debug for Config {
             .field("pool", &self.pool)
             .field("orders", &self.orders)
             .field("log_ins", &self.log_ins)
+            .field("writes_per_user", &self.writes_per_user)
             .field("turns", &self.turns)
             .field("logging_endpoint", &self.logging_endpoint)
             .field("shipped_events", &self.shipped_events)

@@ -121,7 +121,7 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Code::FailedPrecondition,
         ErrorReason::VersionMismatch => Code::Aborted,
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Code::Unavailable,
-        ErrorReason::TooManyLogIns => Code::ResourceExhausted,
+        ErrorReason::TooManyLogIns | ErrorReason::TooManyWrites => Code::ResourceExhausted,
     }
 }
 
@@ -144,6 +144,7 @@ pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
         ErrorReason::DatabaseUnavailable => "the database does not answer; try again",
         ErrorReason::Overloaded => "more orders are waiting than the service takes; try again",
         ErrorReason::TooManyLogIns => "this name was tried too often; try again later",
+        ErrorReason::TooManyWrites => "this user has too many changes under way; wait for one of them",
     }
 }
 

@@ -38,6 +38,11 @@ pub(crate) static LOG_INS_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_db_log_ins_refused_total", "Log-ins refused because the name was tried too often.").expect(ONCE)
 });
 
+/// Changes that were refused because their user had too many under way.
+pub(crate) static WRITES_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_db_writes_refused_total", "Changes refused because their user had too many under way.").expect(ONCE)
+});
+
 /// The time of a transaction that writes, from asking for a connection to the end of its commit.
 pub(crate) static TRANSACTION_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     let buckets = exponential_buckets(0.000_5, 2.0, 15).expect("the bounds are positive and grow");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use merch_chassis::grpc::Contract;
-use merch_chassis::{Readiness, Serving, StartError};
+use merch_chassis::{InFlight, Readiness, Serving, StartError};
 use merch_contract::grpc::admin::v1::admin_service_server::{self as admin, AdminServiceServer};
 use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
 use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
@@ -47,7 +47,14 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let origin = Origin::new("db");
     tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
     let lease = Lease::new(database.clone(), clock::new_id(), config.turns.lease);
-    let store = Store { database: database.clone(), outbox: outbox.clone(), origin, log_ins: config.log_ins, selling: Arc::default() };
+    let store = Store {
+        database: database.clone(),
+        outbox: outbox.clone(),
+        origin,
+        log_ins: config.log_ins,
+        selling: Arc::default(),
+        writes: InFlight::new(config.writes_per_user),
+    };
     let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
     let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());

@@ -41,6 +41,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     let mut config =
         config::api(&settings.api, Keys { signing, verifying: given.verifying }, endpoints, &data, Broker::Kafka, &settings.role)?;
     config.journal_shared = true;
+    config.writes_per_user = settings.users.writes_per_user();
     run(process, "api", listener, local(9101), &settings.role, |listener, readiness, shutdown| {
         merch_api::serve(listener, config, readiness, shutdown)
     })
@@ -62,6 +63,7 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     let mut config = config::db(&settings.db, url, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
+    config.writes_per_user = settings.users.writes_per_user();
     run(process, "db", listener, local(9102), &settings.role, |listener, readiness, shutdown| {
         merch_db::serve(listener, config, readiness, shutdown)
     })

@@ -84,6 +84,8 @@ pub(crate) struct Store {
     #[command(flatten)]
     pub(crate) admin: operator::AdminToken,
     #[command(flatten)]
+    pub(crate) users: common::Users,
+    #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
     pub(crate) role: common::Role,
@@ -102,6 +104,8 @@ pub(crate) struct ApiRole {
     #[command(flatten)]
     pub(crate) events: logging::Endpoint,
     #[command(flatten)]
+    pub(crate) users: common::Users,
+    #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
     pub(crate) role: common::Role,
@@ -118,6 +122,8 @@ pub(crate) struct DbRole {
     pub(crate) database: db::DatabaseUrl,
     #[command(flatten)]
     pub(crate) events: logging::Endpoint,
+    #[command(flatten)]
+    pub(crate) users: common::Users,
     #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]

@@ -70,7 +70,10 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let mut db = config::db(&settings.db, database_url, &addresses.logging, broker, role);
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
-    let api = config::api(&settings.api, keys, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
+    db.writes_per_user = settings.users.writes_per_user();
+    let mut api = config::api(&settings.api, keys, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
+
+    api.writes_per_user = settings.users.writes_per_user();
 
     let whole = process.readiness.clone();
     // Drained the other way round: the gateway first, and the admin port says "not ready" to the very end.

@@ -15,7 +15,7 @@ use super::{
 use crate::suite::{Answer, Case, Context, Failure, Need, User};
 
 /// How many buy at the same time.
-const BUYERS: usize = 24;
+const BUYERS: usize = 16;
 /// How many race for the last piece.
 const RACERS: usize = 8;
 /// A product with more pieces is not drained: it would take too long.

@@ -78,10 +78,11 @@ impl From<CallFailure> for Problem {
                     Some(reason) if belongs(*reason) == Some(*code) => refused(*reason).unwrap_or_else(|| Problem::internal(failure)),
                     Some(_) | None => Problem::internal(failure),
                 },
-                // The one limit that the client is told of; every other one is the service's own affair.
+                // The limits that the client is told of; every other one is the service's own affair.
                 Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyLogIns) => {
                     Problem::too_many_attempts(retry_after.unwrap_or_default())
                 }
+                Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyWrites) => Code::TooManyWrites.into(),
                 // Try again. CANCELLED is how tonic reports a deadline that passed on this side: nobody else cancels these calls.
                 Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Cancelled => {
                     let retry_after = *retry_after;
@@ -111,7 +112,7 @@ const fn belongs(reason: ErrorReason) -> Option<Grpc> {
         ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Some(Grpc::FailedPrecondition),
         ErrorReason::VersionMismatch => Some(Grpc::Aborted),
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Some(Grpc::Unavailable),
-        ErrorReason::TooManyLogIns => Some(Grpc::ResourceExhausted),
+        ErrorReason::TooManyLogIns | ErrorReason::TooManyWrites => Some(Grpc::ResourceExhausted),
     }
 }
 
@@ -139,6 +140,7 @@ pub(crate) fn refused(reason: ErrorReason) -> Option<Problem> {
         ErrorReason::VersionMismatch => Code::VersionMismatch.into(),
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Problem::unavailable(reason.as_str_name(), None),
         ErrorReason::TooManyLogIns => Code::TooManyAttempts.into(),
+        ErrorReason::TooManyWrites => Code::TooManyWrites.into(),
     })
 }
 
@@ -193,6 +195,7 @@ mod tests {
             (Grpc::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE", Code::Unavailable),
             (Grpc::Unavailable, "ERROR_REASON_OVERLOADED", Code::Unavailable),
             (Grpc::ResourceExhausted, "ERROR_REASON_TOO_MANY_LOG_INS", Code::TooManyAttempts),
+            (Grpc::ResourceExhausted, "ERROR_REASON_TOO_MANY_WRITES", Code::TooManyWrites),
         ] {
             assert_eq!(with_reason(code, DOMAIN, reason).code(), expected, "{reason}");
         }

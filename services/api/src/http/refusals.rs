@@ -42,17 +42,17 @@ macro_rules! refusals {
 refusals! {
     RegisterResponse: BadRequest Conflict;
     LogInResponse: BadRequest Unauthorized TooManyRequests;
-    LogOutResponse: Unauthorized;
+    LogOutResponse: Unauthorized TooManyRequests;
     GetUserResponse: BadRequest Unauthorized NotFound;
-    UpdateUserResponse: BadRequest Unauthorized NotFound Conflict PreconditionFailed;
-    ChangePasswordResponse: BadRequest Unauthorized Forbidden NotFound;
-    DeactivateUserResponse: BadRequest Unauthorized NotFound;
+    UpdateUserResponse: BadRequest Unauthorized NotFound Conflict PreconditionFailed TooManyRequests;
+    ChangePasswordResponse: BadRequest Unauthorized Forbidden NotFound TooManyRequests;
+    DeactivateUserResponse: BadRequest Unauthorized NotFound TooManyRequests;
     ListProductsResponse: BadRequest;
     GetProductResponse: BadRequest NotFound;
-    PlaceOrderResponse: BadRequest Unauthorized NotFound Conflict UnprocessableEntity;
+    PlaceOrderResponse: BadRequest Unauthorized NotFound Conflict UnprocessableEntity TooManyRequests;
     ListOrdersResponse: BadRequest Unauthorized;
     GetOrderResponse: BadRequest Unauthorized NotFound;
-    CancelOrderResponse: BadRequest Unauthorized NotFound;
+    CancelOrderResponse: BadRequest Unauthorized NotFound TooManyRequests;
 }
 
 #[cfg(test)]

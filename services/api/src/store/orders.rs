@@ -22,6 +22,7 @@ impl Store {
         quantity: i32,
         idempotency_key: Option<String>,
     ) -> Result<Order, Problem> {
+        let _place = self.begin_write(caller)?;
         let kind = if idempotency_key.is_some() { Kind::Keyed } else { Kind::Once };
         let order = proto::NewOrder {
             context: Some(RequestContext::current().to_proto()),
@@ -79,6 +80,7 @@ impl Store {
 
     /// Cancels one of one's own orders; one that is cancelled already stays as it is.
     pub(crate) async fn cancel_order(&self, caller: Caller, order_id: Uuid) -> Result<Order, Problem> {
+        let _place = self.begin_write(caller)?;
         let request = proto::CancelOrderRequest {
             context: Some(RequestContext::current().to_proto()),
             caller: Some(caller.to_proto()),

@@ -95,6 +95,7 @@ impl Store {
 
     /// Makes every token of the caller void.
     pub(crate) async fn log_out(&self, caller: Caller) -> Result<(), Problem> {
+        let _place = self.begin_write(caller)?;
         let request = proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
         // It voids the token that it needs: if it was done and only the answer was lost, a second time would find a void token, and that would be told as 401
         // and logged as a refused token, which it is not.
@@ -119,6 +120,7 @@ impl Store {
         change: UserChange,
         expected_versions: Vec<i64>,
     ) -> Result<User, Problem> {
+        let _place = self.begin_write(caller)?;
         // Values are set, not added to, so that a second time changes nothing. But with a condition the second time would fail where the first has succeeded.
         let kind = if expected_versions.is_empty() { Kind::Keyed } else { Kind::Once };
         let request = proto::UpdateUserRequest {
@@ -136,6 +138,7 @@ impl Store {
 
     /// Replaces one's own password.
     pub(crate) async fn change_password(&self, caller: Caller, user_id: Uuid, current: Password, new: Password) -> Result<(), Problem> {
+        let _place = self.begin_write(caller)?;
         // A void token is found out first, then a user who is somebody else; only then is a password looked at.
         let request = proto::GetCredentialsRequest { by: Some(By::Caller(caller.to_proto())) };
         let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_credentials(request).await }).await;
@@ -161,6 +164,7 @@ impl Store {
 
     /// Closes one's own account.
     pub(crate) async fn deactivate_user(&self, caller: Caller, user_id: Uuid) -> Result<(), Problem> {
+        let _place = self.begin_write(caller)?;
         let request = proto::DeactivateUserRequest { context: context(), caller: Some(caller.to_proto()), user_id: user_id.to_string() };
         // It voids the token that it needs: as with a log-out.
         let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.deactivate_user(request).await }).await;

@@ -17,3 +17,4 @@ mod replicas;
 mod rotation;
 mod stopping;
 mod tokens;
+mod writes;

@@ -11,7 +11,7 @@ use merch_logging::client::event::{Event, attribute, word};
 use sea_orm::prelude::Expr;
 use sea_orm::sea_query::{Func, LockType};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Set, Statement, Value,
 };
 use time::OffsetDateTime;
@@ -101,6 +101,11 @@ impl Store {
     /// # Errors
     /// `PRODUCT_NOT_FOUND`, `IDEMPOTENCY_KEY_REUSED`, or that the stock would be more than [`MOST_STOCK`].
     pub(crate) async fn restock(&self, context: &Context, restock: &Restock) -> Result<Restocked, Failure> {
+        // Reads before it locks: a mistake or a repetition holds up no order.
+        self.product(restock.product_id).await?;
+        if let Some(first) = self.first_answer(self.database.reader(), restock).await? {
+            return Ok(first);
+        }
         let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
@@ -137,9 +142,9 @@ impl Store {
     }
 
     /// The answer to the first call with this key, if there was one.
-    async fn first_answer(&self, transaction: &Transaction, restock: &Restock) -> Result<Option<Restocked>, Failure> {
+    async fn first_answer<C: ConnectionTrait>(&self, connection: &C, restock: &Restock) -> Result<Option<Restocked>, Failure> {
         let statement = Statement::from_sql_and_values(self.database.backend(), KEY, [restock.idempotency_key.as_str().into()]);
-        let Some(row) = KeyRow::find_by_statement(statement).one(transaction).await.map_err(plain)? else { return Ok(None) };
+        let Some(row) = KeyRow::find_by_statement(statement).one(connection).await.map_err(plain)? else { return Ok(None) };
         if row.fingerprint != restock.fingerprint() {
             return Err(Failure::Refused(ErrorReason::IdempotencyKeyReused));
         }
@@ -148,6 +153,11 @@ impl Store {
 
     /// Yields the product and the price that it had.
     pub(crate) async fn set_price(&self, context: &Context, product_id: i32, price_cents: i64) -> Result<(products::Model, i64), Failure> {
+        // Reads before it locks, as `restock`.
+        let product = self.product(product_id).await?;
+        if product.price_cents == price_cents {
+            return Ok((product, price_cents));
+        }
         let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();

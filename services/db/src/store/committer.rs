@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use merch_chassis::{InFlight, InFlightPermit};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::place::{NewOrder, Verdict};
 use super::{ATTEMPTS, Store};
@@ -23,6 +25,8 @@ struct Ticket {
     answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
     /// Its room in the queue, given back with the answer.
     room: OwnedSemaphorePermit,
+    /// The places of the orders' users, given back with the answer: also when the caller has gone away before.
+    places: Vec<InFlightPermit<Uuid>>,
 }
 
 /// Where orders are handed in.
@@ -31,6 +35,8 @@ pub(crate) struct Queue {
     tickets: mpsc::Sender<Ticket>,
     /// Counts orders, as a ticket may hold one or hundreds.
     room: Arc<Semaphore>,
+    /// The changes that each user has under way, so that no user fills the queue.
+    writes: InFlight<Uuid>,
 }
 
 /// Commits what is handed in.
@@ -45,14 +51,39 @@ pub(crate) struct Committer {
 pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
-    (Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)) }, Committer { store, tickets: receiver, batch })
+    let writes = store.writes.clone();
+    (Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)), writes }, Committer { store, tickets: receiver, batch })
 }
 
 impl Queue {
     /// One verdict for each order, at the same place, once they are committed.
     ///
     /// Whoever stops waiting before the orders are judged, and so at the latest at `until`, has not ordered.
+    ///
+    /// An order whose user has too many changes under way is refused on its own, with `TOO_MANY_WRITES`.
     pub(crate) async fn place(&self, orders: Vec<NewOrder>, until: Option<Instant>) -> Result<Vec<Verdict>, Failure> {
+        let (mut admitted, mut places, mut is_admitted) = (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
+        for order in orders {
+            let place = self.writes.try_acquire(order.caller.user_id);
+            is_admitted.push(place.is_some());
+            if let Some(place) = place {
+                places.push(place);
+                admitted.push(order);
+            } else {
+                metrics::WRITES_REFUSED.inc();
+            }
+        }
+        let verdicts = self.hand_in(admitted, places, until).await?;
+        Ok(at_their_places(&is_admitted, verdicts))
+    }
+
+    /// Hands in what has been admitted, and waits for the verdicts.
+    async fn hand_in(
+        &self,
+        orders: Vec<NewOrder>,
+        places: Vec<InFlightPermit<Uuid>>,
+        until: Option<Instant>,
+    ) -> Result<Vec<Verdict>, Failure> {
         if orders.is_empty() {
             return Ok(Vec::new());
         }
@@ -61,7 +92,7 @@ impl Queue {
         let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| overloaded())?;
         let (answer, verdicts) = oneshot::channel();
         metrics::QUEUE_DEPTH.add(i64::from(wanted));
-        if self.tickets.try_send(Ticket { orders, until, answer, room }).is_err() {
+        if self.tickets.try_send(Ticket { orders, until, answer, room, places }).is_err() {
             metrics::QUEUE_DEPTH.sub(i64::from(wanted));
             return Err(overloaded());
         }
@@ -171,6 +202,13 @@ impl Committer {
     }
 }
 
+/// Puts a refusal at the place of each order that was not admitted, and the verdicts at the others.
+fn at_their_places(is_admitted: &[bool], verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let mut verdicts = verdicts.into_iter();
+    let refused = || Verdict::Refused(ErrorReason::TooManyWrites);
+    is_admitted.iter().filter_map(|admitted| if *admitted { verdicts.next() } else { Some(refused()) }).collect()
+}
+
 fn refuse(batch: Vec<Ticket>, failure: &Failure) {
     batch.into_iter().for_each(|ticket| ticket.reply(Err(failure.clone())));
 }
@@ -196,7 +234,7 @@ impl Ticket {
                 metrics::ORDERS.with_label_values(&[outcome]).inc();
             }
         }
-        drop(self.room);
+        drop((self.room, self.places));
         // A caller who went away meanwhile finds the order in the list of orders, or by the idempotency key.
         if self.answer.send(outcome).is_err() {
             tracing::debug!("a caller did not wait for the verdict on its orders");
@@ -206,12 +244,12 @@ impl Ticket {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::pin::pin;
     use std::time::Duration;
 
     use merch_logging::client::event::Origin;
     use sea_orm::{ConnectionTrait as _, EntityTrait as _};
-    use uuid::Uuid;
 
     use super::*;
     use crate::config::{Pool, Rate, ShippedEvents};
@@ -221,6 +259,9 @@ mod tests {
     use crate::store::{Caller, Context};
 
     const BUYER: Uuid = Uuid::from_u128(7);
+    /// More than most tests here have under way for their one buyer.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const WRITES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
     /// A store with one buyer, in a folder that is to be kept.
     async fn store() -> (tempfile::TempDir, Store) {
@@ -234,7 +275,9 @@ mod tests {
         );
         database.writer().execute_unprepared(&buyer).await.unwrap();
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
-        (folder, Store { database, outbox, origin: Origin::new("db"), log_ins: Rate::default(), selling: std::sync::Arc::default() })
+        let writes = InFlight::new(WRITES);
+        let (origin, log_ins, selling) = (Origin::new("db"), Rate::default(), Arc::default());
+        (folder, Store { database, outbox, origin, log_ins, selling, writes })
     }
 
     fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {
@@ -279,6 +322,51 @@ mod tests {
         assert!(matches!(second, Err(Failure::Refused(ErrorReason::Overloaded))), "there is room for 256");
         assert!(matches!(queue.place(orders(1, 1), None).await, Err(Failure::Refused(ErrorReason::Overloaded))));
         assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (300, 500));
+    }
+
+    /// Orders of one user fill their places and no more, in this call and the next one, until they are answered.
+    #[tokio::test]
+    async fn no_user_fills_the_queue() {
+        let (_folder, store) = store().await;
+        let store = Store { writes: InFlight::new(NonZeroUsize::new(3).unwrap()), ..store };
+        let (queue, committer) = new(store.clone(), 256, 256);
+        let stranger = NewOrder { caller: Caller { user_id: Uuid::from_u128(8), token_version: 1 }, ..orders(1, 1).remove(0) };
+        let mixed = [orders(1, 2), vec![stranger.clone()], orders(1, 2), vec![stranger]].concat();
+        let (mut first, mut second) = (pin!(queue.place(mixed, None)), pin!(queue.place(orders(2, 1), None)));
+        assert!(poll_once(&mut first).await.is_none(), "no committer runs yet");
+        let full = poll_once(&mut second).await.expect("answered without the committer").unwrap();
+        assert_eq!(full, [Verdict::Refused(ErrorReason::TooManyWrites)]);
+
+        let closing = CancellationToken::new();
+        closing.cancel();
+        let (first, ()) = tokio::join!(first, committer.run(closing));
+        let (too_many, unknown) = (Verdict::Refused(ErrorReason::TooManyWrites), Verdict::Refused(ErrorReason::TokenRevoked));
+        let first = first.unwrap();
+        assert!(matches!(&first[..2], [Verdict::Placed(_), Verdict::Placed(_)]), "{first:?}");
+        assert!(matches!(first[3], Verdict::Placed(_)), "{first:?}");
+        assert_eq!((&first[2], &first[4], &first[5]), (&unknown, &too_many, &unknown), "each user has its own places");
+        assert_eq!(store.writes.keys(), 0, "all places are given back with the answer");
+    }
+
+    /// An order that is not the caller's, or is cancelled already, is answered while others sell.
+    #[tokio::test]
+    async fn a_cancellation_that_changes_nothing_does_not_wait_for_the_selling_lock() {
+        let (_folder, store) = store().await;
+        let (context, caller) = (Context::default(), Caller { user_id: BUYER, token_version: 1 });
+        let placed = store.place(&[&orders(1, 1)[0]], &|| vec![true]).await.unwrap();
+        let Some(Some(Verdict::Placed(order))) = placed.into_iter().next() else { panic!("the order is placed") };
+        let cancelled = store.cancel_order(&context, caller, order.id).await.unwrap();
+
+        let selling = store.selling.lock().await;
+        let unknown = tokio::time::timeout(PATIENCE, store.cancel_order(&context, caller, Uuid::from_u128(9)));
+        assert!(matches!(unknown.await, Ok(Err(Failure::Refused(ErrorReason::OrderNotFound)))));
+        let void = Caller { token_version: 0, ..caller };
+        let refused = tokio::time::timeout(PATIENCE, store.cancel_order(&context, void, order.id));
+        assert!(matches!(refused.await, Ok(Err(Failure::Refused(ErrorReason::TokenRevoked)))));
+        let again = tokio::time::timeout(PATIENCE, store.cancel_order(&context, caller, order.id));
+        assert_eq!(again.await.expect("it does not wait").unwrap(), cancelled);
+        drop(selling);
+        assert_eq!(stock(&store, 1).await, 500);
     }
 
     #[tokio::test]

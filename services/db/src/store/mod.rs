@@ -16,6 +16,7 @@ pub(crate) mod users;
 
 use std::sync::Arc;
 
+use merch_chassis::{InFlight, InFlightPermit};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use merch_logging::client::event::Origin;
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
@@ -58,9 +59,22 @@ pub(crate) struct Store {
     /// products are few; but there each of them waits with a session of its own, and should this process be stopped just then (paused, cut off), each of
     /// those sessions would get the product in its turn and hold it until PostgreSQL ends it, while all other replicas wait.
     pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
+    /// The changes that each user has under way in this process.
+    pub(crate) writes: InFlight<Uuid>,
 }
 
 impl Store {
+    /// Takes a place among the changes that the caller has under way, until the permit is dropped.
+    ///
+    /// # Errors
+    /// `TOO_MANY_WRITES` if the caller has no place left.
+    pub(crate) fn begin_write(&self, caller: Caller) -> Result<InFlightPermit<Uuid>, Failure> {
+        self.writes.try_acquire(caller.user_id).ok_or_else(|| {
+            metrics::WRITES_REFUSED.inc();
+            Failure::Refused(ErrorReason::TooManyWrites)
+        })
+    }
+
     /// Asks a question of the database that changes nothing; again, if the connection broke or another transaction was in the way.
     pub(crate) async fn read<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
     where

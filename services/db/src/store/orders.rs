@@ -97,8 +97,20 @@ impl Store {
         }
     }
 
+    /// Cancels one of the caller's orders, and puts its pieces back if it was not cancelled before.
+    ///
+    /// Reads before it locks: only an order that is still placed takes its turn with the orders of all users.
+    ///
     /// Locks are taken in the order user, order, product; placing takes user, product, and never waits for an order's row: no cycle.
+    ///
+    /// # Errors
+    /// `TOKEN_REVOKED`, `ORDER_NOT_FOUND`, `TOO_MANY_WRITES`.
     pub(crate) async fn cancel_order(&self, context: &Context, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
+        let _place = self.begin_write(caller)?;
+        let found = self.order(caller, order_id).await?;
+        if found.status == Status::Cancelled {
+            return Ok(found);
+        }
         let _turn = self.selling.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();

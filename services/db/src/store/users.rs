@@ -90,6 +90,7 @@ impl Store {
     }
 
     pub(crate) async fn revoke_tokens(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
+        let _place = self.begin_write(caller)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let voided = Entity::update_many()
@@ -114,6 +115,7 @@ impl Store {
     }
 
     pub(crate) async fn update_user(&self, context: &Context, caller: Caller, user_id: Uuid, changes: &Changes) -> Result<Model, Failure> {
+        let _place = self.begin_write(caller)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
@@ -142,6 +144,7 @@ impl Store {
         user_id: Uuid,
         hash: &PasswordHash,
     ) -> Result<(), Failure> {
+        let _place = self.begin_write(caller)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
@@ -156,6 +159,7 @@ impl Store {
     }
 
     pub(crate) async fn deactivate_user(&self, context: &Context, caller: Caller, user_id: Uuid) -> Result<(), Failure> {
+        let _place = self.begin_write(caller)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;

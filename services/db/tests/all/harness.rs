@@ -1,6 +1,7 @@
 //! A running db service with a database of its own, and short words for what tests do with it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -211,6 +212,8 @@ pub(crate) struct TestDb {
 pub(crate) fn config(place: &Place) -> Config {
     let mut config = Config::new(&place.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
+    // One call of a test brings many orders of one buyer.
+    config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
     config.admin_token = Some(merch_db::AdminToken::new(ADMIN_TOKEN).unwrap());
     config
 }

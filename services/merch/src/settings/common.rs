@@ -1,6 +1,11 @@
 //! Settings that several roles share.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 use merch_chassis::telemetry::{self, Format};
@@ -33,6 +38,21 @@ pub(crate) struct Role {
     pub(crate) drain_timeout: Duration,
     #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// What one user may occupy: at each api and at each db alike.
+#[derive(Debug, Args)]
+pub(crate) struct Users {
+    /// How many requests that change something one user may have under way at one replica; further ones are answered with 429
+    #[arg(long, env = "MERCH_WRITES_PER_USER", value_name = "NUMBER", default_value = "16", value_parser = values::whole(NonZeroU16::MIN..=NonZeroU16::MAX), help_heading = "Limits")]
+    pub(crate) writes_per_user: NonZeroU16,
+}
+
+impl Users {
+    /// The number as the services take it.
+    pub(crate) fn writes_per_user(&self) -> NonZeroUsize {
+        self.writes_per_user.into()
+    }
 }
 
 /// The lines that a process writes on standard error about itself.
