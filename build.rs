@@ -3,6 +3,8 @@
 //! Everything is generated in memory and compared with what is committed; only what differs is written. With `CI` set, or where this package is
 //! not a checkout of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that names it.
 
+#![allow(clippy::disallowed_macros, reason = "how a build script speaks to cargo")]
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=openapi.yaml");

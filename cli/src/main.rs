@@ -10,6 +10,7 @@ mod report;
 use std::{process::ExitCode, time::Duration};
 
 use clap::ArgMatches;
+use command_output::{parsed, say};
 use merch_contract::{
     rest::{
         cli::{Cli, CliCommand},
@@ -26,7 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let matches = arguments::command().get_matches();
+    let matches = match parsed(arguments::command().try_get_matches()) {
+        Ok(matches) => matches,
+        Err(exit_code) => return exit_code,
+    };
     let Some((operation, matches_of_operation)) = arguments::operation(&matches) else {
         // clap insists on a subcommand, and there are no others.
         return ExitCode::from(2);
@@ -34,7 +38,7 @@ async fn main() -> ExitCode {
     match run(&matches, operation, matches_of_operation).await {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            report::complain(&format!("{error:#}"));
+            say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -43,12 +47,13 @@ async fn main() -> ExitCode {
 async fn run(global: &ArgMatches, operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let client = client(global)?;
     let matches = passwords::complete(operation, matches)?;
-    let report = Report::new(global.get_one("raw").cloned(), global.get_flag("verbose"));
+    let report = Report::new(operation, global.get_one("raw").cloned(), global.get_flag("verbose"));
     let cli = Cli::new(client, report.clone());
     match cli.execute(operation, &matches).await {
         // The report has told of it, in better words than the error's own.
         Err(error) if !report.told() => Err(error),
         _ if report.failed() => Ok(ExitCode::FAILURE),
+        _ if let Some(error) = report.output_error() => Ok(error.report()),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -3,11 +3,11 @@
 use std::{
     cell::{Cell, RefCell},
     fmt::{Debug, Write as _},
-    io::Write as _,
     rc::Rc,
 };
 
-use merch_contract::rest::cli::CliConfig;
+use command_output::{OutputError, print, say};
+use merch_contract::rest::cli::{CliCommand, CliConfig};
 use progenitor_client::{Error, ResponseValue};
 use reqwest::{
     StatusCode,
@@ -19,25 +19,33 @@ use serde_json::Value;
 const REQUEST_ID: &str = "x-request-id";
 
 /// What the generated command line reports to. Clones share one state.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Report(Rc<State>);
 
-#[derive(Debug)]
 struct State {
+    operation: CliCommand,
     /// Print only this member.
     raw: Option<String>,
     verbose: bool,
     /// The items of a list so far: it is printed whole, or not at all if a page fails.
     items: RefCell<Vec<Value>>,
     failed: Cell<bool>,
+    /// The first failure of standard output; nothing is printed after it.
+    output: RefCell<Option<OutputError>>,
     /// Whether the generated code's error has been told of already.
     told: Cell<bool>,
 }
 
 impl Report {
     /// Prints only the member `raw` of an answer, if given; `verbose` adds status and headers on standard error.
-    pub(crate) fn new(raw: Option<String>, verbose: bool) -> Self {
-        Self(Rc::new(State { raw, verbose, items: RefCell::default(), failed: Cell::new(false), told: Cell::new(false) }))
+    pub(crate) fn new(operation: CliCommand, raw: Option<String>, verbose: bool) -> Self {
+        let (items, output) = (RefCell::default(), RefCell::default());
+        Self(Rc::new(State { operation, raw, verbose, items, output, failed: Cell::new(false), told: Cell::new(false) }))
+    }
+
+    /// Why the answer did not get to standard output, with what the operation had changed.
+    pub(crate) fn output_error(&self) -> Option<OutputError> {
+        self.0.output.take()
     }
 
     /// Whether something went wrong and has been said.
@@ -51,16 +59,19 @@ impl Report {
     }
 
     fn fail(&self, text: &str) {
-        complain(text);
+        say(format_args!("error: {text}"));
         self.0.failed.set(true);
     }
 
     fn print<T: Serialize>(&self, value: &T) {
         match serde_json::to_value(value).map_err(|error| error.to_string()).and_then(|value| rendered(&value, self.0.raw.as_deref())) {
             Ok(text) => {
-                // Nobody reads on (`| head`): there is nobody to tell either.
-                if writeln!(std::io::stdout(), "{text}").is_err() {
-                    self.0.failed.set(true);
+                let mut output = self.0.output.borrow_mut();
+                if output.is_none() {
+                    *output = print(text).err().map(|error| match change(self.0.operation) {
+                        Some(done) => error.after(done),
+                        None => error,
+                    });
                 }
             }
             Err(reason) => self.fail(&reason),
@@ -75,7 +86,7 @@ impl Report {
                     let _ = write!(text, "\n{name}: {value}"); // writing to a String cannot fail
                 }
             }
-            say(&text);
+            say(text);
         }
     }
 }
@@ -194,14 +205,24 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Says on standard error that something went wrong.
-pub(crate) fn complain(text: &str) {
-    say(&format!("error: {text}"));
-}
-
-/// A line on standard error. Without anyone to read it there is nothing left to do.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+/// What a successful operation has changed in the store; `None` if it only reads.
+fn change(operation: CliCommand) -> Option<&'static str> {
+    match operation {
+        CliCommand::Greet
+        | CliCommand::LogIn
+        | CliCommand::GetUser
+        | CliCommand::ListProducts
+        | CliCommand::GetProduct
+        | CliCommand::ListOrders
+        | CliCommand::GetOrder => None,
+        CliCommand::Register => Some("the user was registered"),
+        CliCommand::LogOut => Some("the user was logged out"),
+        CliCommand::DeactivateUser => Some("the user was deactivated"),
+        CliCommand::UpdateUser => Some("the user was updated"),
+        CliCommand::ChangePassword => Some("the password was changed"),
+        CliCommand::PlaceOrder => Some("the order was placed; `merch-cli list-orders` shows it"),
+        CliCommand::CancelOrder => Some("the order was cancelled"),
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! `poem-contract openapi.yaml > server.rs`.
 
-#![allow(clippy::print_stdout, reason = "a command line speaks to its user")]
-
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::Parser;
+use command_output::{OutputError, parsed, say};
 use poem_contract::{Options, generate_with};
 
 /// Compiles an OpenAPI 3.0 document to a poem-openapi server and writes it to the standard output.
@@ -26,17 +25,24 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = match parsed(Arguments::try_parse()) {
+        Ok(arguments) => arguments,
+        Err(exit_code) => return exit_code,
+    };
+    match run(&arguments) {
+        Ok(printed) => printed.map_or_else(|error| error.report(), |()| ExitCode::SUCCESS),
         Err(error) => {
-            // Where even that fails there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "{error}");
+            say(error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), String> {
+/// Whether the generated code got to standard output, or to the file.
+///
+/// # Errors
+/// Why there is none.
+fn run(arguments: &Arguments) -> Result<Result<(), OutputError>, String> {
     let name = arguments.document.display();
     let mut text = String::new();
     let read = if arguments.document.as_os_str() == "-" {
@@ -54,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     };
     let generated = generate_with(&text, &options).map_err(|error| format!("{name} cannot be compiled:\n{error}"))?;
     match &arguments.output {
-        Some(path) => fs::write(path, generated).map_err(|error| format!("{} cannot be written: {error}", path.display())),
-        None => io::stdout().write_all(generated.as_bytes()).map_err(|error| format!("the output cannot be written: {error}")),
+        Some(path) => fs::write(path, generated).map(Ok).map_err(|error| format!("{} cannot be written: {error}", path.display())),
+        None => Ok(command_output::write(&generated)),
     }
 }

@@ -65,3 +65,21 @@ fn leaves_the_file_alone_when_it_refuses() {
     assert_eq!(command(&["-", "--output", path], "openapi: 3.1.0").status.code(), Some(1));
     assert_eq!(std::fs::read(&file).expect("it is still there"), before);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_is_lost_is_an_error_and_a_reader_that_has_gone_is_none() {
+    let run = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_poem-contract"));
+        command.args(arguments).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+        command.stdin(Stdio::null()).stdout(out).output().expect("it ends")
+    };
+    for arguments in [&["minimal.yaml"][..], &["--help"], &["--version"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+        let output = run(arguments, full.into());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with("error: the output cannot be written to standard output: No space left"), "{arguments:?}");
+        let output = run(arguments, std::io::pipe().expect("a pipe").1.into());
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{arguments:?}");
+    }
+}

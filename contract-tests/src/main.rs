@@ -2,13 +2,10 @@
 //!
 //! Here is all that reads the command line, prints, and decides exit codes: 0 all passed, 1 failures, 2 nothing was tested (one sentence on standard error).
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use command_output::{OutputError, Stdout, parsed, print, say};
 use contract_tests::{
     document::Document,
     options::{Options, Output},
@@ -51,21 +48,36 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
+    let mut arguments = match parsed(Arguments::try_parse()) {
+        Ok(arguments) => arguments,
+        Err(exit_code) => return exit_code,
+    };
     arguments.options.progress = true;
     match run(arguments).await {
-        Ok(report) if report.failed() => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
+        Ok((report, printed)) => match printed.map_err(|error| error.after(summary(&report)).report()) {
+            Ok(()) if report.failed() => ExitCode::FAILURE,
+            Ok(()) => ExitCode::SUCCESS,
+            // A reader that has gone has read enough, and a failure is still one.
+            Err(exit_code) => {
+                if report.failed() {
+                    ExitCode::FAILURE
+                } else {
+                    exit_code
+                }
+            }
+        },
         Err(why) => {
-            complain(&why);
+            say(format_args!("error: {why}"));
             ExitCode::from(UNUSABLE)
         }
     }
 }
 
+/// The report, and whether it got to standard output.
+///
 /// # Errors
-/// Why nothing was tested, or its report cannot be written.
-async fn run(Arguments { options, output }: Arguments) -> Result<Report, String> {
+/// Why nothing was tested, or its file cannot be written.
+async fn run(Arguments { options, output }: Arguments) -> Result<(Report, Result<(), OutputError>), String> {
     let document = match &output.spec {
         None => Document::embedded(),
         Some(path) => {
@@ -93,15 +105,15 @@ async fn run(Arguments { options, output }: Arguments) -> Result<Report, String>
         return Err(why.clone());
     }
     let text = if output.json {
-        format!("{:#}\n", report::json(&report))
+        format!("{:#}", report::json(&report))
     } else {
-        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colours = Stdout::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         report::table(&report, colours)
     };
-    print(&text);
+    let printed = print(text.trim_end_matches('\n'));
     match &report.unusable {
         Some(why) => Err(why.clone()),
-        None => Ok(report),
+        None => Ok((report, printed)),
     }
 }
 
@@ -154,18 +166,10 @@ async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     std::process::exit(KILLED);
 }
 
-/// The answer of this command. A reader that has gone has read enough.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn complain(text: &str) {
-    say(&format!("error: {text}"));
-}
-
-/// A line on standard error. Without anyone to read it there is nothing left to do.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+/// The run in one sentence.
+fn summary(report: &Report) -> String {
+    let (passed, failed, skipped) = report.counts();
+    format!("the suite has run, and cleaned up: {passed} cases passed, {failed} failed, {skipped} were skipped")
 }
 
 #[cfg(test)]

@@ -1,14 +1,9 @@
 //! `contract-breaking check`, `release` and `replace`: what tools/breaking and tools/release-contract call.
 
-#![allow(clippy::print_stdout, reason = "a command line speaks to its user")]
-
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use command_output::{OutputError, parsed, print, print_done, say};
 use contract_breaking::{
     gate::Gate,
     release::{self, Baseline},
@@ -52,13 +47,19 @@ struct Tools {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = match parsed(Arguments::try_parse()) {
+        Ok(arguments) => arguments,
+        Err(exit_code) => return exit_code,
+    };
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Where even that fails there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref::<OutputError>() {
+            Some(error) => error.report(),
+            None => {
+                say(error);
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
@@ -74,14 +75,18 @@ fn run(Arguments { command, root }: Arguments) -> Result<(), Box<dyn std::error:
             if report.refused() {
                 return Err(report.to_string().into());
             }
-            println!("{report}");
+            print(report)?;
         }
         Command::Release { tools, date } => {
             let report = gate(tools)?.examine()?;
             let released = release::release(&root, &report, &date)?;
-            println!("{report}\nreleased {released}; the entry in {} may be made better by hand", release::CHANGELOG);
+            let done = format!("released {released}; the entry in {} may be made better by hand", release::CHANGELOG);
+            print_done(&done, format_args!("{report}\n{done}"))?;
         }
-        Command::Replace => println!("contract-tests/released/ is now the contracts of this checkout, {}", Baseline::replace(&root)?),
+        Command::Replace => {
+            let done = format!("contract-tests/released/ is now the contracts of this checkout, {}", Baseline::replace(&root)?);
+            print_done(&done, &done)?;
+        }
     }
     Ok(())
 }

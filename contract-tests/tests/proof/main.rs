@@ -2,6 +2,7 @@
 
 // Tests end by panicking; that is what they are for.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_macros, reason = "progress of a long test")]
 
 mod catch;
 mod exchange;

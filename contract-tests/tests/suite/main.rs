@@ -5,6 +5,7 @@
 
 mod hostile;
 mod interrupt;
+mod output;
 mod program;
 mod refusals;
 mod reports;

@@ -3,6 +3,8 @@
 //! What stands in `tests/` needs a container engine and the program `target/debug/merch`; `make test-compose` sees to both. Without an engine only
 //! the tests of this library run.
 
+#![allow(clippy::disallowed_macros, reason = "progress of tests that take minutes")]
+
 pub mod audit;
 pub mod command;
 pub mod container;

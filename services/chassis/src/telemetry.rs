@@ -42,9 +42,11 @@ impl FromStr for Format {
 /// When the filter cannot be read, or logging was started before.
 pub fn init(format: Format, filter: &str) -> Result<(), StartError> {
     let filter = parse_filter(filter)?;
+    // An error is reported on standard error by default, with a macro that panics where that is full or closed.
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Human => tracing_subscriber::fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr).boxed(),
-        Format::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
+        Format::Human => lines.with_ansi(stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))

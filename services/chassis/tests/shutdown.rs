@@ -1,7 +1,7 @@
 //! Signals, on a process of their own: this test program starts itself again as the child.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
-#![allow(clippy::print_stdout, reason = "the child tells its parent on standard output how far it is")]
+#![allow(clippy::disallowed_macros, reason = "the child tells its parent on standard output how far it is")]
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -2,6 +2,7 @@
 
 mod client;
 
+use command_output::{print, print_done};
 use merch_chassis::StartError;
 use merch_contract::grpc::{
     admin::v1::{
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use self::client::Client;
 use crate::{
-    print,
+    failure::Failure,
     settings::operator::{Admin, ListUsers, Restock, RevokeTokens},
     table::{Cell, table},
 };
@@ -27,7 +28,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// When the service cannot be reached, refuses the credential, or refuses the call; the sentence says what to do.
-pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
+pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
     match command {
         Admin::Restock(settings) => restock(settings).await,
         Admin::SetPrice(settings) => {
@@ -35,17 +36,19 @@ pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
             let request = SetPriceRequest { context: Some(client.context()), product_id: settings.product, price_cents: settings.cents };
             let answer = client.call(request, async |service, request| service.set_price(request).await).await?;
             let product = answer.product.unwrap_or_default();
-            if settings.target.json {
-                print(json!({
+            let (now, before) = (price(product.price_cents), price(answer.previous_price_cents));
+            let done = format!("product {} costs {now} {} now, before {before}", product.id, product.currency);
+            let text = if settings.target.json {
+                json!({
                     "product_id": product.id, "price_cents": product.price_cents,
                     "previous_price_cents": answer.previous_price_cents, "currency": product.currency,
-                }));
+                })
+                .to_string()
             } else {
-                let (now, before) = (price(product.price_cents), price(answer.previous_price_cents));
                 let rows = [vec![Cell::number(product.id), Cell::text(&product.name), Cell::number(now), Cell::number(before)]];
-                print(table(&["id", "name", &format!("price ({})", product.currency), "before"], &rows));
-            }
-            Ok(())
+                table(&["id", "name", &format!("price ({})", product.currency), "before"], &rows)
+            };
+            Ok(print_done(done, text)?)
         }
         Admin::ListUsers(settings) => list_users(settings).await,
         Admin::Deactivate(settings) => {
@@ -53,24 +56,27 @@ pub(crate) async fn run(command: &Admin) -> Result<(), StartError> {
             let request = DeactivateUserRequest { context: Some(client.context()), user: Some(user_ref(&settings.user)) };
             let answer = client.call(request, async |service, request| service.deactivate_user(request).await).await?;
             let user = answer.user.unwrap_or_default();
-            if settings.target.json {
-                print(json!({ "user_id": user.id, "username": user.username, "active": user.active, "changed": answer.changed }));
-            } else if answer.changed {
-                print(format_args!("{} ({}) is inactive now, and its tokens are void", user.username, user.id));
+            let done = if answer.changed {
+                format!("{} ({}) is inactive now, and its tokens are void", user.username, user.id)
             } else {
-                print(format_args!("{} ({}) was inactive already: nothing was done", user.username, user.id));
+                format!("{} ({}) was inactive already: nothing was done", user.username, user.id)
+            };
+            if settings.target.json {
+                let text = json!({ "user_id": user.id, "username": user.username, "active": user.active, "changed": answer.changed });
+                Ok(print_done(done, text)?)
+            } else {
+                Ok(print_done(&done, &done)?)
             }
-            Ok(())
         }
         Admin::RevokeTokens(settings) => revoke_tokens(settings).await,
     }
 }
 
-async fn restock(settings: &Restock) -> Result<(), StartError> {
+async fn restock(settings: &Restock) -> Result<(), Failure> {
     let change = match (settings.add, settings.set) {
         (Some(pieces), _) => Change::Add(pieces),
         (None, Some(pieces)) => Change::Set(pieces),
-        (None, None) => return Err(StartError::new("expected --add PIECES or --set PIECES")),
+        (None, None) => return Err(StartError::new("expected --add PIECES or --set PIECES").into()),
     };
     let client = Client::connect(&settings.target)?;
     let request = RestockRequest {
@@ -80,21 +86,22 @@ async fn restock(settings: &Restock) -> Result<(), StartError> {
         change: Some(change),
     };
     let answer = client.call(request, async |service, request| service.restock(request).await).await?;
+    let done = format!("product {}: {:+} pieces, {} in stock", settings.product, answer.difference, answer.stock);
     if settings.target.json {
-        print(json!({
+        let text = json!({
             "product_id": settings.product, "stock": answer.stock, "difference": answer.difference, "replayed": answer.replayed,
-        }));
-        return Ok(());
+        });
+        return Ok(print_done(done, text)?);
     }
     let rows = [vec![Cell::number(settings.product), Cell::number(format!("{:+}", answer.difference)), Cell::number(answer.stock)]];
-    print(table(&["id", "difference", "stock"], &rows));
+    let mut text = table(&["id", "difference", "stock"], &rows);
     if answer.replayed {
-        print("This key was used before: nothing was done now, and this is the first answer.");
+        text.push_str("\nThis key was used before: nothing was done now, and this is the first answer.");
     }
-    Ok(())
+    Ok(print_done(done, text)?)
 }
 
-async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
+async fn list_users(settings: &ListUsers) -> Result<(), Failure> {
     let client = Client::connect(&settings.target)?;
     let (mut rows, mut shown, mut page_token) = (Vec::new(), 0, String::new());
     let more = loop {
@@ -110,7 +117,7 @@ async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
         for user in page.users {
             shown += 1;
             if settings.target.json {
-                print(as_json(&user));
+                print(as_json(&user))?;
             } else {
                 rows.push(as_row(&user));
             }
@@ -121,14 +128,14 @@ async fn list_users(settings: &ListUsers) -> Result<(), StartError> {
         }
     };
     if !settings.target.json {
-        print(table(&["id", "sid", "username", "email", "active", "since"], &rows));
+        print(table(&["id", "sid", "username", "email", "active", "since"], &rows))?;
         let more = if more { ", and there are more: --limit shows them" } else { "" };
-        print(format_args!("({shown} {}{more})", if shown == 1 { "user" } else { "users" }));
+        print(format_args!("({shown} {}{more})", if shown == 1 { "user" } else { "users" }))?;
     }
     Ok(())
 }
 
-async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), StartError> {
+async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), Failure> {
     let client = Client::connect(&settings.target)?;
     let (mut users, mut page_token) = (0, String::new());
     loop {
@@ -144,12 +151,9 @@ async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), StartError> {
             break;
         }
     }
-    if settings.target.json {
-        print(json!({ "users": users }));
-    } else {
-        print(format_args!("the tokens of {users} {} are void: they have to log in again", if users == 1 { "user" } else { "users" }));
-    }
-    Ok(())
+    let done = format!("the tokens of {users} {} are void: they have to log in again", if users == 1 { "user" } else { "users" });
+    let text = if settings.target.json { json!({ "users": users }).to_string() } else { done.clone() };
+    Ok(print_done(done, text)?)
 }
 
 /// What has the form of an id is one, whatever somebody chose for a name: the id is the one that nobody chooses.

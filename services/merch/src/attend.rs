@@ -1,7 +1,8 @@
 //! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a failure, go on for a while as "not ready", drain.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
+use command_output::print;
 use merch_chassis::{Readiness, StartError};
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,13 @@ use crate::{run_file::RunFile, settings::common::Role, supervisor::Supervisor};
 /// How long a role may take before it is cut off: its calls have `drain` to end, and the events they wrote as long again to be shipped.
 fn patience(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
+}
+
+/// Prints where a ready process listens. It serves on when nobody can read that: run.json has the addresses.
+pub(crate) fn announce(text: impl Display) {
+    if let Err(error) = print(text) {
+        tracing::warn!(%error, "the addresses cannot be printed; serving nevertheless");
+    }
 }
 
 /// A process whose roles are being started.

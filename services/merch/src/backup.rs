@@ -6,12 +6,13 @@
 
 use std::{fs, io, path::Path, time::SystemTime};
 
+use command_output::print_done;
 use merch_chassis::StartError;
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Row as _, sqlite::SqliteConnection};
 
 use crate::{
     archive::{self, DATABASE, JOURNAL},
-    print,
+    failure::Failure,
     settings::operator::Backup,
     sqlite::{self, Access},
 };
@@ -23,11 +24,11 @@ const ACKNOWLEDGED: &str = "acknowledged";
 ///
 /// # Errors
 /// When there is no such database, there is a file of this name, or the disk fails; then there is no file.
-pub(crate) async fn run(settings: &Backup) -> Result<(), StartError> {
+pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
     let instead = "use pg_dump (`make backup` runs it)";
     let source = sqlite::file(&settings.database, &settings.data, instead)?;
     if settings.file.exists() {
-        return Err(archive::exists(&settings.file));
+        return Err(archive::exists(&settings.file).into());
     }
     let folder = archive::folder_of(&settings.file);
     // On the disk that the backup is for, and gone whatever happens. Mode 0700.
@@ -40,11 +41,13 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), StartError> {
     })?;
     let Counts { users, orders, unshipped } = copy_database(&source, &staged.path().join(DATABASE)).await?;
     let bytes = archive::write(&settings.file, staged.path(), taken_at)?;
-    print(format_args!(
-        "{}: users {users}, orders {orders}, events of the db service that are not shipped {unshipped}, files of the api's journal {journal}; {bytes} bytes",
-        settings.file.display()
-    ));
-    Ok(())
+    let file = settings.file.display();
+    Ok(print_done(
+        format_args!("the backup {file} was written"),
+        format_args!(
+            "{file}: users {users}, orders {orders}, events of the db service that are not shipped {unshipped}, files of the api's journal {journal}; {bytes} bytes"
+        ),
+    )?)
 }
 
 #[derive(Debug)]

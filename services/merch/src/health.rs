@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use command_output::print;
 use merch_chassis::StartError;
 use serde_json::Value;
 
 use crate::{
+    failure::Failure,
     run_file::{self, reachable},
     settings::Health,
 };
@@ -17,11 +19,11 @@ use crate::{
 /// An answer takes microseconds; past this the store is not well.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks the admin address that is set, or that of the store which runs with the data folder. `Ok` holds the sentence to print.
+/// Asks the admin address that is set, or that of the store which runs with the data folder, and prints that it is ready.
 ///
 /// # Errors
 /// When no store runs, or it is not ready.
-pub(crate) fn run(settings: &Health) -> Result<String, StartError> {
+pub(crate) fn run(settings: &Health) -> Result<(), Failure> {
     let admin = match settings.admin_listen {
         Some(address) => reachable(address),
         None => {
@@ -32,7 +34,7 @@ pub(crate) fn run(settings: &Health) -> Result<String, StartError> {
                 .map_err(|_| StartError::new(format!("run.json names the admin address `{admin}`, which is none; start `merch` again")))?
         }
     };
-    check(admin)
+    Ok(print(check(admin)?)?)
 }
 
 /// Asks `/readyz` at `admin`. `Ok` holds the sentence to print.

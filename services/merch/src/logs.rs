@@ -1,14 +1,16 @@
 //! `merch logs`: the store's log events, read from Kafka as any consumer would.
 
-use std::{io, ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
-use merch_chassis::{StartError, shutdown::Signals};
+use command_output::{OutputError, Stdout};
+use merch_chassis::shutdown::Signals;
 use merch_logging::{
     proto::{Level, LogMessage},
     topic::{self, ReadOptions, Record},
 };
 
 use crate::{
+    failure::Failure,
     run_file,
     settings::{Filter, Logs},
 };
@@ -20,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When no brokers are set and no store runs with the data folder, or Kafka cannot be read.
-pub(crate) async fn run(settings: &Logs) -> Result<(), StartError> {
+pub(crate) async fn run(settings: &Logs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let brokers = match &settings.kafka_brokers {
         Some(brokers) => brokers.clone(),
@@ -30,12 +32,12 @@ pub(crate) async fn run(settings: &Logs) -> Result<(), StartError> {
     let options = ReadOptions { kafka, topic: settings.topic.kafka_topic.clone(), follow: settings.follow, timeout: PATIENCE };
     let mut failure = None;
     let read = tokio::select! {
-        read = topic::read(options, only(&settings.filter, topic::print(io::stdout(), settings.json, &mut failure))) => read,
+        read = topic::read(options, only(&settings.filter, topic::print(Stdout, settings.json, &mut failure))) => read,
         _ = signals.next() => Ok(()),
     };
     match failure {
-        Some(error) => Err(StartError::new(format!("the events cannot be written to standard output: {error}"))),
-        None => read,
+        Some(error) => Err(OutputError::from(error).into()),
+        None => Ok(read?),
     }
 }
 

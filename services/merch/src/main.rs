@@ -9,6 +9,7 @@ mod attend;
 mod backup;
 mod config;
 mod data_dir;
+mod failure;
 mod health;
 mod logs;
 mod migrate;
@@ -26,24 +27,26 @@ mod table;
 mod top;
 mod topic;
 
-use std::{fmt::Display, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
+use command_output::parsed;
 use merch_chassis::{StartError, telemetry};
 
-use crate::settings::{Arguments, Command, common::Log, variables};
+use crate::{
+    failure::Failure,
+    settings::{Arguments, Command, common::Log, variables},
+};
 
 fn main() -> ExitCode {
-    match run(Arguments::try_parse().unwrap_or_else(|error| variables::named(error).exit())) {
-        Ok(exit_code) => exit_code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments = match parsed(Arguments::try_parse().map_err(variables::named)) {
+        Ok(arguments) => arguments,
+        Err(exit_code) => return exit_code,
+    };
+    run(arguments).unwrap_or_else(|failure| failure.report())
 }
 
-fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(log) = log_of(&arguments) {
         telemetry::init(log.log_format, &log.log_filter)
             .map_err(|error| StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}")))?;
@@ -69,7 +72,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, StartError> {
             Some(Command::Migrate(settings)) => return migrate::run(&settings).await,
             Some(Command::Topic(settings)) => topic::run(&settings).await?,
             Some(Command::Logs(settings)) => logs::run(&settings).await?,
-            Some(Command::Health(settings)) => print(health::run(&settings)?),
+            Some(Command::Health(settings)) => health::run(&settings)?,
             Some(Command::Admin(command)) => admin::run(&command).await?,
             Some(Command::Sql(settings)) => return sql::run(&settings).await,
             Some(Command::Backup(settings)) => backup::run(&settings).await?,
@@ -93,10 +96,4 @@ fn log_of(arguments: &Arguments) -> Option<&Log> {
         Some(Command::Restore(settings)) => Some(&settings.log),
         Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_)) => None,
     }
-}
-
-/// A line on standard output, for the person or script that started this.
-#[allow(clippy::print_stdout, reason = "the answer of a command; what services have to say goes through tracing")]
-fn print(line: impl Display) {
-    println!("{line}");
 }

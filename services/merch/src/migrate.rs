@@ -2,37 +2,36 @@
 
 use std::process::ExitCode;
 
+use command_output::{OutputError, print, print_done};
 use merch_chassis::StartError;
 use merch_db::Database;
 use merch_migration::{Standing, standing};
 
-use crate::{data_dir::DataDir, print, settings::Migrate};
+use crate::{data_dir::DataDir, failure::Failure, settings::Migrate};
 
 /// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending, or the schema is of another program.
 ///
 /// # Errors
 /// When there is no such database, or a migration fails.
-pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, StartError> {
+pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, Failure> {
     settings.database.check()?;
     let path = &settings.data.data_dir;
     if settings.status {
-        return Ok(tell(look(&settings.database.direct_or_in(path)?).await?));
+        return Ok(tell(look(&settings.database.direct_or_in(path)?).await?)?);
     }
     // The folder is needed, and made, only when the database is in it. Nothing is locked: the database itself lets one migrate at a time.
     let data = settings.database.is_default().then(|| DataDir::open(path, &[])).transpose()?;
     let url = settings.database.direct_or_in(data.as_ref().map_or(path, DataDir::path))?;
     let applied = merch_db::migrate(&url).await?;
+    let mut done: Vec<_> = applied.iter().map(|name| format!("applied {name}")).collect();
     if let Some(taken_at) = &settings.restored {
         merch_db::mark_restored(&url, taken_at).await?;
-        print("marked as restored: everyone has to log in again");
+        done.insert(0, "marked as restored: everyone has to log in again".to_owned());
     }
-    if applied.is_empty() {
-        return Ok(tell(look(&url).await?));
+    if !done.is_empty() {
+        print_done(done.join("; "), done.join("\n"))?;
     }
-    for name in applied {
-        print(format_args!("applied {name}"));
-    }
-    Ok(ExitCode::SUCCESS)
+    if applied.is_empty() { Ok(tell(look(&url).await?)?) } else { Ok(ExitCode::SUCCESS) }
 }
 
 async fn look(url: &str) -> Result<Standing, StartError> {
@@ -45,7 +44,7 @@ async fn look(url: &str) -> Result<Standing, StartError> {
 }
 
 /// One line for each migration that is not applied, or not known.
-fn tell(standing: Standing) -> ExitCode {
+fn tell(standing: Standing) -> Result<ExitCode, OutputError> {
     let (lines, code) = match standing {
         Standing::UpToDate => (vec!["the schema is up to date".to_owned()], ExitCode::SUCCESS),
         Standing::Behind { pending } => (each("pending", &pending), ExitCode::FAILURE),
@@ -59,8 +58,8 @@ fn tell(standing: Standing) -> ExitCode {
         }
         Standing::Astray { pending, unknown } => ([each("pending", &pending), each("unknown", &unknown)].concat(), ExitCode::FAILURE),
     };
-    lines.into_iter().for_each(print);
-    code
+    print(lines.join("\n"))?;
+    Ok(code)
 }
 
 fn each(word: &str, names: &[String]) -> Vec<String> {

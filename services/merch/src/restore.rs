@@ -1,11 +1,13 @@
 //! `merch restore`: puts a backup in the place of an embedded store, whole or not at all, and throws nothing away.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use command_output::print_done;
 use merch_chassis::StartError;
 use sea_orm::sqlx::Connection as _;
 
@@ -13,7 +15,7 @@ use crate::{
     archive::{self, DATABASE, JOURNAL},
     backup::{check, count},
     data_dir::{DataDir, Part, sqlite_url},
-    print,
+    failure::Failure,
     settings::operator::Restore,
     sqlite::{self, Access},
 };
@@ -25,13 +27,14 @@ const PARTS: [&str; 4] = [DATABASE, "merch.db-wal", "merch.db-shm", JOURNAL];
 ///
 /// # Errors
 /// When a store runs on the folder, there is one and `--replace` is not given, or the backup is damaged. Nothing is changed then.
-pub(crate) async fn run(settings: &Restore) -> Result<(), StartError> {
+pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     let instead = "use pg_restore (`make restore` runs it)";
     sqlite::file(&settings.database, &settings.data, instead)?;
     if !settings.database.is_default() {
         return Err(StartError::new(
             "a backup is restored to merch.db in the data folder, and --database-url (MERCH_DATABASE_URL) names another file; restore without it, and move the file",
-        ));
+        )
+        .into());
     }
     let data = DataDir::open_as_it_is(&settings.data.data_dir, &[Part::Journal, Part::Database])?;
     let folder = data.path();
@@ -41,7 +44,8 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), StartError> {
             "there is a store in {} already ({}); choose an empty folder with --data-dir, or --replace it: it is then kept beside the restored one",
             folder.display(),
             there.join(", ")
-        )));
+        ))
+        .into());
     }
     let staged = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder).map_err(|error| failed(folder, &error))?;
     let manifest = archive::read(&settings.file, staged.path())?;
@@ -66,15 +70,15 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), StartError> {
     // Before the old one is moved, while it can still be read in its place.
     let left = if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
     let replaced = swap(&data, staged.path()).map_err(|error| failed(folder, &error))?;
-    print(format_args!(
+    let mut text = format!(
         "restored what was committed until {}: users {users}, orders {orders}. Everyone has to log in again. Start `merch` on it.",
         manifest.taken_at
-    ));
+    );
     if let Some(replaced) = replaced {
         let events = left.map_or_else(String::new, |events| format!(", with {events} of its events that were not shipped"));
-        print(format_args!("What was there before is in {}{events}; remove it when you no longer need it.", replaced.display()));
+        let _ = write!(text, "\nWhat was there before is in {}{events}; remove it when you no longer need it.", replaced.display());
     }
-    Ok(())
+    Ok(print_done(text.replace('\n', " "), text)?)
 }
 
 /// Events of the database that is replaced which nobody has seen; `None` if it cannot be read.

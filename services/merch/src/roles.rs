@@ -8,10 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin_key,
-    attend::Process,
+    attend::{Process, announce},
     config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
-    print,
     run_file::url,
     settings::{ApiRole, DbRole, LoggingRole, common},
     signing_key,
@@ -106,7 +105,7 @@ where
     process.start(name, |readiness, shutdown| serve(listener, readiness, shutdown));
     process
         .attend(role, || {
-            print(format_args!(
+            announce(format_args!(
                 "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
                 url(address),
                 url(admin_address)

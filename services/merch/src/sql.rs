@@ -4,17 +4,19 @@ mod show;
 mod statements;
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    fmt::Display,
+    io::{self, BufRead as _, IsTerminal as _},
     process::ExitCode,
 };
 
+use command_output::{OutputError, print, prompt, say};
 use futures_util::TryStreamExt as _;
 use merch_chassis::StartError;
 use sea_orm::sqlx::{self, AssertSqlSafe, Row as _, sqlite::SqliteConnection, sqlite::SqliteRow};
 
 use self::statements::{complete, statements};
 use crate::{
-    print,
+    failure::Failure,
     settings::operator::Sql,
     sqlite::{self, Access},
 };
@@ -24,38 +26,46 @@ const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER 
 
 /// Runs what the command line or standard input says. At a terminal an error is told and the next statement asked for.
 ///
+/// With `--write` every statement is run to its end, whether or not its rows can be printed: a full disk at standard output
+/// must not decide how much of a change is made.
+///
 /// # Errors
 /// When the database is not SQLite's or cannot be opened, or a statement fails; those before it are done.
-pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, StartError> {
+pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
     let file = sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
     let access = if settings.write { Access::Write } else { Access::Read };
-    let mut shell = Shell { connection: sqlite::open(&file, access).await?, json: settings.json };
+    let mut shell = Shell { connection: sqlite::open(&file, access).await?, json: settings.json, write: settings.write, output: Ok(()) };
     match &settings.statement {
         Some(text) => shell.run(text).await?,
-        None if io::stdin().is_terminal() => shell.ask(settings.write).await?,
+        None if io::stdin().is_terminal() => shell.ask().await?,
         None => {
             let text = io::read_to_string(io::stdin())
                 .map_err(|error| StartError::new(format!("standard input cannot be read: {error}; expected SQL in UTF-8")))?;
             shell.run(&text).await?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    match shell.output {
+        Err(error) if settings.write => Err(error.after("every statement was run").into()),
+        output => Ok(output.map(|()| ExitCode::SUCCESS)?),
+    }
 }
 
 struct Shell {
     connection: SqliteConnection,
     json: bool,
+    write: bool,
+    /// The first failure of standard output; nothing is printed after it.
+    output: Result<(), OutputError>,
 }
 
 impl Shell {
     /// Line by line until the end of the input or `.quit`. Reading a line holds up this thread, which has nothing else to do.
-    async fn ask(&mut self, write: bool) -> Result<(), StartError> {
-        let mode = if write { "It may write" } else { "Read-only; --write changes that" };
-        eprintln!("{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none.");
+    async fn ask(&mut self) -> Result<(), StartError> {
+        let mode = if self.write { "It may write" } else { "Read-only; --write changes that" };
+        say(format_args!("{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none."));
         let mut text = String::new();
         loop {
-            eprint!("{}", if text.is_empty() { "merch> " } else { "  ...> " });
-            let _ = io::stderr().flush();
+            prompt(if text.is_empty() { "merch> " } else { "  ...> " });
             let read = io::stdin().lock().read_line(&mut text);
             if read.map_err(|error| StartError::new(format!("the terminal cannot be read: {error}")))? == 0 {
                 return Ok(());
@@ -70,13 +80,19 @@ impl Shell {
             };
             text.clear();
             if let Err(error) = done {
-                eprintln!("error: {error}");
+                say(format_args!("error: {error}"));
+            }
+            if self.output.is_err() {
+                return Ok(());
             }
         }
     }
 
     async fn run(&mut self, text: &str) -> Result<(), StartError> {
         for statement in statements(text) {
+            if self.output.is_err() && !self.write {
+                break;
+            }
             self.one(statement).await.map_err(|error| StartError::new(sentence(&error)))?;
         }
         Ok(())
@@ -90,7 +106,16 @@ impl Shell {
         let mut stream = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch(&mut self.connection);
         while let Some(row) = stream.try_next().await? {
             found += 1;
-            if json { print(show::json(&row)?) } else { rows.push(row) }
+            if json {
+                if self.output.is_ok() {
+                    self.output = print(show::json(&row)?);
+                }
+                if self.output.is_err() && !self.write {
+                    break;
+                }
+            } else {
+                rows.push(row);
+            }
         }
         drop(stream);
         if !json {
@@ -100,17 +125,23 @@ impl Shell {
         Ok(())
     }
 
-    fn table(&self, rows: &[SqliteRow], found: u64, changed: i64) -> Result<(), sqlx::Error> {
+    fn table(&mut self, rows: &[SqliteRow], found: u64, changed: i64) -> Result<(), sqlx::Error> {
         if !rows.is_empty() {
-            print(show::table(rows)?);
+            self.print(show::table(rows)?);
         }
         let plural = |number: i64| if number == 1 { "row" } else { "rows" };
         if changed > 0 {
-            print(format_args!("({changed} {} changed)", plural(changed)));
+            self.print(format_args!("({changed} {} changed)", plural(changed)));
         } else {
-            print(format_args!("({found} {})", plural(i64::try_from(found).unwrap_or(i64::MAX))));
+            self.print(format_args!("({found} {})", plural(i64::try_from(found).unwrap_or(i64::MAX))));
         }
         Ok(())
+    }
+
+    fn print(&mut self, text: impl Display) {
+        if self.output.is_ok() {
+            self.output = print(text);
+        }
     }
 
     /// Rows that this connection has changed so far.

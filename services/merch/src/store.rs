@@ -8,10 +8,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     admin_key,
-    attend::Process,
+    attend::{Process, announce},
     config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
-    print,
     run_file::{Addresses, RunFile, url},
     settings::Store,
     signing_key,
@@ -85,7 +84,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let result = process
         .attend(&settings.role, || {
             let file = RunFile::write(data.path(), &addresses)?;
-            print(announcement(&addresses, &data));
+            announce(announcement(&addresses, &data));
             Ok(Some(file))
         })
         .await;

@@ -6,14 +6,15 @@ mod sources;
 mod view;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io,
     time::{Duration, Instant, SystemTime},
 };
 
+use command_output::{Stdout, print};
 use merch_chassis::{StartError, shutdown::Signals};
 
 use self::{screen::Screen, sources::Sources};
-use crate::{print, run_file, settings::operator::Top};
+use crate::{failure::Failure, run_file, settings::operator::Top};
 
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When it is not known where to look, or the terminal is gone. What does not answer is shown, and is no error.
-pub(crate) async fn run(settings: &Top) -> Result<(), StartError> {
+pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
     let (admin, db) = match (settings.admin.as_slice(), &settings.db_endpoint) {
         ([], None) => {
             let addresses = run_file::read(&settings.data.data_dir)?;
@@ -30,7 +31,7 @@ pub(crate) async fn run(settings: &Top) -> Result<(), StartError> {
         }
         // No admin ports: stock alone would be no view of a store.
         ([], Some(_)) => {
-            return Err(StartError::new("expected the admin ports of the roles, --admin (MERCH_ADMIN), such as api:9101,db:9102"));
+            return Err(StartError::new("expected the admin ports of the roles, --admin (MERCH_ADMIN), such as api:9101,db:9102").into());
         }
         (admin, db) => (admin.to_vec(), db.clone()),
     };
@@ -40,11 +41,10 @@ pub(crate) async fn run(settings: &Top) -> Result<(), StartError> {
     if settings.once {
         tokio::time::sleep(PERIOD).await;
         let now = sources.look().await;
-        print(view::frame(&before, &now, &moment()).join("\n"));
-        return Ok(());
+        return Ok(print(view::frame(&before, &now, &moment()).join("\n"))?);
     }
     let gone = |error: io::Error| StartError::new(format!("the terminal cannot be drawn on: {error}"));
-    let mut screen = if io::stdout().is_terminal() { Some(Screen::enter().map_err(gone)?) } else { None };
+    let mut screen = if Stdout::is_terminal() { Some(Screen::enter().map_err(gone)?) } else { None };
     let mut resized = screen::Resized::listen()?;
     let mut now = before.clone();
     let mut next = Instant::now() + PERIOD;
@@ -53,10 +53,7 @@ pub(crate) async fn run(settings: &Top) -> Result<(), StartError> {
         match &mut screen {
             Some(screen) => screen.draw(&frame).map_err(gone)?,
             // Into a file or a pipe: one frame after the other.
-            None => match writeln!(io::stdout(), "{}\n", frame.join("\n")) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                written => written.map_err(gone)?,
-            },
+            None => print(format_args!("{}\n", frame.join("\n")))?,
         }
         tokio::select! {
             _ = signals.next() => return Ok(()),

@@ -1,6 +1,6 @@
 //! Several processes of a role: paused, killed and restarted while requests come, and told to stop with a delay.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
-#![allow(clippy::print_stdout, reason = "figures")]
+#![allow(clippy::disallowed_macros, reason = "figures")]
 #![cfg(unix)]
 
 mod support;

@@ -72,3 +72,26 @@ fn a_contract_that_cannot_be_read_is_an_error() {
     assert!(!output.status.success());
     assert!(said(&output).contains("does not compile"), "{}", said(&output));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_is_lost_is_an_error_and_a_reader_that_has_gone_is_none() {
+    let checkout = Checkout::new(released(), released());
+    let run = |arguments: &[&str], out: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));
+        command.args(arguments).arg("--root").arg(checkout.path()).stdout(out).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap()
+    };
+    for (arguments, expected) in [
+        (&["--help"][..], "the output cannot be written"),
+        (&["--version"], "the output cannot be written"),
+        (&["replace"], "Done: contract-tests/released/ is now the contracts of this checkout"),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = run(arguments, full.into());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+        let output = run(arguments, std::io::pipe().unwrap().1.into());
+        assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use command_output::Stdout;
 use merch_chassis::StartError;
 use terminal_size::{Height, Width, terminal_size};
 use unicode_width::UnicodeWidthChar as _;
@@ -15,7 +16,7 @@ pub(super) struct Screen(());
 
 impl Screen {
     pub(super) fn enter() -> io::Result<Self> {
-        let mut out = io::stdout();
+        let mut out = Stdout;
         out.write_all(ENTER.as_bytes())?;
         out.flush()?;
         Ok(Self(()))
@@ -32,7 +33,7 @@ impl Screen {
             text.push_str("\x1b[K");
         }
         text.push_str("\x1b[J");
-        let mut out = io::stdout();
+        let mut out = Stdout;
         out.write_all(text.as_bytes())?;
         out.flush()
     }
@@ -40,7 +41,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let mut out = io::stdout();
+        let mut out = Stdout;
         // A terminal that is gone needs no cursor.
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
     }

@@ -1,0 +1,91 @@
+//! Why an answer did not get out.
+
+use std::{fmt, io, process::ExitCode};
+
+use crate::say;
+
+/// Standard output did not take the answer of a command.
+#[derive(Debug)]
+pub struct OutputError {
+    cause: io::Error,
+    /// What the command had changed before.
+    done: Option<String>,
+}
+
+impl OutputError {
+    /// The same error of a command that has changed something: see [`crate::print_done`].
+    #[must_use]
+    pub fn after(mut self, done: impl fmt::Display) -> Self {
+        self.done = Some(done.to_string());
+        self
+    }
+
+    /// Whether the reader of the pipe has gone: it has read what it wanted, as `head` does.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::BrokenPipe
+    }
+
+    /// Says on standard error what happened, unless the reader has gone, and returns the exit code of the program.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        if self.is_closed() {
+            return ExitCode::SUCCESS;
+        }
+        say(format_args!("error: {self}"));
+        ExitCode::FAILURE
+    }
+}
+
+impl From<io::Error> for OutputError {
+    fn from(cause: io::Error) -> Self {
+        Self { cause, done: None }
+    }
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = &self.cause;
+        match &self.done {
+            None => write!(
+                formatter,
+                "the output cannot be written to standard output: {cause}; \
+                 free disk space or send it elsewhere, and run the command again"
+            ),
+            Some(done) => write!(
+                formatter,
+                "the command was carried out, but its output cannot be written to standard output: {cause}; \
+                 do not run it again. Done: {done}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OutputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> OutputError {
+        io::Error::from(io::ErrorKind::StorageFull).into()
+    }
+
+    #[test]
+    fn a_change_that_was_made_is_named() {
+        let text = full().to_string();
+        assert!(text.contains("run the command again") && !text.contains("Done"), "{text}");
+        let text = full().after("the stock of product 1 is 510").to_string();
+        assert!(text.contains("do not run it again. Done: the stock of product 1 is 510"), "{text}");
+    }
+
+    #[test]
+    fn only_a_pipe_without_a_reader_is_closed() {
+        assert!(OutputError::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_closed());
+        assert!(!full().is_closed());
+    }
+}

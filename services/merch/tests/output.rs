@@ -1,0 +1,296 @@
+//! Every subcommand with a standard output that is full, a pipe without a reader, or closed.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(target_os = "linux")] // /dev/full
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use support::{PATIENCE, Running, finish, http, merch, run, run_json, signal};
+use tempfile::tempdir;
+
+/// What becomes of text on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    /// A disk without room.
+    Full,
+    /// A pipe whose reader has gone, as in `| head -1`.
+    Unread,
+    /// `>&-`
+    Closed,
+}
+
+const STREAMS: [Stream; 3] = [Stream::Full, Stream::Unread, Stream::Closed];
+
+impl Stream {
+    fn open(self) -> Stdio {
+        match self {
+            Self::Full => File::options().write(true).open("/dev/full").unwrap().into(),
+            Self::Unread => std::io::pipe().unwrap().1.into(),
+            // The shell closes it.
+            Self::Closed => Stdio::null(),
+        }
+    }
+}
+
+/// `merch` with such a standard output and standard error; `None` is a pipe that is read.
+fn with_streams(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Command {
+    let plain = merch(arguments);
+    let redirected = match (out, err) {
+        (Some(Stream::Closed), Some(Stream::Closed)) => "exec \"$@\" >&- 2>&-",
+        (Some(Stream::Closed), _) => "exec \"$@\" >&-",
+        (_, Some(Stream::Closed)) => "exec \"$@\" 2>&-",
+        _ => "exec \"$@\"",
+    };
+    let mut command = Command::new("sh");
+    command.args(["-c", redirected, "sh"]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, _) in plain.get_envs() {
+        command.env_remove(name);
+    }
+    command.stdout(out.map_or_else(Stdio::piped, Stream::open)).stderr(err.map_or_else(Stdio::piped, Stream::open));
+    command
+}
+
+fn run_with(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Output {
+    finish(with_streams(arguments, out, err).spawn().unwrap())
+}
+
+/// What a command of the list does.
+enum Kind<'a> {
+    /// It reads.
+    Answer,
+    /// It changes something, and its message says what.
+    Change(&'a str),
+}
+
+/// Runs a command with such a standard output, and compares exit code and message with what is expected of its kind.
+fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
+    let output = run_with(arguments, Some(out), None);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let context = format!("{arguments:?}, {out:?}: {:?}, {stderr}", output.status);
+    assert!(!stderr.contains("panicked") && !stderr.contains("a bug"), "{context}");
+    let errors: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    if out != Stream::Full {
+        assert_eq!((output.status.code(), errors.len()), (Some(0), 0), "{context}");
+        return;
+    }
+    assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{context}");
+    assert!(errors[0].contains("No space left on device"), "{context}");
+    match kind {
+        Kind::Answer => assert!(errors[0].starts_with("the output cannot be written to standard output"), "{context}"),
+        Kind::Change(done) => {
+            assert!(errors[0].starts_with("the command was carried out") && errors[0].contains("do not run it again"), "{context}");
+            assert!(errors[0].split("Done: ").nth(1).is_some_and(|text| text.contains(done)), "no {done}: {context}");
+        }
+    }
+}
+
+/// A store whose gRPC is reachable for the roles that are started beside it.
+fn store(data_dir: &Path) -> Running {
+    let data_dir = data_dir.to_str().unwrap();
+    let any = "127.0.0.1:0";
+    Running::start(
+        merch(&["--data-dir", data_dir, "--listen", any, "--db-listen", any, "--logging-listen", any]).env("MERCH_HASH_COST", "10"),
+    )
+}
+
+fn stock(api: &str) -> i64 {
+    http(api, "GET", "/products/1", None, None).1["stock"].as_i64().unwrap()
+}
+
+/// The names below `Commands:` of a help.
+fn subcommands(arguments: &[&str]) -> BTreeSet<String> {
+    let help = String::from_utf8(run(&[arguments, &["--help"]].concat()).stdout).unwrap();
+    let commands = help.split("Commands:\n").nth(1).unwrap();
+    // Their explanations, which may go on for several lines, are indented further.
+    let names = commands.lines().take_while(|line| line.starts_with("  ") || line.is_empty());
+    names
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (data_dir, running) = (data.to_str().unwrap().to_owned(), store(&data));
+    let api = running.address("api").to_owned();
+    let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
+    assert_eq!(http(&api, "POST", "/users", None, Some(&user)).0, 201);
+    let kafka = run_json(&data)["kafka"].as_str().unwrap().to_owned();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let first_backup = place("first.tar");
+    assert!(run(&["backup", &first_backup, "--data-dir", &data_dir]).status.success());
+
+    let mut tried = BTreeSet::new();
+    let mut check = |arguments: &[&str], kind: Kind<'_>, out| {
+        let words = arguments.iter().take(2).filter(|word| arguments[0] == "admin" || **word == arguments[0]);
+        tried.insert(words.copied().collect::<Vec<_>>().join(" "));
+        check(arguments, &kind, out);
+    };
+    for (round, out) in STREAMS.into_iter().enumerate() {
+        let in_store = ["--data-dir", &data_dir];
+        for arguments in [&["health"][..], &["logs"], &["logs", "--json"], &["top", "--once"], &["migrate", "--status"]] {
+            check(&[arguments, &in_store].concat(), Kind::Answer, out);
+        }
+        for arguments in [
+            &["sql", "SELECT 1"][..],
+            &["sql", "--json", "SELECT id FROM products"],
+            &["admin", "list-users"],
+            &["admin", "list-users", "--json"],
+        ] {
+            check(&[arguments, &in_store].concat(), Kind::Answer, out);
+        }
+        for command in
+            [&["--help"][..], &["-h"], &["--version"], &["help"], &["help", "admin"], &["api", "--help"], &["admin", "restock", "--help"]]
+        {
+            check(command, Kind::Answer, out);
+        }
+
+        let before = stock(&api);
+        check(&[&["admin", "restock", "1", "--add", "1"], &in_store[..]].concat(), Kind::Change("product 1: +1 pieces"), out);
+        check(&[&["admin", "restock", "1", "--add", "1", "--json"], &in_store[..]].concat(), Kind::Change("product 1: +1 pieces"), out);
+        assert_eq!(stock(&api), before + 2, "each was done once");
+        check(&[&["admin", "set-price", "1", "4999"], &in_store[..]].concat(), Kind::Change("product 1 costs 49.99"), out);
+        check(&[&["admin", "deactivate", "ada"], &in_store[..]].concat(), Kind::Change("ada ("), out);
+        check(&[&["admin", "revoke-tokens", "--everyone"], &in_store[..]].concat(), Kind::Change("the tokens of"), out);
+        let write = "UPDATE products SET stock = stock + 1 WHERE id = 2 RETURNING id; UPDATE products SET stock = stock + 1 WHERE id = 1";
+        for json in [&[][..], &["--json"]] {
+            let before = stock(&api);
+            check(&[&["sql", "--write", write], json, &in_store].concat(), Kind::Change("every statement was run"), out);
+            assert_eq!(stock(&api), before + 1, "also the statements after the first lost line");
+        }
+        let backup = place(&format!("backup-{round}.tar"));
+        check(&["backup", &backup, "--data-dir", &data_dir], Kind::Change(&backup), out);
+        assert!(Path::new(&backup).exists());
+        let restored = place(&format!("restored-{round}"));
+        check(&["restore", &first_backup, "--data-dir", &restored], Kind::Change("restored what was committed until"), out);
+        check(&["restore", &first_backup, "--replace", "--data-dir", &restored], Kind::Change("What was there before is in"), out);
+        let migrated = place(&format!("migrated-{round}"));
+        check(&["migrate", "--data-dir", &migrated], Kind::Change("applied "), out);
+        check(&["migrate", "--data-dir", &migrated], Kind::Answer, out);
+        check(&["topic", "--kafka-brokers", &kafka], Kind::Change("log-channel"), out);
+    }
+
+    // A command that is added has to be tried, too.
+    let mut all = subcommands(&[]);
+    all.extend(subcommands(&["admin"]).into_iter().map(|name| format!("admin {name}")));
+    for not_a_command_itself in ["admin", "admin help"] {
+        all.remove(not_a_command_itself);
+    }
+    for role in ["api", "db", "logging"] {
+        assert!(all.remove(role), "{role} is tried in another test");
+    }
+    let missing: Vec<_> = all.difference(&tried).collect();
+    assert!(missing.is_empty(), "not tried: {missing:?}");
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn a_lost_standard_error_does_not_change_what_a_command_does() {
+    let folder = tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
+    for err in STREAMS {
+        for (arguments, code) in [
+            (&["health", "--data-dir", &nowhere][..], 1),
+            (&["logs", "--data-dir", &nowhere], 1),
+            (&["admin", "list-users", "--data-dir", &nowhere], 1),
+            (&["sql", "--data-dir", &nowhere, "SELECT 1"], 1),
+            (&["api", "--data-dir", &nowhere], 1),
+            (&["topic", "--kafka-brokers", "nobody"], 2),
+            (&["nonsense"], 2),
+            (&["--version"], 0),
+        ] {
+            let output = run_with(arguments, None, Some(err));
+            assert_eq!(output.status.code(), Some(code), "{arguments:?} {err:?}: {output:?}");
+        }
+        let output = run_with(&["health", "--data-dir", &nowhere], Some(err), Some(err));
+        assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");
+        let output = run_with(&["--help"], Some(Stream::Full), Some(err));
+        assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");
+    }
+}
+
+/// The status of `/readyz`, as soon as it is 200.
+fn wait_until_ready(admin: &str) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if std::net::TcpStream::connect(admin).is_ok() {
+            let (status, body) = http(admin, "GET", "/readyz", None, None);
+            if status == 200 {
+                return body;
+            }
+        }
+        assert!(Instant::now() < deadline, "nothing is ready at {admin}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn every_role_serves_on_when_it_can_print_nothing() {
+    let folder = tempdir().unwrap();
+    let running = store(&folder.path().join("data"));
+    let addresses = run_json(&folder.path().join("data"));
+    let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+    thread::scope(|scope| {
+        for streams in [
+            (Stream::Full, Stream::Full),
+            (Stream::Unread, Stream::Unread),
+            (Stream::Closed, Stream::Closed),
+            (Stream::Full, Stream::Unread),
+        ] {
+            let (address, folder, key) = (&address, &folder, &key);
+            scope.spawn(move || {
+                for role in ["", "db", "logging", "api"] {
+                    let data = folder.path().join(format!("{role}-{streams:?}"));
+                    let data = data.to_str().unwrap();
+                    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+                    let (any, db, logging, kafka) = ("127.0.0.1:0", address("db"), address("logging"), address("kafka"));
+                    let settings = match role {
+                        "" => vec!["--data-dir", data, "--listen", any],
+                        "db" => {
+                            assert!(run(&["migrate", "--data-dir", data]).status.success());
+                            vec![role, "--data-dir", data, "--db-listen", any, "--logging-endpoint", &logging]
+                        }
+                        "logging" => vec![role, "--logging-listen", any, "--kafka-brokers", &kafka],
+                        _ => vec![
+                            role,
+                            "--data-dir",
+                            data,
+                            "--listen",
+                            any,
+                            "--db-endpoint",
+                            &db,
+                            "--logging-endpoint",
+                            &logging,
+                            "--jwt-key-file",
+                            key.to_str().unwrap(),
+                        ],
+                    };
+                    let mut command = with_streams(&[&settings[..], &["--admin-listen", &free]].concat(), Some(streams.0), Some(streams.1));
+                    let mut child = command.env("MERCH_HASH_COST", "10").spawn().unwrap();
+                    drop(command);
+                    wait_until_ready(&free);
+                    // By the second answer it has announced itself; a failure to do so would end it.
+                    wait_until_ready(&free);
+                    assert!(child.try_wait().unwrap().is_none(), "{role} {streams:?}: it ended");
+                    signal(child.id(), "-TERM");
+                    assert_eq!(finish(child).status.code(), Some(0), "{role} {streams:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(running.stop().code(), Some(0));
+}
