@@ -1,9 +1,17 @@
-//! Compiles the contracts, `openapi.yaml` and `proto/`, into `gen/`.
+//! Keeps `gen/` and the contracts, `openapi.yaml` and `proto/`, in agreement.
 //!
-//! Everything is generated in memory and compared with what is committed; only what differs is written. With `CI` set, or where this package is
-//! not a checkout of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that names it.
+//! With the feature `generate`, everything is generated in memory and compared with what is committed; only what differs is written. With `CI` set, or
+//! where this package is not a checkout of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that names it.
+//! Without the feature no generator is compiled; checksums show a stale file, which is an error as well.
 
 #![allow(clippy::disallowed_macros, reason = "how a build script speaks to cargo")]
+
+use std::{env, path::PathBuf};
+
+type Error = Box<dyn std::error::Error>;
+
+/// The command that brings `gen/` up to date.
+const MENDING_COMMAND: &str = "make gen";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -11,8 +19,7 @@ fn main() {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=gen");
     println!("cargo::rerun-if-env-changed=CI");
-    #[cfg(feature = "generate")]
-    if let Err(error) = generate::run() {
+    if let Err(error) = run() {
         // `cargo::error` makes cargo show the text as it is, without a panic and its backtrace.
         for line in error.to_string().lines() {
             println!("cargo::error={line}");
@@ -21,6 +28,27 @@ fn main() {
     }
 }
 
+fn run() -> Result<(), Error> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: run this through cargo")?);
+    #[cfg(feature = "generate")]
+    generate::run(&root)?;
+    #[cfg(not(feature = "generate"))]
+    {
+        let differences = checksums::differences(&root)?;
+        if !differences.is_empty() {
+            return Err(format!(
+                "{}\nThis build has no generator. Run `{MENDING_COMMAND}` (or `env -u CI cargo build --package merch-contract --features generate`), \
+                 look at the difference with `git diff gen`, and commit it with the contract.",
+                differences.join("\n")
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+#[path = "build/checksums.rs"]
+mod checksums;
 #[cfg(feature = "generate")]
 #[path = "build/generate.rs"]
 mod generate;

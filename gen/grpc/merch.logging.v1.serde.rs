@@ -1,4 +1,4 @@
-// @generated from proto/ by tonic-prost-build and pbjson-build through build.rs. Do not edit: change proto/ and run `env -u CI cargo build`.
+// @generated from proto/ by tonic-prost-build and pbjson-build through build.rs. Do not edit: change proto/ and run `make gen`.
 use super::v1::*;
 impl serde::Serialize for Level {
     #[allow(deprecated)]

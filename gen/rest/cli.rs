@@ -1,4 +1,4 @@
-// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `env -u CI cargo build`.
+// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `make gen`.
 use crate::rest::client_for_cli::*;
 use anyhow::Context as _;
 pub struct Cli<T: CliConfig> {

@@ -1,4 +1,4 @@
-// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `env -u CI cargo build`.
+// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `make gen`.
 #[allow(unused_imports)]
 pub use progenitor_client::{ByteStream, ClientInfo, Error, ResponseValue};
 #[allow(unused_imports)]

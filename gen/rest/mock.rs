@@ -1,4 +1,4 @@
-// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `env -u CI cargo build`.
+// @generated from openapi.yaml by progenitor through build.rs. Do not edit: change openapi.yaml and run `make gen`.
 pub mod operations {
     //! [`When`](::httpmock::When) and [`Then`](::httpmock::Then)
     //! wrappers for each operation. Each can be converted to

@@ -1,4 +1,4 @@
-// @generated from openapi.yaml by poem-contract. Do not edit: change openapi.yaml and run `env -u CI cargo build`.
+// @generated from openapi.yaml by poem-contract. Do not edit: change openapi.yaml and run `make gen`.
 
 //! SUSTech Merch Store, version 1.0.0: traits to implement, types, and a poem-openapi service that holds every request against the document.
 

@@ -1,5 +1,6 @@
 //! Who somebody is and how they prove it: passwords, tokens, and how often one may try.
 
+mod hmac_provider;
 mod password;
 mod throttle;
 mod token;

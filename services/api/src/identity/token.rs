@@ -144,6 +144,7 @@ pub(crate) struct Tokens {
 impl Tokens {
     /// `current` signs; tokens of `others` are taken, too.
     pub(crate) fn new(current: &SigningKey, others: &[SigningKey], lifetime: Duration) -> Self {
+        super::hmac_provider::install();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
