@@ -20,10 +20,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
  && cargo build --release --locked --package merch \
- && cp target/release/merch /merch
+ && cp target/release/merch /merch \
+ && tools/sbom /merch.cdx.json
 
 FROM scratch AS prebuilt
-COPY target/image/merch /merch
+COPY target/image/merch target/image/merch.cdx.json /
 
 FROM ${MERCH_BINARY} AS binary
 
@@ -46,7 +47,9 @@ COPY --from=binary --chmod=0755 /merch /files/usr/local/bin/merch
 RUN ldd /files/usr/local/bin/merch | grep -o '/[^ ]*' | sort -u | xargs -r -I '{}' cp -L --parents '{}' /files \
  && cp -L --parents /etc/ld.so.cache /files \
  && { chroot /files /usr/local/bin/merch --version || { echo 'the program does not start on Debian 12: was it built for a newer one?' >&2; exit 1; }; }
+# The software bill of materials lies beside the licences.
 COPY LICENSE-APACHE LICENSE-MIT /files/usr/share/doc/merch/
+COPY --from=binary --chmod=0644 /merch.cdx.json /files/usr/share/doc/merch/
 
 FROM scratch AS runtime
 ARG MERCH_VERSION=0.1.0

@@ -1,7 +1,7 @@
 # What people do in this checkout, in one word each. The work is in cargo and in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint fmt gen clients fuzz-api release-contract test-compose
-.PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart backup restore top admin
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api release-contract test-compose
+.PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart backup restore top admin pin-images
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
@@ -22,13 +22,19 @@ check: ## the fast part of it: formatting and clippy
 lint: ## the contracts (redocly, buf) and the dependencies (cargo deny)
 	@tools/lint
 
+audit: ## security advisories and withdrawn versions of dependencies; needs the network. ADVISORY_DB=URL for a mirror
+	@tools/audit
+
+sbom: ## the software bill of materials of the program, CycloneDX, into target/sbom/merch.cdx.json
+	@tools/sbom
+
 fmt: ## formats code and contracts
 	cargo fmt --all
 	@tools/install
 	"$${CARGO_TARGET_DIR:-target}"/tools/node/node_modules/.bin/buf format --write
 
-gen: ## brings gen/ up to date with openapi.yaml and proto/, as every build without CI does
-	env -u CI cargo build
+gen: ## brings gen/ up to date with openapi.yaml and proto/; compiles the generators, which other builds do without
+	env -u CI cargo build --package merch-contract --features generate
 
 clients: ## the clients of other languages, into target/clients: generated, compiled, ready to be driven through the store
 	@tools/clients
@@ -86,6 +92,9 @@ backup: ## the whole database in one file, while the store runs; FILE=…
 
 restore: ## puts a backup in the place of what is there; FILE=…, asks first, unless YES=1
 	@tools/operate/restore
+
+pin-images: ## pins the images of Dockerfile and compose files by the digests that their tags have now; look at the difference and commit it
+	@tools/operate/pin-images $(ARGS)
 
 admin: ## restock, set-price, list-users, deactivate, revoke-tokens: make admin ARGS="restock 1 --add 100"
 	@tools/operate/admin $(ARGS)

@@ -12,7 +12,12 @@ use serde_json::Value;
 
 use crate::{client, replicas::Replicas};
 
-const IMAGE: &str = "nginx:1.28";
+/// The image that compose.yaml names, with its digest if it has one.
+fn image() -> String {
+    let compose = std::fs::read_to_string(root().join("compose.yaml")).expect("compose.yaml can be read");
+    let mut images = compose.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+    images.find(|image| image.starts_with("nginx:")).expect("compose.yaml has an image of NGINX").to_owned()
+}
 
 /// How long the engine may take to start it.
 const START: Duration = Duration::from_secs(60);
@@ -117,6 +122,6 @@ fn run<'a>(how: &str, settings: impl Iterator<Item = (&'a str, &'a str)>, tls: &
         words.push(format!("--volume={}:/etc/nginx/tls:ro", tls.display()));
     }
     words.extend(settings.map(|(name, value)| format!("--env={name}={value}")));
-    words.extend(["--entrypoint=/bin/sh", IMAGE, "/etc/merch/start"].map(str::to_owned));
+    words.extend(["--entrypoint=/bin/sh".to_owned(), image(), "/etc/merch/start".to_owned()]);
     Command::new("docker").args(words)
 }
