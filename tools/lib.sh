@@ -29,13 +29,110 @@ fail() {
   exit 1
 }
 
-# `stage NAME COMMAND…` runs a command under a headline and says how long it took; when it fails, so does the script, and says which stage it was.
+# `stage NAME COMMAND…` runs a command under a headline and says how long it took; when it fails, so does the script, and says which stage it was. Each stage
+# is a line in the file MERCH_STAGES, if that is set: when it started, its seconds, its result, its name.
 stage() {
-  local name=$1 start=$SECONDS
+  local name=$1 start=$SECONDS status=0
   shift
   printf '\n==> %s\n' "$name"
-  "$@" || fail "the stage \"$name\" failed (after $((SECONDS - start)) s); what is wrong stands above"
+  # In a subshell, so that a command that ends the script is recorded as well. `set -e` counts inside only if no condition tests the result.
+  set +e
+  (
+    set -e
+    "$@"
+  )
+  status=$?
+  set -e
+  record_stage "$name" "$((SECONDS - start))" "$status"
+  [ "$status" = 0 ] || fail "the stage \"$name\" failed (after $((SECONDS - start)) s); what is wrong stands above"
   printf '    %s: %d s\n' "$name" "$((SECONDS - start))"
+}
+
+# `record_stage NAME SECONDS STATUS`
+record_stage() {
+  local result=ok
+  [ "$3" = 0 ] || result=FAILED
+  if [ -n "${MERCH_STAGES:-}" ]; then
+    printf '%d\t%s\t%s\n' "$2" "$result" "$1" >>"$MERCH_STAGES"
+  fi
+}
+
+# Prints the stages so far as a table. Stages that ran side by side overlap in time.
+print_stages() {
+  [ -s "${MERCH_STAGES:-}" ] || return 0
+  printf '\n  seconds  result  stage\n'
+  awk -F '\t' '{ printf "  %7d  %-6s  %s\n", $1, $2, $3 }' "$MERCH_STAGES"
+}
+
+# `lane NAME COMMAND…` runs a command beside the script. Its output is printed when it has ended, by `join_lanes`, so that lines of two do not mix.
+LANES=()
+lane() {
+  local name=$1 log
+  shift
+  log=$(mktemp "${TMPDIR:-/tmp}/merch-lane.XXXXXX")
+  # A process group of its own, so that `end_lanes` reaches all that the command has started.
+  set -m
+  (
+    set -e
+    "$@"
+  ) >"$log" 2>&1 </dev/null &
+  LANES+=("$! $log $name")
+  set +m
+}
+
+# Waits for every lane, prints what each said, and fails when one has failed.
+join_lanes() {
+  local entry pid log name failed=''
+  for entry in ${LANES[@]+"${LANES[@]}"}; do
+    IFS=' ' read -r pid log name <<<"$entry"
+    wait "$pid" || failed="$failed, $name"
+    printf '\n==> beside the stages above: %s\n' "$name"
+    cat "$log"
+    rm -f "$log"
+  done
+  LANES=()
+  [ -z "$failed" ] || fail "failed beside the stages above: ${failed#, }"
+}
+
+# Ends the lanes that still run. For traps.
+end_lanes() {
+  local entry pid log name
+  for entry in ${LANES[@]+"${LANES[@]}"}; do
+    IFS=' ' read -r pid log name <<<"$entry"
+    kill -TERM -- "-$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    rm -f "$log"
+  done
+  LANES=()
+}
+
+# What needs a tool that a machine may lack, a line each: the tool, what tools/install brings for it, the clients of tools/clients, and the suite in words.
+# Rust tests that need a tool are in a module `needs_TOOL`.
+OPTIONAL_SUITES='
+python    | schemathesis |             | Schemathesis against the REST API
+python    |              | python      | the Python client
+python    |              | grpc-python | the gRPC client in Python
+go        |              | go          | the Go client
+go        |              | grpc-go     | the gRPC client in Go
+java      |              | java        | the Java client
+python    |              | java        | the Java client, whose generator Python brings
+java      | kafka        |             | log events over Apache Kafka
+pgbouncer | pooler       |             | the db service behind PgBouncer
+chromium  | browser      |             | the pages of the documentation, in a browser
+curl      |              |             | the samples of openapi.yaml, pasted into a shell
+'
+
+# Whether every suite has to run: in CI, and with REQUIRE_ALL=1.
+all_required() { [ -n "${CI:-}" ] || [ "${REQUIRE_ALL:-0}" = 1 ]; }
+
+# From here on, cargo compiles the packages of this workspace with clippy's driver, and every warning is an error: one build lints and compiles. (`cargo clippy`
+# sets the same two variables, but for a build that makes no programs, after which the tests would compile everything once more.) Other packages are compiled as
+# ever, so that a build without this finds them compiled. clippy's driver optimises less, so it is for tests alone, never for what people run.
+lint_while_compiling() {
+  local driver
+  driver=$(rustc --print sysroot)/bin/clippy-driver
+  [ -x "$driver" ] || driver=$(command -v clippy-driver) || fail "clippy-driver was not found beside rustc; rustup component add clippy"
+  export RUSTC_WORKSPACE_WRAPPER=$driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 }
 
 # `at_least WANTED FOUND`: whether a version is high enough.
@@ -58,6 +155,18 @@ python_tools() {
   cp "$list" "$home/stamp"
 }
 
+# `sha256_list FOLDER`: a line for each file in it, in the order of names, as sha256sum writes it. macOS has no sha256sum.
+sha256_list() {
+  node -e '
+    const { readdirSync, readFileSync } = require("fs");
+    const { createHash } = require("crypto");
+    for (const name of readdirSync(process.argv[1]).sort()) {
+      const sum = createHash("sha256").update(readFileSync(`${process.argv[1]}/${name}`)).digest("hex");
+      console.log(`${sum}  ${name}`);
+    }
+  ' "$1"
+}
+
 # `one_at_a_time NAME`: waits until no other script holds NAME, and holds it until this one ends. What it starts in the background gets `9>&-`, or it would
 # go on holding it.
 one_at_a_time() {
@@ -71,7 +180,7 @@ lock() {
   if command -v flock >/dev/null; then
     flock ${2:+--nonblock} "$1"
   else
-    python3 -c 'import fcntl, sys; fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[2:] else 0))' "$@"
+    perl -MFcntl=:flock -e 'open my $file, "+<&=", $ARGV[0] or exit 1; flock $file, LOCK_EX | (@ARGV > 1 ? LOCK_NB : 0) or exit 1' "$@"
   fi
 }
 

@@ -3,6 +3,12 @@
 // Tests end by panicking; that is what they are for.
 #![allow(clippy::unwrap_used)]
 
-mod pages;
-mod samples;
+/// Tests that need Chromium; `tools/test` skips them where it is missing.
+mod needs_chromium {
+    mod pages;
+}
+/// Tests that need curl, likewise.
+mod needs_curl {
+    mod samples;
+}
 mod script;

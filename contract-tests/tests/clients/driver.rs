@@ -128,3 +128,28 @@ pub(crate) async fn store() -> TestStore {
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the workspace")
 }
+
+/// A test for each language. The modules name the tools that a language needs besides Node and Rust; `tools/test` skips those that a machine lacks.
+macro_rules! each_language {
+    ($test:path) => {
+        each_language! { @tests $test, rust typescript }
+        mod needs_go {
+            each_language! { @tests $test, go }
+        }
+        mod needs_java {
+            // The generator comes from Python's registry.
+            mod needs_python {
+                each_language! { @tests $test, java }
+            }
+        }
+        mod needs_python {
+            each_language! { @tests $test, python }
+        }
+    };
+    (@tests $test:path, $($language:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $language() {
+            $test(stringify!($language)).await;
+        }
+    )*};
+}

@@ -169,7 +169,7 @@ impl LoggingService for Lying {
     }
 }
 
-mod python {
+mod needs_python {
     const LANGUAGE: &str = "grpc-python";
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +193,7 @@ mod python {
     }
 }
 
-mod go {
+mod needs_go {
     const LANGUAGE: &str = "grpc-go";
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -210,14 +210,4 @@ async fn answer(
     Ok(response)
 }
 
-/// The languages, each with a test of its own.
-macro_rules! languages {
-    ($($language:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $language() {
-            notices(stringify!($language)).await;
-        }
-    )*};
-}
-
-languages! { rust typescript python go java }
+each_language!(crate::lies::notices);

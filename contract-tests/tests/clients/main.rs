@@ -4,6 +4,7 @@
 // Tests end by panicking; that is what they are for.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod driver;
 mod grpc;
 mod journey;

@@ -61,14 +61,4 @@ async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
     }
 }
 
-/// The languages, each with a test of its own.
-macro_rules! languages {
-    ($($language:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $language() {
-            travel(stringify!($language)).await;
-        }
-    )*};
-}
-
-languages! { rust typescript python go java }
+each_language!(crate::travel::travel);

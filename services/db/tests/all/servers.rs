@@ -1,8 +1,11 @@
 //! The db service with servers as people have them: other releases of PostgreSQL, TLS, a pooler, a password that changes. Each test starts what it
 //! needs, on a port and in a folder of its own, and ends it by its id.
 
+/// Tests that need PgBouncer; `tools/test` skips them where it is missing.
+mod needs_pgbouncer {
+    mod pooler;
+}
 mod password;
-mod pooler;
 mod program;
 mod tls;
 mod versions;

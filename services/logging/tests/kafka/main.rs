@@ -4,11 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-mod generations;
-mod provision;
-mod security;
+/// Tests that need a Java runtime and Maven; `tools/test` skips them where those are missing.
+mod needs_java {
+    mod generations;
+    mod provision;
+    mod security;
+    mod trouble;
+}
 mod support;
-mod trouble;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../logging/support.rs"]
 mod with;

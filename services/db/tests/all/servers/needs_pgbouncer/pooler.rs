@@ -9,10 +9,10 @@ use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
 use merch_db::{Config, Database, Pool, Pooler};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
-use super::journey;
-use super::program::{Folder, Program, free_port, wait_for};
 use crate::harness::*;
 use crate::outbox::{keeper, words};
+use crate::servers::journey;
+use crate::servers::program::{Folder, Program, free_port, wait_for};
 
 /// A PgBouncer before the server of all tests.
 struct PgBouncer {

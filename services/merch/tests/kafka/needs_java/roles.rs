@@ -1,8 +1,4 @@
 //! The roles over Apache Kafka itself, as processes: whatever is committed is on the topic.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
-#![cfg(unix)]
-
-mod support;
 
 use std::{
     collections::HashSet,
@@ -14,8 +10,9 @@ use std::{
 
 use merch_test_kafka::{Kafka, Options, PASSWORD, Protection, USER};
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch};
 use tempfile::tempdir;
+
+use crate::support::{PATIENCE, Running, failed_start, finish, http, merch};
 
 fn output(command: &mut Command) -> Output {
     finish(command.spawn().unwrap())
