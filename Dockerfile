@@ -19,9 +19,9 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
- && cargo build --release --locked --package merch \
+ && cargo build --release --locked --package merch --features kafka-tls \
  && cp target/release/merch /merch \
- && tools/sbom /merch.cdx.json
+ && tools/sbom /merch.cdx.json --features kafka-tls
 
 FROM scratch AS prebuilt
 COPY target/image/merch target/image/merch.cdx.json /

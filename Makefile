@@ -25,8 +25,8 @@ lint: ## the contracts (redocly, buf) and the dependencies (cargo deny)
 audit: ## security advisories and withdrawn versions of dependencies; needs the network. ADVISORY_DB=URL for a mirror
 	@tools/audit
 
-sbom: ## the software bill of materials of the program, CycloneDX, into target/sbom/merch.cdx.json
-	@tools/sbom
+sbom: ## the software bill of materials of the program as the image has it, CycloneDX, into target/sbom/merch.cdx.json
+	@tools/sbom "" --features kafka-tls
 
 fmt: ## formats code and contracts
 	cargo fmt --all

@@ -149,7 +149,7 @@ impl Connection {
         if !HAS_TLS {
             return Err(StartError::new(format!(
                 "Kafka is to be spoken to with MERCH_KAFKA_SECURITY={}, and this program was compiled without TLS and SASL for Kafka; expected one with the \
-                 feature kafka-tls, which is on unless `--no-default-features` is given to cargo, or MERCH_KAFKA_SECURITY=plaintext",
+                 feature kafka-tls (`cargo build --release --features kafka-tls`; the image has it), or MERCH_KAFKA_SECURITY=plaintext",
                 self.security.word()
             )));
         }

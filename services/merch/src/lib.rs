@@ -38,7 +38,9 @@ use crate::{
     settings::{Arguments, Command, common::Log, variables},
 };
 
-fn main() -> ExitCode {
+/// Runs the program with the arguments and the environment of this process, and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
     let arguments = match parsed(Arguments::try_parse().map_err(variables::named)) {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
