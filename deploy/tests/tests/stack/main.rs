@@ -3,6 +3,7 @@
 mod composition;
 mod limits;
 mod loss;
+mod materials;
 mod operate;
 mod outside;
 mod rotate;
