@@ -8,7 +8,7 @@
 # Where the program comes from: `compiled` or `prebuilt`.
 ARG MERCH_BINARY=compiled
 
-# What the compilers need is in the image: C and C++ compilers, make, and perl for OpenSSL.
+# What the compilers need is in the image: C and C++ compilers, make, and perl for OpenSSL and tools/sbom.
 FROM rust:1.95-bookworm AS compiled
 WORKDIR /src
 # With CI set, the build says that gen/ is stale in place of writing it.
