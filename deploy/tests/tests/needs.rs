@@ -1,0 +1,89 @@
+//! `make test` on a machine that lacks a tool: `tools/needs` names it, and what needs it can be left out.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use merch_deploy_tests::stack::root;
+use tempfile::TempDir;
+
+/// The programs of this machine, without some.
+fn path_without(programs: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for directory in std::env::split_paths(&std::env::var_os("PATH").expect("a path")) {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !programs.contains(&name.to_string_lossy().as_ref()) {
+                // The first folder of the path counts.
+                drop(symlink(entry.path(), folder.path().join(name)));
+            }
+        }
+    }
+    folder
+}
+
+/// Whether `tools/needs` succeeds, what it printed, and what it wrote to its file.
+fn needs(path: &Path, variables: &[(&str, &str)]) -> (bool, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("missing");
+    let mut command = Command::new("bash");
+    command.arg(root().join("tools/needs")).arg(&file).env("PATH", path).stdin(Stdio::null());
+    for name in ["CI", "REQUIRE_ALL", "CHROMIUM", "PGBOUNCER"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output().expect("bash starts");
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.success(), printed, fs::read_to_string(file).unwrap_or_default())
+}
+
+#[test]
+fn a_missing_tool_is_a_line_and_in_ci_an_error() {
+    let path = path_without(&["go", "mvn", "curl"]);
+    let (success, printed, missing) = needs(path.path(), &[]);
+    assert!(success, "{printed}");
+    for (tool, reason) in [("go", "go: not found. Install Go"), ("java", "mvn: not found. Install a JDK"), ("curl", "curl: not found.")] {
+        assert!(missing.lines().any(|line| line.starts_with(&format!("{tool}\t{reason}"))), "{tool}: {missing}");
+    }
+    for variables in [[("CI", "true")], [("REQUIRE_ALL", "1")]] {
+        let (success, printed, _) = needs(path.path(), &variables);
+        assert!(!success && printed.contains("go: not found") && printed.contains("mvn: not found"), "{variables:?}: {printed}");
+    }
+}
+
+#[test]
+fn what_everything_needs_is_always_an_error() {
+    let (success, printed, _) = needs(path_without(&["npm", "make"]).path(), &[]);
+    assert!(!success && printed.contains("npm: not found") && printed.contains("make: not found"), "{printed}");
+}
+
+/// The names in `mod needs_…`, below a folder.
+fn modules(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() {
+            if !["target", ".git", "node_modules", "gen"].contains(&name.to_string_lossy().as_ref()) {
+                modules(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a text");
+            found.extend(
+                text.lines().filter_map(|line| Some(line.trim().strip_prefix("mod needs_")?.trim_end_matches([' ', '{', ';']).to_owned())),
+            );
+        }
+    }
+}
+
+#[test]
+fn each_module_of_tests_that_need_a_tool_is_named_after_one_that_can_be_missing() {
+    let table = fs::read_to_string(root().join("tools/lib.sh")).expect("a text");
+    let (_, table) = table.split_once("OPTIONAL_SUITES='\n").expect("the table");
+    let tools: BTreeSet<String> =
+        table.lines().take_while(|line| *line != "'").filter_map(|line| Some(line.split_once('|')?.0.trim().to_owned())).collect();
+    let mut found = BTreeSet::new();
+    modules(root(), &mut found);
+    assert_eq!(found, tools);
+}
