@@ -9,6 +9,7 @@
 //! | `rest-client` | [`sdk`], [`rest::client`] | a typed HTTP client, and what every caller needs around it |
 //! | `rest-cli` | [`rest::cli`] | the command line over that client |
 //! | `rest-mock` | [`rest::mock`] | typed expectations for `httpmock` |
+//! | `loopback` | [`loopback`] | HTTP clients that ask no proxy for this machine; part of `rest-client` |
 //! | `grpc` | [`grpc`] | tonic clients and servers, and the JSON mapping of log events |
 //! | `generate` | – | compiles `gen/` anew when a contract has changed; for members of this workspace |
 
@@ -102,6 +103,9 @@ pub mod grpc {
     mod descriptor;
     pub use descriptor::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 }
+
+#[cfg(feature = "loopback")]
+pub mod loopback;
 
 #[cfg(feature = "rest-client")]
 pub mod sdk;

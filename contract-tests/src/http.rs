@@ -10,6 +10,8 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
+use merch_contract::loopback::{is_loopback, without_proxy};
+
 use crate::document::{Document, Operation};
 
 /// Bytes of an answer's body, at most: no answer of the document comes near.
@@ -67,17 +69,15 @@ impl Transport {
     /// # Errors
     /// When this system has no certificates to know a server by.
     pub(crate) fn new(base: Url, timeout: Duration) -> Result<Self, String> {
-        let mut builder = Client::builder()
-            // The environment's proxy would answer in the server's name.
-            .no_proxy()
+        let mut builder = without_proxy(Client::builder(), &base)
             .user_agent(concat!("merch-contract-tests/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(5)))
             // Servers close connections that are idle; one that is taken up at that very moment would look like a fault of the server.
             .pool_idle_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none());
-        if base.scheme() == "http" {
-            // Reading the system's authorities takes longer than many a request.
+        if base.scheme() == "http" && is_loopback(&base) {
+            // Reading the system's authorities takes longer than many a request. A proxy on the way may need them.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| format!("this system's certificates cannot be used: {}", chain(&error)))?;

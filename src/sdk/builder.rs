@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use reqwest::{Url, header::HeaderValue};
 
 use super::{Retries, Session, Store};
-use crate::rest::client::Client;
+use crate::{loopback::without_proxy, rest::client::Client};
 
 /// A client that is being made: see [`Store::builder`].
 #[derive(Clone, Debug)]
@@ -81,6 +81,9 @@ impl Builder {
 
     /// Makes the client. Nothing is sent.
     ///
+    /// It takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), and none if the URL is of this machine:
+    /// see [`without_proxy`].
+    ///
     /// # Errors
     /// When the URL or the token cannot be one, or TLS cannot be set up.
     pub fn build(self) -> Result<Store, BuildError> {
@@ -88,7 +91,7 @@ impl Builder {
         let token = self.token.map(|token| authorization(&token.0)).transpose()?;
         let http = match self.http {
             Some(http) => http,
-            None => reqwest::Client::builder()
+            None => without_proxy(reqwest::Client::builder(), &url)
                 .user_agent(self.user_agent)
                 .timeout(self.timeout)
                 .connect_timeout(self.connect_timeout)
@@ -97,7 +100,7 @@ impl Builder {
                 .build()
                 .map_err(|error| BuildError(format!("the HTTP client cannot be set up: {error}")))?,
         };
-        Ok(Store(Client::new_with_client(&url, http, Session { token, retries: self.retries })))
+        Ok(Store(Client::new_with_client(url.as_str().trim_end_matches('/'), http, Session { token, retries: self.retries })))
     }
 }
 
@@ -113,8 +116,8 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// A base URL without a slash at its end.
-fn base(text: &str) -> Result<String, BuildError> {
+/// A base URL.
+fn base(text: &str) -> Result<Url, BuildError> {
     let expected = |what: &str| BuildError(format!("the store's URL: expected one such as http://127.0.0.1:8080, got {text:?}: {what}"));
     let url = Url::parse(text).map_err(|error| expected(&error.to_string()))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
@@ -123,7 +126,7 @@ fn base(text: &str) -> Result<String, BuildError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(expected("leave out what stands behind `?` or `#`"));
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url)
 }
 
 /// The value of `Authorization`. The token is shown nowhere.
@@ -151,7 +154,7 @@ mod tests {
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
             ("https://merch.example.com/store/", "https://merch.example.com/store"),
         ] {
-            assert_eq!(super::base(text).as_deref(), Ok(base));
+            assert_eq!(super::base(text).unwrap().as_str().trim_end_matches('/'), base);
         }
         for text in ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://a/?b", "http://a/#b", "unix:/run/store"] {
             let error = Store::builder(text).build().unwrap_err().to_string();

@@ -104,7 +104,7 @@ async fn what_hangs_is_given_up() {
 }
 
 /// A proxy that answers only below `/merch`, and takes that away.
-async fn behind_prefix(store: &str) -> String {
+pub(crate) async fn behind_prefix(store: &str) -> String {
     let (store, http) = (store.to_owned(), reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap());
     let url = server(move |connection| {
         let (store, http) = (store.clone(), http.clone());

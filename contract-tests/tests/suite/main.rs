@@ -7,6 +7,7 @@ mod hostile;
 mod interrupt;
 mod output;
 mod program;
+mod proxy;
 mod refusals;
 mod reports;
 mod runner;

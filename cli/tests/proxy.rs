@@ -1,0 +1,71 @@
+//! Passwords and tokens for this machine go to no proxy; other hosts are reached through the environment's.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use httpmock::MockServer;
+use serde_json::json;
+
+const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
+
+/// A proxy that records what it is sent and answers every request with a greeting; and its record.
+fn recording_proxy() -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, record) = (format!("http://{}", listener.local_addr().unwrap()), Arc::default());
+    let seen: Arc<Mutex<String>> = Arc::clone(&record);
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, mut bytes) = (connection.unwrap(), [0; 4096]);
+            let length = connection.read(&mut bytes).unwrap();
+            seen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
+            let body = json!({ "name": "Merch", "message": "Hello", "version": "1", "documentation": "/docs" }).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+            let _ = write!(connection, "{head}: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    (url, record)
+}
+
+/// Runs `merch-cli` with this proxy in every variable that names one.
+fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, proxy).env(name.to_lowercase(), proxy);
+    }
+    command.env("NO_PROXY", no_proxy).env("no_proxy", no_proxy).env("MERCH_URL", url).env("MERCH_TOKEN", "hush.token");
+    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(b"hush-password\n"); // a command that needs none may have ended
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn this_machine_is_reached_without_a_proxy_by_every_name() {
+    let server = MockServer::start();
+    server.mock(|when, then| {
+        when.method("POST").path("/login");
+        then.status(200).json_body(json!({ "access_token": "t", "token_type": "Bearer", "expires_in": 86400, "user_id": USER }));
+    });
+    let (proxy, record) = recording_proxy();
+    for host in ["127.0.0.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"] {
+        let output = run(&format!("http://{host}:{}", server.port()), &proxy, "", &["log-in", "--username", "alice"]);
+        assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
+}
+
+#[test]
+fn another_host_is_reached_through_the_proxy_unless_it_is_excepted() {
+    let (proxy, record) = recording_proxy();
+    run("http://store.example/merch", &proxy, "", &["greet"]);
+    let seen = record.lock().unwrap().clone();
+    assert!(seen.starts_with("GET http://store.example/merch/ HTTP/1.1\r\n"), "{seen}");
+    let output = run("http://store.example", &proxy, "store.example", &["greet"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(*record.lock().unwrap(), seen, "the proxy was asked");
+}
