@@ -7,7 +7,11 @@ use std::{
 };
 
 use reqwest::Url;
-use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
+use merch_db::Location;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, SqlxSqliteConnector, Statement,
+    sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -29,10 +33,11 @@ pub enum Database {
 
 /// A migrated database that belongs to one store.
 #[derive(Debug)]
-pub(crate) struct OwnDatabase {
-    url: String,
-    /// Its name on the PostgreSQL server; an SQLite file goes with its folder.
-    name: Option<String>,
+pub(crate) enum OwnDatabase {
+    /// A file, which goes with its folder.
+    File(PathBuf),
+    /// A database of the PostgreSQL server, by its name.
+    Postgres(String),
 }
 
 impl OwnDatabase {
@@ -42,28 +47,41 @@ impl OwnDatabase {
             Database::Sqlite => {
                 let file = folder.join("store.db");
                 tokio::fs::copy(sqlite_template().await, &file).await.expect("a file can be copied into a folder just made");
-                Self { url: sqlite_url(&file), name: None }
+                Self::File(file)
             }
             Database::Postgres => {
                 let (template, name) = (postgres_template().await, new_name());
-                execute(postgres().as_str(), &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
-                Self { url: on_server(&name), name: Some(name) }
+                on_postgres(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+                Self::Postgres(name)
             }
         }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn location(&self) -> Location {
+        match self {
+            Self::File(file) => Location::file(file),
+            Self::Postgres(name) => on_server(name).into(),
+        }
+    }
+
+    async fn connect(&self) -> DatabaseConnection {
+        match self {
+            Self::File(file) => {
+                let pool = SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(file)).await;
+                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+            }
+            Self::Postgres(name) => connect(&on_server(name)).await,
+        }
     }
 
     /// Runs statements, on a connection of its own.
     pub(crate) async fn execute(&self, sql: &str) {
-        execute(&self.url, sql).await;
+        execute(self.connect().await, sql).await;
     }
 
     /// The one integer that a query gives, on a connection of its own.
     pub(crate) async fn integer(&self, sql: &str) -> i64 {
-        let connection = connect(&self.url).await;
+        let connection = self.connect().await;
         let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await;
         let row = row.unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_else(|| panic!("{sql}: no row"));
         let value = row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from));
@@ -72,8 +90,9 @@ impl OwnDatabase {
     }
 
     pub(crate) async fn drop(self) {
-        if let Some(name) = self.name {
-            execute(postgres().as_str(), &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        match self {
+            Self::File(_) => {}
+            Self::Postgres(name) => on_postgres(&format!("DROP DATABASE {name} WITH (FORCE)")).await,
         }
     }
 }
@@ -108,7 +127,7 @@ impl BareDatabase {
     /// # Panics
     /// When the query fails, or gives something else.
     pub async fn texts(&self, query: &str, columns: usize) -> Vec<Vec<String>> {
-        let connection = connect(self.own.url()).await;
+        let connection = self.own.connect().await;
         let rows = connection.query_all_raw(Statement::from_string(connection.get_database_backend(), query)).await;
         let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
         let text = |row: &QueryResult, index| row.try_get_by_index(index).unwrap_or_else(|error| panic!("{query}: {error}"));
@@ -129,7 +148,7 @@ async fn sqlite_template() -> PathBuf {
     let file = |folder: &TempDir| folder.path().join("template.db");
     let folder = FOLDER.get_or_init(|| async {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        merch_db::migrate(&sqlite_url(&file(&folder))).await.unwrap_or_else(|error| panic!("{error}"));
+        merch_db::migrate(Location::file(file(&folder))).await.unwrap_or_else(|error| panic!("{error}"));
         folder
     });
     file(folder.await)
@@ -142,8 +161,8 @@ async fn postgres_template() -> &'static str {
         .get_or_init(|| async {
             drop_forgotten().await;
             let name = new_name();
-            execute(postgres().as_str(), &format!("CREATE DATABASE {name}")).await;
-            merch_db::migrate(&on_server(&name)).await.unwrap_or_else(|error| panic!("{error}"));
+            on_postgres(&format!("CREATE DATABASE {name}")).await;
+            merch_db::migrate(on_server(&name)).await.unwrap_or_else(|error| panic!("{error}"));
             name
         })
         .await
@@ -187,18 +206,18 @@ fn on_server(name: &str) -> String {
     url.into()
 }
 
-fn sqlite_url(file: &Path) -> String {
-    format!("sqlite://{}", file.display())
-}
-
 async fn connect(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
 }
 
-async fn execute(url: &str, sql: &str) {
-    let connection = connect(url).await;
+/// Runs statements on the server, outside of any store's database.
+async fn on_postgres(sql: &str) {
+    execute(connect(postgres().as_str()).await, sql).await;
+}
+
+async fn execute(connection: DatabaseConnection, sql: &str) {
     connection.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     connection.close().await.expect("a connection closes");
 }

@@ -355,7 +355,7 @@ async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
 }
 
 async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
-    let mut config = merch_db::Config::new(database.url(), url(logging));
+    let mut config = merch_db::Config::new(database.location(), url(logging));
     let Rate { burst, period } = options.log_ins_per_account;
     config.log_ins = merch_db::Rate { burst, period };
     Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admin_token::AdminToken;
+use crate::database::Location;
 
 /// Settings of the db service. [`Config::new`] fills in defaults; change what you need.
 #[derive(Clone)]
 pub struct Config {
-    /// `postgres://user:password@host:port/database` or `sqlite:///path/to/file`.
-    pub database_url: String,
+    /// A URL such as `postgres://user:password@host:port/database`, or an SQLite file.
+    pub database: Location,
     /// How the database is used.
     pub pool: Pool,
     /// How orders are taken.
@@ -148,9 +149,9 @@ impl Config {
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
     /// The defaults, for this database and this logging service.
-    pub fn new(database_url: impl Into<String>, logging_endpoint: impl Into<String>) -> Self {
+    pub fn new(database: impl Into<Location>, logging_endpoint: impl Into<String>) -> Self {
         Self {
-            database_url: database_url.into(),
+            database: database.into(),
             pool: Pool::default(),
             orders: Orders::default(),
             log_ins: Rate::default(),
@@ -171,7 +172,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Config")
-            .field("database_url", &"(redacted)")
+            .field("database", &self.database)
             .field("pool", &self.pool)
             .field("orders", &self.orders)
             .field("log_ins", &self.log_ins)

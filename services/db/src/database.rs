@@ -1,6 +1,7 @@
 //! Opens the database, PostgreSQL or SQLite, with the guarantees and time limits that the store needs.
 
 mod connection;
+mod location;
 mod password;
 mod pooled;
 mod postgres;
@@ -8,15 +9,14 @@ mod schema;
 mod sqlite;
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use merch_chassis::StartError;
-use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, sqlx};
 
 pub use self::connection::{Connection, Transaction};
+pub use self::location::Location;
+use self::location::Options;
 pub use self::schema::migrate;
 use crate::config::Pool;
 
@@ -26,11 +26,6 @@ pub struct Database {
     writer: Connection,
     reader: Connection,
     transaction_timeout: Duration,
-}
-
-enum Url {
-    Postgres(PgConnectOptions),
-    Sqlite(SqliteConnectOptions),
 }
 
 /// Which of the two it is, and no more: the connections know the password.
@@ -44,14 +39,15 @@ impl Database {
     /// Connects. An SQLite file must exist (see [`migrate`]).
     ///
     /// # Errors
-    /// One sentence, without the URL's password, if the URL cannot be used or there is no such database.
-    pub async fn open(url: &str, pool: &Pool) -> Result<Self, StartError> {
-        let (writer, reader) = match parse(url)? {
-            Url::Postgres(options) => {
+    /// One sentence, without the URL's password, if it cannot be used or there is no such database.
+    pub async fn open(location: impl Into<Location>, pool: &Pool) -> Result<Self, StartError> {
+        let location = location.into();
+        let (writer, reader) = match location.options()? {
+            Options::Postgres(options) => {
                 let both = postgres::open(options, pool).await?;
                 (both.clone(), both)
             }
-            Url::Sqlite(options) => {
+            Options::Sqlite(options) => {
                 let file = options.get_filename();
                 if !file.exists() {
                     return Err(StartError::new(format!("there is no database file {}: run `merch migrate` to make it", file.display())));
@@ -136,58 +132,4 @@ async fn outside_of_transactions<C: sqlx::Connection>(connection: &mut C) -> Res
         tracing::warn!("a connection to the database was left inside of a transaction: it is closed");
     }
     Ok(outside)
-}
-
-/// Whether `url` names a database, as far as it itself tells: nothing is connected and nothing made.
-///
-/// # Errors
-/// One sentence, without the URL's password, on what was expected.
-pub fn check_url(url: &str) -> Result<(), StartError> {
-    parse(url).map(|_| ())
-}
-
-fn parse(url: &str) -> Result<Url, StartError> {
-    // The URL itself is not repeated in any sentence: it may hold a password.
-    let expected = "postgres://user:password@host:port/database or sqlite:///path/to/file";
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => match PgConnectOptions::from_str(url) {
-            Ok(options) => Ok(Url::Postgres(options)),
-            Err(_) => Err(StartError::new(format!("the database URL cannot be read as PostgreSQL's: expected {expected}"))),
-        },
-        Some("sqlite") if url.contains(":memory:") || url.contains("mode=memory") => {
-            Err(StartError::new("an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file"))
-        }
-        Some("sqlite") => match SqliteConnectOptions::from_str(url) {
-            Ok(options) => Ok(Url::Sqlite(options)),
-            Err(error) => Err(StartError::new(format!("the database URL cannot be read as SQLite's ({error}): expected {expected}"))),
-        },
-        Some(_) | None => Err(StartError::new(format!("the database URL has a scheme that the store does not know: expected {expected}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_that_cannot_be_used_is_described_without_its_password() {
-        for url in [
-            "mysql://user:hunter2@host/db",
-            "postgres://user:hunter2@host:notaport/db",
-            "hunter2",
-            "sqlite::memory:",
-            "sqlite://x?mode=hunter2",
-        ] {
-            let Err(error) = parse(url) else { panic!("{url} was taken") };
-            assert!(error.to_string().contains("expected"), "{error}");
-            assert!(!error.to_string().contains("user:hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn both_spellings_of_postgres_are_taken() {
-        assert!(matches!(parse("postgres://u:p@h/d"), Ok(Url::Postgres(_))));
-        assert!(matches!(parse("postgresql://u:p@h/d"), Ok(Url::Postgres(_))));
-        assert!(matches!(parse("sqlite://some/file.db"), Ok(Url::Sqlite(_))));
-    }
 }

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, DbErr};
 
 use crate::clock;
 use crate::config::Pool;
-use crate::database::Database;
+use crate::database::{Database, Location};
 use crate::store::outbox;
 
 /// More than any user's tokens are ever revoked, so that no token that was made since the backup, revoked or not, has a version that comes again.
@@ -21,11 +21,11 @@ const LEAP: &str = "UPDATE users SET token_version = token_version + 4294967296"
 ///
 /// # Errors
 /// One sentence, if it is not the database of a store, or of one that this program is too old for.
-pub async fn mark_restored(url: &str, taken_at: &str) -> Result<(), StartError> {
+pub async fn mark_restored(location: impl Into<Location>, taken_at: &str) -> Result<(), StartError> {
     // Every user's row in one statement may rightly take longer than any statement of the running store.
     let unhurried = Duration::from_secs(600);
     let pool = Pool { statement_timeout: unhurried, transaction_timeout: unhurried, idle_timeout: unhurried, ..Pool::default() };
-    let database = Database::open(url, &pool).await?;
+    let database = Database::open(location, &pool).await?;
     let marked = mark(&database, taken_at).await;
     database.close().await;
     marked.map_err(|error| {

@@ -39,7 +39,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let part = readiness.part("database");
     check(&config)?;
     let logging = merch_logging::client::find(&config.logging_endpoint)?;
-    let database = Database::open(&config.database_url, &config.pool).await?;
+    let database = Database::open(&config.database, &config.pool).await?;
     database.check_schema().await?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
     outbox.begin().await.map_err(|error| StartError::new(format!("the outbox cannot be read: {error}")))?;

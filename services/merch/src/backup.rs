@@ -62,10 +62,15 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     let failed = |error: sqlx::Error| {
         StartError::new(format!("the database {} cannot be copied: {error}; see whether the disk is full", source.display()))
     };
+    // Absolute, as SQLite takes `file:…` for a URI; and never another name than the one that is read below.
+    let copy = &std::path::absolute(copy).map_err(|error| failed(error.into()))?;
+    let Some(copy_text) = copy.to_str().map(str::to_owned) else {
+        return Err(StartError::new(format!("the folder of {} has a name that is not UTF-8, which SQLite cannot open; choose another", copy.display())));
+    };
     // SQLite takes an empty file, and leaves it the mode that it has.
     archive::private(copy).map_err(|error| failed(error.into()))?;
     let mut connection = sqlite::open(source, Access::Read).await?;
-    sqlx::query("VACUUM INTO ?").bind(copy.to_string_lossy().into_owned()).execute(&mut connection).await.map_err(failed)?;
+    sqlx::query("VACUUM INTO ?").bind(copy_text).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     let mut connection = sqlite::open(copy, Access::Read).await?;
     check(&mut connection).await.map_err(|what| StartError::new(format!("the database {} is damaged: {what}", source.display())))?;

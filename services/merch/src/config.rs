@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
 use merch_chassis::{StartError, grpc::Limits};
+use merch_db::Location;
 use merch_logging::connection::Connection;
 
 use crate::{
@@ -105,8 +106,8 @@ fn connections(open_files: u64) -> usize {
 }
 
 /// The db service.
-pub(crate) fn db(settings: &Db, database_url: String, logging_endpoint: &str, broker: Broker, role: &Role) -> merch_db::Config {
-    let mut config = merch_db::Config::new(database_url, logging_endpoint);
+pub(crate) fn db(settings: &Db, database: Location, logging_endpoint: &str, broker: Broker, role: &Role) -> merch_db::Config {
+    let mut config = merch_db::Config::new(database, logging_endpoint);
     config.pool.connections = settings.database_connections;
     let log_ins = a_minute(settings.log_in_rate);
     config.log_ins = merch_db::Rate { burst: log_ins.burst, period: log_ins.period };
@@ -143,11 +144,47 @@ fn a_minute(times: NonZeroU32) -> Rate {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::{admin_key, settings::Arguments, signing_key};
 
     #[test]
     fn connections_leave_files_for_everything_else() {
         let all = [256, 1024, 4096, 1 << 20, u64::MAX].map(connections);
         assert_eq!(all, [128, 512, 3584, 16_384, 16_384]);
+    }
+
+    #[test]
+    fn no_configuration_shows_a_secret() {
+        const HUSH: &str = "hush-0123456789abcdef0123456789abcdef";
+        let url = format!("postgres://merch:{HUSH}@db.example/merch");
+        let line = [
+            &["merch", "--jwt-key", HUSH, "--jwt-verify-key", HUSH, "--admin-token", HUSH, "--database-url", &url][..],
+            &["--database-direct-url", &url, "--database-password", HUSH, "--kafka-brokers", "kafka.example:9092"],
+            &["--kafka-security", "sasl_plaintext", "--kafka-username", "merch", "--kafka-password", HUSH],
+        ];
+        let arguments = Arguments::try_parse_from(line.concat()).unwrap();
+        let mut shown = vec![format!("{arguments:?}"), format!("{arguments:#?}")];
+
+        let store = arguments.store;
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path(), &[]).unwrap();
+        let given = signing_key::from_settings(&store.keys).unwrap();
+        let keys = Keys { signing: given.signing.unwrap(), verifying: given.verifying };
+        shown.push(format!("{keys:?}"));
+        let endpoints = Endpoints { db: "http://127.0.0.1:1", logging: "http://127.0.0.1:1" };
+        shown.push(format!("{:?}", api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()));
+        let location = store.database.or_in(folder.path()).unwrap();
+        shown.push(format!("{location:?}"));
+        let mut db = db(&store.db, location, endpoints.logging, Broker::Kafka, &store.role);
+        db.admin_token = store.admin.read().unwrap().as_ref().map(|token| admin_key::strong_enough(token).unwrap());
+        shown.push(format!("{db:?}"));
+        let kafka = store.kafka_security.connection("kafka.example:9092").unwrap();
+        shown.push(format!("{kafka:?}"));
+        shown.push(format!("{:?}", logging(&store.logging, kafka, &store.role).unwrap()));
+        for text in shown {
+            assert!(text.len() > 10 && !text.contains("hush"), "{text}");
+        }
     }
 }

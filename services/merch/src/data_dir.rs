@@ -7,13 +7,14 @@ use std::{
 };
 
 use merch_chassis::StartError;
+use merch_db::Location;
 
-use crate::privacy;
+use crate::{archive::DATABASE, privacy};
 
 /// The file with the operator's credential.
 pub(crate) const ADMIN_KEY: &str = "admin.key";
 /// The file that is there while a restore puts things in their places: after a crash there may be some of each.
-const RESTORING: &str = "restore-unfinished";
+pub(crate) const RESTORING: &str = "restore-unfinished";
 
 /// A data folder that exists, that this process may write to, and parts of which it holds.
 #[derive(Debug)]
@@ -51,10 +52,7 @@ impl DataDir {
     pub(crate) fn open(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
         let folder = Self::open_as_it_is(path, parts)?;
         if folder.restoring().exists() {
-            return Err(StartError::new(format!(
-                "a restore into the data folder {} was cut off half-way; run `merch restore FILE --replace` again (what was there before is in its folders `replaced-…`)",
-                folder.path.display()
-            )));
+            return Err(half_restored(&folder.path));
         }
         Ok(folder)
     }
@@ -101,9 +99,17 @@ impl DataDir {
     }
 }
 
-/// The URL of the SQLite database in the folder `path`.
-pub(crate) fn sqlite_url(path: &Path) -> String {
-    format!("sqlite://{}", path.join("merch.db").display())
+/// The SQLite database in the folder `path`.
+pub(crate) fn database(path: &Path) -> Location {
+    Location::file(path.join(DATABASE))
+}
+
+/// That there may be some files of two stores in `folder`.
+pub(crate) fn half_restored(folder: &Path) -> StartError {
+    StartError::new(format!(
+        "a restore into the data folder {} was cut off half-way; run `merch restore FILE --replace` again (what was there before is in its folders `replaced-…`)",
+        folder.display()
+    ))
 }
 
 fn create(path: &Path) -> io::Result<()> {

@@ -4,10 +4,15 @@ use std::process::ExitCode;
 
 use command_output::{OutputError, print, print_done};
 use merch_chassis::StartError;
-use merch_db::Database;
+use merch_db::{Database, Location};
 use merch_migration::{Standing, standing};
 
-use crate::{data_dir::DataDir, failure::Failure, settings::Migrate};
+use crate::{
+    data_dir::DataDir,
+    database_lock::{DatabaseLock, Use},
+    failure::Failure,
+    settings::Migrate,
+};
 
 /// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending, or the schema is of another program.
 ///
@@ -19,23 +24,39 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, Failure> {
     if settings.status {
         return Ok(tell(look(&settings.database.direct_or_in(path)?).await?)?);
     }
-    // The folder is needed, and made, only when the database is in it. Nothing is locked: the database itself lets one migrate at a time.
+    // The folder is needed, and made, only when the database is in it.
     let data = settings.database.is_default().then(|| DataDir::open(path, &[])).transpose()?;
-    let url = settings.database.direct_or_in(data.as_ref().map_or(path, DataDir::path))?;
-    let applied = merch_db::migrate(&url).await?;
+    let location = settings.database.direct_or_in(data.as_ref().map_or(path, DataDir::path))?;
+    // Nothing is changed below a store that runs. Where there is nothing to do it may run.
+    let _lock = if settings.restored.is_some() {
+        DatabaseLock::take(&location, Use::Alone)?
+    } else if fits(&location).await {
+        None
+    } else {
+        DatabaseLock::take(&location, Use::Migration)?
+    };
+    let applied = merch_db::migrate(&location).await?;
     let mut done: Vec<_> = applied.iter().map(|name| format!("applied {name}")).collect();
     if let Some(taken_at) = &settings.restored {
-        merch_db::mark_restored(&url, taken_at).await?;
+        merch_db::mark_restored(&location, taken_at).await?;
         done.insert(0, "marked as restored: everyone has to log in again".to_owned());
     }
     if !done.is_empty() {
         print_done(done.join("; "), done.join("\n"))?;
     }
-    if applied.is_empty() { Ok(tell(look(&url).await?)?) } else { Ok(ExitCode::SUCCESS) }
+    if applied.is_empty() { Ok(tell(look(&location).await?)?) } else { Ok(ExitCode::SUCCESS) }
 }
 
-async fn look(url: &str) -> Result<Standing, StartError> {
-    let database = Database::open(url, &merch_db::Pool::default()).await?;
+/// Whether an SQLite file is there and needs no migration.
+async fn fits(location: &Location) -> bool {
+    match location.sqlite_file() {
+        Ok(Some(file)) if file.exists() => matches!(look(location).await, Ok(Standing::UpToDate | Standing::Ahead { .. })),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+async fn look(location: &Location) -> Result<Standing, StartError> {
+    let database = Database::open(location, &merch_db::Pool::default()).await?;
     let standing = standing(database.reader()).await;
     database.close().await;
     standing.map_err(|error| {

@@ -14,7 +14,8 @@ use sea_orm::sqlx::Connection as _;
 use crate::{
     archive::{self, DATABASE, JOURNAL},
     backup::{check, count},
-    data_dir::{DataDir, Part, sqlite_url},
+    data_dir::{self, DataDir, Part},
+    database_lock::{DatabaseLock, Use},
     failure::Failure,
     settings::operator::Restore,
     sqlite::{self, Access},
@@ -47,6 +48,9 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
         ))
         .into());
     }
+    // A store may run on the file that has another data folder.
+    let current = folder.join(DATABASE);
+    let _lock = current.exists().then(|| DatabaseLock::lock(&current, Use::Alone)).transpose()?;
     let staged = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder).map_err(|error| failed(folder, &error))?;
     let manifest = archive::read(&settings.file, staged.path())?;
     let database = staged.path().join(DATABASE);
@@ -65,7 +69,7 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
             settings.file.display()
         ))
     })?;
-    merch_db::mark_restored(&sqlite_url(staged.path()), &manifest.taken_at).await?;
+    merch_db::mark_restored(data_dir::database(staged.path()), &manifest.taken_at).await?;
 
     // Before the old one is moved, while it can still be read in its place.
     let left = if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };

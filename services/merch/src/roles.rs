@@ -11,6 +11,7 @@ use crate::{
     attend::{Process, announce},
     config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
+    database_lock::{DatabaseLock, Use},
     run_file::url,
     settings::{ApiRole, DbRole, LoggingRole, common},
     signing_key,
@@ -57,9 +58,14 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     let process = Process::new()?;
     let path = &settings.data.data_dir;
     let data = settings.database.is_default().then(|| DataDir::open(path, &[Part::Database])).transpose()?;
-    let url = settings.database.or_in(data.as_ref().map_or(path, DataDir::path))?;
+    let location = settings.database.or_in(data.as_ref().map_or(path, DataDir::path))?;
+    // A file that is not there is an error of the service: `merch migrate` makes it.
+    let _lock = match location.sqlite_file()? {
+        Some(file) if file.exists() => Some(DatabaseLock::take_file(&file, Use::Alone)?),
+        Some(_) | None => None,
+    };
     let listener = bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(local(50051))).await?;
-    let mut config = config::db(&settings.db, url, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
+    let mut config = config::db(&settings.db, location, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();

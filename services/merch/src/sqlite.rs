@@ -1,6 +1,6 @@
 //! The SQLite file of a store, opened beside the store that may be running on it.
 
-use std::{path::PathBuf, str::FromStr as _, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use merch_chassis::StartError;
 use sea_orm::sqlx::{
@@ -8,7 +8,10 @@ use sea_orm::sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
 
-use crate::settings::{common::Data, db::DatabaseUrl};
+use crate::{
+    database_lock::DatabaseLock,
+    settings::{common::Data, db::DatabaseUrl},
+};
 
 /// How long a store that is writing is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,15 +30,11 @@ pub(crate) enum Access {
 /// For PostgreSQL: `instead` says what does the same there.
 pub(crate) fn file(database: &DatabaseUrl, data: &Data, instead: &str) -> Result<PathBuf, StartError> {
     database.check()?;
-    let url = database.or_in(&data.data_dir)?;
-    if !url.starts_with("sqlite:") {
-        return Err(StartError::new(format!(
+    database.or_in(&data.data_dir)?.sqlite_file()?.ok_or_else(|| {
+        StartError::new(format!(
             "the database is PostgreSQL, and this command is for the SQLite file of an embedded store; {instead}"
-        )));
-    }
-    let options = SqliteConnectOptions::from_str(&url)
-        .map_err(|error| StartError::new(format!("--database-url (MERCH_DATABASE_URL) cannot be read as SQLite's: {error}")))?;
-    Ok(options.get_filename().to_owned())
+        ))
+    })
 }
 
 /// Opens `file`, which must exist.
@@ -49,8 +48,12 @@ pub(crate) async fn open(file: &std::path::Path, access: Access) -> Result<Sqlit
             file.display()
         )));
     }
+    DatabaseLock::check_links(file)?;
+    // Absolute: SQLite takes a name such as `file:x` for a URI.
+    let absolute = std::path::absolute(file)
+        .map_err(|error| StartError::new(format!("the database file {} has no absolute path: {error}", file.display())))?;
     SqliteConnectOptions::new()
-        .filename(file)
+        .filename(absolute)
         .read_only(access == Access::Read)
         .create_if_missing(false)
         .busy_timeout(PATIENCE)

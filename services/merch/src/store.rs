@@ -11,8 +11,10 @@ use crate::{
     attend::{Process, announce},
     config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
+    database_lock::{DatabaseLock, Use},
     run_file::{Addresses, RunFile, url},
     settings::Store,
+    shell::shell_word,
     signing_key,
 };
 
@@ -49,6 +51,9 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
         Some(token) => token,
         None => admin_key::strong_enough(&admin_key::kept_in(&data.admin_key_file())?)?,
     };
+    let (database, direct) = (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
+    // Before the migration, which would change a file that another store works on.
+    let _lock = DatabaseLock::take(&database, Use::Alone)?;
     let listeners = Listeners::bind(&settings).await?;
     let (embedded, kafka, broker) = match outside {
         Some(kafka) => (None, kafka, Broker::Kafka),
@@ -58,15 +63,14 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
             (Some(embedded), kafka, Broker::Embedded)
         }
     };
-    let (database_url, direct_url) = (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
-    for name in merch_db::migrate(&direct_url).await? {
+    for name in merch_db::migrate(&direct).await? {
         tracing::info!(name, "migrated");
     }
 
     let addresses = listeners.addresses(kafka.brokers.clone())?;
     let role = &settings.role;
     let logging = config::logging(&settings.logging, kafka, role)?;
-    let mut db = config::db(&settings.db, database_url, &addresses.logging, broker, role);
+    let mut db = config::db(&settings.db, database, &addresses.logging, broker, role);
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
     db.writes_per_user = settings.users.writes_per_user();
@@ -129,8 +133,8 @@ fn announcement(addresses: &Addresses, data: &DataDir) -> String {
         \n  db          {db} (gRPC)\
         \n  logging     {logging} (gRPC)\
         \n  kafka       {kafka}\
-        \n  data        {}\
+        \n  data        {0}\
         \n\nThe events: merch logs --follow --data-dir {0}\nStop it with Ctrl-C.",
-        data.path().display()
+        shell_word(data.path())
     )
 }

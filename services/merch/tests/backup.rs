@@ -19,7 +19,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, http, merch, run, signal};
+use support::{PATIENCE, Running, failed_start, http, merch, run, signal, sqlite_url};
 use tempfile::tempdir;
 
 fn store(data_dir: &Path) -> Running {
@@ -231,7 +231,7 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
         .filter(|path| path.to_string_lossy().contains("replaced-"))
         .collect();
     assert_eq!(aside.len(), 1);
-    let url = format!("sqlite://{}", aside[0].join("merch.db").display());
+    let url = sqlite_url(&aside[0].join("merch.db"));
     let before = merch(&["sql", "--json", "SELECT count(*) AS n FROM users"]).env("MERCH_DATABASE_URL", url).output().unwrap();
     assert_eq!(objects(&before), [json!({ "n": 2 })]);
     assert!(aside[0].join("journal").is_dir());

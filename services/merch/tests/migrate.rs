@@ -7,7 +7,7 @@ mod support;
 use std::process::Output;
 
 use sea_orm::{ConnectionTrait as _, Database};
-use support::{failed_start, finish, merch};
+use support::{failed_start, finish, merch, sqlite_url};
 
 fn lines(output: &Output) -> Vec<String> {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -43,7 +43,7 @@ fn sql(url: &str, statements: &[&str]) {
 #[test]
 fn ten_at_once_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    ten_at_once(&format!("sqlite://{}", folder.path().join("store.db").display()));
+    ten_at_once(&sqlite_url(&folder.path().join("store.db")));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn ten_at_once_on_postgres() {
 #[test]
 fn a_newer_schema_is_left_as_it_is_and_one_that_is_too_new_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let url = sqlite_url(&folder.path().join("store.db"));
     let output = finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
     assert!(failed_start(&output).contains("run `merch migrate` to make it"));
     lines(&migrate(&url, &[]));

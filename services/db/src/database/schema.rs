@@ -13,7 +13,8 @@ use sea_orm::{
     TransactionOptions, TransactionTrait as _,
 };
 
-use super::{Url, parse, postgres, sqlite};
+use super::location::{Location, Options};
+use super::{postgres, sqlite};
 use crate::config::Pool;
 
 /// A migration may rightly take longer than any statement of the running store, and whoever comes second waits for it.
@@ -28,22 +29,22 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does not exist. Any number of processes may do so at
-/// once: one migrates, the others wait and find nothing left to do. On PostgreSQL `url` must lead to the server itself, as a session holds the lock, and
+/// once: one migrates, the others wait and find nothing left to do. On PostgreSQL `location` must lead to the server itself, as a session holds the lock, and
 /// not to a pooler.
 ///
 /// A schema that is newer than this program, and that it works on, is left as it is.
 ///
 /// # Errors
 /// One sentence, if the database cannot be reached, is of another program, or a migration fails; that migration is then undone.
-pub fn migrate(url: &str) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
+pub fn migrate(location: impl Into<Location>) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
     // Boxed for the reason of `merch_chassis::Serving`.
-    Box::pin(bring_up_to_date(url.to_owned()))
+    Box::pin(bring_up_to_date(location.into()))
 }
 
-async fn bring_up_to_date(url: String) -> Result<Vec<String>, StartError> {
-    match parse(&url)? {
-        Url::Postgres(options) => on_postgres(options).await,
-        Url::Sqlite(options) => on_sqlite(options).await,
+async fn bring_up_to_date(location: Location) -> Result<Vec<String>, StartError> {
+    match location.options()? {
+        Options::Postgres(options) => on_postgres(options).await,
+        Options::Sqlite(options) => on_sqlite(options).await,
     }
 }
 

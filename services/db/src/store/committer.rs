@@ -253,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Pool, Rate, ShippedEvents};
-    use crate::database::{Database, migrate};
+    use crate::database::{Database, Location, migrate};
     use crate::entity::products;
     use crate::store::outbox::Outbox;
     use crate::store::{Caller, Context};
@@ -266,9 +266,9 @@ mod tests {
     /// A store with one buyer, in a folder that is to be kept.
     async fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("store.db").display());
-        migrate(&url).await.unwrap();
-        let database = Database::open(&url, &Pool::default()).await.unwrap();
+        let file = Location::file(folder.path().join("store.db"));
+        migrate(&file).await.unwrap();
+        let database = Database::open(&file, &Pool::default()).await.unwrap();
         let buyer = format!(
             "INSERT INTO users VALUES (x'{}', 'a', 'a', 'ada', 'ada', 'e', 'e', '', TRUE, 1, 1, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')",
             BUYER.simple()

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use merch_contract::grpc::assistant::v1::assistant_service_client::AssistantServ
 use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
 use merch_contract::grpc::assistant::v1::*;
 use merch_contract::grpc::logging::v1::LogMessage;
-use merch_db::{Config, Database, Outbox, ShippedEvents};
+use merch_db::{Config, Database, Location, Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::sync::OnceCell;
@@ -84,7 +84,7 @@ impl Place {
     /// Not even a file.
     pub(crate) fn empty_sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let url = sqlite_url(&folder.path().join("store.db"));
         Self { url, _kept: Kept::Folder(folder) }
     }
 
@@ -182,7 +182,7 @@ async fn template() -> &'static str {
                 let unfinished = format!("{name}_new");
                 administrator.execute_unprepared(&format!("DROP DATABASE IF EXISTS {unfinished}")).await.unwrap();
                 administrator.execute_unprepared(&format!("CREATE DATABASE {unfinished}")).await.unwrap();
-                merch_db::migrate(&with_database(&server, &unfinished)).await.unwrap();
+                merch_db::migrate(with_database(&server, &unfinished)).await.unwrap();
                 administrator.execute_unprepared(&format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await.unwrap();
             }
             administrator.close().await.unwrap();
@@ -391,6 +391,19 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
 }
 
 /// The file of an SQLite URL.
-pub(crate) fn file(place: &Place) -> &Path {
-    Path::new(place.url.strip_prefix("sqlite://").expect("an SQLite URL"))
+pub(crate) fn file(place: &Place) -> PathBuf {
+    Location::from(&place.url).sqlite_file().unwrap().expect("an SQLite URL")
+}
+
+/// The URL of an SQLite file, whatever characters its path has.
+pub(crate) fn sqlite_url(path: &Path) -> String {
+    let mut url = "sqlite://".to_owned();
+    for byte in path.to_str().expect("a path in UTF-8").bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => url.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => url.push(char::from(byte)),
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
 }

@@ -188,7 +188,7 @@ impl Wire {
         let place = Place::postgres().await;
         let wire = Self::before(&place.url).await;
         let mut config = config(&place);
-        config.database_url = wire.url.clone();
+        config.database = (&wire.url).into();
         change(&mut config);
         (wire, TestDb::start_with(place, config).await)
     }

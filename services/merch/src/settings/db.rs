@@ -9,6 +9,7 @@ use std::{
 
 use clap::Args;
 use merch_chassis::StartError;
+use merch_db::Location;
 
 use super::{
     api::MOST_LOG_INS,
@@ -39,7 +40,7 @@ const POOLER: &str = "--database-pooler (MERCH_DATABASE_POOLER)";
 /// Which database, and how it is reached.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseUrl {
-    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file; with sslmode=verify-full&sslrootcert=FILE PostgreSQL is spoken to by TLS
+    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file, where the path is percent-decoded and `?` is %3F; with sslmode=verify-full&sslrootcert=FILE PostgreSQL is spoken to by TLS
     /// [default: merch.db in the data folder]
     #[arg(long, env = "MERCH_DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Storage")]
     database_url: Option<Secret>,
@@ -85,7 +86,7 @@ impl DatabaseUrl {
         let (url, direct) = (self.url()?, self.direct_url()?);
         for (option, url) in [(URL, &url), (DIRECT_URL, &direct)] {
             if let Some(url) = url {
-                merch_db::check_url(url.reveal()).map_err(|error| StartError::new(format!("{option}: {error}")))?;
+                Location::from(url.reveal()).check().map_err(|error| StartError::new(format!("{option}: {error}")))?;
             }
         }
         let is_postgres = url.as_ref().is_some_and(is_postgres_url);
@@ -113,18 +114,18 @@ impl DatabaseUrl {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(crate) fn or_in(&self, data_dir: &Path) -> Result<String, StartError> {
-        let Some(url) = self.url()? else { return Ok(data_dir::sqlite_url(data_dir)) };
-        Ok(with_password(url.reveal(), self.password()?.as_ref()))
+    pub(crate) fn or_in(&self, data_dir: &Path) -> Result<Location, StartError> {
+        let Some(url) = self.url()? else { return Ok(data_dir::database(data_dir)) };
+        Ok(with_password(url.reveal(), self.password()?.as_ref()).into())
     }
 
     /// The same, past the pooler: for what needs a session of its own.
     ///
     /// # Errors
     /// When a file cannot be read, or there is a pooler and no way past it.
-    pub(crate) fn direct_or_in(&self, data_dir: &Path) -> Result<String, StartError> {
+    pub(crate) fn direct_or_in(&self, data_dir: &Path) -> Result<Location, StartError> {
         match self.direct_url()? {
-            Some(url) => Ok(with_password(url.reveal(), self.password()?.as_ref())),
+            Some(url) => Ok(with_password(url.reveal(), self.password()?.as_ref()).into()),
             None if self.database_pooler.0.is_some() => Err(StartError::new(
                 "a migration needs a session of its own, and with --database-pooler (MERCH_DATABASE_POOLER) the database's URL leads to a pooler; expected \
                  --database-direct-url (MERCH_DATABASE_DIRECT_URL), the URL of PostgreSQL itself",
@@ -196,13 +197,13 @@ mod tests {
         fs::write(&url_file, "postgres://u:old@h/d?sslmode=require\n").unwrap();
         let (file, url_file) = (file.to_str().unwrap(), url_file.to_str().unwrap());
         let (plain, nowhere) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
-        assert_eq!(database(&plain).or_in(nowhere).unwrap(), "postgres://u:old@h/d");
+        assert_eq!(database(&plain).or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d"));
         let new = database(&[&plain[..], &["--database-password-file", file]].concat());
-        assert_eq!(new.or_in(nowhere).unwrap(), "postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25");
+        assert_eq!(new.or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25"));
         let both = database(&["--database-url-file", url_file, "--database-password", "x"]);
-        assert_eq!(both.or_in(nowhere).unwrap(), "postgres://u:old@h/d?sslmode=require&password=x");
+        assert_eq!(both.or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d?sslmode=require&password=x"));
         assert!(!both.is_default() && both.check().is_ok());
-        assert_eq!(database(&[]).or_in(Path::new("/data")).unwrap(), "sqlite:///data/merch.db");
+        assert_eq!(database(&[]).or_in(Path::new("/data")).unwrap(), Location::file("/data/merch.db"));
     }
 
     #[test]
@@ -211,7 +212,7 @@ mod tests {
         let error = database(&pooled).direct_or_in(Path::new("/")).unwrap_err().to_string();
         assert!(error.contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)"), "{error}");
         let direct = database(&[&pooled[..], &["--database-direct-url", "postgres://u@server/d", "--database-password", "x"]].concat());
-        assert_eq!(direct.direct_or_in(Path::new("/")).unwrap(), "postgres://u@server/d?password=x");
+        assert_eq!(direct.direct_or_in(Path::new("/")).unwrap(), Location::from("postgres://u@server/d?password=x"));
         let mut pool = merch_db::Pool::default();
         direct.apply(&mut pool);
         assert_eq!(pool.pooler, Some(merch_db::Pooler::Transaction));

@@ -124,6 +124,19 @@ impl Drop for Running {
     }
 }
 
+/// The URL of an SQLite file, whatever characters its path has.
+pub(crate) fn sqlite_url(path: &Path) -> String {
+    let mut url = "sqlite://".to_owned();
+    for byte in path.to_str().unwrap().bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => url.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => url.push(char::from(byte)),
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
 /// `run.json`
 pub(crate) fn run_json(data_dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).unwrap()).unwrap()

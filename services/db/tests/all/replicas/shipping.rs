@@ -227,7 +227,7 @@ async fn one_that_loses_its_database_ships_nothing_more_and_another_takes_over()
     };
     let far = {
         let mut config = settings(0);
-        config.database_url = wire.url.clone();
+        config.database = (&wire.url).into();
         Replica::start(config).await
     };
     let ada = far.register("ada").await;

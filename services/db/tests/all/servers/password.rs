@@ -21,7 +21,7 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     let folder = Folder::new();
     let file = folder.write("password", "one\n");
     let url = |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
-    merch_db::migrate(&url("one")).await.unwrap();
+    merch_db::migrate(url("one")).await.unwrap();
 
     // The URL's own does not count.
     let place = Place::elsewhere(url("of-last-year"));

@@ -10,7 +10,7 @@ async fn on(major: &str) {
     let version = rows(&connection, "SHOW server_version").await[0].try_get_by::<String, _>(0).unwrap();
     assert!(version.starts_with(&format!("{major}.")), "{version}");
     connection.close().await.unwrap();
-    merch_db::migrate(&server.url()).await.unwrap();
+    merch_db::migrate(server.url()).await.unwrap();
     journey(Place::elsewhere(server.url()), |_| {}).await;
 }
 

@@ -1,0 +1,173 @@
+//! Data folders, databases and backups with names that mean something to a URL, a shell or SQLite; and one store for each file.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+use support::{Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
+use tempfile::tempdir;
+
+const NAMES: [&str; 13] = [
+    "what?now",
+    "shop%41",
+    "shopA",
+    "a#b",
+    "a b",
+    "it's \"so\"",
+    "line\nbreak",
+    "店",
+    "-dash",
+    "file:x?mode=ro",
+    ":memory:",
+    "a?mode=memory",
+    "$(touch x)`",
+];
+
+/// Runs `merch` in `folder`.
+fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    finish(merch(arguments).current_dir(folder).spawn().unwrap())
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_name_of_a_data_folder_is_its_own_store() {
+    let parent = tempdir().unwrap();
+    let folder = parent.path().join("stores");
+    fs::create_dir(&folder).unwrap();
+    for (index, name) in NAMES.into_iter().enumerate() {
+        // An option's value, so that a dash at the beginning is one of the name.
+        let data = format!("--data-dir={name}");
+        done(&run_in(&folder, &["migrate", &data]));
+        let number = index + 1;
+        done(&run_in(&folder, &["sql", "--write", &data, &format!("UPDATE products SET stock = {number}")]));
+        done(&run_in(&folder, &["backup", &data, "--", &format!("{name}.tar")]));
+        done(&run_in(&folder, &["restore", &format!("--data-dir={name}-restored"), "--", &format!("{name}.tar")]));
+        assert!(folder.join(name).join("merch.db").is_file(), "{name:?}");
+        assert!(folder.join(format!("{name}-restored")).join("merch.db").is_file(), "{name:?}");
+    }
+    let expected: BTreeSet<String> = NAMES
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")])
+        .collect();
+    assert_eq!(names_in(&folder), expected, "nothing is made under another name");
+    assert_eq!(names_in(parent.path()), BTreeSet::from(["stores".to_owned()]));
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let stock = format!("{{\"stock\":{}}}\n", index + 1);
+        let absolute = folder.join(name);
+        for data in [
+            format!("--data-dir={name}"),
+            format!("--data-dir={}", absolute.display()),
+            format!("--data-dir={name}-restored"),
+            format!("--database-url={}", sqlite_url(&absolute.join("merch.db"))),
+        ] {
+            let found = done(&run_in(&folder, &["sql", "--json", &data, "SELECT stock FROM products WHERE id = 1"]));
+            assert_eq!(found, stock, "{data:?}");
+        }
+    }
+}
+
+#[test]
+fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
+    let folder = tempdir().unwrap();
+    for name in ["what?now #1 %41", "it's\na 店"] {
+        let data = folder.path().join(name);
+        let store = Running::store(&data);
+        let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
+        assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
+        let line = store.printed.split("The events: merch ").nth(1).unwrap().split("\nStop it").next().unwrap().replace(" --follow", "");
+        let shown = Command::new("sh").args(["-c", &format!("exec \"$0\" {line} --event user_registered"), env!("CARGO_BIN_EXE_merch")]).output();
+        assert!(done(&shown.unwrap()).contains("user_registered"), "{line}");
+        assert!(data.join("merch.db").is_file() && run_json(&data)["api"].is_string());
+        assert_eq!(store.stop().code(), Some(0));
+    }
+    assert_eq!(names_in(folder.path()).len(), 2);
+}
+
+#[test]
+fn a_path_that_sqlite_cannot_open_is_one_sentence() {
+    let folder = tempdir().unwrap();
+    let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(200));
+    let sentence = failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
+    assert!(sentence.contains("has a path that SQLite cannot open") && sentence.contains("expected at most 511"), "{sentence}");
+    let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
+    let mut command = merch(&["--listen", "127.0.0.1:0", "--data-dir"]);
+    let sentence = failed_start(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
+    assert!(sentence.contains("not UTF-8"), "{sentence}");
+}
+
+#[test]
+fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    let store = Running::store(&at("data"));
+    let file = at("data/merch.db");
+    let backup = text("backup.tar");
+    assert!(run(&["backup", &backup, "--data-dir", &text("data")]).status.success(), "a backup is taken of a running store");
+    fs::hard_link(&file, at("hard.db")).unwrap();
+    std::os::unix::fs::symlink(&file, at("symbolic.db")).unwrap();
+    std::os::unix::fs::symlink(at("data"), at("folder")).unwrap();
+    let urls: Vec<_> = ["data/merch.db", "hard.db", "symbolic.db", "folder/merch.db"].map(|name| sqlite_url(&at(name))).into();
+    let whole = ["--listen", "127.0.0.1:0", "--data-dir"];
+    let db = ["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"];
+    let mut refused: Vec<Vec<String>> = Vec::new();
+    for url in &urls {
+        for command in [&whole[..], &db, &["migrate", "--restored", "2026-01-01T00:00:00Z", "--data-dir"]] {
+            let mut arguments: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+            arguments.extend([text("other"), "--database-url".to_owned(), url.clone()]);
+            refused.push(arguments);
+        }
+    }
+    refused.push(vec!["db".to_owned(), "--data-dir".to_owned(), text("data")]);
+    refused.push(vec!["--listen".to_owned(), "127.0.0.1:0".to_owned(), "--data-dir".to_owned(), text("folder")]);
+    refused.push(vec!["restore".to_owned(), backup.clone(), "--replace".to_owned(), "--data-dir".to_owned(), text("data")]);
+    for arguments in &refused {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let sentence = failed_start(&run(&arguments));
+        assert!(sentence.contains("is in use by another merch; stop it"), "{arguments:?}: {sentence}");
+    }
+    // What only looks, and a migration that has nothing to do, go on beside it.
+    assert!(run(&["migrate", "--data-dir", &text("data")]).status.success());
+    assert!(run(&["migrate", "--status", "--database-url", &urls[3]]).status.success());
+    // By another hard link SQLite would not see the newest commits, which are beside the first name.
+    for arguments in [&["sql", "--write", "SELECT 1"][..], &["backup", &text("stale.tar")]] {
+        let sentence = failed_start(&run(&[arguments, &["--database-url", &urls[1]]].concat()));
+        assert!(sentence.contains("is in use by another merch") && sentence.contains("hard links"), "{sentence}");
+    }
+    fs::remove_file(at("hard.db")).unwrap();
+    assert!(run(&["sql", "--database-url", &urls[2], "SELECT 1"]).status.success());
+    assert_eq!(http(store.address("api"), "GET", "/products", None, None).0, 200);
+    assert_eq!(store.stop().code(), Some(0));
+
+    // A store that has it by its URL keeps a restore away from it.
+    let store = Running::start(&mut merch(&[&whole[..], &[&text("other"), "--database-url", &urls[0]]].concat()));
+    let restore = ["restore", &backup, "--replace", "--data-dir", &text("data")];
+    assert!(failed_start(&run(&restore)).contains("is in use by another merch; stop it"));
+    let products: Value = http(store.address("api"), "GET", "/products", None, None).1;
+    assert_eq!(products["items"].as_array().unwrap().len(), 3);
+    assert_eq!(store.stop().code(), Some(0));
+    assert!(run(&restore).status.success());
+
+    // One that was killed holds nothing any more.
+    let store = Running::store(&at("data"));
+    support::signal(store.pid(), "-KILL");
+    drop(store);
+    assert_eq!(Running::store(&at("data")).stop().code(), Some(0));
+}
