@@ -120,7 +120,7 @@ fn rest(root: &Path) -> Result<Vec<Generated>, Error> {
     // What `src/sdk.rs` adds to it: the token, and trying again.
     settings.with_inner_type(quote::quote!(crate::sdk::Session));
     let mut generator = progenitor::Generator::new(&settings);
-    let client = pretty(generator.generate_tokens(&spec)?)?;
+    let client = client(generator.generate_tokens(&spec)?)?;
     let cli = pretty(generator.cli(&spec, "crate::rest::client_for_cli")?)?;
     let mock = pretty(generator.httpmock(&spec, "crate::rest::client")?)?;
 
@@ -145,6 +145,44 @@ fn rename_problem_json(value: &mut serde_json::Value) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(rename_problem_json),
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::String(_) => {}
     }
+}
+
+/// progenitor's client, in which printing a password shows nothing of it.
+fn client(tokens: impl ToString) -> Result<String, Error> {
+    let mut file = syn::parse_file(&tokens.to_string())?;
+    redact_passwords(&mut file.items)?;
+    Ok(prettyplease::unparse(&file))
+}
+
+/// Every type of a password, which progenitor names after the member, gets a `Debug` of its own.
+fn redact_passwords(items: &mut Vec<syn::Item>) -> Result<(), Error> {
+    let mut redacted = Vec::new();
+    for item in items.iter_mut() {
+        match item {
+            syn::Item::Mod(syn::ItemMod { content: Some((_, inner)), .. }) => redact_passwords(inner)?,
+            syn::Item::Struct(found)
+                if found.ident.to_string().ends_with("Password") && matches!(found.fields, syn::Fields::Unnamed(_)) =>
+            {
+                for attribute in found.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
+                    type Paths = syn::punctuated::Punctuated<syn::Path, syn::Token![,]>;
+                    let derived = attribute.parse_args_with(Paths::parse_terminated)?;
+                    let kept = derived.iter().filter(|path| !path.is_ident("Debug"));
+                    *attribute = syn::parse_quote!(#[derive(#(#kept),*)]);
+                }
+                let (name, shown) = (&found.ident, format!("{}(redacted)", found.ident));
+                redacted.push(syn::parse_quote! {
+                    impl ::std::fmt::Debug for #name {
+                        fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                            formatter.write_str(#shown)
+                        }
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+    items.extend(redacted);
+    Ok(())
 }
 
 fn pretty(tokens: impl ToString) -> Result<String, Error> {

@@ -37,14 +37,37 @@ mod tests {
     #[test]
     fn every_spelling_of_this_machine_is_known() {
         for host in [
-            "127.0.0.1", "127.1", "0x7f000001", "2130706433", "127.255.255.254:8080", "[::1]", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]:8080",
-            "localhost", "LOCALHOST:8080", "localhost.", "shop.localhost", "a.b.localhost.", "0.0.0.0", "[::]", "user:password@localhost",
+            "127.0.0.1",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "127.255.255.254:8080",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[0:0:0:0:0:0:0:1]:8080",
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "shop.localhost",
+            "a.b.localhost.",
+            "0.0.0.0",
+            "[::]",
+            "user:password@localhost",
         ] {
             assert!(is_loopback(&Url::parse(&format!("http://{host}/")).unwrap()), "{host}");
         }
         for host in [
-            "128.0.0.1", "126.255.255.255", "10.0.0.1", "[::2]", "[fe80::1]", "[::ffff:10.0.0.1]", "localhost.example.com", "notlocalhost",
-            "127.0.0.1.example.com", "localhost@example.com", "example.com",
+            "128.0.0.1",
+            "126.255.255.255",
+            "10.0.0.1",
+            "[::2]",
+            "[fe80::1]",
+            "[::ffff:10.0.0.1]",
+            "localhost.example.com",
+            "notlocalhost",
+            "127.0.0.1.example.com",
+            "localhost@example.com",
+            "example.com",
         ] {
             assert!(!is_loopback(&Url::parse(&format!("http://{host}/")).unwrap()), "{host}");
         }

@@ -191,3 +191,21 @@ async fn what_came_of_it_is_told_apart() {
     let error = store(&server).buy(&hoodie(), 0).await.unwrap_err();
     assert!(matches!(&error, Error::Request(reason) if reason.contains("quantity")), "{error:?}");
 }
+
+#[test]
+fn printing_what_holds_a_password_shows_nothing_of_it() {
+    use merch_contract::rest::client::types::{Credentials, PasswordChange, Registration};
+    let credentials = Credentials::builder().username("alice").password("hush-hush");
+    let change = PasswordChange::builder().current_password("hush-hush").new_password("hush-hush-hush");
+    let registration = Registration::builder().sid("1").username("alice").email("a@example.com").password("hush-hush");
+    let builders = format!("{credentials:?} {change:?} {registration:?}");
+    let values = format!(
+        "{:?} {:?} {:?}",
+        Credentials::try_from(credentials).unwrap(),
+        PasswordChange::try_from(change).unwrap(),
+        Registration::try_from(registration).unwrap()
+    );
+    for text in [builders, values] {
+        assert!(text.contains("alice") && text.contains("Password(redacted)") && !text.contains("hush"), "{text}");
+    }
+}

@@ -143,7 +143,7 @@ pub mod types {
         }
     }
     ///The password. Any that is not the user's is answered alike, also one that could not be registered.
-    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct CredentialsPassword(::std::string::String);
     impl ::std::ops::Deref for CredentialsPassword {
@@ -583,7 +583,7 @@ pub mod types {
         }
     }
     ///The password as it is.
-    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeCurrentPassword(::std::string::String);
     impl ::std::ops::Deref for PasswordChangeCurrentPassword {
@@ -646,7 +646,7 @@ pub mod types {
         }
     }
     ///The password as it is to be, of 8 to 128 characters; any but U+0000.
-    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeNewPassword(::std::string::String);
     impl ::std::ops::Deref for PasswordChangeNewPassword {
@@ -1128,7 +1128,7 @@ pub mod types {
         }
     }
     ///The password, of 8 to 128 characters; any but U+0000.
-    #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct RegistrationPassword(::std::string::String);
     impl ::std::ops::Deref for RegistrationPassword {
@@ -2890,6 +2890,26 @@ pub mod types {
             fn from(value: String) -> Self {
                 Self(value.into())
             }
+        }
+    }
+    impl ::std::fmt::Debug for CredentialsPassword {
+        fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            formatter.write_str("CredentialsPassword(redacted)")
+        }
+    }
+    impl ::std::fmt::Debug for PasswordChangeCurrentPassword {
+        fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            formatter.write_str("PasswordChangeCurrentPassword(redacted)")
+        }
+    }
+    impl ::std::fmt::Debug for PasswordChangeNewPassword {
+        fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            formatter.write_str("PasswordChangeNewPassword(redacted)")
+        }
+    }
+    impl ::std::fmt::Debug for RegistrationPassword {
+        fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            formatter.write_str("RegistrationPassword(redacted)")
         }
     }
 }

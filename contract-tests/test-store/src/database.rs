@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Url;
 use merch_db::Location;
+use reqwest::Url;
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, SqlxSqliteConnector, Statement,
     sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions},

@@ -17,6 +17,7 @@ use rdkafka::{
     producer::ProducerContext,
 };
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 /// Whether this program has TLS and SCRAM: both are OpenSSL's, which the feature `kafka-tls` compiles.
 pub const HAS_TLS: bool = cfg!(feature = "kafka-tls");
@@ -73,14 +74,14 @@ pub enum Mechanism {
     ScramSha512,
 }
 
-/// A password; never shown.
+/// A password; never shown, and overwritten when it is dropped. librdkafka has a copy of its own.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Keeps it.
     pub fn new(password: impl Into<String>) -> Self {
-        Self(password.into())
+        Self(Zeroizing::new(password.into()))
     }
 }
 
@@ -164,7 +165,9 @@ impl Connection {
             config.set("ssl.ca.location", authorities(file)?);
         }
         if let Some(Scram { mechanism, username, password: Password(password) }) = self.security.scram() {
-            for (what, text) in [("user name (MERCH_KAFKA_USERNAME)", username), ("password (MERCH_KAFKA_PASSWORD)", password)] {
+            for (what, text) in
+                [("user name (MERCH_KAFKA_USERNAME)", username.as_str()), ("password (MERCH_KAFKA_PASSWORD)", password.as_str())]
+            {
                 if text.is_empty() || text.contains('\0') {
                     return Err(StartError::new(format!("Kafka's {what} is empty or holds a zero byte; expected text")));
                 }
@@ -173,7 +176,7 @@ impl Connection {
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
             };
-            config.set("sasl.mechanism", mechanism).set("sasl.username", username).set("sasl.password", password);
+            config.set("sasl.mechanism", mechanism).set("sasl.username", username).set("sasl.password", password.as_str());
         }
         Ok(config)
     }

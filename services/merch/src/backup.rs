@@ -65,7 +65,10 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     // Absolute, as SQLite takes `file:…` for a URI; and never another name than the one that is read below.
     let copy = &std::path::absolute(copy).map_err(|error| failed(error.into()))?;
     let Some(copy_text) = copy.to_str().map(str::to_owned) else {
-        return Err(StartError::new(format!("the folder of {} has a name that is not UTF-8, which SQLite cannot open; choose another", copy.display())));
+        return Err(StartError::new(format!(
+            "the folder of {} has a name that is not UTF-8, which SQLite cannot open; choose another",
+            copy.display()
+        )));
     };
     // SQLite takes an empty file, and leaves it the mode that it has.
     archive::private(copy).map_err(|error| failed(error.into()))?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -121,7 +121,7 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path, part: Part) -> Result<File, StartError> {
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
@@ -132,7 +132,13 @@ fn lock(path: &Path, part: Part) -> Result<File, StartError> {
         Part::Journals => file.try_lock_shared(),
     };
     match taken {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // `make down` reads it: others cannot look for the holder in /proc, as the process is not dumpable.
+            if !matches!(part, Part::Journals) {
+                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(|error| unusable(path, &error))?;
+            }
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
             "the data folder {} is in use by another merch; stop it, or choose another folder (--data-dir or MERCH_DATA_DIR)",
             path.display()
@@ -167,6 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
         DataDir::open(folder.path(), &[Part::Database]).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("api.lock")).unwrap().trim(), std::process::id().to_string());
         let error = DataDir::open(folder.path(), &[Part::Database, Part::Journal]).unwrap_err().to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(first);

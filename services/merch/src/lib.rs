@@ -8,6 +8,7 @@ mod archive;
 mod attend;
 mod backup;
 mod config;
+mod core_dumps;
 mod data_dir;
 mod database_lock;
 mod failure;
@@ -37,7 +38,11 @@ use merch_chassis::{StartError, telemetry};
 
 use crate::{
     failure::Failure,
-    settings::{Arguments, Command, common::Log, variables},
+    settings::{
+        Arguments, Command,
+        common::{Log, Role},
+        variables,
+    },
 };
 
 /// Runs the program with the arguments and the environment of this process, and returns its exit code.
@@ -59,6 +64,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             tracing::warn!("variables of the environment are {sentence}");
         }
     }
+    core_dumps::allow(role_of(&arguments).is_some_and(|role| role.core_dumps));
     // Each connection is an open file, and the usual soft limit of 1,024 is there for programs that cannot count further. What the system grants has to do.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the number of open files stays as low as it is");
@@ -87,12 +93,20 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
+/// The settings of a process that serves.
+fn role_of(arguments: &Arguments) -> Option<&Role> {
+    match &arguments.command {
+        None => Some(&arguments.store.role),
+        Some(Command::Api(settings)) => Some(&settings.role),
+        Some(Command::Db(settings)) => Some(&settings.role),
+        Some(Command::Logging(settings)) => Some(&settings.role),
+        Some(_) => None,
+    }
+}
+
 fn log_of(arguments: &Arguments) -> Option<&Log> {
     match &arguments.command {
-        None => Some(&arguments.store.role.log),
-        Some(Command::Api(settings)) => Some(&settings.role.log),
-        Some(Command::Db(settings)) => Some(&settings.role.log),
-        Some(Command::Logging(settings)) => Some(&settings.role.log),
+        None | Some(Command::Api(_) | Command::Db(_) | Command::Logging(_)) => role_of(arguments).map(|role| &role.log),
         Some(Command::Migrate(settings)) => Some(&settings.log),
         Some(Command::Topic(settings)) => Some(&settings.log),
         Some(Command::Logs(settings)) => Some(&settings.log),

@@ -9,6 +9,7 @@ use std::{
 use merch_api::SigningKey;
 use merch_chassis::StartError;
 use rand::TryRng as _;
+use zeroize::Zeroizing;
 
 use crate::settings::{api::TokenKeys, secret};
 
@@ -82,16 +83,16 @@ fn make(file: &Path) -> io::Result<()> {
     if file.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let mut bytes = [0; FRESH];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut bytes = Zeroizing::new([0; FRESH]);
+    rand::rngs::SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
+    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     let fresh = file.with_extension(format!("key.{}", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options.open(&fresh).and_then(|mut fresh| {
-        writeln!(fresh, "{text}")?;
+        writeln!(fresh, "{}", text.as_str())?;
         fresh.sync_all()
     });
     let made = written.and_then(|()| fs::hard_link(&fresh, file));

@@ -31,9 +31,7 @@ pub(crate) enum Access {
 pub(crate) fn file(database: &DatabaseUrl, data: &Data, instead: &str) -> Result<PathBuf, StartError> {
     database.check()?;
     database.or_in(&data.data_dir)?.sqlite_file()?.ok_or_else(|| {
-        StartError::new(format!(
-            "the database is PostgreSQL, and this command is for the SQLite file of an embedded store; {instead}"
-        ))
+        StartError::new(format!("the database is PostgreSQL, and this command is for the SQLite file of an embedded store; {instead}"))
     })
 }
 

@@ -10,10 +10,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use support::{Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
+use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
 use tempfile::tempdir;
 
 const NAMES: [&str; 13] = [
@@ -62,10 +64,8 @@ fn every_name_of_a_data_folder_is_its_own_store() {
         assert!(folder.join(name).join("merch.db").is_file(), "{name:?}");
         assert!(folder.join(format!("{name}-restored")).join("merch.db").is_file(), "{name:?}");
     }
-    let expected: BTreeSet<String> = NAMES
-        .into_iter()
-        .flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")])
-        .collect();
+    let expected: BTreeSet<String> =
+        NAMES.into_iter().flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")]).collect();
     assert_eq!(names_in(&folder), expected, "nothing is made under another name");
     assert_eq!(names_in(parent.path()), BTreeSet::from(["stores".to_owned()]));
     for (index, name) in NAMES.into_iter().enumerate() {
@@ -92,8 +92,12 @@ fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
         let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
         assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
         let line = store.printed.split("The events: merch ").nth(1).unwrap().split("\nStop it").next().unwrap().replace(" --follow", "");
-        let shown = Command::new("sh").args(["-c", &format!("exec \"$0\" {line} --event user_registered"), env!("CARGO_BIN_EXE_merch")]).output();
-        assert!(done(&shown.unwrap()).contains("user_registered"), "{line}");
+        let script = format!("exec \"$0\" {line} --event user_registered --json");
+        let deadline = Instant::now() + PATIENCE;
+        while !done(&Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_merch")]).output().unwrap()).contains("user_registered") {
+            assert!(Instant::now() < deadline, "the event does not arrive: {line}");
+            thread::sleep(Duration::from_millis(50));
+        }
         assert!(data.join("merch.db").is_file() && run_json(&data)["api"].is_string());
         assert_eq!(store.stop().code(), Some(0));
     }

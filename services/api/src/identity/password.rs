@@ -18,14 +18,16 @@ use scrypt::{
     phc::ALG_ID,
 };
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
-/// A password as it was sent: the bytes of its UTF-8, neither trimmed nor normalised. Printing it shows nothing of it.
+/// A password as it was sent: the bytes of its UTF-8, neither trimmed nor normalised. Printing it shows nothing of it,
+/// and it is overwritten when it is dropped.
 #[derive(Clone)]
-pub(crate) struct Password(String);
+pub(crate) struct Password(Zeroizing<String>);
 
 impl Password {
     pub(crate) fn new(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 }
 

@@ -8,6 +8,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// Who makes the tokens, and for whom: this store alone.
 const ISSUER: &str = "sustech-merch-store";
@@ -20,11 +21,11 @@ const LEEWAY: u64 = 5;
 /// The shortest secret that HS256 may have: as long as its output (RFC 7518 §3.2).
 const SHORTEST_SECRET: usize = 32;
 
-/// The secret that tokens are signed with. Printing it shows its id alone.
+/// The secret that tokens are signed with. Printing it shows its id alone; it is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
     id: String,
-    secret: Vec<u8>,
+    secret: Zeroizing<Vec<u8>>,
 }
 
 impl SigningKey {
@@ -33,7 +34,7 @@ impl SigningKey {
     /// # Errors
     /// When the secret is too short.
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
-        let secret = secret.into();
+        let secret = Zeroizing::new(secret.into());
         if secret.len() < SHORTEST_SECRET {
             return Err(WeakKey { bytes: secret.len() });
         }

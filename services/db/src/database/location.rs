@@ -12,6 +12,7 @@ use std::{
 
 use merch_chassis::StartError;
 use sea_orm::sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
+use zeroize::Zeroizing;
 
 /// What is expected of a URL. The URL itself is repeated in no message: it may hold a password.
 const EXPECTED: &str = "postgres://user:password@host:port/database or sqlite:///path/to/file";
@@ -31,7 +32,7 @@ pub struct Location(Kind);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Kind {
-    Url(String),
+    Url(Zeroizing<String>),
     File(PathBuf),
 }
 
@@ -71,9 +72,7 @@ impl Location {
             Kind::Url(url) => match url.split_once(':') {
                 Some(("postgres" | "postgresql", _)) => match PgConnectOptions::from_str(url) {
                     Ok(options) => Ok(Options::Postgres(options)),
-                    Err(_) => {
-                        Err(StartError::new(format!("the database URL cannot be read as PostgreSQL's: expected {EXPECTED}")))
-                    }
+                    Err(_) => Err(StartError::new(format!("the database URL cannot be read as PostgreSQL's: expected {EXPECTED}"))),
                 },
                 Some(("sqlite", rest)) => sqlite(url, rest),
                 Some(_) | None => {
@@ -88,9 +87,7 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     if path.is_empty() || path == ":memory:" || parameters.contains("mode=memory") {
-        return Err(StartError::new(
-            "an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file",
-        ));
+        return Err(StartError::new("an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file"));
     }
     // None of the values that are known needs it, and what is decoded later could not be judged here.
     if parameters.contains(['%', '+']) {
@@ -133,6 +130,12 @@ impl From<&str> for Location {
 
 impl From<String> for Location {
     fn from(url: String) -> Self {
+        Zeroizing::new(url).into()
+    }
+}
+
+impl From<Zeroizing<String>> for Location {
+    fn from(url: Zeroizing<String>) -> Self {
         Self(Kind::Url(url))
     }
 }

@@ -13,6 +13,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// The time between two looks at a file that has nothing new.
 const LOOK: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ pub(super) struct Password {
     /// How long somebody who is refused waits for another one.
     patience: Duration,
     /// What the file had in it when it was last looked at.
-    known: Mutex<String>,
+    known: Mutex<Zeroizing<String>>,
     /// Counts the passwords.
     generation: AtomicU64,
 }
@@ -127,8 +128,8 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 /// The file's text without one line break at the end. The error never shows it.
-fn content(file: &std::path::Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+fn content(file: &std::path::Path) -> Result<Zeroizing<String>, String> {
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?);
     let text = text.strip_suffix('\n').map_or(text.as_str(), |rest| rest.strip_suffix('\r').unwrap_or(rest));
-    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned().into()) }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Role {
     /// How long each role may go on with what is under way once it is told to stop
     #[arg(long, env = "MERCH_DRAIN_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = values::duration, help_heading = "Limits")]
     pub(crate) drain_timeout: Duration,
+    /// Whether a crash may leave a core dump, which would hold keys, passwords and tokens: `true` or `false`. With `false` no debugger can attach
+    #[arg(long, env = "MERCH_CORE_DUMPS", value_name = "BOOL", default_value = "false", value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Limits")]
+    pub(crate) core_dumps: bool,
     #[command(flatten)]
     pub(crate) log: Log,
 }

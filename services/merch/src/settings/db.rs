@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use merch_chassis::StartError;
 use merch_db::Location;
+use zeroize::Zeroizing;
 
 use super::{
     api::MOST_LOG_INS,
@@ -158,9 +159,9 @@ fn is_postgres_url(url: &Secret) -> bool {
 }
 
 /// `url` with this password, whatever it had: as the last parameter, which counts.
-fn with_password(url: &str, password: Option<&Secret>) -> String {
-    let Some(password) = password else { return url.to_owned() };
-    let mut url = format!("{url}{}password=", if url.contains('?') { '&' } else { '?' });
+fn with_password(url: &str, password: Option<&Secret>) -> Zeroizing<String> {
+    let Some(password) = password else { return url.to_owned().into() };
+    let mut url = Zeroizing::new(format!("{url}{}password=", if url.contains('?') { '&' } else { '?' }));
     for byte in password.reveal().bytes() {
         if byte.is_ascii_alphanumeric() {
             url.push(char::from(byte));

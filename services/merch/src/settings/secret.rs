@@ -3,6 +3,7 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use merch_chassis::StartError;
+use zeroize::Zeroizing;
 
 use super::values::Secret;
 use crate::privacy;
@@ -16,8 +17,8 @@ const LONGEST: u64 = 64 * 1024;
 /// # Errors
 /// When both are set, or the file cannot be read, is empty or is not text. The content is never shown.
 pub(crate) fn read(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, StartError> {
-    let Some(bytes) = read_bytes(option, value, file)? else { return Ok(None) };
-    match (String::from_utf8(bytes), file) {
+    let Some(mut bytes) = read_bytes(option, value, file)? else { return Ok(None) };
+    match (String::from_utf8(std::mem::take(&mut *bytes)), file) {
         (Ok(text), _) => Ok(Some(text.into())),
         (Err(_), Some(file)) => {
             Err(wrong(option, file, "is not text in UTF-8; expected a text file that holds the secret and nothing else"))
@@ -30,7 +31,7 @@ pub(crate) fn read(option: &str, value: Option<&Secret>, file: Option<&Path>) ->
 ///
 /// # Errors
 /// When both are set, or the file cannot be read or is empty.
-pub(crate) fn read_bytes(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
+pub(crate) fn read_bytes(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
     let bytes = read_list(option, value, file)?;
     match (&bytes, file) {
         (Some(bytes), Some(file)) if bytes.is_empty() => Err(wrong(option, file, "is empty; expected a file that holds the secret")),
@@ -42,20 +43,21 @@ pub(crate) fn read_bytes(option: &str, value: Option<&Secret>, file: Option<&Pat
 ///
 /// # Errors
 /// When both are set, or the file cannot be read.
-pub(crate) fn read_list(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Vec<u8>>, StartError> {
+pub(crate) fn read_list(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
     match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(format!(
             "both {option} ({flag}) and {option}_FILE ({flag}-file) are set; expected one of them, as it would not be clear which one counts",
             flag = flag(option),
         ))),
-        (Some(value), None) => Ok(Some(value.reveal().as_bytes().to_vec())),
+        (Some(value), None) => Ok(Some(value.reveal().as_bytes().to_vec().into())),
         (None, Some(file)) => in_file(option, file).map(Some),
     }
 }
 
-fn in_file(option: &str, file: &Path) -> Result<Vec<u8>, StartError> {
-    let mut bytes = Vec::new();
+fn in_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    // With room for all of it: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 64));
     File::open(file).and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(|error| {
         wrong(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
     })?;
@@ -151,6 +153,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         fs::write(&file, [0xff, 0x00, b'\n']).unwrap();
-        assert_eq!(read_bytes(OPTION, None, Some(&file)), Ok(Some(vec![0xff, 0x00])));
+        assert_eq!(read_bytes(OPTION, None, Some(&file)), Ok(Some(vec![0xff, 0x00].into())));
     }
 }

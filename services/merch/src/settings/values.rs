@@ -5,12 +5,13 @@ use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBu
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{InvalidProxy, TrustedProxies};
 use merch_logging::provision::Retention;
+use zeroize::Zeroizing;
 
-/// A setting whose value is never shown: not in `--help`, not in a log, not in an error.
+/// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is overwritten when it is dropped.
 ///
 /// Reading one never fails, as clap would show the value; it is judged where it is used.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {
     pub(crate) fn reveal(&self) -> &str {
@@ -20,13 +21,13 @@ impl Secret {
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(text.to_owned().into())
     }
 }
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 }
 

@@ -1,0 +1,50 @@
+//! Core dumps, which would hold keys, passwords and tokens: off unless asked for.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{fs, os::unix::process::ExitStatusExt as _, process::Command};
+
+use support::{Running, merch, signal};
+use tempfile::tempdir;
+
+/// Soft and hard limit of a process's core dumps.
+fn limits(pid: u32) -> Vec<String> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    line.split_whitespace().take(2).map(str::to_owned).collect()
+}
+
+/// A store that was started where core dumps are allowed, as far as this user may allow them; and the limits there.
+fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
+    let plain = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
+    command.arg(plain.get_program()).args(plain.get_args()).current_dir(data_dir);
+    for (name, _) in plain.get_envs() {
+        command.env_remove(name);
+    }
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    if let Some(value) = core_dumps {
+        command.env("MERCH_CORE_DUMPS", value);
+    }
+    let hard = limits(std::process::id())[1].clone();
+    (Running::start(&mut command), vec![hard.clone(), hard])
+}
+
+#[test]
+fn a_crash_leaves_nothing_unless_it_is_asked_for() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    for core_dumps in [None, Some("false")] {
+        let (store, _) = store(data_dir, core_dumps);
+        assert_eq!(limits(store.pid()), ["0", "0"], "{core_dumps:?}");
+        signal(store.pid(), "-ABRT");
+        let status = store.ended();
+        assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{core_dumps:?}");
+    }
+    let (store, inherited) = store(data_dir, Some("true"));
+    assert_eq!(limits(store.pid()), inherited, "what the system grants");
+    assert_eq!(store.stop().code(), Some(0));
+}
