@@ -433,7 +433,8 @@ async fn refuses_repeated_keys_at_any_depth() {
     }
     let found =
         places(&desk.lend(r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"},"x":[{"y":1,"y":1,"y":{"z":1,"z":1}}]}"#).await);
-    assert_eq!(found, ["body/x", "body/x/0/y", "body/x/0/y", "body/x/0/y/z"]);
+    // Of a member that is not known no more is said than that.
+    assert_eq!(found, ["body/x"]);
     assert!(desk.calls().is_empty());
 }
 

@@ -59,9 +59,8 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes),
             Err(_) => {
-                return Err(Rejection::InvalidRequest {
-                    faults: vec![Fault::of_body("", "expected a whole body; it broke off while it was read")],
-                });
+                let fault = Fault::of_body("", "expected a whole body; it broke off while it was read");
+                return Err(Rejection::InvalidRequest { faults: fault.into() });
             }
         }
     }

@@ -6,9 +6,9 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result, http::StatusCode};
 use serde_json::Value;
 
 use crate::{
-    Fault, Limits, Location, Rejection, Token, body, credential, json,
+    Faults, Limits, Location, Rejection, Token, body, credential, json,
     parameter::{self, Sent},
-    routes::Handling,
+    routes::{Handling, Query},
     schema::{Compiled, Schemas},
 };
 
@@ -81,33 +81,35 @@ impl Contract {
             None
         };
 
-        let mut faults = Vec::new();
+        let mut faults = Faults::new();
         let parameters = self.parameters(request, &mut faults);
-        let mut value = None;
-        if let (Some(compiled), Some(bytes)) = (&self.body, bytes) {
-            let (parsed, malformed) = json::parse(&bytes);
-            faults.extend(malformed);
-            if let Some(parsed) = &parsed {
-                compiled.body_faults(parsed, &mut faults);
-            }
-            value = parsed;
+        if let (Some(compiled), Some(bytes)) = (&self.body, &bytes) {
+            json::judge(bytes, compiled, &mut faults);
         }
-        if faults.is_empty() { Ok(Accepted { token, parameters, body: value }) } else { Err(Rejection::InvalidRequest { faults }) }
+        if faults.is_empty() { Ok(Accepted { token, parameters, body: bytes }) } else { Err(Rejection::InvalidRequest { faults }) }
     }
 
     /// The values of all parameters, in the document's order.
-    fn parameters(&self, request: &Request, faults: &mut Vec<Fault>) -> Vec<(Location, &'static str, Option<Value>)> {
-        let mut sent = Vec::new();
-        let segments = self.path.split('/').zip(request.uri().path().split('/'));
-        sent.extend(segments.filter_map(|(template, raw)| Some(Sent::segment(template.strip_prefix('{')?.strip_suffix('}')?, raw))));
+    fn parameters(&self, request: &Request, faults: &mut Faults) -> Vec<(Location, &'static str, Option<Value>)> {
+        let mut sent: Vec<Sent> = self.parameters.iter().map(|_| Sent::Never).collect();
+        for (template, raw) in self.path.split('/').zip(request.uri().path().split('/')) {
+            if let Some(name) = template.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+                && let Some(index) = parameter::position(&self.parameters, Location::Path, name)
+            {
+                sent[index].segment(raw);
+            }
+        }
         // Operations without query parameters do not look at the query: trackers and caches append to it.
         if self.parameters.iter().any(|parameter| parameter.location == Location::Query) {
-            sent.extend(Sent::query(request.uri().query().unwrap_or_default(), &self.parameters, faults));
+            parameter::query(Query::of(request), &self.parameters, &mut sent, faults);
         }
-        for parameter in self.parameters.iter().filter(|parameter| parameter.location == Location::Header) {
-            sent.extend(Sent::header(parameter.name, request.headers()));
+        for (parameter, sent) in self.parameters.iter().zip(&mut sent) {
+            if parameter.location == Location::Header {
+                sent.header(parameter.name, request.headers());
+            }
         }
-        self.parameters.iter().map(|parameter| (parameter.location, parameter.name, parameter.value(&sent, faults))).collect()
+        let values = self.parameters.iter().zip(sent);
+        values.map(|(parameter, sent)| (parameter.location, parameter.name, parameter.value(sent, faults))).collect()
     }
 }
 
@@ -120,7 +122,8 @@ fn read(schema: &str) -> Value {
 pub struct Accepted {
     pub(crate) token: Option<Token>,
     parameters: Vec<(Location, &'static str, Option<Value>)>,
-    pub(crate) body: Option<Value>,
+    /// The body's text, which is JSON and as its schema wants it.
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 impl Accepted {

@@ -92,8 +92,8 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let value = accepted(request)?.body.as_ref().unwrap_or(&Value::Null);
-        T::deserialize(value).map(Self).map_err(|_| mismatch(request, Fault::of_body("", UNHELD)))
+        let text = accepted(request)?.body.as_deref().unwrap_or(b"null");
+        serde_json::from_slice(text).map(Self).map_err(|_| mismatch(request, Fault::of_body("", UNHELD)))
     }
 }
 
@@ -120,7 +120,7 @@ const UNHELD: &str = "expected a value that this server can hold";
 /// the same, the request is at fault and not the server.
 fn mismatch(request: &Request, fault: Fault) -> Error {
     match request.data::<Handling>() {
-        Some(handling) => Error::from_response(handling.rejections.respond(Rejection::InvalidRequest { faults: vec![fault] })),
+        Some(handling) => Error::from_response(handling.rejections.respond(Rejection::InvalidRequest { faults: fault.into() })),
         None => unguarded("this operation is not behind its guard"),
     }
 }

@@ -1,53 +1,71 @@
-//! Strict JSON: one value, UTF-8, no key twice at any depth, nested to a bound.
+//! Judges a JSON body while it is parsed: strict JSON, and what its schema says of it.
+//!
+//! Nothing of the body is kept but the value at hand, which is judged by itself, and what tells
+//! repeated members and items from new ones. So a body costs memory in proportion to its bytes,
+//! whatever it consists of; a tree of [`Value`]s costs up to a hundred times as much.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+};
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::Fault;
+use crate::{
+    Fault, Faults,
+    faults::Escaped,
+    schema::{Compiled, Members},
+};
 
-/// How deep arrays and objects may be nested. Deeper than any document's schema, and far from what a thread's stack can bear.
+/// How deep arrays and objects may be nested. Deeper than any document's schema, and far from what
+/// a thread's stack can bear.
 const MAX_DEPTH: usize = 64;
 
-/// Parses a whole body.
+/// Judges a whole body: one JSON value, UTF-8, nested to a bound, no member twice, and as `schema`
+/// wants it. A member that the schema does not know, and a value of another type, is one fault;
+/// what is in it is only parsed.
 ///
-/// # Errors
-/// All keys that are repeated, each with its pointer; or the one fault that makes the body no JSON at all. Of a body that only repeats keys the
-/// value is returned as well (the first of each key counts), so that its other faults can be found in the same go.
-pub(crate) fn parse(bytes: &[u8]) -> (Option<Value>, Vec<Fault>) {
-    let whole = |detail: String| (None, vec![Fault::of_body("", detail)]);
+/// Of a body that is no JSON the one fault is added that makes it none.
+pub(crate) fn judge(bytes: &[u8], schema: &Compiled, faults: &mut Faults) {
+    let mut whole = |detail: fmt::Arguments<'_>| faults.add(|| Fault::of_body("", detail));
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return whole("expected a JSON document, there is none".to_owned());
+        return whole(format_args!("expected a JSON document, there is none"));
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return whole(format!("expected JSON in UTF-8; byte {} is not UTF-8", error.valid_up_to())),
-    };
-    let state = State::default();
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed = Strict { state: &state, path: Path::Root, depth: 0 }.deserialize(&mut deserializer);
-    let parsed = parsed.and_then(|value| deserializer.end().map(|()| value));
-    match parsed {
-        Ok(value) => (Some(value), state.repeated.into_inner()),
-        Err(_) if state.too_deep.borrow().is_some() => {
-            let pointer = state.too_deep.into_inner().unwrap_or_default();
-            (None, vec![Fault::of_body(pointer, format!("expected at most {MAX_DEPTH} arrays and objects within each other"))])
-        }
-        // serde_json's own text may quote what it read.
         Err(error) => {
-            whole(format!("expected one JSON document; it breaks off or is malformed at line {}, column {}", error.line(), error.column()))
+            let at = error.valid_up_to();
+            return whole(format_args!("expected JSON in UTF-8; byte {at} is not UTF-8"));
         }
+    };
+    let mut found = Found::default();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let schema = Some(schema);
+    let judge = Judge { found: &mut found, schema, path: Path::Root, depth: 0, digests: None };
+    let parsed = judge.deserialize(&mut deserializer).and_then(|_| deserializer.end());
+    match (parsed, found.too_deep) {
+        (Ok(()), _) => faults.append(found.faults),
+        (Err(_), Some(fault)) => faults.add(|| fault),
+        // serde_json's own text may quote what it read.
+        (Err(error), None) => whole(format_args!(
+            "expected one JSON document; it breaks off or is malformed at line {}, column {}",
+            error.line(),
+            error.column()
+        )),
     }
 }
 
+/// What was found so far.
 #[derive(Default)]
-struct State {
-    repeated: RefCell<Vec<Fault>>,
-    too_deep: RefCell<Option<String>>,
+struct Found {
+    faults: Faults,
+    too_deep: Option<Fault>,
 }
 
-/// Where the parser is, as a list that lives on the stack: nothing is allocated unless there is a fault.
+/// Where the parser is, as a list that lives on the stack: nothing is allocated unless there is a
+/// fault.
 enum Path<'a> {
     Root,
     Key(&'a Path<'a>, &'a str),
@@ -58,141 +76,256 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
-            Self::Key(parent, key) => write!(f, "{parent}/{}", escape(key)),
+            Self::Key(parent, key) => write!(f, "{parent}/{}", Escaped(key)),
             Self::Index(parent, index) => write!(f, "{parent}/{index}"),
         }
     }
 }
 
-/// A member's name as a token of a JSON pointer.
-pub(crate) fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-struct Strict<'a> {
-    state: &'a State,
-    path: Path<'a>,
+/// Judges the value at `path`. Yields a digest of it if `digests` are wanted, else 0.
+struct Judge<'a, 'p> {
+    found: &'a mut Found,
+    /// `None` where a fault was found above: then the value is only parsed.
+    schema: Option<&'a Compiled>,
+    path: Path<'p>,
     depth: usize,
+    /// The keys of the digests; there below an array whose items have to differ.
+    digests: Option<&'a RandomState>,
 }
 
-impl Strict<'_> {
-    fn deeper<E: serde::de::Error>(&self) -> Result<usize, E> {
+impl Judge<'_, '_> {
+    fn deeper<E: serde::de::Error>(&mut self) -> Result<usize, E> {
         if self.depth == MAX_DEPTH {
-            *self.state.too_deep.borrow_mut() = Some(self.path.to_string());
+            let detail = format_args!("expected at most {MAX_DEPTH} arrays and objects within each other");
+            self.found.too_deep = Some(Fault::of_body(&self.path, detail));
             return Err(E::custom("nested too deep"));
         }
         Ok(self.depth + 1)
     }
+
+    /// Judges a value by itself: a single one, or an empty one in place of an array or an object.
+    fn single(&mut self, value: &Value) {
+        if let Some(schema) = self.schema {
+            schema.faults(value, &mut self.found.faults, |detail| Fault::of_body(&self.path, detail));
+        }
+    }
+
+    fn fault(&mut self, detail: impl fmt::Display) {
+        self.found.faults.add(|| Fault::of_body(&self.path, detail));
+    }
+
+    /// Judges a value that has no parts.
+    fn leaf(mut self, value: Value) -> u64 {
+        self.single(&value);
+        match (self.digests, value) {
+            (None, _) | (Some(_), Value::Array(_) | Value::Object(_)) => 0,
+            (Some(digests), Value::Null) => digests.hash_one(0),
+            (Some(digests), Value::Bool(value)) => digests.hash_one((1, value)),
+            (Some(digests), Value::String(text)) => digests.hash_one((2, text)),
+            // As JSON Schema compares them, 1 is 1.0.
+            (Some(digests), Value::Number(number)) => match (number.as_i128(), number.as_f64()) {
+                (Some(integer), _) => digests.hash_one((3, integer)),
+                (None, Some(float)) if float.fract() == 0.0 && float.abs() < 2_f64.powi(100) =>
+                {
+                    #[allow(clippy::cast_possible_truncation, reason = "it is whole and fits")]
+                    digests.hash_one((3, float as i128))
+                }
+                (None, float) => digests.hash_one((4, float.unwrap_or_default().to_bits())),
+            },
+        }
+    }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for Judge<'_, '_> {
+    type Value = u64;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
+impl<'de> Visitor<'de> for Judge<'_, '_> {
+    type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<u64, E> {
+        Ok(self.leaf(Value::Bool(value)))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<u64, E> {
+        Ok(self.leaf(Value::Number(value.into())))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<u64, E> {
+        Ok(self.leaf(Value::Number(value.into())))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<u64, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("not a finite number"))?;
+        Ok(self.leaf(Value::Number(number)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let depth = self.deeper()?;
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(Strict { state: self.state, path: Path::Index(&self.path, values.len()), depth })? {
-            values.push(value);
+    fn visit_str<E>(self, value: &str) -> Result<u64, E> {
+        // What is only parsed needs no copy.
+        if self.schema.is_none() && self.digests.is_none() {
+            return Ok(0);
         }
-        Ok(Value::Array(values))
+        Ok(self.leaf(Value::String(value.to_owned())))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+    fn visit_unit<E>(self) -> Result<u64, E> {
+        Ok(self.leaf(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut sequence: A) -> Result<u64, A::Error> {
         let depth = self.deeper()?;
-        let mut values = Map::new();
-        while let Some(key) = members.next_key::<String>()? {
-            let path = Path::Key(&self.path, &key);
-            let repeated = values.contains_key(&key);
-            if repeated {
-                let fault = Fault::of_body(path.to_string(), "this member is repeated");
-                self.state.repeated.borrow_mut().push(fault);
-            }
-            let value = members.next_value_seed(Strict { state: self.state, path, depth })?;
-            if !repeated {
-                values.insert(key, value);
+        let items = self.schema.and_then(Compiled::items);
+        if items.is_none() {
+            self.single(&Value::Array(Vec::new()));
+        }
+        let keys = RandomState::new();
+        let unique = items.is_some_and(|items| items.unique);
+        // One and the same keys at every depth, or equal items would have different digests.
+        let digests = self.digests.or(unique.then_some(&keys));
+        let (mut count, mut different) = (0, Vec::new());
+        let mut all = Digest::new(5);
+        while let Some(digest) = sequence.next_element_seed(Judge {
+            found: &mut *self.found,
+            schema: items.map(|items| &items.schema),
+            path: Path::Index(&self.path, count),
+            depth,
+            digests,
+        })? {
+            count += 1;
+            all.in_order(digests, digest);
+            if unique {
+                different.push(digest);
             }
         }
-        Ok(Value::Object(values))
+        if let Some(items) = items {
+            self.length(items.least, items.most, count, "item");
+            different.sort_unstable();
+            different.dedup();
+            if unique && different.len() < count {
+                self.fault("expected items that differ from each other");
+            }
+        }
+        Ok(all.end(self.digests))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<u64, A::Error> {
+        let depth = self.deeper()?;
+        let members = self.schema.and_then(Compiled::members);
+        if members.is_none() {
+            self.single(&Value::Object(Map::new()));
+        }
+        let known = members.map_or(&[][..], |members: &Members| &members.known);
+        let mut seen = vec![false; known.len()];
+        let mut count = 0;
+        let mut all = Digest::new(6);
+        while let Some(Name(name)) = map.next_key::<Name<'_>>()? {
+            let index = known.iter().position(|member| member.name == name);
+            let path = Path::Key(&self.path, &name);
+            let mut schema = None;
+            match index {
+                Some(index) if seen[index] => {
+                    self.found.faults.add(|| Fault::of_body(&path, "this member is repeated"));
+                }
+                Some(index) => {
+                    seen[index] = true;
+                    count += 1;
+                    schema = Some(&known[index].schema);
+                }
+                None if members.is_some() => {
+                    count += 1;
+                    self.found.faults.add(|| Fault::of_body(&path, "this member is not known here"));
+                }
+                None => {}
+            }
+            let judge = Judge { found: &mut *self.found, schema, path, depth, digests: self.digests };
+            let digest = map.next_value_seed(judge)?;
+            all.in_any_order(self.digests, &name, digest);
+        }
+        for (member, seen) in known.iter().zip(seen) {
+            if member.required && !seen {
+                let path = Path::Key(&self.path, &member.name);
+                self.found.faults.add(|| Fault::of_body(&path, "this member is missing"));
+            }
+        }
+        if let Some(members) = members {
+            self.length(members.least, members.most, count, "member");
+        }
+        Ok(all.end(self.digests))
+    }
+}
+
+impl Judge<'_, '_> {
+    fn length(&mut self, least: usize, most: usize, count: usize, unit: &str) {
+        let units = |number: usize| if number == 1 { "" } else { "s" };
+        if count < least {
+            self.fault(format_args!("expected at least {least} {unit}{}", units(least)));
+        }
+        if count > most {
+            self.fault(format_args!("expected at most {most} {unit}{}", units(most)));
+        }
+    }
+}
+
+/// The digest of an array or an object, as its parts come.
+struct Digest(u64);
+
+impl Digest {
+    const fn new(kind: u64) -> Self {
+        Self(kind)
+    }
+
+    fn in_order(&mut self, digests: Option<&RandomState>, item: u64) {
+        if let Some(digests) = digests {
+            self.0 = digests.hash_one((self.0, item));
+        }
+    }
+
+    fn in_any_order(&mut self, digests: Option<&RandomState>, name: &str, member: u64) {
+        if let Some(digests) = digests {
+            self.0 = self.0.wrapping_add(digests.hash_one((name, member)));
+        }
+    }
+
+    fn end(self, digests: Option<&RandomState>) -> u64 {
+        digests.map_or(0, |digests| digests.hash_one((7, self.0)))
+    }
+}
+
+/// The name of a member, as it stands in the text unless an escape is in it.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn keeps_every_value_as_it_is() {
-        let text = r#"{"a":[1,-2,18446744073709551615,1.5,1.0,"\u00e9\n",true,null,{}],"":{"b":[]}}"#;
-        let (value, faults) = parse(text.as_bytes());
-        assert_eq!(value, Some(json!({ "a": [1, -2, u64::MAX, 1.5, 1.0, "é\n", true, null, {}], "": { "b": [] } })));
-        assert!(faults.is_empty());
-    }
-
-    #[test]
-    fn takes_what_is_nested_to_the_bound_and_no_deeper() {
-        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert!(parse(nested(MAX_DEPTH).as_bytes()).1.is_empty());
-        for depth in [MAX_DEPTH + 1, 1000, 100_000] {
-            let (value, faults) = parse(nested(depth).as_bytes());
-            assert_eq!((value, faults.len()), (None, 1));
-            assert_eq!(faults[0].pointer, "/0".repeat(MAX_DEPTH));
-        }
-    }
-
-    #[test]
-    fn goes_on_behind_repeated_keys() {
-        let (value, faults) = parse(br#"{"a":1,"a":{"b":1,"b":2},"c~/":[{"d":1,"d":1}]}"#);
-        assert_eq!(value, Some(json!({ "a": 1, "c~/": [{ "d": 1 }] })));
-        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/a", "/a/b", "/c~0~1/0/d"]);
-    }
-
-    #[test]
-    fn says_where_it_breaks_off_and_not_at_what() {
-        let (value, faults) = parse(b"{\"secret\":\n hunter2}");
-        assert_eq!((value, faults.len()), (None, 1));
-        assert!(faults[0].detail.contains("line 2, column 2") && !faults[0].detail.contains("hunter2"), "{}", faults[0].detail);
-    }
-}
+#[path = "json_tests.rs"]
+mod tests;

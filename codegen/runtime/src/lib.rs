@@ -5,8 +5,11 @@
 //! hands each request to a [`Contract`] first, which
 //!
 //! 1. looks for the credential (401), the content type (415) and the length (413), in this order, before it reads a body;
-//! 2. reads the body up to the bound, parses it strictly, and decodes path, query and headers;
-//! 3. validates all of it with `jsonschema` against the document's own schemas, compiled once, and collects *every* fault (400).
+//! 2. reads the body up to the bound, and decodes path, query and headers;
+//! 3. judges all of it by the document's own schemas, compiled once: containers as they are parsed, single values with `jsonschema` (400).
+//!
+//! Memory and work are bounded by the server: a body is judged in one pass over its text and never becomes a tree, [`Faults`] lists 32 faults and
+//! counts the others, and whatever a request says is shortened where it is repeated.
 //!
 //! What passes is handed to poem-openapi's operation as an [`Accepted`] request, from which the extractors [`Parameter`] and [`Body`] take their
 //! typed values. What does not pass is a [`Rejection`], which the server's [`Rejections`] turns into a response.
@@ -15,6 +18,7 @@ mod body;
 mod contract;
 mod credential;
 mod extract;
+mod faults;
 mod json;
 mod meta;
 mod parameter;
@@ -26,8 +30,9 @@ mod schema;
 pub use contract::{Accepted, Checked, Contract, Need};
 pub use credential::Token;
 pub use extract::{Body, Parameter, ParameterSpec, token};
+pub use faults::{Fault, Faults, shorten};
 pub use meta::{Component, Described, Object, Responses, Schema, Tag, bearer_scheme, object, schema};
-pub use rejection::{CredentialFault, Fault, Limits, Location, Rejection, Rejections};
+pub use rejection::{CredentialFault, Limits, Location, Rejection, Rejections};
 pub use respond::Answer;
 pub use routes::{Guarded, Route};
 pub use schema::Schemas;

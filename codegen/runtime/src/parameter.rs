@@ -1,12 +1,10 @@
 //! Path segments, queries and headers: from what stands on the wire to JSON values for the schemas to judge.
 
-use std::collections::BTreeSet;
-
 use poem::http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
 
 use crate::{
-    Fault, Location,
+    Fault, Faults, Location,
     schema::{Compiled, Schemas},
 };
 
@@ -45,47 +43,44 @@ impl Described {
         Self { location, name, required, kind, default: resolved.get("default").cloned(), compiled: schemas.compile(schema) }
     }
 
-    /// The value of this parameter among those that were sent, or its default; what is wrong with it goes to `faults`.
-    pub(crate) fn value(&self, sent: &[Sent], faults: &mut Vec<Fault>) -> Option<Value> {
-        let fault = |detail: &str| Fault::of_parameter(self.location, self.name, detail);
-        let mut mine = sent.iter().filter(|sent| sent.is(self));
-        let Some(first) = mine.next() else {
-            if self.required {
-                faults.push(fault("this parameter is missing"));
-            }
-            return self.default.clone();
+    /// The value of this parameter as it was sent, or its default; what is wrong with it goes to `faults`.
+    pub(crate) fn value(&self, sent: Sent, faults: &mut Faults) -> Option<Value> {
+        let mut refuse = |detail: &str| {
+            faults.add(|| Fault::of_parameter(self.location, self.name, detail));
+            None
         };
-        if mine.next().is_some() {
-            faults.push(fault("this parameter is repeated"));
-            return None;
-        }
-        let Some(text) = &first.text else {
-            faults.push(fault(match self.location {
-                Location::Header => "expected visible ASCII characters and spaces",
-                Location::Body | Location::Path | Location::Query => "expected UTF-8, percent-encoded where needed",
-            }));
-            return None;
+        let text = match sent {
+            Sent::Never if self.required => {
+                refuse("this parameter is missing");
+                return self.default.clone();
+            }
+            Sent::Never => return self.default.clone(),
+            Sent::Repeated => return refuse("this parameter is repeated"),
+            Sent::Once(None) => {
+                return refuse(match self.location {
+                    Location::Header => "expected visible ASCII characters and spaces",
+                    Location::Body | Location::Path | Location::Query => "expected UTF-8, percent-encoded where needed",
+                });
+            }
+            Sent::Once(Some(text)) => text,
         };
         match self.kind.parse(text) {
             Ok(value) => {
-                self.compiled.parameter_faults(self.location, self.name, &value, faults);
+                self.compiled.faults(&value, faults, |detail| Fault::of_parameter(self.location, self.name, detail));
                 Some(value)
             }
-            Err(detail) => {
-                faults.push(fault(detail));
-                None
-            }
+            Err(detail) => refuse(detail),
         }
     }
 }
 
 impl Kind {
-    fn parse(self, text: &str) -> Result<Value, &'static str> {
+    fn parse(self, text: String) -> Result<Value, &'static str> {
         match self {
-            Self::String => Ok(Value::String(text.to_owned())),
-            Self::Integer => integer(text).map(Value::from).ok_or("expected an integer"),
-            Self::Number => serde_json::from_str(text).ok().filter(Value::is_number).ok_or("expected a number, written as in JSON"),
-            Self::Boolean => match text {
+            Self::String => Ok(Value::String(text)),
+            Self::Integer => integer(&text).map(Value::from).ok_or("expected an integer"),
+            Self::Number => serde_json::from_str(&text).map(Value::Number).map_err(|_| "expected a number, written as in JSON"),
+            Self::Boolean => match text.as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
                 _ => Err("expected true or false"),
@@ -101,55 +96,62 @@ fn integer(text: &str) -> Option<i64> {
     text.parse().ok().filter(|_| written_as_json)
 }
 
+/// The place of a parameter among those of its operation.
+pub(crate) fn position(parameters: &[Described], location: Location, name: &str) -> Option<usize> {
+    parameters.iter().position(|parameter| parameter.location == location && parameter.name == name)
+}
+
 /// A parameter as it was sent.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    location: Location,
-    name: String,
-    /// `None` if it is no text: bytes that are not UTF-8, or a broken percent-encoding.
-    text: Option<String>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Never,
+    /// With this text. `None` if it is no text: bytes that are not UTF-8, or a broken percent-encoding.
+    Once(Option<String>),
+    /// More than once; none of them counts, so none is kept.
+    Repeated,
 }
 
 impl Sent {
-    fn is(&self, described: &Described) -> bool {
-        self.location == described.location && self.name == described.name
+    fn add(&mut self, text: impl FnOnce() -> Option<String>) {
+        *self = match self {
+            Self::Never => Self::Once(text()),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
     }
 
-    /// A segment of the path.
-    pub(crate) fn segment(name: &str, raw: &str) -> Self {
-        Self { location: Location::Path, name: name.to_owned(), text: percent_decode(raw) }
+    /// Adds a segment of the path.
+    pub(crate) fn segment(&mut self, raw: &str) {
+        self.add(|| percent_decode(raw));
     }
 
-    /// The lines of one header.
-    pub(crate) fn header(name: &str, headers: &HeaderMap) -> Vec<Self> {
-        let lines: Vec<Option<&str>> = headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
-        let sent = |text: Option<String>| Self { location: Location::Header, name: name.to_owned(), text };
-        if lines.len() > 1 && LISTS.iter().any(|list| list.as_str().eq_ignore_ascii_case(name)) {
-            return vec![sent(lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.join(", ")))];
-        }
-        lines.into_iter().map(|line| sent(line.map(str::to_owned))).collect()
-    }
-
-    /// The pairs of a query (`application/x-www-form-urlencoded`, as OpenAPI's style `form` writes it).
-    ///
-    /// A pair that no parameter of `known` has the name of is a fault, once for each name.
-    pub(crate) fn query(raw: &str, known: &[Described], faults: &mut Vec<Fault>) -> Vec<Self> {
-        let mut pairs = Vec::new();
-        let mut unknown = BTreeSet::new();
-        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
-            let (raw_name, raw_text) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = percent_decode(&raw_name.replace('+', " "));
-            match name {
-                Some(name) if known.iter().any(|known| known.location == Location::Query && known.name == name) => {
-                    pairs.push(Self { location: Location::Query, name, text: percent_decode(&raw_text.replace('+', " ")) });
-                }
-                unknown_name => {
-                    unknown.insert(unknown_name.unwrap_or_else(|| raw_name.to_owned()));
-                }
+    /// Adds the lines of one header.
+    pub(crate) fn header(&mut self, name: &str, headers: &HeaderMap) {
+        let lines = headers.get_all(name).iter().map(|value| value.to_str().ok());
+        if LISTS.iter().any(|list| list.as_str().eq_ignore_ascii_case(name)) {
+            let lines: Vec<Option<&str>> = lines.collect();
+            if !lines.is_empty() {
+                self.add(|| lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.join(", ")));
             }
+        } else {
+            lines.for_each(|line| self.add(|| line.map(str::to_owned)));
         }
-        faults.extend(unknown.into_iter().map(|name| Fault::of_parameter(Location::Query, &name, "this parameter is not known here")));
-        pairs
+    }
+}
+
+/// Adds the pairs of a query (`application/x-www-form-urlencoded`, as OpenAPI's style `form` writes it) to the parameters of the same places.
+///
+/// A pair that no parameter has the name of is a fault, once for each name that is listed.
+pub(crate) fn query(raw: &str, parameters: &[Described], sent: &mut [Sent], faults: &mut Faults) {
+    for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+        let (raw_name, raw_text) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode(&raw_name.replace('+', " "));
+        match name.as_deref().and_then(|name| position(parameters, Location::Query, name)) {
+            Some(index) => sent[index].add(|| percent_decode(&raw_text.replace('+', " "))),
+            None => faults.add_once(|| {
+                let name = name.as_deref().unwrap_or(raw_name);
+                Fault::of_parameter(Location::Query, name, "this parameter is not known here")
+            }),
+        }
     }
 }
 

@@ -28,19 +28,37 @@ fn lists_in_headers_may_come_in_several_lines() {
     headers.append("if-none-match", "\"2\"".parse().expect("a value"));
     headers.append("x-one", "1".parse().expect("a value"));
     headers.append("x-one", "2".parse().expect("a value"));
-    let texts = |name: &str| Sent::header(name, &headers).into_iter().map(|sent| sent.text).collect::<Vec<_>>();
-    assert_eq!(texts("If-None-Match"), [Some("\"1\", \"2\"".to_owned())]);
-    assert_eq!(texts("X-One"), [Some("1".to_owned()), Some("2".to_owned())]);
-    assert!(texts("if-match").is_empty());
+    let sent = |name: &str| {
+        let mut sent = Sent::Never;
+        sent.header(name, &headers);
+        sent
+    };
+    assert_eq!(sent("If-None-Match"), Sent::Once(Some("\"1\", \"2\"".to_owned())));
+    assert_eq!(sent("X-One"), Sent::Repeated);
+    assert_eq!(sent("if-match"), Sent::Never);
+}
+
+fn known() -> Vec<Described> {
+    let schemas: &'static Schemas = Box::leak(Box::new(Schemas::new("{}")));
+    let schema = serde_json::json!({ "type": "string" });
+    ["a&b", "x"].map(|name| Described::new(Location::Query, name, false, schemas, &schema)).into()
 }
 
 #[test]
 fn a_query_is_split_before_it_is_decoded() {
-    let schemas: &'static Schemas = Box::leak(Box::new(Schemas::new("{}")));
-    let known = [Described::new(Location::Query, "a&b", false, schemas, &serde_json::json!({ "type": "string" }))];
-    let mut faults = Vec::new();
-    let sent = Sent::query("a%26b=c%3Dd=e+f&x&x&y=1", &known, &mut faults);
-    assert_eq!(sent.len(), 1);
-    assert_eq!(sent[0].text.as_deref(), Some("c=d=e f"));
-    assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), ["/x", "/y"]);
+    let (mut faults, mut sent) = (Faults::new(), [Sent::Never, Sent::Never]);
+    query("a%26b=c%3Dd=e+f&u&u&v=1", &known(), &mut sent, &mut faults);
+    assert_eq!(sent, [Sent::Once(Some("c=d=e f".to_owned())), Sent::Never]);
+    let pointers: Vec<&str> = faults.listed().iter().map(|fault| fault.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/u", "/v"]);
+}
+
+#[test]
+fn of_thousands_of_pairs_none_is_kept() {
+    let (mut faults, mut sent) = (Faults::new(), [Sent::Never, Sent::Never]);
+    let pairs: Vec<String> = (0..5000).map(|index| format!("{index}=1&x={index}")).collect();
+    query(&pairs.join("&"), &known(), &mut sent, &mut faults);
+    assert_eq!(sent, [Sent::Never, Sent::Repeated]);
+    assert_eq!((faults.listed().len(), faults.omitted()), (32, 5000 - 32));
+    assert_eq!(faults.listed()[31].pointer, "/31");
 }

@@ -2,13 +2,17 @@
 
 use poem::Response;
 
+use crate::Faults;
+
 /// Why a request never reached an operation. Exhaustive on purpose: a new reason must break the build of whoever maps reasons to answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// 400: the request is not what the document allows. Every fault that was found, at least one; none holds a value that was sent.
+    /// 400: the request is not what the document allows. At least one fault; none holds a value that
+    /// was sent.
     InvalidRequest {
-        /// The faults: of the path, the query and the headers in the document's order, then of the body.
-        faults: Vec<Fault>,
+        /// The faults: of the path, the query and the headers in the document's order, then of the
+        /// body in its own.
+        faults: Faults,
     },
     /// 401: the credential that the operation wants is not there, or is none.
     Unauthenticated {
@@ -34,30 +38,6 @@ pub enum Rejection {
     },
     /// 415: the body has a `Content-Encoding`; none is taken but `identity`.
     UnsupportedContentCoding,
-}
-
-/// One thing in a request that the document does not allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The part of the request in which it was found.
-    pub location: Location,
-    /// A JSON pointer (RFC 6901) into that part. In a body `""` is the whole of it, and a missing member is pointed at where it should be.
-    /// Elsewhere it is `/` and the parameter's name, as the document writes it, or as it was sent if the document does not have it.
-    pub pointer: String,
-    /// What was expected, in plain words. Never the value that came.
-    pub detail: String,
-}
-
-impl Fault {
-    /// A fault of a body, at a JSON pointer.
-    pub fn of_body(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { location: Location::Body, pointer: pointer.into(), detail: detail.into() }
-    }
-
-    /// A fault of a parameter, by its name.
-    pub fn of_parameter(location: Location, name: &str, detail: impl Into<String>) -> Self {
-        Self { location, pointer: format!("/{}", crate::json::escape(name)), detail: detail.into() }
-    }
 }
 
 /// The parts of a request that the document describes.

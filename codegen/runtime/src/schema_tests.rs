@@ -17,8 +17,9 @@ static SCHEMAS: Schemas = Schemas::new(
 );
 
 fn faults(schema: &Value, value: &Value) -> Vec<(String, String)> {
-    let mut faults = Vec::new();
-    SCHEMAS.compile(schema).body_faults(value, &mut faults);
+    let mut faults = Faults::new();
+    crate::json::judge(value.to_string().as_bytes(), &SCHEMAS.compile(schema), &mut faults);
+    assert_eq!(faults.omitted(), 0);
     faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect()
 }
 
@@ -118,6 +119,43 @@ fn references_are_followed_and_every_fault_has_its_pointer() {
         ("/e~0f", "this member is not known here"),
     ];
     assert_eq!(found, expected.map(|(pointer, detail)| (pointer.to_owned(), detail.to_owned())));
+}
+
+#[test]
+fn items_differ_as_json_compares_them() {
+    let numbers = json!({ "type": "array", "uniqueItems": true, "items": { "type": "integer", "format": "int64" } });
+    assert!(accepts(&numbers, &json!([])) && accepts(&numbers, &json!([1, 2, -1, 0, i64::MAX, i64::MIN])));
+    assert_eq!(faults(&numbers, &json!([1, 2, 1])), [(String::new(), "expected items that differ from each other".to_owned())]);
+    let texts = json!({ "type": "array", "uniqueItems": true, "items": { "type": "string" } });
+    assert!(accepts(&texts, &json!(["1", "", "a"])) && !accepts(&texts, &json!(["a", "b", "a"])));
+    let pair = json!({ "type": "array", "uniqueItems": true, "items": { "$ref": "#/components/schemas/Pair" } });
+    assert!(accepts(&pair, &json!([{ "a": "x", "b": ["y"] }, { "a": "x", "b": ["z"] }, { "a": "x" }])));
+    assert!(accepts(&pair, &json!([{ "a": "x", "b": ["y", "z"] }, { "a": "x", "b": ["z", "y"] }])));
+    assert!(!accepts(&pair, &json!([{ "a": "x", "b": ["y"] }, { "b": ["y"], "a": "x" }])));
+    let nested = json!({ "type": "array", "uniqueItems": true, "items": numbers });
+    assert!(accepts(&nested, &json!([[1, 2], [2, 1], []])) && !accepts(&nested, &json!([[1, 2], [3], [1, 2]])));
+}
+
+#[test]
+fn numbers_of_items_and_members_have_bounds() {
+    let schema = json!({ "type": "array", "minItems": 1, "maxItems": 2, "items": { "$ref": "#/components/schemas/Name" } });
+    assert!(accepts(&schema, &json!(["a"])) && accepts(&schema, &json!(["a", "b"])));
+    assert_eq!(faults(&schema, &json!([])), [(String::new(), "expected at least 1 item".to_owned())]);
+    assert_eq!(faults(&schema, &json!(["a", "b", "c"])), [(String::new(), "expected at most 2 items".to_owned())]);
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "minProperties": 2, "maxProperties": 2,
+        "properties": { "a": { "type": "boolean" }, "b": { "type": "boolean" }, "c": { "type": "boolean" } }
+    });
+    assert!(accepts(&schema, &json!({ "a": true, "c": true })));
+    assert_eq!(faults(&schema, &json!({ "a": true })), [(String::new(), "expected at least 2 members".to_owned())]);
+    let found = faults(&schema, &json!({ "a": true, "b": true, "c": true }));
+    assert_eq!(found, [(String::new(), "expected at most 2 members".to_owned())]);
+}
+
+#[test]
+#[should_panic(expected = "an open object")]
+fn an_open_object_is_noticed_when_it_is_compiled() {
+    SCHEMAS.compile(&json!({ "type": "object", "properties": { "a": { "type": "string" } } }));
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl Rejections for Shown {
     fn respond(&self, rejection: Rejection) -> Response {
         let (status, body) = match rejection {
             Rejection::InvalidRequest { faults } => {
-                let faults: Vec<Value> = faults.iter().map(|fault| json!([fault.location.as_str(), fault.pointer, fault.detail])).collect();
+                let faults = faults.listed().iter();
+                let faults: Vec<Value> = faults.map(|fault| json!([fault.location.as_str(), fault.pointer, fault.detail])).collect();
                 (400, json!(faults))
             }
             Rejection::Unauthenticated { reason } => {

@@ -11,6 +11,7 @@ use poem::{
     http::{HeaderMap, HeaderName},
     web::RemoteAddr,
 };
+use poem_contract_runtime::shorten;
 use uuid::Uuid;
 
 use crate::proxies::Proxies;
@@ -25,6 +26,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest request id that is taken from outside, in bytes.
 const LONGEST_REQUEST_ID: usize = 128;
+
+/// The longest path that is logged and answered, in bytes as JSON writes them; a longer one is cut and ends in `…`. No route has so long a path.
+pub(crate) const PATH_BYTES: usize = 256;
 
 /// The ids of a request and where it came from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +50,7 @@ impl RequestContext {
             request_id: sender.believed.then(|| request_id(request.headers())).flatten().unwrap_or_else(|| Uuid::now_v7().to_string()),
             trace_id: sender.believed.then(|| trace_id(request.headers())).flatten(),
             client: sender.address,
-            path: request.uri().path().to_owned(),
+            path: shorten(request.uri().path(), PATH_BYTES),
         }))
     }
 
@@ -81,7 +85,7 @@ impl RequestContext {
         self.0.client
     }
 
-    /// The path that was asked for, as it was sent, without the query.
+    /// The path that was asked for, as it was sent, without the query, and cut after [`PATH_BYTES`].
     pub(crate) fn path(&self) -> &str {
         &self.0.path
     }

@@ -13,6 +13,7 @@ use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method, header},
 };
+use poem_contract_runtime::shorten;
 use poem_openapi::OperationId;
 
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 };
 
 pub(crate) use metrics::Metrics;
+
+/// The longest method that is logged, in bytes: HTTP takes any token as one.
+const METHOD_BYTES: usize = 32;
 
 /// The outermost endpoint. Its answer is always a response, and every one of 400 and above is a problem.
 pub(crate) struct Edge<E> {
@@ -79,7 +83,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let context = RequestContext::of(&request, &self.proxies);
-        let mut log = AccessLog::begin(&self.metrics, &context, request.method().clone());
+        let mut log = AccessLog::begin(&self.metrics, &context, request.method());
         let mut response = context.clone().scope(self.answer(request)).await;
         finish(&mut response, &context);
         log.end(&response);
@@ -128,14 +132,15 @@ fn finish(response: &mut Response, context: &RequestContext) {
 struct AccessLog<'a> {
     metrics: &'a Metrics,
     context: RequestContext,
-    method: Method,
+    method: String,
     begun: Instant,
     ended: bool,
 }
 
 impl<'a> AccessLog<'a> {
-    fn begin(metrics: &'a Metrics, context: &RequestContext, method: Method) -> Self {
+    fn begin(metrics: &'a Metrics, context: &RequestContext, method: &Method) -> Self {
         metrics.begin();
+        let method = shorten(method, METHOD_BYTES);
         Self { metrics, context: context.clone(), method, begun: Instant::now(), ended: false }
     }
 
@@ -149,7 +154,7 @@ impl<'a> AccessLog<'a> {
             request_id = self.context.request_id(),
             trace_id = self.context.trace_id(),
             client_address = self.context.client_address().map(tracing::field::display),
-            method = %self.method,
+            method = self.method,
             path = self.context.path(),
             operation,
             status,
@@ -165,7 +170,7 @@ impl Drop for AccessLog<'_> {
             tracing::info!(
                 target: "merch_api::access",
                 request_id = self.context.request_id(),
-                method = %self.method,
+                method = self.method,
                 path = self.context.path(),
                 milliseconds = self.begun.elapsed().as_secs_f64() * 1e3,
                 "the client went away before the answer"

@@ -70,11 +70,8 @@ fn version(opaque: &str) -> Option<i64> {
 }
 
 fn malformed(header: &str) -> Problem {
-    Problem::invalid_request(vec![Fault::of_parameter(
-        Location::Header,
-        header,
-        "expected `*`, or entity tags in double quotes, separated by commas",
-    )])
+    let detail = "expected `*`, or entity tags in double quotes, separated by commas";
+    Problem::invalid_request(Fault::of_parameter(Location::Header, header, detail))
 }
 
 /// `*`, or a list of `W/"…"` and `"…"`. Empty elements of the list are allowed (§5.6.1), an empty list is not.

@@ -7,7 +7,7 @@ use poem::{
     Response,
     http::{HeaderValue, StatusCode, header},
 };
-use poem_contract_runtime::{Fault, Location};
+use poem_contract_runtime::{Fault, Faults, Location, shorten};
 
 use crate::context::RequestContext;
 
@@ -137,6 +137,9 @@ impl Code {
     }
 }
 
+/// The longest cause that is logged, in bytes: a panic's text or another service's message may hold what a client sent.
+const CAUSE_BYTES: usize = 1024;
+
 /// What `Retry-After` says when nothing better is known, in seconds.
 const RETRY_AFTER: u32 = 1;
 
@@ -146,22 +149,26 @@ const RETRY_AFTER: u32 = 1;
 pub(crate) struct Problem {
     code: Code,
     detail: Cow<'static, str>,
-    faults: Vec<Fault>,
+    faults: Faults,
     retry_after: u32,
 }
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: Cow::Borrowed(code.entry().detail), faults: Vec::new(), retry_after: RETRY_AFTER }
+        Self { code, detail: Cow::Borrowed(code.entry().detail), faults: Faults::new(), retry_after: RETRY_AFTER }
     }
 }
 
 impl Problem {
-    /// 400 with every fault.
-    pub(crate) fn invalid_request(faults: Vec<Fault>) -> Self {
-        let detail = match faults.len() {
-            1 => "1 fault was found; `errors` has it.".to_owned(),
-            count => format!("{count} faults were found; `errors` has them all."),
+    /// 400 with its faults.
+    pub(crate) fn invalid_request(faults: impl Into<Faults>) -> Self {
+        let faults = faults.into();
+        let detail = match (faults.listed().len(), faults.omitted()) {
+            (1, 0) => "1 fault was found; `errors` has it.".to_owned(),
+            (count, 0) => format!("{count} faults were found; `errors` has them all."),
+            (count, omitted) => {
+                format!("{} faults were found; `errors` has the first {count}.", count.saturating_add(omitted))
+            }
         };
         Self { detail: Cow::Owned(detail), faults, ..Code::InvalidRequest.into() }
     }
@@ -195,14 +202,16 @@ impl Problem {
     /// 500. `cause` is for the log alone.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         let request_id = RequestContext::current().request_id().to_owned();
-        tracing::error!(request_id, %cause, "answering 500: this is a bug");
+        let cause = shorten(cause, CAUSE_BYTES);
+        tracing::error!(request_id, cause, "answering 500: this is a bug");
         Code::InternalError.into()
     }
 
     /// 503. `cause` is for the log alone; `wait` is rounded up to whole seconds.
     pub(crate) fn unavailable(cause: impl fmt::Display, wait: Option<Duration>) -> Self {
         let request_id = RequestContext::current().request_id().to_owned();
-        tracing::warn!(request_id, %cause, "answering 503");
+        let cause = shorten(cause, CAUSE_BYTES);
+        tracing::warn!(request_id, cause, "answering 503");
         Self { retry_after: wait.map_or(RETRY_AFTER, whole_seconds), ..Code::Unavailable.into() }
     }
 
@@ -224,7 +233,7 @@ impl Problem {
     /// The body, for the request that is being answered.
     pub(crate) fn body(self) -> rest::Problem {
         let context = RequestContext::current();
-        let errors = (!self.faults.is_empty()).then(|| self.faults.into_iter().map(fault).collect());
+        let errors = (!self.faults.listed().is_empty()).then(|| self.faults.into_iter().map(fault).collect());
         rest::Problem {
             r#type: format!("/problems#{}", self.code.word()),
             title: self.code.title().to_owned(),
@@ -294,6 +303,7 @@ fn whole_seconds(wait: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::PATH_BYTES;
 
     #[test]
     fn the_table_is_the_one_of_the_document() {
@@ -340,15 +350,35 @@ mod tests {
 
     #[test]
     fn faults_point_as_the_document_says() {
-        let body = Problem::invalid_request(vec![
-            Fault::of_body("/quantity", "expected at most 3"),
-            Fault::of_parameter(Location::Query, "a/b~c", "this parameter is not known here"),
-        ])
-        .body();
+        let mut faults = Faults::from(Fault::of_body("/quantity", "expected at most 3"));
+        let unknown = "this parameter is not known here";
+        faults.add(|| Fault::of_parameter(Location::Query, "a/b~c", unknown));
+        let body = Problem::invalid_request(faults.clone()).body();
         let json = serde_json::to_value(body).expect("JSON");
         assert_eq!(json["detail"], "2 faults were found; `errors` has them all.");
         assert_eq!(json["errors"][0], serde_json::json!({"in": "body", "pointer": "/quantity", "detail": "expected at most 3"}));
         assert_eq!(json["errors"][1]["pointer"], "/a~1b~0c");
+
+        for index in 0..1000 {
+            faults.add(|| Fault::of_body(format_args!("/{index}"), "this member is not known here"));
+        }
+        let json = serde_json::to_value(Problem::invalid_request(faults).body()).expect("JSON");
+        assert_eq!(json["errors"].as_array().map(Vec::len), Some(Faults::MOST));
+        assert_eq!(json["detail"], "1002 faults were found; `errors` has the first 32.");
+    }
+
+    /// The longest texts everywhere, in characters that JSON writes with six bytes.
+    #[test]
+    fn the_longest_problem_is_short_enough() {
+        let mut faults = Faults::new();
+        for _ in 0..1000 {
+            faults.add(|| Fault::of_parameter(Location::Header, &"\0".repeat(10_000), "\0".repeat(10_000)));
+        }
+        let mut body = Problem::invalid_request(faults).body();
+        body.instance = instance(&shorten("\0".repeat(10_000), PATH_BYTES));
+        body.request_id = "x".repeat(128);
+        let length = serde_json::to_vec(&body).expect("JSON").len();
+        assert!((12 * 1024..15 * 1024).contains(&length), "{length}");
     }
 
     #[test]

@@ -119,7 +119,7 @@ const fn belongs(reason: ErrorReason) -> Option<Grpc> {
 /// 400 for a `page_token` that no page of the list had as its `next_page`.
 pub(crate) fn wrong_page_token() -> Problem {
     let detail = "expected the `next_page` of a page of this list, with the same filter or none";
-    Problem::invalid_request(vec![Fault::of_parameter(Location::Query, "page_token", detail)])
+    Problem::invalid_request(Fault::of_parameter(Location::Query, "page_token", detail))
 }
 
 /// What a reason means to the client; `None` where it means that this service sent something wrong.

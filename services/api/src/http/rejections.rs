@@ -65,7 +65,7 @@ mod tests {
         let challenge = r#"Bearer error="invalid_token""#;
         let fault = Fault::of_body("", "expected an object");
         for (rejection, status, header, value) in [
-            (Rejection::InvalidRequest { faults: vec![fault] }, 400, "content-type", "application/problem+json"),
+            (Rejection::InvalidRequest { faults: fault.into() }, 400, "content-type", "application/problem+json"),
             (unauthenticated(CredentialFault::Missing), 401, "www-authenticate", "Bearer"),
             (unauthenticated(CredentialFault::WrongScheme), 401, "www-authenticate", "Bearer"),
             (unauthenticated(CredentialFault::Malformed), 401, "www-authenticate", challenge),

@@ -1,0 +1,88 @@
+//! What a request says does not decide how long its faults are.
+
+use super::*;
+
+fn json_bytes(text: &str) -> usize {
+    serde_json::to_string(text).expect("text").len() - "\"\"".len()
+}
+
+#[test]
+fn a_text_is_cut_between_characters_and_visibly() {
+    assert_eq!(shorten("12345678", 8), "12345678");
+    assert_eq!(shorten("123456789", 8), "12345…");
+    assert_eq!(shorten("ääää", 8), "ääää");
+    assert_eq!(shorten("äääää", 8), "ää…");
+    assert_eq!(shorten("😀😀😀", 8), "😀…");
+    assert_eq!(shorten("\0\0", 8), "…");
+    assert_eq!(shorten("\"\"\"\"\"", 8), "\"\"…");
+    assert_eq!(shorten(format_args!("{}{}", "1234", "56789"), 8), "12345…");
+    assert_eq!(shorten("", 8), "");
+}
+
+#[test]
+fn a_bound_is_one_of_bytes_as_json_writes_them() {
+    let characters = ["a", "~", "/", "\"", "\\", "\u{0}", "\u{1f}", "\n", "\u{7f}", "é", "…", "😀"];
+    for character in characters {
+        for length in [1, 42, 43, 84, 85, 127, 128, 129, 254, 255, 256, 257, 30_000] {
+            let name = character.repeat(length);
+            let fault = Fault::of_parameter(Location::Query, &name, &name);
+            for text in [&fault.pointer, &fault.detail] {
+                let bytes = json_bytes(text);
+                assert!(bytes <= 256, "{length} × {character:?}: {bytes}");
+                assert!(!text.ends_with("~…"), "{text}");
+                assert!(text.ends_with(ELLIPSIS) || !text.contains(ELLIPSIS) || character == "…");
+                if text.ends_with(ELLIPSIS) && character != "…" {
+                    assert!(bytes > 240, "{length} × {character:?}: {bytes}");
+                }
+            }
+        }
+    }
+    let fault = Fault::of_parameter(Location::Query, &"~".repeat(127), "");
+    assert_eq!(fault.pointer, format!("/{}", "~0".repeat(127)));
+    let fault = Fault::of_parameter(Location::Query, &"~".repeat(128), "");
+    assert_eq!(fault.pointer, format!("/{}…", "~0".repeat(126)));
+}
+
+#[test]
+fn the_first_32_are_listed_and_the_others_counted() {
+    let mut faults = Faults::new();
+    assert!(faults.is_empty());
+    for index in 0..Faults::MOST {
+        faults.add(|| Fault::of_body(format_args!("/{index}"), "x"));
+    }
+    assert_eq!((faults.listed().len(), faults.omitted()), (32, 0));
+    for _ in 0..1000 {
+        faults.add(|| unreachable!("there is no room for it"));
+        faults.add_once(|| unreachable!("there is no room for it"));
+    }
+    assert_eq!((faults.listed().len(), faults.omitted()), (32, 2000));
+    assert_eq!(faults.listed()[31].pointer, "/31");
+
+    let mut all = Faults::from(Fault::of_body("/first", "x"));
+    all.append(faults);
+    assert_eq!((all.listed().len(), all.omitted()), (32, 2001));
+    assert_eq!(all.into_iter().next().map(|fault| fault.pointer).as_deref(), Some("/first"));
+}
+
+#[test]
+fn what_reads_the_same_is_listed_once_if_asked_for() {
+    let mut faults = Faults::new();
+    for name in ["a", "b", "a"] {
+        faults.add_once(|| Fault::of_parameter(Location::Query, name, "x"));
+    }
+    assert_eq!((faults.listed().len(), faults.omitted()), (2, 0));
+}
+
+#[test]
+fn all_texts_together_have_a_bound() {
+    for (name, detail) in [("x", "x"), ("\0", "\""), ("😀", "~")] {
+        let mut faults = Faults::new();
+        for _ in 0..40 {
+            faults.add(|| Fault::of_body(name.repeat(1000), detail.repeat(1000)));
+        }
+        let texts = faults.listed().iter();
+        let bytes: usize = texts.map(|fault| json_bytes(&fault.pointer) + json_bytes(&fault.detail)).sum();
+        assert!(bytes <= Faults::TEXT_BYTES && faults.listed().len() >= 24, "{bytes}");
+        assert_eq!(faults.listed().len() + faults.omitted(), 40);
+    }
+}
