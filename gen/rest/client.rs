@@ -329,7 +329,9 @@ pub mod types {
         ///In which part of the request.
         #[serde(rename = "in")]
         pub in_: FaultIn,
-        ///Where in that part, a JSON Pointer (RFC 6901). In the body the empty pointer is the whole; elsewhere it is `/` and the parameter's name.
+        /**Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the
+parameter's name. In a member that is not known, or is of another type, there are no further faults.
+*/
         pub pointer: ::std::string::String,
     }
     impl Fault {
@@ -779,10 +781,10 @@ pub mod types {
         pub code: ProblemCode,
         ///What happened this time and what to do, for people.
         pub detail: ::std::string::String,
-        ///Every fault of the request; there only with `invalid_request`.
+        ///The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub errors: ::std::vec::Vec<Fault>,
-        ///The path that was asked for.
+        ///The path that was asked for; a long one is cut.
         pub instance: ::std::string::String,
         ///The `X-Request-Id` of the request. Tell it to us when you ask about it.
         pub request_id: ::std::string::String,
@@ -2926,7 +2928,10 @@ belong to no operation, none declares them.
 does every log event that the request causes.
 
 **Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names
-all faults, and never shows the value that was sent.
+all faults, up to 32 of them, and never shows the value that was sent.
+
+**Long requests.** An answer of 400 and above has at most 16 KiB, whatever was sent. What it repeats of a request (`instance`, `pointer`) is cut after 256 bytes and then ends in
+`…`, which `instance` writes as `%E2%80%A6`.
 
 **Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.
 

@@ -191,7 +191,7 @@ pub enum RegisterResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -233,7 +233,7 @@ pub enum LogInResponse {
         /// The body, `application/json`.
         body: AccessToken,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -325,7 +325,7 @@ pub enum GetUserResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -361,7 +361,7 @@ pub enum GetUserResponse {
 pub enum DeactivateUserResponse {
     /// Deactivated.
     NoContent,
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -410,7 +410,7 @@ pub enum UpdateUserResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -474,7 +474,7 @@ pub enum UpdateUserResponse {
 pub enum ChangePasswordResponse {
     /// Changed. Log in again.
     NoContent,
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -536,7 +536,7 @@ pub enum ListProductsResponse {
         /// The body, `application/json`.
         body: ProductPage,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -570,7 +570,7 @@ pub enum GetProductResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -602,7 +602,7 @@ pub enum ListOrdersResponse {
         /// The body, `application/json`.
         body: OrderPage,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -640,7 +640,7 @@ pub enum PlaceOrderResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -714,7 +714,7 @@ pub enum GetOrderResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -755,7 +755,7 @@ pub enum CancelOrderResponse {
         /// The entity tag of what is in the body, made from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.
+    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -1098,13 +1098,13 @@ pub struct Problem {
     pub status: i32,
     /// What happened this time and what to do, for people.
     pub detail: String,
-    /// The path that was asked for.
+    /// The path that was asked for; a long one is cut.
     pub instance: String,
     /// What programs match on. Treat a code that you do not know by its `status`.
     pub code: String,
     /// The `X-Request-Id` of the request. Tell it to us when you ask about it.
     pub request_id: String,
-    /// Every fault of the request; there only with `invalid_request`.
+    /// The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
 }
@@ -1158,7 +1158,8 @@ impl ::std::fmt::Display for FaultIn {
 pub struct Fault {
     /// In which part of the request.
     pub r#in: FaultIn,
-    /// Where in that part, a JSON Pointer (RFC 6901). In the body the empty pointer is the whole; elsewhere it is `/` and the parameter's name.
+    /// Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the
+    /// parameter's name. In a member that is not known, or is of another type, there are no further faults.
     pub pointer: String,
     /// What was expected.
     pub detail: String,
@@ -1272,7 +1273,7 @@ fn service<A: ::poem_openapi::OpenApi>(
 ) -> ::poem_openapi::OpenApiService<A, ()> {
     ::poem_openapi::OpenApiService::new(apis, "SUSTech Merch Store", "1.0.0")
         .description(
-            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names\nall faults, and never shows the value that was sent.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
+            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names\nall faults, up to 32 of them, and never shows the value that was sent.\n\n**Long requests.** An answer of 400 and above has at most 16 KiB, whatever was sent. What it repeats of a request (`instance`, `pointer`) is cut after 256 bytes and then ends in\n`…`, which `instance` writes as `%E2%80%A6`.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
         )
         .contact(
             ::poem_openapi::ContactObject::new()
@@ -3010,7 +3011,7 @@ mod described {
         responses
             .response(
                 status,
-                "The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place.",
+                "The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3760,7 +3761,7 @@ impl runtime::Component for Problem {
                 "instance",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The path that was asked for.")
+                    .description("The path that was asked for; a long one is cut.")
                     .format("uri-reference")
                     .example("/orders"),
             )
@@ -3788,8 +3789,9 @@ impl runtime::Component for Problem {
                 runtime::Need::Optional,
                 runtime::schema::<Vec<Fault>>()
                     .description(
-                        "Every fault of the request; there only with `invalid_request`.",
-                    ),
+                        "The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.",
+                    )
+                    .max_items(32),
             )
             .end()
             .description(
@@ -3827,7 +3829,7 @@ impl runtime::Component for Fault {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "Where in that part, a JSON Pointer (RFC 6901). In the body the empty pointer is the whole; elsewhere it is `/` and the parameter's name.",
+                        "Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the\nparameter's name. In a member that is not known, or is of another type, there are no further faults.",
                     )
                     .example("/quantity"),
             )

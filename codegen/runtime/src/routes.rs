@@ -119,7 +119,6 @@ mod tests {
             ("/books?", "/books", ""),
             ("/books", "/books", ""),
             ("/?x", "/", "x"),
-            ("?x", "/", "x"),
             ("//a/?x?y", "//a/", "x?y"),
             ("*", "*", ""),
             ("http://shop.example/books?x", "http://shop.example/books", "x"),

@@ -189,6 +189,9 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
             ("of tags", fill(room, ", ", |index| format!("\"{index}\""))),
             ("of addresses", fill(room, ", ", |_| "::1".to_owned())),
             ("a token", format!("Bearer {}", "e".repeat(room - 10))),
+            // Signed tokens whose headers hold thousands of empty texts, in Base64.
+            ("a token of certificates", signed("eyJhbGciOiJIUzI1NiIsIng1YyI6WyAg", room - 10)),
+            ("a token of extensions", signed("eyJhbGciOiJIUzI1NiIsImNyaXQiOlsg", room - 10)),
             ("a token of dots", format!("Bearer {}", ".".repeat(room - 10))),
             ("a token of equals signs", format!("Bearer {}", "=".repeat(room - 10))),
         ] {
@@ -202,6 +205,11 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
         requests.push(repeated);
     }
     requests
+}
+
+/// A token of about `length` bytes: the Base64 of an object, up to and with `[`, and of its end.
+fn signed(begin: &str, length: usize) -> String {
+    format!("Bearer {begin}{}IiJdfQ.e30.c2ln", "IiIs".repeat((length - 100) / 4))
 }
 
 fn paths(operation: &Operation, head: usize) -> Vec<Hostile> {
