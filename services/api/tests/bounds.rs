@@ -5,7 +5,7 @@
 //! begins with another one.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
-#![allow(clippy::print_stdout, reason = "the greatest figures, for whoever asks with --nocapture")]
+#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, for whoever asks with --nocapture")]
 
 #[path = "../../../codegen/tests/hostile/mod.rs"]
 mod hostile;
