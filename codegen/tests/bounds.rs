@@ -131,7 +131,7 @@ fn no_request_costs_more_than_its_bound() {
         }
     });
     // Linear work takes milliseconds; work that grows by the square takes minutes.
-    assert!(greatest.milliseconds.0 < 2000, "{} ms: {}", greatest.milliseconds.0, greatest.milliseconds.1);
+    assert!(greatest.milliseconds.0 < 10_000, "{} ms: {}", greatest.milliseconds.0, greatest.milliseconds.1);
     println!("most memory: {} bytes, {}", greatest.memory.0, greatest.memory.1);
     println!("longest answer: {} bytes, {}", greatest.answer.0, greatest.answer.1);
     println!("most time: {} ms, {}", greatest.milliseconds.0, greatest.milliseconds.1);

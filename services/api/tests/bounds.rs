@@ -230,7 +230,7 @@ fn no_request_costs_more_than_its_bound() {
 
     let Greatest { memory, answer, milliseconds } = driver.greatest;
     // Linear work takes milliseconds; work that grows by the square takes minutes.
-    assert!(milliseconds.0 < 2000, "{} ms: {}", milliseconds.0, milliseconds.1);
+    assert!(milliseconds.0 < 10_000, "{} ms: {}", milliseconds.0, milliseconds.1);
     println!("most memory: {} bytes, {}", memory.0, memory.1);
     println!("longest answer: {} bytes, {}", answer.0, answer.1);
     println!("most time: {} ms, {}", milliseconds.0, milliseconds.1);
