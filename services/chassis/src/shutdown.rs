@@ -23,6 +23,7 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
             token.cancel();
             let signal = signals.next().await;
             tracing::warn!(signal, "ending at once: requests and events under way are cut off");
+            crate::telemetry::flush();
             std::process::exit(IMPATIENT);
         }
     });

@@ -1,5 +1,7 @@
 //! Log lines of the process itself, for its operator: human or JSON, on standard error. (The store's log events are another thing: they go to Kafka.)
 
+mod writer;
+
 use std::{
     io::{IsTerminal as _, stderr},
     panic::PanicHookInfo,
@@ -8,6 +10,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use self::writer::Lines;
+pub use self::writer::{FlushGuard, bounded, flush};
 use crate::StartError;
 
 /// What is logged when nothing else is asked for: the store's own words from `info` on, and only warnings of its libraries.
@@ -38,12 +42,15 @@ impl FromStr for Format {
 /// Starts logging for the whole process, panics included. `filter` is in the language of tracing's `EnvFilter`, for example `info,merch_db=debug`;
 /// [`DEFAULT_FILTER`] is a good one.
 ///
+/// Lines are written by a thread, and never waited for: past 8,192 lines or 4 MiB that wait, they are
+/// dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes them at the end.
+///
 /// # Errors
 /// When the filter cannot be read, or logging was started before.
-pub fn init(format: Format, filter: &str) -> Result<(), StartError> {
+pub fn init(format: Format, filter: &str) -> Result<FlushGuard, StartError> {
     let filter = parse_filter(filter)?;
     // An error is reported on standard error by default, with a macro that panics where that is full or closed.
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines::to(stderr())).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Human => lines.with_ansi(stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -53,7 +60,7 @@ pub fn init(format: Format, filter: &str) -> Result<(), StartError> {
         .try_init()
         .map_err(|error| StartError::new(format!("logging cannot be started twice in one process: {error}")))?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(FlushGuard::new())
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, StartError> {

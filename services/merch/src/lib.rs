@@ -52,12 +52,17 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
     };
-    run(arguments).unwrap_or_else(|failure| failure.report())
+    run(arguments).unwrap_or_else(|failure| {
+        telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE)
+    })
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    // Declared first, so that it is dropped last: the log is flushed after everything has ended.
+    let mut _flush = None;
     if let Some(log) = log_of(&arguments) {
-        telemetry::init(log.log_format, &log.log_filter)
+        _flush = telemetry::init(log.log_format, &log.log_filter)
+            .map(Some)
             .map_err(|error| StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}")))?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         for sentence in variables::unread(names, arguments.command.is_none()) {

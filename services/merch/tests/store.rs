@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead as _, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     thread,
     time::{Duration, Instant},
@@ -14,6 +15,91 @@ use std::{
 use serde_json::{Value, json};
 use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal};
 use tempfile::tempdir;
+
+/// Sends `times` requests over one connection and reads every answer.
+fn ask_again_and_again(api: &str, times: usize) {
+    let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
+    connection.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    for _ in 0..times {
+        connection.get_mut().write_all(b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(connection.read_line(&mut head).unwrap(), 0, "the connection ended after {head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
+}
+
+/// The value of a metric without labels.
+fn metric(admin: &str, name: &str) -> u64 {
+    let mut connection = std::net::TcpStream::connect(admin).unwrap();
+    write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    connection.read_to_string(&mut text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[test]
+fn a_log_reader_that_stalls_costs_log_lines_alone() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    // A pipe that nobody reads: it is full after 64 KiB.
+    let mut stderr = store.stderr.take().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !folder.path().join("run.json").exists() {
+        assert!(Instant::now() < deadline, "it was not ready in time");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let addresses = run_json(folder.path());
+    let address = |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let (api, admin) = (address("api"), address("admin"));
+    ask_again_and_again(&api, 12_000);
+    assert!(metric(&admin, "merch_log_lines_dropped_total") > 1000, "an access log of 12,000 lines was written nowhere");
+    // It obeys, and says the rest once its reader goes on.
+    signal(store.id(), "-TERM");
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = store.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "SIGTERM was not obeyed");
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+    let mut log = Vec::new();
+    stderr.read_to_end(&mut log).unwrap();
+    assert!(log.len() >= 32 * 1024, "the pipe was full: {} bytes", log.len());
+}
+
+#[test]
+fn a_log_reader_that_goes_on_is_told_what_it_missed() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let stderr = store.stderr.take().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !folder.path().join("run.json").exists() {
+        assert!(Instant::now() < deadline, "it was not ready in time");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let addresses = run_json(folder.path());
+    ask_again_and_again(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
+    let (found, told) = std::sync::mpsc::channel();
+    let reading = thread::spawn(move || {
+        let mut lines = std::io::BufReader::new(stderr).lines().map(Result::unwrap);
+        let _ = found.send(lines.find(|line| line.contains("log lines were dropped")));
+        lines.collect::<Vec<_>>()
+    });
+    let told = told.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert!(told.contains("WARN") && told.contains("dropped="), "{told}");
+    // Lines are written again from now on, up to the last one.
+    signal(store.id(), "-TERM");
+    assert!(finish(store).status.success());
+    let rest = reading.join().unwrap();
+    assert!(rest.iter().any(|line| line.contains("shutting down")), "{rest:?}");
+}
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
