@@ -3,7 +3,9 @@ import { DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
 import { readDocument } from "./document.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
 
-const CSP = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+const CSP =
+  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
+  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const block = (page, operation) => page.locator(`#operations-${operation.tag}-${operation.id}`);
 

@@ -3,7 +3,9 @@ import { DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
 import { readDocument } from "./document.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
 
-const CSP = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+const CSP =
+  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:" +
+  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 export async function checkReference({ browser, origin, faults, screenshot }) {
   const document = await readDocument(origin);

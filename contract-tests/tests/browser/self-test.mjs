@@ -4,7 +4,9 @@ import { createServer } from "node:http";
 import { Faults, PHONE, eventually, launch, load, openPage } from "./browser.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
 
-const CSP = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+const CSP =
+  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
+  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const body = (content) => `<!doctype html><html lang="en"><head><title>A page</title><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head><body><main>${content}</main></body></html>`;
 const unbound = { csp: "" };
 

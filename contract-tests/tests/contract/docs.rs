@@ -7,9 +7,11 @@ use reqwest::Method;
 use serde_json::Value;
 
 /// What issue and design allow a page to load: its own files, and the small pictures inside the style sheet.
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
+    'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page.
-const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
+    'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The values of an attribute in a page's source.
 fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {

@@ -1,5 +1,6 @@
 //! What holds for every answer, whatever gives it: ids, limits, time, panics, headers, log and metrics.
 
+mod host;
 mod metrics;
 
 use std::{
@@ -50,6 +51,9 @@ impl<E: Endpoint> Edge<E> {
     async fn answer(&self, request: Request) -> Response {
         if header_bytes(&request) > self.header_limit {
             return Problem::headers_too_large(self.header_limit).response();
+        }
+        if let Err(fault) = host::check(&request) {
+            return Problem::invalid_request(vec![fault]).response();
         }
         let work = AssertUnwindSafe(self.logged(request)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
@@ -110,6 +114,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
+/// The Content-Security-Policy of every answer that is no page.
+const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The headers of every answer. Answers are about somebody or about this moment, so nobody keeps them; the catalogue may be kept and has to be
 /// asked about each time, and the pages say for themselves.
 fn finish(response: &mut Response, context: &RequestContext) {
@@ -124,6 +131,8 @@ fn finish(response: &mut Response, context: &RequestContext) {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    // What is no page runs nothing and loads nothing, if a browser is made to show it.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NOTHING));
     let id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
     headers.insert(REQUEST_ID, id);
 }
@@ -201,9 +210,21 @@ mod tests {
         let journal = Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
         let edge = Edge::new(make(inner), Events::new(journal), Metrics::of_process(), proxies, 1000, Duration::from_millis(100));
-        let request = Request::builder().uri_str("/some/path?secret=1").header("x-request-id", "r-1").finish();
+        let request =
+            Request::builder().uri_str("/some/path?secret=1").header("x-request-id", "r-1").header("host", "shop.example").finish();
         let mut response = edge.call(request).await.unwrap();
         assert_eq!(response.header("x-request-id"), Some("r-1"));
+        // Those of services/api/tests/api/headers.rs: here for answers that only a fault gives.
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+        ] {
+            assert_eq!(response.header(name), Some(value), "{name}");
+        }
         let body = response.take_body().into_vec().await.unwrap();
         let json = serde_json::from_slice(&body).unwrap_or_default();
         (response, json)

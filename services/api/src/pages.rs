@@ -25,9 +25,11 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Nothing inline and nothing from another host. Swagger UI's style sheet has its small pictures inside, as `data:`.
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
+    'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page. Its scripts are held to the same as all others.
-const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
+    'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// May be kept, and has to be asked about each time: the entity tag makes that cheap.
 const ASK: &str = "no-cache";

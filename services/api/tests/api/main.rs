@@ -9,6 +9,7 @@ mod conditions;
 mod connections;
 mod edge;
 mod failures;
+mod headers;
 mod identity;
 mod operations;
 mod pages;

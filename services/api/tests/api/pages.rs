@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::support::{Answer, Api};
 
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
+    'none'; form-action 'self'; frame-ancestors 'none'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_is_the_file() {

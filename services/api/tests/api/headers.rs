@@ -1,0 +1,134 @@
+//! The security headers of every kind of answer, and the `Host` of every request.
+
+use std::collections::BTreeMap;
+
+use merch_contract::grpc::assistant::v1 as proto;
+use reqwest::Method;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Answer, Api, product, within};
+
+/// What every answer has.
+const EVERY: [(&str, &str); 4] = [
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
+/// An answer that is no page.
+const NO_PAGE: [(&str, &str); 1] =
+    [("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")];
+const PAGE: [(&str, &str); 2] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+const REFERENCE: [(&str, &str); 2] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+const NOT_KEPT: (&str, &str) = ("cache-control", "no-store");
+const ASKED_AGAIN: (&str, &str) = ("cache-control", "no-cache");
+const KEPT: (&str, &str) = ("cache-control", "public, max-age=3600");
+
+/// What is wrong with an answer's headers.
+fn wrong(headers: &reqwest::header::HeaderMap, expected: &BTreeMap<&str, &str>) -> Vec<String> {
+    let differs = |(name, value): (&&str, &&str)| {
+        let came: Vec<_> = headers.get_all(*name).iter().map(|came| came.to_str().unwrap()).collect();
+        (came != [*value]).then(|| format!("{name}: expected {value:?}, came {came:?}"))
+    };
+    expected.iter().filter_map(differs).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_answer_has_its_security_headers() {
+    let api = Api::start_with(|config| config.body_limit = 100).await;
+    api.db.get_product.answers(|_| Ok(proto::GetProductResponse { product: Some(product(1)) }));
+    let large = json!({"username": "alice", "password": "x".repeat(100)});
+    let get = |path: &str| api.request(Method::GET, path);
+    let no_page = |caching| [&NO_PAGE[..], &[caching]].concat();
+    for (what, request, status, expected) in [
+        ("a page", get("/docs"), 200, [&PAGE[..], &[ASKED_AGAIN]].concat()),
+        ("a page not sent again", get("/docs").header("if-none-match", "*"), 304, PAGE.into()),
+        ("a list of problems", get("/problems"), 200, PAGE.into()),
+        ("a script", get("/docs/swagger-ui-bundle.js"), 200, [&PAGE[..], &[KEPT]].concat()),
+        ("the reference", get("/reference"), 200, REFERENCE.into()),
+        ("the document", get("/openapi.json"), 200, PAGE.into()),
+        ("JSON", get("/"), 200, no_page(NOT_KEPT)),
+        ("JSON that may be kept", get("/products/1"), 200, no_page(ASKED_AGAIN)),
+        ("a head", api.request(Method::HEAD, "/products/1"), 200, no_page(ASKED_AGAIN)),
+        ("an unchanged product", get("/products/1").header("if-none-match", "*"), 304, no_page(ASKED_AGAIN)),
+        ("a fault", get("/products/zero"), 400, no_page(ASKED_AGAIN)),
+        ("no token", get("/orders"), 401, no_page(NOT_KEPT)),
+        ("an unknown path", get("/nowhere"), 404, no_page(NOT_KEPT)),
+        ("a wrong method", api.request(Method::DELETE, "/products/1"), 405, no_page(NOT_KEPT)),
+        ("a page's wrong method", api.request(Method::POST, "/docs"), 405, no_page(NOT_KEPT)),
+        ("a large body", api.request(Method::POST, "/login").json(&large), 413, no_page(NOT_KEPT)),
+        ("another type", api.request(Method::POST, "/login").body("x"), 415, no_page(NOT_KEPT)),
+        ("large headers", get("/").header("x-large", "x".repeat(20_000)), 431, no_page(NOT_KEPT)),
+        ("an unread head", get("/").header("x-large", "x".repeat(60_000)), 431, no_page(NOT_KEPT)),
+        ("a bug", get("/products"), 500, no_page(NOT_KEPT)),
+    ] {
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.status, status, "{what}");
+        let expected: BTreeMap<_, _> = EVERY.into_iter().chain(expected).collect();
+        assert_eq!(wrong(&answer.headers, &expected), Vec::<String>::new(), "{what}");
+        // The check notices each header that is missing.
+        for name in expected.keys() {
+            let mut fewer = answer.headers.clone();
+            fewer.remove(*name);
+            assert_eq!(wrong(&fewer, &expected).len(), 1, "{name} of {what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_exactly_one_valid_host_is_refused() {
+    let api = Api::start().await;
+    for (version, hosts, status) in [
+        ("1.1", "host: shop.example\r\n", 200),
+        ("1.1", "HOST: [::1]:8080\r\n", 200),
+        ("1.0", "", 200),
+        ("1.0", "host: shop.example\r\n", 200),
+        ("1.1", "", 400),
+        ("1.1", "host:\r\n", 400),
+        ("1.1", "host: a\r\nhost: a\r\n", 400),
+        ("1.1", "host: a\r\nhost: b\r\n", 400),
+        ("1.1", "host: a, b\r\n", 400),
+        ("1.1", "host: user@a\r\n", 400),
+        ("1.1", "host: a/docs\r\n", 400),
+        ("1.1", "host: a:http\r\n", 400),
+        ("1.1", "x-forwarded-host: a\r\n", 400),
+        ("1.0", "host: a\r\nhost: b\r\n", 400),
+    ] {
+        // An absolute target does not stand in for the header (RFC 9112 §3.2.2).
+        for target in ["/", "/nowhere/at/all", "/docs", "http://shop.example/"] {
+            let mut stream = TcpStream::connect(api.address).await.unwrap();
+            let request = format!("GET {target} HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut bytes = Vec::new();
+            within("an answer", stream.read_to_end(&mut bytes)).await.unwrap();
+            let answer = String::from_utf8_lossy(&bytes);
+            let status = if status == 200 && target.contains("nowhere") { 404 } else { status };
+            let start = format!("HTTP/{version} {status} ");
+            assert!(answer.starts_with(&start), "{version} {target} {hosts:?}: {answer}");
+            if status == 400 {
+                let problem: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+                assert_eq!(problem["code"], "invalid_request");
+                let fault = &problem["errors"][0];
+                assert_eq!((&fault["in"], &fault["pointer"]), (&"header".into(), &"/host".into()));
+            }
+        }
+    }
+}
