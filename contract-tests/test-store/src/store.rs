@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Duration};
 
-use merch_api::{Cost, Rate, SigningKey};
+use merch_api::{CorsOrigins, Cost, Rate, SigningKey};
 use merch_contract::{
     grpc::logging::v1::LogMessage,
     rest::client::Client,
@@ -36,6 +36,8 @@ pub struct Options {
     pub signing_key: Vec<u8>,
     /// For how long a token is valid.
     pub token_lifetime: Duration,
+    /// Other origins whose scripts may use the store from a browser.
+    pub cors_origins: CorsOrigins,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             header_limit: 16 * 1024,
             signing_key: b"a key for tests, of more than thirty-two bytes".to_vec(),
             token_lifetime: Duration::from_secs(24 * 60 * 60),
+            cors_origins: CorsOrigins::default(),
         }
     }
 }
@@ -371,6 +374,7 @@ async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, log
     config.body_limit = options.body_limit;
     config.header_limit = options.header_limit;
     config.token_lifetime = options.token_lifetime;
+    config.cors_origins = options.cors_origins.clone();
     Role::start("api", None, |listener, readiness, shutdown| merch_api::serve(listener, config, readiness, shutdown)).await
 }
 

@@ -5,6 +5,7 @@
 
 /// Tests that need Chromium; `tools/test` skips them where it is missing.
 mod needs_chromium {
+    mod cors;
     mod pages;
 }
 /// Tests that need curl, likewise.

@@ -10,6 +10,7 @@ use std::{
 use merch_logging::client::journal::JournalOptions;
 
 use crate::{
+    edge::CorsOrigins,
     identity::{Cost, Rate, SigningKey},
     proxies::TrustedProxies,
 };
@@ -36,6 +37,8 @@ pub struct Config {
     /// Proxies in front, from which alone the client's address is taken. Where there are any, requests that come from elsewhere get an id of ours and no
     /// trace.
     pub trusted_proxies: TrustedProxies,
+    /// Other origins whose scripts may use the API from a browser.
+    pub cors_origins: CorsOrigins,
     /// For how long a token is valid; whole seconds.
     pub token_lifetime: Duration,
     /// What a password hash costs.
@@ -99,6 +102,7 @@ impl Config {
             signing_key,
             verify_keys: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
+            cors_origins: CorsOrigins::default(),
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             hash_cost: Cost::default(),
             hashes_at_once: cores,

@@ -1,5 +1,6 @@
 //! What holds for every answer, whatever gives it: ids, limits, time, panics, headers, log and metrics.
 
+mod cors;
 mod host;
 mod metrics;
 
@@ -26,6 +27,7 @@ use crate::{
     proxies::Proxies,
 };
 
+pub use cors::{CorsOrigins, InvalidOrigin};
 pub(crate) use metrics::Metrics;
 
 /// The longest method that is logged, in bytes: HTTP takes any token as one.
@@ -39,13 +41,22 @@ pub(crate) struct Edge<E> {
     proxies: Arc<Proxies>,
     header_limit: usize,
     timeout: Duration,
+    cors_origins: CorsOrigins,
 }
 
 impl<E: Endpoint> Edge<E> {
     /// `proxies` are believed; `header_limit` bounds the request line and the headers together, in bytes; `timeout` bounds the time from the end of the headers to the
-    /// beginning of the answer.
-    pub(crate) fn new(inner: E, events: Events, metrics: Metrics, proxies: Arc<Proxies>, header_limit: usize, timeout: Duration) -> Self {
-        Self { inner, events, metrics, proxies, header_limit, timeout }
+    /// beginning of the answer; `cors_origins` may use the API from a browser.
+    pub(crate) fn new(
+        inner: E,
+        events: Events,
+        metrics: Metrics,
+        proxies: Arc<Proxies>,
+        header_limit: usize,
+        timeout: Duration,
+        cors_origins: CorsOrigins,
+    ) -> Self {
+        Self { inner, events, metrics, proxies, header_limit, timeout, cors_origins }
     }
 
     async fn answer(&self, request: Request) -> Response {
@@ -54,6 +65,9 @@ impl<E: Endpoint> Edge<E> {
         }
         if let Err(fault) = host::check(&request) {
             return Problem::invalid_request(vec![fault]).response();
+        }
+        if let Some(response) = self.cors_origins.preflight(&request) {
+            return response;
         }
         let work = AssertUnwindSafe(self.logged(request)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
@@ -88,8 +102,10 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     async fn call(&self, request: Request) -> Result<Response> {
         let context = RequestContext::of(&request, &self.proxies);
         let mut log = AccessLog::begin(&self.metrics, &context, request.method());
+        let allowed_origin = self.cors_origins.allowed(request.headers());
         let mut response = context.clone().scope(self.answer(request)).await;
         finish(&mut response, &context);
+        self.cors_origins.finish(allowed_origin, response.headers_mut());
         log.end(&response);
         Ok(response)
     }
@@ -209,13 +225,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
-        let edge = Edge::new(make(inner), Events::new(journal), Metrics::of_process(), proxies, 1000, Duration::from_millis(100));
-        let request =
-            Request::builder().uri_str("/some/path?secret=1").header("x-request-id", "r-1").header("host", "shop.example").finish();
+        let edge = Edge::new(
+            make(inner),
+            Events::new(journal),
+            Metrics::of_process(),
+            proxies,
+            1000,
+            Duration::from_millis(100),
+            "*".parse().unwrap(),
+        );
+        let request = Request::builder()
+            .uri_str("/some/path?secret=1")
+            .header("x-request-id", "r-1")
+            .header("host", "shop.example")
+            .header("origin", "http://a")
+            .finish();
         let mut response = edge.call(request).await.unwrap();
         assert_eq!(response.header("x-request-id"), Some("r-1"));
         // Those of services/api/tests/api/headers.rs: here for answers that only a fault gives.
         for (name, value) in [
+            ("access-control-allow-origin", "*"),
             ("cache-control", "no-store"),
             ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
             ("cross-origin-resource-policy", "same-origin"),

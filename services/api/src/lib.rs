@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use edge::{CorsOrigins, InvalidOrigin};
 pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
 pub use proxies::{InvalidProxy, TrustedProxies};
 
@@ -81,7 +82,15 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));
     // Once before anybody is served, so that the first request is judged as all others are. A name that is not there yet comes up later.
     proxies.look_up().await;
-    let edge = Edge::new(pages, events, Metrics::of_process(), Arc::clone(&proxies), config.header_limit, config.request_timeout);
+    let edge = Edge::new(
+        pages,
+        events,
+        Metrics::of_process(),
+        Arc::clone(&proxies),
+        config.header_limit,
+        config.request_timeout,
+        config.cors_origins,
+    );
 
     let adopting = tokio::spawn({
         let (first, options, logging, shutdown) = (config.journal_folder, config.journal, logging.clone(), shutdown.clone());

@@ -59,6 +59,7 @@ pub(crate) fn api(
     let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
     config.verify_keys = keys.verifying;
     config.trusted_proxies = settings.trusted_proxies.clone().unwrap_or_default();
+    config.cors_origins = settings.cors_origins.clone().unwrap_or_default();
     config.hash_cost =
         Cost::new(settings.hash_cost).map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
     if config.hash_cost.is_weak() {

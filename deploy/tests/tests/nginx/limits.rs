@@ -1,12 +1,12 @@
 //! How much is taken, and how often.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use crate::{
     client::{raw, send, send_from},
     edge::Edge,
     problems::assert_problem,
-    replicas::{Replicas, Reply},
+    replicas::{Replicas, Reply, Request},
 };
 
 /// MERCH_BODY_LIMIT, by default.
@@ -76,6 +76,53 @@ async fn log_ins_are_limited_for_each_address() {
     assert_problem(&by("2001:db8::ffff", "/login").await, 429, "too_many_attempts", "/login");
     for other in ["2001:db8:0:1::1", "2001:db9::1", "2001:db8:1::1"] {
         assert_eq!(by(other, "/login").await.status, 200, "{other}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn one_address_cannot_take_the_connections_of_others() {
+    let rule = |request: &Request| if request.target == "/hang" { Reply::Hangs } else { Reply::ok() };
+    let replicas = Replicas::start(1, rule).await;
+    let edge = Edge::start(&replicas, &[("MERCH_CONNECTIONS_PER_ADDRESS", "2")]).await;
+    let port = edge.port;
+    let hanging = [(); 2].map(|()| tokio::spawn(async move { send(port, "GET", "/hang", "", "").await }));
+    let mut arrived = 0;
+    while arrived < 2 {
+        arrived += replicas.take().len();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = edge.get("/products").await;
+    assert_problem(&refused, 503, "unavailable", "/products");
+    let other = send_from(Ipv4Addr::new(127, 0, 0, 77), port, "GET", "/products", "", "").await;
+    assert_eq!((other.status, replicas.take().len()), (200, 1));
+    for request in hanging {
+        request.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn answers_of_nginx_can_be_read_by_allowed_origins() {
+    let replicas = Replicas::start(0, |_| Reply::ok()).await;
+    let (shop, other) = ("https://shop.example", "https://other.example");
+    for (setting, origin, allowed, vary) in [
+        ("", shop, None, None),
+        ("https://Shop.example:443, http://a", shop, Some(shop), Some("Origin")),
+        ("https://shop.example", other, None, Some("Origin")),
+        ("*", other, Some("*"), None),
+    ] {
+        let edge = Edge::start(&replicas, &[("MERCH_CORS_ORIGINS", setting)]).await;
+        for (method, status, code) in [("GET", 503, "unavailable"), ("TRACE", 405, "method_not_allowed")] {
+            let answer = send(edge.port, method, "/orders", &format!("Origin: {origin}\r\n"), "").await;
+            assert_problem(&answer, status, code, "/orders");
+            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{setting}");
+            assert_eq!(answer.header("vary"), vary, "{setting}");
+            let exposed = allowed.map(|_| "ETag, Location, Retry-After, X-Request-Id");
+            assert_eq!(answer.header("access-control-expose-headers"), exposed, "{setting}");
+            let credentials = allowed.filter(|allowed| *allowed != "*").map(|_| "true");
+            assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{setting}");
+        }
     }
 }
 

@@ -47,7 +47,17 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance:
         matches!(status, 429 | 503)
     );
     assert_eq!(answer.header("allow").is_some(), status == 405);
-    assert_eq!((answer.header("cache-control"), answer.header("x-content-type-options")), (Some("no-store"), Some("nosniff")));
+    // Those of the api's own answers (services/api/tests/api/headers.rs).
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name}");
+    }
     assert_eq!(answer.header("server"), Some("nginx"), "without a version");
 }
 

@@ -128,6 +128,9 @@ async fn what_cannot_be_is_told_at_the_start() {
     for (settings, said) in [
         (&[("MERCH_LOG_IN_ADDRESS_RATE", "0")][..], "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number from 1 to 1000000, got 0"),
         (&[("MERCH_LOG_IN_ADDRESS_RATE", "10r/s")], "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number"),
+        (&[("MERCH_CONNECTIONS_PER_ADDRESS", "0")], "MERCH_CONNECTIONS_PER_ADDRESS: expected a whole number from 1 to 65535, got 0"),
+        (&[("MERCH_CORS_ORIGINS", "https://shop.example/")], "MERCH_CORS_ORIGINS: expected origins such as https://shop.example"),
+        (&[("MERCH_CORS_ORIGINS", "*,https://shop.example")], "MERCH_CORS_ORIGINS: expected origins such as https://shop.example"),
         (&[("MERCH_EDGE_WORKERS", "auto")], "MERCH_EDGE_WORKERS: expected a whole number from 1 to 64"),
         (&[("MERCH_EDGE_UPSTREAM", "api:1;}")], "MERCH_EDGE_UPSTREAM: expected a name and a port"),
         (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/8;")], "MERCH_EDGE_TRUSTED_PROXIES: expected addresses and networks"),

@@ -7,6 +7,7 @@ mod support;
 
 mod conditions;
 mod connections;
+mod cors;
 mod edge;
 mod failures;
 mod headers;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
-use merch_api::TrustedProxies;
+use merch_api::{CorsOrigins, TrustedProxies};
 use merch_chassis::StartError;
 
 use super::{
@@ -41,6 +41,9 @@ pub(crate) struct Api {
     /// How long a request may take until it is answered, such as 15s; more than a call between the services
     #[arg(long, env = "MERCH_REQUEST_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = values::duration, help_heading = "Limits")]
     pub(crate) request_timeout: Duration,
+    /// Other origins whose browser applications may use the API: https://shop.example,…, or * for every origin, without credentials
+    #[arg(long, env = "MERCH_CORS_ORIGINS", value_name = "ORIGIN,…", value_parser = values::origins, help_heading = "Addresses")]
+    pub(crate) cors_origins: Option<CorsOrigins>,
     /// Proxies in front of this gateway whose word is taken for where a request comes from: addresses, networks such as 10.0.0.0/8 or host names, with
     /// commas between them; names are looked up again each second. Once set, others' X-Request-Id and traceparent are not taken any more
     #[arg(long, env = "MERCH_TRUSTED_PROXIES", value_name = "PROXY,…", value_parser = values::proxies, help_heading = "Addresses")]

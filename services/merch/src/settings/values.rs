@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use merch_api::{InvalidProxy, TrustedProxies};
+use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
 use merch_logging::provision::Retention;
 use zeroize::Zeroizing;
 
@@ -108,6 +108,11 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
 /// `10.0.0.0/8,192.0.2.1,nginx`
 pub(crate) fn proxies(text: &str) -> Result<TrustedProxies, String> {
     text.parse().map_err(|error: InvalidProxy| error.to_string())
+}
+
+/// `https://shop.example,http://127.0.0.1:3000`, `*`
+pub(crate) fn origins(text: &str) -> Result<CorsOrigins, String> {
+    text.parse().map_err(|error: InvalidOrigin| error.to_string())
 }
 
 /// `api:9101`, `127.0.0.1:9101`
@@ -220,6 +225,9 @@ mod tests {
         }
         for wrong in ["", "kafka", "a:9092,", "kafka://a:9092"] {
             assert!(brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"), "{wrong}");
+        }
+        for wrong in ["https://shop.example/", "shop.example", "*,https://shop.example"] {
+            assert!(origins(wrong).unwrap_err().starts_with("expected origins such as https://shop.example"), "{wrong}");
         }
         for wrong in ["7", "1s", "101y", "never"] {
             assert!(retention(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
