@@ -52,9 +52,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
     };
-    run(arguments).unwrap_or_else(|failure| {
-        telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE)
-    })
+    run(arguments).unwrap_or_else(|failure| telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE))
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {

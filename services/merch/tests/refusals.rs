@@ -106,6 +106,7 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         ("MERCH_LISTEN", "8080", "expected an IP address and a port"),
         ("MERCH_HASH_COST", "99", "expected a whole number from 10 to 22"),
         ("MERCH_BODY_LIMIT", "lots", "expected a number of bytes"),
+        ("MERCH_CORS_ORIGINS", "https://shop.example/app", "expected origins such as https://shop.example"),
         ("MERCH_REQUEST_TIMEOUT", "soon", "expected a time such as"),
         ("MERCH_KAFKA_BROKERS", "kafka", "expected Kafka's bootstrap servers"),
         ("MERCH_LOG_FORMAT", "xml", "expected `human` or `json`"),
