@@ -4,8 +4,10 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc};
 
+/// The header that carries the request id in both directions.
+pub(crate) use merch_chassis::grpc::trace::REQUEST_ID;
+use merch_chassis::grpc::trace::{self, TRACEPARENT, Trace};
 use merch_contract::grpc::assistant::v1 as proto;
-use merch_logging::rules::is_trace_id;
 use poem::{
     Request,
     http::{HeaderMap, HeaderName},
@@ -20,10 +22,6 @@ tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// The header that carries the request id in both directions.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
 /// The longest request id that is taken from outside, in bytes.
 const LONGEST_REQUEST_ID: usize = 128;
 
@@ -37,7 +35,8 @@ pub(crate) struct RequestContext(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     request_id: String,
-    trace_id: Option<String>,
+    /// The trace of a trusted sender.
+    trace: Option<Trace>,
     client: Option<IpAddr>,
     path: String,
 }
@@ -48,7 +47,7 @@ impl RequestContext {
         let sender = proxies.sender(peer(request.remote_addr()), request.headers());
         Self(Arc::new(Inner {
             request_id: sender.believed.then(|| request_id(request.headers())).flatten().unwrap_or_else(|| Uuid::now_v7().to_string()),
-            trace_id: sender.believed.then(|| trace_id(request.headers())).flatten(),
+            trace: sender.believed.then(|| only(request.headers(), &TRACEPARENT).and_then(Trace::parse)).flatten(),
             client: sender.address,
             path: shorten(request.uri().path(), PATH_BYTES),
         }))
@@ -77,7 +76,7 @@ impl RequestContext {
 
     /// The trace id of a well-formed `traceparent`: 32 lower-case hexadecimal digits.
     pub(crate) fn trace_id(&self) -> Option<&str> {
-        self.0.trace_id.as_deref()
+        self.0.trace.as_ref().map(Trace::id)
     }
 
     /// The client's address: the other end of the socket, or whom a trusted proxy there has seen.
@@ -88,6 +87,11 @@ impl RequestContext {
     /// The path that was asked for, as it was sent, without the query, and cut after [`PATH_BYTES`].
     pub(crate) fn path(&self) -> &str {
         &self.0.path
+    }
+
+    /// Puts the ids of this request on a call that it causes. Without a trace of the sender's the call starts one.
+    pub(crate) fn attach<T>(&self, call: &mut tonic::Request<T>) {
+        trace::attach(call, self.request_id(), self.0.trace.as_ref().unwrap_or(&Trace::start()));
     }
 
     /// For a gRPC request.
@@ -102,18 +106,6 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
         (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
     };
     only(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
-}
-
-/// W3C Trace Context, "traceparent": version, trace id, parent id, flags. Later versions may append; `ff` and ids of zeros are invalid.
-fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let text = only(headers, &TRACEPARENT)?;
-    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let mut parts = text.splitn(5, '-');
-    let (version, trace, parent, flags, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
-    let shape =
-        hex(version, 2) && is_trace_id(trace) && hex(parent, 16) && hex(flags, 2) && version != "ff" && (rest.is_none() || version != "00");
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    (shape && !zero(trace) && !zero(parent)).then(|| trace.to_owned())
 }
 
 /// The value of a header that is there exactly once and is text.
@@ -149,25 +141,6 @@ mod tests {
         let too_long = "x".repeat(129);
         for refused in [vec![], vec![""], vec!["a b"], vec!["a\u{e4}"], vec!["a,b"], vec!["a", "a"], vec![too_long.as_str()]] {
             assert_eq!(request_id(&headers("x-request-id", &refused)), None, "{refused:?}");
-        }
-    }
-
-    #[test]
-    fn takes_a_well_formed_trace_id_only() {
-        let trace = "0af7651916cd43dd8448eb211c80319c";
-        let take = |text: String| trace_id(&headers("traceparent", &[&text]));
-        assert_eq!(take(format!("00-{trace}-b7ad6b7169203331-01")).as_deref(), Some(trace));
-        assert_eq!(take(format!("01-{trace}-b7ad6b7169203331-01-more")).as_deref(), Some(trace));
-        for wrong in [
-            format!("00-{trace}-b7ad6b7169203331-01-more"),
-            format!("ff-{trace}-b7ad6b7169203331-01"),
-            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
-            format!("00-{trace}-{}-01", "0".repeat(16)),
-            format!("00-{}-b7ad6b7169203331-01", trace.to_uppercase()),
-            format!("00-{trace}-b7ad6b7169203331"),
-            String::new(),
-        ] {
-            assert_eq!(take(wrong.clone()), None, "{wrong}");
         }
     }
 }

@@ -11,6 +11,8 @@ use merch_chassis::{
 use merch_contract::grpc::assistant::v1::{assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME};
 use tonic::{Request, Response, Status};
 
+use crate::context::RequestContext;
+
 pub(crate) use failure::{CallFailure, refused, wrong_page_token};
 /// Whether a call may be made once more when it is not known what has become of it.
 pub(crate) use merch_chassis::grpc::replicas::Kind;
@@ -42,9 +44,11 @@ impl Db {
         F: Fn(Client, Request<M>) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
+        let context = RequestContext::current();
         let attempt = |connection, left| {
             let mut request = Request::new(message.clone());
             request.set_timeout(left);
+            context.attach(&mut request);
             let answer = method(Client::new(connection), request);
             async { answer.await.map(Response::into_inner) }
         };

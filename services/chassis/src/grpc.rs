@@ -4,6 +4,7 @@ mod cut;
 mod deadline;
 mod health;
 pub mod replicas;
+pub mod trace;
 
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Contract {
 /// done by then, streams included, is answered `UNAVAILABLE`, and what was computing it is dropped. Not reached by that
 /// are tasks that a call has spawned, and a stream whose client takes nothing of it.
 ///
+/// Each call runs in a span with its method, its `x-request-id` and the trace id of its `traceparent`.
+///
 /// A call past its deadline is answered with `DEADLINE_EXCEEDED`. The size of a message is bounded where the generated service is made
 /// (`max_decoding_message_size`; tonic's default is 4 MiB).
 ///
@@ -90,6 +93,7 @@ pub async fn serve(
     let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
     let cut = CancellationToken::new();
     let serving = Server::builder()
+        .layer(trace::TraceLayer)
         .layer(deadline::DeadlineLayer { most: limits.deadline, cut: cut.clone() })
         .max_concurrent_streams(limits.concurrent_calls_per_connection)
         .http2_max_header_list_size(limits.header_bytes)

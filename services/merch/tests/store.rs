@@ -218,3 +218,39 @@ fn logs_follow_shows_events_as_they_come() {
     assert_eq!(finish(follower).status.code(), Some(0));
     assert_eq!(store.stop().code(), Some(0));
 }
+
+#[test]
+fn the_cause_of_a_500_is_logged_under_the_request_id() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let log = folder.path().join("log");
+    let store = Running::start_with_stderr(
+        &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0", "--log-format", "json"]),
+        fs::File::create(&log).unwrap(),
+    );
+    let user = json!({ "sid": "1", "username": "bob", "email": "bob@example.com", "password": "correct horse" });
+    assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
+    let (status, token) =
+        http(store.address("api"), "POST", "/login", None, Some(&json!({ "username": "bob", "password": "correct horse" })));
+    assert_eq!(status, 200, "{token}");
+    let token = token["access_token"].as_str().unwrap();
+
+    let broken = run(&["sql", "--write", "--data-dir", data_dir.to_str().unwrap(), "ALTER TABLE orders RENAME TO lost"]);
+    assert!(broken.status.success(), "{broken:?}");
+    let order = json!({ "product_id": 1, "quantity": 1 });
+    for (method, path, body) in [("GET", "/orders", None), ("POST", "/orders", Some(&order))] {
+        let (status, problem) = http(store.address("api"), method, path, Some(token), body);
+        assert_eq!((status, &problem["code"]), (500, &json!("internal_error")), "{problem}");
+        let id = problem["request_id"].as_str().unwrap();
+        let lines = fs::read_to_string(&log).unwrap();
+        let cause = |line: &Value| {
+            line["level"] == "ERROR"
+                && line["target"] == "merch_db::failure"
+                && line["span"]["request_id"] == id
+                && line["span"]["trace_id"].is_string()
+        };
+        let found = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).any(|line| cause(&line));
+        assert!(found, "no cause under {id} in:\n{lines}");
+    }
+    assert_eq!(store.stop().code(), Some(0));
+}

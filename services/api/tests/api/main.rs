@@ -20,3 +20,4 @@ mod rotation;
 mod stopping;
 mod tokens;
 mod writes;
+mod traces;

@@ -11,7 +11,7 @@ use std::{
 
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, assistant_service_server::AssistantService};
 use scrypt::{Params, Scrypt, password_hash::PasswordHasher as _};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::refusal;
@@ -71,11 +71,16 @@ macro_rules! methods {
     ($($method:ident $request:ident $response:ident;)*) => {
         /// What every method answers.
         #[derive(Default)]
-        pub struct Script { $(pub $method: Slot<proto::$request, proto::$response>,)* }
+        pub struct Script {
+            /// The method and the metadata of every call.
+            pub metadata: Mutex<Vec<(&'static str, MetadataMap)>>,
+            $(pub $method: Slot<proto::$request, proto::$response>,)*
+        }
 
         #[tonic::async_trait]
         impl AssistantService for FakeDb {
             $(async fn $method(&self, request: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
+                self.0.metadata.lock().unwrap().push((stringify!($method), request.metadata().clone()));
                 self.0.$method.call(request.into_inner()).await
             })*
         }

@@ -7,14 +7,18 @@ use std::{
 
 use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService};
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 #[derive(Default)]
-pub struct Received(Mutex<Vec<LogMessage>>);
+pub struct Received {
+    events: Mutex<Vec<LogMessage>>,
+    /// The metadata of every stream.
+    pub metadata: Mutex<Vec<MetadataMap>>,
+}
 
 impl Received {
     pub fn events(&self) -> Vec<LogMessage> {
-        self.0.lock().unwrap().clone()
+        self.events.lock().unwrap().clone()
     }
 }
 
@@ -26,9 +30,10 @@ impl LoggingService for FakeLogging {
 
     async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
         let received = Arc::clone(&self.0);
+        received.metadata.lock().unwrap().push(request.metadata().clone());
         let acknowledged = request.into_inner().map(move |request| {
             let request = request?;
-            received.0.lock().unwrap().extend(request.messages);
+            received.events.lock().unwrap().extend(request.messages);
             Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })
         });
         Ok(Response::new(Box::pin(acknowledged)))

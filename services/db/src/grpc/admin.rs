@@ -43,23 +43,23 @@ traced! { RestockRequest, SetPriceRequest, ListUsersRequest, DeactivateUserReque
 #[tonic::async_trait]
 impl AdminService for Admin {
     async fn restock(&self, request: Request<proto::RestockRequest>) -> Answer<proto::RestockResponse> {
-        answer("Restock", request, |request| restock(&self.store, request)).await
+        answer(request, |request| restock(&self.store, request)).await
     }
 
     async fn set_price(&self, request: Request<proto::SetPriceRequest>) -> Answer<proto::SetPriceResponse> {
-        answer("SetPrice", request, |request| set_price(&self.store, request)).await
+        answer(request, |request| set_price(&self.store, request)).await
     }
 
     async fn list_users(&self, request: Request<proto::ListUsersRequest>) -> Answer<proto::ListUsersResponse> {
-        answer("ListUsers", request, |request| list_users(&self.store, request)).await
+        answer(request, |request| list_users(&self.store, request)).await
     }
 
     async fn deactivate_user(&self, request: Request<proto::DeactivateUserRequest>) -> Answer<proto::DeactivateUserResponse> {
-        answer("DeactivateUser", request, |request| deactivate_user(&self.store, request)).await
+        answer(request, |request| deactivate_user(&self.store, request)).await
     }
 
     async fn revoke_tokens(&self, request: Request<proto::RevokeTokensRequest>) -> Answer<proto::RevokeTokensResponse> {
-        answer("RevokeTokens", request, |request| revoke_tokens(&self.store, request)).await
+        answer(request, |request| revoke_tokens(&self.store, request)).await
     }
 }
 

@@ -11,7 +11,7 @@ use merch_chassis::grpc::AnswerBy;
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_contract::grpc::assistant::v1::assistant_service_server::AssistantService;
 use tonic::{Request, Response, Status};
-use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::failure::Failure;
 use crate::store::Store;
@@ -50,74 +50,74 @@ traced! {
         GetOrderRequest
 }
 
-/// Runs a use-case in a span that names the call, so that what is logged of a fault can be found by the request's id.
-async fn answer<Q: Traced, A, F>(method: &'static str, request: Request<Q>, call: impl FnOnce(Q) -> F) -> Answer<A>
+/// Runs a use case in the span of its call, so that what is logged of a fault is found by the request's id. A caller that does not send the id as metadata
+/// may have it in the message.
+async fn answer<Q: Traced, A, F>(request: Request<Q>, call: impl FnOnce(Q) -> F) -> Answer<A>
 where
     F: Future<Output = Result<A, Failure>>,
 {
-    let metadata = || request.metadata().get("x-request-id").and_then(|value| value.to_str().ok());
-    let request_id = request.get_ref().context().map(|context| context.request_id.as_str()).or_else(metadata).unwrap_or_default();
-    let span = tracing::info_span!("call", method, request_id);
-    let outcome = call(request.into_inner()).instrument(span.clone()).await;
-    span.in_scope(|| outcome.map(Response::new).map_err(Status::from))
+    if let (Some(context), None) = (request.get_ref().context(), request.metadata().get("x-request-id")) {
+        Span::current().record("request_id", context.request_id.as_str());
+    }
+    call(request.into_inner()).await.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]
 impl AssistantService for Assistant {
     async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Answer<proto::CreateUserResponse> {
-        answer("CreateUser", request, |request| users::create_user(&self.store, request)).await
+        answer(request, |request| users::create_user(&self.store, request)).await
     }
 
     async fn get_credentials(&self, request: Request<proto::GetCredentialsRequest>) -> Answer<proto::GetCredentialsResponse> {
-        answer("GetCredentials", request, |request| users::get_credentials(&self.store, request)).await
+        answer(request, |request| users::get_credentials(&self.store, request)).await
     }
 
     async fn record_log_in(&self, request: Request<proto::RecordLogInRequest>) -> Answer<proto::RecordLogInResponse> {
-        answer("RecordLogIn", request, |request| users::record_log_in(&self.store, request)).await
+        answer(request, |request| users::record_log_in(&self.store, request)).await
     }
 
     async fn revoke_tokens(&self, request: Request<proto::RevokeTokensRequest>) -> Answer<proto::RevokeTokensResponse> {
-        answer("RevokeTokens", request, |request| users::revoke_tokens(&self.store, request)).await
+        answer(request, |request| users::revoke_tokens(&self.store, request)).await
     }
 
     async fn get_user(&self, request: Request<proto::GetUserRequest>) -> Answer<proto::GetUserResponse> {
-        answer("GetUser", request, |request| users::get_user(&self.store, request)).await
+        answer(request, |request| users::get_user(&self.store, request)).await
     }
 
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Answer<proto::UpdateUserResponse> {
-        answer("UpdateUser", request, |request| users::update_user(&self.store, request)).await
+        answer(request, |request| users::update_user(&self.store, request)).await
     }
 
     async fn change_password(&self, request: Request<proto::ChangePasswordRequest>) -> Answer<proto::ChangePasswordResponse> {
-        answer("ChangePassword", request, |request| users::change_password(&self.store, request)).await
+        answer(request, |request| users::change_password(&self.store, request)).await
     }
 
     async fn deactivate_user(&self, request: Request<proto::DeactivateUserRequest>) -> Answer<proto::DeactivateUserResponse> {
-        answer("DeactivateUser", request, |request| users::deactivate_user(&self.store, request)).await
+        answer(request, |request| users::deactivate_user(&self.store, request)).await
     }
 
     async fn list_products(&self, request: Request<proto::ListProductsRequest>) -> Answer<proto::ListProductsResponse> {
-        answer("ListProducts", request, |request| products::list_products(&self.store, request)).await
+        answer(request, |request| products::list_products(&self.store, request)).await
     }
 
     async fn get_product(&self, request: Request<proto::GetProductRequest>) -> Answer<proto::GetProductResponse> {
-        answer("GetProduct", request, |request| products::get_product(&self.store, request)).await
+        answer(request, |request| products::get_product(&self.store, request)).await
     }
 
     async fn place_orders(&self, request: Request<proto::PlaceOrdersRequest>) -> Answer<proto::PlaceOrdersResponse> {
         let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
-        answer("PlaceOrders", request, |request| orders::place_orders(&self.orders, request, until)).await
+        answer(request, |request| orders::place_orders(&self.orders, request, until)).await
     }
 
     async fn list_orders(&self, request: Request<proto::ListOrdersRequest>) -> Answer<proto::ListOrdersResponse> {
-        answer("ListOrders", request, |request| orders::list_orders(&self.store, request)).await
+        answer(request, |request| orders::list_orders(&self.store, request)).await
     }
 
     async fn get_order(&self, request: Request<proto::GetOrderRequest>) -> Answer<proto::GetOrderResponse> {
-        answer("GetOrder", request, |request| orders::get_order(&self.store, request)).await
+        answer(request, |request| orders::get_order(&self.store, request)).await
     }
 
     async fn cancel_order(&self, request: Request<proto::CancelOrderRequest>) -> Answer<proto::CancelOrderResponse> {
-        answer("CancelOrder", request, |request| orders::cancel_order(&self.store, request)).await
+        answer(request, |request| orders::cancel_order(&self.store, request)).await
     }
 }

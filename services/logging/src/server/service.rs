@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::{kafka::Kafka, stream};
 use crate::proto::{StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService};
@@ -28,7 +29,8 @@ impl LoggingService for Service {
     async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
         // One response at a time: while it waits for the sender, further acknowledgements gather for the next one.
         let (responses, outbound) = mpsc::channel(1);
-        tokio::spawn(stream::serve(request.into_inner(), responses, Arc::clone(&self.kafka), self.shutdown.clone()));
+        let serving = stream::serve(request.into_inner(), responses, Arc::clone(&self.kafka), self.shutdown.clone());
+        tokio::spawn(serving.in_current_span());
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }

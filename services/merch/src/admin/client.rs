@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use merch_chassis::{
     StartError,
-    grpc::replicas::{CallError, Connection, Endpoints, Kind, Replicas},
+    grpc::{
+        replicas::{CallError, Connection, Endpoints, Kind, Replicas},
+        trace::{self, Trace},
+    },
 };
 use merch_contract::grpc::{
     admin::v1::admin_service_client::AdminServiceClient,
@@ -32,6 +35,7 @@ pub(super) struct Client {
     authorization: MetadataValue<Ascii>,
     /// Of the whole command, so that its calls and events can be found together.
     request_id: String,
+    trace: Trace,
 }
 
 impl Client {
@@ -67,12 +71,12 @@ impl Client {
         authorization.set_sensitive(true);
         // Asked for the health of the service that every db role has: one that offers none to the operator is to say so itself.
         let replicas = Replicas::find(Endpoints::parse("db", &endpoint)?, SERVICE_NAME);
-        Ok(Self { replicas, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()) })
+        Ok(Self { replicas, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()), trace: Trace::start() })
     }
 
     /// For the log event of a call.
     pub(super) fn context(&self) -> RequestContext {
-        RequestContext { request_id: self.request_id.clone(), trace_id: String::new() }
+        RequestContext { request_id: self.request_id.clone(), trace_id: self.trace.id().to_owned() }
     }
 
     /// Makes a call, again and again for some seconds while the service is away.
@@ -88,6 +92,7 @@ impl Client {
             let mut request = Request::new(message.clone());
             request.set_timeout(left);
             request.metadata_mut().insert("authorization", self.authorization.clone());
+            trace::attach(&mut request, &self.request_id, &self.trace);
             call(&mut AdminServiceClient::new(connection), request).await
         };
         let end = Instant::now() + PATIENCE;

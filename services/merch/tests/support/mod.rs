@@ -72,7 +72,12 @@ impl Running {
 
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        Self::start_with_stderr(command, Stdio::inherit())
+    }
+
+    /// The same, with its log lines going there.
+    pub(crate) fn start_with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
+        let mut child = command.stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let pid = child.id();
         let (sender, receiver) = mpsc::channel();

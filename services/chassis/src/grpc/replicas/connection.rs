@@ -32,7 +32,7 @@ use tonic::{
 };
 use tower::Service;
 
-use crate::with_causes;
+use crate::{grpc::trace, with_causes};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -100,6 +100,7 @@ impl Service<Request<Body>> for Connection {
             Err(error) => return Box::pin(std::future::ready(Err(Status::internal(format!("the path of a call is none: {error}"))))),
         }
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("merch/", env!("CARGO_PKG_VERSION"))));
+        trace::complete(request.headers_mut());
         let answer = self.send.send_request(request);
         Box::pin(async move {
             match answer.await {
