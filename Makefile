@@ -1,7 +1,8 @@
 # What people do in this checkout, in one word each. The work is in cargo and in tools/.
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint audit sbom fmt gen clients fuzz-api release-contract test-compose
-.PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart backup restore top admin pin-images
+.PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart renew-certificates backup restore top admin
+.PHONY: pin-images
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
@@ -86,6 +87,9 @@ scale: ## how many there are of each, remembered by the next up: make scale api=
 
 rolling-restart: ## logging, db and api, one container at a time, without a failed request; SERVICE=api, BUILD=1 upgrades
 	@tools/operate/rolling-restart
+
+renew-certificates: ## new certificates for the roles on the inner network; "make rolling-restart" afterwards ends connections with old ones
+	@tools/operate/renew-certificates
 
 backup: ## the whole database in one file, while the store runs; FILE=…
 	@tools/operate/backup

@@ -231,7 +231,7 @@ impl Stack {
     pub async fn settle(&self) -> Result<()> {
         for container in self.containers(None).await? {
             let state = container.state().await?;
-            let once = ["migrate", "topic"].contains(&container.service.as_str());
+            let once = ["migrate", "pki", "topic"].contains(&container.service.as_str());
             match state.as_str() {
                 "paused" => container.unpause().await?,
                 "exited" | "created" if !once => container.start().await?,

@@ -10,7 +10,7 @@ use std::{
 use merch_deploy_tests::stack::root;
 use tempfile::TempDir;
 
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 16] = [
     "admin",
     "backup",
     "db-reset",
@@ -21,6 +21,7 @@ const WORDS: [&str; 15] = [
     "migrate",
     "ps",
     "psql",
+    "renew-certificates",
     "restore",
     "rolling-restart",
     "scale",

@@ -18,10 +18,12 @@ use crate::{
 /// The settings of the api service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the db service's gRPC stands, as a URI: `http://127.0.0.1:50051`.
+    /// Where the db service's gRPC is, as a URI: `https://db:50051`, `unix:/path`.
     pub db_endpoint: String,
-    /// Where the logging service's gRPC stands, as a URI: `http://127.0.0.1:50052`.
+    /// Where the logging service's gRPC is, as a URI: `https://logging:50052`, `unix:/path`.
     pub logging_endpoint: String,
+    /// How this process proves who it is, and what it may use to reach the others.
+    pub transport: merch_chassis::grpc::Transport,
     /// The folder of the journal in which log events wait, made if it is not there. Each process has its own.
     pub journal_folder: PathBuf,
     /// Whether other replicas keep theirs in the same place: each takes the first that nobody has of `journal_folder`, `journal_folder-2`, `…-3` and so on,
@@ -96,6 +98,7 @@ impl Config {
         Self {
             db_endpoint: db_endpoint.into(),
             logging_endpoint: logging_endpoint.into(),
+            transport: merch_chassis::grpc::Transport::default(),
             journal_folder: journal_folder.into(),
             journal_shared: false,
             journal: JournalOptions::default(),

@@ -6,7 +6,10 @@ use std::{future::Future, time::Duration};
 
 use merch_chassis::{
     Part, StartError,
-    grpc::replicas::{CallError, Connection, Endpoints, Replicas},
+    grpc::{
+        Transport,
+        replicas::{CallError, Connection, Endpoints, Replicas},
+    },
 };
 use merch_contract::grpc::assistant::v1::{assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME};
 use tonic::{Request, Response, Status};
@@ -31,9 +34,9 @@ impl Db {
     /// Begins to look for its replicas at `endpoint`: one URI, or several with commas between them. They may come up later.
     ///
     /// # Errors
-    /// When it is anything else.
-    pub(crate) fn find(endpoint: &str, deadline: Duration) -> Result<Self, StartError> {
-        Ok(Self { replicas: Replicas::find(Endpoints::parse("db", endpoint)?, SERVICE_NAME), deadline })
+    /// When it is anything else, or `transport` does not allow to reach it.
+    pub(crate) fn find(endpoint: &str, transport: &Transport, deadline: Duration) -> Result<Self, StartError> {
+        Ok(Self { replicas: Replicas::find(Endpoints::parse("db", endpoint, transport)?, SERVICE_NAME), deadline })
     }
 
     /// Makes one call, on another replica if the first one fails in a way that allows it. The deadline is that of all attempts together; it is told to the

@@ -59,8 +59,8 @@ pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 }
 
 async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
-    let db = Db::find(&config.db_endpoint, config.call_deadline)?;
-    let logging = merch_logging::client::find(&config.logging_endpoint)?;
+    let db = Db::find(&config.db_endpoint, &config.transport, config.call_deadline)?;
+    let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
     let (folder, options, shared) = (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
     let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {
         true => journals::take(&folder, &options),

@@ -1,28 +1,32 @@
 //! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain that ends.
 
+mod access;
 mod cut;
 mod deadline;
 mod health;
 pub mod replicas;
 pub mod trace;
+mod transport;
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 
-pub use deadline::AnswerBy;
+pub use self::{
+    access::{Access, Role},
+    deadline::AnswerBy,
+    transport::{Address, Files, Listen, Listener, Peer, Tls, Transport, path_of_url, url_of_path},
+};
+#[cfg(feature = "pki")]
+pub(crate) use transport::inspect;
 
 use crate::{Readiness, StartError};
 
 /// The time that calls which are cut off have for their answers to be sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The bounds of a gRPC server.
+/// The bounds of a gRPC server, and what it offers.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The time a call may take until its answer begins, for callers that send no `grpc-timeout` or a longer one. A long-lived stream is answered at
@@ -38,6 +42,8 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// The time that calls under way have to end after `shutdown` is cancelled.
     pub drain: Duration,
+    /// Whether reflection is served.
+    pub reflection: bool,
 }
 
 impl Default for Limits {
@@ -49,6 +55,7 @@ impl Default for Limits {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(10),
+            reflection: false,
         }
     }
 }
@@ -60,9 +67,11 @@ pub struct Contract {
     pub services: &'static [&'static str],
     /// An encoded `FileDescriptorSet` that describes them, for reflection.
     pub file_descriptor_set: &'static [u8],
+    /// Who may call what, where callers prove their role.
+    pub access: Access,
 }
 
-/// Serves `routes`, the standard health service (which follows `readiness`, per service and for the whole server) and reflection (v1) until `shutdown` is
+/// Serves `routes`, the standard health service (which follows `readiness`, per service and for the whole server) and, if [`Limits::reflection`] says so, reflection (v1 and v1alpha) until `shutdown` is
 /// cancelled; then no call is accepted, and those under way have [`Limits::drain`] to end. What is not
 /// done by then, streams included, is answered `UNAVAILABLE`, and what was computing it is dropped. Not reached by that
 /// are tasks that a call has spawned, and a stream whose client takes nothing of it.
@@ -75,18 +84,13 @@ pub struct Contract {
 /// # Errors
 /// When the descriptors cannot be read or the listener cannot be used.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     routes: Routes,
     contract: Contract,
     limits: Limits,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(contract.file_descriptor_set)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| StartError::new(format!("the gRPC descriptors of this build cannot be read: {error}")))?;
     // Following ends with this function, whichever way it ends.
     let following = CancellationToken::new();
     let _end = following.clone().drop_guard();
@@ -94,13 +98,14 @@ pub async fn serve(
     let cut = CancellationToken::new();
     let serving = Server::builder()
         .layer(trace::TraceLayer)
+        .layer(access::AccessLayer::new(contract.access))
         .layer(deadline::DeadlineLayer { most: limits.deadline, cut: cut.clone() })
         .max_concurrent_streams(limits.concurrent_calls_per_connection)
         .http2_max_header_list_size(limits.header_bytes)
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-        .add_routes(routes.add_service(health).add_service(reflection))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown.clone().cancelled_owned());
+        .add_routes(with_reflection(routes.add_service(health), contract, limits.reflection)?)
+        .serve_with_incoming_shutdown(listener.into().incoming(&shutdown), shutdown.clone().cancelled_owned());
     let failed = |error| StartError::new(format!("the gRPC server failed: {error}"));
     let mut serving = std::pin::pin!(serving);
     let too_long = async {
@@ -121,4 +126,19 @@ pub async fn serve(
     }
     tracing::warn!("clients still hold connections open, or do not take their last answers; these end with the process");
     Ok(())
+}
+
+/// Adds reflection in both of its versions, as clients in use know only one of them.
+fn with_reflection(routes: Routes, contract: Contract, wanted: bool) -> Result<Routes, StartError> {
+    if !wanted {
+        return Ok(routes);
+    }
+    let unreadable = |error| StartError::new(format!("the gRPC descriptors of this build cannot be read: {error}"));
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(contract.file_descriptor_set)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (v1, v1alpha) = (described().build_v1().map_err(unreadable)?, described().build_v1alpha().map_err(unreadable)?);
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }

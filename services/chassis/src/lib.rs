@@ -7,6 +7,8 @@ pub mod admin;
 mod causes;
 pub mod grpc;
 mod in_flight;
+#[cfg(feature = "pki")]
+pub mod pki;
 mod readiness;
 pub mod shutdown;
 mod start;

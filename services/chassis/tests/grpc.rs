@@ -24,10 +24,6 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
-    server_reflection_response::MessageResponse,
-};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -81,7 +77,7 @@ async fn start(limits: grpc::Limits) -> Server {
     let dropped = CancellationToken::new();
     let (sender, called) = mpsc::unbounded_channel();
     let routes = Routes::new(Slow { called: sender, finish: finish.clone(), dropped: dropped.clone() });
-    let contract = grpc::Contract { services: &["test.Slow"], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET };
+    let contract = grpc::Contract { services: &["test.Slow"], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: &[] };
     let task = tokio::spawn({
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         async move { grpc::serve(listener, routes, contract, limits, readiness, shutdown).await.unwrap() }
@@ -137,22 +133,36 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
     server.shutdown.cancel();
 }
 
+/// The names of the services that a version of reflection lists.
+macro_rules! listed {
+    ($version:ident, $server:expr) => {{
+        use tonic_reflection::pb::$version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+            server_reflection_response::MessageResponse,
+        };
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
+        let answers = ServerReflectionClient::new($server.channel.clone()).server_reflection_info(tokio_stream::iter([request])).await;
+        match answers {
+            Err(status) => Err(status.code()),
+            Ok(answers) => match answers.into_inner().next().await.unwrap().unwrap().message_response {
+                Some(MessageResponse::ListServicesResponse(list)) => {
+                    Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+                }
+                answer => panic!("{answer:?}"),
+            },
+        }
+    }};
+}
+
 #[tokio::test]
-async fn reflection_lists_the_services() {
+async fn reflection_is_off_and_lists_the_services_in_both_versions_when_asked_for() {
     let server = start(grpc::Limits::default()).await;
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
-    let mut answers = ServerReflectionClient::new(server.channel.clone())
-        .server_reflection_info(tokio_stream::iter([request]))
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.next().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
-    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(
-        names.contains(&"grpc.health.v1.Health".to_owned()) && names.contains(&"grpc.reflection.v1.ServerReflection".to_owned()),
-        "{names:?}"
-    );
+    assert_eq!(listed!(v1, server), Err(Code::Unimplemented));
+    assert_eq!(listed!(v1alpha, server), Err(Code::Unimplemented));
+    let server = start(grpc::Limits { reflection: true, ..grpc::Limits::default() }).await;
+    for names in [listed!(v1, server).unwrap(), listed!(v1alpha, server).unwrap()] {
+        assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+    }
 }
 
 #[tokio::test]

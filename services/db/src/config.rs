@@ -23,8 +23,10 @@ pub struct Config {
     pub writes_per_user: NonZeroUsize,
     /// Who ships the outbox where several replicas share it.
     pub turns: Turns,
-    /// The logging service, `http://host:port`. Need not be up: events wait in the outbox.
+    /// The logging service, `https://host:port` or `unix:/path`. Need not be up: events wait in the outbox.
     pub logging_endpoint: String,
+    /// How this process proves who it is, and what it may use to reach others.
+    pub transport: merch_chassis::grpc::Transport,
     /// What becomes of an event that has been shipped.
     pub shipped_events: ShippedEvents,
     /// How long the last events may take to ship when the service stops. What is left waits in the outbox for the next start.
@@ -158,6 +160,7 @@ impl Config {
             writes_per_user: Self::WRITES_PER_USER,
             turns: Turns::default(),
             logging_endpoint: logging_endpoint.into(),
+            transport: merch_chassis::grpc::Transport::default(),
             shipped_events: ShippedEvents::Delete,
             drain: Duration::from_secs(5),
             housekeeping_interval: Duration::from_secs(120),

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use merch_chassis::grpc::Contract;
+use merch_chassis::grpc::{Contract, Listener};
 use merch_chassis::{InFlight, Readiness, Serving, StartError};
 use merch_contract::grpc::admin::v1::admin_service_server::{self as admin, AdminServiceServer};
 use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
 use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 use merch_logging::client::event::Origin;
 use merch_logging::client::{ShipOptions, ship};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -19,8 +18,8 @@ use crate::admin_token::AdminToken;
 use crate::clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::grpc::Assistant;
 use crate::grpc::admin::{Admin, Guard};
+use crate::grpc::{ACCESS, Assistant};
 use crate::store::lease::{self, Lease};
 use crate::store::outbox::Outbox;
 use crate::store::turns::{Leading, ship_in_turns};
@@ -31,14 +30,14 @@ use crate::store::{Store, committer, housekeeping};
 ///
 /// # Errors
 /// One sentence, if the configuration cannot be used, the database is not there or its schema is not migrated.
-pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
-    Box::pin(run(listener, config, readiness, shutdown))
+pub fn serve(listener: impl Into<Listener>, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+    Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 
-async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let part = readiness.part("database");
     check(&config)?;
-    let logging = merch_logging::client::find(&config.logging_endpoint)?;
+    let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
     let database = Database::open(&config.database, &config.pool).await?;
     database.check_schema().await?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
@@ -97,10 +96,14 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 fn offered(store: Store, orders: committer::Queue, admin_token: Option<AdminToken>) -> (Routes, Contract) {
     let assistant = AssistantServiceServer::new(Assistant { store: store.clone(), orders });
     match admin_token {
-        None => (Routes::new(assistant), Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET }),
+        None => (Routes::new(assistant), Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET, access: ACCESS }),
         Some(token) => (
             Routes::new(assistant).add_service(AdminServiceServer::with_interceptor(Admin { store }, Guard::new(token))),
-            Contract { services: &[SERVICE_NAME, admin::SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET_WITH_ADMIN },
+            Contract {
+                services: &[SERVICE_NAME, admin::SERVICE_NAME],
+                file_descriptor_set: FILE_DESCRIPTOR_SET_WITH_ADMIN,
+                access: ACCESS,
+            },
         ),
     }
 }

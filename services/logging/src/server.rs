@@ -9,8 +9,10 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use merch_chassis::{Readiness, Serving, StartError, grpc};
-use tokio::net::TcpListener;
+use merch_chassis::{
+    Readiness, Serving, StartError,
+    grpc::{self, Access, Listener, Role},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -19,6 +21,9 @@ use crate::{connection::Connection, proto::logging_service_server::LoggingServic
 
 /// Bytes of a request that are read before it is refused. More than the contract allows, so that one that is a little too large is told what is wrong.
 const READABLE_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The roles that write events.
+const ACCESS: Access = &[("/merch.logging.v1.LoggingService/StreamLogs", &[Role::Api, Role::Db])];
 
 /// The settings of the logging service.
 #[derive(Clone, Debug)]
@@ -70,11 +75,11 @@ impl Config {
 ///
 /// # Errors
 /// When the settings for Kafka make no sense, or the listener cannot be used.
-pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
-    Box::pin(run(listener, config, readiness, shutdown))
+pub fn serve(listener: impl Into<Listener>, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+    Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 
-async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let part = readiness.part("kafka");
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
     let kafka = Arc::new(Kafka::new(config)?);
@@ -85,12 +90,37 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     });
     let service = Service::new(Arc::clone(&kafka), shutdown.clone());
     let routes = Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
-    let contract =
-        grpc::Contract { services: &["merch.logging.v1.LoggingService"], file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET };
+    let contract = grpc::Contract {
+        services: &["merch.logging.v1.LoggingService"],
+        file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET,
+        access: ACCESS,
+    };
     let served = grpc::serve(listener, routes, contract, limits, readiness, shutdown).await;
     watching.abort();
     giving_up.abort();
     // The streams have waited for what they took; this is for those that were cut off.
     kafka.flush(drain_timeout).await;
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_contract_says_who_may_call_it() {
+        let set = FileDescriptorSet::decode(merch_contract::grpc::FILE_DESCRIPTOR_SET).unwrap();
+        let mut methods = BTreeSet::new();
+        for file in set.file.iter().filter(|file| file.package() == "merch.logging.v1") {
+            for service in &file.service {
+                methods.extend(service.method.iter().map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+            }
+        }
+        assert_eq!(ACCESS.iter().map(|(method, _)| (*method).to_owned()).collect::<BTreeSet<_>>(), methods);
+    }
 }

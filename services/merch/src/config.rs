@@ -3,13 +3,21 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
-use merch_chassis::{StartError, grpc::Limits};
+use merch_chassis::{
+    StartError,
+    grpc::{Limits, Transport},
+};
 use merch_db::Location;
 use merch_logging::connection::Connection;
 
 use crate::{
     data_dir::DataDir,
-    settings::{api::Api, common::Role, db::Db, logging::Logging},
+    settings::{
+        api::Api,
+        common::{Grpc, Role},
+        db::Db,
+        logging::Logging,
+    },
 };
 
 /// Where a role's broker is: events that a broker in memory forgets are sent to the next one again.
@@ -29,11 +37,13 @@ const KEPT_FOR_EMBEDDED: u64 = 10_000;
 /// Open files that are no connections of clients.
 const RESERVED_FILES: u64 = 512;
 
-/// Where the services are that the gateway calls.
+/// Where the services are that a role calls, and how they are reached.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoints<'a> {
+    /// Not called by the db service.
     pub(crate) db: &'a str,
     pub(crate) logging: &'a str,
+    pub(crate) transport: &'a Transport,
 }
 
 /// The keys of tokens.
@@ -57,6 +67,7 @@ pub(crate) fn api(
     role: &Role,
 ) -> Result<merch_api::Config, StartError> {
     let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
+    config.transport = endpoints.transport.clone();
     config.verify_keys = keys.verifying;
     config.trusted_proxies = settings.trusted_proxies.clone().unwrap_or_default();
     config.cors_origins = settings.cors_origins.clone().unwrap_or_default();
@@ -107,8 +118,16 @@ fn connections(open_files: u64) -> usize {
 }
 
 /// The db service.
-pub(crate) fn db(settings: &Db, database: Location, logging_endpoint: &str, broker: Broker, role: &Role) -> merch_db::Config {
-    let mut config = merch_db::Config::new(database, logging_endpoint);
+pub(crate) fn db(
+    settings: &Db,
+    database: Location,
+    endpoints: Endpoints<'_>,
+    broker: Broker,
+    grpc: &Grpc,
+    role: &Role,
+) -> merch_db::Config {
+    let mut config = merch_db::Config::new(database, endpoints.logging);
+    config.transport = endpoints.transport.clone();
     config.pool.connections = settings.database_connections;
     let log_ins = a_minute(settings.log_in_rate);
     config.log_ins = merch_db::Rate { burst: log_ins.burst, period: log_ins.period };
@@ -117,7 +136,7 @@ pub(crate) fn db(settings: &Db, database: Location, logging_endpoint: &str, brok
         Broker::Embedded => merch_db::ShippedEvents::ShipAgainAtStart { kept: KEPT_FOR_EMBEDDED },
     };
     config.drain = role.drain_timeout;
-    config.grpc = limits(role);
+    config.grpc = limits(grpc, role);
     config
 }
 
@@ -125,17 +144,22 @@ pub(crate) fn db(settings: &Db, database: Location, logging_endpoint: &str, brok
 ///
 /// # Errors
 /// When the topic that is asked for cannot be.
-pub(crate) fn logging(settings: &Logging, kafka: Connection, role: &Role) -> Result<merch_logging::server::Config, StartError> {
+pub(crate) fn logging(
+    settings: &Logging,
+    kafka: Connection,
+    grpc: &Grpc,
+    role: &Role,
+) -> Result<merch_logging::server::Config, StartError> {
     let mut config = merch_logging::server::Config::new(kafka);
     config.topic = settings.topic.wanted()?;
     config.create_topic = settings.kafka_create_topic;
     config.drain_timeout = role.drain_timeout;
-    config.limits = limits(role);
+    config.limits = limits(grpc, role);
     Ok(config)
 }
 
-fn limits(role: &Role) -> Limits {
-    Limits { deadline: role.grpc_deadline, drain: role.drain_timeout, ..Limits::default() }
+fn limits(grpc: &Grpc, role: &Role) -> Limits {
+    Limits { deadline: role.grpc_deadline, drain: role.drain_timeout, reflection: grpc.grpc_reflection, ..Limits::default() }
 }
 
 /// So many at once, and so many in each minute after that.

@@ -104,6 +104,11 @@ pub(crate) fn database(path: &Path) -> Location {
     Location::file(path.join(DATABASE))
 }
 
+/// The socket of a gRPC service of the whole store in the folder `path`.
+pub(crate) fn socket(path: &Path, service: &str) -> PathBuf {
+    path.join(format!("{service}.sock"))
+}
+
 /// That there may be some files of two stores in `folder`.
 pub(crate) fn half_restored(folder: &Path) -> StartError {
     StartError::new(format!(

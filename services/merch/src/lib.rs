@@ -15,6 +15,7 @@ mod failure;
 mod health;
 mod logs;
 mod migrate;
+mod pki;
 mod privacy;
 mod restore;
 mod roles;
@@ -91,6 +92,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Some(Command::Backup(settings)) => backup::run(&settings).await?,
             Some(Command::Restore(settings)) => restore::run(&settings).await?,
             Some(Command::Top(settings)) => top::run(&settings).await?,
+            Some(Command::Pki(command)) => pki::run(&command)?,
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -115,6 +117,6 @@ fn log_of(arguments: &Arguments) -> Option<&Log> {
         Some(Command::Logs(settings)) => Some(&settings.log),
         Some(Command::Backup(settings)) => Some(&settings.log),
         Some(Command::Restore(settings)) => Some(&settings.log),
-        Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_)) => None,
+        Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_) | Command::Pki(_)) => None,
     }
 }

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use merch_chassis::{Readiness, StartError, admin, bind};
-use tokio::net::TcpListener;
+use merch_chassis::{
+    Readiness, StartError, admin, bind,
+    grpc::{Listen, Listener, Role, Transport},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     config::{self, Broker, Endpoints, Keys},
     data_dir::{DataDir, Part},
     database_lock::{DatabaseLock, Use},
-    run_file::url,
+    run_file::{reachable, url},
     settings::{ApiRole, DbRole, LoggingRole, common},
     signing_key,
 };
@@ -28,6 +30,7 @@ const fn local(port: u16) -> SocketAddr {
 /// Why it could not start, or ended.
 pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     settings.api.check(&settings.role)?;
+    let transport = transport(&settings.role, Role::Api)?;
     let process = Process::new()?;
     let given = signing_key::from_settings(&settings.keys)?;
     let Some(signing) = given.signing else {
@@ -37,12 +40,13 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     };
     let data = DataDir::open(&settings.data.data_dir, &[Part::Journals])?;
     let listener = bind("the api (--listen)", settings.api.listen).await?;
-    let endpoints = Endpoints { db: &settings.db_endpoint, logging: &settings.events.logging_endpoint };
+    let address = listener.local_addr().map_err(|error| gone(&error))?;
+    let endpoints = Endpoints { db: &settings.db_endpoint, logging: &settings.events.logging_endpoint, transport: &transport };
     let mut config =
         config::api(&settings.api, Keys { signing, verifying: given.verifying }, endpoints, &data, Broker::Kafka, &settings.role)?;
     config.journal_shared = true;
     config.writes_per_user = settings.users.writes_per_user();
-    run(process, "api", listener, local(9101), &settings.role, |listener, readiness, shutdown| {
+    run(process, "api", url(address), local(9101), &settings.role, |readiness, shutdown| {
         merch_api::serve(listener, config, readiness, shutdown)
     })
     .await
@@ -54,6 +58,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
 /// Why it could not start, or ended.
 pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     settings.database.check()?;
+    let transport = transport(&settings.role, Role::Db)?;
     let admin_token = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let process = Process::new()?;
     let path = &settings.data.data_dir;
@@ -64,12 +69,14 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
         Some(file) if file.exists() => Some(DatabaseLock::take_file(&file, Use::Alone)?),
         Some(_) | None => None,
     };
-    let listener = bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(local(50051))).await?;
-    let mut config = config::db(&settings.db, location, &settings.events.logging_endpoint, Broker::Kafka, &settings.role);
+    let at = settings.db.db_listen.clone().unwrap_or(Listen::Tcp(local(50051)));
+    let listener = Listener::bind("the db service (--db-listen)", &at, &transport).await?;
+    let endpoints = Endpoints { db: "", logging: &settings.events.logging_endpoint, transport: &transport };
+    let mut config = config::db(&settings.db, location, endpoints, Broker::Kafka, &settings.grpc, &settings.role);
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();
-    run(process, "db", listener, local(9102), &settings.role, |listener, readiness, shutdown| {
+    run(process, "db", grpc_url(&listener), local(9102), &settings.role, |readiness, shutdown| {
         merch_db::serve(listener, config, readiness, shutdown)
     })
     .await
@@ -80,40 +87,57 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
 /// # Errors
 /// Why it could not start, or ended.
 pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
+    let transport = transport(&settings.role, Role::Logging)?;
     let kafka = settings.kafka_security.connection(&settings.kafka_brokers)?;
-    let config = config::logging(&settings.logging, kafka, &settings.role)?;
+    let config = config::logging(&settings.logging, kafka, &settings.grpc, &settings.role)?;
     let process = Process::new()?;
-    let listener = bind("the logging service (--logging-listen)", settings.logging.logging_listen.unwrap_or(local(50052))).await?;
-    run(process, "logging", listener, local(9103), &settings.role, |listener, readiness, shutdown| {
+    let at = settings.logging.logging_listen.clone().unwrap_or(Listen::Tcp(local(50052)));
+    let listener = Listener::bind("the logging service (--logging-listen)", &at, &transport).await?;
+    run(process, "logging", grpc_url(&listener), local(9103), &settings.role, |readiness, shutdown| {
         merch_logging::server::serve(listener, config, readiness, shutdown)
     })
     .await
+}
+
+/// How this process proves to be `role`.
+fn transport(settings: &common::Role, role: Role) -> Result<Transport, StartError> {
+    let transport = settings.internal.transport()?;
+    transport.check_role(role)?;
+    Ok(transport)
+}
+
+/// The URL at which a gRPC server is reached from this machine.
+pub(crate) fn grpc_url(listener: &Listener) -> String {
+    listener.url(|address| reachable(address).to_string())
+}
+
+fn gone(error: &std::io::Error) -> StartError {
+    StartError::new(format!("an address that was just taken is gone: {error}"))
 }
 
 /// Runs `serve` and an admin server until a signal.
 async fn run<F>(
     mut process: Process,
     name: &'static str,
-    listener: TcpListener,
+    address: String,
     admin_address: SocketAddr,
     role: &common::Role,
-    serve: impl FnOnce(TcpListener, Readiness, CancellationToken) -> F,
+    serve: impl FnOnce(Readiness, CancellationToken) -> F,
 ) -> Result<(), StartError>
 where
     F: Future<Output = Result<(), StartError>> + Send + 'static,
 {
-    let gone = |error: std::io::Error| StartError::new(format!("an address that was just taken is gone: {error}"));
     let admin = bind("the admin server (--admin-listen)", role.admin_listen.unwrap_or(admin_address)).await?;
-    let (address, admin_address) = (listener.local_addr().map_err(gone)?, admin.local_addr().map_err(gone)?);
-    tracing::debug!(role = name, %address, admin = %admin_address, "listening");
+    let admin_address = admin.local_addr().map_err(|error| gone(&error))?;
+    tracing::debug!(role = name, address, admin = %admin_address, "listening");
     let readiness = process.readiness.clone();
     process.roles.start("admin", |shutdown| admin::serve(admin, readiness, shutdown));
-    process.start(name, |readiness, shutdown| serve(listener, readiness, shutdown));
+    process.start(name, serve);
     process
         .attend(role, || {
             announce(format_args!(
                 "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
-                url(address),
+                address,
                 url(admin_address)
             ));
             Ok(None)

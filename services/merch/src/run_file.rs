@@ -17,12 +17,18 @@ pub(crate) struct Addresses {
     pub(crate) api: String,
     /// `/livez`, `/readyz`, `/metrics`: `http://127.0.0.1:40001`
     pub(crate) admin: String,
-    /// gRPC `AssistantService`, fit for `MERCH_DB_ENDPOINT`: `http://127.0.0.1:40002`
+    /// gRPC `AssistantService`, fit for `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
     pub(crate) db: String,
-    /// gRPC `LoggingService`, fit for `MERCH_LOGGING_ENDPOINT`: `http://127.0.0.1:40003`
+    /// gRPC `LoggingService`, fit for `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
     pub(crate) logging: String,
     /// Kafka's bootstrap servers, fit for `kcat -b` and `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
     pub(crate) kafka: String,
+    /// Where the db service listens besides, with `--db-listen`: `http://127.0.0.1:50051`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) db_listen: Option<String>,
+    /// Where the logging service listens besides, with `--logging-listen`: `http://127.0.0.1:50052`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) logging_listen: Option<String>,
 }
 
 /// The URL at which a server that is bound to `address` is reached from this machine.
@@ -106,9 +112,11 @@ mod tests {
         let addresses = Addresses {
             api: url(([0, 0, 0, 0], 8080).into()),
             admin: url("[::]:1".parse().unwrap()),
-            db: url(([127, 0, 0, 1], 2).into()),
-            logging: url(([10, 0, 0, 1], 3).into()),
+            db: "unix:/data/db.sock".to_owned(),
+            logging: "unix:/data/logging.sock".to_owned(),
             kafka: "127.0.0.1:4".to_owned(),
+            db_listen: Some("https://127.0.0.1:5".to_owned()),
+            logging_listen: None,
         };
         assert_eq!(addresses.api, "http://127.0.0.1:8080");
         assert_eq!(addresses.admin, "http://[::1]:1");

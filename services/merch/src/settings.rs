@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Restore(operator::Restore),
     /// Show what the store does now: orders, stock, failures, lag and replicas
     Top(operator::Top),
+    /// Make and renew the certificates by which the roles know each other
+    #[command(subcommand)]
+    Pki(operator::Pki),
 }
 
 /// Everything in one process.
@@ -87,6 +90,8 @@ pub(crate) struct Store {
     pub(crate) users: common::Users,
     #[command(flatten)]
     pub(crate) data: common::Data,
+    #[command(flatten)]
+    pub(crate) grpc: common::Grpc,
     #[command(flatten)]
     pub(crate) role: common::Role,
 }
@@ -127,6 +132,8 @@ pub(crate) struct DbRole {
     #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
+    pub(crate) grpc: common::Grpc,
+    #[command(flatten)]
     pub(crate) role: common::Role,
 }
 
@@ -140,6 +147,8 @@ pub(crate) struct LoggingRole {
     pub(crate) kafka_brokers: String,
     #[command(flatten)]
     pub(crate) kafka_security: logging::KafkaSecurity,
+    #[command(flatten)]
+    pub(crate) grpc: common::Grpc,
     #[command(flatten)]
     pub(crate) role: common::Role,
 }

@@ -1,8 +1,11 @@
-//! `merch`: every role in one process, with the same gRPC hops over loopback as between machines.
+//! `merch`: every role in one process, with the same gRPC hops as between machines, over sockets in the data folder.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use merch_chassis::{StartError, admin, bind};
+use merch_chassis::{
+    StartError, admin, bind,
+    grpc::{Listen, Listener, Role, Transport, url_of_path},
+};
 use merch_logging::server::embedded::Embedded;
 use tokio::net::TcpListener;
 
@@ -10,8 +13,9 @@ use crate::{
     admin_key,
     attend::{Process, announce},
     config::{self, Broker, Endpoints, Keys},
-    data_dir::{DataDir, Part},
+    data_dir::{self, DataDir, Part},
     database_lock::{DatabaseLock, Use},
+    roles::grpc_url,
     run_file::{Addresses, RunFile, url},
     settings::Store,
     shell::shell_word,
@@ -37,6 +41,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
         None => settings.kafka_security.none().map(|()| None)?,
     };
     settings.logging.topic.wanted()?;
+    let transport = settings.role.internal.transport()?;
     let given = signing_key::from_settings(&settings.keys)?;
     let given_admin = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let mut process = Process::new()?;
@@ -54,7 +59,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let (database, direct) = (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
     // Before the migration, which would change a file that another store works on.
     let _lock = DatabaseLock::take(&database, Use::Alone)?;
-    let listeners = Listeners::bind(&settings).await?;
+    let listeners = Listeners::bind(&settings, &data, &transport).await?;
     let (embedded, kafka, broker) = match outside {
         Some(kafka) => (None, kafka, Broker::Kafka),
         None => {
@@ -67,15 +72,16 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
         tracing::info!(name, "migrated");
     }
 
-    let addresses = listeners.addresses(kafka.brokers.clone())?;
+    let addresses = listeners.addresses(&data, kafka.brokers.clone())?;
     let role = &settings.role;
-    let logging = config::logging(&settings.logging, kafka, role)?;
-    let mut db = config::db(&settings.db, database, &addresses.logging, broker, role);
+    // The roles of this process reach each other by its own sockets, for which nothing has to be proved.
+    let endpoints = Endpoints { db: &addresses.db, logging: &addresses.logging, transport: &Transport::default() };
+    let logging = config::logging(&settings.logging, kafka, &settings.grpc, role)?;
+    let mut db = config::db(&settings.db, database, endpoints, broker, &settings.grpc, role);
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
     db.writes_per_user = settings.users.writes_per_user();
-    let mut api = config::api(&settings.api, keys, Endpoints { db: &addresses.db, logging: &addresses.logging }, &data, broker, role)?;
-
+    let mut api = config::api(&settings.api, keys, endpoints, &data, broker, role)?;
     api.writes_per_user = settings.users.writes_per_user();
 
     let whole = process.readiness.clone();
@@ -88,7 +94,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let result = process
         .attend(&settings.role, || {
             let file = RunFile::write(data.path(), &addresses)?;
-            announce(announcement(&addresses, &data));
+            announce(announcement(&addresses, &data, broker));
             Ok(Some(file))
         })
         .await;
@@ -101,38 +107,73 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,
-    db: TcpListener,
-    logging: TcpListener,
+    db: Listener,
+    logging: Listener,
+    /// Where they listen besides.
+    db_listen: Option<String>,
+    logging_listen: Option<String>,
 }
 
 impl Listeners {
-    async fn bind(settings: &Store) -> Result<Self, StartError> {
-        Ok(Self {
-            api: bind("the api (--listen)", settings.api.listen).await?,
-            admin: bind("the admin server (--admin-listen)", settings.role.admin_listen.unwrap_or(ANY_PORT)).await?,
-            db: bind("the db service (--db-listen)", settings.db.db_listen.unwrap_or(ANY_PORT)).await?,
-            logging: bind("the logging service (--logging-listen)", settings.logging.logging_listen.unwrap_or(ANY_PORT)).await?,
-        })
+    async fn bind(settings: &Store, data: &DataDir, transport: &Transport) -> Result<Self, StartError> {
+        let api = bind("the api (--listen)", settings.api.listen).await?;
+        let admin = bind("the admin server (--admin-listen)", settings.role.admin_listen.unwrap_or(ANY_PORT)).await?;
+        let (db, db_listen) = grpc("the db service (--db-listen)", Role::Db, data, settings.db.db_listen.as_ref(), transport).await?;
+        let listen = settings.logging.logging_listen.as_ref();
+        let (logging, logging_listen) = grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport).await?;
+        Ok(Self { api, admin, db, logging, db_listen, logging_listen })
     }
 
-    fn addresses(&self, kafka: String) -> Result<Addresses, StartError> {
+    fn addresses(&self, data: &DataDir, kafka: String) -> Result<Addresses, StartError> {
         let url = |listener: &TcpListener| {
             listener.local_addr().map(url).map_err(|error| StartError::new(format!("an address that was just taken is gone: {error}")))
         };
-        Ok(Addresses { api: url(&self.api)?, admin: url(&self.admin)?, db: url(&self.db)?, logging: url(&self.logging)?, kafka })
+        let socket = |role: Role| url_of_path(&data_dir::socket(data.path(), role.name()));
+        Ok(Addresses {
+            api: url(&self.api)?,
+            admin: url(&self.admin)?,
+            db: socket(Role::Db),
+            logging: socket(Role::Logging),
+            kafka,
+            db_listen: self.db_listen.clone(),
+            logging_listen: self.logging_listen.clone(),
+        })
     }
 }
 
-fn announcement(addresses: &Addresses, data: &DataDir) -> String {
-    let Addresses { api, admin, db, logging, kafka } = addresses;
+/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked for, a further listener, with its URL.
+async fn grpc(
+    what: &str,
+    role: Role,
+    data: &DataDir,
+    besides: Option<&Listen>,
+    transport: &Transport,
+) -> Result<(Listener, Option<String>), StartError> {
+    let socket = Listen::Unix(data_dir::socket(data.path(), role.name()));
+    let listener = Listener::bind(&format!("the {role} service"), &socket, transport).await?;
+    let Some(besides) = besides else { return Ok((listener, None)) };
+    transport.check_role(role)?;
+    let besides = Listener::bind(what, besides, transport).await?;
+    let url = grpc_url(&besides);
+    Ok((listener.and(besides), Some(url)))
+}
+
+fn announcement(addresses: &Addresses, data: &DataDir, broker: Broker) -> String {
+    let Addresses { api, admin, db, logging, kafka, db_listen, logging_listen } = addresses;
+    let and = |besides: &Option<String>| besides.as_ref().map(|url| format!(" and {url}")).unwrap_or_default();
+    let (db_besides, logging_besides) = (and(db_listen), and(logging_listen));
+    let open = match broker {
+        Broker::Embedded => " (no authentication: every process on this machine can read and write it)",
+        Broker::Kafka => "",
+    };
     format!(
         "The SUSTech Merch Store is open.\n\
         \n  Swagger UI  {api}/docs\
         \n  api         {api}\
         \n  admin       {admin}\
-        \n  db          {db} (gRPC)\
-        \n  logging     {logging} (gRPC)\
-        \n  kafka       {kafka}\
+        \n  db          {db}{db_besides} (gRPC)\
+        \n  logging     {logging}{logging_besides} (gRPC)\
+        \n  kafka       {kafka}{open}\
         \n  data        {0}\
         \n\nThe events: merch logs --follow --data-dir {0}\nStop it with Ctrl-C.",
         shell_word(data.path())

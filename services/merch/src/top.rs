@@ -36,7 +36,7 @@ pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
         (admin, db) => (admin.to_vec(), db.clone()),
     };
     let mut signals = Signals::listen()?;
-    let sources = Sources::new(admin, db)?;
+    let sources = Sources::new(admin, db, &settings.internal.transport()?)?;
     let mut before = sources.look().await;
     if settings.once {
         tokio::time::sleep(PERIOD).await;

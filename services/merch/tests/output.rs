@@ -180,6 +180,9 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
         check(&["migrate", "--data-dir", &migrated], Kind::Change("applied "), out);
         check(&["migrate", "--data-dir", &migrated], Kind::Answer, out);
         check(&["topic", "--kafka-brokers", &kafka], Kind::Change("log-channel"), out);
+        let pki = place(&format!("pki-{round}"));
+        check(&["pki", "init", "--pki-dir", &pki], Kind::Change(&pki), out);
+        check(&["pki", "renew", "--pki-dir", &pki], Kind::Change(&pki), out);
     }
 
     // A command that is added has to be tried, too.

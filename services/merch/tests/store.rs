@@ -254,3 +254,75 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
     }
     assert_eq!(store.stop().code(), Some(0));
 }
+
+/// The TCP ports that a process listens on.
+#[cfg(target_os = "linux")]
+fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let mut ports = std::collections::BTreeSet::new();
+    for table in ["tcp", "tcp6"] {
+        for line in fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default().lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if fields[3] == "0A" && sockets.iter().any(|inode| inode == fields[9]) {
+                ports.insert(u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap());
+            }
+        }
+    }
+    ports
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_roles_talk_over_private_sockets_and_open_no_port() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let folder = tempdir().unwrap();
+    // A path that needs escapes in a URL and is too long for a socket.
+    let data_dir = folder.path().join("a b,c").join("x".repeat(120));
+    let store = Running::store(&data_dir);
+    let addresses = run_json(&data_dir);
+    let port = |name: &str| addresses[name].as_str().unwrap().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    assert_eq!(listening(store.pid()), ["api", "admin", "kafka"].map(port).into());
+    for name in ["db", "logging"] {
+        let socket = data_dir.join(format!("{name}.sock"));
+        assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+        assert_eq!(mode(&socket), 0o600);
+    }
+    let admin = run(&["admin", "restock", "1", "--add", "5", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(admin.status.success(), "{admin:?}");
+    let top = run(&["top", "--once", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(top.status.success() && String::from_utf8_lossy(&top.stdout).contains("505"), "{top:?}");
+
+    // After kill -9 the sockets are there still, and the next start takes their place; a stop removes them.
+    signal(store.pid(), "-KILL");
+    drop(store);
+    assert!(data_dir.join("db.sock").exists());
+    let store = Running::store(&data_dir);
+    assert_eq!(http(store.address("api"), "GET", "/products", None, None).0, 200);
+    assert_eq!(store.stop().code(), Some(0));
+    assert!(!data_dir.join("db.sock").exists() && !data_dir.join("logging.sock").exists());
+}
+
+#[test]
+fn a_port_is_opened_besides_when_it_is_asked_for() {
+    let folder = tempdir().unwrap();
+    let store = Running::start(&mut merch(&[
+        "--data-dir",
+        folder.path().to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--db-listen",
+        "127.0.0.1:0",
+    ]));
+    let addresses = run_json(folder.path());
+    let url = addresses["db_listen"].as_str().unwrap();
+    assert!(url.starts_with("http://127.0.0.1:") && store.printed.contains(url), "{url}: {}", store.printed);
+    let key = folder.path().join("admin.key");
+    for db in [url, addresses["db"].as_str().unwrap()] {
+        let admin = run(&["admin", "list-users", "--db-endpoint", db, "--admin-token-file", key.to_str().unwrap()]);
+        assert!(admin.status.success(), "{db}: {admin:?}");
+    }
+    assert_eq!(store.stop().code(), Some(0));
+}

@@ -33,7 +33,8 @@ fn is_hardened(composed: &Value) -> Result<()> {
     for (name, service) in services(composed) {
         ensure!(service["cap_drop"] == json!(["ALL"]) && service["cap_add"].is_null(), "{name} has capabilities");
         ensure!(service["security_opt"] == json!(["no-new-privileges:true"]), "{name}: {}", service["security_opt"]);
-        ensure!(service["privileged"] != true && service["network_mode"].is_null() && service["pid"].is_null(), "{name} is not by itself");
+        let network = service["network_mode"].is_null() || service["network_mode"] == "none";
+        ensure!(service["privileged"] != true && network && service["pid"].is_null(), "{name} is not by itself");
         ensure!(!service["mem_limit"].is_null() && !service["pids_limit"].is_null(), "{name} has no limits");
         ensure!(service["init"] == true, "{name} has no init");
         ensure!(!service["restart"].is_null() && service["restart"] != "no", "{name} is not started again");
@@ -52,7 +53,8 @@ fn is_hardened(composed: &Value) -> Result<()> {
             }
         }
         for (on, how) in service["depends_on"].as_object().into_iter().flatten() {
-            let wanted = if ["migrate", "topic"].contains(&on.as_str()) { "service_completed_successfully" } else { "service_healthy" };
+            let wanted =
+                if ["migrate", "pki", "topic"].contains(&on.as_str()) { "service_completed_successfully" } else { "service_healthy" };
             ensure!(how["condition"] == wanted, "{name} waits for {on}: {how}");
         }
     }
@@ -141,6 +143,32 @@ async fn the_override_in_the_documentation_takes_another_database() {
             ensure!(url.contains("@db.example:5432/") && url.contains("sslmode=verify-full"), "{url}");
             ensure!(service["networks"].get("out").is_some(), "{}", service["networks"]);
             ensure!(service["secrets"][0]["source"] == "postgres-ca", "{}", service["secrets"]);
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs docker compose: make test-compose runs it"]
+async fn each_role_has_its_own_key_and_no_other() {
+    checked(async |folder| {
+        let (composed, _) = composed(folder, &[]).await?;
+        for (name, service) in services(&composed).filter(|(name, _)| *name != "pki") {
+            let keys: Vec<_> = service["volumes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|volume| volume["source"].as_str().is_some_and(|source| source.starts_with("pki-")))
+                .map(|volume| (volume["source"].as_str().unwrap_or_default().to_owned(), volume["read_only"] == true))
+                .collect();
+            let expected = if ["api", "db", "logging"].contains(&name.as_str()) { vec![(format!("pki-{name}"), true)] } else { vec![] };
+            ensure!(keys == expected, "{name} has {keys:?}");
+            for (variable, value) in
+                service["environment"].as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_ENDPOINT"))
+            {
+                ensure!(value.as_str().is_some_and(|url| url.starts_with("https://")), "{name}: {variable} is {value}");
+            }
         }
         Ok(())
     })

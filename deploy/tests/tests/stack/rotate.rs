@@ -48,6 +48,22 @@ async fn a_new_signing_key_refuses_no_valid_token() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
+async fn new_certificates_fail_no_request() {
+    on_stack("certificates", async |stack: &Stack| {
+        let shopping = Shopping::start(stack).await?;
+        stack.command("make").args(["renew-certificates"]).limit(ROLLING).succeed().await?;
+        for service in ["logging", "db", "api"] {
+            rolling_restart(stack, service).await?;
+        }
+        let (figures, exchanges) = shopping.audit(stack, "certificates").await?;
+        figure("certificates", &format!("renewed with a rolling restart, {} orders meanwhile", figures.told));
+        none_failed(&exchanges)
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a container engine: make test-compose runs it"]
 async fn a_new_database_password_loses_nothing() {
     on_stack("database password", async |stack: &Stack| {
         let new = random_secret();

@@ -19,5 +19,5 @@ mod replicas;
 mod rotation;
 mod stopping;
 mod tokens;
-mod writes;
 mod traces;
+mod writes;

@@ -11,7 +11,7 @@ mod meters;
 mod probing;
 mod resolving;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
@@ -24,6 +24,7 @@ pub use self::{
     endpoints::Endpoints,
     resolving::{Resolve, Resolved, SystemResolver},
 };
+use super::transport::Address;
 use crate::Part;
 
 /// The replicas of one service. Cheap to clone; when the last clone is dropped, nobody probes them any more.
@@ -89,7 +90,7 @@ impl Replicas {
 
     /// The replica that [`hold`](Self::hold) would give now.
     #[must_use]
-    pub fn favourite(&self, seed: u64) -> Option<SocketAddr> {
+    pub fn favourite(&self, seed: u64) -> Option<Address> {
         self.0.set.favourite(seed).map(|held| held.address())
     }
 

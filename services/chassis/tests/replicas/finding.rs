@@ -4,11 +4,19 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use merch_chassis::{
     Readiness,
-    grpc::replicas::{CallError, Endpoints, Kind, Replicas},
+    grpc::{
+        Transport,
+        replicas::{CallError, Endpoints, Kind, Replicas},
+    },
 };
 use tokio::{net::TcpListener, time::Instant};
 
 use crate::support::{Names, SERVICE, Server, call, replicas, until};
+
+/// Plaintext to any name.
+fn insecure() -> Transport {
+    Transport::new(None, true)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_take_turns() {
@@ -41,7 +49,7 @@ async fn the_least_loaded_gets_the_call() {
 async fn a_name_is_looked_up_again_and_a_failed_look_up_keeps_the_last_answer() {
     let (first, second) = (Server::start().await, Server::start().await);
     let names = Arc::new(Names::default());
-    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1").unwrap(), SERVICE, Arc::clone(&names) as _);
+    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(), SERVICE, Arc::clone(&names) as _);
 
     names.are([first.address]);
     until("the first serves", || replicas.serving() == 1).await;
@@ -75,7 +83,7 @@ async fn one_that_is_not_ready_or_answers_nothing_gets_no_call() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let names = Arc::new(Names::default());
     names.are([ready.address, starting.address, silent.local_addr().unwrap()]);
-    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1").unwrap(), SERVICE, Arc::clone(&names) as _);
+    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(), SERVICE, Arc::clone(&names) as _);
     until("one serves", || replicas.serving() == 1).await;
     for _ in 0..20 {
         assert_eq!(call(&replicas, Kind::Once, "").await.unwrap(), ready.address.to_string());
@@ -89,7 +97,7 @@ async fn one_that_is_not_ready_or_answers_nothing_gets_no_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_replica_calls_wait_a_little_unless_there_are_many() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let replicas = Replicas::find(Endpoints::parse("test", &format!("http://{address}")).unwrap(), SERVICE);
+    let replicas = Replicas::find(Endpoints::parse("test", &format!("http://{address}"), &insecure()).unwrap(), SERVICE);
     let readiness = Readiness::default();
     let part = readiness.part("test");
     tokio::spawn({
@@ -144,7 +152,7 @@ async fn streams_of_many_seeds_are_spread_and_each_keeps_its_own() {
     let mut streams = HashMap::<_, usize>::new();
     for seed in 0..100 {
         let address = replicas.hold(seed).await.address();
-        assert_eq!(replicas.favourite(seed), Some(address));
+        assert_eq!(replicas.favourite(seed).as_ref(), Some(&address));
         *streams.entry(address).or_default() += 1;
     }
     assert!(streams.len() == 2 && streams.values().all(|streams| *streams >= 25), "{streams:?}");

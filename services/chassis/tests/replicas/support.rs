@@ -17,7 +17,7 @@ use std::{
 use merch_chassis::{
     Readiness,
     grpc::{
-        self,
+        self, Transport,
         replicas::{CallError, Connection, Endpoints, Kind, Replicas, Resolve, Resolved},
     },
 };
@@ -184,7 +184,7 @@ impl Drop for Server {
 
 pub(crate) async fn serve(listener: TcpListener, calls: Arc<AtomicUsize>, readiness: Readiness, shutdown: CancellationToken) {
     let name = listener.local_addr().unwrap().to_string();
-    let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET };
+    let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: &[] };
     let limits = grpc::Limits { deadline: Duration::from_secs(60), ..grpc::Limits::default() };
     grpc::serve(listener, Routes::new(Echo { name, calls }), contract, limits, readiness, shutdown).await.unwrap();
 }
@@ -247,7 +247,7 @@ impl Resolve for Names {
 /// The replicas at these addresses, all of them serving.
 pub(crate) async fn replicas(addresses: impl IntoIterator<Item = SocketAddr>) -> Replicas {
     let uris: Vec<String> = addresses.into_iter().map(|address| format!("http://{address}")).collect();
-    let replicas = Replicas::find(Endpoints::parse("test", &uris.join(",")).unwrap(), SERVICE);
+    let replicas = Replicas::find(Endpoints::parse("test", &uris.join(","), &Transport::default()).unwrap(), SERVICE);
     until("all serve", || replicas.serving() == uris.len()).await;
     replicas
 }

@@ -1,5 +1,6 @@
 //! The gRPC edge: takes what the contract gives, calls one use-case, returns what the contract allows.
 
+mod access;
 pub(crate) mod admin;
 mod fields;
 mod orders;
@@ -7,6 +8,7 @@ mod page_token;
 mod products;
 mod users;
 
+pub(crate) use self::access::ACCESS;
 use merch_chassis::grpc::AnswerBy;
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_contract::grpc::assistant::v1::assistant_service_server::AssistantService;

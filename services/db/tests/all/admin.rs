@@ -141,12 +141,14 @@ on_both!(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_credential_there_is_no_such_service() {
-    let offered = TestDb::start(Place::sqlite().await).await;
+    let place = Place::sqlite().await;
+    let mut config = config(&place);
+    config.grpc.reflection = true;
+    let offered = TestDb::start_with(place, config.clone()).await;
     let (names, described) = reflected(&offered).await;
     assert!(names.iter().any(|name| name == SERVICE) && described, "{names:?}");
     let place = offered.stop().await;
 
-    let mut config = config(&place);
     config.admin_token = None;
     let store = TestDb::start_with(place, config).await;
     assert_eq!(operator(&store).set_price(HOODIE, 1).await.unwrap_err().code(), Code::Unimplemented);

@@ -15,7 +15,10 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    grpc::replicas::{Endpoints, Replicas},
+    grpc::{
+        Transport,
+        replicas::{Endpoints, Replicas},
+    },
 };
 use tokio::{
     sync::Notify,
@@ -78,12 +81,12 @@ impl ShipOptions {
 /// The replicas of the logging service at `endpoint`: one URI, or several with commas between them.
 ///
 /// # Errors
-/// When it is anything else.
+/// When it is anything else, or `transport` does not allow to reach it.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub fn find(endpoint: &str) -> Result<Replicas, StartError> {
-    Ok(Replicas::find(Endpoints::parse("logging", endpoint)?, SERVICE_NAME))
+pub fn find(endpoint: &str, transport: &Transport) -> Result<Replicas, StartError> {
+    Ok(Replicas::find(Endpoints::parse("logging", endpoint, transport)?, SERVICE_NAME))
 }
 
 /// Ships what is in `source` to the logging service, for as long as the process runs.

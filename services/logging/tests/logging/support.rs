@@ -80,7 +80,7 @@ pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
 
 pub(crate) fn replicas(addresses: &[SocketAddr]) -> Replicas {
     let uris: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    client::find(&uris.join(",")).unwrap()
+    client::find(&uris.join(","), &merch_chassis::grpc::Transport::default()).unwrap()
 }
 
 /// A shipping task, and how to end it.

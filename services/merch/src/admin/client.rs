@@ -70,7 +70,7 @@ impl Client {
             .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file has characters that no header can carry"))?;
         authorization.set_sensitive(true);
         // Asked for the health of the service that every db role has: one that offers none to the operator is to say so itself.
-        let replicas = Replicas::find(Endpoints::parse("db", &endpoint)?, SERVICE_NAME);
+        let replicas = Replicas::find(Endpoints::parse("db", &endpoint, &target.internal.transport()?)?, SERVICE_NAME);
         Ok(Self { replicas, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()), trace: Trace::start() })
     }
 
@@ -135,6 +135,10 @@ impl Client {
             Code::NotFound => status.message().to_owned(),
             // Only a restocking has a key.
             Code::FailedPrecondition => "this key was used for another restocking; choose another one (--key)".to_owned(),
+            Code::PermissionDenied => format!(
+                "the db service at {endpoint} refuses this command: {}; expected the certificate of the role operator or db (MERCH_TLS_CERT_FILE)",
+                status.message()
+            ),
             code => format!("the db service at {endpoint} failed: {} ({code:?}); its log has the reason", status.message()),
         }
     }

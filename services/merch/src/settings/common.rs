@@ -8,7 +8,11 @@ use std::{
 };
 
 use clap::Args;
-use merch_chassis::telemetry::{self, Format};
+use merch_chassis::{
+    StartError,
+    grpc::{Files, Tls, Transport},
+    telemetry::{self, Format},
+};
 
 use super::values;
 
@@ -40,6 +44,8 @@ pub(crate) struct Role {
     #[arg(long, env = "MERCH_CORE_DUMPS", value_name = "BOOL", default_value = "false", value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Limits")]
     pub(crate) core_dumps: bool,
     #[command(flatten)]
+    pub(crate) internal: Internal,
+    #[command(flatten)]
     pub(crate) log: Log,
 }
 
@@ -56,6 +62,52 @@ impl Users {
     pub(crate) fn writes_per_user(&self) -> NonZeroUsize {
         self.writes_per_user.into()
     }
+}
+
+/// How this process and the other roles prove to each other who they are.
+#[derive(Debug, Args)]
+pub(crate) struct Internal {
+    /// This role's certificate in PEM, and after it the chain that leads to the authority; `merch pki init` makes one for each role. With it, calls between the
+    /// services use mutual TLS. Its files are read again when they change
+    #[arg(long, env = "MERCH_TLS_CERT_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Internal network")]
+    tls_cert_file: Option<PathBuf>,
+    /// The private key of that certificate, in PEM
+    #[arg(long, env = "MERCH_TLS_KEY_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Internal network")]
+    tls_key_file: Option<PathBuf>,
+    /// The certificates of the authorities that the other roles' certificates are verified against, in PEM
+    #[arg(long, env = "MERCH_TLS_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Internal network")]
+    tls_ca_file: Option<PathBuf>,
+    /// Allow plaintext calls without authentication between the services on addresses other than loopback: every process on that network can read and forge
+    /// them
+    #[arg(long, env = "MERCH_INSECURE_INTERNAL", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Internal network")]
+    insecure_internal: bool,
+}
+
+impl Internal {
+    /// Reads the certificate, if one is set, and follows its files from now on.
+    ///
+    /// # Errors
+    /// When only some of the files are set, or they cannot be used.
+    pub(crate) fn transport(&self) -> Result<Transport, StartError> {
+        let tls = match (&self.tls_cert_file, &self.tls_key_file, &self.tls_ca_file) {
+            (None, None, None) => None,
+            (Some(cert), Some(key), Some(ca)) => Some(Tls::load(Files { cert: cert.clone(), key: key.clone(), ca: ca.clone() })?),
+            _ => {
+                return Err(StartError::new(
+                    "some of MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE are set; expected all of them or none",
+                ));
+            }
+        };
+        Ok(Transport::new(tls, self.insecure_internal))
+    }
+}
+
+/// What a gRPC server offers besides its services.
+#[derive(Debug, Args)]
+pub(crate) struct Grpc {
+    /// Serve gRPC reflection (v1 and v1alpha), for tools such as grpcurl
+    #[arg(long, env = "MERCH_GRPC_REFLECTION", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Internal network")]
+    pub(crate) grpc_reflection: bool,
 }
 
 /// The lines that a process writes on standard error about itself.

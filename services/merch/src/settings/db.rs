@@ -2,13 +2,12 @@
 
 use std::{
     fmt::Write as _,
-    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use merch_chassis::StartError;
+use merch_chassis::{StartError, grpc::Listen};
 use merch_db::Location;
 use zeroize::Zeroizing;
 
@@ -22,9 +21,10 @@ use crate::data_dir;
 /// What the db service listens on and how it uses its database.
 #[derive(Debug, Args)]
 pub(crate) struct Db {
-    /// Where the db service takes gRPC calls: not for the public [default: 127.0.0.1:50051 for `merch db`; any free port of 127.0.0.1 for the whole store]
-    #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::address, help_heading = "Addresses")]
-    pub(crate) db_listen: Option<SocketAddr>,
+    /// Where the db service takes gRPC calls: an address, or unix:/path for processes of this user; not for the public [default: 127.0.0.1:50051 for `merch
+    /// db`; a socket in the data folder for the whole store, which listens here besides]
+    #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
+    pub(crate) db_listen: Option<Listen>,
     /// How many connections to the database there are at most (with SQLite: readers)
     #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,

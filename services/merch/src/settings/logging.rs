@@ -1,9 +1,9 @@
 //! Settings of the logging service, of those who send it events, and of those who speak to Kafka.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use merch_chassis::StartError;
+use merch_chassis::{StartError, grpc::Listen};
 use merch_logging::{
     connection::{Connection, Mechanism, Password, Scram, Security, Trust},
     provision::{self, Retention},
@@ -17,10 +17,10 @@ use super::{
 /// What the logging service listens on, and where events go.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Where the logging service takes gRPC calls: not for the public [default: 127.0.0.1:50052 for `merch logging`; any free port of 127.0.0.1 for the
-    /// whole store]
-    #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::address, help_heading = "Addresses")]
-    pub(crate) logging_listen: Option<SocketAddr>,
+    /// Where the logging service takes gRPC calls: an address, or unix:/path for processes of this user; not for the public [default: 127.0.0.1:50052 for
+    /// `merch logging`; a socket in the data folder for the whole store, which listens here besides]
+    #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
+    pub(crate) logging_listen: Option<Listen>,
     #[command(flatten)]
     pub(crate) topic: WantedTopic,
     /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes it

@@ -1,12 +1,12 @@
-//! Settings of the operator's commands: `merch admin`, `sql`, `backup`, `restore` and `top`.
+//! Settings of the operator's commands: `merch admin`, `sql`, `backup`, `restore`, `top` and `pki`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use merch_chassis::StartError;
 
 use super::{
-    common::{Data, Log},
+    common::{Data, Internal, Log},
     db::DatabaseUrl,
     secret,
     values::{self, Secret},
@@ -58,6 +58,8 @@ pub(crate) struct Target {
     pub(crate) db_endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) token: AdminToken,
+    #[command(flatten)]
+    pub(crate) internal: Internal,
     #[command(flatten)]
     pub(crate) data: Data,
     /// The answer as JSON, one object a line
@@ -194,5 +196,27 @@ pub(crate) struct Top {
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
+    pub(crate) internal: Internal,
+    #[command(flatten)]
     pub(crate) data: Data,
+}
+
+/// `merch pki`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pki {
+    /// Make an authority, unless there is one, and a certificate for each role; one that has more than a third of its time left is kept
+    Init(PkiFolder),
+    /// Make a new certificate for each role, by the authority that is there
+    Renew(PkiFolder),
+}
+
+/// Where certificates are made, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct PkiFolder {
+    /// The folder of the authority (ca) and of each role (api, db, logging, operator)
+    #[arg(long, env = "MERCH_PKI_DIR", value_name = "FOLDER", default_value = "merch-pki", value_parser = values::path("folder"), help_heading = "Internal network")]
+    pub(crate) pki_dir: PathBuf,
+    /// How long a role's certificate is valid
+    #[arg(long, env = "MERCH_PKI_LIFETIME", value_name = "TIME", default_value = "90d", value_parser = values::lifetime, help_heading = "Internal network")]
+    pub(crate) pki_lifetime: Duration,
 }

@@ -4,6 +4,7 @@ use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBu
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
+use merch_chassis::grpc::{Listen, path_of_url};
 use merch_logging::provision::Retention;
 use zeroize::Zeroizing;
 
@@ -94,15 +95,24 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes)).ok_or_else(expected)
 }
 
-/// `http://host:port`, where another service's gRPC server is.
-pub(crate) fn endpoint(text: &str) -> Result<String, String> {
-    let expected = || "expected the address of a gRPC server such as http://127.0.0.1:50051".to_owned();
-    let authority = text.strip_prefix("http://").ok_or_else(expected)?.trim_end_matches('/');
+/// `127.0.0.1:50051`, or `unix:/path` for a socket.
+pub(crate) fn listen(text: &str) -> Result<Listen, String> {
+    if !text.starts_with("unix:") {
+        return address(text).map(Listen::Tcp).map_err(|expected| format!("{expected}, or unix:/path"));
+    }
+    path_of_url(text).map(Listen::Unix).ok_or_else(|| "expected unix:/path, with what has a meaning in URLs as %XX".to_owned())
+}
+
+/// `http://host:port` or `https://host:port`, where another service's gRPC server is.
+fn endpoint(text: &str) -> Result<String, String> {
+    let expected = || "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or unix:/path".to_owned();
+    let (scheme, authority) = text.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme)).ok_or_else(expected)?;
+    let authority = authority.trim_end_matches('/');
     let (host, port) = authority.rsplit_once(':').ok_or_else(expected)?;
     if host.is_empty() || authority.contains(['/', '@', '?', '#', ' ']) || port.parse::<u16>().is_err() {
         return Err(expected());
     }
-    Ok(format!("http://{authority}"))
+    Ok(format!("{scheme}://{authority}"))
 }
 
 /// `10.0.0.0/8,192.0.2.1,nginx`
@@ -124,8 +134,11 @@ pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// `http://host:port[,http://host:port…]`: a service of which there may be several.
+/// `https://host:port[,https://host:port…]`: a service of which there may be several; or `unix:/path`, one on this machine.
 pub(crate) fn endpoints(text: &str) -> Result<String, String> {
+    if path_of_url(text).is_some() {
+        return Ok(text.to_owned());
+    }
     let each: Result<Vec<String>, String> = text.split(',').map(|one| endpoint(one.trim())).collect();
     each.map(|each| each.join(",")).map_err(|expected| format!("{expected}, several with commas between them"))
 }
@@ -151,6 +164,14 @@ pub(crate) fn retention(text: &str) -> Result<Retention, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time >= Duration::from_secs(60) && time <= Duration::from_secs(100 * 366 * 86_400) => Ok(Retention::For(time)),
         Ok(_) | Err(_) => Err("expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned()),
+    }
+}
+
+/// `90d`, `1y`: how long a certificate is valid.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_secs(60) && time <= Duration::from_secs(10 * 366 * 86_400) => Ok(time),
+        Ok(_) | Err(_) => Err("expected a time such as 12h, 90d or 1y, from 1m to 10y".to_owned()),
     }
 }
 
@@ -190,7 +211,11 @@ mod tests {
         assert_eq!(bytes("65536"), Ok(65536));
         assert_eq!(bytes("64KiB"), Ok(65536));
         assert_eq!(endpoint("http://db:50051/"), Ok("http://db:50051".to_owned()));
-        assert_eq!(endpoint("http://[::1]:50051"), Ok("http://[::1]:50051".to_owned()));
+        assert_eq!(endpoint("https://[::1]:50051"), Ok("https://[::1]:50051".to_owned()));
+        assert_eq!(endpoints("unix:/a%20b/db.sock"), Ok("unix:/a%20b/db.sock".to_owned()));
+        assert_eq!(listen("unix:/a%20b"), Ok(Listen::Unix("/a b".into())));
+        assert_eq!(listen("127.0.0.1:1"), Ok(Listen::Tcp(([127, 0, 0, 1], 1).into())));
+        assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 86_400)));
         assert_eq!(endpoints("http://db-1:1, http://db-2:2/"), Ok("http://db-1:1,http://db-2:2".to_owned()));
         assert_eq!(brokers("a:9092, b:9092"), Ok("a:9092,b:9092".to_owned()));
         assert_eq!(topic("log-channel"), Ok("log-channel".to_owned()));
@@ -217,11 +242,17 @@ mod tests {
         for wrong in ["1", "65MiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(bytes(wrong).unwrap_err().starts_with("expected a number of bytes"), "{wrong}");
         }
-        for wrong in ["127.0.0.1:50051", "https://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {
+        for wrong in ["127.0.0.1:50051", "grpc://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {
             assert!(endpoint(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
         }
         for wrong in ["", "http://db:1,", "http://db:1;http://db:2", "http://db:1,db:2"] {
             assert!(endpoints(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
+        }
+        for wrong in ["db:1", "unix:", "unix:/%zz"] {
+            assert!(listen(wrong).unwrap_err().starts_with("expected"), "{wrong}");
+        }
+        for wrong in ["90", "1s", "11y"] {
+            assert!(lifetime(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
         }
         for wrong in ["", "kafka", "a:9092,", "kafka://a:9092"] {
             assert!(brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"), "{wrong}");

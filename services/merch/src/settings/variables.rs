@@ -30,7 +30,7 @@ pub(crate) fn named(mut error: Error) -> Error {
 
 /// `--hash-cost <LOG2 N>` is `--hash-cost <LOG2 N> (MERCH_HASH_COST)`.
 fn with_variable(option: &str) -> String {
-    let long = option.split([' ', '=']).next().and_then(|long| long.strip_prefix("--"));
+    let long = option.split([' ', '=', '[']).next().and_then(|long| long.strip_prefix("--"));
     let everything = Arguments::command();
     let variable =
         commands(&everything).flat_map(Command::get_arguments).find(|argument| argument.get_long() == long).and_then(variable_of);

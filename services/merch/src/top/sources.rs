@@ -9,7 +9,10 @@ use std::{
 use futures_util::future::join_all;
 use merch_chassis::{
     StartError,
-    grpc::replicas::{CallError, Endpoints, Kind, Replicas},
+    grpc::{
+        Transport,
+        replicas::{CallError, Endpoints, Kind, Replicas},
+    },
 };
 use merch_contract::grpc::assistant::v1::{
     ListProductsRequest, Product, assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME,
@@ -68,8 +71,8 @@ pub(super) struct Sources {
 impl Sources {
     /// # Errors
     /// When the db service's address cannot be used.
-    pub(super) fn new(admin: Vec<String>, db: Option<String>) -> Result<Self, StartError> {
-        let endpoints = db.map(|db| Endpoints::parse("db", &db)).transpose()?;
+    pub(super) fn new(admin: Vec<String>, db: Option<String>, transport: &Transport) -> Result<Self, StartError> {
+        let endpoints = db.map(|db| Endpoints::parse("db", &db, transport)).transpose()?;
         Ok(Self { admin, db: endpoints.map(|endpoints| Replicas::find(endpoints, SERVICE_NAME)) })
     }
 
@@ -165,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_told_and_no_error() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None).unwrap();
+        let sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None, &Transport::default()).unwrap();
         let seen = sources.look().await;
         assert_eq!(seen.replicas.len(), 2);
         assert!(seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))), "{seen:?}");

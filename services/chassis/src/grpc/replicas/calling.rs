@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -11,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::{
+    super::transport::Address,
     choosing::Set,
     connection::{Connection, Fate},
 };
@@ -84,7 +84,7 @@ async fn attempts<T, A>(
 where
     A: Future<Output = Result<T, Status>>,
 {
-    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut tried: Vec<Address> = Vec::new();
     let mut repeats = 0;
     let mut failure = CallError::NoReplica;
     loop {

@@ -3,7 +3,6 @@
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash as _, Hasher as _},
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -17,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::Connection, meters::Meters};
+use super::{super::transport::Address, connection::Connection, meters::Meters};
 
 /// How long a call waits for a replica, counted from when there was none any more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +57,7 @@ impl Removal {
 /// A replica that serves, from when it said so until it is removed.
 #[derive(Debug)]
 pub(super) struct Line {
-    address: SocketAddr,
+    address: Address,
     connection: Connection,
     in_flight: AtomicUsize,
     /// Cancelled when this one does not serve any more and another one does.
@@ -70,7 +69,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(address: SocketAddr, connection: Connection) -> Self {
+    pub(super) fn new(address: Address, connection: Connection) -> Self {
         Self {
             address,
             connection,
@@ -94,8 +93,8 @@ impl Held {
 
     /// Where it is.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.0.address
+    pub fn address(&self) -> Address {
+        self.0.address.clone()
     }
 
     /// The way to it.
@@ -178,12 +177,12 @@ impl Set {
 
     /// Calls may go there.
     pub(super) fn serve(&self, line: Line) {
-        let address = line.address;
+        let address = line.address.clone();
         let mut before = None;
         self.choice.send_modify(|choice| {
-            before = take(&mut choice.serving, address).map(|line| (line, true));
+            before = take(&mut choice.serving, &address).map(|line| (line, true));
             if before.is_none() {
-                before = take(&mut choice.doubtful, address).map(|line| (line, false));
+                before = take(&mut choice.doubtful, &address).map(|line| (line, false));
             }
             // From doubt back to service it is the same connection: whoever holds the line must be told when it goes later.
             let line = match &before {
@@ -201,7 +200,7 @@ impl Set {
     }
 
     /// It has been silent: calls go there only if nobody else serves.
-    pub(super) fn doubt(&self, address: SocketAddr) {
+    pub(super) fn doubt(&self, address: &Address) {
         let mut doubted = false;
         self.choice.send_modify(|choice| {
             if let Some(line) = take(&mut choice.serving, address) {
@@ -219,7 +218,7 @@ impl Set {
     }
 
     /// No calls go there any more.
-    pub(super) fn remove(&self, address: SocketAddr, removal: Removal) {
+    pub(super) fn remove(&self, address: &Address, removal: Removal) {
         let (mut served, mut gone) = (false, None);
         self.choice.send_if_modified(|choice| {
             gone = take(&mut choice.serving, address);
@@ -245,7 +244,7 @@ impl Set {
         self.release();
     }
 
-    fn tell(&self, address: SocketAddr, removal: Removal) {
+    fn tell(&self, address: &Address, removal: Removal) {
         let (service, reason, left) = (self.service, removal.label(), self.serving());
         match removal {
             Removal::Closed | Removal::Silent => tracing::warn!(service, %address, reason, left, "a replica gets no more calls"),
@@ -291,12 +290,12 @@ impl Set {
     }
 
     /// The least loaded that is not among `tried`; those with equal load take turns.
-    pub(super) fn pick(&self, tried: &[SocketAddr]) -> Option<Held> {
+    pub(super) fn pick(&self, tried: &[Address]) -> Option<Held> {
         let choice = self.choice.borrow();
         self.least(&choice.serving, tried).or_else(|| if tried.is_empty() { self.least(&choice.doubtful, tried) } else { None })
     }
 
-    fn least(&self, lines: &[Arc<Line>], tried: &[SocketAddr]) -> Option<Held> {
+    fn least(&self, lines: &[Arc<Line>], tried: &[Address]) -> Option<Held> {
         let turn = if lines.len() > 1 { self.turn.fetch_add(1, Ordering::Relaxed) % lines.len() } else { 0 };
         let (before, from) = lines.split_at(turn);
         let open = from.iter().chain(before).filter(|line| !tried.contains(&line.address) && !line.connection.is_closed());
@@ -304,7 +303,7 @@ impl Set {
     }
 
     /// Waits for a replica that is not among `tried`, or, when all are, for a moment, and empties `tried`. `None` when nobody serves, for too long.
-    pub(super) async fn hold(&self, tried: &mut Vec<SocketAddr>) -> Option<Held> {
+    pub(super) async fn hold(&self, tried: &mut Vec<Address>) -> Option<Held> {
         if let Some(held) = self.pick(tried) {
             return Some(held);
         }
@@ -335,7 +334,7 @@ impl Set {
     pub(super) fn favourite(&self, seed: u64) -> Option<Held> {
         let rank = |line: &&Arc<Line>| {
             let mut hasher = DefaultHasher::new();
-            (seed, line.address).hash(&mut hasher);
+            (seed, &line.address).hash(&mut hasher);
             hasher.finish()
         };
         self.choice.borrow().serving.iter().filter(|line| !line.connection.is_closed()).max_by_key(rank).map(Held::new)
@@ -374,7 +373,7 @@ impl Changes {
     }
 }
 
-fn take(lines: &mut Vec<Arc<Line>>, address: SocketAddr) -> Option<Arc<Line>> {
-    let index = lines.iter().position(|line| line.address == address)?;
+fn take(lines: &mut Vec<Arc<Line>>, address: &Address) -> Option<Arc<Line>> {
+    let index = lines.iter().position(|line| line.address == *address)?;
     Some(lines.remove(index))
 }

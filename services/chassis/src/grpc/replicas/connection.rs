@@ -6,7 +6,6 @@
 use std::{
     error::Error,
     fmt, io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +18,7 @@ use hyper::{
     client::conn::http2::{self, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
@@ -32,7 +31,13 @@ use tonic::{
 };
 use tower::Service;
 
-use crate::{grpc::trace, with_causes};
+use crate::{
+    grpc::{
+        trace,
+        transport::{Address, Dialer},
+    },
+    with_causes,
+};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -50,16 +55,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let stream = timeout(CONNECT, TcpStream::connect(address))
+    pub(super) async fn open(address: &Address, dialer: &Dialer) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let stream = timeout(CONNECT, dialer.connect(address))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within a second"))??;
-        // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot be told works all the same.
-        let _ = stream.set_nodelay(true);
         let (send, connection) = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await?;
         let closed = CancellationToken::new();
         tokio::spawn({
-            let closed = closed.clone();
+            let (closed, address) = (closed.clone(), address.clone());
             async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%address, error = with_causes(error.to_string(), &error), "a connection broke");
@@ -67,7 +70,12 @@ impl Connection {
                 closed.cancel();
             }
         });
-        Ok(Self { send, authority: address.to_string().parse()?, closed })
+        let authority = match address {
+            Address::Tcp(address) => address.to_string().parse()?,
+            // A path is no authority; gRPC's own clients send this one.
+            Address::Unix(_) => Authority::from_static("localhost"),
+        };
+        Ok(Self { send, authority, closed })
     }
 
     /// Whether it takes no more calls. Those under way may go on.

@@ -1,45 +1,76 @@
-//! Which hosts a setting names.
+//! Which hosts a setting names, and how they are reached.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, net::SocketAddr, sync::Arc};
 
+use super::super::transport::{Address, Dialer, Transport, path_of_url};
 use crate::StartError;
 
-/// One `host:port` of a setting.
+/// One `host:port` of a setting, whose name is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
-    /// A name, or an address without brackets.
     pub(super) name: String,
     pub(super) port: u16,
 }
 
-impl Host {
-    /// The address itself, where there is no name to look up.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.name.parse().ok()
-    }
+/// One URI of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// There is no name to look up.
+    Fixed(Address),
+    Name(Host),
 }
 
-/// Where the replicas of a service are: one URI such as `http://db:50051`, whose name may stand for many addresses, or several with commas between them.
+/// Where the replicas of a service are: one URI such as `https://db:50051`, whose name may stand for many addresses, or several with commas between them; or
+/// `unix:/path`, one socket.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     of: &'static str,
     text: Arc<str>,
-    hosts: Arc<[Host]>,
+    targets: Arc<[Target]>,
+    dialer: Dialer,
 }
 
 impl Endpoints {
-    /// Reads `text`. `of` names the service in errors, log lines and metrics: `db`.
+    /// Reads `text`. `of` names the service in errors, log lines and metrics, and is the role in its certificate: `db`.
     ///
     /// # Errors
-    /// When it is anything but URIs of a host and a port.
-    pub fn parse(of: &'static str, text: &str) -> Result<Self, StartError> {
-        let hosts: Option<Vec<Host>> = text.split(',').map(|uri| host(uri.trim())).collect();
-        let Some(hosts) = hosts else {
-            return Err(StartError::new(format!(
-                "expected the endpoint of the {of} service as http://host:port, several with commas between them, got `{text}`"
-            )));
+    /// When it is anything but URIs of one scheme, or `transport` does not allow to reach them.
+    pub fn parse(of: &'static str, text: &str, transport: &Transport) -> Result<Self, StartError> {
+        let wrong = || {
+            StartError::new(format!(
+                "expected the endpoint of the {of} service as http://host:port or https://host:port, several with commas between them, or unix:/path, got `{text}`"
+            ))
         };
-        Ok(Self { of, text: text.into(), hosts: hosts.into() })
+        let made = |targets: Vec<Target>, dialer| Self { of, text: text.into(), targets: targets.into(), dialer };
+        if text.starts_with("unix:") {
+            let path = path_of_url(text).ok_or_else(wrong)?;
+            return Ok(made(vec![Target::Fixed(Address::Unix(path.into()))], Dialer::default()));
+        }
+        let uris: Option<Vec<(bool, Host)>> = text.split(',').map(|uri| host(uri.trim())).collect();
+        let uris = uris.ok_or_else(wrong)?;
+        let is_tls = uris.iter().any(|(is_tls, _)| *is_tls);
+        if uris.iter().any(|(other, _)| *other != is_tls) {
+            return Err(wrong());
+        }
+        let dialer = if is_tls {
+            let Some(tls) = transport.tls() else {
+                return Err(StartError::new(format!(
+                    "the endpoint of the {of} service is `{text}`, and this process has no certificate; expected MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and \
+                     MERCH_TLS_CA_FILE (`merch pki init` makes them)"
+                )));
+            };
+            Dialer::with_tls(tls.clone(), of)?
+        } else {
+            for (_, host) in &uris {
+                transport.plaintext_endpoint(&format!("the connection to the {of} service"), &host.name)?;
+            }
+            Dialer::default()
+        };
+        let target = |(_, host): (bool, Host)| match host.name.parse::<IpAddr>() {
+            Ok(address) => Target::Fixed(SocketAddr::new(address, host.port).into()),
+            Err(_) => Target::Name(host),
+        };
+        Ok(made(uris.into_iter().map(target).collect(), dialer))
     }
 
     /// The name of the service.
@@ -47,8 +78,12 @@ impl Endpoints {
         self.of
     }
 
-    pub(super) fn hosts(&self) -> &[Host] {
-        &self.hosts
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 }
 
@@ -59,8 +94,15 @@ impl fmt::Display for Endpoints {
     }
 }
 
-fn host(uri: &str) -> Option<Host> {
-    let authority = uri.strip_prefix("http://")?.trim_end_matches('/');
+/// Whether it is `https`, and the host; an address stands without brackets.
+fn host(uri: &str) -> Option<(bool, Host)> {
+    let (scheme, authority) = uri.split_once("://")?;
+    let is_tls = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let authority = authority.trim_end_matches('/');
     let (name, port) = authority.rsplit_once(':')?;
     let name = match name.strip_prefix('[') {
         Some(v6) => v6.strip_suffix(']').filter(|v6| v6.contains(':'))?,
@@ -68,22 +110,27 @@ fn host(uri: &str) -> Option<Host> {
     };
     let wrong = name.is_empty() || authority.contains(['/', '@', '?', '#']) || authority.contains(char::is_whitespace);
     (!wrong).then_some(())?;
-    Some(Host { name: name.to_owned(), port: port.parse().ok()? })
+    Some((is_tls, Host { name: name.to_owned(), port: port.parse().ok()? }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Endpoints, StartError> {
+        Endpoints::parse("db", text, &Transport::new(None, true))
+    }
+
     #[test]
     fn one_uri_or_several_are_read() {
-        let host = |name: &str, port| Host { name: name.to_owned(), port };
-        let parsed = |text| Endpoints::parse("db", text).unwrap().hosts().to_vec();
-        assert_eq!(parsed("http://db:50051"), [host("db", 50051)]);
-        assert_eq!(parsed("http://[::1]:1/"), [host("::1", 1)]);
-        assert_eq!(parsed("http://127.0.0.1:1, http://db-2:2"), [host("127.0.0.1", 1), host("db-2", 2)]);
-        assert_eq!(parsed("http://127.0.0.1:1")[0].address(), Some([127, 0, 0, 1].into()));
-        assert_eq!(parsed("http://db:1")[0].address(), None);
+        let name = |name: &str, port| Target::Name(Host { name: name.to_owned(), port });
+        let fixed = |address: &str| Target::Fixed(Address::Tcp(address.parse().unwrap()));
+        let parsed = |text| parse(text).unwrap().targets().to_vec();
+        assert_eq!(parsed("http://db:50051"), [name("db", 50051)]);
+        assert_eq!(parsed("http://[::1]:1/"), [fixed("[::1]:1")]);
+        assert_eq!(parsed("http://127.0.0.1:1, http://db-2:2"), [fixed("127.0.0.1:1"), name("db-2", 2)]);
+        let socket = std::path::Path::new("/a,b c/db.sock");
+        assert_eq!(parsed("unix:/a%2Cb%20c/db.sock"), [Target::Fixed(Address::Unix(socket.into()))]);
     }
 
     #[test]
@@ -91,21 +138,40 @@ mod tests {
         for wrong in [
             "",
             "db:1",
-            "https://db:1",
+            "grpc://db:1",
             "http://db",
             "http://:1",
             "http://u@db:1",
             "http://db:1/x",
             "http://db:1,",
+            "http://db:1,https://db:2",
+            "http://db:1,unix:/db.sock",
             "http://db:99999",
             "http://[db]:1",
+            "unix:",
+            "unix:/%zz",
         ] {
-            let error = Endpoints::parse("db", wrong).unwrap_err().to_string();
+            let error = parse(wrong).unwrap_err().to_string();
             assert!(
                 error.starts_with("expected the endpoint of the db service as http://host:port")
                     && error.ends_with(&format!("got `{wrong}`")),
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn plaintext_stays_on_this_machine() {
+        let local = |text| Endpoints::parse("db", text, &Transport::default()).map(|_| ()).map_err(|error| error.to_string());
+        for text in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "http://[::ffff:127.0.0.1]:1", "unix:/db.sock"] {
+            assert_eq!(local(text), Ok(()), "{text}");
+        }
+        for text in ["http://db:1", "http://10.0.0.1:1", "http://0.0.0.0:1", "http://127.0.0.1:1,http://db:1", "http://localhost.example:1"]
+        {
+            let error = local(text).unwrap_err();
+            assert!(error.contains("plaintext without authentication") && error.contains("--insecure-internal"), "{error}");
+        }
+        let error = local("https://db:1").unwrap_err();
+        assert!(error.contains("has no certificate; expected MERCH_TLS_CERT_FILE"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Whether one address serves, asked over and over by gRPC health.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +8,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{
+    super::transport::{Address, Dialer},
     choosing::{Line, Removal, Set},
     connection::{Connection, Fate},
 };
@@ -38,32 +39,47 @@ enum Verdict {
 }
 
 /// Probes `address` until `unlisted` is cancelled, and tells `set` when calls may go there and when not.
-pub(super) async fn probe(address: SocketAddr, service: &'static str, set: Arc<Set>, unlisted: CancellationToken) {
+pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static str, set: Arc<Set>, unlisted: CancellationToken) {
     let probing = async {
         let mut pause = WHILE_AWAY;
+        let mut told: Option<String> = None;
         loop {
-            match Connection::open(address).await {
+            match Connection::open(&address, &dialer).await {
                 Ok(connection) => {
-                    let (served, removal) = attend(address, service, &set, &connection).await;
-                    set.remove(address, removal);
+                    let (served, removal) = attend(&address, service, &set, &connection).await;
+                    set.remove(&address, removal);
                     if served {
                         pause = WHILE_AWAY;
+                        told = None;
                     }
                 }
-                Err(error) => tracing::trace!(%address, error = with_causes(error.to_string(), &*error), "a replica cannot be reached"),
+                Err(error) => {
+                    let reason = with_causes(error.to_string(), &*error);
+                    // A replica that is not there is usual. One that proves to be another, or lets this process not in, is a wrong setting: it is
+                    // logged once.
+                    let wrong = error.downcast_ref::<io::Error>().is_some_and(|error| {
+                        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied)
+                    });
+                    if wrong && told.as_ref() != Some(&reason) {
+                        tracing::warn!(%address, error = reason, "failed to connect securely to a replica; retrying");
+                        told = Some(reason);
+                    } else {
+                        tracing::trace!(%address, error = reason, "failed to connect to a replica");
+                    }
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(WHILE_AWAY_MOST);
         }
     };
     tokio::select! {
-        () = unlisted.cancelled() => set.remove(address, Removal::Unlisted),
+        () = unlisted.cancelled() => set.remove(&address, Removal::Unlisted),
         () = probing => {}
     }
 }
 
 /// Asks on one connection until it is of no more use. Whether it ever served, and why it is left.
-async fn attend(address: SocketAddr, service: &'static str, set: &Set, connection: &Connection) -> (bool, Removal) {
+async fn attend(address: &Address, service: &'static str, set: &Set, connection: &Connection) -> (bool, Removal) {
     let mut health = HealthClient::new(connection.clone());
     let (mut served, mut serving, mut misses) = (false, false, 0);
     let mut answered = Instant::now();
@@ -77,7 +93,7 @@ async fn attend(address: SocketAddr, service: &'static str, set: &Set, connectio
         let pause = match verdict {
             Verdict::Serving => {
                 if !serving {
-                    set.serve(Line::new(address, connection.clone()));
+                    set.serve(Line::new(address.clone(), connection.clone()));
                 }
                 (served, serving, misses, answered) = (true, true, 0, Instant::now());
                 WHILE_SERVING

@@ -17,8 +17,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    super::transport::Address,
     choosing::Set,
-    endpoints::{Endpoints, Host},
+    endpoints::{Endpoints, Host, Target},
     probing,
 };
 
@@ -58,24 +59,24 @@ pub(super) async fn follow(
     set: Arc<Set>,
     stop: CancellationToken,
 ) {
-    let hosts = endpoints.hosts();
-    let (answers, mut answered) = mpsc::channel(hosts.len().max(1));
+    let targets = endpoints.targets();
+    let (answers, mut answered) = mpsc::channel(targets.len().max(1));
     // Each name has a task of its own, so that one which does not answer does not hold up the others. They end with this function.
     let mut looking_up = JoinSet::new();
-    let mut addresses: Vec<Vec<SocketAddr>> = vec![Vec::new(); hosts.len()];
-    for (index, host) in hosts.iter().enumerate() {
-        match host.address() {
-            Some(address) => addresses[index] = vec![SocketAddr::new(address, host.port)],
-            None => {
+    let mut addresses: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
+    for (index, target) in targets.iter().enumerate() {
+        match target {
+            Target::Fixed(address) => addresses[index] = vec![address.clone()],
+            Target::Name(host) => {
                 looking_up.spawn(look_up(endpoints.of(), host.clone(), index, Arc::clone(&resolver), answers.clone()));
             }
         }
     }
     drop(answers);
-    let mut probed: HashMap<SocketAddr, Probed> = HashMap::new();
+    let mut probed: HashMap<Address, Probed> = HashMap::new();
     loop {
-        let listed: HashSet<SocketAddr> = addresses.iter().flatten().copied().collect();
-        let gone: Vec<SocketAddr> = probed.keys().copied().filter(|address| !listed.contains(address)).collect();
+        let listed: HashSet<Address> = addresses.iter().flatten().cloned().collect();
+        let gone: Vec<Address> = probed.keys().filter(|address| !listed.contains(address)).cloned().collect();
         for Probed { unlisted, task } in gone.iter().filter_map(|address| probed.remove(address)) {
             unlisted.cancel();
             // Waited for, as the address may come back, and then there must not be two of them. It ends at once.
@@ -84,9 +85,10 @@ pub(super) async fn follow(
             }
         }
         for address in listed {
-            probed.entry(address).or_insert_with(|| {
+            probed.entry(address.clone()).or_insert_with(|| {
                 let unlisted = CancellationToken::new();
-                let task = tokio::spawn(probing::probe(address, service, Arc::clone(&set), unlisted.clone()));
+                let dialer = endpoints.dialer().clone();
+                let task = tokio::spawn(probing::probe(address, dialer, service, Arc::clone(&set), unlisted.clone()));
                 Probed { unlisted, task }
             });
         }
@@ -102,7 +104,7 @@ pub(super) async fn follow(
 }
 
 /// Looks a name up again and again, and tells of each answer that differs from the one before.
-async fn look_up(of: &'static str, host: Host, index: usize, resolver: Arc<dyn Resolve>, answers: mpsc::Sender<(usize, Vec<SocketAddr>)>) {
+async fn look_up(of: &'static str, host: Host, index: usize, resolver: Arc<dyn Resolve>, answers: mpsc::Sender<(usize, Vec<Address>)>) {
     let mut last = Vec::new();
     let mut failing = false;
     loop {
@@ -114,6 +116,7 @@ async fn look_up(of: &'static str, host: Host, index: usize, resolver: Arc<dyn R
                 if addresses != last {
                     tracing::debug!(service = of, host = host.name, ?addresses, "a name has other addresses now");
                     last.clone_from(&addresses);
+                    let addresses = addresses.into_iter().map(Address::Tcp).collect();
                     if answers.send((index, addresses)).await.is_err() {
                         return;
                     }

@@ -1,9 +1,9 @@
 //! Who may call: looks at the credential before anything of a call is read, and tells the log of attempts without it, at a bounded rate.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use merch_chassis::grpc::Peer;
 use prometheus::{IntCounter, register_int_counter};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -33,11 +33,11 @@ impl Guard {
         Self { token, refusals: Arc::default() }
     }
 
-    fn refused(&self, peer: Option<SocketAddr>) {
+    fn refused(&self, peer: Option<&Peer>) {
         REFUSED.inc();
         let told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
         if let Some(attempts) = told {
-            let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+            let peer = peer.map(ToString::to_string).unwrap_or_default();
             tracing::warn!(attempts, peer, "calls of the operator's service without the admin token were refused");
         }
     }
@@ -54,7 +54,7 @@ impl Interceptor for Guard {
         if self.token.is(sent) {
             return Ok(request);
         }
-        self.refused(request.remote_addr());
+        self.refused(request.extensions().get::<Peer>());
         Err(Status::unauthenticated("expected the admin token: authorization: Bearer …"))
     }
 }

@@ -1,0 +1,297 @@
+//! Accepts connections and identifies their peers.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use prometheus::{IntCounterVec, register_int_counter_vec};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use super::{
+    Io, Tls, Transport, tls,
+    unix::{self, UnixSocket},
+    url_of_path,
+};
+use crate::{
+    StartError, bind,
+    grpc::access::{Refusals, Role},
+    with_causes,
+};
+
+/// The time that a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// TLS handshakes under way at once; further connections wait in the system's queue.
+const MAX_HANDSHAKES: usize = 256;
+/// The pause after the system gave no connection: most often there is no file descriptor left.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "merch_grpc_refused_connections_total",
+        "Connections to a gRPC port that were refused: handshake (no certificate of the authority), slow (the handshake took too long), user (of another user)",
+        &["reason"]
+    )
+    .expect("the name is registered here and nowhere else")
+});
+
+/// Where a gRPC server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On a TCP port.
+    Tcp(SocketAddr),
+    /// On a Unix socket, for processes of this user.
+    Unix(PathBuf),
+}
+
+/// A bound gRPC listener, or several of one server.
+#[derive(Debug)]
+pub struct Listener(Vec<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp { listener: TcpListener, tls: Option<Tls> },
+    Unix(UnixSocket),
+}
+
+impl Listener {
+    /// Binds `at` for `what`, for example `"the db service (--db-listen)"`.
+    ///
+    /// # Errors
+    /// When it cannot be bound, or would take plaintext from other machines.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn bind(what: &str, at: &Listen, transport: &Transport) -> Result<Self, StartError> {
+        match at {
+            Listen::Unix(path) => Ok(Self(vec![Kind::Unix(UnixSocket::bind(what, path)?)])),
+            Listen::Tcp(address) => {
+                if transport.tls.is_none() {
+                    transport.plaintext_listener(what, *address)?;
+                }
+                Ok(Self(vec![Kind::Tcp { listener: bind(what, *address).await?, tls: transport.tls.clone() }]))
+            }
+        }
+    }
+
+    /// Both of them, for one server.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The URL at which the first of them is reached: `http://…` or `https://…`, with the authority that `authority` makes of the bound address, or `unix:…`.
+    #[must_use]
+    pub fn url(&self, authority: impl FnOnce(SocketAddr) -> String) -> String {
+        match self.0.first() {
+            Some(Kind::Unix(socket)) => url_of_path(&socket.path),
+            Some(Kind::Tcp { listener, tls }) => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", listener.local_addr().map(authority).unwrap_or_default())
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Takes connections until `shutdown` is cancelled; then it is closed.
+    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> ReceiverStream<io::Result<Incoming>> {
+        let (sender, receiver) = mpsc::channel(1);
+        for kind in self.0 {
+            let (sender, shutdown) = (sender.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = sender.closed() => {}
+                    () = kind.accept(&sender) => {}
+                }
+            });
+        }
+        ReceiverStream::new(receiver)
+    }
+}
+
+/// Connections for the server.
+type Sender = mpsc::Sender<io::Result<Incoming>>;
+
+impl Kind {
+    /// Accepts connections until the server is gone.
+    async fn accept(&self, sender: &Sender) {
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        while !sender.is_closed() {
+            let accepted = match self {
+                Self::Unix(socket) => socket.accept(sender).await,
+                Self::Tcp { listener, tls: None } => accept_plaintext(listener, sender).await,
+                Self::Tcp { listener, tls: Some(tls) } => accept_tls(listener, tls, &handshakes, sender).await,
+            };
+            if let Err(error) = accepted {
+                tracing::warn!(%error, "failed to accept a gRPC connection; retrying");
+                sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+impl UnixSocket {
+    async fn accept(&self, sender: &Sender) -> io::Result<()> {
+        let (stream, _) = self.listener.accept().await?;
+        if unix::is_own_user(&stream).unwrap_or(false) {
+            hand_over(Io::Unix(stream), Identity::SameUser, None, sender).await;
+        } else {
+            refuse("user", None, "a process of another user");
+        }
+        Ok(())
+    }
+}
+
+async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result<()> {
+    let (stream, address) = accept_tcp(listener).await?;
+    hand_over(Io::Tcp(stream), Identity::Anyone, Some(address), sender).await;
+    Ok(())
+}
+
+/// Handshakes run concurrently, so that a slow one does not delay others.
+async fn accept_tls(listener: &TcpListener, tls: &Tls, handshakes: &Arc<Semaphore>, sender: &Sender) -> io::Result<()> {
+    let permit = Arc::clone(handshakes).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = accept_tcp(listener).await?;
+    let (acceptor, sender) = (tls.acceptor(), sender.clone());
+    tokio::spawn(async move {
+        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                drop(permit);
+                let role = stream.get_ref().1.peer_certificates().and_then(|chain| tls::role(chain.first()?));
+                hand_over(Io::Tls(Box::new(stream.into())), Identity::Certificate(role), Some(address), &sender).await;
+            }
+            Ok(Err(error)) => refuse("handshake", Some(address), &with_causes(error.to_string(), &error)),
+            Err(_) => refuse("slow", Some(address), "the handshake took too long"),
+        }
+    });
+    Ok(())
+}
+
+async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    // Without it an answer may wait for the acknowledgement of the one before. A socket that refuses the option still works.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, address))
+}
+
+/// The server may be gone by now, and the connection goes with it.
+async fn hand_over(io: Io, identity: Identity, address: Option<SocketAddr>, sender: &Sender) {
+    let _ = sender.send(Ok(Incoming { io, peer: Peer { identity, address } })).await;
+}
+
+/// A plaintext listener that is bound already: for tests, on loopback.
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self(vec![Kind::Tcp { listener, tls: None }])
+    }
+}
+
+/// Counts a connection that is closed without an answer, and logs it at a bounded rate.
+fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
+    static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals::new());
+    REFUSED.with_label_values(&[reason]).inc();
+    let told = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
+    if let Some(connections) = told {
+        tracing::warn!(connections, peer = address.map(tracing::field::display), reason, error, "refused gRPC connections");
+    }
+}
+
+/// An accepted connection and its peer.
+#[derive(Debug)]
+pub(in crate::grpc) struct Incoming {
+    io: Io,
+    peer: Peer,
+}
+
+impl Connected for Incoming {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Incoming {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Incoming {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// What a caller has proved to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::grpc) enum Identity {
+    /// Plaintext: any process that reaches the port.
+    Anyone,
+    /// A process of the same user, or of root, over a Unix socket.
+    SameUser,
+    /// A certificate of the authority; `None` if it names no role.
+    Certificate(Option<Role>),
+}
+
+/// The other end of a connection: among the extensions of each request that comes over it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    identity: Identity,
+    address: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// Its address; none over a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    pub(in crate::grpc) fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.identity {
+            Identity::Anyone => formatter.write_str("an unauthenticated process")?,
+            Identity::SameUser => formatter.write_str("a process of the same user")?,
+            Identity::Certificate(Some(role)) => write!(formatter, "the role {role}")?,
+            Identity::Certificate(None) => formatter.write_str("a certificate without a role")?,
+        }
+        self.address.map_or(Ok(()), |address| write!(formatter, " at {address}"))
+    }
+}

@@ -1,0 +1,351 @@
+//! Mutual TLS 1.3 by rustls: one certificate for a process, for what it serves and for what it calls, read again when its files change.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock, PoisonError, RwLock, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
+use rustls::{
+    CertificateError, ClientConfig, RootCertStore, ServerConfig,
+    client::{Resumption, verify_server_name},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::{Address, Io, unix};
+use crate::{
+    StartError,
+    grpc::access::{Role, host},
+};
+
+/// The time between two looks at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A certificate with less time left than this is warned of.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// The time between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// After the notAfter of any certificate (RFC 5280: 9999-12-31).
+const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
+
+static EXPIRY: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "merch_tls_certificate_expiry_seconds",
+        "Seconds until this process's own certificate for the internal network expires; negative once it has"
+    )
+    .expect("the name is registered here and nowhere else")
+});
+static RELOADS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "merch_tls_reloads_total",
+        "Certificate files that changed, by result: loaded, or failed (the certificate before stays in use)",
+        &["result"]
+    )
+    .expect("the name is registered here and nowhere else")
+});
+
+/// The files of a process's certificate, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The certificate, and after it the chain that leads to the authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The certificates of the authorities that others' certificates are verified against.
+    pub ca: PathBuf,
+}
+
+/// A process's certificate, and whom it trusts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    files: Files,
+    current: RwLock<Arc<Snapshot>>,
+}
+
+/// What the files held when they were last good.
+#[derive(Debug)]
+struct Snapshot {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    certificate: CertificateDer<'static>,
+    /// Seconds since 1970.
+    not_after: u64,
+}
+
+impl Tls {
+    /// Reads the files, and follows their changes from now on. A change that cannot be used is logged, and the certificate before stays in use. A new one is
+    /// for new connections; those that are open go on.
+    ///
+    /// # Errors
+    /// When a file cannot be read, the key is another certificate's, or the certificate is not the authority's or has expired.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn load(files: Files) -> Result<Self, StartError> {
+        let stamps = Stamps::of(&files);
+        let snapshot = Snapshot::read(&files).map_err(StartError::new)?;
+        let inner = Arc::new(Inner { files, current: RwLock::new(Arc::new(snapshot)) });
+        for result in ["loaded", "failed"] {
+            RELOADS.with_label_values(&[result]);
+        }
+        tokio::spawn(follow(Arc::downgrade(&inner), stamps));
+        Ok(Self(inner))
+    }
+
+    /// Whether the certificate names `role`.
+    pub(super) fn names(&self, role: Role) -> bool {
+        names(&self.0.current().certificate, role)
+    }
+
+    /// For one connection to a server.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.current().server))
+    }
+
+    /// For one connection of a client.
+    fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.0.current().client))
+    }
+}
+
+impl Inner {
+    fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How connections to the replicas of one service are made.
+#[derive(Clone, Debug, Default)]
+pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
+
+impl Dialer {
+    /// By TLS; the server's certificate has to name the role `of`, whatever address it was found at.
+    pub(in crate::grpc) fn with_tls(tls: Tls, of: &str) -> Result<Self, StartError> {
+        let name =
+            ServerName::try_from(host(of)).map_err(|error| StartError::new(format!("the role `{of}` makes no host name: {error}")))?;
+        Ok(Self(Some((tls, name))))
+    }
+
+    /// Connects, and proves who both sides are where that is asked for.
+    pub(in crate::grpc) async fn connect(&self, address: &Address) -> io::Result<Io> {
+        let address = match address {
+            Address::Unix(path) => return unix::connect(path).await.map(Io::Unix),
+            Address::Tcp(address) => address,
+        };
+        let stream = TcpStream::connect(address).await?;
+        // Without it an answer may wait for the acknowledgement of the one before. A socket that refuses the option still works.
+        let _ = stream.set_nodelay(true);
+        match &self.0 {
+            None => Ok(Io::Tcp(stream)),
+            Some((tls, name)) => Ok(Io::Tls(Box::new(tls.connector().connect(name.clone(), stream).await?.into()))),
+        }
+    }
+}
+
+/// Reads and checks files without using them: when the certificate expires, and the roles that it names.
+#[cfg(feature = "pki")]
+pub(crate) fn inspect(files: &Files) -> Result<(SystemTime, Vec<Role>), String> {
+    let snapshot = Snapshot::read(files)?;
+    let roles = Role::ALL.into_iter().filter(|role| names(&snapshot.certificate, *role)).collect();
+    Ok((UNIX_EPOCH + Duration::from_secs(snapshot.not_after), roles))
+}
+
+/// The role that a certificate names.
+pub(super) fn role(certificate: &CertificateDer<'_>) -> Option<Role> {
+    Role::ALL.into_iter().find(|role| names(certificate, *role))
+}
+
+fn names(certificate: &CertificateDer<'_>, role: Role) -> bool {
+    let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(certificate), ServerName::try_from(role.host())) else { return false };
+    verify_server_name(&certificate, &name).is_ok()
+}
+
+impl Snapshot {
+    /// Reads and checks the files. The error is a sentence.
+    fn read(files: &Files) -> Result<Self, String> {
+        let provider = Arc::new(ring::default_provider());
+        let chain = certificates("MERCH_TLS_CERT_FILE (--tls-cert-file)", &files.cert)?;
+        let key_text = read("MERCH_TLS_KEY_FILE (--tls-key-file)", &files.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| {
+            format!(
+                "MERCH_TLS_KEY_FILE (--tls-key-file): the file {} holds no private key ({error}); expected one in PEM",
+                files.key.display()
+            )
+        })?;
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("MERCH_TLS_CA_FILE (--tls-ca-file)", &files.ca)? {
+            roots.add(authority).map_err(|error| {
+                format!(
+                    "MERCH_TLS_CA_FILE (--tls-ca-file): the file {} holds a certificate that is no authority's ({error})",
+                    files.ca.display()
+                )
+            })?;
+        }
+        let roots = Arc::new(roots);
+        let unusable = |error: rustls::Error| {
+            format!(
+                "the certificate in {} cannot be used: {error}; expected one with its key in {}, signed by an authority in {}; `merch pki renew` makes new ones",
+                files.cert.display(),
+                files.key.display(),
+                files.ca.display()
+            )
+        };
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
+        let certificate = chain.first().cloned().ok_or_else(|| unusable(rustls::Error::NoCertificatesPresented))?;
+        // As the others will do.
+        verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::now()).map_err(unusable)?;
+        let not_after = not_after(&*verifier, &certificate, &chain[1..]);
+        Ok(Self {
+            server: server(&provider, verifier, chain.clone(), key.clone_key()).map_err(unusable)?,
+            client: client(&provider, roots, chain, key).map_err(unusable)?,
+            certificate,
+            not_after,
+        })
+    }
+}
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would keep the certificate that it began with.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn client(
+    provider: &Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// When the certificate expires, in seconds since 1970: rustls names the time where it judges one as of a time past it.
+fn not_after(verifier: &dyn ClientCertVerifier, certificate: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> u64 {
+    match verifier.verify_client_cert(certificate, chain, UnixTime::since_unix_epoch(FAR_FUTURE)) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => not_after.as_secs(),
+        Ok(_) | Err(_) => FAR_FUTURE.as_secs(),
+    }
+}
+
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(setting, path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(format!("{setting}: the file {} holds no certificate; expected PEM", path.display())),
+        Err(error) => Err(format!("{setting}: the file {} cannot be understood ({error}); expected certificates in PEM", path.display())),
+    }
+}
+
+fn read(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| {
+        format!("{setting}: the file {} cannot be read: {error}; `merch pki init` makes the roles' certificates", path.display())
+    })
+}
+
+/// What the system says of the files: when it differs, they are read again.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamps([Option<(SystemTime, u64, u64)>; 3]);
+
+impl Stamps {
+    fn of(files: &Files) -> Self {
+        let stamp = |path: &PathBuf| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.modified().ok()?, found.len(), found.ino()))
+        };
+        Self([&files.cert, &files.key, &files.ca].map(stamp))
+    }
+}
+
+/// Polls the files for changes until the last `Tls` is dropped.
+async fn follow(inner: Weak<Inner>, mut stamps: Stamps) {
+    let mut failure: Option<Failure> = None;
+    let mut warned: Option<SystemTime> = None;
+    while let Some(inner) = inner.upgrade() {
+        let now = Stamps::of(&inner.files);
+        if now != stamps {
+            stamps = now;
+            failure = reload(&inner);
+        } else if failure.as_ref().is_some_and(|failure| !failure.logged) {
+            // Certificate and key are two files, and the first look may have come between them.
+            failure = reload(&inner).map(Failure::log);
+        }
+        watch_expiry(inner.current().not_after, &mut warned);
+        drop(inner);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Why changed files cannot be used.
+struct Failure {
+    reason: String,
+    logged: bool,
+}
+
+impl Failure {
+    fn log(self) -> Self {
+        RELOADS.with_label_values(&["failed"]).inc();
+        tracing::error!(error = self.reason, "failed to load a changed certificate; the one before stays in use");
+        Self { logged: true, ..self }
+    }
+}
+
+fn reload(inner: &Inner) -> Option<Failure> {
+    match Snapshot::read(&inner.files) {
+        Ok(snapshot) => {
+            let days_left = seconds_left(snapshot.not_after) / 86_400;
+            *inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+            RELOADS.with_label_values(&["loaded"]).inc();
+            tracing::info!(certificate = %inner.files.cert.display(), days_left, "loaded a changed certificate");
+            None
+        }
+        Err(reason) => Some(Failure { reason, logged: false }),
+    }
+}
+
+fn watch_expiry(not_after: u64, warned: &mut Option<SystemTime>) {
+    let left = seconds_left(not_after);
+    EXPIRY.set(left);
+    let soon = left < i64::try_from(EXPIRES_SOON.as_secs()).unwrap_or(i64::MAX);
+    let quiet = warned.is_some_and(|time| time.elapsed().is_ok_and(|passed| passed < WARN_EVERY));
+    if soon && !quiet {
+        *warned = Some(SystemTime::now());
+        tracing::warn!(
+            days_left = left / 86_400,
+            "the certificate for the internal network expires soon; `merch pki renew` makes a new one"
+        );
+    }
+}
+
+fn seconds_left(not_after: u64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(not_after).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,220 @@
+//! Unix sockets: for processes of one user on one machine.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io,
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::StartError;
+
+/// The longest path of a socket in bytes: `sun_path` has 104 on BSD and macOS and 108 on Linux, the final zero included.
+const MAX_PATH: usize = 103;
+
+/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming. Bytes that mean something in a URL, or are no text, are percent-encoded.
+#[must_use]
+pub fn url_of_path(path: &Path) -> String {
+    let mut url = "unix:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(*byte)),
+            _ => write!(url, "%{byte:02X}").expect("a String takes whatever is written"),
+        }
+    }
+    url
+}
+
+/// Returns the path of a `unix:` URL, or `None` when it is none.
+#[must_use]
+pub fn path_of_url(url: &str) -> Option<PathBuf> {
+    let mut rest = url.strip_prefix("unix:").filter(|path| !path.is_empty())?.bytes();
+    let mut path = Vec::new();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        path.push(match byte {
+            b'%' => u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?,
+            b'?' | b'#' | 0 => return None,
+            other => other,
+        });
+    }
+    // A zero would end the path within the system call.
+    (!path.contains(&0)).then(|| PathBuf::from(std::ffi::OsString::from_vec(path)))
+}
+
+/// A socket that listens. Its file goes with it.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    pub(super) listener: UnixListener,
+    pub(super) path: PathBuf,
+    inode: u64,
+}
+
+impl UnixSocket {
+    /// Binds `path` (mode 0600). A socket file of a process that is gone is replaced.
+    ///
+    /// # Errors
+    /// When something else is there, or another process listens on it, or the folder cannot be written to.
+    pub(super) fn bind(what: &str, path: &Path) -> Result<Self, StartError> {
+        let failed = |error: io::Error| {
+            StartError::new(format!(
+                "{what} cannot listen on the socket {}: {error}; expected a folder that this user may write to, on a file system with Unix sockets",
+                path.display()
+            ))
+        };
+        let (short, _folder) = short(path).map_err(failed)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(StartError::new(format!(
+                    "{what} cannot listen on the socket {}: a file that is no socket is there; remove it, or choose another path",
+                    path.display()
+                )));
+            }
+            Ok(_) => match std::os::unix::net::UnixStream::connect(&short) {
+                Ok(_) => {
+                    return Err(StartError::new(format!(
+                        "{what} cannot listen on the socket {}: another program is listening there; stop it, or choose another path",
+                        path.display()
+                    )));
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+                Err(error) => return Err(failed(error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(&short).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let inode = fs::symlink_metadata(path).map_err(failed)?.ino();
+        Ok(Self { listener, path: path.to_owned(), inode })
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Another process may have put its own there meanwhile.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(socket = %self.path.display(), %error, "failed to remove a socket; the next start replaces it");
+        }
+    }
+}
+
+/// Connects to the socket at `path`, if a process of this user, or of root, listens there.
+pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (short, _folder) = short(path)?;
+    let stream = UnixStream::connect(short).await?;
+    let (own, peer) = (own_user()?, stream.peer_cred()?.uid());
+    if peer == own || peer == 0 || own == 0 {
+        return Ok(stream);
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("the socket {} is another user's ({peer})", path.display())))
+}
+
+/// Whether the other end of an accepted connection is a process of this user or of root.
+pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
+    let peer = stream.peer_cred()?.uid();
+    Ok(peer == 0 || peer == own_user()?)
+}
+
+/// The user that this process runs as, as its peers see it.
+fn own_user() -> io::Result<u32> {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(*own);
+    }
+    let own = UnixStream::pair()?.0.peer_cred()?.uid();
+    Ok(*OWN.get_or_init(|| own))
+}
+
+/// A path of at most [`MAX_PATH`] bytes for the same socket, and what must stay open while it is used.
+fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if path.as_os_str().len() <= MAX_PATH {
+        return Ok((path.to_owned(), None));
+    }
+    let too_long = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the path has {} bytes, and a socket's may have {MAX_PATH}; choose a shorter one", path.as_os_str().len()),
+        )
+    };
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(too_long()) };
+    if !cfg!(target_os = "linux") {
+        return Err(too_long());
+    }
+    // By way of the folder's descriptor the path is short, whatever the folder's own is.
+    let folder = File::open(folder)?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&folder);
+    Ok((Path::new("/proc/self/fd").join(descriptor.to_string()).join(name), Some(folder)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn any_path_survives_its_url() {
+        for path in ["/a/db.sock", "/what?now/shop%41/a#b/c d,e/ü/db.sock", "relative/db.sock"] {
+            let url = url_of_path(Path::new(path));
+            assert!(url.starts_with("unix:") && url.is_ascii() && !url.contains(['?', '#', ' ', ',']), "{url}");
+            assert_eq!(path_of_url(&url).as_deref(), Some(Path::new(path)));
+        }
+        let no_text = Path::new(OsStr::from_bytes(b"/\xff/db.sock"));
+        assert_eq!(path_of_url(&url_of_path(no_text)).as_deref(), Some(no_text));
+        for wrong in ["", "unix:", "unix:/a%4", "unix:/a%zz", "unix:/a%00", "unix:/a?b", "http://a:1", "/a"] {
+            assert_eq!(path_of_url(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_and_goes_with_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        let socket = UnixSocket::bind("the test", &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let (client, server) = tokio::join!(connect(&path), socket.listener.accept());
+        client.unwrap();
+        assert!(is_own_user(&server.unwrap().0).unwrap());
+        let taken = UnixSocket::bind("the test", &path).unwrap_err().to_string();
+        assert!(taken.contains("another program is listening there"), "{taken}");
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_left_behind_is_replaced_and_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "as after kill -9");
+        drop(UnixSocket::bind("the test", &path).unwrap());
+        fs::write(&path, "mine").unwrap();
+        let refused = UnixSocket::bind("the test", &path).unwrap_err().to_string();
+        assert!(refused.contains("a file that is no socket is there"), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_long_path_works_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x".repeat(200));
+        fs::create_dir(&deep).unwrap();
+        let path = deep.join("db.sock");
+        let socket = UnixSocket::bind("the test", &path).unwrap();
+        let (client, _) = tokio::join!(connect(&path), socket.listener.accept());
+        client.unwrap();
+        drop(socket);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,253 @@
+//! The authority of the internal network, and the roles' certificates that it signs: what `merch pki` does.
+//!
+//! | file | what | mode |
+//! |---|---|---|
+//! | `ca/ca.crt`, `ca/ca.key` | the authority; the key is needed to sign, and by no role | 644, 600 |
+//! | `ROLE/tls.crt`, `ROLE/tls.key` | a role's certificate and key | 644, 600 |
+//! | `ROLE/ca.crt` | the authority's certificate once more, so that a role needs its own folder alone | 644 |
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, NameConstraints,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    StartError,
+    grpc::{Files, Role, inspect},
+};
+
+/// How long the authority is valid: ten years.
+const CA_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// How long a role's certificate is valid, unless something else is asked for: 90 days.
+pub const ROLE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// A certificate begins to be valid a little before it is made, as the clocks of two machines differ.
+const BACKDATED: Duration = Duration::from_secs(60 * 60);
+
+/// What became of one certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `ca`, or a role's name.
+    pub name: &'static str,
+    /// Whether a new one was made; else the one that was there is kept.
+    pub made: bool,
+    /// When it expires. The authority's own expiry is not looked at.
+    pub not_after: Option<SystemTime>,
+}
+
+/// Which certificates of roles are made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// Those that are missing, cannot be used, or have less than a third of `lifetime` left.
+    Due,
+    /// All of them.
+    All,
+}
+
+/// Makes an authority in `folder`, unless there is one, and certificates of all roles that are valid for `lifetime`. An authority is never replaced.
+///
+/// # Errors
+/// When the folder cannot be written to, or half of an authority is there.
+pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
+    let authority = folder.join("ca");
+    create(&authority)?;
+    // Several may be started at once; the lock goes with the file.
+    let lock = authority.join("lock");
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(|error| unwritable(&lock, &error))?;
+    lock.lock().map_err(|error| unwritable(folder, &error))?;
+
+    let (made, pem, key) = open_authority(&authority)?;
+    let issuer = Issuer::new(authority_params(), key);
+    let mut outcomes = vec![Outcome { name: "ca", made, not_after: None }];
+    for role in Role::ALL {
+        let folder = folder.join(role.name());
+        create(&folder)?;
+        let files = Files { cert: folder.join("tls.crt"), key: folder.join("tls.key"), ca: folder.join("ca.crt") };
+        if fs::read_to_string(&files.ca).ok().as_ref() != Some(&pem) {
+            write(&files.ca, &pem, 0o644)?;
+        }
+        let kept = usable(&files, role).filter(|not_after| renew == Renew::Due && has_time(*not_after, lifetime));
+        let not_after = match kept {
+            Some(not_after) => not_after,
+            None => sign(&files, role, &issuer, lifetime)?,
+        };
+        outcomes.push(Outcome { name: role.name(), made: kept.is_none(), not_after: Some(not_after) });
+    }
+    Ok(outcomes)
+}
+
+fn has_time(not_after: SystemTime, lifetime: Duration) -> bool {
+    not_after.duration_since(SystemTime::now()).is_ok_and(|left| left > lifetime / 3)
+}
+
+/// When a certificate expires that is good for `role`.
+fn usable(files: &Files, role: Role) -> Option<SystemTime> {
+    let (not_after, roles) = inspect(files).ok()?;
+    roles.contains(&role).then_some(not_after)
+}
+
+/// The authority's certificate in PEM and its key, and whether it was made now.
+fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> {
+    let (cert, key) = (folder.join("ca.crt"), folder.join("ca.key"));
+    match (fs::read_to_string(&cert), fs::read_to_string(&key)) {
+        (Ok(pem), Ok(text)) => {
+            let key_pair =
+                KeyPair::from_pem(&text).map_err(|error| StartError::new(format!("{} holds no private key: {error}", key.display())))?;
+            Ok((false, pem, key_pair))
+        }
+        (Err(no_cert), Err(no_key)) if no_cert.kind() == io::ErrorKind::NotFound && no_key.kind() == io::ErrorKind::NotFound => {
+            let key_pair = KeyPair::generate().map_err(|error| failed(&error))?;
+            let mut params = authority_params();
+            valid_for(&mut params, CA_LIFETIME);
+            let pem = params.self_signed(&key_pair).map_err(|error| failed(&error))?.pem();
+            write(&key, &key_pair.serialize_pem(), 0o600)?;
+            write(&cert, &pem, 0o644)?;
+            Ok((true, pem, key_pair))
+        }
+        (cert_read, key_read) => {
+            let reason = [cert_read.err().map(|error| (cert, error)), key_read.err().map(|error| (key, error))];
+            let reason: Vec<_> = reason.into_iter().flatten().map(|(path, error)| format!("{}: {error}", path.display())).collect();
+            Err(StartError::new(format!(
+                "the authority in {} cannot be read ({}); expected both of its files, or none to make a new one",
+                folder.display(),
+                reason.join("; ")
+            )))
+        }
+    }
+}
+
+/// Everything about the authority but its key and its times. It may vouch for the roles' names alone.
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name("merch internal authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let names = GeneralSubtree::DnsName("merch.internal".to_owned());
+    params.name_constraints = Some(NameConstraints { permitted_subtrees: vec![names], excluded_subtrees: vec![] });
+    params
+}
+
+/// Makes a key and a certificate of `role`, and returns when that expires.
+fn sign(files: &Files, role: Role, issuer: &Issuer<'_, KeyPair>, lifetime: Duration) -> Result<SystemTime, StartError> {
+    let mut params = CertificateParams::new(vec![role.host()]).map_err(|error| failed(&error))?;
+    params.distinguished_name = name(&format!("merch {role}"));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    valid_for(&mut params, lifetime);
+    let key = KeyPair::generate().map_err(|error| failed(&error))?;
+    let certificate = params.signed_by(&key, issuer).map_err(|error| failed(&error))?;
+    write(&files.key, &key.serialize_pem(), 0o600)?;
+    write(&files.cert, &certificate.pem(), 0o644)?;
+    usable(files, role).ok_or_else(|| {
+        StartError::new(format!(
+            "the certificate that was made for the role {role} does not verify; is ca/ca.crt the authority that `merch pki` made for ca/ca.key?"
+        ))
+    })
+}
+
+fn valid_for(params: &mut CertificateParams, lifetime: Duration) {
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - BACKDATED;
+    params.not_after = now + lifetime;
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common);
+    name
+}
+
+/// For the owner only, as the keys.
+fn create(folder: &Path) -> Result<(), StartError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))
+}
+
+/// Writes it whole: a reader sees the old file, none, or all of the new one.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let written = || {
+        // One that was left behind may have another mode.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file: File = OpenOptions::new().create_new(true).write(true).mode(mode).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    written().map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> StartError {
+    StartError::new(format!("{} cannot be written: {error}; expected a folder that this user may write to (--pki-dir)", path.display()))
+}
+
+fn failed(error: &rcgen::Error) -> StartError {
+    StartError::new(format!("a certificate could not be made: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn made(outcomes: &[Outcome]) -> Vec<&str> {
+        outcomes.iter().filter(|outcome| outcome.made).map(|outcome| outcome.name).collect()
+    }
+
+    #[test]
+    fn an_authority_is_made_once_and_certificates_when_they_are_due() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("pki");
+        let everything = ["ca", "api", "db", "logging", "operator"];
+        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything);
+        let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("ca"), mode("ca/ca.key"), mode("api"), mode("api/tls.key"), mode("api/tls.crt")),
+            (0o700, 0o600, 0o700, 0o600, 0o644)
+        );
+        let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+        let (authority, key, cert) = (read("ca/ca.key"), read("api/tls.key"), read("api/tls.crt"));
+
+        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), Vec::<&str>::new());
+        assert_eq!((read("api/tls.key"), read("api/tls.crt")), (key.clone(), cert));
+        let outcomes = make(&folder, Renew::All, ROLE_LIFETIME).unwrap();
+        assert_eq!(made(&outcomes), everything[1..]);
+        let left = outcomes[1].not_after.unwrap().duration_since(SystemTime::now()).unwrap();
+        assert!(left <= ROLE_LIFETIME && left > ROLE_LIFETIME - Duration::from_secs(60), "{left:?}");
+        assert!(read("ca/ca.key") == authority && read("api/tls.key") != key);
+
+        // One whose time is nearly up, one that is gone, and one of another role.
+        make(&folder, Renew::All, Duration::from_secs(600)).unwrap();
+        assert_eq!(made(&make(&folder, Renew::Due, Duration::from_secs(600)).unwrap()), Vec::<&str>::new());
+        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything[1..]);
+        fs::remove_file(folder.join("db/tls.key")).unwrap();
+        fs::copy(folder.join("api/tls.crt"), folder.join("logging/tls.crt")).unwrap();
+        fs::copy(folder.join("api/tls.key"), folder.join("logging/tls.key")).unwrap();
+        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), ["db", "logging"]);
+    }
+
+    #[test]
+    fn half_of_an_authority_is_never_made_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        fs::remove_file(folder.path().join("ca/ca.key")).unwrap();
+        let error = make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap_err().to_string();
+        assert!(error.contains("ca.key") && error.contains("expected both of its files"), "{error}");
+        assert!(!folder.path().join("ca/ca.key").exists());
+    }
+}

@@ -1,0 +1,315 @@
+//! Who reaches a gRPC server, by which way, and what they may call there.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+
+use std::{
+    convert::Infallible,
+    fs,
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use merch_chassis::{
+    Readiness,
+    grpc::{
+        self, Files, Listen, Listener, Peer, Role, Tls, Transport,
+        replicas::{CallError, Endpoints, Kind, Replicas},
+    },
+    pki::{ROLE_LIFETIME, Renew, make},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{
+    Code, Request, Response, Status,
+    body::Body,
+    codegen::http::{self, uri::PathAndQuery},
+    server::{NamedService, UnaryService},
+    service::Routes,
+};
+use tonic_prost::ProstCodec;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SERVICE: &str = "test.Who";
+const ACCESS: grpc::Access = &[("/test.Who/Gateway", &[Role::Api]), ("/test.Who/Both", &[Role::Api, Role::Operator])];
+
+/// Answers with who called, as the server sees it.
+#[derive(Clone)]
+struct Who;
+
+impl NamedService for Who {
+    const NAME: &'static str = SERVICE;
+}
+
+impl UnaryService<String> for Who {
+    type Response = String;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>().unwrap().to_string();
+        Box::pin(async move { Ok(Response::new(peer.split(" at ").next().unwrap().to_owned())) })
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Who {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default()).unary(Self, request).await) })
+    }
+}
+
+/// A server; it ends with this.
+struct Server {
+    url: String,
+    _stop: DropGuard,
+}
+
+impl Server {
+    async fn start(at: &Listen, transport: &Transport) -> Self {
+        let listener = Listener::bind("the test", at, transport).await.unwrap();
+        let url = listener.url(|address| address.to_string());
+        let shutdown = CancellationToken::new();
+        let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: ACCESS };
+        tokio::spawn(grpc::serve(listener, Routes::new(Who), contract, grpc::Limits::default(), Readiness::default(), shutdown.clone()));
+        Self { url, _stop: shutdown.drop_guard() }
+    }
+
+    async fn with_tls(files: Files) -> Self {
+        Self::start(&any_port(), &tls(files)).await
+    }
+}
+
+fn any_port() -> Listen {
+    Listen::Tcp(([127, 0, 0, 1], 0).into())
+}
+
+fn tls(files: Files) -> Transport {
+    Transport::new(Some(Tls::load(files).unwrap()), false)
+}
+
+/// An authority and the roles' certificates.
+struct Pki(TempDir);
+
+impl Pki {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        Self(folder)
+    }
+
+    fn files(&self, role: &str) -> Files {
+        let folder = self.0.path().join(role);
+        Files { cert: folder.join("tls.crt"), key: folder.join("tls.key"), ca: folder.join("ca.crt") }
+    }
+}
+
+/// The service `of` at `url`, as `transport` reaches it.
+fn find(of: &'static str, url: &str, transport: &Transport) -> Replicas {
+    Replicas::find(Endpoints::parse(of, url, transport).unwrap(), SERVICE)
+}
+
+async fn call(replicas: &Replicas, method: &'static str) -> Result<String, CallError> {
+    replicas
+        .call(Kind::Safe, Duration::from_secs(5), |connection, left| async move {
+            let mut request = Request::new(String::new());
+            request.set_timeout(left);
+            let mut client = tonic::client::Grpc::new(connection);
+            client
+                .unary(request, PathAndQuery::from_static(method), ProstCodec::<String, String>::default())
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+}
+
+fn code(outcome: Result<String, CallError>) -> Result<String, Code> {
+    outcome.map_err(|error| match error {
+        CallError::Failed(status) => status.code(),
+        error @ (CallError::NoReplica | CallError::TooLate) => panic!("{error}"),
+    })
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn metric(name: &str, label: &str) -> f64 {
+    let families = prometheus::gather();
+    let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let labelled = metrics.filter(|metric| metric.get_label().iter().all(|pair| pair.value() == label));
+    labelled.map(|metric| metric.get_counter().get_value()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_calls_what_its_certificate_allows() {
+    let pki = Pki::make();
+    let server = Server::with_tls(pki.files("db")).await;
+    assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
+    for (role, gateway, both) in [("api", true, true), ("operator", false, true), ("logging", false, false), ("db", false, false)] {
+        let replicas = find("db", &server.url, &tls(pki.files(role)));
+        let expected = |allowed: bool| if allowed { Ok(format!("the role {role}")) } else { Err(Code::PermissionDenied) };
+        assert_eq!(code(call(&replicas, "/test.Who/Gateway").await), expected(gateway), "{role}");
+        assert_eq!(code(call(&replicas, "/test.Who/Both").await), expected(both), "{role}");
+        // One that is not listed, and one that does not exist.
+        assert_eq!(code(call(&replicas, "/test.Who/New").await), Err(Code::PermissionDenied), "{role}");
+        assert_eq!(code(call(&replicas, "/test.Other/Read").await), Err(Code::PermissionDenied), "{role}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_do_not_get_through_the_handshake() {
+    let (pki, other) = (Pki::make(), Pki::make());
+    let server = Server::with_tls(pki.files("db")).await;
+    let refused = metric("merch_grpc_refused_connections_total", "handshake");
+    // A certificate of another authority, though of the right name; it trusts this one.
+    let mut stranger = other.files("api");
+    let both = other.0.path().join("both.crt");
+    fs::write(&both, [fs::read(&stranger.ca).unwrap(), fs::read(pki.files("api").ca).unwrap()].concat()).unwrap();
+    stranger.ca = both;
+    let replicas = find("db", &server.url, &tls(stranger));
+    until("the handshake is refused", || metric("merch_grpc_refused_connections_total", "handshake") > refused).await;
+    assert_eq!(replicas.serving(), 0);
+
+    // No certificate at all, and no TLS at all.
+    let address = server.url.strip_prefix("https://").unwrap();
+    let refused = metric("merch_grpc_refused_connections_total", "handshake");
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, plain.read_to_end(&mut answer)).await.expect("the connection is closed");
+    assert!(!answer.windows(4).any(|bytes| bytes == [0, 0, 0, 4]), "no settings frame: {answer:?}");
+    until("it is refused", || metric("merch_grpc_refused_connections_total", "handshake") > refused).await;
+
+    let plaintext = find("db", &server.url.replace("https", "http"), &Transport::default());
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(plaintext.serving(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_has_to_be_the_role_that_is_called() {
+    let (pki, other) = (Pki::make(), Pki::make());
+    let impostors = [Server::with_tls(pki.files("logging")).await, Server::with_tls(other.files("db")).await];
+    for impostor in &impostors {
+        let replicas = find("db", &impostor.url, &tls(pki.files("api")));
+        let outcome = call(&replicas, "/test.Who/Both").await;
+        assert!(matches!(outcome, Err(CallError::NoReplica)), "{outcome:?}");
+    }
+    // By the same way the right one is found.
+    let replicas = find("logging", &impostors[0].url, &tls(pki.files("api")));
+    assert_eq!(code(call(&replicas, "/test.Who/Both").await).unwrap(), "the role api");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_files_are_taken_and_bad_ones_are_not() {
+    let (pki, next) = (Pki::make(), Pki::make());
+    let (db, api) = (pki.files("db"), pki.files("api"));
+    let (server_side, client_side) = (tls(db.clone()), tls(api.clone()));
+    let server = Server::start(&any_port(), &server_side).await;
+    let works = async || code(call(&find("db", &server.url, &client_side), "/test.Who/Gateway").await);
+    assert_eq!(works().await.unwrap(), "the role api");
+
+    // A key of another certificate: the one before stays.
+    let failed = metric("merch_tls_reloads_total", "failed");
+    let key = fs::read(&db.key).unwrap();
+    fs::copy(&next.files("db").key, &db.key).unwrap();
+    until("the bad key is noticed", || metric("merch_tls_reloads_total", "failed") > failed).await;
+    assert_eq!(works().await.unwrap(), "the role api");
+    fs::write(&db.key, key).unwrap();
+
+    // Another authority everywhere: certificates of the one before are refused.
+    let old = Pki(copy(pki.0.path()));
+    for role in ["db", "api"] {
+        let (to, from) = (pki.files(role), next.files(role));
+        for (from, to) in [(from.ca, to.ca), (from.key, to.key), (from.cert, to.cert)] {
+            fs::copy(from, to).unwrap();
+        }
+    }
+    let end = Instant::now() + PATIENCE;
+    let left_behind = tls(old.files("api"));
+    while call(&find("db", &server.url, &left_behind), "/test.Who/Gateway").await.is_ok() {
+        assert!(Instant::now() < end, "the server still trusts the authority before");
+    }
+    while works().await.is_err() {
+        assert!(Instant::now() < end, "the client has not taken the new certificate");
+    }
+}
+
+fn copy(folder: &Path) -> TempDir {
+    let copied = tempfile::tempdir().unwrap();
+    for role in ["db", "api"] {
+        fs::create_dir(copied.path().join(role)).unwrap();
+        for file in fs::read_dir(folder.join(role)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), copied.path().join(role).join(file.file_name())).unwrap();
+        }
+    }
+    copied
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_one_sentence() {
+    let (pki, other) = (Pki::make(), Pki::make());
+    let expect = |files: Files, text: &str| {
+        let error = Tls::load(files).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(text) && !error.contains("PRIVATE"), "{text} is not in: {error}");
+    };
+    let good = pki.files("db");
+    let nowhere = PathBuf::from("/nowhere/tls.pem");
+    expect(
+        Files { cert: nowhere.clone(), ..good.clone() },
+        "MERCH_TLS_CERT_FILE (--tls-cert-file): the file /nowhere/tls.pem cannot be read",
+    );
+    expect(Files { key: nowhere.clone(), ..good.clone() }, "MERCH_TLS_KEY_FILE (--tls-key-file): the file /nowhere/tls.pem cannot be read");
+    expect(Files { ca: nowhere, ..good.clone() }, "MERCH_TLS_CA_FILE (--tls-ca-file): the file /nowhere/tls.pem cannot be read");
+    expect(Files { cert: good.key.clone(), ..good.clone() }, "holds no certificate; expected PEM");
+    expect(Files { key: good.cert.clone(), ..good.clone() }, "holds no private key");
+    expect(Files { key: other.files("db").key, ..good.clone() }, "cannot be used");
+    expect(Files { ca: other.files("db").ca, ..good.clone() }, "invalid peer certificate");
+    // Valid to the end of this second.
+    drop(make(other.0.path(), Renew::All, Duration::ZERO));
+    until("a certificate without a lifetime expires", || Tls::load(other.files("api")).is_err()).await;
+    expect(other.files("api"), "certificate expired");
+    let wrong = tls(good).check_role(Role::Api).unwrap_err().to_string();
+    assert!(wrong.contains("does not name api.merch.internal"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_is_for_processes_of_this_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a b,c").join("db.sock");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let server = Server::start(&Listen::Unix(path.clone()), &Transport::default()).await;
+    assert!(server.url.starts_with("unix:/") && server.url.ends_with("/a%20b%2Cc/db.sock"), "{}", server.url);
+    let replicas = find("db", &server.url, &Transport::default());
+    assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "a process of the same user");
+    drop(server);
+    until("the socket goes with its server", || !path.exists()).await;
+    until("the replica is gone", || replicas.serving() == 0).await;
+}
+
+#[tokio::test]
+async fn plaintext_stays_on_this_machine() {
+    let anywhere = Listen::Tcp(([0, 0, 0, 0], 0).into());
+    let error = Listener::bind("the db service (--db-listen)", &anywhere, &Transport::default()).await.unwrap_err().to_string();
+    assert!(error.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"), "{error}");
+    Listener::bind("the test", &anywhere, &Transport::new(None, true)).await.unwrap();
+    let pki = Pki::make();
+    let listener = Listener::bind("the test", &anywhere, &tls(pki.files("db"))).await.unwrap();
+    assert!(listener.url(|address| address.to_string()).starts_with("https://"));
+}

@@ -1,0 +1,181 @@
+//! The roles as processes of their own, which prove to each other who they are.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use support::{PATIENCE, Running, failed_start, http, merch, run, run_json};
+use tempfile::{TempDir, tempdir};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Sets the certificate of a role.
+fn certified<'a>(command: &'a mut Command, pki: &Path, role: &str) -> &'a mut Command {
+    for (variable, file) in [("CERT", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")] {
+        command.env(format!("MERCH_TLS_{variable}_FILE"), pki.join(role).join(file));
+    }
+    command
+}
+
+/// A db service and an api, with a store that lends them its broker.
+struct Roles {
+    folder: TempDir,
+    lender: Running,
+    logging: Running,
+    db: Option<Running>,
+    api: Running,
+}
+
+impl Roles {
+    fn start() -> Self {
+        let folder = tempdir().unwrap();
+        let pki = folder.path().join("pki");
+        let made = run(&["pki", "init", "--pki-dir", text(&pki)]);
+        assert!(made.status.success(), "{made:?}");
+        let lender = Running::store(&folder.path().join("lender"));
+        let kafka = run_json(&folder.path().join("lender"))["kafka"].as_str().unwrap().to_owned();
+        assert!(run(&["migrate", "--data-dir", text(&folder.path().join("data"))]).status.success());
+        // On every address: what is plaintext there does not start.
+        let mut logging = merch(&["logging", "--logging-listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0", "--kafka-brokers", &kafka]);
+        let logging = Running::start(certified(&mut logging, &pki, "logging"));
+        let db = start_db(folder.path(), "0.0.0.0:0", logging.address("logging"));
+        let mut api = merch(&["api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        api.env("MERCH_DATA_DIR", folder.path().join("api"))
+            .env("MERCH_JWT_KEY", TOKEN)
+            .env("MERCH_DB_ENDPOINT", db.address("db"))
+            .env("MERCH_LOGGING_ENDPOINT", logging.address("logging"));
+        let api = Running::start(certified(&mut api, &pki, "api"));
+        Self { folder, lender, logging, db: Some(db), api }
+    }
+
+    fn pki(&self) -> std::path::PathBuf {
+        self.folder.path().join("pki")
+    }
+
+    fn db(&self) -> &str {
+        self.db.as_ref().unwrap().address("db")
+    }
+
+    /// An operator's command, with the certificate of a role.
+    fn admin(&self, role: &str) -> Command {
+        let mut command = merch(&["admin", "list-users", "--db-endpoint", self.db()]);
+        command.env("MERCH_ADMIN_TOKEN", TOKEN);
+        certified(&mut command, &self.pki(), role);
+        command
+    }
+
+    fn serves(&self) -> bool {
+        http(self.api.address("api"), "GET", "/products", None, None).0 == 200
+    }
+}
+
+fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
+    let mut db = merch(&["db", "--db-listen", listen, "--admin-listen", "127.0.0.1:0"]);
+    db.env("MERCH_DATA_DIR", folder.join("data")).env("MERCH_LOGGING_ENDPOINT", logging).env("MERCH_ADMIN_TOKEN", TOKEN);
+    Running::start(certified(&mut db, &folder.join("pki"), "db"))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A number of a role's metrics.
+fn metric(role: &Running, name: &str) -> Option<f64> {
+    use std::io::{Read as _, Write as _};
+    let address = role.address("admin");
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    write!(connection, "GET /metrics HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[test]
+fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
+    let mut roles = Roles::start();
+    assert!(roles.db().starts_with("https://127.0.0.1:"), "{}", roles.db());
+    assert!(roles.serves());
+    let day = 86_400.0;
+    let left = metric(roles.db.as_ref().unwrap(), "merch_tls_certificate_expiry_seconds").unwrap();
+    assert!((89.0 * day..=90.0 * day).contains(&left), "{left}");
+
+    // The operator, and commands that run beside a db service; both also need the token.
+    for role in ["operator", "db"] {
+        let listed = roles.admin(role).output().unwrap();
+        assert!(listed.status.success(), "{role}: {listed:?}");
+    }
+    let wrong = roles.admin("operator").env("MERCH_ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush-hush").output().unwrap();
+    assert!(failed_start(&wrong).contains("refuses the credential"), "{wrong:?}");
+    for role in ["api", "logging"] {
+        let refused = failed_start(&roles.admin(role).output().unwrap());
+        assert!(refused.contains(&format!("the role {role}")) && refused.contains("may not call this method"), "{refused}");
+    }
+
+    // A renewal is one command; the roles take it, and then each connection of a restarted one is by the new certificates.
+    let pki = roles.pki();
+    let before = fs::read(pki.join("db/tls.crt")).unwrap();
+    let renewed = run(&["pki", "renew", "--pki-dir", text(&pki), "--pki-lifetime", "30d"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    assert_ne!(fs::read(pki.join("db/tls.crt")).unwrap(), before);
+    for role in [roles.db.as_ref().unwrap(), &roles.api, &roles.logging] {
+        until("the new certificate is in use", || {
+            assert!(roles.serves());
+            metric(role, "merch_tls_certificate_expiry_seconds").is_some_and(|left| left < 31.0 * day)
+        });
+    }
+    let address = roles.db().trim_start_matches("https://").to_owned();
+    assert_eq!(roles.db.take().unwrap().stop().code(), Some(0));
+    roles.db = Some(start_db(roles.folder.path(), &address, roles.logging.address("logging")));
+    until("the restarted db serves", || roles.serves());
+
+    let Roles { lender, logging, db, api, folder: _folder } = roles;
+    for role in [api, db.unwrap(), logging, lender] {
+        assert_eq!(role.stop().code(), Some(0));
+    }
+}
+
+#[test]
+fn plaintext_on_a_network_is_refused_at_the_start() {
+    let folder = tempdir().unwrap();
+    let data_dir = text(folder.path());
+    let pki = folder.path().join("pki");
+    assert!(run(&["pki", "init", "--pki-dir", text(&pki)]).status.success());
+    assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
+    let db = ["db", "--data-dir", data_dir, "--admin-listen", "127.0.0.1:0"];
+    let refused = |more: &[&str]| failed_start(&run(&[&db[..], more].concat()));
+    let sentence = refused(&["--db-listen", "0.0.0.0:0"]);
+    assert!(
+        sentence.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"),
+        "{sentence}"
+    );
+    let sentence = refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://logging:50052"]);
+    assert!(sentence.contains("the connection to the logging service would use plaintext"), "{sentence}");
+    let sentence = refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "https://logging:50052"]);
+    assert!(sentence.contains("this process has no certificate"), "{sentence}");
+    let sentence = refused(&["--tls-cert-file", text(&pki.join("db/tls.crt"))]);
+    assert!(sentence.contains("expected all of them or none"), "{sentence}");
+    let other = certified(&mut merch(&db), &pki, "api").output().unwrap();
+    assert!(failed_start(&other).contains("does not name db.merch.internal"), "{other:?}");
+    let whole = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
+    assert!(failed_start(&whole).contains("plaintext without authentication"), "{whole:?}");
+
+    // Asked for, it starts.
+    let db = Running::start(&mut merch(&[&db[..], &["--db-listen", "0.0.0.0:0", "--insecure-internal"]].concat()));
+    assert_eq!(db.stop().code(), Some(0));
+}
