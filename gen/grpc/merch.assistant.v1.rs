@@ -135,6 +135,9 @@ pub struct CreateUserRequest {
     /// The password's hash, a PHC string (`$scrypt$…`). Never the password.
     #[prost(string, tag = "5")]
     pub password_hash: ::prost::alloc::string::String,
+    /// As `BeginPasswordCheckRequest.client_network`: the new account is known there.
+    #[prost(string, tag = "6")]
+    pub client_network: ::prost::alloc::string::String,
 }
 /// The new user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -143,6 +146,81 @@ pub struct CreateUserResponse {
     #[prost(message, optional, tag = "1")]
     pub user: ::core::option::Option<User>,
 }
+/// Asks whether names are free.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckAvailabilityRequest {
+    /// As `User.sid`.
+    #[prost(string, tag = "1")]
+    pub sid: ::prost::alloc::string::String,
+    /// As `User.username`.
+    #[prost(string, tag = "2")]
+    pub username: ::prost::alloc::string::String,
+    /// As `User.email`.
+    #[prost(string, tag = "3")]
+    pub email: ::prost::alloc::string::String,
+}
+/// All of them are free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckAvailabilityResponse {}
+/// Asks for one password check of an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BeginPasswordCheckRequest {
+    /// Where the client is: an IPv4 address, or the first address of an IPv6 /64, in text form. Empty if that is not known.
+    #[prost(string, tag = "3")]
+    pub client_network: ::prost::alloc::string::String,
+    /// Exactly one MUST be set.
+    #[prost(oneof = "begin_password_check_request::By", tags = "1, 2")]
+    pub by: ::core::option::Option<begin_password_check_request::By>,
+}
+/// Nested message and enum types in `BeginPasswordCheckRequest`.
+pub mod begin_password_check_request {
+    /// Exactly one MUST be set.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum By {
+        /// The name to log in with, compared without regard to case.
+        #[prost(string, tag = "1")]
+        Username(::prost::alloc::string::String),
+        /// The caller of a verified token; a void token is UNAUTHENTICATED.
+        #[prost(message, tag = "2")]
+        Caller(super::Caller),
+    }
+}
+/// What one password check needs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BeginPasswordCheckResponse {
+    /// Not set if no active user has this name.
+    #[prost(message, optional, tag = "1")]
+    pub credentials: ::core::option::Option<Credentials>,
+    /// The greatest cost of any active user's hash, as log2 of scrypt's N; 0 if there is none. Every refusal MUST take as long as a hash of this cost.
+    #[prost(int32, tag = "2")]
+    pub hash_cost: i32,
+    /// What was reserved, to be sent back as it is.
+    #[prost(bytes = "vec", tag = "3")]
+    pub reservation: ::prost::alloc::vec::Vec<u8>,
+}
+/// What a password is checked against.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Credentials {
+    /// The user's id.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// PHC string.
+    #[prost(string, tag = "2")]
+    pub password_hash: ::prost::alloc::string::String,
+    /// The version that new tokens carry.
+    #[prost(int64, tag = "3")]
+    pub token_version: i64,
+}
+/// Gives a reservation back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelPasswordCheckRequest {
+    /// As `BeginPasswordCheckResponse.reservation`.
+    #[prost(bytes = "vec", tag = "1")]
+    pub reservation: ::prost::alloc::vec::Vec<u8>,
+}
+/// The reservation is given back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelPasswordCheckResponse {}
 /// Names a user by what it logs in with, or by its id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetCredentialsRequest {
@@ -186,6 +264,15 @@ pub struct RecordLogInRequest {
     /// The user, with the `token_version` that came with the hash.
     #[prost(message, optional, tag = "2")]
     pub caller: ::core::option::Option<Caller>,
+    /// As `BeginPasswordCheckRequest.client_network`: the account is known there from now on. Empty: it becomes known nowhere.
+    #[prost(string, tag = "3")]
+    pub client_network: ::prost::alloc::string::String,
+    /// As `BeginPasswordCheckResponse.reservation`; empty if there is none to give back.
+    #[prost(bytes = "vec", tag = "4")]
+    pub reservation: ::prost::alloc::vec::Vec<u8>,
+    /// A hash of the same password at the present cost, a PHC string, to replace one of another cost. Empty: the hash stays.
+    #[prost(string, tag = "5")]
+    pub renewed_hash: ::prost::alloc::string::String,
 }
 /// The log-in is recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -265,6 +352,12 @@ pub struct ChangePasswordRequest {
     /// The new password's hash, a PHC string.
     #[prost(string, tag = "4")]
     pub password_hash: ::prost::alloc::string::String,
+    /// As `BeginPasswordCheckRequest.client_network`: the only one at which the account stays known.
+    #[prost(string, tag = "5")]
+    pub client_network: ::prost::alloc::string::String,
+    /// As `BeginPasswordCheckResponse.reservation`; empty if there is none to give back.
+    #[prost(bytes = "vec", tag = "6")]
+    pub reservation: ::prost::alloc::vec::Vec<u8>,
 }
 /// The password is replaced and all tokens are void.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -484,8 +577,8 @@ pub enum ErrorReason {
     DatabaseUnavailable = 13,
     /// UNAVAILABLE: more requests are waiting than the service takes.
     Overloaded = 14,
-    /// RESOURCE_EXHAUSTED: this name was tried to log in with too often, whether or not a user has it; `google.rpc.RetryInfo` says when the next
-    /// attempt is allowed.
+    /// RESOURCE_EXHAUSTED: too many passwords were checked for this account, whether or not a user has the name; `google.rpc.RetryInfo` says when the
+    /// next check is allowed.
     TooManyLogIns = 15,
     /// RESOURCE_EXHAUSTED: this user has as many changes under way as the service takes from one user at the same time. Nothing was done. In
     /// PlaceOrders the refusal is that of the one order.
@@ -684,11 +777,105 @@ pub mod assistant_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
-        /// whose token is void.
-        /// Asking by username is an attempt to log in: the server MUST count it for that name, before it looks for the user and whether or not there is
-        /// one, over all of its replicas. Past the rate it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`), and no password may be checked. An attempt
-        /// that is refused so counts for nothing. A call that is sent again may count twice.
+        /// Says whether a sid, a username and an email are free, so that no password is hashed for a registration that cannot succeed. ALREADY_EXISTS: as
+        /// CreateUser. The answer may be out of date at once: CreateUser decides.
+        pub async fn check_availability(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckAvailabilityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckAvailabilityResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/merch.assistant.v1.AssistantService/CheckAvailability",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "merch.assistant.v1.AssistantService",
+                        "CheckAvailability",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reserves one password check of an account and reads what the check needs. UNAUTHENTICATED for a caller whose token is void; nothing is reserved then.
+        /// The server MUST reserve the check over all of its replicas before it answers, in the budget of the account at this client network and, unless the
+        /// account is known there, in the account's budget over all networks. Past either budget it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`),
+        /// reserves nothing, and no password may be checked. A name that no active user has MUST have the same budgets as any other.
+        /// The caller MUST hash the password, with the same work whether or not there are credentials, or call CancelPasswordCheck. Callers MUST NOT log the answer.
+        /// A call that is sent again may reserve twice.
+        pub async fn begin_password_check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BeginPasswordCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BeginPasswordCheckResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/merch.assistant.v1.AssistantService/BeginPasswordCheck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "merch.assistant.v1.AssistantService",
+                        "BeginPasswordCheck",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a reservation back whose password was not hashed. A call that is sent again gives back twice, so callers MUST NOT retry it.
+        pub async fn cancel_password_check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelPasswordCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelPasswordCheckResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/merch.assistant.v1.AssistantService/CancelPasswordCheck",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "merch.assistant.v1.AssistantService",
+                        "CancelPasswordCheck",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads what is needed to check a password, for api services of an earlier release: use BeginPasswordCheck. NOT_FOUND if no active user has this name
+        /// (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller whose token is void.
+        /// Asking by username is an attempt to log in: the server MUST count it for that name as BeginPasswordCheck does for an unknown client network.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         pub async fn get_credentials(
             &mut self,
@@ -720,7 +907,8 @@ pub mod assistant_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Records that a user proved the password. The server MUST check in one transaction that the user is still active and the password is
-        /// still the one that was checked (`token_version`); else UNAUTHENTICATED.
+        /// still the one that was checked (`token_version`); else UNAUTHENTICATED. In the same transaction it gives the reservation back, makes the account known
+        /// at the client network, and stores the renewed hash, each if it is set.
         pub async fn record_log_in(
             &mut self,
             request: impl tonic::IntoRequest<super::RecordLogInRequest>,
@@ -832,7 +1020,8 @@ pub mod assistant_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Replaces the password's hash and makes every token of the user void. The caller MUST have checked the current password.
+        /// Replaces the password's hash and makes every token of the user void. The caller MUST have checked the current password. In the same transaction the
+        /// server gives the reservation back, if it is set, and forgets every other client network at which the account is known.
         /// Errors as GetUser; UNAUTHENTICATED also if the password was changed since it was checked.
         pub async fn change_password(
             &mut self,
@@ -1084,11 +1273,39 @@ pub mod assistant_service_server {
             tonic::Response<super::CreateUserResponse>,
             tonic::Status,
         >;
-        /// Reads what is needed to check a password. NOT_FOUND if no active user has this name (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller
-        /// whose token is void.
-        /// Asking by username is an attempt to log in: the server MUST count it for that name, before it looks for the user and whether or not there is
-        /// one, over all of its replicas. Past the rate it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`), and no password may be checked. An attempt
-        /// that is refused so counts for nothing. A call that is sent again may count twice.
+        /// Says whether a sid, a username and an email are free, so that no password is hashed for a registration that cannot succeed. ALREADY_EXISTS: as
+        /// CreateUser. The answer may be out of date at once: CreateUser decides.
+        async fn check_availability(
+            &self,
+            request: tonic::Request<super::CheckAvailabilityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckAvailabilityResponse>,
+            tonic::Status,
+        >;
+        /// Reserves one password check of an account and reads what the check needs. UNAUTHENTICATED for a caller whose token is void; nothing is reserved then.
+        /// The server MUST reserve the check over all of its replicas before it answers, in the budget of the account at this client network and, unless the
+        /// account is known there, in the account's budget over all networks. Past either budget it is RESOURCE_EXHAUSTED (`ERROR_REASON_TOO_MANY_LOG_INS`),
+        /// reserves nothing, and no password may be checked. A name that no active user has MUST have the same budgets as any other.
+        /// The caller MUST hash the password, with the same work whether or not there are credentials, or call CancelPasswordCheck. Callers MUST NOT log the answer.
+        /// A call that is sent again may reserve twice.
+        async fn begin_password_check(
+            &self,
+            request: tonic::Request<super::BeginPasswordCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BeginPasswordCheckResponse>,
+            tonic::Status,
+        >;
+        /// Gives a reservation back whose password was not hashed. A call that is sent again gives back twice, so callers MUST NOT retry it.
+        async fn cancel_password_check(
+            &self,
+            request: tonic::Request<super::CancelPasswordCheckRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelPasswordCheckResponse>,
+            tonic::Status,
+        >;
+        /// Reads what is needed to check a password, for api services of an earlier release: use BeginPasswordCheck. NOT_FOUND if no active user has this name
+        /// (`ERROR_REASON_USER_NOT_FOUND`); UNAUTHENTICATED for a caller whose token is void.
+        /// Asking by username is an attempt to log in: the server MUST count it for that name as BeginPasswordCheck does for an unknown client network.
         /// Callers MUST NOT log the answer, and MUST spend the time of a password check also when there is no such user.
         async fn get_credentials(
             &self,
@@ -1098,7 +1315,8 @@ pub mod assistant_service_server {
             tonic::Status,
         >;
         /// Records that a user proved the password. The server MUST check in one transaction that the user is still active and the password is
-        /// still the one that was checked (`token_version`); else UNAUTHENTICATED.
+        /// still the one that was checked (`token_version`); else UNAUTHENTICATED. In the same transaction it gives the reservation back, makes the account known
+        /// at the client network, and stores the renewed hash, each if it is set.
         async fn record_log_in(
             &self,
             request: tonic::Request<super::RecordLogInRequest>,
@@ -1128,7 +1346,8 @@ pub mod assistant_service_server {
             tonic::Response<super::UpdateUserResponse>,
             tonic::Status,
         >;
-        /// Replaces the password's hash and makes every token of the user void. The caller MUST have checked the current password.
+        /// Replaces the password's hash and makes every token of the user void. The caller MUST have checked the current password. In the same transaction the
+        /// server gives the reservation back, if it is set, and forgets every other client network at which the account is known.
         /// Errors as GetUser; UNAUTHENTICATED also if the password was changed since it was checked.
         async fn change_password(
             &self,
@@ -1306,6 +1525,150 @@ pub mod assistant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateUserSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/merch.assistant.v1.AssistantService/CheckAvailability" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckAvailabilitySvc<T: AssistantService>(pub Arc<T>);
+                    impl<
+                        T: AssistantService,
+                    > tonic::server::UnaryService<super::CheckAvailabilityRequest>
+                    for CheckAvailabilitySvc<T> {
+                        type Response = super::CheckAvailabilityResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckAvailabilityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AssistantService>::check_availability(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckAvailabilitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/merch.assistant.v1.AssistantService/BeginPasswordCheck" => {
+                    #[allow(non_camel_case_types)]
+                    struct BeginPasswordCheckSvc<T: AssistantService>(pub Arc<T>);
+                    impl<
+                        T: AssistantService,
+                    > tonic::server::UnaryService<super::BeginPasswordCheckRequest>
+                    for BeginPasswordCheckSvc<T> {
+                        type Response = super::BeginPasswordCheckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BeginPasswordCheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AssistantService>::begin_password_check(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BeginPasswordCheckSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/merch.assistant.v1.AssistantService/CancelPasswordCheck" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelPasswordCheckSvc<T: AssistantService>(pub Arc<T>);
+                    impl<
+                        T: AssistantService,
+                    > tonic::server::UnaryService<super::CancelPasswordCheckRequest>
+                    for CancelPasswordCheckSvc<T> {
+                        type Response = super::CancelPasswordCheckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelPasswordCheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AssistantService>::cancel_password_check(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelPasswordCheckSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -46,7 +46,9 @@ impl<T: CliConfig> Cli<T> {
                     .long("password")
                     .value_parser(::clap::value_parser!(types::RegistrationPassword))
                     .required_unless_present("json-body")
-                    .help("The password, of 8 to 128 characters; any but U+0000."),
+                    .help(
+                        "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                    ),
             )
             .arg(
                 ::clap::Arg::new("sid")
@@ -75,7 +77,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Register\n\nMakes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.\nThe answer does not log in: that is `POST /login`.\n",
+                "Register\n\nMakes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.\nThe answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.\nRegistrations are limited for each client address.\n",
             )
     }
     pub fn cli_log_in() -> ::clap::Command {
@@ -110,7 +112,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Log in\n\nProves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.\nAttempts are limited for each account and each address.\n",
+                "Log in\n\nProves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.\nWrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the\nlast 30 days. Log-ins are limited for each client address.\n",
             )
     }
     pub fn cli_log_out() -> ::clap::Command {
@@ -219,7 +221,7 @@ impl<T: CliConfig> Cli<T> {
                     )
                     .required_unless_present("json-body")
                     .help(
-                        "The password as it is to be, of 8 to 128 characters; any but U+0000.",
+                        "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
                     ),
             )
             .arg(
@@ -244,7 +246,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Change the password\n\nReplaces one's own password. Every token made before is void from the next request on, this one too.",
+                "Change the password\n\nReplaces one's own password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so\nare the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.\n",
             )
     }
     pub fn cli_list_products() -> ::clap::Command {

@@ -11,6 +11,7 @@ mod m20260101_000001_create_store;
 mod m20260101_000002_seed_products;
 mod m20260301_000003_many_replicas;
 mod m20260301_000004_admin_requests;
+mod m20261130_000005_known_networks;
 mod standing;
 
 use sea_orm_migration::prelude::MigrationTrait;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000002_seed_products::Migration),
             Box::new(m20260301_000003_many_replicas::Migration),
             Box::new(m20260301_000004_admin_requests::Migration),
+            Box::new(m20261130_000005_known_networks::Migration),
         ]
     }
 }

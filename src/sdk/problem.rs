@@ -123,7 +123,10 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type",
     /// 422: the key was used for another order.
     IdempotencyKeyReused = "idempotency_key_reused",
-    /// 429: too many attempts to log in.
+    /// 422: the new password is a common one, or the user's own sid, username or email.
+    GuessablePassword = "guessable_password",
+    /// 429: too many wrong passwords for this account, or too many log-ins or registrations from
+    /// this address.
     TooManyAttempts = "too_many_attempts",
     /// 429: this user has too many changes under way; nothing was done.
     TooManyWrites = "too_many_writes",

@@ -48,6 +48,8 @@ func (c caller) call(ctx context.Context, operation string, a *arguments) (answe
 			status(409, r.ApplicationproblemJSON409, nothing),
 			status(413, r.ApplicationproblemJSON413, nothing),
 			status(415, r.ApplicationproblemJSON415, nothing),
+			status(422, r.ApplicationproblemJSON422, nothing),
+			status(429, r.ApplicationproblemJSON429, r.Headers429),
 			status(500, r.ApplicationproblemJSON500, nothing),
 			status(503, r.ApplicationproblemJSON503, r.Headers503))
 
@@ -170,6 +172,8 @@ func (c caller) call(ctx context.Context, operation string, a *arguments) (answe
 			status(404, r.ApplicationproblemJSON404, nothing),
 			status(413, r.ApplicationproblemJSON413, nothing),
 			status(415, r.ApplicationproblemJSON415, nothing),
+			status(422, r.ApplicationproblemJSON422, nothing),
+			status(429, r.ApplicationproblemJSON429, r.Headers429),
 			status(500, r.ApplicationproblemJSON500, nothing),
 			status(503, r.ApplicationproblemJSON503, r.Headers503))
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Duration};
 
-use merch_api::{CorsOrigins, Cost, Rate, SigningKey};
+use merch_api::{CorsOrigins, Cost, Rate, SigningKey, TrustedProxies};
 use merch_contract::{
     grpc::logging::v1::LogMessage,
     rest::client::Client,
@@ -24,10 +24,16 @@ const PARTITIONS: i32 = 3;
 pub struct Options {
     /// What a password hash costs.
     pub hash_cost: Cost,
-    /// How often one account may be tried.
+    /// Wrong passwords that one account takes from one address.
     pub log_ins_per_account: Rate,
+    /// Wrong passwords that one account takes over all addresses at which it is not known.
+    pub log_ins_over_all_addresses: Rate,
     /// How often one address may try.
     pub log_ins_per_address: Rate,
+    /// How often one address may register.
+    pub registrations_per_address: Rate,
+    /// Proxies whose `X-Forwarded-For` is trusted, so that a test can have many addresses.
+    pub trusted_proxies: TrustedProxies,
     /// Bytes of a request's body, at most.
     pub body_limit: usize,
     /// Bytes of a request's line and headers, at most.
@@ -46,7 +52,10 @@ impl Default for Options {
         Self {
             hash_cost: Cost::for_tests(),
             log_ins_per_account: unbounded,
+            log_ins_over_all_addresses: unbounded,
             log_ins_per_address: unbounded,
+            registrations_per_address: unbounded,
+            trusted_proxies: TrustedProxies::default(),
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
             signing_key: b"a key for tests, of more than thirty-two bytes".to_vec(),
@@ -359,8 +368,9 @@ async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
 
 async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
     let mut config = merch_db::Config::new(database.location(), url(logging));
-    let Rate { burst, period } = options.log_ins_per_account;
-    config.log_ins = merch_db::Rate { burst, period };
+    let rate = |Rate { burst, period }| merch_db::Rate { burst, period };
+    config.log_ins.per_network = rate(options.log_ins_per_account);
+    config.log_ins.over_all = rate(options.log_ins_over_all_addresses);
     Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await
 }
 
@@ -371,6 +381,8 @@ async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, log
     // Hundreds of buyers register at once.
     config.hashes_waiting = 10_000;
     config.log_ins_per_address = options.log_ins_per_address;
+    config.registrations_per_address = options.registrations_per_address;
+    config.trusted_proxies = options.trusted_proxies.clone();
     config.body_limit = options.body_limit;
     config.header_limit = options.header_limit;
     config.token_lifetime = options.token_lifetime;

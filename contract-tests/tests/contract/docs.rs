@@ -104,7 +104,7 @@ async fn every_code_of_the_document_is_explained_where_its_type_points() {
     let store = TestStore::start(Database::Sqlite).await;
     let page = String::from_utf8(store.get("/problems").await.expect(200).body.to_vec()).unwrap();
     let codes = Document::ours().codes;
-    assert_eq!(codes.len(), 23, "{codes:?}");
+    assert_eq!(codes.len(), 24, "{codes:?}");
     for code in codes {
         assert!(page.contains(&format!("id=\"{code}\"")), "{code}");
     }

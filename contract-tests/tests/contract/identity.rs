@@ -258,11 +258,13 @@ on_both_databases! {
     #[with(|options| options.log_ins_per_account = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
     async fn an_account_can_be_tried_only_so_often(store: &TestStore) {
         let (alice, bob) = (store.user().await, store.user().await);
-        // The log-in of the user was the first; letters of another case are the same account.
-        alice.log_in("wrong").await.problem(401, "invalid_credentials");
+        // The log-in of the user does not count; letters of another case are the same account.
+        for _ in 0..2 {
+            alice.log_in("wrong").await.problem(401, "invalid_credentials");
+        }
         let shouted = json!({ "username": alice.username.to_uppercase(), "password": "wrong" });
         store.post("/login").json(&shouted).await.problem(401, "invalid_credentials");
-        store.expect_many("log_in_failed", 2);
+        store.expect_many("log_in_failed", 3);
         for password in ["wrong", TestUser::PASSWORD] {
             let answer = alice.log_in(password).await;
             answer.problem(429, "too_many_attempts");
@@ -275,9 +277,148 @@ on_both_databases! {
         alice.get(alice.path()).await.expect(200);
         // What the document does not allow is no attempt.
         bob.log_in("").await.faults();
-        bob.log_in(TestUser::PASSWORD).await.expect(200);
-        store.expect_events(["user_logged_in"]);
+        // Right passwords do not count, and reset nothing.
+        for _ in 0..2 {
+            bob.log_in("wrong").await.problem(401, "invalid_credentials");
+            bob.log_in(TestUser::PASSWORD).await.expect(200);
+            store.expect_events(["log_in_failed", "user_logged_in"]);
+        }
+        bob.log_in("wrong").await.problem(401, "invalid_credentials");
+        store.expect_events(["log_in_failed"]);
         bob.log_in(TestUser::PASSWORD).await.problem(429, "too_many_attempts");
+    }
+
+    #[with(|options| options.log_ins_per_account = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
+    async fn a_change_of_password_can_be_guessed_no_more_often_than_a_log_in(store: &TestStore) {
+        let alice = store.user().await;
+        let new = "a much longer battery staple";
+        for _ in 0..2 {
+            change_password(&alice, "wrong horse", new).await.problem(403, "wrong_password");
+        }
+        alice.log_in("wrong").await.problem(401, "invalid_credentials");
+        store.expect_many("password_refused", 2);
+        store.expect_events(["log_in_failed"]);
+        for current in ["wrong horse", TestUser::PASSWORD] {
+            let answer = change_password(&alice, current, new).await;
+            answer.problem(429, "too_many_attempts");
+            let after: u64 = answer.header("retry-after").parse().unwrap();
+            assert!((1..=600).contains(&after), "{after}");
+        }
+        alice.log_in(TestUser::PASSWORD).await.problem(429, "too_many_attempts");
+    }
+
+    /// The budgets are the default ones.
+    #[with(|options| {
+        options.log_ins_per_account = Rate::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(360));
+        options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_secs(36));
+        options.trusted_proxies = "127.0.0.1".parse().unwrap();
+    })]
+    async fn the_owner_gets_in_while_three_addresses_guess(store: &TestStore) {
+        let alice = store.user().await;
+        let log_in = async |from: &str, password: &str| {
+            let body = json!({ "username": alice.username, "password": password });
+            store.post("/login").header("x-forwarded-for", from).json(&body).await
+        };
+        let strangers = ["198.51.100.1", "198.51.100.2", "2001:db8::1"];
+        let guesses = async {
+            let mut judged = 0;
+            for _ in 0..30 {
+                for stranger in strangers {
+                    let answer = log_in(stranger, "wrong").await;
+                    if answer.status == 401 { judged += 1 } else { drop(answer.problem(429, "too_many_attempts")) }
+                }
+            }
+            judged
+        };
+        let owner = async {
+            for _ in 0..15 {
+                // Where it registered, and where it has never been.
+                for address in ["127.0.0.1", "203.0.113.7"] {
+                    log_in(address, TestUser::PASSWORD).await.expect(200);
+                }
+            }
+        };
+        let (judged, ()) = tokio::join!(guesses, owner);
+        assert_eq!(judged, 30, "ten of each");
+        // Another address of the same /64 is the same client.
+        log_in("2001:db8::2", "wrong").await.problem(429, "too_many_attempts");
+        store.expect_many("log_in_failed", judged);
+        store.expect_many("user_logged_in", 30);
+    }
+
+    #[with(|options| {
+        options.log_ins_per_account = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(600));
+        options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600));
+        options.trusted_proxies = "127.0.0.1".parse().unwrap();
+    })]
+    async fn many_addresses_close_an_account_and_a_known_address_opens_it(store: &TestStore) {
+        let alice = store.user().await;
+        let log_in = async |name: &str, from: &str, password: &str| {
+            let body = json!({ "username": name, "password": password });
+            store.post("/login").header("x-forwarded-for", from).json(&body).await
+        };
+        // A name that nobody has is answered alike.
+        for name in [alice.username.as_str(), "nobody.at.all"] {
+            let mut statuses = Vec::new();
+            for n in 0..4 {
+                for _ in 0..2 {
+                    statuses.push(log_in(name, &format!("198.51.100.{n}"), "wrong").await.status);
+                }
+            }
+            assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429], "{name}");
+        }
+        store.expect_many("log_in_failed", 10);
+        log_in(&alice.username, "203.0.113.7", TestUser::PASSWORD).await.problem(429, "too_many_attempts");
+        for _ in 0..5 {
+            log_in(&alice.username, "127.0.0.1", TestUser::PASSWORD).await.expect(200);
+        }
+        store.expect_many("user_logged_in", 5);
+    }
+
+    async fn guessable_passwords_are_refused(store: &TestStore) {
+        let alice = store.user().await;
+        let name = merch_test_store::fresh_name();
+        let email = format!("{name}@mail.example.com");
+        for password in ["Password1", "12345678", "00000000", name.to_uppercase().as_str(), email.as_str()] {
+            let user = json!({ "sid": name, "username": name, "email": email, "password": password });
+            let problem = store.post("/users").json(&user).await.problem(422, "guessable_password");
+            assert!(!problem.to_string().contains(password), "{problem}");
+        }
+        for new in ["Password1", alice.username.as_str(), alice.email.as_str()] {
+            change_password(&alice, TestUser::PASSWORD, new).await.problem(422, "guessable_password");
+        }
+    }
+
+    #[with(|options| options.registrations_per_address = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
+    async fn an_address_can_register_only_so_often(store: &TestStore) {
+        let alice = store.user().await;
+        let user = json!({ "sid": alice.sid, "username": alice.username, "email": alice.email, "password": TestUser::PASSWORD });
+        for _ in 0..2 {
+            store.post("/users").json(&user).await.problem(409, "sid_taken");
+        }
+        let answer = store.post("/users").json(&user).await;
+        answer.problem(429, "too_many_attempts");
+        let after: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=600).contains(&after), "{after}");
+        alice.log_in(TestUser::PASSWORD).await.expect(200);
+        store.expect_events(["user_logged_in"]);
+    }
+
+    async fn a_hash_of_another_cost_is_renewed_at_log_in(store: &TestStore) {
+        let alice = store.user().await;
+        let mut options = store.options().clone();
+        options.hash_cost = Cost::new(10).unwrap();
+        let dearer = store.another_api(&options, store.db_url()).await;
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let body = json!({ "username": alice.username, "password": TestUser::PASSWORD });
+        let renewed = "SELECT COUNT(*) FROM users WHERE password_hash LIKE '$scrypt$ln=10,r=8,p=1$%'";
+        assert_eq!(store.sql_integer(renewed).await, 0);
+        assert_eq!(http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(), 200);
+        assert_eq!(store.sql_integer(renewed).await, 1);
+        // Tokens stay good, and the password is what it was.
+        alice.get(alice.path()).await.expect(200);
+        assert_eq!(http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(), 200);
+        store.expect_many("user_logged_in", 2);
     }
 
     #[with(|options| options.log_ins_per_address = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600)))]

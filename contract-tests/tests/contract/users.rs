@@ -73,7 +73,7 @@ on_both_databases! {
             ("username", "a.b"),
             ("username", &"n".repeat(50)),
             ("email", &email_255),
-            ("password", "12345678"),
+            ("password", "8 chars!"),
             ("password", &"p".repeat(128)),
             ("password", "пароль-из-слов"),
         ] {

@@ -19,6 +19,8 @@ const ETAG: &str = "it travels in `ETag` and `If-Match`";
 const FOLDED: &str = "the value folded to lower case, by which uniqueness is judged; nobody outside sees it";
 const WHENCE: &str = "where the request came from, for its log event: the api makes it from `X-Request-Id`";
 const WHO: &str = "who acts: the api takes it from the verified token";
+const NETWORK: &str = "where the client is: the api takes it from the connection or from a trusted proxy";
+const RESERVATION: &str = "what BeginPasswordCheck reserved, to be given back";
 const PATH: &str = "it stands in the path";
 const HASH: &str = "the hash of the password, which never leaves the services";
 const PASSWORD: &str = "a password never travels further than the api; its hash does, as `password_hash`";
@@ -37,7 +39,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("User.email_key", "missing in openapi.yaml", FOLDED),
     known("User.email_key", "missing in proto/", FOLDED),
     known("User.password_hash", "missing in openapi.yaml", HASH),
-    known("User.password_hash", "missing in proto/", "only `GetCredentialsResponse` carries it, to the one who checks a password"),
+    known("User.password_hash", "missing in proto/", "only `Credentials` carries it, to the service that checks a password"),
     known("User.token_version", "missing in openapi.yaml", "it is inside the token"),
     known("User.token_version", "missing in proto/", "it travels in `Caller`, not in `User`"),
     known("Order.product_id", "minimum", "the foreign key `fk_orders_product` leads to `products.id`, which has it"),
@@ -49,6 +51,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("Registration.context", "missing in openapi.yaml", WHENCE),
     known("Registration.password", "missing in proto/", PASSWORD),
     known("Registration.password_hash", "missing in openapi.yaml", HASH),
+    known("Registration.client_network", "missing in openapi.yaml", NETWORK),
     known("UserChange.context", "missing in openapi.yaml", WHENCE),
     known("UserChange.caller", "missing in openapi.yaml", WHO),
     known("UserChange.user_id", "missing in openapi.yaml", PATH),
@@ -59,7 +62,10 @@ pub(crate) const KNOWN: &[Known] = &[
     known("PasswordChange.current_password", "missing in proto/", PASSWORD),
     known("PasswordChange.new_password", "missing in proto/", PASSWORD),
     known("PasswordChange.password_hash", "missing in openapi.yaml", HASH),
+    known("PasswordChange.client_network", "missing in openapi.yaml", NETWORK),
+    known("PasswordChange.reservation", "missing in openapi.yaml", RESERVATION),
     known("Credentials.password", "missing in proto/", PASSWORD),
+    known("Credentials.client_network", "missing in openapi.yaml", NETWORK),
     known("Credentials.caller", "missing in openapi.yaml", WHO),
     known("Purchase.context", "missing in openapi.yaml", WHENCE),
     known("Purchase.caller", "missing in openapi.yaml", WHO),

@@ -26,7 +26,7 @@ const fn internal(name: &'static str, table: &'static str) -> Shape {
 }
 
 /// All of them: resources first, then requests, then what is not of the store's data.
-pub(crate) const SHAPES: [Shape; 15] = [
+pub(crate) const SHAPES: [Shape; 16] = [
     Shape {
         name: "User",
         schema: Some("User"),
@@ -70,7 +70,7 @@ pub(crate) const SHAPES: [Shape; 15] = [
     Shape {
         name: "Credentials",
         schema: Some("Credentials"),
-        message: Some("merch.assistant.v1.GetCredentialsRequest"),
+        message: Some("merch.assistant.v1.BeginPasswordCheckRequest"),
         table: Some("users"),
         ..NOTHING
     },
@@ -108,6 +108,7 @@ pub(crate) const SHAPES: [Shape; 15] = [
         ..NOTHING
     },
     internal("AdminRequest", "admin_requests"),
+    internal("KnownNetwork", "known_networks"),
     internal("LogInAttempt", "log_in_attempts"),
     internal("OutboxLease", "outbox_lease"),
     internal("SchemaRequirement", "schema_requirements"),

@@ -90,6 +90,7 @@ impl Stack {
             settings.set(&format!("MERCH_{role}_REPLICAS"), &count.to_string());
         }
         settings.set("MERCH_LOG_IN_ADDRESS_RATE", "100000");
+        settings.set("MERCH_REGISTRATION_ADDRESS_RATE", "100000");
         settings.set("MERCH_PORT", &port.to_string());
         settings.set("MERCH_TLS_PORT", &tls_port.to_string());
         change(&mut settings);

@@ -47,11 +47,14 @@ pub struct Config {
     pub hash_cost: Cost,
     /// Password hashes that are computed at the same time, each on a thread of its own with, by default, 128 MiB.
     pub hashes_at_once: usize,
-    /// Password hashes that wait for their turn; whoever comes after them is answered 503.
+    /// Requests of each purpose (log-in, registration, change of password) that may wait for a hash;
+    /// further ones are answered 503. Registrations and changes each take at most half of the threads.
     pub hashes_waiting: usize,
     /// How often one address may try to log in at this process, for whatever account. Networks behind one address share this. How often an account may
     /// be tried is the db service's setting.
     pub log_ins_per_address: Rate,
+    /// How often one address may register at this process, whatever comes of it.
+    pub registrations_per_address: Rate,
     /// How many requests that change something one user may have under way at this process; more are answered 429.
     pub writes_per_user: NonZeroUsize,
     /// Bytes of a request's body, at most.
@@ -111,6 +114,7 @@ impl Config {
             hashes_at_once: cores,
             hashes_waiting: Self::hashes_waiting(cores),
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
+            registrations_per_address: Self::REGISTRATIONS_PER_ADDRESS,
             writes_per_user: Self::WRITES_PER_USER,
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
@@ -142,4 +146,8 @@ impl Config {
 
     /// A campus may be behind one address, and all of it logs in before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
+
+    /// 60 at once and 60 a minute: a campus behind one address registers for a sale, and a script
+    /// makes 86,400 accounts a day at the most.
+    pub const REGISTRATIONS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(60).expect("not zero"), Duration::from_secs(1));
 }

@@ -1,10 +1,13 @@
 //! Who somebody is and how they prove it: passwords, tokens, and how often one may try.
 
+mod common_passwords;
+mod hash_pool;
 mod hmac_provider;
 mod password;
 mod throttle;
 mod token;
 
+pub(crate) use hash_pool::{HashPool, Place, Purpose};
 pub use password::{Cost, InvalidCost};
 pub(crate) use password::{HashFailure, Hasher, Password};
 pub use throttle::Rate;

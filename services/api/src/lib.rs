@@ -74,7 +74,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         db: db.clone(),
         events: events.clone(),
         hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
-        throttle: Throttle::new(config.log_ins_per_address),
+        throttle: Throttle::new(config.log_ins_per_address, config.registrations_per_address),
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
         writes: InFlight::new(config.writes_per_user),
     });

@@ -98,9 +98,12 @@ codes! {
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "The idempotency key was used for another order",
         "You have sent this `Idempotency-Key` with another body before. Use a new key for a new order.",
         "The same `Idempotency-Key` came with another body before. Nothing was sold.";
-    TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts to log in",
+    GuessablePassword "guessable_password" UNPROCESSABLE_ENTITY "The new password is easy to guess",
+        "The new password is one of the most common ones, or your own sid, username or email. Choose another one.",
+        "Common passwords and those equal to the user's own sid, username or email are guessed first. They are refused when a password is set.";
+    TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts",
         "Try again after the time that `Retry-After` says.",
-        "Attempts to log in are limited, for each account and for each address.";
+        "Wrong passwords are limited for each account, and log-ins and registrations for each client address.";
     TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes at the same time",
         "Wait until one of your other requests is answered, then send this one again.",
         "One user may have a few requests under way that change something. This one came on top of them, and nothing was done.";

@@ -61,6 +61,7 @@ async fn secrets_stay_secret() {
     assert_eq!(api.log_in("alice", wrong).await.status, 401);
     assert_eq!(api.get_as(bad_token, "/orders").await.status, 401);
     assert_eq!(api.get_as(&token, &format!("/users/{id}")).await.status, 500);
+    api.db.knows(id, PASSWORD);
     let change = |current: &str| json!({"current_password": current, "new_password": new});
     let path = format!("/users/{id}/password");
     assert_eq!(api.send_as(&token, Method::PUT, &path, change(wrong)).await.status, 403);

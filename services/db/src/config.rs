@@ -17,8 +17,8 @@ pub struct Config {
     pub pool: Pool,
     /// How orders are taken.
     pub orders: Orders,
-    /// How often one name may be tried to log in with, at all replicas together.
-    pub log_ins: Rate,
+    /// How many passwords may be checked of one account, at all replicas together.
+    pub log_ins: LogIns,
     /// How many changes one user may have under way in this process; more are refused with RESOURCE_EXHAUSTED, `ERROR_REASON_TOO_MANY_WRITES`.
     pub writes_per_user: NonZeroUsize,
     /// Who ships the outbox where several replicas share it.
@@ -111,10 +111,37 @@ pub struct Rate {
     pub period: Duration,
 }
 
-impl Default for Rate {
-    /// Ten log-ins at once, and then ten a minute: more than anybody mistypes, and too few to guess with.
+impl Rate {
+    /// `times` at once, and then `times` an hour.
+    #[must_use]
+    pub const fn hourly(times: NonZeroU32) -> Self {
+        Self { burst: times, period: Duration::from_micros(3_600_000_000 / times.get() as u64) }
+    }
+}
+
+/// The budgets of password checks: log-ins and changes of a password. A check whose password was
+/// right or not hashed is given back, so that these are budgets of wrong passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogIns {
+    /// For each account in each client network: an IPv4 address or an IPv6 /64.
+    pub per_network: Rate,
+    /// For each account over all client networks at which it is not known.
+    pub over_all: Rate,
+    /// For how long an account is known in a client network after it proved its password there.
+    pub known_for: Duration,
+}
+
+impl Default for LogIns {
+    /// 10 wrong passwords an hour from one client network, 100 an hour from all of them, 30 days.
+    ///
+    /// NIST SP 800-63B allows 100 consecutive failures. Ten networks are needed to exhaust the
+    /// second budget, and the networks at which the account is known do not draw from it.
     fn default() -> Self {
-        Self { burst: NonZeroU32::new(10).expect("not zero"), period: Duration::from_secs(6) }
+        Self {
+            per_network: Rate::hourly(NonZeroU32::new(10).expect("not zero")),
+            over_all: Rate::hourly(NonZeroU32::new(100).expect("not zero")),
+            known_for: Duration::from_secs(30 * 24 * 60 * 60),
+        }
     }
 }
 
@@ -156,7 +183,7 @@ impl Config {
             database: database.into(),
             pool: Pool::default(),
             orders: Orders::default(),
-            log_ins: Rate::default(),
+            log_ins: LogIns::default(),
             writes_per_user: Self::WRITES_PER_USER,
             turns: Turns::default(),
             logging_endpoint: logging_endpoint.into(),

@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     Refused(ErrorReason),
     /// The request breaks the contract's rules.
     Invalid(Vec<Fault>),
-    /// This name was tried too often; after this time it may be tried again.
+    /// Too many passwords were checked of this account; after this time another one may be.
     TooManyLogIns(Duration),
     /// The database undid the transaction, because of another one or by going away. Nothing of it is stored; it may be run again at once.
     Undone(DbErr),
@@ -143,7 +143,7 @@ pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
         ErrorReason::VersionMismatch => "the row has another version than was expected",
         ErrorReason::DatabaseUnavailable => "the database does not answer; try again",
         ErrorReason::Overloaded => "more orders are waiting than the service takes; try again",
-        ErrorReason::TooManyLogIns => "this name was tried too often; try again later",
+        ErrorReason::TooManyLogIns => "too many passwords were checked for this account; try again later",
         ErrorReason::TooManyWrites => "this user has too many changes under way; wait for one of them",
     }
 }

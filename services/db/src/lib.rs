@@ -22,7 +22,7 @@ mod serve;
 mod store;
 
 pub use admin_token::{AdminToken, WeakAdminToken};
-pub use config::{Config, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
+pub use config::{Config, LogIns, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
 pub use database::{Connection, Database, Location, Transaction, migrate};
 pub use restored::mark_restored;
 pub use serve::serve;

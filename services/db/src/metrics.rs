@@ -33,9 +33,10 @@ pub(crate) static OUTBOX_LEADER: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!("merch_db_outbox_leader", "1 if this process ships the outbox, 0 if another one does, or nobody.").expect(ONCE)
 });
 
-/// Log-ins that were refused for their number.
+/// Password checks that were refused because a budget of the account is exhausted.
 pub(crate) static LOG_INS_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("merch_db_log_ins_refused_total", "Log-ins refused because the name was tried too often.").expect(ONCE)
+    register_int_counter!("merch_db_log_ins_refused_total", "Password checks refused because a budget of the account is exhausted.")
+        .expect(ONCE)
 });
 
 /// Changes that were refused because their user had too many under way.

@@ -84,6 +84,7 @@ pub(crate) fn api(
         config.hashes_waiting = merch_api::Config::hashes_waiting(config.hashes_at_once);
     }
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);
+    config.registrations_per_address = a_minute(settings.registration_address_rate);
     config.connections = connections(open_files());
     if config.connections < merch_api::Config::CONNECTIONS {
         tracing::warn!(
@@ -129,8 +130,8 @@ pub(crate) fn db(
     let mut config = merch_db::Config::new(database, endpoints.logging);
     config.transport = endpoints.transport.clone();
     config.pool.connections = settings.database_connections;
-    let log_ins = a_minute(settings.log_in_rate);
-    config.log_ins = merch_db::Rate { burst: log_ins.burst, period: log_ins.period };
+    config.log_ins.per_network = merch_db::Rate::hourly(settings.log_in_rate);
+    config.log_ins.over_all = merch_db::Rate::hourly(settings.log_in_account_rate);
     config.shipped_events = match broker {
         Broker::Kafka => merch_db::ShippedEvents::Delete,
         Broker::Embedded => merch_db::ShippedEvents::ShipAgainAtStart { kept: KEPT_FOR_EMBEDDED },

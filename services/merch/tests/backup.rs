@@ -24,7 +24,13 @@ use tempfile::tempdir;
 
 fn store(data_dir: &Path) -> Running {
     let command = &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    Running::start(command.env("MERCH_HASH_COST", "10").env("MERCH_LOG_IN_RATE", "100000").env("MERCH_LOG_IN_ADDRESS_RATE", "100000"))
+    Running::start(
+        command
+            .env("MERCH_HASH_COST", "10")
+            .env("MERCH_LOG_IN_RATE", "100000")
+            .env("MERCH_LOG_IN_ADDRESS_RATE", "100000")
+            .env("MERCH_REGISTRATION_ADDRESS_RATE", "100000"),
+    )
 }
 
 fn log_in(api: &str, name: &str, password: &str) -> (u16, Value) {

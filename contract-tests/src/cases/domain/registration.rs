@@ -3,7 +3,9 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::steps::{PASSWORD, email, equal, follow, log_in, moment, new_user, no_password, other_case, read_user, same_thing, text, token};
+use super::steps::{
+    PASSWORD, email, equal, follow, log_in, moment, new_password, new_user, no_password, other_case, read_user, same_thing, text, token,
+};
 use crate::suite::{Answer, Case, Context, Failure};
 
 /// How many register one name at the same time. Each may cost the server 128 MiB and half a second.
@@ -20,6 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("register", 409, "sid, username and email are unique without regard to case", taken),
         Case::new("register", 409, "of those who register one name at the same time, one gets it", race),
         Case::new("register", 400, "a refusal does not show the password", refusal_keeps_the_password),
+        Case::new("register", 422, "common passwords and one's own names are refused", guessable),
+        Case::new("change_password", 422, "common passwords and one's own names are refused", change_to_guessable),
     ]
 }
 
@@ -134,4 +138,32 @@ async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
         refused.problem("invalid_request")?;
     }
     Ok(())
+}
+
+/// Passwords that are on every list of common ones.
+const COMMON: [&str; 4] = ["password", "12345678", "QwertyUiop", "iloveyou1"];
+
+async fn guessable(context: Context) -> Result<(), Failure> {
+    let name = context.fresh_name();
+    let own = [other_case(&name), email(&name)];
+    for password in COMMON.into_iter().chain(own.iter().map(String::as_str)) {
+        let mut body = new_user(&name);
+        body["password"] = json!(password);
+        context.call("register").json(&body).expect(422).await?.problem("guessable_password")?;
+    }
+    // Nothing was left behind by them: the names are free.
+    let registered = context.call("register").json(&new_user(&name)).expect(201).await?;
+    let token = token(&context, &name, PASSWORD).await?;
+    context.call("deactivate_user").path("user_id", text(&registered, "id")?).bearer(&token).expect(204).await.map(drop)
+}
+
+async fn change_to_guessable(context: Context) -> Result<(), Failure> {
+    let user = context.own_user().await?;
+    for new in COMMON.into_iter().chain([user.username.as_str(), user.email.as_str()]) {
+        let refused = new_password(&context, &user.id, &user.token, &user.password, new).expect(422).await?;
+        refused.problem("guessable_password")?;
+    }
+    // The token is as good as before, and so is the password.
+    read_user(&context, &user).await?;
+    token(&context, &user.username, &user.password).await.map(drop)
 }

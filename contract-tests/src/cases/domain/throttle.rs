@@ -1,32 +1,65 @@
-//! Attempts to log in are limited, for the one account and not for all.
+//! Wrong passwords are limited, for the one account and not for all; registrations for the client.
 
 use futures_util::future::join_all;
 
-use super::steps::{WRONG_PASSWORD, equal, log_in, read_user, same_thing};
-use crate::suite::{Answer, Case, Context, Failure, User};
+use super::steps::{PASSWORD, WRONG_PASSWORD, equal, log_in, new_password, new_user, read_user, same_thing};
+use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
 /// So many wrong attempts on one account must not be answered at this pace.
 const ATTEMPTS: usize = 60;
+/// So many registrations by one client must not be answered at this pace.
+const REGISTRATIONS: usize = 400;
 /// How many are sent at the same time: one after the other, slow hashing alone could keep them below the limit.
 const AT_ONCE: usize = 4;
 
-/// One case, the last of all: it locks an account for a while, and counts against the address.
+/// The last of all cases: they lock accounts for a while, and count against the address.
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("log_in", 429, "wrong attempts on one account are limited, and others can log in", limited).alone()]
+    vec![
+        Case::new("change_password", 429, "wrong current passwords are limited", changes_limited).alone(),
+        Case::new("log_in", 429, "wrong attempts on one account are limited, and others can log in", limited).alone(),
+        Case::new("register", 429, "registrations by one client are limited", registrations_limited).alone(),
+    ]
+}
+
+async fn changes_limited(context: Context) -> Result<(), Failure> {
+    let user = context.own_user().await?;
+    let before = read_user(&context, &user).await?;
+    let wrong = || new_password(&context, &user.id, &user.token, WRONG_PASSWORD, PASSWORD);
+    let refused = first_429(wrong, 403, ATTEMPTS).await?;
+    refused_for_a_while(&refused)?;
+    same_thing(&read_user(&context, &user).await?, &before, "the user whose password was to be changed")
+}
+
+async fn registrations_limited(context: Context) -> Result<(), Failure> {
+    let user = context.own_user().await?;
+    // The name is taken, so that each costs the server little and leaves nothing behind.
+    let register = || {
+        let mut body = new_user(&context.fresh_name());
+        body["username"] = user.username.as_str().into();
+        context.call("register").json(&body)
+    };
+    let refused = first_429(register, 409, REGISTRATIONS).await?;
+    refused_for_a_while(&refused)
+}
+
+/// Fails unless the answer is a 429 as the document has it.
+fn refused_for_a_while(refused: &Answer) -> Result<(), Failure> {
+    refused.problem("too_many_attempts")?;
+    let wait = refused.header("retry-after")?;
+    ensure!(
+        wait.parse::<u32>().is_ok_and(|seconds| seconds > 0),
+        refused,
+        "`Retry-After` must be a positive number of seconds, but it is {wait:?}"
+    );
+    Ok(())
 }
 
 async fn limited(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let other = context.other_user(&user).await?;
     let before = read_user(&context, &user).await?;
-    let refused = first_429(&context, &user.username).await?;
-    refused.problem("too_many_attempts")?;
-    let wait = refused.header("retry-after")?;
-    ensure!(
-        wait.parse::<u32>().is_ok_and(|seconds| seconds > 0),
-        &refused,
-        "`Retry-After` must be a positive number of seconds, but it is {wait:?}"
-    );
+    let refused = first_429(|| log_in(&context, &user.username, WRONG_PASSWORD), 401, ATTEMPTS).await?;
+    refused_for_a_while(&refused)?;
 
     // Who is logged in stays so, others get in, and after a while the owner, too.
     same_thing(&read_user(&context, &user).await?, &before, "the user on whom attempts were made")?;
@@ -43,26 +76,27 @@ async fn gets_in(context: &Context, user: &User) -> Result<(), Failure> {
     equal(&answer, "the status of a log-in with the right password", &answer.status, &200)
 }
 
-/// Tries wrong passwords until one attempt is answered with 429.
-async fn first_429(context: &Context, username: &str) -> Result<Answer, Failure> {
+/// Sends a request that is refused with `otherwise` until one is answered with 429.
+async fn first_429(request: impl Fn() -> Call, otherwise: u16, most: usize) -> Result<Answer, Failure> {
     let mut last = None;
-    for _ in 0..ATTEMPTS / AT_ONCE {
-        let attempts = (0..AT_ONCE).map(|_| log_in(context, username, WRONG_PASSWORD).once().send());
+    for _ in 0..most / AT_ONCE {
+        let attempts = (0..AT_ONCE).map(|_| request().once().send());
         for answer in join_all(attempts).await {
             let answer = answer?;
             match answer.status {
                 429 => return Ok(answer),
-                // Refused, or too busy to look.
-                401 | 503 => last = Some(answer),
+                // Too busy to look.
+                503 => last = Some(answer),
+                status if status == otherwise => last = Some(answer),
                 other => {
                     return Err(Failure::of(
                         &answer,
-                        format!("an attempt with a wrong password must be answered with 401 or 429, but it was {other}"),
+                        format!("such an attempt must be answered with {otherwise} or 429, but it was {other}"),
                     ));
                 }
             }
         }
     }
-    let message = format!("attempts to log in are limited for each account, but {ATTEMPTS} with a wrong password were not");
+    let message = format!("such attempts are limited, but {most} were answered at this pace");
     Err(last.map_or_else(|| Failure::new(message.clone()), |last| Failure::of(&last, message.clone())))
 }

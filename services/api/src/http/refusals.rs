@@ -40,12 +40,12 @@ macro_rules! refusals {
 }
 
 refusals! {
-    RegisterResponse: BadRequest Conflict;
+    RegisterResponse: BadRequest Conflict UnprocessableEntity TooManyRequests;
     LogInResponse: BadRequest Unauthorized TooManyRequests;
     LogOutResponse: Unauthorized TooManyRequests;
     GetUserResponse: BadRequest Unauthorized NotFound;
     UpdateUserResponse: BadRequest Unauthorized NotFound Conflict PreconditionFailed TooManyRequests;
-    ChangePasswordResponse: BadRequest Unauthorized Forbidden NotFound TooManyRequests;
+    ChangePasswordResponse: BadRequest Unauthorized Forbidden NotFound UnprocessableEntity TooManyRequests;
     DeactivateUserResponse: BadRequest Unauthorized NotFound TooManyRequests;
     ListProductsResponse: BadRequest;
     GetProductResponse: BadRequest NotFound;

@@ -1,4 +1,5 @@
-//! How often one address may try to log in, at this process. How often an account may be tried, at all of them, the db service counts.
+//! How often one client network may log in and register, at this process. What may be tried of one
+//! account, at all of them, the db service counts.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -33,39 +34,63 @@ impl Rate {
     }
 }
 
-/// Counts attempts. Every attempt counts, a successful one too, and before its password is looked at: each costs a hash whether it succeeds or
-/// not, and an attempt that is counted only afterwards lets any number run at the same time.
+/// Counts the log-ins and registrations of each client network, in this process. Every request
+/// counts, whatever comes of it, before anything else is done for it: this limits what one network
+/// can make the store spend, and how many names it can try to register.
 ///
-/// An attempt that is refused here is no log event: no password was looked at, those that led here are all in the log, and a flood must not fill the
-/// disk. The metrics count its 429. It does not reach the db service either: an address that may not try counts for no account, so that it cannot lock
-/// one out for longer than its own rate allows.
+/// A refusal is no log event, as no password was looked at and a flood must not fill the disk; the
+/// metrics count its 429. It does not reach the db service either, so that a network that may not
+/// try draws from no account's budget.
 pub(crate) struct Throttle {
-    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    log_ins: Networks,
+    registrations: Networks,
     clock: DefaultClock,
 }
 
+type Networks = DefaultKeyedRateLimiter<IpAddr>;
+
 impl Throttle {
-    pub(crate) fn new(per_address: Rate) -> Self {
-        Self { addresses: RateLimiter::keyed(per_address.quota()), clock: DefaultClock::default() }
+    pub(crate) fn new(log_ins: Rate, registrations: Rate) -> Self {
+        Self {
+            log_ins: RateLimiter::keyed(log_ins.quota()),
+            registrations: RateLimiter::keyed(registrations.quota()),
+            clock: DefaultClock::default(),
+        }
     }
 
-    /// Takes one attempt of the address.
+    /// Counts a log-in.
     ///
     /// # Errors
     /// The time after which to try again.
-    pub(crate) fn attempt(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
-        let Some(peer) = peer else { return Ok(()) };
-        self.addresses.check_key(&network(peer)).map_err(|until| until.wait_time_from(self.clock.now()))
+    pub(crate) fn log_in(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
+        self.check(&self.log_ins, peer)
     }
 
-    /// Forgets who has not tried for so long that the rate is whole again. Without it, what is remembered would grow with every address.
+    /// Counts a registration.
+    ///
+    /// # Errors
+    /// The time after which to try again.
+    pub(crate) fn registration(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
+        self.check(&self.registrations, peer)
+    }
+
+    fn check(&self, networks: &Networks, peer: Option<IpAddr>) -> Result<(), Duration> {
+        let Some(peer) = peer else { return Ok(()) };
+        networks.check_key(&network(peer)).map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+
+    /// Forgets the networks whose rate is whole again. Without it, what is remembered would grow
+    /// with every address.
     pub(crate) fn forget_the_idle(&self) {
-        self.addresses.retain_recent();
-        self.addresses.shrink_to_fit();
+        for networks in [&self.log_ins, &self.registrations] {
+            networks.retain_recent();
+            networks.shrink_to_fit();
+        }
     }
 }
 
-/// Who has one IPv6 address has a /64 of them (RFC 6177), so those count as one.
+/// Returns what counts as one client: an IPv4 address, or the first address of an IPv6 /64, as a
+/// client with one of its addresses has all of them (RFC 6177).
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -89,27 +114,38 @@ mod tests {
 
     #[test]
     fn an_address_is_limited_and_told_how_long() {
-        let throttle = Throttle::new(rate(2, HOUR));
-        throttle.attempt(peer("2001:db8::1")).unwrap();
-        throttle.attempt(peer("2001:db8::2")).unwrap();
-        let wait = throttle.attempt(peer("2001:db8::3")).unwrap_err();
+        let throttle = Throttle::new(rate(2, HOUR), rate(1, HOUR));
+        throttle.log_in(peer("2001:db8::1")).unwrap();
+        throttle.log_in(peer("2001:db8::2")).unwrap();
+        let wait = throttle.log_in(peer("2001:db8::3")).unwrap_err();
         assert!(wait > Duration::from_secs(3500) && wait <= HOUR, "{wait:?}");
-        throttle.attempt(peer("2001:db8:0:1::1")).unwrap();
-        throttle.attempt(peer("192.0.2.1")).unwrap();
-        throttle.attempt(peer("::ffff:192.0.2.1")).unwrap();
-        throttle.attempt(peer("192.0.2.1")).unwrap_err();
+        throttle.log_in(peer("2001:db8:0:1::1")).unwrap();
+        throttle.log_in(peer("192.0.2.1")).unwrap();
+        throttle.log_in(peer("::ffff:192.0.2.1")).unwrap();
+        throttle.log_in(peer("192.0.2.1")).unwrap_err();
+    }
+
+    #[test]
+    fn registrations_have_a_rate_of_their_own() {
+        let throttle = Throttle::new(rate(1, HOUR), rate(2, HOUR));
+        for _ in 0..2 {
+            throttle.registration(peer("192.0.2.1")).unwrap();
+        }
+        throttle.registration(peer("192.0.2.1")).unwrap_err();
+        throttle.registration(peer("192.0.2.2")).unwrap();
+        throttle.log_in(peer("192.0.2.1")).unwrap();
     }
 
     #[test]
     fn the_idle_are_forgotten() {
-        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)));
-        throttle.attempt(peer("192.0.2.1")).unwrap();
-        while !throttle.addresses.is_empty() {
+        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR));
+        throttle.log_in(peer("192.0.2.1")).unwrap();
+        while !throttle.log_ins.is_empty() {
             throttle.forget_the_idle();
         }
-        let throttle = Throttle::new(rate(1, HOUR));
-        throttle.attempt(peer("192.0.2.1")).unwrap();
+        let throttle = Throttle::new(rate(1, HOUR), rate(1, HOUR));
+        throttle.log_in(peer("192.0.2.1")).unwrap();
         throttle.forget_the_idle();
-        assert_eq!(throttle.addresses.len(), 1, "whose rate is not whole again stays");
+        assert_eq!(throttle.log_ins.len(), 1, "whose rate is not whole again stays");
     }
 }

@@ -1,14 +1,17 @@
 //! Registering, logging in and out, and everything that one does with one's own user.
 
-use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, get_credentials_request::By};
+use std::sync::Arc;
+
+use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::Store;
 use crate::{
     context::RequestContext,
-    db::Kind,
+    db::{CallFailure, Kind},
     events::LogInFailure,
-    identity::{Caller, HashFailure, Password},
+    identity::{Caller, HashFailure, Password, Place, Purpose, network},
     model::{self, User, required},
     problem::{Code, Problem},
 };
@@ -45,37 +48,62 @@ impl From<HashFailure> for Problem {
 }
 
 impl Store {
-    /// Makes a new buyer.
+    /// Makes a new buyer. What needs no hash is checked first, so that refused registrations cost
+    /// little; the transaction decides again whether the names are free.
     pub(crate) async fn register(&self, user: NewUser) -> Result<User, Problem> {
-        let password_hash = self.hasher.hash(user.password).await?;
-        let request =
-            proto::CreateUserRequest { context: context(), sid: user.sid, username: user.username, email: user.email, password_hash };
+        let peer = RequestContext::current().client_address();
+        self.throttle.registration(peer).map_err(Problem::too_many_attempts)?;
+        if user.password.is_guessable([&user.sid, &user.username, &user.email]) {
+            return Err(Code::GuessablePassword.into());
+        }
+        let request = proto::CheckAvailabilityRequest { sid: user.sid.clone(), username: user.username.clone(), email: user.email.clone() };
+        let call = self.db.call(Kind::Safe, request, |mut db, request| async move { db.check_availability(request).await });
+        let proto::CheckAvailabilityResponse {} = call.await?;
+
+        let place = self.hasher.place(Purpose::Registration)?;
+        let request = proto::CreateUserRequest {
+            context: context(),
+            sid: user.sid,
+            username: user.username,
+            email: user.email,
+            password_hash: self.hasher.hash(&place, user.password).await?,
+            client_network: client_network(),
+        };
         // A second time would find the names taken, by the first.
         let answer = self.db.call(Kind::Once, request, |mut db, request| async move { db.create_user(request).await }).await?;
         Ok(User::try_from(required(answer.user, "CreateUser answered without a user")?)?)
     }
 
-    /// Proves a password and gives a token. Whoever fails learns nothing of why, and waits as long as anybody.
-    pub(crate) async fn log_in(&self, username: String, password: Password) -> Result<Session, Problem> {
-        self.throttle.attempt(RequestContext::current().client_address()).map_err(Problem::too_many_attempts)?;
+    /// Proves a password and gives a token. Every refusal is the same answer after the same work.
+    pub(crate) async fn log_in(self: &Arc<Self>, username: String, password: Password) -> Result<Session, Problem> {
+        let peer = RequestContext::current().client_address();
+        self.throttle.log_in(peer).map_err(Problem::too_many_attempts)?;
+        // The place comes first: a request that finds none draws from no budget.
+        let place = self.hasher.place(Purpose::LogIn)?;
+        let store = Arc::clone(self);
+        uncancelled(async move { store.prove_and_log_in(username, password, place).await }).await
+    }
 
-        // Asking for the credentials counts the attempt for the account, at all replicas together; past the rate it fails, and no password is
-        // looked at.
-        let request = proto::GetCredentialsRequest { by: Some(By::Username(username)) };
-        // Made twice, it counts one attempt twice, which harms nobody.
-        let found = match self.db.call(Kind::Keyed, request, |mut db, request| async move { db.get_credentials(request).await }).await {
-            Ok(credentials) => Some(credentials),
-            Err(failure) if failure.reason() == Some(ErrorReason::UserNotFound) => None,
-            Err(failure) => return Err(failure.into()),
+    async fn prove_and_log_in(&self, username: String, password: Password, place: Place) -> Result<Session, Problem> {
+        // Sent twice it may reserve twice, which the budget makes good in time.
+        let check = self.begin_check(Kind::Keyed, By::Username(username)).await?;
+        let found = check.credentials.clone();
+        let proved = self.verify(&place, &check, password.clone()).await?;
+        let Some(credentials) = found else {
+            return self.refuse_log_in(LogInFailure::UnknownUser, None).await;
         };
-        let proved = self.hasher.verify(found.as_ref().map(|credentials| credentials.password_hash.clone()), password).await?;
-        let Some(credentials) = found else { return self.refuse_log_in(LogInFailure::UnknownUser, None).await };
         let caller = Caller { user_id: model::id(&credentials.user_id)?, token_version: credentials.token_version };
         if !proved {
             return self.refuse_log_in(LogInFailure::WrongPassword, Some(caller.user_id)).await;
         }
 
-        let request = proto::RecordLogInRequest { context: context(), caller: Some(caller.to_proto()) };
+        let request = proto::RecordLogInRequest {
+            context: context(),
+            caller: Some(caller.to_proto()),
+            client_network: client_network(),
+            reservation: check.reservation,
+            renewed_hash: self.renewed(&place, &credentials.password_hash, password).await,
+        };
         // A second time would write the event of a second log-in.
         match self.db.call(Kind::Once, request, |mut db, request| async move { db.record_log_in(request).await }).await {
             Ok(proto::RecordLogInResponse {}) => {}
@@ -86,6 +114,42 @@ impl Store {
         }
         let access_token = self.tokens.issue(caller).map_err(Problem::internal)?;
         Ok(Session { user_id: caller.user_id, access_token, expires_in: self.tokens.lifetime_seconds() })
+    }
+
+    /// Reserves a password check at the db service, over all replicas together.
+    async fn begin_check(&self, kind: Kind, by: By) -> Result<proto::BeginPasswordCheckResponse, CallFailure> {
+        let request = proto::BeginPasswordCheckRequest { by: Some(by), client_network: client_network() };
+        self.db.call(kind, request, |mut db, request| async move { db.begin_password_check(request).await }).await
+    }
+
+    /// Checks a password that a check was reserved for. If it was not hashed, the reservation is
+    /// given back.
+    async fn verify(&self, place: &Place, check: &proto::BeginPasswordCheckResponse, password: Password) -> Result<bool, Problem> {
+        let stored = check.credentials.as_ref().map(|found| found.password_hash.clone());
+        let greatest = u8::try_from(check.hash_cost).unwrap_or_default();
+        match self.hasher.verify(place, stored, greatest, password).await {
+            Ok(proved) => Ok(proved),
+            Err(failure) => {
+                let request = proto::CancelPasswordCheckRequest { reservation: check.reservation.clone() };
+                let call = self.db.call(Kind::Once, request, |mut db, request| async move { db.cancel_password_check(request).await });
+                if let Err(error) = call.await {
+                    tracing::warn!(%error, "failed to give a password check back");
+                }
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// A hash of a password that was proved at the present cost; empty if the stored one has it, or
+    /// if hashing failed, as the next log-in tries again.
+    async fn renewed(&self, place: &Place, stored: &str, password: Password) -> String {
+        if !self.hasher.is_outdated(stored) {
+            return String::new();
+        }
+        self.hasher.hash(place, password).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to renew a password hash; the next log-in tries again");
+            String::new()
+        })
     }
 
     async fn refuse_log_in(&self, reason: LogInFailure, user: Option<Uuid>) -> Result<Session, Problem> {
@@ -136,25 +200,44 @@ impl Store {
         Ok(User::try_from(required(answer.user, "UpdateUser answered without a user")?)?)
     }
 
-    /// Replaces one's own password.
-    pub(crate) async fn change_password(&self, caller: Caller, user_id: Uuid, current: Password, new: Password) -> Result<(), Problem> {
-        let _place = self.begin_write(caller)?;
-        // A void token is found out first, then a user who is somebody else; only then is a password looked at.
-        let request = proto::GetCredentialsRequest { by: Some(By::Caller(caller.to_proto())) };
-        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_credentials(request).await }).await;
-        let credentials = self.as_caller(caller, result).await?;
-        if user_id != caller.user_id {
-            return Err(Code::UserNotFound.into());
+    /// Replaces the caller's password. A void token is found first, then another user, then a new
+    /// password that is refused; only then is the current password checked, which draws from the
+    /// same budgets as a log-in.
+    pub(crate) async fn change_password(
+        self: &Arc<Self>,
+        caller: Caller,
+        user_id: Uuid,
+        current: Password,
+        new: Password,
+    ) -> Result<(), Problem> {
+        let under_way = self.begin_write(caller)?;
+        let user = self.get_user(caller, user_id).await?;
+        if new.is_guessable([&user.sid, &user.username, &user.email]) {
+            return Err(Code::GuessablePassword.into());
         }
-        if !self.hasher.verify(Some(credentials.password_hash), current).await? {
+        let place = self.hasher.place(Purpose::PasswordChange)?;
+        let store = Arc::clone(self);
+        uncancelled(async move {
+            let _under_way = under_way;
+            store.prove_and_change(caller, current, new, place).await
+        })
+        .await
+    }
+
+    async fn prove_and_change(&self, caller: Caller, current: Password, new: Password, place: Place) -> Result<(), Problem> {
+        let check = self.begin_check(Kind::Keyed, By::Caller(caller.to_proto())).await;
+        let check = self.as_caller(caller, check).await?;
+        if !self.verify(&place, &check, current).await? {
             self.events.password_refused(caller.user_id).await?;
             return Err(Code::WrongPassword.into());
         }
         let request = proto::ChangePasswordRequest {
             context: context(),
             caller: Some(caller.to_proto()),
-            user_id: user_id.to_string(),
-            password_hash: self.hasher.hash(new).await?,
+            user_id: caller.user_id.to_string(),
+            password_hash: self.hasher.hash(&place, new).await?,
+            client_network: client_network(),
+            reservation: check.reservation,
         };
         // It voids the token that it needs: as with a log-out.
         let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.change_password(request).await }).await;
@@ -171,6 +254,19 @@ impl Store {
         let proto::DeactivateUserResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
+}
+
+/// Runs `work` to its end as part of this request, even if the client goes away: a password check
+/// that is reserved is hashed, so that it counts for what it is.
+async fn uncancelled<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
+    let work = RequestContext::current().scope(work).in_current_span();
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+}
+
+/// Where the client is, as the db service counts it.
+fn client_network() -> String {
+    let address = RequestContext::current().client_address();
+    address.map(|address| network(address).to_string()).unwrap_or_default()
 }
 
 fn context() -> Option<proto::RequestContext> {

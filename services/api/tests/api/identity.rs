@@ -3,14 +3,14 @@
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use merch_api::{Cost, Rate};
-use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, get_credentials_request::By};
+use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
 use reqwest::Method;
 use serde_json::json;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
-use crate::support::{Answer, Api, PASSWORD, parts, user, within};
+use crate::support::{Answer, Api, PASSWORD, RESERVATION, hash, parts, user, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_right_password_gives_a_token() {
@@ -74,13 +74,13 @@ async fn attempts_are_limited_for_an_address() {
     limited.assert_problem(429, "too_many_attempts");
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     assert!((80..=90).contains(&wait), "{wait}");
-    assert_eq!(api.db.get_credentials.calls(), 2, "who is limited costs nothing, and counts for no account");
+    assert_eq!(api.db.begin_password_check.calls(), 2, "who is limited costs nothing, and counts for no account");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_is_tried_too_often_is_429() {
     let api = Api::start().await;
-    api.db.get_credentials.answers(|request| {
+    api.db.begin_password_check.answers(|request| {
         assert!(matches!(request.by, Some(By::Username(name)) if name == "Alice"));
         let mut details =
             ErrorDetails::with_error_info("ERROR_REASON_TOO_MANY_LOG_INS", "assistant.merch", HashMap::<String, String>::new());
@@ -154,9 +154,185 @@ async fn a_new_password_wants_the_current_one() {
 
     let other = format!("/users/{}/password", Uuid::now_v7());
     api.send_as(&token, Method::PUT, &other, change("wrong horse")).await.assert_problem(404, "user_not_found");
-    api.db.get_credentials.answers(|request| {
-        assert!(matches!(request.by, Some(By::Caller(_))));
-        Err(crate::support::refusal(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked))
-    });
+    api.db.get_user.refuses(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
     api.send_as(&token, Method::PUT, &other, change("wrong horse")).await.assert_problem(401, "token_invalid");
+}
+
+/// 429 of the db service, with the time that it says.
+fn exhausted() -> Status {
+    let reason = "ERROR_REASON_TOO_MANY_LOG_INS";
+    let details = HashMap::<String, String>::new();
+    let mut details = ErrorDetails::with_error_info(reason, "assistant.merch", details);
+    details.set_retry_info(Some(Duration::from_millis(5_250)));
+    Status::with_error_details(tonic::Code::ResourceExhausted, "too often", details)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_password_draws_from_the_budget_of_the_account() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    let path = format!("/users/{id}/password");
+    let change = json!({"current_password": PASSWORD, "new_password": "a much longer battery staple"});
+    api.db.begin_password_check.answers(|request| {
+        assert!(matches!(request.by, Some(By::Caller(_))));
+        assert_eq!(request.client_network, "127.0.0.1");
+        Err(exhausted())
+    });
+    let limited = api.send_as(&token, Method::PUT, &path, change.clone()).await;
+    limited.assert_problem(429, "too_many_attempts");
+    assert_eq!(limited.header("retry-after"), Some("6"));
+    assert_eq!(api.db.change_password.calls(), 0);
+
+    api.db.knows(id, PASSWORD);
+    api.db.change_password.answers(|request| {
+        assert_eq!(request.reservation, RESERVATION.to_vec());
+        assert_eq!(request.client_network, "127.0.0.1");
+        Ok(proto::ChangePasswordResponse {})
+    });
+    assert_eq!(api.send_as(&token, Method::PUT, &path, change).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proved_password_gives_its_reservation_back_and_a_wrong_one_does_not() {
+    let api = Api::start().await;
+    api.db.knows(Uuid::now_v7(), PASSWORD);
+    api.db.record_log_in.answers(|request| {
+        assert_eq!(request.reservation, RESERVATION.to_vec());
+        assert_eq!((request.client_network.as_str(), request.renewed_hash.as_str()), ("127.0.0.1", ""));
+        Ok(proto::RecordLogInResponse {})
+    });
+    assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
+    for name in ["alice", "bob"] {
+        api.log_in(name, "wrong").await.assert_problem(401, "invalid_credentials");
+    }
+    assert_eq!((api.db.record_log_in.calls(), api.db.cancel_password_check.calls()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_was_not_hashed_gives_its_reservation_back() {
+    let api = Api::start().await;
+    // What is stored is no hash, so that nothing can be held against it.
+    api.db.knows_hash(Uuid::now_v7(), "$scrypt$nonsense", 1);
+    api.db.cancel_password_check.answers(|request| {
+        assert_eq!(request.reservation, RESERVATION.to_vec());
+        Ok(proto::CancelPasswordCheckResponse {})
+    });
+    api.log_in("alice", PASSWORD).await.assert_problem(500, "internal_error");
+    assert_eq!(api.db.cancel_password_check.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_that_finds_no_place_reserves_nothing() {
+    let api = Api::start_with(|config| {
+        (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
+    })
+    .await;
+    api.db.knows(Uuid::now_v7(), PASSWORD);
+    let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
+    let turned_away = many.iter().filter(|answer| answer.status == 503).count();
+    assert!(turned_away > 0);
+    assert_eq!(api.db.begin_password_check.calls(), 8 - turned_away);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_does_not_keep_its_reservation_unhashed() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    api.db.knows(id, PASSWORD);
+    let (reserved, mut is_reserved) = tokio::sync::mpsc::unbounded_channel();
+    let (answer, answered) = tokio::sync::watch::channel(false);
+    api.db.begin_password_check.answers_later(move |_| {
+        reserved.send(()).unwrap();
+        let mut answered = answered.clone();
+        async move {
+            answered.wait_for(|answered| *answered).await.unwrap();
+            let reservation = RESERVATION.to_vec();
+            Ok(proto::BeginPasswordCheckResponse { credentials: None, hash_cost: 1, reservation })
+        }
+    });
+    let body = json!({"username": "bob", "password": "wrong"});
+    let request = api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body);
+    let client = tokio::spawn(request.send());
+    within("the check is reserved", is_reserved.recv()).await.unwrap();
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    answer.send(true).unwrap();
+    // The password is hashed all the same, and its refusal is logged.
+    assert_eq!(api.event_of("gone").await.event, "log_in_failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_of_another_cost_is_renewed_at_log_in() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    for (stored, renewed) in [(hash(PASSWORD, 3), true), (hash(PASSWORD, 1), false)] {
+        api.db.knows_hash(id, &stored, 3);
+        api.db.record_log_in.answers(move |request| {
+            let is_new = request.renewed_hash.starts_with("$scrypt$ln=1,r=1,p=1$");
+            assert_eq!((is_new, request.renewed_hash.is_empty()), (renewed, !renewed));
+            assert_ne!(request.renewed_hash, stored);
+            Ok(proto::RecordLogInResponse {})
+        });
+        api.log_in("alice", "wrong").await.assert_problem(401, "invalid_credentials");
+        assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
+    }
+}
+
+fn registration(password: &str) -> serde_json::Value {
+    json!({"sid": "12110301", "username": "alice.liddell", "email": "alice@mail.example.com", "password": password})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_cannot_succeed_is_not_hashed() {
+    // One hash would take a good while in a build for tests, and there is one place.
+    let api = Api::start_with(|config| {
+        (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
+    })
+    .await;
+    api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    let register = || Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD)));
+    for answer in futures_util::future::join_all((0..30).map(|_| register())).await {
+        answer.assert_problem(409, "username_taken");
+    }
+    for password in ["password1", "12110301", "ALICE.liddell", "alice@mail.example.com"] {
+        let answer = Answer::of(api.request(Method::POST, "/users").json(&registration(password))).await;
+        answer.assert_problem(422, "guessable_password");
+    }
+    assert_eq!((api.db.check_availability.calls(), api.db.create_user.calls()), (30, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_may_not_be_guessable_and_costs_no_check_then() {
+    let api = Api::start().await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    let checks = api.db.begin_password_check.calls();
+    for new in ["iloveyou1", "12110301", "alice@mail.example.com"] {
+        let change = json!({"current_password": PASSWORD, "new_password": new});
+        let answer = api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), change).await;
+        answer.assert_problem(422, "guessable_password");
+    }
+    assert_eq!(api.db.begin_password_check.calls(), checks);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registrations_are_limited_for_an_address() {
+    let api = Api::start_with(|config| {
+        config.registrations_per_address = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
+    })
+    .await;
+    api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    let register = async || Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD))).await;
+    for _ in 0..2 {
+        register().await.assert_problem(409, "username_taken");
+    }
+    let limited = register().await;
+    limited.assert_problem(429, "too_many_attempts");
+    let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
+    assert!((80..=90).contains(&wait), "{wait}");
+    assert_eq!(api.db.check_availability.calls(), 2);
+    // Log-ins have a rate of their own.
+    api.db.knows(Uuid::now_v7(), PASSWORD);
+    assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
 }

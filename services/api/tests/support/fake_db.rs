@@ -89,8 +89,20 @@ macro_rules! methods {
 
 pub struct FakeDb(pub Arc<Script>);
 
+/// What every password check reserves.
+pub const RESERVATION: [u8; 64] = [7; 64];
+
+/// A hash with N = 2^`log2_n`, r = p = 1.
+pub fn hash(password: &str, log2_n: u8) -> String {
+    let scrypt = Scrypt::new_with_params(Params::new(log2_n, 1, 1).unwrap());
+    scrypt.hash_password(password.as_bytes()).unwrap().to_string()
+}
+
 methods! {
     create_user CreateUserRequest CreateUserResponse;
+    check_availability CheckAvailabilityRequest CheckAvailabilityResponse;
+    begin_password_check BeginPasswordCheckRequest BeginPasswordCheckResponse;
+    cancel_password_check CancelPasswordCheckRequest CancelPasswordCheckResponse;
     get_credentials GetCredentialsRequest GetCredentialsResponse;
     record_log_in RecordLogInRequest RecordLogInResponse;
     revoke_tokens RevokeTokensRequest RevokeTokensResponse;
@@ -109,20 +121,27 @@ methods! {
 impl Script {
     /// `alice` exists, with this id and password; nobody else does.
     pub fn knows(&self, user_id: Uuid, password: &str) {
-        use proto::get_credentials_request::By;
-        let cheap = Scrypt::new_with_params(Params::new(1, 1, 1).unwrap());
-        let password_hash = cheap.hash_password(password.as_bytes()).unwrap().to_string();
-        self.get_credentials.answers(move |request| {
+        self.knows_hash(user_id, &hash(password, 1), 1);
+    }
+
+    /// The same, with this hash of the password, and this cost of the most expensive one.
+    pub fn knows_hash(&self, user_id: Uuid, password_hash: &str, hash_cost: i32) {
+        use proto::begin_password_check_request::By;
+        let credentials = proto::Credentials { user_id: user_id.to_string(), password_hash: password_hash.to_owned(), token_version: 1 };
+        self.begin_password_check.answers(move |request| {
             let found = match request.by {
                 Some(By::Username(name)) => name == "alice",
                 Some(By::Caller(_)) => true,
                 None => false,
             };
-            if !found {
-                return Err(refusal(Code::NotFound, ErrorReason::UserNotFound));
-            }
-            Ok(proto::GetCredentialsResponse { user_id: user_id.to_string(), password_hash: password_hash.clone(), token_version: 1 })
+            let credentials = found.then(|| credentials.clone());
+            let reservation = RESERVATION.to_vec();
+            Ok(proto::BeginPasswordCheckResponse { credentials, hash_cost, reservation })
         });
         self.record_log_in.answers(|_| Ok(proto::RecordLogInResponse {}));
+        self.get_user.answers(move |request| match request.user_id == user_id.to_string() {
+            true => Ok(proto::GetUserResponse { user: Some(super::user(user_id, 1)) }),
+            false => Err(refusal(Code::NotFound, ErrorReason::UserNotFound)),
+        });
     }
 }

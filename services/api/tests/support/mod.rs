@@ -1,6 +1,6 @@
 //! The api service with everything around it: a db service that answers what a test says, a logging service that keeps what it is sent.
 
-#![allow(dead_code, unreachable_pub)] // each test program uses its part of this
+#![allow(dead_code, unreachable_pub, unused_imports)] // each test program uses its part of this
 
 mod fake_db;
 mod fake_logging;
@@ -25,7 +25,7 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
-pub use fake_db::Script;
+pub use fake_db::{RESERVATION, Script, hash};
 pub use fake_logging::Received;
 
 pub const KEY: [u8; 32] = [42; 32];
@@ -55,6 +55,7 @@ impl Api {
     /// Starts it with other settings than those for tests: hashes that cost nothing, and log-ins without a limit that a test would meet.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let db = Arc::new(Script::default());
+        db.check_availability.answers(|_| Ok(proto::CheckAvailabilityResponse {}));
         let received = Arc::new(Received::default());
         let (db_address, db_server) = serve_db(&db).await;
         let logging = LoggingServiceServer::new(fake_logging::FakeLogging(Arc::clone(&received)));
@@ -66,6 +67,7 @@ impl Api {
             Config::new(format!("http://{db_address}"), format!("http://{logging_address}"), &journal, SigningKey::new(KEY).unwrap());
         config.hash_cost = Cost::for_tests();
         config.log_ins_per_address = Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
+        config.registrations_per_address = config.log_ins_per_address;
         config.ship_timeout = Duration::from_millis(500);
         change(&mut config);
 

@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use crate::entity::users::PasswordHash;
 use crate::failure::{Failure, Fault};
+use crate::store::known_networks::Network;
+use crate::store::password_checks::Reservation;
 use crate::store::{Caller, Context};
 
 /// What was found wrong so far. A faulty field yields a stand-in, so that the others can be checked; [`Fields::finish`] lets none pass.
@@ -72,6 +74,18 @@ impl Fields {
         let holds = hash.starts_with("$scrypt$") && hash.len() <= 512 && is_visible(&hash);
         self.check(field, holds, "a PHC string that begins with $scrypt$");
         PasswordHash(hash)
+    }
+
+    pub(super) fn network(&mut self, field: &str, text: &str) -> Network {
+        let network = Network::read(text);
+        self.check(field, network.is_some(), "an IP address in text form, or empty");
+        network.unwrap_or_default()
+    }
+
+    pub(super) fn reservation(&mut self, field: &str, bytes: &[u8]) -> Reservation {
+        let reservation = Reservation::from_bytes(bytes);
+        self.check(field, reservation.is_some(), "a reservation of BeginPasswordCheck, or empty");
+        reservation.unwrap_or_default()
     }
 
     pub(super) fn page_size(&mut self, field: &str, size: i32) -> u64 {

@@ -48,7 +48,8 @@ macro_rules! traced {
 traced! {
     in the message: CreateUserRequest, RecordLogInRequest, RevokeTokensRequest, UpdateUserRequest, ChangePasswordRequest, DeactivateUserRequest,
         CancelOrderRequest;
-    in the metadata: GetCredentialsRequest, GetUserRequest, ListProductsRequest, GetProductRequest, PlaceOrdersRequest, ListOrdersRequest,
+    in the metadata: CheckAvailabilityRequest, BeginPasswordCheckRequest, CancelPasswordCheckRequest,
+        GetCredentialsRequest, GetUserRequest, ListProductsRequest, GetProductRequest, PlaceOrdersRequest, ListOrdersRequest,
         GetOrderRequest
 }
 
@@ -68,6 +69,21 @@ where
 impl AssistantService for Assistant {
     async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Answer<proto::CreateUserResponse> {
         answer(request, |request| users::create_user(&self.store, request)).await
+    }
+
+    async fn check_availability(&self, request: Request<proto::CheckAvailabilityRequest>) -> Answer<proto::CheckAvailabilityResponse> {
+        answer("CheckAvailability", request, |request| users::check_availability(&self.store, request)).await
+    }
+
+    async fn begin_password_check(&self, request: Request<proto::BeginPasswordCheckRequest>) -> Answer<proto::BeginPasswordCheckResponse> {
+        answer("BeginPasswordCheck", request, |request| users::begin_password_check(&self.store, request)).await
+    }
+
+    async fn cancel_password_check(
+        &self,
+        request: Request<proto::CancelPasswordCheckRequest>,
+    ) -> Answer<proto::CancelPasswordCheckResponse> {
+        answer("CancelPasswordCheck", request, |request| users::cancel_password_check(&self.store, request)).await
     }
 
     async fn get_credentials(&self, request: Request<proto::GetCredentialsRequest>) -> Answer<proto::GetCredentialsResponse> {

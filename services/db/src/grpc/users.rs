@@ -2,6 +2,7 @@
 
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_contract::grpc::assistant::v1::ErrorReason;
+use proto::begin_password_check_request::By as CheckBy;
 use proto::get_credentials_request::By as ProtoBy;
 
 use super::fields::{Fields, is_username};
@@ -9,7 +10,8 @@ use crate::clock::timestamp;
 use crate::entity::users::Model;
 use crate::failure::Failure;
 use crate::store::Store;
-use crate::store::users::{By, Changes, NewUser};
+use crate::store::known_networks::Network;
+use crate::store::users::{By, Changes, NewUser, Proof};
 
 pub(super) async fn create_user(store: &Store, request: proto::CreateUserRequest) -> Result<proto::CreateUserResponse, Failure> {
     let mut fields = Fields::default();
@@ -19,31 +21,77 @@ pub(super) async fn create_user(store: &Store, request: proto::CreateUserRequest
         username: fields.username("username", request.username),
         email: fields.email("email", request.email),
         password_hash: fields.password_hash("password_hash", request.password_hash),
+        network: fields.network("client_network", &request.client_network),
     };
     let (context, new) = fields.finish((context, new))?;
     let user = store.create_user(&context, &new).await?;
     Ok(proto::CreateUserResponse { user: Some(user.into()) })
 }
 
+pub(super) async fn check_availability(
+    store: &Store,
+    request: proto::CheckAvailabilityRequest,
+) -> Result<proto::CheckAvailabilityResponse, Failure> {
+    let mut fields = Fields::default();
+    let sid = fields.sid("sid", request.sid);
+    let username = fields.username("username", request.username);
+    let email = fields.email("email", request.email);
+    fields.finish(())?;
+    store.check_availability(&sid, &username, &email).await?;
+    Ok(proto::CheckAvailabilityResponse {})
+}
+
+pub(super) async fn begin_password_check(
+    store: &Store,
+    request: proto::BeginPasswordCheckRequest,
+) -> Result<proto::BeginPasswordCheckResponse, Failure> {
+    let mut fields = Fields::default();
+    let by = match request.by {
+        None => return Err(Failure::invalid("by", "exactly one of username and caller; one must be set")),
+        Some(CheckBy::Username(name)) => By::Username(fields.username("username", name)),
+        Some(CheckBy::Caller(caller)) => By::Caller(fields.caller("caller", Some(caller))),
+    };
+    let network = fields.network("client_network", &request.client_network);
+    fields.finish(())?;
+    let check = store.begin_password_check(&by, &network).await?;
+    Ok(proto::BeginPasswordCheckResponse {
+        credentials: check.user.map(|user| proto::Credentials {
+            user_id: user.id.to_string(),
+            password_hash: user.password_hash.0,
+            token_version: user.token_version,
+        }),
+        hash_cost: check.hash_cost,
+        reservation: check.reservation.to_bytes(),
+    })
+}
+
+pub(super) async fn cancel_password_check(
+    store: &Store,
+    request: proto::CancelPasswordCheckRequest,
+) -> Result<proto::CancelPasswordCheckResponse, Failure> {
+    let mut fields = Fields::default();
+    let reservation = fields.reservation("reservation", &request.reservation);
+    fields.finish(())?;
+    store.cancel_password_check(&reservation).await?;
+    Ok(proto::CancelPasswordCheckResponse {})
+}
+
 pub(super) async fn get_credentials(
     store: &Store,
     request: proto::GetCredentialsRequest,
 ) -> Result<proto::GetCredentialsResponse, Failure> {
-    let by = match request.by {
+    let user = match request.by {
         None => return Err(Failure::invalid("by", "exactly one of username and caller; one must be set")),
         // Nobody has such a name, and nobody can guess its password: it is not counted either.
-        Some(ProtoBy::Username(name)) if !is_username(&name) => return Err(Failure::Refused(ErrorReason::UserNotFound)),
-        Some(ProtoBy::Username(name)) => {
-            store.count_log_in(&name).await?;
-            By::Username(name)
-        }
+        Some(ProtoBy::Username(name)) if !is_username(&name) => None,
+        Some(ProtoBy::Username(name)) => store.begin_password_check(&By::Username(name), &Network::default()).await?.user,
         Some(ProtoBy::Caller(caller)) => {
             let mut fields = Fields::default();
             let caller = fields.caller("caller", Some(caller));
-            By::Caller(fields.finish(caller)?)
+            store.find_user(&By::Caller(fields.finish(caller)?)).await?
         }
     };
-    let user = store.credentials(&by).await?;
+    let user = user.ok_or(Failure::Refused(ErrorReason::UserNotFound))?;
     Ok(proto::GetCredentialsResponse {
         user_id: user.id.to_string(),
         password_hash: user.password_hash.0,
@@ -54,8 +102,13 @@ pub(super) async fn get_credentials(
 pub(super) async fn record_log_in(store: &Store, request: proto::RecordLogInRequest) -> Result<proto::RecordLogInResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.context(request.context), fields.caller("caller", request.caller));
+    let proof = Proof {
+        network: fields.network("client_network", &request.client_network),
+        reservation: fields.reservation("reservation", &request.reservation),
+        renewed_hash: (!request.renewed_hash.is_empty()).then(|| fields.password_hash("renewed_hash", request.renewed_hash)),
+    };
     let (context, caller) = fields.finish(read)?;
-    store.record_log_in(&context, caller).await?;
+    store.record_log_in(&context, caller, &proof).await?;
     Ok(proto::RecordLogInResponse {})
 }
 
@@ -99,8 +152,13 @@ pub(super) async fn change_password(
     let caller = fields.caller("caller", request.caller);
     let user_id = fields.id("user_id", &request.user_id);
     let hash = fields.password_hash("password_hash", request.password_hash);
+    let proof = Proof {
+        network: fields.network("client_network", &request.client_network),
+        reservation: fields.reservation("reservation", &request.reservation),
+        renewed_hash: None,
+    };
     let hash = fields.finish(hash)?;
-    store.change_password(&context, caller, user_id, &hash).await?;
+    store.change_password(&context, caller, user_id, &hash, &proof).await?;
     Ok(proto::ChangePasswordResponse {})
 }
 

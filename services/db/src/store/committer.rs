@@ -252,7 +252,7 @@ mod tests {
     use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
     use super::*;
-    use crate::config::{Pool, Rate, ShippedEvents};
+    use crate::config::{LogIns, Pool, ShippedEvents};
     use crate::database::{Database, Location, migrate};
     use crate::entity::products;
     use crate::store::outbox::Outbox;
@@ -276,7 +276,7 @@ mod tests {
         database.writer().execute_unprepared(&buyer).await.unwrap();
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
         let writes = InFlight::new(WRITES);
-        let (origin, log_ins, selling) = (Origin::new("db"), Rate::default(), Arc::default());
+        let (origin, log_ins, selling) = (Origin::new("db"), LogIns::default(), Arc::default());
         (folder, Store { database, outbox, origin, log_ins, selling, writes })
     }
 

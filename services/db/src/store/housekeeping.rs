@@ -47,6 +47,10 @@ async fn tidy(store: &Store, retention: Duration) {
         Ok(removed) => tracing::debug!(removed, "counts of log-ins were removed"),
         Err(error) => tracing::warn!(%error, "counts of log-ins could not be removed; the next round tries again"),
     }
+    match store.forget_networks().await {
+        Ok(removed) => tracing::debug!(removed, "removed expired client networks"),
+        Err(error) => tracing::warn!(%error, "failed to remove expired client networks; retrying next round"),
+    }
     match store.outbox.trim().await {
         Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),
         Err(error) => tracing::warn!(%error, "shipped events could not be removed; the next round tries again"),

@@ -1,13 +1,24 @@
 //! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the contract and the log events.
 
+/// The database's time, in microseconds since 1970.
+macro_rules! now_micros {
+    (postgres) => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+    (sqlite) => {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    };
+}
+
 pub(crate) mod admin;
 pub(crate) mod committer;
 pub(crate) mod events;
 pub(crate) mod housekeeping;
+pub(crate) mod known_networks;
 pub(crate) mod lease;
-mod log_ins;
 pub(crate) mod orders;
 pub(crate) mod outbox;
+pub(crate) mod password_checks;
 pub(crate) mod place;
 pub(crate) mod products;
 mod sql;
@@ -22,7 +33,7 @@ use merch_logging::client::event::Origin;
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
-use crate::config::Rate;
+use crate::config::LogIns;
 use crate::database::{Database, Transaction};
 use crate::db_error::{Intent, is_rolled_back, meaning};
 use crate::entity::users as users_table;
@@ -53,8 +64,8 @@ pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
-    /// How often one name may be tried.
-    pub(crate) log_ins: Rate,
+    /// The budgets of password checks.
+    pub(crate) log_ins: LogIns,
     /// Whoever changes the stock in this process takes it first, and one after another. They would wait for one another in the database anyway, as the
     /// products are few; but there each of them waits with a session of its own, and should this process be stopped just then (paused, cut off), each of
     /// those sessions would get the product in its turn and hold it until PostgreSQL ends it, while all other replicas wait.

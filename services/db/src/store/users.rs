@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::events::{Happening, event};
+use super::known_networks::Network;
+use super::password_checks::Reservation;
 use super::{Caller, Context, Lock, Store, outbox, plain, valid};
 use crate::clock;
 use crate::database::Transaction;
@@ -21,6 +23,19 @@ pub(crate) struct NewUser {
     pub(crate) username: String,
     pub(crate) email: String,
     pub(crate) password_hash: PasswordHash,
+    /// Where it registers.
+    pub(crate) network: Network,
+}
+
+/// What a proved password brings along.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proof {
+    /// Where it was proved.
+    pub(crate) network: Network,
+    /// To be given back.
+    pub(crate) reservation: Reservation,
+    /// The same password's hash at another cost, to take the place of the stored one.
+    pub(crate) renewed_hash: Option<PasswordHash>,
 }
 
 /// What to change of a user; `None` stays.
@@ -65,26 +80,62 @@ impl Store {
                 updated_at: Set(now),
             };
             let user = row.insert(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
+            self.remember_network(transaction, user.id, &new.network).await?;
             self.record_user(transaction, context, now, user.id, &Happening::UserRegistered).await?;
             Ok(user)
         })
         .await
     }
 
-    pub(crate) async fn credentials(&self, by: &By) -> Result<Model, Failure> {
-        let (query, missing) = match by {
-            By::Username(name) => (Entity::find().filter(Column::UsernameKey.eq(fold(name))), ErrorReason::UserNotFound),
-            By::Caller(caller) => (Entity::find().filter(valid(*caller)), ErrorReason::TokenRevoked),
-        };
-        let query = query.filter(Column::IsActive.eq(true));
-        self.read(|| query.clone().one(self.database.reader())).await?.ok_or(Failure::Refused(missing))
+    /// Says whether the names of a new user are free at this moment; which is taken as
+    /// [`create_user`](Self::create_user) does.
+    pub(crate) async fn check_availability(&self, sid: &str, username: &str, email: &str) -> Result<(), Failure> {
+        for (column, value, taken) in [
+            (Column::SidKey, sid, ErrorReason::SidTaken),
+            (Column::UsernameKey, username, ErrorReason::UsernameTaken),
+            (Column::EmailKey, email, ErrorReason::EmailTaken),
+        ] {
+            let query = Entity::find().filter(column.eq(fold(value)));
+            if self.read(|| query.clone().one(self.database.reader())).await?.is_some() {
+                return Err(Failure::Refused(taken));
+            }
+        }
+        Ok(())
     }
 
-    pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
+    /// The active user that is named; `None` if no such user has the username.
+    ///
+    /// # Errors
+    /// `TOKEN_REVOKED` if the caller's token is void.
+    pub(crate) async fn find_user(&self, by: &By) -> Result<Option<Model>, Failure> {
+        let query = match by {
+            By::Username(name) => Entity::find().filter(Column::UsernameKey.eq(fold(name))),
+            By::Caller(caller) => Entity::find().filter(valid(*caller)),
+        };
+        let query = query.filter(Column::IsActive.eq(true));
+        let found = self.read(|| query.clone().one(self.database.reader())).await?;
+        match (found, by) {
+            (None, By::Caller(_)) => Err(Failure::Refused(ErrorReason::TokenRevoked)),
+            (found, By::Username(_) | By::Caller(_)) => Ok(found),
+        }
+    }
+
+    pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller, proof: &Proof) -> Result<(), Failure> {
+        let lock = if proof.renewed_hash.is_some() { Lock::Change } else { Lock::Share };
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let user = self.lock_caller(transaction, caller, Lock::Share).await?;
-            self.record_user(transaction, context, clock::now(), user.id, &Happening::UserLoggedIn).await
+            // A changed password has another token version, so that a renewed hash of the old one
+            // never takes its place.
+            let user = self.lock_caller(transaction, caller, lock).await?;
+            let id = user.id;
+            if let Some(hash) = &proof.renewed_hash {
+                // Neither version nor token_version: nothing changes that anybody can see.
+                let renewed = ActiveModel { password_hash: Set(hash.clone()), ..user.into() };
+                renewed.update(transaction).await.map_err(plain)?;
+            }
+            self.remember_network(transaction, id, &proof.network).await?;
+            self.give_back(transaction, &proof.reservation).await?;
+            self.record_user(transaction, context, clock::now(), id, &Happening::UserLoggedIn).await
         })
         .await
     }
@@ -143,6 +194,7 @@ impl Store {
         caller: Caller,
         user_id: Uuid,
         hash: &PasswordHash,
+        proof: &Proof,
     ) -> Result<(), Failure> {
         let _place = self.begin_write(caller)?;
         self.write(|transaction| async move {
@@ -153,6 +205,9 @@ impl Store {
             // Neither version nor updated_at: nothing changes that is shown of a user.
             let after = ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
             after.update(transaction).await.map_err(plain)?;
+            // Who knew the old password keeps no budget of its own.
+            self.forget_other_networks(transaction, caller.user_id, &proof.network).await?;
+            self.give_back(transaction, &proof.reservation).await?;
             self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserPasswordChanged).await
         })
         .await

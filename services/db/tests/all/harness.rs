@@ -342,6 +342,7 @@ pub(crate) fn new_user(name: &str) -> CreateUserRequest {
         username: name.to_owned(),
         email: format!("{name}@example.org"),
         password_hash: HASH.to_owned(),
+        client_network: String::new(),
     }
 }
 

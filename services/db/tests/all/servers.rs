@@ -32,7 +32,7 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     let by = GetCredentialsRequest { by: Some(By::Username("Ada".to_owned())) };
     let credentials = store.client().get_credentials(call(by)).await.unwrap().into_inner();
     assert_eq!(credentials.password_hash, HASH);
-    let log_in = RecordLogInRequest { context: context(), caller: Some(buyer.caller.clone()) };
+    let log_in = RecordLogInRequest { context: context(), caller: Some(buyer.caller.clone()), ..Default::default() };
     store.client().record_log_in(call(log_in)).await.unwrap();
 
     let order = buyer.order_with_key(HOODIE, 2, "k");

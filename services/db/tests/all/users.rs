@@ -36,6 +36,7 @@ fn change_password(buyer: &Buyer) -> ChangePasswordRequest {
         caller: Some(buyer.caller.clone()),
         user_id: buyer.user.id.clone(),
         password_hash: format!("{HASH}2"),
+        ..Default::default()
     }
 }
 
@@ -95,9 +96,15 @@ on_both!(
 on_both!(
     async fn every_fault_of_a_registration_is_named(store: &TestDb) {
         let context = Some(RequestContext { request_id: "a b".into(), trace_id: "XYZ".into() });
-        let request =
-            CreateUserRequest { context, sid: "".into(), username: "a b".into(), email: "x".repeat(256), password_hash: "hunter22".into() };
-        let expected = ["context.request_id", "context.trace_id", "sid", "username", "email", "password_hash"];
+        let request = CreateUserRequest {
+            context,
+            sid: "".into(),
+            username: "a b".into(),
+            email: "x".repeat(256),
+            password_hash: "hunter22".into(),
+            client_network: "here".into(),
+        };
+        let expected = ["context.request_id", "context.trace_id", "sid", "username", "email", "password_hash", "client_network"];
         assert_eq!(fields(store.client().create_user(call(request)).await), expected);
         assert_eq!(store.words().await, [] as [&str; 0]);
     }
@@ -137,7 +144,7 @@ on_both!(
 on_both!(
     async fn a_log_in_is_recorded_if_the_hash_is_still_the_one_that_was_checked(store: &TestDb) {
         let buyer = store.register("ada").await;
-        let log_in = |buyer: &Buyer| RecordLogInRequest { context: context(), caller: Some(buyer.caller.clone()) };
+        let log_in = |buyer: &Buyer| RecordLogInRequest { context: context(), caller: Some(buyer.caller.clone()), ..Default::default() };
         store.client().record_log_in(call(log_in(&buyer))).await.unwrap();
         store.client().change_password(call(change_password(&buyer))).await.unwrap();
         assert_eq!(told(store.client().record_log_in(call(log_in(&buyer))).await), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
@@ -158,7 +165,10 @@ on_both!(
         let mut client = store.client();
         assert_eq!(told(revoke(store, &buyer).await), void);
         assert_eq!(told(credentials(store, By::Caller(buyer.caller.clone())).await), void);
-        assert_eq!(told(client.record_log_in(call(RecordLogInRequest { context: context(), caller: caller.clone() })).await), void);
+        assert_eq!(
+            told(client.record_log_in(call(RecordLogInRequest { context: context(), caller: caller.clone(), ..Default::default() })).await),
+            void
+        );
         assert_eq!(told(get_user(store, &buyer.caller, &user_id).await), void);
         assert_eq!(told(updated(store, UpdateUserRequest { username: Some("eve".into()), ..update(&buyer) }).await), void);
         assert_eq!(told(client.change_password(call(change_password(&buyer))).await), void);

@@ -28,9 +28,12 @@ pub(crate) struct Db {
     /// How many connections to the database there are at most (with SQLite: readers)
     #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,
-    /// How many log-ins a minute one account may try, at all replicas together; the next ones are answered with 429
-    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "A MINUTE", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
+    /// Wrong passwords that one account takes from one client address, at once and then an hour, over all replicas; further log-ins are answered with 429
+    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "AN HOUR", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_rate: NonZeroU32,
+    /// Wrong passwords that one account takes over all client addresses from which it did not log in during the last 30 days, at once and then an hour
+    #[arg(long, env = "MERCH_LOG_IN_ACCOUNT_RATE", value_name = "AN HOUR", default_value = "100", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
+    pub(crate) log_in_account_rate: NonZeroU32,
 }
 
 const URL: &str = "--database-url (MERCH_DATABASE_URL)";

@@ -1,75 +1,322 @@
-//! The rate of log-ins holds for a name, whichever replica is asked.
+//! Budgets of password checks hold whichever replica is asked.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use get_credentials_request::By;
-use merch_db::Rate;
+use begin_password_check_request::By;
+use merch_db::{LogIns, Rate};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
 
-async fn attempt(client: &mut AssistantServiceClient<Channel>, name: &str) -> Result<(), Status> {
-    let request = GetCredentialsRequest { by: Some(By::Username(name.to_owned())) };
-    client.get_credentials(call(request)).await.map(|_| ())
+const HOUR: Duration = Duration::from_secs(3600);
+const HOME: &str = "192.0.2.1";
+const ELSEWHERE: &str = "2001:db8:0:1::";
+
+/// Budgets of so many, whose next one comes in an hour.
+fn budgets(per_network: u32, over_all: u32) -> LogIns {
+    let rate = |burst| Rate { burst: NonZeroU32::new(burst).unwrap(), period: HOUR };
+    LogIns { per_network: rate(per_network), over_all: rate(over_all), ..LogIns::default() }
+}
+
+/// Reserves a check of a name's password.
+async fn begin(client: &AssistantServiceClient<Channel>, name: &str, network: &str) -> Result<BeginPasswordCheckResponse, Status> {
+    begin_by(client, By::Username(name.to_owned()), network).await
+}
+
+async fn begin_by(client: &AssistantServiceClient<Channel>, by: By, network: &str) -> Result<BeginPasswordCheckResponse, Status> {
+    let client_network = network.to_owned();
+    let request = BeginPasswordCheckRequest { by: Some(by), client_network };
+    Ok(client.clone().begin_password_check(call(request)).await?.into_inner())
+}
+
+/// Reserves checks until one is refused; how many were reserved.
+async fn exhaust(client: &AssistantServiceClient<Channel>, name: &str, network: &str) -> usize {
+    let mut reserved = 0;
+    loop {
+        match begin(client, name, network).await {
+            Ok(_) => reserved += 1,
+            Err(status) => {
+                assert_eq!(told(Err::<(), _>(status)), too_many());
+                return reserved;
+            }
+        }
+    }
+}
+
+fn too_many() -> (Code, String) {
+    why(Code::ResourceExhausted, ErrorReason::TooManyLogIns)
+}
+
+/// Logs in, with what the check has reserved.
+async fn log_in(replica: &Replica, buyer: &Buyer, network: &str) {
+    let check = begin(&replica.client, &buyer.user.username, network).await.unwrap();
+    let request = RecordLogInRequest {
+        context: context(),
+        caller: Some(buyer.caller.clone()),
+        client_network: network.to_owned(),
+        reservation: check.reservation,
+        renewed_hash: String::new(),
+    };
+    replica.client.clone().record_log_in(call(request)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_tried_so_often_at_three_replicas_together_whether_or_not_anybody_has_it() {
+async fn three_replicas_reserve_together_what_a_budget_has_whether_or_not_anybody_has_the_name() {
     let place = Place::postgres().await;
-    let replicas: [Replica; 3] = replicas(&place, |_, config| {
-        config.log_ins = Rate { burst: NonZeroU32::new(5).unwrap(), period: Duration::from_secs(600) };
-    })
-    .await;
+    let replicas: [Replica; 3] = replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
     replicas[0].register("Ada").await;
-    for (spellings, allowed) in [(["ada", "ADA", "aDa"], None), (["nobody", "NOBODY", "Nobody"], Some(Code::NotFound))] {
+    for (spellings, exists) in [(["ada", "ADA", "aDa"], true), (["nobody", "NOBODY", "Nobody"], false)] {
         let attempts: Vec<_> = (0..30)
             .map(|n| {
-                let mut client = replicas[n % 3].client.clone();
-                tokio::spawn(async move { attempt(&mut client, spellings[n / 3 % 3]).await })
+                let client = replicas[n % 3].client.clone();
+                tokio::spawn(async move { begin(&client, spellings[n / 3 % 3], ELSEWHERE).await })
             })
             .collect();
-        let mut tried = 0;
+        let mut reserved = 0;
         for attempt in attempts {
-            let status = match attempt.await.unwrap() {
-                Ok(()) => {
-                    assert_eq!(allowed, None);
-                    tried += 1;
-                    continue;
+            match attempt.await.unwrap() {
+                Ok(check) => {
+                    assert_eq!((check.credentials.is_some(), check.reservation.len()), (exists, 64));
+                    reserved += 1;
                 }
-                Err(status) if Some(status.code()) == allowed => {
-                    tried += 1;
-                    continue;
+                Err(status) => {
+                    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                    let wait = wait.expect("it says when to try again");
+                    assert!(wait > HOUR - Duration::from_secs(100) && wait <= HOUR, "{wait:?}");
+                    assert_eq!(told(Err::<(), _>(status)), too_many());
                 }
-                Err(status) => status,
-            };
-            let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("it says when to try again");
-            assert!(wait > Duration::from_secs(500) && wait <= Duration::from_secs(600), "{wait:?}");
-            assert_eq!(told(Err::<(), _>(status)), why(Code::ResourceExhausted, ErrorReason::TooManyLogIns));
+            }
         }
-        assert_eq!(tried, 5);
+        assert_eq!(reserved, 5);
     }
-    // Another name is another matter, and so is who has a token.
-    let eve = replicas[1].register("eve").await;
-    attempt(&mut replicas[2].client.clone(), "eve").await.unwrap();
-    for _ in 0..10 {
-        let request = GetCredentialsRequest { by: Some(By::Caller(eve.caller.clone())) };
-        replicas[2].client.clone().get_credentials(call(request)).await.unwrap();
-    }
+    // Another name is another matter, and so is another network.
+    begin(&replicas[1].client, "eve", ELSEWHERE).await.unwrap();
+    begin(&replicas[2].client, "ada", HOME).await.unwrap();
     // What was typed is not stored.
     let database = connect(&place.url).await;
     let stored = rows(&database, "SELECT encode(name_digest, 'escape') FROM log_in_attempts").await;
     let stored: Vec<String> = stored.iter().map(|row| row.try_get_by(0).unwrap()).collect();
-    assert_eq!(stored.len(), 3);
+    assert_eq!(stored.len(), 7, "three names over all networks, and four pairs");
     assert!(!stored.iter().any(|name| name.contains("nobody")), "{stored:?}");
     database.close().await.unwrap();
 }
 
 on_both!(
+    async fn strangers_exhaust_an_account_and_its_owner_gets_in_from_known_networks(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(3, 7);
+        let replica = Replica::start(config).await;
+        let owner = replica.register("owner").await;
+        log_in(&replica, &owner, HOME).await;
+        for network in ["198.51.100.1", "198.51.100.2"] {
+            assert_eq!(exhaust(&replica.client, "owner", network).await, 3);
+        }
+        assert_eq!(exhaust(&replica.client, "owner", "198.51.100.3").await, 1, "seven over all");
+        assert_eq!(exhaust(&replica.client, "owner", ELSEWHERE).await, 0);
+        // A right password draws from no budget in the end.
+        for _ in 0..15 {
+            log_in(&replica, &owner, HOME).await;
+        }
+        // A wrong one does, at home as anywhere else.
+        assert_eq!(exhaust(&replica.client, "owner", HOME).await, 3);
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn a_name_that_nobody_has_is_exhausted_like_an_account(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(3, 7);
+        let replica = Replica::start(config).await;
+        replica.register("ada").await;
+        let mut found = Vec::new();
+        for name in ["ada", "nobody"] {
+            let mut reserved = Vec::new();
+            for network in ["198.51.100.1", "198.51.100.2", "198.51.100.3", ELSEWHERE] {
+                reserved.push(exhaust(&replica.client, name, network).await);
+            }
+            found.push(reserved);
+        }
+        assert_eq!(found, [[3, 3, 1, 0], [3, 3, 1, 0]]);
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn a_network_is_forgotten_after_its_time_and_with_the_password(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(100, 1);
+        config.housekeeping_interval = Duration::from_millis(50);
+        let replica = Replica::start(config).await;
+        let buyer = replica.register("ada").await;
+        for network in [HOME, ELSEWHERE] {
+            log_in(&replica, &buyer, network).await;
+        }
+        assert_eq!(store.count("known_networks").await, 2);
+        // A known network draws from its own budget alone: one key.
+        let check = begin(&replica.client, "ada", HOME).await.unwrap();
+        assert_eq!(check.reservation.len(), 32);
+
+        let request = ChangePasswordRequest {
+            context: context(),
+            caller: Some(buyer.caller.clone()),
+            user_id: buyer.user.id.clone(),
+            password_hash: format!("{HASH}2"),
+            client_network: HOME.to_owned(),
+            reservation: check.reservation,
+        };
+        replica.client.clone().change_password(call(request)).await.unwrap();
+        assert_eq!(store.count("known_networks").await, 1, "where it was changed");
+        let elsewhere = begin(&replica.client, "ada", ELSEWHERE).await.unwrap();
+        assert_eq!(elsewhere.reservation.len(), 64);
+
+        store.sql("UPDATE known_networks SET seen_at = seen_at - 2592000000000").await;
+        eventually("the old one is gone", || async { store.count("known_networks").await == 0 }).await;
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn a_new_name_does_not_renew_the_budgets_of_an_account(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(2, 100);
+        let replica = Replica::start(config).await;
+        let buyer = replica.register("ada").await;
+        let guess = || begin_by(&replica.client, By::Caller(buyer.caller.clone()), ELSEWHERE);
+        guess().await.unwrap();
+        let request = UpdateUserRequest {
+            context: context(),
+            caller: Some(buyer.caller.clone()),
+            user_id: buyer.user.id.clone(),
+            username: Some("countess".to_owned()),
+            email: None,
+            expected_versions: Vec::new(),
+        };
+        replica.client.clone().update_user(call(request)).await.unwrap();
+        // One budget for changes of the password and for log-ins, by whichever name.
+        assert_eq!(exhaust(&replica.client, "countess", ELSEWHERE).await, 1);
+        assert_eq!(told(guess().await), too_many());
+        let void = buyer.with_token_version(9);
+        let void = begin_by(&replica.client, By::Caller(void.caller), HOME).await;
+        assert_eq!(told(void), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn a_check_without_a_hash_is_given_back(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(1, 1);
+        let replica = Replica::start(config).await;
+        for _ in 0..3 {
+            let check = begin(&replica.client, "nobody", HOME).await.unwrap();
+            assert_eq!(told(begin(&replica.client, "nobody", HOME).await), too_many());
+            let request = CancelPasswordCheckRequest { reservation: check.reservation };
+            replica.client.clone().cancel_password_check(call(request)).await.unwrap();
+        }
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn a_refused_check_writes_nothing(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(2, 3);
+        let replica = Replica::start(config).await;
+        for network in ["198.51.100.1", "198.51.100.2"] {
+            exhaust(&replica.client, "nobody", network).await;
+        }
+        let rows = store.count("log_in_attempts").await;
+        for n in 0..50 {
+            let network = format!("203.0.113.{n}");
+            assert_eq!(told(begin(&replica.client, "nobody", &network).await), too_many());
+        }
+        assert_eq!((rows, store.count("log_in_attempts").await), (3, 3));
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn an_account_is_known_in_a_bounded_number_of_networks(store: &TestDb) {
+        let mut config = config(&store.place);
+        config.log_ins = budgets(100, 100);
+        let replica = Replica::start(config).await;
+        let buyer = replica.register("ada").await;
+        for n in 0..25 {
+            log_in(&replica, &buyer, &format!("198.51.100.{n}")).await;
+        }
+        assert_eq!(store.count("known_networks").await, 20);
+        let first = begin(&replica.client, "ada", "198.51.100.0").await.unwrap();
+        let last = begin(&replica.client, "ada", "198.51.100.24").await.unwrap();
+        assert_eq!((first.reservation.len(), last.reservation.len()), (64, 32));
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn the_greatest_cost_of_an_active_users_hash_comes_with_a_check(store: &TestDb) {
+        let replica = Replica::start(config(&store.place)).await;
+        let cost = async || begin(&replica.client, "nobody", HOME).await.unwrap().hash_cost;
+        assert_eq!(cost().await, 0);
+        let (cheap, dear) = (replica.register("cheap").await, replica.register("dear").await);
+        assert_eq!(cost().await, 4, "of the hash that these tests use");
+        let renew = async |buyer: &Buyer, hash: &str| {
+            let request = RecordLogInRequest {
+                context: context(),
+                caller: Some(buyer.caller.clone()),
+                client_network: String::new(),
+                reservation: Vec::new(),
+                renewed_hash: hash.to_owned(),
+            };
+            replica.client.clone().record_log_in(call(request)).await
+        };
+        renew(&dear, &HASH.replace("ln=4", "ln=18")).await.unwrap();
+        assert_eq!(cost().await, 18);
+        // The token version stays, so that the token does; a changed password has another one.
+        renew(&dear, &HASH.replace("ln=4", "ln=17")).await.unwrap();
+        assert_eq!(cost().await, 17);
+        let stale = dear.with_token_version(2);
+        let refused = renew(&stale, &HASH.replace("ln=4", "ln=19")).await;
+        assert_eq!(told(refused), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        renew(&cheap, HASH).await.unwrap();
+        let request = DeactivateUserRequest { context: context(), caller: Some(dear.caller.clone()), user_id: dear.user.id.clone() };
+        replica.client.clone().deactivate_user(call(request)).await.unwrap();
+        assert_eq!(cost().await, 4, "a user who cannot log in counts no more");
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn names_are_checked_before_anything_is_hashed(store: &TestDb) {
+        let replica = Replica::start(config(&store.place)).await;
+        replica.register("ada").await;
+        let check = async |sid: &str, username: &str, email: &str| {
+            let (sid, username, email) = (sid.to_owned(), username.to_owned(), email.to_owned());
+            let request = CheckAvailabilityRequest { sid, username, email };
+            told(replica.client.clone().check_availability(call(request)).await)
+        };
+        let taken = |reason| why(Code::AlreadyExists, reason);
+        assert_eq!(check("ADA", "ADA", "ADA@EXAMPLE.ORG").await, taken(ErrorReason::SidTaken));
+        assert_eq!(check("x1", "aDa", "ada@example.org").await, taken(ErrorReason::UsernameTaken));
+        assert_eq!(check("x1", "eve", "Ada@Example.org").await, taken(ErrorReason::EmailTaken));
+        let request = CheckAvailabilityRequest { sid: "x1".to_owned(), username: "eve".to_owned(), email: "eve@example.org".to_owned() };
+        replica.client.clone().check_availability(call(request)).await.unwrap();
+        replica.stop().await;
+    }
+);
+
+/// An attempt of an api service of an earlier release.
+async fn attempt(client: &mut AssistantServiceClient<Channel>, name: &str) -> Result<(), Status> {
+    let by = Some(get_credentials_request::By::Username(name.to_owned()));
+    client.get_credentials(call(GetCredentialsRequest { by })).await.map(|_| ())
+}
+
+on_both!(
     async fn an_attempt_comes_back_after_its_time(store: &TestDb) {
         let mut config = config(&store.place);
-        config.log_ins = Rate { burst: NonZeroU32::new(2).unwrap(), period: Duration::from_millis(300) };
+        config.log_ins.per_network = Rate { burst: NonZeroU32::new(2).unwrap(), period: Duration::from_millis(300) };
         let replica = Replica::start(config).await;
         let mut client = replica.client.clone();
         let begun = std::time::Instant::now();
@@ -91,7 +338,7 @@ on_both!(
 on_both!(
     async fn a_time_that_no_attempt_can_bring_about_is_not_believed(store: &TestDb) {
         let mut config = config(&store.place);
-        config.log_ins = Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
+        config.log_ins.per_network = Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
         let replica = Replica::start(config).await;
         let mut client = replica.client.clone();
         let mut tried = async || attempt(&mut client, "nobody").await.unwrap_err().code();
