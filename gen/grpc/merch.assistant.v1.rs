@@ -177,7 +177,7 @@ pub mod begin_password_check_request {
     /// Exactly one MUST be set.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum By {
-        /// The name to log in with, compared without regard to case.
+        /// As `User.username`, compared without regard to case.
         #[prost(string, tag = "1")]
         Username(::prost::alloc::string::String),
         /// The caller of a verified token; a void token is UNAUTHENTICATED.

@@ -10,11 +10,11 @@ fn with_body(user: &TestUser<'_>) -> Vec<(Method, String, Value)> {
         (
             Method::POST,
             "/users".to_owned(),
-            json!({ "sid": "1", "username": "somebody", "email": "a@example.com", "password": "12345678" }),
+            json!({ "sid": "1", "username": "somebody", "email": "a@example.com", "password": "8 chars!" }),
         ),
-        (Method::POST, "/login".to_owned(), json!({ "username": "somebody", "password": "12345678" })),
+        (Method::POST, "/login".to_owned(), json!({ "username": "somebody", "password": "8 chars!" })),
         (Method::PATCH, user.path(), json!({})),
-        (Method::PUT, format!("{}/password", user.path()), json!({ "current_password": "x", "new_password": "12345678" })),
+        (Method::PUT, format!("{}/password", user.path()), json!({ "current_password": "x", "new_password": "8 chars!" })),
         (Method::POST, "/orders".to_owned(), json!({ "product_id": 1, "quantity": 1 })),
     ]
 }

@@ -141,7 +141,7 @@ async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
 }
 
 /// Passwords that are on every list of common ones.
-const COMMON: [&str; 4] = ["password", "12345678", "QwertyUiop", "iloveyou1"];
+const COMMON: [&str; 4] = ["trustno1", "football1", "QwertyUiop", "iloveyou1"];
 
 async fn guessable(context: Context) -> Result<(), Failure> {
     let name = context.fresh_name();

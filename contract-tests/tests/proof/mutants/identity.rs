@@ -156,6 +156,23 @@ pub(super) fn all() -> Vec<Mutant> {
                 refused.set("www-authenticate", "Bearer");
                 refused
             }))),
+        mutant("password changes without a limit", &["change_password"], "a wrong current password counts as a wrong password", "answers 403 where the store says 429",
+            whole(|upstream, request| Box::pin(async move {
+                let answer = upstream.send(&request).await;
+                if answer.status == 429 { Answer::problem(&request, 403, "wrong_password") } else { answer }
+            }))),
+        mutant("registrations without a limit", &["register"], "registrations are limited for each client address", "answers 409 where the store says 429",
+            whole(|upstream, request| Box::pin(async move {
+                let answer = upstream.send(&request).await;
+                if answer.status == 429 { Answer::problem(&request, 409, "username_taken") } else { answer }
+            }))),
+        mutant("a common password", &["register"], "the most common passwords are refused", "takes another one in its place",
+            whole(|upstream, mut request| Box::pin(async move {
+                let answer = upstream.send(&request).await;
+                if answer.status != 422 { return answer }
+                request.edit_json(|body| body["password"] = json!("nine lychees and a kite"));
+                upstream.send(&request).await
+            }))),
         mutant("a token that is good for nothing", &["log_in"], "logging in gives a token", "gives one that nobody signed",
             answers(200, |_, answer| answer.edit_json(|body| body["access_token"] = json!("eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")))),
         mutant("a token of somebody", &["log_in"], "`user_id` is whose the token is", "makes an id up",
