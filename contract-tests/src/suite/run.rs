@@ -206,7 +206,7 @@ fn cells(document: &Document, selected: &BTreeSet<String>, cases: &[CaseResult],
             } else if matches!(status, 500 | 503) {
                 Outcome::NotReachable("nothing from outside brings it about".to_owned())
             } else if *status == 429 && document.operation(operation).is_some_and(|operation| operation.secured) {
-                Outcome::NotReachable("a bound on what one user has under way, which a fast server is not seen to have".to_owned())
+                Outcome::NotReachable("a fast server answers before the bound is reached".to_owned())
             } else {
                 Outcome::NotReached
             };

@@ -28,7 +28,7 @@ impl SuiteStore {
     /// Starts a store, and has a token made that expires soon.
     pub(crate) async fn start() -> Self {
         let mut options = merch_test_store::Options::default();
-        options.log_ins_per_account = Rate::new(NonZeroU32::new(20).unwrap(), Duration::from_millis(100));
+        options.log_ins_per_account = Rate::new(NonZeroU32::new(20).unwrap(), Duration::from_millis(500));
         options.registrations_per_address = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_millis(50));
         let store = TestStore::start_with(Database::Sqlite, options.clone()).await;
         // The same key and the same users, but tokens of one second.

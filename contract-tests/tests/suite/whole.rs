@@ -23,8 +23,11 @@ async fn everything_passes_on_our_store_and_nothing_is_left() {
     let widest = table.lines().max_by_key(|line| line.chars().count()).unwrap();
     assert!(widest.chars().count() <= 100, "{widest}");
     for (operation, status) in Document::embedded().declared() {
-        let outcome = if matches!(status, 500 | 503) { "not reachable" } else { "passed" };
-        assert_eq!(outcome_of(table, &operation, status), outcome, "{operation} {status}:\n{table}");
+        let outcome = outcome_of(table, &operation, status);
+        // A bound on what one user has under way: a fast server may answer before it is reached.
+        let by_chance = status == 429 && !["register", "log_in", "change_password"].contains(&operation.as_str());
+        let expected = if matches!(status, 500 | 503) { "not reachable" } else { "passed" };
+        assert!(outcome == expected || (by_chance && outcome == "not reachable"), "{operation} {status}:\n{table}");
     }
     assert_eq!(left_in(&store).await, before);
 
