@@ -357,7 +357,7 @@ on_both_databases! {
             let body = json!({ "username": name, "password": password });
             store.post("/login").header("x-forwarded-for", from).json(&body).await
         };
-        // A name that nobody has is answered alike.
+        // A name without a user is answered alike.
         for name in [alice.username.as_str(), "nobody.at.all"] {
             let mut statuses = Vec::new();
             for n in 0..4 {

@@ -22,8 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("register", 409, "sid, username and email are unique without regard to case", taken),
         Case::new("register", 409, "of those who register one name at the same time, one gets it", race),
         Case::new("register", 400, "a refusal does not show the password", refusal_keeps_the_password),
-        Case::new("register", 422, "common passwords and one's own names are refused", guessable),
-        Case::new("change_password", 422, "common passwords and one's own names are refused", change_to_guessable),
+        Case::new("register", 422, "common passwords and the user's own names are refused", guessable),
+        Case::new("change_password", 422, "common passwords and the user's own names are refused", change_to_guessable),
     ]
 }
 

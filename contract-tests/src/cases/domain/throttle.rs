@@ -7,7 +7,7 @@ use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
 /// So many wrong attempts on one account must not be answered at this pace.
 const ATTEMPTS: usize = 60;
-/// So many registrations by one client must not be answered at this pace.
+/// Registrations by one client; the limit must be reached before all are answered.
 const REGISTRATIONS: usize = 400;
 /// How many are sent at the same time: one after the other, slow hashing alone could keep them below the limit.
 const AT_ONCE: usize = 4;

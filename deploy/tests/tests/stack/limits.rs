@@ -14,7 +14,7 @@ async fn an_account_has_its_tries_once_and_not_once_for_each_replica() {
     on_stack("log-in limit", async |stack: &Stack| {
         let client = stack.client()?;
         let rate: usize = stack.settings().get("MERCH_LOG_IN_RATE").context("MERCH_LOG_IN_RATE")?.parse()?;
-        // One that exists, whose log-in with the right password has used up none, and one that nobody has.
+        // A user, whose log-in with the right password has used up no try, and a name without a user.
         let known = Buyer::enrol(&client).await?.name;
         let unknown = format!("nobody{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         for name in [known, unknown] {

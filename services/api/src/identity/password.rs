@@ -292,7 +292,7 @@ mod tests {
         for greatest in [0, 2, 6, 7, 8] {
             let expected = 1 << greatest.max(6);
             let (unknown, work) = verify(&hasher, None, greatest, "wrong").await;
-            assert_eq!((unknown.unwrap(), work), (false, expected), "nobody, {greatest}");
+            assert_eq!((unknown.unwrap(), work), (false, expected), "unknown user, {greatest}");
             for (log2_n, hash) in stored.iter().filter(|(log2_n, _)| *log2_n <= greatest.max(6)) {
                 let (wrong, work) = verify(&hasher, Some(hash), greatest, "wrong").await;
                 assert_eq!((wrong.unwrap(), work), (false, expected), "{log2_n} of {greatest}");

@@ -74,7 +74,7 @@ async fn attempts_are_limited_for_an_address() {
     limited.assert_problem(429, "too_many_attempts");
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     assert!((80..=90).contains(&wait), "{wait}");
-    assert_eq!(api.db.begin_password_check.calls(), 2, "who is limited costs nothing, and counts for no account");
+    assert_eq!(api.db.begin_password_check.calls(), 2, "a limited request draws from no account's budget");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,7 +258,7 @@ async fn a_client_that_goes_away_does_not_keep_its_reservation_unhashed() {
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
     answer.send(true).unwrap();
-    // The password is hashed all the same, and its refusal is logged.
+    // The password is still hashed, and its refusal is logged.
     assert_eq!(api.event_of("gone").await.event, "log_in_failed");
 }
 

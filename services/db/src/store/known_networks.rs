@@ -102,7 +102,7 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Makes a user known in a network, as part of a transaction. In one that is not known nobody is.
+    /// Makes a user known in a network, as part of a transaction; does nothing without a network.
     pub(super) async fn remember_network(&self, transaction: &Transaction, user: Uuid, network: &Network) -> Result<(), Failure> {
         if network.0.is_empty() {
             return Ok(());
@@ -114,7 +114,7 @@ impl Store {
             return Ok(());
         }
         transaction.execute_raw(ADD.with(backend, values())).await.map_err(plain)?;
-        // Only who adds a row removes others: two transactions never wait for each other's.
+        // Only a transaction that adds a row removes others, so that no two wait for each other.
         let latest = LATEST.with(backend, [user.into(), MOST.into()]);
         transaction.execute_raw(latest).await.map_err(plain).map(|_| ())
     }

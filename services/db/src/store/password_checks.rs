@@ -6,7 +6,7 @@
 //! Checks are reserved before a password is hashed, as counting afterwards would let any number
 //! run at the same time. A reservation is given back when the password was right or not hashed.
 //!
-//! A name that no user has is counted like an account, or the difference would tell who has one.
+//! A name that no user has is counted like an account, or the difference would show which names exist.
 //! A refused check reads rows by their keys and writes nothing. A reserved one costs a hash, so the
 //! hashing pools bound the number of rows: `2 × hashes a second × period`, over all replicas.
 

@@ -129,7 +129,7 @@ impl Store {
             let user = self.lock_caller(transaction, caller, lock).await?;
             let id = user.id;
             if let Some(hash) = &proof.renewed_hash {
-                // Neither version nor token_version: nothing changes that anybody can see.
+                // Neither version nor token_version: no visible member changes.
                 let renewed = ActiveModel { password_hash: Set(hash.clone()), ..user.into() };
                 renewed.update(transaction).await.map_err(plain)?;
             }
@@ -205,7 +205,7 @@ impl Store {
             // Neither version nor updated_at: nothing changes that is shown of a user.
             let after = ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
             after.update(transaction).await.map_err(plain)?;
-            // Who knew the old password keeps no budget of its own.
+            // A client that knew the old password keeps no budget of its own.
             self.forget_other_networks(transaction, caller.user_id, &proof.network).await?;
             self.give_back(transaction, &proof.reservation).await?;
             self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserPasswordChanged).await

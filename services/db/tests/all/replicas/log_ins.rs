@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "2001:db8:0:1::";
 
-/// Budgets of so many, whose next one comes in an hour.
+/// Budgets of these sizes, which regain one check an hour.
 fn budgets(per_network: u32, over_all: u32) -> LogIns {
     let rate = |burst| Rate { burst: NonZeroU32::new(burst).unwrap(), period: HOUR };
     LogIns { per_network: rate(per_network), over_all: rate(over_all), ..LogIns::default() }
@@ -63,7 +63,7 @@ async fn log_in(replica: &Replica, buyer: &Buyer, network: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_reserve_together_what_a_budget_has_whether_or_not_anybody_has_the_name() {
+async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
     let place = Place::postgres().await;
     let replicas: [Replica; 3] = replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
     replicas[0].register("Ada").await;
@@ -126,7 +126,7 @@ on_both!(
 );
 
 on_both!(
-    async fn a_name_that_nobody_has_is_exhausted_like_an_account(store: &TestDb) {
+    async fn a_name_without_a_user_is_exhausted_like_an_account(store: &TestDb) {
         let mut config = config(&store.place);
         config.log_ins = budgets(3, 7);
         let replica = Replica::start(config).await;
