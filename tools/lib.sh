@@ -117,6 +117,9 @@ go        |              | grpc-go     | the gRPC client in Go
 java      |              | java        | the Java client
 python    |              | java        | the Java client, whose generator Python brings
 java      | kafka        |             | log events over Apache Kafka
+java      |              | kafka-java  | the topic read by the console consumer of Kafka
+python    |              | kafka-python | the topic read by kafka-python
+go        |              | kafka-go    | the topic read by franz-go
 pgbouncer | pooler       |             | the db service behind PgBouncer
 chromium  | browser      |             | the pages of the documentation, in a browser
 curl      |              |             | the samples of openapi.yaml, pasted into a shell
