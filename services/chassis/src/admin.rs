@@ -23,7 +23,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Serves the admin port until `shutdown` is cancelled.
 ///
 /// - `GET /livez`: 200 as long as the process answers;
-/// - `GET /readyz`: 200 `{"ready": true}`, or 503 `{"ready": false, "reasons": [{"part": …, "reason": …}]}`;
+/// - `GET /readyz`: 200 `{"ready": true, "status": "ready"}`; 200 with status `degraded` and `"reasons": [{"part": …, "reason": …}]`, when the role does
+///   its work and something behind it does not; 503 `{"ready": false, "status": "not_ready", "reasons": …}`;
 /// - `GET /metrics`: what is registered with [`prometheus::default_registry`], as text.
 ///
 /// # Errors
@@ -46,12 +47,17 @@ fn livez() -> Response {
 
 #[handler]
 fn readyz(readiness: Data<&Readiness>) -> Response {
-    match readiness.check() {
-        Ok(()) => json_response(StatusCode::OK, &json!({ "ready": true })),
-        Err(reasons) => {
-            let reasons: Vec<_> = reasons.into_iter().map(|(part, reason)| json!({ "part": part, "reason": reason })).collect();
-            json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reasons": reasons }))
+    let answer = |status, ready, word, reasons: Vec<(&str, String)>| {
+        let mut body = json!({ "ready": ready, "status": word });
+        if !reasons.is_empty() {
+            body["reasons"] = reasons.into_iter().map(|(part, reason)| json!({ "part": part, "reason": reason })).collect();
         }
+        json_response(status, &body)
+    };
+    match (readiness.check(), readiness.degraded()) {
+        (Ok(()), degraded) if degraded.is_empty() => answer(StatusCode::OK, true, "ready", degraded),
+        (Ok(()), degraded) => answer(StatusCode::OK, true, "degraded", degraded),
+        (Err(reasons), _) => answer(StatusCode::SERVICE_UNAVAILABLE, false, "not_ready", reasons),
     }
 }
 

@@ -25,13 +25,24 @@ struct Inner {
     stopping: CancellationToken,
 }
 
+/// What a part says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Ready,
+    /// It works, and something behind it does not.
+    Degraded(String),
+    NotReady(String),
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they were added; `Some` holds why a part is not ready.
-    parts: Vec<(&'static str, Option<String>)>,
+    /// In the order in which they were added.
+    parts: Vec<(&'static str, Condition)>,
     /// The name of a child that has no part yet.
     expected: Option<&'static str>,
     children: Vec<Readiness>,
+    /// Children whose parts only degrade this one.
+    background: Vec<Readiness>,
 }
 
 impl Default for Readiness {
@@ -50,7 +61,7 @@ impl Readiness {
         let index = {
             let mut state = self.state();
             state.expected = None;
-            state.parts.push((name, Some(STARTING.to_owned())));
+            state.parts.push((name, Condition::NotReady(STARTING.to_owned())));
             state.parts.len() - 1
         };
         self.notify();
@@ -68,6 +79,15 @@ impl Readiness {
         child
     }
 
+    /// A child whose parts that are not ready make this one degraded, and not "not ready": of a role that the others do without for a while.
+    pub fn background(&self, name: &'static str) -> Readiness {
+        let child = Self::with_parent(Arc::downgrade(&self.0));
+        child.state().expected = Some(name);
+        self.state().background.push(child.clone());
+        self.notify();
+        child
+    }
+
     /// Not ready from now on, whatever its parts say, as what it stands for is about to stop: whoever asks goes elsewhere, and who comes all the same is
     /// served. Its children, if it has any, are not told.
     pub fn stop(&self) {
@@ -81,7 +101,7 @@ impl Readiness {
         self.0.stopping.clone()
     }
 
-    /// `Ok` when every part is ready.
+    /// `Ok` when every part is ready, degraded ones included.
     ///
     /// # Errors
     /// The parts that are not ready, each with its reason.
@@ -89,6 +109,23 @@ impl Readiness {
         let mut reasons = Vec::new();
         self.collect(&mut reasons);
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// The parts that are degraded, each with its reason. They take nothing from [`check`](Self::check): a balancer goes on sending requests.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<(&'static str, String)> {
+        let state = self.state();
+        let own = state.parts.iter().filter_map(|(name, condition)| match condition {
+            Condition::Degraded(reason) => Some((*name, reason.clone())),
+            Condition::Ready | Condition::NotReady(_) => None,
+        });
+        let mut reasons: Vec<_> = own.collect();
+        reasons.extend(state.children.iter().flat_map(Self::degraded));
+        for child in &state.background {
+            child.collect(&mut reasons);
+            reasons.extend(child.degraded());
+        }
+        reasons
     }
 
     /// Waits until every part is ready.
@@ -112,7 +149,10 @@ impl Readiness {
         }
         let state = self.state();
         reasons.extend(state.expected.map(|name| (name, STARTING.to_owned())));
-        reasons.extend(state.parts.iter().filter_map(|(name, reason)| reason.clone().map(|reason| (*name, reason))));
+        reasons.extend(state.parts.iter().filter_map(|(name, condition)| match condition {
+            Condition::NotReady(reason) => Some((*name, reason.clone())),
+            Condition::Ready | Condition::Degraded(_) => None,
+        }));
         for child in &state.children {
             child.collect(reasons);
         }
@@ -141,20 +181,26 @@ pub struct Part {
 impl Part {
     /// This part can do its work.
     pub fn ready(&self) {
-        self.set(None);
+        self.set(Condition::Ready);
+    }
+
+    /// This part can do its work, and something behind it cannot, which an operator has to look at. `reason` is shown as in
+    /// [`not_ready`](Self::not_ready).
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.set(Condition::Degraded(reason.into()));
     }
 
     /// This part cannot do its work. `reason` is shown on the admin port: plain words, no secrets.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(Condition::NotReady(reason.into()));
     }
 
-    fn set(&self, reason: Option<String>) {
+    fn set(&self, condition: Condition) {
         let changed = {
             let mut state = self.of.state();
             let (_, current) = &mut state.parts[self.index];
-            let changed = *current != reason;
-            *current = reason;
+            let changed = *current != condition;
+            *current = condition;
             changed
         };
         if changed {
@@ -177,6 +223,35 @@ mod tests {
         assert_eq!(readiness.check(), Ok(()));
         database.not_ready("no answer for 3 s");
         assert_eq!(readiness.check(), Err(vec![("database", "no answer for 3 s".to_owned())]));
+    }
+
+    #[test]
+    fn a_degraded_part_is_ready_and_says_why_it_is_looked_at() {
+        let process = Readiness::default();
+        let db = process.child("db");
+        let events = db.part("events");
+        events.degraded("the oldest log event waits for 75 s");
+        assert_eq!((process.check(), db.check()), (Ok(()), Ok(())));
+        let reasons = vec![("events", "the oldest log event waits for 75 s".to_owned())];
+        assert_eq!((process.degraded(), db.degraded()), (reasons.clone(), reasons));
+        events.ready();
+        assert_eq!(process.degraded(), []);
+        events.not_ready("gone");
+        assert!(process.check().is_err() && process.degraded().is_empty());
+    }
+
+    #[test]
+    fn a_role_in_the_background_degrades_its_process_and_is_not_ready_itself() {
+        let process = Readiness::default();
+        process.child("db").part("database").ready();
+        let logging = process.background("logging");
+        let kafka = logging.part("kafka");
+        kafka.not_ready("does not answer");
+        let reasons = vec![("kafka", "does not answer".to_owned())];
+        assert_eq!((process.check(), process.degraded()), (Ok(()), reasons.clone()));
+        assert_eq!(logging.check(), Err(reasons));
+        kafka.ready();
+        assert_eq!((process.check(), process.degraded()), (Ok(()), vec![]));
     }
 
     #[test]

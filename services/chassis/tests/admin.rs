@@ -48,11 +48,17 @@ async fn readyz_follows_readiness_and_says_why_not() {
     assert_eq!(admin.get("/livez").await.0, 200);
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(answer.contains(r#"{"ready":false,"reasons":[{"part":"database","reason":"starting"}]}"#), "{answer}");
+    assert!(answer.contains(r#"{"ready":false,"reasons":[{"part":"database","reason":"starting"}],"status":"not_ready"}"#), "{answer}");
     database.ready();
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
-    assert!(answer.contains(r#"{"ready":true}"#), "{answer}");
+    assert!(answer.contains(r#"{"ready":true,"status":"ready"}"#), "{answer}");
+    // Something behind it is in trouble: a balancer goes on sending requests, and an operator sees why to look.
+    database.degraded("the oldest log event waits for 75 s");
+    let (status, answer) = admin.get("/readyz").await;
+    assert_eq!(status, 200);
+    let degraded = r#"{"ready":true,"reasons":[{"part":"database","reason":"the oldest log event waits for 75 s"}],"status":"degraded"}"#;
+    assert!(answer.contains(degraded), "{answer}");
     database.not_ready("no answer");
     assert_eq!(admin.get("/readyz").await.0, 503);
 }

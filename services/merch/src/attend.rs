@@ -51,6 +51,15 @@ impl Process {
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
+    /// Starts a role that the others do without for a while: while it is not ready, the process is degraded.
+    pub(crate) fn start_in_background<F>(&mut self, name: &'static str, serve: impl FnOnce(Readiness, CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), StartError>> + Send + 'static,
+    {
+        let readiness = self.readiness.background(name);
+        self.roles.start(name, |shutdown| serve(readiness, shutdown));
+    }
+
     /// Waits until every role is ready, calls `announce`, and then waits for a signal or the end of a role; the roles are drained either way, each with
     /// the drain's time for what is under way. After a signal the process says first that it is not ready any more, and goes on for the shutdown's delay.
     ///

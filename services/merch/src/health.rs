@@ -62,21 +62,21 @@ fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
     let status = answer.split(' ').nth(1).unwrap_or_default();
     let body: Value = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
     match (status, body["ready"].as_bool()) {
+        ("200", Some(true)) if body["status"] == "degraded" => Ok(format!("ready, but degraded (asked {admin}): {}", reasons(&body))),
         ("200", Some(true)) => Ok(format!("ready (asked {admin})")),
-        ("503", Some(false)) => {
-            let reasons: Vec<_> = body["reasons"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"])))
-                .collect();
-            Err(StartError::new(format!("not ready (asked {admin}): {}", reasons.join("; "))))
-        }
+        ("503", Some(false)) => Err(StartError::new(format!("not ready (asked {admin}): {}", reasons(&body)))),
         _ => Err(StartError::new(format!(
             "{admin} is not the admin address of a store: it answered /readyz with `{}`",
             answer.lines().next().unwrap_or_default()
         ))),
     }
+}
+
+/// The reasons that `/readyz` gives, in one line.
+pub(crate) fn reasons(body: &Value) -> String {
+    let reasons = body["reasons"].as_array().into_iter().flatten();
+    let reasons: Vec<_> = reasons.map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"]))).collect();
+    reasons.join("; ")
 }
 
 fn text(value: &Value) -> &str {
@@ -91,6 +91,9 @@ mod tests {
     fn answers_are_told_in_a_sentence() {
         let admin = ([127, 0, 0, 1], 9).into();
         assert_eq!(judge(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"), Ok("ready (asked 127.0.0.1:9)".to_owned()));
+        let degraded =
+            "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
+        assert_eq!(judge(admin, degraded), Ok("ready, but degraded (asked 127.0.0.1:9): events: they wait".to_owned()));
         let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
         assert_eq!(judge(admin, not_ready).unwrap_err().to_string(), "not ready (asked 127.0.0.1:9): db: starting; kafka: gone");
         assert!(judge(admin, "HTTP/1.1 200 OK\r\n\r\n<html>").unwrap_err().to_string().contains("is not the admin address of a store"));

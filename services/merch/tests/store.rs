@@ -119,6 +119,7 @@ fn it_opens_sells_reports_and_closes() {
         assert!(store.printed.contains(address.as_str().unwrap()), "{name} {address} is not in: {}", store.printed);
     }
     assert!(store.printed.contains(&format!("{}/docs", addresses["api"].as_str().unwrap())), "{}", store.printed);
+    assert!(store.printed.contains("(embedded; no authentication: every program on this machine can read"), "{}", store.printed);
     assert_eq!(mode(&data_dir), 0o700);
     for secret in ["jwt.key", "merch.db", "merch.db-wal", "merch.db-shm"] {
         assert_eq!(mode(&data_dir.join(secret)), 0o600, "{secret}");
@@ -324,5 +325,36 @@ fn a_port_is_opened_besides_when_it_is_asked_for() {
         let admin = run(&["admin", "list-users", "--db-endpoint", db, "--admin-token-file", key.to_str().unwrap()]);
         assert!(admin.status.success(), "{db}: {admin:?}");
     }
+    assert_eq!(store.stop().code(), Some(0));
+}
+
+#[test]
+fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
+    let folder = tempdir().unwrap();
+    // Nothing listens on this port.
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let data_dir = folder.path().to_str().unwrap();
+    let mut command = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--kafka-brokers", &nowhere]);
+    let store = Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
+    assert!(!store.printed.contains("no authentication"), "that is of the embedded broker: {}", store.printed);
+    let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
+    assert_eq!(http(&api, "GET", "/orders", None, None).0, 401);
+    let deadline = Instant::now() + PATIENCE;
+    let reasons = loop {
+        let (status, body) = http(&admin, "GET", "/readyz", None, None);
+        assert_eq!(status, 200, "a balancer goes on sending requests: {body}");
+        let reasons = body["reasons"].to_string();
+        if body["status"] == "degraded" && reasons.contains("has waited for") && reasons.contains("does not answer") {
+            break reasons;
+        }
+        assert!(Instant::now() < deadline, "{body}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(reasons.contains("\"events\"") && reasons.contains("\"kafka\""), "{reasons}");
+    let health = run(&["health", "--data-dir", data_dir]);
+    assert!(health.status.success(), "{health:?}");
+    let health = String::from_utf8(health.stdout).unwrap();
+    assert!(health.starts_with("ready, but degraded (asked ") && health.contains("has waited for"), "{health}");
+    assert_eq!(http(&api, "GET", "/products", None, None).0, 200);
     assert_eq!(store.stop().code(), Some(0));
 }

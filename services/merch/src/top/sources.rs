@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::metrics::Numbers;
+use crate::health::reasons;
 
 /// For everything together: one that is stuck must not stop the clock.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -56,11 +57,20 @@ pub(super) struct Replica {
 pub(super) enum State {
     Up {
         numbers: Numbers,
-        /// Why it is not ready, if so.
-        not_ready: Option<String>,
+        readiness: Readiness,
     },
     /// It does not answer, and why.
     Down(String),
+}
+
+/// What `/readyz` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// It works, and something behind it does not: why.
+    Degraded(String),
+    /// Why.
+    NotReady(String),
 }
 
 pub(super) struct Sources {
@@ -123,22 +133,22 @@ async fn replicas(name: &str) -> Vec<Replica> {
 async fn ask(address: SocketAddr, patience: Duration) -> State {
     let both = async { tokio::try_join!(get(address, "/metrics"), get(address, "/readyz")) };
     match timeout(patience, both).await {
-        Ok(Ok(((200, metrics), (_, ready)))) => State::Up { numbers: Numbers::parse(&metrics), not_ready: not_ready(&ready) },
+        Ok(Ok(((200, metrics), (_, ready)))) => State::Up { numbers: Numbers::parse(&metrics), readiness: readiness(&ready) },
         Ok(Ok(((status, _), _))) => State::Down(format!("/metrics is answered with {status}: is it an admin port?")),
         Ok(Err(error)) => State::Down(error.to_string()),
         Err(_) => State::Down("no answer in time".to_owned()),
     }
 }
 
-fn not_ready(body: &str) -> Option<String> {
+fn readiness(body: &str) -> Readiness {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
-    if body["ready"] == Value::Bool(true) {
-        return None;
+    let reasons = reasons(&body);
+    let reasons = if reasons.is_empty() { "it does not say why".to_owned() } else { reasons };
+    match (&body["ready"], body["status"].as_str()) {
+        (Value::Bool(true), Some("degraded")) => Readiness::Degraded(reasons),
+        (Value::Bool(true), _) => Readiness::Ready,
+        _ => Readiness::NotReady(reasons),
     }
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let reasons = body["reasons"].as_array().into_iter().flatten();
-    let reasons: Vec<_> = reasons.map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"]))).collect();
-    Some(if reasons.is_empty() { "it does not say why".to_owned() } else { reasons.join("; ") })
 }
 
 /// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
@@ -159,10 +169,12 @@ mod tests {
 
     #[test]
     fn reasons_are_told() {
-        assert_eq!(not_ready("{\"ready\":true}\n"), None);
+        assert_eq!(readiness("{\"ready\":true}\n"), Readiness::Ready);
         let body = "{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
-        assert_eq!(not_ready(body).as_deref(), Some("db: starting; kafka: gone"));
-        assert_eq!(not_ready("").as_deref(), Some("it does not say why"));
+        assert_eq!(readiness(body), Readiness::NotReady("db: starting; kafka: gone".to_owned()));
+        let body = "{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
+        assert_eq!(readiness(body), Readiness::Degraded("events: they wait".to_owned()));
+        assert_eq!(readiness(""), Readiness::NotReady("it does not say why".to_owned()));
     }
 
     #[tokio::test]

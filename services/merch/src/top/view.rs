@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     metrics::Numbers,
-    sources::{Replica, Seen, State},
+    sources::{Readiness, Replica, Seen, State},
 };
 use crate::table::{Cell, harmless, table};
 
@@ -71,9 +71,13 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
     let address = replica.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let of_it = rates.by_replica.get(&(replica.name.clone(), address.clone()));
     let (roles, state) = match &replica.state {
-        State::Up { numbers, not_ready } => {
+        State::Up { numbers, readiness } => {
             let roles: Vec<_> = numbers.roles.iter().copied().collect();
-            let state = not_ready.as_ref().map_or_else(|| "ready".to_owned(), |why| format!("NOT READY: {why}"));
+            let state = match readiness {
+                Readiness::Ready => "ready".to_owned(),
+                Readiness::Degraded(why) => format!("DEGRADED: {why}"),
+                Readiness::NotReady(why) => format!("NOT READY: {why}"),
+            };
             (roles.join(","), state)
         }
         State::Down(why) => ("-".to_owned(), format!("DOWN: {why}")),
@@ -90,7 +94,8 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
 }
 
 fn ready(seen: &Seen) -> usize {
-    seen.replicas.iter().filter(|replica| matches!(replica.state, State::Up { not_ready: None, .. })).count()
+    let is_ready = |state: &State| matches!(state, State::Up { readiness: Readiness::Ready | Readiness::Degraded(_), .. });
+    seen.replicas.iter().filter(|replica| is_ready(&replica.state)).count()
 }
 
 /// All replicas count one table; the one that counted last knows best, and the greatest is nearest to it while it grows.
@@ -176,7 +181,11 @@ mod tests {
     use super::*;
 
     fn replica(name: &str, port: u16, numbers: Numbers) -> Replica {
-        Replica { name: name.to_owned(), address: Some(([10, 0, 0, 1], port).into()), state: State::Up { numbers, not_ready: None } }
+        Replica {
+            name: name.to_owned(),
+            address: Some(([10, 0, 0, 1], port).into()),
+            state: State::Up { numbers, readiness: Readiness::Ready },
+        }
     }
 
     #[test]
