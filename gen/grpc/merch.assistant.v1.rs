@@ -194,7 +194,7 @@ pub struct BeginPasswordCheckResponse {
     /// The greatest cost of any active user's hash, as log2 of scrypt's N; 0 if there is none. Every refusal MUST take as long as a hash of this cost.
     #[prost(int32, tag = "2")]
     pub hash_cost: i32,
-    /// What was reserved, to be sent back as it is.
+    /// The budgets that were drawn from; clients MUST return the bytes unchanged.
     #[prost(bytes = "vec", tag = "3")]
     pub reservation: ::prost::alloc::vec::Vec<u8>,
 }

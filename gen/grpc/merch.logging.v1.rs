@@ -9,7 +9,7 @@ pub struct LogMessage {
     /// When it happened, UTC, by the clock of the service that writes the event.
     #[prost(message, optional, tag = "2")]
     pub time: ::core::option::Option<::pbjson_types::Timestamp>,
-    /// The service that writes the event: `api` or `db`. 1 to 64 characters.
+    /// The service that writes the event: `api`, `db` or `logging`. 1 to 64 characters.
     #[prost(string, tag = "3")]
     pub service: ::prost::alloc::string::String,
     /// The running process of that service, different after each start. 1 to 128 characters.
@@ -22,7 +22,10 @@ pub struct LogMessage {
     ///    `user_registered`, `user_logged_in`, `user_logged_out`, `user_updated`, `user_password_changed`, `user_deactivated`,
     ///    `order_placed`, `order_cancelled`, `order_refused` (attribute `reason`),
     ///    `log_in_failed` (attribute `reason`), `password_refused`, `token_refused` (attribute `reason`);
-    ///    of the operator: `product_restocked` (attributes `difference`, `stock`), `product_price_set` (attributes `price_cents`,
+    ///    `refusals_summarised` (attributes `event`, `count`, `reason`, `client_address`): so many refusals of one client within a minute
+    ///    that have no event each, as only the first few have; without `client_address`, those of many clients together;
+    ///    `event_dead_lettered` (attributes `event_id`, `event`, `reason`; the subject is that event's): Kafka refused an event for good;
+    ///    of the operator: `operator_refused` (attribute `reason`; a call without the operator's credential), `product_restocked` (attributes `difference`, `stock`), `product_price_set` (attributes `price_cents`,
     ///    `previous_price_cents`), `users_listed` (attribute `users`), `user_deactivated`, `tokens_revoked` (attribute `users`; no subject if
     ///    they were not one user's), `store_restored` (attribute `taken_at`: events between then and this one may tell of what is no longer there).
     /// Consumers MUST accept words that are not in this list.
@@ -46,7 +49,8 @@ pub struct LogMessage {
     /// Further facts, by lower_snake names: at most 32, each value at most 1,024 bytes. In use:
     ///    `reason`, `product_id`, `quantity`, `total_price_cents`, `currency`, `changed` (names of members, separated by commas), `client_address`,
     ///    `difference` (pieces, negative if there are fewer), `stock` (pieces after it), `price_cents`, `previous_price_cents`, `users` (how many),
-    ///    `taken_at` (RFC 3339).
+    ///    `taken_at` (RFC 3339), `event` (a word of the list above), `event_id` (of a log event), `count` (how many), `first_at` and
+    ///    `last_at` (RFC 3339: when the first and the last of them were).
     #[prost(btree_map = "string, string", tag = "12")]
     pub attributes: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -64,11 +68,25 @@ pub struct StreamLogsRequest {
     pub messages: ::prost::alloc::vec::Vec<LogMessage>,
 }
 /// Says how far Kafka has acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamLogsResponse {
     /// Every request with this sequence or a lower one is acknowledged. Never goes down.
     #[prost(uint64, tag = "1")]
     pub acknowledged_sequence: u64,
+    /// Events of these requests that Kafka refused for good: they are not on the topic, and sending them again would not help.
+    /// Each is named once, in the response that acknowledges its request. Usually empty.
+    #[prost(message, repeated, tag = "2")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedEvent>,
+}
+/// An event that Kafka refused for good.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedEvent {
+    /// The `LogMessage.id` of the event.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Why, for people: the words of Kafka.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How grave an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -124,8 +142,9 @@ pub mod logging_service_client {
     use tonic::codegen::http::Uri;
     /// Takes log events from the services and hands them to Kafka.
     ///
-    /// Delivery is at least once: an event may appear on the topic more than once, and never not at all. Consumers SHOULD
-    /// drop repeated events by `LogMessage.id`.
+    /// Delivery is at least once: an event may appear on the topic more than once. The one that never appears is one that Kafka
+    /// refuses for good: its sender keeps it, and an `event_dead_lettered` on the topic names it. Consumers SHOULD drop repeated
+    /// events by `LogMessage.id`.
     #[derive(Debug, Clone)]
     pub struct LoggingServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -201,13 +220,16 @@ pub mod logging_service_client {
         ///   - MUST keep every event on disk until it has been acknowledged;
         ///   - MUST number its requests 1, 2, 3, … on each stream, without gaps, starting again at 1 on a new stream;
         ///   - MUST send everything that is not acknowledged again, under new numbers, after the stream has ended for any reason;
+        ///   - MUST keep each event of `StreamLogsResponse.refused` where an operator finds it (a dead letter): it is not on the topic;
         ///   - SHOULD keep one stream open for as long as it runs, and SHOULD reconnect with a growing, jittered delay;
         ///   - SHOULD bound how much it has in flight, and MUST NOT stop its own work because the stream is down.
         ///
         /// The server
         ///   - MUST acknowledge a request only when Kafka has acknowledged all events of that request and of every request before
         ///     it on this stream;
-        ///   - MUST end the stream with UNAVAILABLE when Kafka refuses or times out, without acknowledging what was lost;
+        ///   - MUST end the stream with UNAVAILABLE when Kafka does not take an event now, without acknowledging what was lost;
+        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), acknowledge its request all the same and name
+        ///     the event in `StreamLogsResponse.refused`: no event may hold up those behind it;
         ///   - MUST end the stream with INVALID_ARGUMENT, with a `google.rpc.BadRequest` detail that names the fields, when a request
         ///     breaks the rules of this file;
         ///   - SHOULD acknowledge many requests with one response;
@@ -265,13 +287,16 @@ pub mod logging_service_server {
         ///   - MUST keep every event on disk until it has been acknowledged;
         ///   - MUST number its requests 1, 2, 3, … on each stream, without gaps, starting again at 1 on a new stream;
         ///   - MUST send everything that is not acknowledged again, under new numbers, after the stream has ended for any reason;
+        ///   - MUST keep each event of `StreamLogsResponse.refused` where an operator finds it (a dead letter): it is not on the topic;
         ///   - SHOULD keep one stream open for as long as it runs, and SHOULD reconnect with a growing, jittered delay;
         ///   - SHOULD bound how much it has in flight, and MUST NOT stop its own work because the stream is down.
         ///
         /// The server
         ///   - MUST acknowledge a request only when Kafka has acknowledged all events of that request and of every request before
         ///     it on this stream;
-        ///   - MUST end the stream with UNAVAILABLE when Kafka refuses or times out, without acknowledging what was lost;
+        ///   - MUST end the stream with UNAVAILABLE when Kafka does not take an event now, without acknowledging what was lost;
+        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), acknowledge its request all the same and name
+        ///     the event in `StreamLogsResponse.refused`: no event may hold up those behind it;
         ///   - MUST end the stream with INVALID_ARGUMENT, with a `google.rpc.BadRequest` detail that names the fields, when a request
         ///     breaks the rules of this file;
         ///   - SHOULD acknowledge many requests with one response;
@@ -283,8 +308,9 @@ pub mod logging_service_server {
     }
     /// Takes log events from the services and hands them to Kafka.
     ///
-    /// Delivery is at least once: an event may appear on the topic more than once, and never not at all. Consumers SHOULD
-    /// drop repeated events by `LogMessage.id`.
+    /// Delivery is at least once: an event may appear on the topic more than once. The one that never appears is one that Kafka
+    /// refuses for good: its sender keeps it, and an `event_dead_lettered` on the topic names it. Consumers SHOULD drop repeated
+    /// events by `LogMessage.id`.
     #[derive(Debug)]
     pub struct LoggingServiceServer<T> {
         inner: Arc<T>,

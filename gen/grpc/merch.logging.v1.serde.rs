@@ -368,6 +368,118 @@ impl<'de> serde::Deserialize<'de> for LogMessage {
         deserializer.deserialize_struct("merch.logging.v1.LogMessage", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for RefusedEvent {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.id.is_empty() {
+            len += 1;
+        }
+        if !self.reason.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("merch.logging.v1.RefusedEvent", len)?;
+        if !self.id.is_empty() {
+            struct_ser.serialize_field("id", &self.id)?;
+        }
+        if !self.reason.is_empty() {
+            struct_ser.serialize_field("reason", &self.reason)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for RefusedEvent {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "id",
+            "reason",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Id,
+            Reason,
+            __SkipField__,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "id" => Ok(GeneratedField::Id),
+                            "reason" => Ok(GeneratedField::Reason),
+                            _ => Ok(GeneratedField::__SkipField__),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = RefusedEvent;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct merch.logging.v1.RefusedEvent")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<RefusedEvent, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut id__ = None;
+                let mut reason__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Id => {
+                            if id__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("id"));
+                            }
+                            id__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Reason => {
+                            if reason__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("reason"));
+                            }
+                            reason__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::__SkipField__ => {
+                            let _ = map_.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(RefusedEvent {
+                    id: id__.unwrap_or_default(),
+                    reason: reason__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("merch.logging.v1.RefusedEvent", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for StreamLogsRequest {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -495,11 +607,17 @@ impl serde::Serialize for StreamLogsResponse {
         if self.acknowledged_sequence != 0 {
             len += 1;
         }
+        if !self.refused.is_empty() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("merch.logging.v1.StreamLogsResponse", len)?;
         if self.acknowledged_sequence != 0 {
             #[allow(clippy::needless_borrow)]
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("acknowledgedSequence", ToString::to_string(&self.acknowledged_sequence).as_str())?;
+        }
+        if !self.refused.is_empty() {
+            struct_ser.serialize_field("refused", &self.refused)?;
         }
         struct_ser.end()
     }
@@ -513,11 +631,13 @@ impl<'de> serde::Deserialize<'de> for StreamLogsResponse {
         const FIELDS: &[&str] = &[
             "acknowledged_sequence",
             "acknowledgedSequence",
+            "refused",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
             AcknowledgedSequence,
+            Refused,
             __SkipField__,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
@@ -541,6 +661,7 @@ impl<'de> serde::Deserialize<'de> for StreamLogsResponse {
                     {
                         match value {
                             "acknowledgedSequence" | "acknowledged_sequence" => Ok(GeneratedField::AcknowledgedSequence),
+                            "refused" => Ok(GeneratedField::Refused),
                             _ => Ok(GeneratedField::__SkipField__),
                         }
                     }
@@ -561,6 +682,7 @@ impl<'de> serde::Deserialize<'de> for StreamLogsResponse {
                     V: serde::de::MapAccess<'de>,
             {
                 let mut acknowledged_sequence__ = None;
+                let mut refused__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::AcknowledgedSequence => {
@@ -571,6 +693,12 @@ impl<'de> serde::Deserialize<'de> for StreamLogsResponse {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Refused => {
+                            if refused__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("refused"));
+                            }
+                            refused__ = Some(map_.next_value()?);
+                        }
                         GeneratedField::__SkipField__ => {
                             let _ = map_.next_value::<serde::de::IgnoredAny>()?;
                         }
@@ -578,6 +706,7 @@ impl<'de> serde::Deserialize<'de> for StreamLogsResponse {
                 }
                 Ok(StreamLogsResponse {
                     acknowledged_sequence: acknowledged_sequence__.unwrap_or_default(),
+                    refused: refused__.unwrap_or_default(),
                 })
             }
         }

@@ -246,7 +246,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Change the password\n\nReplaces one's own password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so\nare the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.\n",
+                "Change the password\n\nReplaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so\nare the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.\n",
             )
     }
     pub fn cli_list_products() -> ::clap::Command {

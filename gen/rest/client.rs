@@ -576,7 +576,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
     pub struct PasswordChange {
         ///The password as it is.
         pub current_password: PasswordChangeCurrentPassword,
-        ///The password as it is to be, of 8 to 128 characters; any but U+0000.
+        ///The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
         pub new_password: PasswordChangeNewPassword,
     }
     impl PasswordChange {
@@ -647,7 +647,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///The password as it is to be, of 8 to 128 characters; any but U+0000.
+    ///The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeNewPassword(::std::string::String);
@@ -773,7 +773,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
     }
     /**Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
 `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
-`unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
+`unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
 */
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Problem {
@@ -1119,7 +1119,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
     #[serde(deny_unknown_fields)]
     pub struct Registration {
         pub email: Email,
-        ///The password, of 8 to 128 characters; any but U+0000.
+        ///The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
         pub password: RegistrationPassword,
         pub sid: Sid,
         pub username: Username,
@@ -1129,7 +1129,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///The password, of 8 to 128 characters; any but U+0000.
+    ///The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct RegistrationPassword(::std::string::String);
@@ -3011,7 +3011,8 @@ let response = client.greet()
     /**Register
 
 Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-The answer does not log in: that is `POST /login`.
+The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
+Registrations are limited for each client address.
 
 
 Sends a `POST` request to `/users`
@@ -3030,7 +3031,8 @@ let response = client.register()
     /**Log in
 
 Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-Attempts are limited for each account and each address.
+Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
+last 30 days. Log-ins are limited for each client address.
 
 
 Sends a `POST` request to `/login`
@@ -3121,7 +3123,9 @@ let response = client.update_user()
     }
     /**Change the password
 
-Replaces one's own password. Every token made before is void from the next request on, this one too.
+Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
+are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.
+
 
 Sends a `PUT` request to `/users/{user_id}/password`
 
@@ -3415,6 +3419,20 @@ pub mod builder {
                     )
                 }
                 415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                422u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                429u16 => {
                     Err(
                         Error::ErrorResponse(
                             ResponseValue::from_response(response).await?,
@@ -4170,6 +4188,13 @@ pub mod builder {
                     )
                 }
                 415u16 => {
+                    Err(
+                        Error::ErrorResponse(
+                            ResponseValue::from_response(response).await?,
+                        ),
+                    )
+                }
+                422u16 => {
                     Err(
                         Error::ErrorResponse(
                             ResponseValue::from_response(response).await?,

@@ -21,7 +21,8 @@ pub trait UserManager: Send + Sync + 'static {
     /// Register
     ///
     /// Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-    /// The answer does not log in: that is `POST /login`.
+    /// The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
+    /// Registrations are limited for each client address.
     ///
     /// `POST /users`
     fn register(
@@ -31,7 +32,8 @@ pub trait UserManager: Send + Sync + 'static {
     /// Log in
     ///
     /// Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-    /// Attempts are limited for each account and each address.
+    /// Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
+    /// last 30 days. Log-ins are limited for each client address.
     ///
     /// `POST /login`
     fn log_in(
@@ -82,7 +84,8 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = UpdateUserResponse> + Send;
     /// Change the password
     ///
-    /// Replaces one's own password. Every token made before is void from the next request on, this one too.
+    /// Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
+    /// are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.
     ///
     /// `PUT /users/{user_id}/password`
     fn change_password(
@@ -211,6 +214,18 @@ pub enum RegisterResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
+    /// The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.
+    UnprocessableEntity {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.
+    TooManyRequests {
+        /// The body, `application/problem+json`.
+        body: Problem,
+        /// After how many seconds to try again.
+        retry_after: i32,
+    },
     /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
     InternalServerError {
         /// The body, `application/problem+json`.
@@ -255,7 +270,7 @@ pub enum LogInResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Too many attempts to log in, for this account or from this address. `code` is `too_many_attempts`.
+    /// Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -503,6 +518,11 @@ pub enum ChangePasswordResponse {
     },
     /// The body is not declared as JSON. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
+        /// The body, `application/problem+json`.
+        body: Problem,
+    },
+    /// The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.
+    UnprocessableEntity {
         /// The body, `application/problem+json`.
         body: Problem,
     },
@@ -882,7 +902,7 @@ pub struct Registration {
     pub sid: Sid,
     pub username: Username,
     pub email: Email,
-    /// The password, of 8 to 128 characters; any but U+0000.
+    /// The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     pub password: String,
 }
 
@@ -1003,7 +1023,7 @@ pub struct UserChange {
 pub struct PasswordChange {
     /// The password as it is.
     pub current_password: String,
-    /// The password as it is to be, of 8 to 128 characters; any but U+0000.
+    /// The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     pub new_password: String,
 }
 
@@ -1087,7 +1107,7 @@ pub struct OrderPage {
 
 /// Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
 /// `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
-/// `unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
+/// `unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Problem {
     /// Where this kind of problem is explained, relative to this server.
@@ -1372,7 +1392,8 @@ impl<T: UserManager> UserManagerApi<T> {
     /**Register
 
 Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-The answer does not log in: that is `POST /login`.*/
+The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
+Registrations are limited for each client address.*/
     #[oai(
         path = "/users",
         method = "post",
@@ -1390,7 +1411,8 @@ The answer does not log in: that is `POST /login`.*/
     /**Log in
 
 Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-Attempts are limited for each account and each address.*/
+Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
+last 30 days. Log-ins are limited for each client address.*/
     #[oai(
         path = "/login",
         method = "post",
@@ -1486,7 +1508,8 @@ Changes the members that are sent and no other. With `If-Match`, only if the use
     }
     /**Change the password
 
-Replaces one's own password. Every token made before is void from the next request on, this one too.*/
+Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
+are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.*/
     #[oai(
         path = "/users/:user_id/password",
         method = "put",
@@ -1796,7 +1819,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "$ref": "#/components/schemas/Email"
       },
       "password": {
-        "description": "The password, of 8 to 128 characters; any but U+0000.",
+        "description": "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
         "type": "string",
         "format": "password",
         "minLength": 8,
@@ -1861,7 +1884,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "example": "correct horse battery staple"
       },
       "new_password": {
-        "description": "The password as it is to be, of 8 to 128 characters; any but U+0000.",
+        "description": "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
         "type": "string",
         "format": "password",
         "minLength": 8,
@@ -2227,6 +2250,14 @@ impl ::poem::IntoResponse for RegisterResponse {
             Self::UnsupportedMediaType { body } => {
                 runtime::Answer::new(415).body("application/problem+json", &body)
             }
+            Self::UnprocessableEntity { body } => {
+                runtime::Answer::new(422).body("application/problem+json", &body)
+            }
+            Self::TooManyRequests { body, retry_after } => {
+                runtime::Answer::new(429)
+                    .header::<i32>("retry-after", retry_after)
+                    .body("application/problem+json", &body)
+            }
             Self::InternalServerError { body } => {
                 runtime::Answer::new(500).body("application/problem+json", &body)
             }
@@ -2260,6 +2291,8 @@ impl ::poem_openapi::ApiResponse for RegisterResponse {
             .shared(409, described::taken)
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
+            .shared(422, described::guessable_password)
+            .shared(429, described::too_many_attempts)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2577,6 +2610,9 @@ impl ::poem::IntoResponse for ChangePasswordResponse {
             Self::UnsupportedMediaType { body } => {
                 runtime::Answer::new(415).body("application/problem+json", &body)
             }
+            Self::UnprocessableEntity { body } => {
+                runtime::Answer::new(422).body("application/problem+json", &body)
+            }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::Answer::new(429)
                     .header::<i32>("retry-after", retry_after)
@@ -2604,6 +2640,7 @@ impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
             .shared(404, described::user_not_found)
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
+            .shared(422, described::guessable_password)
             .shared(429, described::too_many_password_changes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
@@ -2965,6 +3002,17 @@ mod described {
             )
             .body::<super::Problem>("application/problem+json")
     }
+    pub(super) fn guessable_password(
+        responses: runtime::Responses,
+        status: u16,
+    ) -> runtime::Responses {
+        responses
+            .response(
+                status,
+                "The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.",
+            )
+            .body::<super::Problem>("application/problem+json")
+    }
     pub(super) fn idempotency_key_reused(
         responses: runtime::Responses,
         status: u16,
@@ -3079,7 +3127,7 @@ mod described {
         responses
             .response(
                 status,
-                "Too many attempts to log in, for this account or from this address. `code` is `too_many_attempts`.",
+                "Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.",
             )
             .header(
                 "Retry-After",
@@ -3299,7 +3347,9 @@ impl runtime::Component for Registration {
                 "password",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The password, of 8 to 128 characters; any but U+0000.")
+                    .description(
+                        "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                    )
                     .format("password")
                     .pattern("^[^\\x00]+$")
                     .min_length(8)
@@ -3479,7 +3529,7 @@ impl runtime::Component for PasswordChange {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The password as it is to be, of 8 to 128 characters; any but U+0000.",
+                        "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
                     )
                     .format("password")
                     .pattern("^[^\\x00]+$")
@@ -3795,7 +3845,7 @@ impl runtime::Component for Problem {
             )
             .end()
             .description(
-                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
+                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
             )
     }
 }

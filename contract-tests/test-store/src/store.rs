@@ -368,6 +368,8 @@ async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
 
 async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
     let mut config = merch_db::Config::new(database.location(), url(logging));
+    // Tests look for every event.
+    config.refusals.single_events = u32::MAX;
     let rate = |Rate { burst, period }| merch_db::Rate { burst, period };
     config.log_ins.per_network = rate(options.log_ins_per_account);
     config.log_ins.over_all = rate(options.log_ins_over_all_addresses);
@@ -377,6 +379,7 @@ async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr
 async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, logging: SocketAddr) -> Role {
     let key = SigningKey::new(options.signing_key.clone()).unwrap_or_else(|error| panic!("{error}"));
     let mut config = merch_api::Config::new(db_endpoint, url(logging), journal, key);
+    config.refusals.single_events = u32::MAX;
     config.hash_cost = options.hash_cost;
     // Hundreds of buyers register at once.
     config.hashes_waiting = 10_000;

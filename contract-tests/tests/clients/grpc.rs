@@ -94,7 +94,7 @@ const LIES: [(&str, Lie); 6] = [
 ];
 
 fn acknowledging(acknowledged_sequence: u64) -> StreamLogsResponse {
-    StreamLogsResponse { acknowledged_sequence }
+    StreamLogsResponse { acknowledged_sequence, refused: Vec::new() }
 }
 
 /// The driver fails, and says at what, when `LoggingService` lies.

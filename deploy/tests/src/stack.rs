@@ -91,6 +91,8 @@ impl Stack {
         }
         settings.set("MERCH_LOG_IN_ADDRESS_RATE", "100000");
         settings.set("MERCH_REGISTRATION_ADDRESS_RATE", "100000");
+        // The books are compared with every single event.
+        settings.set("MERCH_REFUSAL_EVENTS", "10000");
         settings.set("MERCH_PORT", &port.to_string());
         settings.set("MERCH_TLS_PORT", &tls_port.to_string());
         change(&mut settings);

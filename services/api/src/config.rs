@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use merch_logging::client::journal::JournalOptions;
+use merch_logging::client::{flood::FloodLimits, journal::JournalOptions};
 
 use crate::{
     edge::CorsOrigins,
@@ -31,6 +31,10 @@ pub struct Config {
     pub journal_shared: bool,
     /// How the journal is kept: where the broker lives in the process, `retained_events` and `replay_retained` fill a fresh one again.
     pub journal: JournalOptions,
+    /// How many refusals of one client become log events of their own; the rest are counted.
+    pub refusals: FloodLimits,
+    /// How long the oldest log event may wait to be shipped before the service calls itself degraded (`/readyz`); it serves on.
+    pub event_age_limit: Duration,
     /// Signs new tokens.
     pub signing_key: SigningKey,
     /// Keys that verify and never sign: those that signed before, as their tokens are taken until they expire, and the one that other replicas may sign
@@ -105,6 +109,8 @@ impl Config {
             journal_folder: journal_folder.into(),
             journal_shared: false,
             journal: JournalOptions::default(),
+            refusals: FloodLimits::default(),
+            event_age_limit: merch_logging::client::DEFAULT_AGE_LIMIT,
             signing_key,
             verify_keys: Vec::new(),
             trusted_proxies: TrustedProxies::default(),

@@ -64,7 +64,7 @@ impl<E: Endpoint> Edge<E> {
             return Problem::headers_too_large(self.header_limit).response();
         }
         if let Err(fault) = host::check(&request) {
-            return Problem::invalid_request(vec![fault]).response();
+            return Problem::invalid_request(fault).response();
         }
         if let Some(response) = self.cors_origins.preflight(&request) {
             return response;
@@ -213,7 +213,10 @@ fn operation(response: &Response) -> &'static str {
 mod tests {
     use std::future::Future;
 
-    use merch_logging::client::journal::{Journal, JournalOptions};
+    use merch_logging::client::{
+        flood::FloodLimits,
+        journal::{Journal, JournalOptions},
+    };
     use poem::{Error, endpoint::make, http::StatusCode};
     use serde_json::Value;
 
@@ -227,7 +230,7 @@ mod tests {
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
         let edge = Edge::new(
             make(inner),
-            Events::new(journal),
+            Events::new(journal, FloodLimits::default()),
             Metrics::of_process(),
             proxies,
             1000,

@@ -1,17 +1,22 @@
 //! The log events of this service: every authentication failure, on disk before it is answered.
 //!
-//! Each event is an fsynced append (appends that wait together share one fsync). That a flood of bad tokens costs disk writes is meant: an operator
-//! wants to see the flood. Nothing holds its rate back but the disk; what it can take of the disk is bounded
-//! (`JournalOptions::max_backlog_bytes`), also while nothing is shipped. When the journal cannot take an event, as it is full or the disk fails, the
-//! request is answered 503, so that nobody can try passwords or tokens unseen.
+//! Each event is an fsynced append (appends that wait together share one fsync). The first few refusals of a client and reason in a minute are events of
+//! their own; the rest are counted, and one event tells the count (`merch_logging::client::flood`). What the journal takes of the disk is bounded as
+//! well (`JournalOptions::max_backlog_bytes`). When it cannot take an event, as it is full or the disk fails, the request is answered 503, so that
+//! nobody can try passwords or tokens unseen.
 
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
 use merch_logging::{
     client::{
         event::{Event, Origin, attribute, word},
+        flood::{self, Client, Flood, FloodLimits},
         journal::{AppendError, Journal},
     },
-    proto::Level,
+    proto::{Level, LogMessage},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -46,11 +51,21 @@ impl LogInFailure {
 pub(crate) struct Events {
     origin: Origin,
     journal: Journal,
+    flood: Arc<Flood>,
 }
 
 impl Events {
-    pub(crate) fn new(journal: Journal) -> Self {
-        Self { origin: Origin::new("api"), journal }
+    pub(crate) fn new(journal: Journal, limits: FloodLimits) -> Self {
+        Self { origin: Origin::new("api"), journal, flood: Arc::new(Flood::new(limits)) }
+    }
+
+    /// Writes what is counted of refusals, at the end of each period and once more when `stop` is cancelled.
+    pub(crate) async fn summarise(&self, stop: CancellationToken) {
+        let write = |events: Vec<LogMessage>| async {
+            // Side by side, so that they share an fsync.
+            try_join_all(events.into_iter().map(|event| self.journal.append(event))).await.map(drop)
+        };
+        flood::summarise(&self.flood, &self.origin, write, stop).await;
     }
 
     /// A log-in failed. `user` is the one whose password was asked for, if there is one; the name that was sent is never written, as it may well be
@@ -60,11 +75,11 @@ impl Events {
     /// 503 when the event cannot be written.
     pub(crate) async fn log_in_failed(&self, reason: LogInFailure, user: Option<Uuid>) -> Result<(), Problem> {
         let event = self.origin.event(Level::Warn, word::LOG_IN_FAILED, "A log-in was refused").attribute(attribute::REASON, reason.word());
-        self.write(match user {
+        let event = match user {
             Some(user) => event.on_user(user),
             None => event,
-        })
-        .await
+        };
+        self.write(word::LOG_IN_FAILED, reason.word(), event).await
     }
 
     /// A user who is logged in sent a wrong current password.
@@ -73,7 +88,7 @@ impl Events {
     /// 503 when the event cannot be written.
     pub(crate) async fn password_refused(&self, user: Uuid) -> Result<(), Problem> {
         let event = self.origin.event(Level::Warn, word::PASSWORD_REFUSED, "A new password was refused, as the current one was wrong");
-        self.write(event.by_user(user).on_user(user)).await
+        self.write(word::PASSWORD_REFUSED, "wrong_password", event.by_user(user).on_user(user)).await
     }
 
     /// A token was refused. `user` is known only if the token was once a good one.
@@ -83,15 +98,19 @@ impl Events {
     pub(crate) async fn token_refused(&self, reason: Refusal, user: Option<Uuid>) -> Result<(), Problem> {
         let event = self.origin.event(Level::Warn, word::TOKEN_REFUSED, "A request without a valid token was refused");
         let event = event.attribute(attribute::REASON, reason.word());
-        self.write(match user {
+        let event = match user {
             Some(user) => event.on_user(user),
             None => event,
-        })
-        .await
+        };
+        self.write(word::TOKEN_REFUSED, reason.word(), event).await
     }
 
-    async fn write(&self, event: Event) -> Result<(), Problem> {
+    /// Writes the event of a refusal, or counts it.
+    async fn write(&self, kind: &'static str, reason: &'static str, event: Event) -> Result<(), Problem> {
         let context = RequestContext::current();
+        if !self.flood.admit(Client::at(context.client_address()), kind, reason) {
+            return Ok(());
+        }
         let event = event.request_id(context.request_id()).trace_id(context.trace_id().unwrap_or_default());
         let event = match context.client_address() {
             Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address),

@@ -24,7 +24,7 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{InFlight, Readiness, Serving, StartError};
-use merch_logging::client::{ShipOptions, journal::Journal, ship};
+use merch_logging::client::{ShipOptions, journal::Journal, ship, watch_age};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +69,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     .await
     .map_err(|error| StartError::new(format!("opening the journal failed: {error}")))??;
 
-    let events = Events::new(journal.clone());
+    let events = Events::new(journal.clone(), config.refusals);
     let store = Arc::new(Store {
         db: db.clone(),
         events: events.clone(),
@@ -84,7 +84,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     proxies.look_up().await;
     let edge = Edge::new(
         pages,
-        events,
+        events.clone(),
         Metrics::of_process(),
         Arc::clone(&proxies),
         config.header_limit,
@@ -102,12 +102,14 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         }
     });
     let drained = CancellationToken::new();
-    let shipping = tokio::spawn(ship(
-        journal,
-        logging,
-        ShipOptions { drain_timeout: config.ship_timeout, ..ShipOptions::new("api") },
-        drained.clone(),
-    ));
+    let options = ShipOptions { drain_timeout: config.ship_timeout, ..ShipOptions::new("api") };
+    let status = options.status.clone();
+    let shipping = tokio::spawn(ship(journal.clone(), logging, options, drained.clone()));
+    let refused_all = CancellationToken::new();
+    let summarising = tokio::spawn({
+        let stop = refused_all.clone();
+        async move { events.summarise(stop).await }
+    });
     let housekeeping = tokio::spawn(forget_the_idle(Arc::clone(&store), shutdown.clone()));
     let following_proxies = tokio::spawn({
         let (proxies, shutdown) = (Arc::clone(&proxies), shutdown.clone());
@@ -115,6 +117,8 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     });
     let part = readiness.part("db");
     let following = tokio::spawn(readiness::follow_db(db, part, shutdown.clone()));
+    let part = readiness.part("events");
+    let aging = tokio::spawn(watch_age(journal, "api", status, config.event_age_limit, part, shutdown.clone()));
 
     let bounds = Bounds {
         header_limit: config.header_limit,
@@ -128,6 +132,11 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     };
     listen::serve(listener, edge, bounds, proxies, readiness.stopping(), &shutdown).await;
 
+    // Nothing is refused any more; what was counted of refusals is written.
+    refused_all.cancel();
+    if let Err(error) = summarising.await {
+        tracing::error!(%error, "counting refusals ended with a bug");
+    }
     // Only now does nobody write to the journal any more.
     drained.cancel();
     for (what, task) in [
@@ -136,6 +145,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         ("housekeeping", housekeeping),
         ("looking up proxies", following_proxies),
         ("following the db service", following),
+        ("following the age of log events", aging),
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "{what} ended with a bug");

@@ -96,6 +96,7 @@ pub async fn serve(
     let _end = following.clone().drop_guard();
     let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
     let cut = CancellationToken::new();
+    let (incoming, mut accepting) = listener.into().incoming(&shutdown);
     let serving = Server::builder()
         .layer(trace::TraceLayer)
         .layer(access::AccessLayer::new(contract.access))
@@ -105,7 +106,20 @@ pub async fn serve(
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .add_routes(with_reflection(routes.add_service(health), contract, limits.reflection)?)
-        .serve_with_incoming_shutdown(listener.into().incoming(&shutdown), shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let served = drained(serving, &limits, &cut, &shutdown).await;
+    // The port and the socket are free once this returns.
+    accepting.shutdown().await;
+    served
+}
+
+/// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after `shutdown` is cancelled.
+async fn drained(
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
+    limits: &Limits,
+    cut: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<(), StartError> {
     let failed = |error| StartError::new(format!("the gRPC server failed: {error}"));
     let mut serving = std::pin::pin!(serving);
     let too_long = async {

@@ -41,6 +41,13 @@ impl Admin {
     }
 }
 
+/// That an answer has all of these, in whatever order.
+fn has(answer: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(answer.contains(part), "{part} in {answer}");
+    }
+}
+
 #[tokio::test]
 async fn readyz_follows_readiness_and_says_why_not() {
     let admin = start().await;
@@ -48,17 +55,18 @@ async fn readyz_follows_readiness_and_says_why_not() {
     assert_eq!(admin.get("/livez").await.0, 200);
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 503);
-    assert!(answer.contains(r#"{"ready":false,"reasons":[{"part":"database","reason":"starting"}],"status":"not_ready"}"#), "{answer}");
+    has(&answer, &[r#""ready":false"#, r#""status":"not_ready""#, r#"[{"part":"database","reason":"starting"}]"#]);
     database.ready();
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
-    assert!(answer.contains(r#"{"ready":true,"status":"ready"}"#), "{answer}");
+    has(&answer, &[r#""ready":true"#, r#""status":"ready""#]);
+    assert!(!answer.contains("reasons"), "{answer}");
     // Something behind it is in trouble: a balancer goes on sending requests, and an operator sees why to look.
     database.degraded("the oldest log event waits for 75 s");
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
-    let degraded = r#"{"ready":true,"reasons":[{"part":"database","reason":"the oldest log event waits for 75 s"}],"status":"degraded"}"#;
-    assert!(answer.contains(degraded), "{answer}");
+    let reason = r#"[{"part":"database","reason":"the oldest log event waits for 75 s"}]"#;
+    has(&answer, &[r#""ready":true"#, r#""status":"degraded""#, reason]);
     database.not_ready("no answer");
     assert_eq!(admin.get("/readyz").await.0, 503);
 }

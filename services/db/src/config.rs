@@ -5,6 +5,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use merch_logging::client::flood::FloodLimits;
+
 use crate::admin_token::AdminToken;
 use crate::database::Location;
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub transport: merch_chassis::grpc::Transport,
     /// What becomes of an event that has been shipped.
     pub shipped_events: ShippedEvents,
+    /// How many refusals of one client become log events of their own; the rest are counted.
+    pub refusals: FloodLimits,
+    /// How long the oldest event may wait to be shipped before the service calls itself degraded (`/readyz`); it serves on.
+    pub event_age_limit: Duration,
     /// How long the last events may take to ship when the service stops. What is left waits in the outbox for the next start.
     pub drain: Duration,
     /// The time between two rounds of housekeeping: old idempotency keys and shipped events.
@@ -189,6 +195,8 @@ impl Config {
             logging_endpoint: logging_endpoint.into(),
             transport: merch_chassis::grpc::Transport::default(),
             shipped_events: ShippedEvents::Delete,
+            refusals: FloodLimits { clients: 4096, ..FloodLimits::default() },
+            event_age_limit: merch_logging::client::DEFAULT_AGE_LIMIT,
             drain: Duration::from_secs(5),
             housekeeping_interval: Duration::from_secs(120),
             admin_token: None,
@@ -212,6 +220,8 @@ impl fmt::Debug for Config {
             .field("shipped_events", &self.shipped_events)
             .field("drain", &self.drain)
             .field("housekeeping_interval", &self.housekeeping_interval)
+            .field("refusals", &self.refusals)
+            .field("event_age_limit", &self.event_age_limit)
             .field("admin_token", &self.admin_token)
             .finish_non_exhaustive()
     }

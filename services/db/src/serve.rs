@@ -9,7 +9,8 @@ use merch_contract::grpc::admin::v1::admin_service_server::{self as admin, Admin
 use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
 use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 use merch_logging::client::event::Origin;
-use merch_logging::client::{ShipOptions, ship};
+use merch_logging::client::flood::Flood;
+use merch_logging::client::{ShipOptions, ship, watch_age};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -18,7 +19,7 @@ use crate::admin_token::AdminToken;
 use crate::clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::grpc::admin::{Admin, Guard};
+use crate::grpc::admin::{Admin, Guarded};
 use crate::grpc::{ACCESS, Assistant};
 use crate::store::lease::{self, Lease};
 use crate::store::outbox::Outbox;
@@ -50,6 +51,7 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
         database: database.clone(),
         outbox: outbox.clone(),
         origin,
+        flood: Arc::new(Flood::new(config.refusals)),
         log_ins: config.log_ins,
         selling: Arc::default(),
         writes: InFlight::new(config.writes_per_user),
@@ -57,9 +59,16 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
     let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let refused_all = CancellationToken::new();
     let mut committing = tokio::spawn(committer.run(closing.clone()));
     let options = ShipOptions { drain_timeout: config.drain, ..ShipOptions::new("db") };
-    let (patience, stop) = (config.turns.patience, shipped.clone());
+    let (patience, stop, status) = (config.turns.patience, shipped.clone(), options.status.clone());
+    let events = readiness.part("events");
+    let aging = tokio::spawn(watch_age(outbox.clone(), "db", status, config.event_age_limit, events, resting.clone()));
+    let summarising = tokio::spawn({
+        let (store, stop) = (store.clone(), refused_all.clone());
+        async move { store.summarise_refusals(stop).await }
+    });
     let shipping = tokio::spawn(async move {
         if outbox.is_shared() {
             ship_in_turns(outbox, lease, patience, logging, options, stop).await;
@@ -83,7 +92,10 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     if !committing.is_finished() {
         ended("committer", committing).await;
     }
+    refused_all.cancel();
+    ended("counting refusals", summarising).await;
     resting.cancel();
+    ended("age of events", aging).await;
     ended("housekeeping", keeping).await;
     ended("watch", watching).await;
     shipped.cancel();
@@ -98,7 +110,7 @@ fn offered(store: Store, orders: committer::Queue, admin_token: Option<AdminToke
     match admin_token {
         None => (Routes::new(assistant), Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET, access: ACCESS }),
         Some(token) => (
-            Routes::new(assistant).add_service(AdminServiceServer::with_interceptor(Admin { store }, Guard::new(token))),
+            Routes::new(assistant).add_service(Guarded::new(AdminServiceServer::new(Admin { store: store.clone() }), token, store)),
             Contract {
                 services: &[SERVICE_NAME, admin::SERVICE_NAME],
                 file_descriptor_set: FILE_DESCRIPTOR_SET_WITH_ADMIN,

@@ -25,6 +25,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
 const RETENTION: &str = "retention.ms";
+const RETENTION_BYTES: &str = "retention.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// The topic as it is wanted. What is `None` is left to the broker's defaults, and never compared.
@@ -38,6 +39,8 @@ pub struct Topic {
     pub replication: Option<i32>,
     /// How long the broker keeps a record.
     pub retention: Option<Retention>,
+    /// How much of each partition the broker keeps.
+    pub retention_bytes: Option<RetentionBytes>,
     /// Copies that have to have a record before it is acknowledged.
     pub min_insync_replicas: Option<i32>,
 }
@@ -45,14 +48,15 @@ pub struct Topic {
 impl Topic {
     /// A topic of that name with three partitions; the rest is the broker's to decide.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: 3, replication: None, retention: None, min_insync_replicas: None }
+        Self { name: name.into(), partitions: 3, replication: None, retention: None, retention_bytes: None, min_insync_replicas: None }
     }
 
     /// The settings that a topic is made with.
     fn settings(&self) -> Vec<(&'static str, String)> {
         let retention = self.retention.map(|retention| (RETENTION, retention.milliseconds().to_string()));
+        let retention_bytes = self.retention_bytes.map(|bytes| (RETENTION_BYTES, bytes.bytes().to_string()));
         let min_insync_replicas = self.min_insync_replicas.map(|number| (MIN_INSYNC_REPLICAS, number.to_string()));
-        retention.into_iter().chain(min_insync_replicas).collect()
+        retention.into_iter().chain(retention_bytes).chain(min_insync_replicas).collect()
     }
 }
 
@@ -71,6 +75,25 @@ impl Retention {
         match self {
             Self::For(time) => i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
             Self::Forever => -1,
+        }
+    }
+}
+
+/// How much of a partition the broker keeps: past it, the oldest segments are deleted, however young.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetentionBytes {
+    /// At least this many bytes, as they are stored.
+    Most(u64),
+    /// As much as comes.
+    Unlimited,
+}
+
+impl RetentionBytes {
+    /// As Kafka has it: -1 is no bound.
+    fn bytes(self) -> i64 {
+        match self {
+            Self::Most(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+            Self::Unlimited => -1,
         }
     }
 }
@@ -224,7 +247,7 @@ pub(crate) fn refused(brokers: &str, topic: &Topic, code: RDKafkaErrorCode) -> S
             "; expected a user who may create it, or a topic that somebody else has made"
         }
         RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidPartitions => {
-            "; its own log says which of partitions, replication, retention and min.insync.replicas it does not allow"
+            "; its own log says which of partitions, replication, retention, retention bytes and min.insync.replicas it does not allow"
         }
         _ => "",
     };
@@ -265,20 +288,25 @@ async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) ->
             copies.join(" and ")
         ));
     }
-    let settings = topic.settings();
-    if !settings.is_empty() {
-        let options = AdminOptions::new().request_timeout(Some(ANSWER));
-        let answer = admin.describe_configs([&ResourceSpecifier::Topic(&topic.name)], &options).await?;
-        let resource: ConfigResource =
-            answer.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::UnknownTopicOrPartition)).map_err(KafkaError::AdminOp)?;
-        for (name, wanted) in settings {
-            let has = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
-            if has != wanted {
-                found.push(format!("{name} {has}, where {wanted} was asked for; kafka-configs.sh --alter changes it"));
-            }
-        }
-    }
+    found.extend(setting_differences(admin, topic).await?);
     Ok(found)
+}
+
+/// In which settings the topic is not as it is wanted.
+pub(crate) async fn setting_differences(admin: &AdminClient<Ears>, topic: &Topic) -> Result<Vec<String>, KafkaError> {
+    let settings = topic.settings();
+    if settings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let answer = admin.describe_configs([&ResourceSpecifier::Topic(&topic.name)], &options).await?;
+    let missing = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
+    let resource: ConfigResource = answer.into_iter().next().unwrap_or(missing).map_err(KafkaError::AdminOp)?;
+    let differs = settings.into_iter().filter_map(|(name, wanted)| {
+        let has = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
+        (has != wanted).then(|| format!("{name} {has}, where {wanted} was asked for; kafka-configs.sh --alter changes it"))
+    });
+    Ok(differs.collect())
 }
 
 /// `90s`, `500ms`
@@ -296,14 +324,17 @@ mod tests {
             partitions: 6,
             replication: Some(3),
             retention: Some(Retention::For(Duration::from_secs(3600))),
+            retention_bytes: Some(RetentionBytes::Most(1024)),
             min_insync_replicas: Some(2),
             ..Topic::new("log-channel")
         };
         assert_eq!(
             Ensured::Created(topic.clone()).to_string(),
-            "created log-channel with 6 partitions, replication factor 3, retention.ms 3600000, min.insync.replicas 2"
+            "created log-channel with 6 partitions, replication factor 3, retention.ms 3600000, retention.bytes 1024, min.insync.replicas 2"
         );
         assert_eq!(Topic { retention: Some(Retention::Forever), ..Topic::new("t") }.settings(), [(RETENTION, "-1".to_owned())]);
+        let unlimited = Topic { retention_bytes: Some(RetentionBytes::Unlimited), ..Topic::new("t") };
+        assert_eq!(unlimited.settings(), [(RETENTION_BYTES, "-1".to_owned())]);
         let present = |differences: &[&str]| {
             Ensured::Present { name: "t".to_owned(), differences: differences.iter().map(|text| (*text).to_owned()).collect() }.to_string()
         };

@@ -1,8 +1,12 @@
 //! The logging service: takes log events over gRPC and acknowledges them once Kafka has.
 
+mod batch;
+mod dead_letter;
 pub mod embedded;
+mod error_class;
 mod kafka;
 mod meters;
+mod record;
 mod service;
 mod stream;
 mod watch;

@@ -199,16 +199,17 @@ mod tests {
         let given = signing_key::from_settings(&store.keys).unwrap();
         let keys = Keys { signing: given.signing.unwrap(), verifying: given.verifying };
         shown.push(format!("{keys:?}"));
-        let endpoints = Endpoints { db: "http://127.0.0.1:1", logging: "http://127.0.0.1:1" };
+        let transport = Transport::default();
+        let endpoints = Endpoints { db: "http://127.0.0.1:1", logging: "http://127.0.0.1:1", transport: &transport };
         shown.push(format!("{:?}", api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()));
         let location = store.database.or_in(folder.path()).unwrap();
         shown.push(format!("{location:?}"));
-        let mut db = db(&store.db, location, endpoints.logging, Broker::Kafka, &store.role);
+        let mut db = db(&store.db, location, endpoints, Broker::Kafka, &store.grpc, &store.role);
         db.admin_token = store.admin.read().unwrap().as_ref().map(|token| admin_key::strong_enough(token).unwrap());
         shown.push(format!("{db:?}"));
         let kafka = store.kafka_security.connection("kafka.example:9092").unwrap();
         shown.push(format!("{kafka:?}"));
-        shown.push(format!("{:?}", logging(&store.logging, kafka, &store.role).unwrap()));
+        shown.push(format!("{:?}", logging(&store.logging, kafka, &store.grpc, &store.role).unwrap()));
         for text in shown {
             assert!(text.len() > 10 && !text.contains("hush"), "{text}");
         }

@@ -46,6 +46,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
         config::api(&settings.api, Keys { signing, verifying: given.verifying }, endpoints, &data, Broker::Kafka, &settings.role)?;
     config.journal_shared = true;
     config.writes_per_user = settings.users.writes_per_user();
+    settings.writing.apply_to_api(&mut config);
     run(process, "api", url(address), local(9101), &settings.role, |readiness, shutdown| {
         merch_api::serve(listener, config, readiness, shutdown)
     })
@@ -76,6 +77,7 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();
+    settings.writing.apply_to_db(&mut config);
     run(process, "db", grpc_url(&listener), local(9102), &settings.role, |readiness, shutdown| {
         merch_db::serve(listener, config, readiness, shutdown)
     })

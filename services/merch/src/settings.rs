@@ -89,6 +89,8 @@ pub(crate) struct Store {
     #[command(flatten)]
     pub(crate) users: common::Users,
     #[command(flatten)]
+    pub(crate) writing: common::Events,
+    #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
     pub(crate) grpc: common::Grpc,
@@ -111,6 +113,8 @@ pub(crate) struct ApiRole {
     #[command(flatten)]
     pub(crate) users: common::Users,
     #[command(flatten)]
+    pub(crate) writing: common::Events,
+    #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]
     pub(crate) role: common::Role,
@@ -129,6 +133,8 @@ pub(crate) struct DbRole {
     pub(crate) events: logging::Endpoint,
     #[command(flatten)]
     pub(crate) users: common::Users,
+    #[command(flatten)]
+    pub(crate) writing: common::Events,
     #[command(flatten)]
     pub(crate) data: common::Data,
     #[command(flatten)]

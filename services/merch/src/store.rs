@@ -81,13 +81,18 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
     db.writes_per_user = settings.users.writes_per_user();
+    settings.writing.apply_to_db(&mut db);
     let mut api = config::api(&settings.api, keys, endpoints, &data, broker, role)?;
+    settings.writing.apply_to_api(&mut api);
     api.writes_per_user = settings.users.writes_per_user();
 
     let whole = process.readiness.clone();
     // Drained the other way round: the gateway first, and the admin port says "not ready" to the very end.
     process.roles.start("admin", |shutdown| admin::serve(listeners.admin, whole, shutdown));
-    process.start("logging", |readiness, shutdown| merch_logging::server::serve(listeners.logging, logging, readiness, shutdown));
+    // Events wait on disk where Kafka is away, and the store opens and sells.
+    process.start_in_background("logging", |readiness, shutdown| {
+        merch_logging::server::serve(listeners.logging, logging, readiness, shutdown)
+    });
     process.start("db", |readiness, shutdown| merch_db::serve(listeners.db, db, readiness, shutdown));
     process.start("api", |readiness, shutdown| merch_api::serve(listeners.api, api, readiness, shutdown));
 
@@ -163,7 +168,7 @@ fn announcement(addresses: &Addresses, data: &DataDir, broker: Broker) -> String
     let and = |besides: &Option<String>| besides.as_ref().map(|url| format!(" and {url}")).unwrap_or_default();
     let (db_besides, logging_besides) = (and(db_listen), and(logging_listen));
     let open = match broker {
-        Broker::Embedded => " (no authentication: every process on this machine can read and write it)",
+        Broker::Embedded => " (embedded; no authentication: every program on this machine can read and write it)",
         Broker::Kafka => "",
     };
     format!(

@@ -132,6 +132,12 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
     let first_backup = place("first.tar");
     assert!(run(&["backup", &first_backup, "--data-dir", &data_dir]).status.success());
 
+    // What `merch logs` has nothing of, it does not write.
+    let deadline = Instant::now() + PATIENCE;
+    while run(&["logs", "--data-dir", &data_dir]).stdout.is_empty() {
+        assert!(Instant::now() < deadline, "no event is on the topic");
+    }
+
     let mut tried = BTreeSet::new();
     let mut check = |arguments: &[&str], kind: Kind<'_>, out| {
         let words = arguments.iter().take(2).filter(|word| arguments[0] == "admin" || **word == arguments[0]);

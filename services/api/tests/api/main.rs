@@ -10,6 +10,7 @@ mod connections;
 mod cors;
 mod edge;
 mod failures;
+mod floods;
 mod headers;
 mod identity;
 mod operations;

@@ -34,7 +34,7 @@ impl LoggingService for FakeLogging {
         let acknowledged = request.into_inner().map(move |request| {
             let request = request?;
             received.events.lock().unwrap().extend(request.messages);
-            Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })
+            Ok(StreamLogsResponse { acknowledged_sequence: request.sequence, refused: Vec::new() })
         });
         Ok(Response::new(Box::pin(acknowledged)))
     }

@@ -69,6 +69,7 @@ impl Api {
         config.log_ins_per_address = Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
         config.registrations_per_address = config.log_ins_per_address;
         config.ship_timeout = Duration::from_millis(500);
+        config.refusals.single_events = u32::MAX;
         change(&mut config);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,6 +12,9 @@ const OPERATOR: &[Role] = &[Role::Operator, Role::Db];
 /// Every method of `proto/`; one that is missing here may be called by no role.
 pub(crate) const ACCESS: Access = &[
     ("/merch.assistant.v1.AssistantService/CreateUser", GATEWAY),
+    ("/merch.assistant.v1.AssistantService/CheckAvailability", GATEWAY),
+    ("/merch.assistant.v1.AssistantService/BeginPasswordCheck", GATEWAY),
+    ("/merch.assistant.v1.AssistantService/CancelPasswordCheck", GATEWAY),
     ("/merch.assistant.v1.AssistantService/GetCredentials", GATEWAY),
     ("/merch.assistant.v1.AssistantService/RecordLogIn", GATEWAY),
     ("/merch.assistant.v1.AssistantService/RevokeTokens", GATEWAY),

@@ -12,7 +12,7 @@ use proto::user_ref::By;
 use tonic::Request;
 use uuid::Uuid;
 
-pub(crate) use self::guard::Guard;
+pub(crate) use self::guard::{Guarded, Refusal};
 use self::page_token::UsersPage;
 use super::fields::{Fields, is_visible};
 use super::{Answer, Traced, answer};
@@ -23,7 +23,7 @@ use crate::store::admin::{Change, MOST_STOCK, Restock, UserFilter, Who};
 /// The price of one piece, at most: three pieces of it are far from the end of an int64.
 const MOST_CENTS: i64 = 1_000_000_000_000;
 
-/// `merch.admin.v1.AdminService` over the store; behind a [`Guard`].
+/// `merch.admin.v1.AdminService` over the store; behind a [`Guarded`].
 pub(crate) struct Admin {
     pub(crate) store: Store,
 }

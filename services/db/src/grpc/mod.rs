@@ -72,18 +72,18 @@ impl AssistantService for Assistant {
     }
 
     async fn check_availability(&self, request: Request<proto::CheckAvailabilityRequest>) -> Answer<proto::CheckAvailabilityResponse> {
-        answer("CheckAvailability", request, |request| users::check_availability(&self.store, request)).await
+        answer(request, |request| users::check_availability(&self.store, request)).await
     }
 
     async fn begin_password_check(&self, request: Request<proto::BeginPasswordCheckRequest>) -> Answer<proto::BeginPasswordCheckResponse> {
-        answer("BeginPasswordCheck", request, |request| users::begin_password_check(&self.store, request)).await
+        answer(request, |request| users::begin_password_check(&self.store, request)).await
     }
 
     async fn cancel_password_check(
         &self,
         request: Request<proto::CancelPasswordCheckRequest>,
     ) -> Answer<proto::CancelPasswordCheckResponse> {
-        answer("CancelPasswordCheck", request, |request| users::cancel_password_check(&self.store, request)).await
+        answer(request, |request| users::cancel_password_check(&self.store, request)).await
     }
 
     async fn get_credentials(&self, request: Request<proto::GetCredentialsRequest>) -> Answer<proto::GetCredentialsResponse> {

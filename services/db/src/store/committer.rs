@@ -249,6 +249,7 @@ mod tests {
     use std::time::Duration;
 
     use merch_logging::client::event::Origin;
+    use merch_logging::client::flood::{Flood, FloodLimits};
     use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
     use super::*;
@@ -275,9 +276,10 @@ mod tests {
         );
         database.writer().execute_unprepared(&buyer).await.unwrap();
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
+        let flood = Arc::new(Flood::new(FloodLimits::default()));
         let writes = InFlight::new(WRITES);
         let (origin, log_ins, selling) = (Origin::new("db"), LogIns::default(), Arc::default());
-        (folder, Store { database, outbox, origin, log_ins, selling, writes })
+        (folder, Store { database, outbox, origin, flood, log_ins, selling, writes })
     }
 
     fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {

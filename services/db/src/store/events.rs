@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::Context;
 use crate::entity::orders;
 
+/// The reason of an order that was refused for want of stock.
+pub(crate) const OUT_OF_STOCK: &str = "out_of_stock";
+
 /// What a user did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening<'a> {
@@ -52,7 +55,7 @@ pub(crate) fn event(origin: &Origin, context: &Context, user: Uuid, happening: &
         Happening::OrderRefused { product_id, quantity } => origin
             .event(Level::Warn, word::ORDER_REFUSED, "An order was refused for want of stock.")
             .on_product(product_id)
-            .attribute(attribute::REASON, "out_of_stock")
+            .attribute(attribute::REASON, OUT_OF_STOCK)
             .attribute(attribute::PRODUCT_ID, product_id)
             .attribute(attribute::QUANTITY, quantity),
     };

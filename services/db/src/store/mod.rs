@@ -21,6 +21,7 @@ pub(crate) mod outbox;
 pub(crate) mod password_checks;
 pub(crate) mod place;
 pub(crate) mod products;
+mod refusals;
 mod sql;
 pub(crate) mod turns;
 pub(crate) mod users;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use merch_chassis::{InFlight, InFlightPermit};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use merch_logging::client::event::Origin;
+use merch_logging::client::flood::Flood;
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
@@ -64,6 +66,8 @@ pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
+    /// Tells the first few refusals from a flood.
+    pub(crate) flood: Arc<Flood>,
     /// The budgets of password checks.
     pub(crate) log_ins: LogIns,
     /// Whoever changes the stock in this process takes it first, and one after another. They would wait for one another in the database anyway, as the

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use merch_contract::grpc::logging::v1::LogMessage;
-use merch_logging::client::{EventSource, SourceError};
+use merch_logging::client::{EventSource, Oldest, SourceError};
 use prost::Message as _;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde::Serialize;
@@ -35,6 +35,8 @@ const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND
 const READ_WITH_LATE: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2 \
                               AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json))) ORDER BY seq LIMIT $3";
 const WAITS: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL) AS waits";
+/// The mark of the oldest event that waits.
+const OLDEST: &str = "SELECT seq, created_at FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1";
 const NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
 /// What is set aside is acknowledged as well, and must outlive it.
 const DELETE: Sql = Sql {
@@ -277,6 +279,19 @@ impl EventSource for Outbox {
         self.settle(positions).await.map_err(SourceError::new)
     }
 
+    async fn oldest(&self) -> Result<Option<Oldest>, SourceError> {
+        let statement = Statement::from_string(self.0.database.backend(), OLDEST);
+        let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await.map_err(SourceError::new)?;
+        let Some(row) = row else { return Ok(None) };
+        let number: i64 = row.try_get("", "seq").map_err(SourceError::new)?;
+        let time = match self.0.shipped {
+            ShippedEvents::Delete => Some(row.try_get::<OffsetDateTime>("", "created_at").map_err(SourceError::new)?.into()),
+            // It may have been shipped before, to a broker that is gone.
+            ShippedEvents::ShipAgainAtStart { .. } => None,
+        };
+        Ok(Some(Oldest { id: number.to_string(), time }))
+    }
+
     async fn changed(&self) {
         if self.is_shared() {
             // Nobody says what another process wrote: it is looked for.
@@ -286,7 +301,7 @@ impl EventSource for Outbox {
         }
     }
 
-    async fn set_aside(&self, position: &i64, _event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+    async fn dead_letter(&self, position: &i64, _event: &LogMessage, reason: &str) -> Result<(), SourceError> {
         self.mark_set_aside(*position, reason).await.map_err(SourceError::new)
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_logging::client::event::word;
+use merch_logging::client::flood::Client;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::events::{Happening, event};
+use super::events::{Happening, OUT_OF_STOCK, event};
 use super::sql::{Sql, json, plain_id};
 use super::{Caller, Context, Store, fault, outbox, plain};
 use crate::clock;
@@ -182,7 +184,12 @@ impl Store {
             .filter_map(|(order, verdict)| {
                 let happening = match verdict {
                     Some(Verdict::Placed(placed)) => Happening::OrderPlaced(placed),
+                    // Counted by the time it is judged: in a transaction that fails and is run again, once more.
                     Some(Verdict::Refused(ErrorReason::OutOfStock)) => {
+                        let buyer = Client::User(order.caller.user_id);
+                        if !self.flood.admit(buyer, word::ORDER_REFUSED, OUT_OF_STOCK) {
+                            return None;
+                        }
                         Happening::OrderRefused { product_id: order.product_id, quantity: order.quantity }
                     }
                     Some(Verdict::Replayed(_) | Verdict::Refused(_)) | None => return None,

@@ -133,11 +133,50 @@ on_both!(
                 assert!(!status.message().contains("an-admin-token"), "{status}");
             }
         }
-        assert_eq!((store.product(HOODIE).await, store.words().await), before);
+        let (product, mut words) = (store.product(HOODIE).await, store.words().await);
+        let refusals = words.split_off(before.1.len());
+        assert_eq!((product, words), before);
+        assert!(refusals.len() == 36 && refusals.iter().all(|word| word == "operator_refused"), "{refusals:?}");
         assert_eq!(own(store, &buyer).await.unwrap(), buyer.user);
         operator(store).list(1, "", None, None).await.unwrap();
     }
 );
+
+on_both!(
+    async fn a_call_without_the_credential_is_an_event_that_says_why(store: &TestDb) {
+        for (authorization, reason) in [(None, "token_missing"), (Some("Bearer x"), "token_wrong")] {
+            let status = showing(store, authorization).set_price(HOODIE, 1).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated);
+            let events = store.events().await;
+            let event = events.last().unwrap();
+            assert_eq!((event.event.as_str(), event.service.as_str(), event.actor.as_str()), ("operator_refused", "db", "anonymous"));
+            assert_eq!(event.attributes["reason"], reason);
+            assert!(!format!("{event:?}").contains("Bearer"), "{event:?}");
+            assert_eq!(merch_logging::rules::check(event), []);
+        }
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_wrong_credentials_is_a_few_events_and_a_count() {
+    let place = Place::sqlite().await;
+    let mut limited = config(&place);
+    limited.refusals.single_events = 2;
+    let store = TestDb::start_with(place, limited).await;
+    for _ in 0..20 {
+        let status = showing(&store, Some("Bearer x")).set_price(HOODIE, 1).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    assert_eq!(store.words().await, ["operator_refused"; 2]);
+    // The count is written when the service stops.
+    let store = TestDb::start(store.stop().await).await;
+    let events = store.events().await;
+    assert_eq!(store.words().await, ["operator_refused", "operator_refused", "refusals_summarised"]);
+    let attributes = &events[2].attributes;
+    let told = ["event", "reason", "count"].map(|name| attributes[name].as_str());
+    assert_eq!(told, ["operator_refused", "token_wrong", "18"]);
+    store.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_credential_there_is_no_such_service() {

@@ -214,6 +214,7 @@ pub(crate) fn config(place: &Place) -> Config {
     config.drain = Duration::ZERO;
     // One call of a test brings many orders of one buyer.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
+    config.refusals.single_events = u32::MAX;
     config.admin_token = Some(merch_db::AdminToken::new(ADMIN_TOKEN).unwrap());
     config
 }

@@ -28,7 +28,7 @@ impl LoggingService for Keeper {
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 kept.lock().await.extend(request.messages);
-                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })).await.is_err() {
+                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence, refused: Vec::new() })).await.is_err() {
                     return;
                 }
             }
@@ -214,7 +214,7 @@ on_both!(
         for policy in [ShippedEvents::ShipAgainAtStart { kept: 0 }, ShippedEvents::Delete] {
             let outbox = Outbox::new(store.database.clone(), policy);
             if let Some((position, event)) = outbox.read(None, 1).await.unwrap().first() {
-                outbox.set_aside(position, event, "it is \0 odd").await.unwrap();
+                outbox.dead_letter(position, event, "it is \0 odd").await.unwrap();
                 outbox.acknowledge(&[*position]).await.unwrap();
             }
         }
@@ -222,3 +222,42 @@ on_both!(
         assert_eq!(store.count("outbox WHERE set_aside LIKE 'it is _ odd' AND shipped_at IS NULL").await, 2);
     }
 );
+
+on_both!(
+    async fn the_oldest_event_that_waits_is_told_with_its_time(store: &TestDb) {
+        let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
+        assert_eq!(outbox.oldest().await.unwrap(), None);
+        let before = std::time::SystemTime::now() - Duration::from_secs(5);
+        store.register("ada").await;
+        let first = outbox.oldest().await.unwrap().unwrap();
+        assert!(first.time.is_some_and(|time| time > before), "{first:?}");
+        store.register("bob").await;
+        assert_eq!(outbox.oldest().await.unwrap().unwrap(), first);
+        // What was shipped to a broker that is gone may be older than anything that waits.
+        let again = Outbox::new(store.database.clone(), ShippedEvents::ShipAgainAtStart { kept: 1 });
+        assert_eq!(again.oldest().await.unwrap().unwrap().time, None);
+        let read = outbox.read(None, 1).await.unwrap();
+        outbox.acknowledge(&[read[0].0]).await.unwrap();
+        assert_ne!(outbox.oldest().await.unwrap().unwrap().id, first.id);
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_too_long_make_the_service_degraded_and_it_sells_on() {
+    let place = Place::sqlite().await;
+    let mut impatient = config(&place);
+    impatient.event_age_limit = Duration::from_millis(300);
+    let store = TestDb::start_with(place, impatient).await;
+    let buyer = store.register("ada").await;
+    let waiting = async {
+        while store.readiness.degraded().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the service is degraded");
+    let reasons = store.readiness.degraded();
+    assert!(reasons[0].0 == "events" && reasons[0].1.starts_with("the oldest log event has waited for "), "{reasons:?}");
+    assert_eq!(store.readiness.check(), Ok(()));
+    store.buy(&buyer, HOODIE, 1).await;
+    store.stop().await;
+}

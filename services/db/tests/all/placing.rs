@@ -11,6 +11,34 @@ use tonic::Code;
 
 use crate::harness::*;
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_orders_for_what_is_sold_out_is_a_few_events_and_a_count_for_each_buyer() {
+    let place = Place::sqlite().await;
+    let mut limited = config(&place);
+    limited.refusals.single_events = 3;
+    let store = TestDb::start_with(place, limited).await;
+    let (ada, bob) = (store.register("ada").await, store.register("bob").await);
+    store.sql("UPDATE products SET stock = 0 WHERE id = 1").await;
+    for buyer in [&ada, &bob] {
+        for _ in 0..10 {
+            let outcomes = store.place(vec![buyer.order(HOODIE, 1); 5]).await.unwrap();
+            assert!(outcomes.iter().all(|outcome| refused(outcome) == Some(ErrorReason::OutOfStock)));
+        }
+    }
+    let store = TestDb::start(store.stop().await).await;
+    let events = store.events().await;
+    for buyer in [ada, bob] {
+        let actor = format!("user:{}", buyer.user.id);
+        let of_it = |word: &str| events.iter().filter(|event| event.event == word && event.actor == actor).collect::<Vec<_>>();
+        assert_eq!(of_it("order_refused").len(), 3);
+        let summaries = of_it("refusals_summarised");
+        assert_eq!(summaries.len(), 1, "{summaries:?}");
+        let told = ["event", "reason", "count"].map(|name| summaries[0].attributes[name].as_str());
+        assert_eq!(told, ["order_refused", "out_of_stock", "47"]);
+    }
+    store.stop().await;
+}
+
 on_both!(
     async fn each_order_has_its_own_verdict_at_its_own_place(store: &TestDb) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);

@@ -40,6 +40,10 @@ pub mod word {
     pub const PASSWORD_REFUSED: &str = "password_refused";
     /// A token was refused (attribute `reason`).
     pub const TOKEN_REFUSED: &str = "token_refused";
+    /// Refusals that have no events of their own, counted (attributes `event`, `reason`, `count`, `first_at`, `last_at`).
+    pub const REFUSALS_SUMMARISED: &str = "refusals_summarised";
+    /// A call of the operator's service without the operator's credential (attribute `reason`).
+    pub const OPERATOR_REFUSED: &str = "operator_refused";
     /// The operator added to a product's stock, or set it (attributes `difference` and `stock`).
     pub const PRODUCT_RESTOCKED: &str = "product_restocked";
     /// The operator set a product's price (attributes `price_cents` and `previous_price_cents`).
@@ -78,6 +82,14 @@ pub mod attribute {
     pub const PREVIOUS_PRICE_CENTS: &str = "previous_price_cents";
     /// How many users.
     pub const USERS: &str = "users";
+    /// The word of the events that a summary stands for.
+    pub const EVENT: &str = "event";
+    /// How many a summary stands for.
+    pub const COUNT: &str = "count";
+    /// When the first of them was, RFC 3339.
+    pub const FIRST_AT: &str = "first_at";
+    /// When the last of them was, RFC 3339.
+    pub const LAST_AT: &str = "last_at";
     /// When a backup was taken, RFC 3339.
     pub const TAKEN_AT: &str = "taken_at";
 }

@@ -2,7 +2,7 @@
 //!
 //! The folder (mode 0700) holds segments, `00000000000000000001.journal`, named after the number of their first record, each a sequence of records
 //! (length, checksum, event; see [`record`]); the number of the last acknowledged record in `acknowledged`; events that can never be sent in
-//! `set-aside.jsonl`; and a lock, so that two processes do not share it.
+//! `dead-letters.jsonl`; and a lock, so that two processes do not share it.
 //!
 //! What each kind of damage costs:
 //! - a torn tail (the process or the machine died while records were being written, whose `append` had not returned) is cut off when the journal is
@@ -37,7 +37,7 @@ use self::{
     segments::{Position, Segments},
     writer::{Append, SyncFile, Writer},
 };
-use super::{EventSource, SourceError};
+use super::{EventSource, Oldest, SourceError};
 use crate::{proto::LogMessage, rules};
 
 /// Appends that wait for the disk at the same time; further ones wait for a place.
@@ -119,7 +119,7 @@ struct Shared {
     segments: Mutex<Segments>,
     /// One permit is kept while nobody waits.
     changed: Notify,
-    /// Held while `acknowledged` or `set-aside.jsonl` is written; true once the journal is closed.
+    /// Held while `acknowledged` or `dead-letters.jsonl` is written; true once the journal is closed.
     closed: Mutex<bool>,
     meter: meters::Backlog,
 }
@@ -294,7 +294,14 @@ impl EventSource for Journal {
         self.0.shared.changed.notified()
     }
 
-    fn set_aside(
+    async fn oldest(&self) -> Result<Option<Oldest>, SourceError> {
+        let oldest = self.read(None, 1).await?.into_iter().next().map(|(_, event)| Oldest::of(event));
+        // What is replayed was shipped before, to a broker that is gone.
+        let replays = self.0.shared.options.replay_retained;
+        Ok(oldest.map(|oldest| if replays { Oldest { time: None, ..oldest } } else { oldest }))
+    }
+
+    fn dead_letter(
         &self,
         _position: &JournalPosition,
         event: &LogMessage,
@@ -306,7 +313,7 @@ impl EventSource for Journal {
             .and_then(|json| serde_json::from_slice(&json))
             .unwrap_or_else(|_| serde_json::json!(format!("{event:?}")));
         let line = format!("{}\n", serde_json::json!({ "reason": reason, "event": event }));
-        async move { blocking(move || shared.set_aside(&line)).await }
+        async move { blocking(move || shared.dead_letter(&line)).await }
     }
 }
 
@@ -341,9 +348,9 @@ impl Shared {
         Ok(())
     }
 
-    fn set_aside(&self, line: &str) -> io::Result<()> {
+    fn dead_letter(&self, line: &str) -> io::Result<()> {
         let _held = self.closed();
-        let mut file = files::private().append(true).create(true).open(self.folder.join("set-aside.jsonl"))?;
+        let mut file = files::private().append(true).create(true).open(self.folder.join("dead-letters.jsonl"))?;
         file.write_all(line.as_bytes())?;
         file.sync_all()
     }

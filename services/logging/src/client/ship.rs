@@ -9,7 +9,7 @@ mod stream;
 mod window;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -58,6 +58,24 @@ pub struct ShipOptions {
     pub reconnect_max: Duration,
     /// How long a shutdown waits for what is left. What is not acknowledged then stays in the source for the next start.
     pub drain_timeout: Duration,
+    /// Where the last failure is told. Clones of these options share it.
+    pub status: ShipStatus,
+}
+
+/// How shipping goes: why its last stream ended, unless something was acknowledged since. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct ShipStatus(Arc<Mutex<Option<String>>>);
+
+impl ShipStatus {
+    /// Why nothing comes through, if it is known.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
 }
 
 impl ShipOptions {
@@ -74,6 +92,7 @@ impl ShipOptions {
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
+            status: ShipStatus::default(),
         }
     }
 }
@@ -159,7 +178,7 @@ impl<S: EventSource> Shipper<S> {
                     // The next attempt is with fewer events, or without the one at fault: there is nothing to wait for.
                     Ok(()) => continue,
                     Err(error) => {
-                        tracing::warn!(source = self.options.source, %error, "a refused log event could not be set aside yet");
+                        tracing::warn!(source = self.options.source, %error, "failed to keep a refused log event as a dead letter; retrying");
                         Duration::ZERO
                     }
                 },
@@ -178,6 +197,7 @@ impl<S: EventSource> Shipper<S> {
                         reason,
                         "the stream to the logging service ended; log events wait on disk"
                     );
+                    self.options.status.set(Some(reason));
                     retry_after.unwrap_or_default()
                 }
             };
@@ -196,12 +216,12 @@ impl<S: EventSource> Shipper<S> {
         self.unsettled().is_empty() && matches!(self.source.read(None, 1).await, Ok(events) if events.is_empty())
     }
 
-    /// Narrows down which event the service refused: fewer at a time, until it is alone; then that one is set aside.
+    /// Narrows down which event the service refused: fewer at a time, until it is alone; then that one becomes a dead letter.
     async fn isolate(&self, refusal: stream::Refusal<S::Position>) -> Result<(), SourceError> {
         let stream::Refusal { reason, events, alone } = refusal;
         match alone {
             Some((position, event)) => {
-                self.set_aside(&position, &event, &reason).await?;
+                self.dead_letter(&position, &event, &reason).await?;
                 self.acknowledged([position]);
             }
             None => self.pace().halve(events),
@@ -210,22 +230,23 @@ impl<S: EventSource> Shipper<S> {
     }
 
     /// Logs an event that can never be on the topic, whole, and lets the source keep it.
-    async fn set_aside(&self, position: &S::Position, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+    async fn dead_letter(&self, position: &S::Position, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
         // An event never holds a secret, and this line may be all that is left of it. Debug is for events whose JSON does not exist.
         let text = crate::json::to_vec(event).map_or_else(|_| format!("{event:?}"), |json| String::from_utf8_lossy(&json).into_owned());
         tracing::error!(
             source = self.options.source,
             reason,
             event = text,
-            "a log event breaks the contract and is set aside: it will not be on the topic"
+            "a log event is refused for good and kept as a dead letter: it will not be on the topic"
         );
-        self.source.set_aside(position, event, reason).await?;
-        self.meters.set_aside.inc();
+        self.source.dead_letter(position, event, reason).await?;
+        self.meters.dead_letter.inc();
         Ok(())
     }
 
     /// The service has acknowledged these, after all that it acknowledged before.
     fn acknowledged(&self, positions: impl IntoIterator<Item = S::Position>) {
+        self.options.status.set(None);
         self.unsettled().extend(positions);
         self.changed.notify_waiters();
     }

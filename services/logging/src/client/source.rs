@@ -1,6 +1,13 @@
 //! Where events wait on disk: the contract between the shipping client and a store of events (an outbox table, a journal).
 
-use std::{error::Error, fmt, future::Future};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use pbjson_types::Timestamp;
 
 use crate::proto::LogMessage;
 
@@ -28,13 +35,22 @@ pub trait EventSource: Send + Sync + 'static {
     /// These events are on the topic: they need not be sent again. Called again with the same positions after an error.
     fn acknowledge(&self, positions: &[Self::Position]) -> impl Future<Output = Result<(), SourceError>> + Send;
 
+    /// The oldest event that is not acknowledged, if there is one. It is asked for every few seconds.
+    fn oldest(&self) -> impl Future<Output = Result<Option<Oldest>, SourceError>> + Send {
+        async {
+            let first = self.read(None, 1).await?.into_iter().next();
+            Ok(first.map(|(_, event)| Oldest::of(event)))
+        }
+    }
+
     /// Returns when there may be something new to read. A change between a `read` and the next call of `changed` must not be missed
     /// (`tokio::sync::Notify::notify_one` keeps it).
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// This event breaks the contract and can never be on the topic. It has been logged whole, at error level; a source that has a place for such
-    /// events keeps it there. When this returns `Ok` the event is acknowledged like any other, so that it does not hold up those behind it.
-    fn set_aside(
+    /// Keeps an event that can never be on the topic: it breaks the contract, or Kafka refused it for good. It has been logged whole, at error level; a
+    /// source that has a place for such events keeps it there. When this returns `Ok` the event is acknowledged like any other, so that it does not
+    /// hold up those behind it.
+    fn dead_letter(
         &self,
         position: &Self::Position,
         event: &LogMessage,
@@ -43,6 +59,28 @@ pub trait EventSource: Send + Sync + 'static {
         let _ = (position, event, reason);
         async { Ok(()) }
     }
+}
+
+/// The oldest event of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// What tells it from every other event of the source.
+    pub id: String,
+    /// Since when it waits, by the clock of the service that wrote it; `None` where that does not count, as it was shipped before.
+    pub time: Option<SystemTime>,
+}
+
+impl Oldest {
+    /// By the event's id and time.
+    pub(crate) fn of(event: LogMessage) -> Self {
+        Self { time: event.time.and_then(system_time), id: event.id }
+    }
+}
+
+/// The time of an event; `None` before 1970.
+fn system_time(time: Timestamp) -> Option<SystemTime> {
+    let (seconds, nanos) = (u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?);
+    UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
 /// A source that cannot be read or written for now. What was asked is asked again later.

@@ -1,21 +1,17 @@
 //! The producer: records in, one verdict for each batch out, and a new producer when the old one is beyond repair.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     thread,
     time::{Duration, Instant},
 };
 
 use merch_chassis::StartError;
 use rdkafka::{
-    ClientContext,
+    ClientContext, Message as _,
     config::RDKafkaLogLevel,
     error::KafkaError,
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::DeliveryResult,
     producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer},
 };
 use tokio::{
@@ -23,92 +19,33 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{Config, meters};
-use crate::{connection::Ears, json, proto::LogMessage, rules};
+use super::{
+    Config,
+    batch::{Batch, Failure, Mode, Verdict, Waiting},
+    error_class::{ErrorClass, classify},
+    meters,
+    record::{MAX_RECORD_BYTES, Record},
+};
+use crate::connection::Ears;
 
-/// The header of a record that holds the event's word, so that consumers can choose without parsing.
-pub(crate) const HEADER_EVENT: &str = "event";
-/// The header of a record that names the type of its value.
-pub(crate) const HEADER_SCHEMA: &str = "schema";
-/// The type of the value: its proto3 JSON mapping.
-pub(crate) const SCHEMA: &str = "merch.logging.v1.LogMessage";
-/// The header of a record that says which of the type's versions its value is of.
-pub(crate) const HEADER_SCHEMA_VERSION: &str = "schema_version";
-/// Raised by what a consumer of the version before it could not read; members that are added are no such thing.
-pub(crate) const SCHEMA_VERSION: &str = "1";
-/// The header of a record by which a consumer's spans join the trace of the request that caused the event (W3C Trace Context, level 1).
-pub(crate) const HEADER_TRACE: &str = "traceparent";
-
-/// Bytes of the key, the value and the headers of one record: what brokers take by default (`message.max.bytes` is 1,048,588 with the framing).
-pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 /// Records that librdkafka queues at most; `queue_bytes` is reached before.
 const MAX_RECORDS: usize = 10_000_000;
 
 /// A producer is given up no sooner: what is fatal may be so for its successor, too (no permission, say).
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
-/// An event in the form in which it goes to Kafka.
-pub(crate) struct Record {
-    key: String,
-    value: Vec<u8>,
-    headers: OwnedHeaders,
-    /// Milliseconds since 1970.
-    timestamp: Option<i64>,
-}
+/// How long records are written one at a time after the last refusal. Then the next idle moment, or the end of twice this time, ends it.
+const SINGLE_FOR: Duration = Duration::from_secs(30);
 
-impl Record {
-    /// The record of an event; `Err` says why Kafka could never take it.
-    pub(crate) fn new(event: LogMessage) -> Result<Self, String> {
-        let value = json::to_vec(&event).map_err(|error| format!("an event that has a JSON form: {error}"))?;
-        let timestamp = event
-            .time
-            .map(|time| time.seconds.saturating_mul(1000) + i64::from(time.nanos / 1_000_000))
-            .filter(|timestamp| *timestamp >= 0);
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: HEADER_EVENT, value: Some(&event.event) })
-            .insert(Header { key: HEADER_SCHEMA, value: Some(SCHEMA) })
-            .insert(Header { key: HEADER_SCHEMA_VERSION, value: Some(SCHEMA_VERSION) });
-        let headers = match traceparent(&event) {
-            Some(parent) => headers.insert(Header { key: HEADER_TRACE, value: Some(&parent) }),
-            None => headers,
-        };
-        let key = key(event);
-        let record = Self { key, value, headers, timestamp };
-        if record.bytes() > MAX_RECORD_BYTES {
-            return Err(format!("an event of at most {MAX_RECORD_BYTES} bytes as JSON; it has {}", record.bytes()));
-        }
-        Ok(record)
-    }
-
-    fn bytes(&self) -> usize {
-        // The words of the headers are bounded by the contract.
-        self.key.len() + self.value.len() + 256
-    }
-}
-
-/// What decides on the partition, and with it on what stays in order: all that happens to one user or order. Nothing else happens in order; in a rush, the refusals
-/// of one product, or of one impatient buyer, would fill a single partition.
-fn key(event: LogMessage) -> String {
-    if event.subject.starts_with("user:") || event.subject.starts_with("order:") { event.subject } else { event.id }
-}
-
-/// The trace context of an event that has a trace id.
-///
-/// The event says which trace it belongs to and not which span it came from, so it stands for a span of its own, whose id is the last half of the event's: random,
-/// and never zero. Whether the trace was recorded is not known either; the flag of that name says "may have been" (W3C Trace Context, 3.2.2.5.1).
-fn traceparent(event: &LogMessage) -> Option<String> {
-    let id = uuid::Uuid::parse_str(&event.id).ok()?;
-    (rules::is_trace_id(&event.trace_id) && event.trace_id.bytes().any(|digit| digit != b'0'))
-        .then(|| format!("00-{}-{:016x}-01", event.trace_id, id.as_u64_pair().1))
-}
-
-/// What Kafka said of a batch: `Err` is the first reason of those that failed.
-pub(crate) type Verdict = Result<(), String>;
+/// Kafka's own sign for a record without a timestamp.
+const NO_TIMESTAMP: i64 = -1;
 
 /// The way to Kafka.
 pub(crate) struct Kafka {
     pub(super) config: Config,
     producer: RwLock<Arc<Guarded>>,
+    /// When Kafka last refused a record.
+    refused_at: Mutex<Option<Instant>>,
     /// One permit for each byte that may wait.
     room: Arc<Semaphore>,
     /// What librdkafka says of it.
@@ -118,6 +55,7 @@ pub(crate) struct Kafka {
 /// A producer, and since when it is in use.
 pub(super) struct Guarded {
     pub(super) producer: ThreadedProducer<Reports>,
+    mode: Mode,
     since: Instant,
     waiting: Arc<Waiting>,
     /// How often it was given up. Whoever hands records over holds this, so that none gets behind those that are purged.
@@ -135,15 +73,12 @@ pub(super) struct Lane {
     broken: bool,
 }
 
-/// Since when each batch waits for its verdict, by a number that grows: the first one has waited longest.
-type Waiting = Mutex<BTreeMap<u64, Instant>>;
-
 impl Kafka {
     pub(super) fn new(config: Config) -> Result<Self, StartError> {
         let ears = Ears::default();
-        let producer = producer(&config, ears.clone())?;
+        let producer = producer(&config, ears.clone(), Mode::Batched)?;
         let room = Arc::new(Semaphore::new(config.queue_bytes.clamp(MAX_RECORD_BYTES, Semaphore::MAX_PERMITS)));
-        Ok(Self { config, producer: RwLock::new(Arc::new(producer)), room, ears })
+        Ok(Self { config, producer: RwLock::new(Arc::new(producer)), refused_at: Mutex::default(), room, ears })
     }
 
     /// A way to the producer in use.
@@ -172,18 +107,46 @@ impl Kafka {
         if !slot.is_spent() {
             return Arc::clone(&slot);
         }
-        let reason = slot.fatal().unwrap_or_default();
-        self.replace(&mut slot, &reason);
+        let (reason, mode) = (slot.fatal().unwrap_or_default(), slot.mode);
+        self.replace(&mut slot, mode, &reason);
         Arc::clone(&slot)
     }
 
+    /// Kafka refuses a record: from now on, and for a while, records are written in this mode, so that each has a verdict of its own. What was
+    /// under way fails, and is sent again by those who sent it.
+    pub(super) fn isolate(&self, mode: Mode, reason: &str) {
+        self.note_refusal();
+        let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.mode < mode {
+            self.replace(&mut slot, mode, &format!("Kafka refuses a record, which is looked for: {reason}"));
+        }
+    }
+
+    /// Kafka has refused a record just now.
+    pub(super) fn note_refusal(&self) {
+        *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Writes many records at once again, a while after the last refusal.
+    fn resume_batches(&self, current: &Arc<Guarded>) {
+        let refused_at = *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = refused_at.map_or(Duration::MAX, |at| at.elapsed());
+        let idle = current.has_waited().is_none();
+        if current.mode > Mode::Batched && (quiet >= 2 * SINGLE_FOR || (quiet >= SINGLE_FOR && idle)) {
+            let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&slot, current) {
+                self.replace(&mut slot, Mode::Batched, "Kafka has refused no further record; records are written in batches again");
+            }
+        }
+    }
+
     /// Puts a new producer in the place of the one in `slot`. What that one held fails, and is sent again by those who sent it.
-    fn replace(&self, slot: &mut Arc<Guarded>, reason: &str) {
-        match producer(&self.config, self.ears.clone()) {
+    fn replace(&self, slot: &mut Arc<Guarded>, mode: Mode, reason: &str) {
+        match producer(&self.config, self.ears.clone(), mode) {
             Ok(fresh) => {
                 let old = std::mem::replace(slot, Arc::new(fresh));
                 meters::REPLACED.inc();
-                tracing::warn!(reason, "the Kafka producer is given up and replaced; what it held is sent again");
+                tracing::warn!(reason, ?mode, "replacing the Kafka producer; its senders repeat what it held");
                 let purged = Arc::clone(&old);
                 // It waits for its threads.
                 if thread::Builder::new().name("kafka-give-up".to_owned()).spawn(move || purged.give_up()).is_err() {
@@ -210,8 +173,11 @@ impl Kafka {
             if current.has_waited().is_some_and(|waited| waited >= timeout) {
                 let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
                 if Arc::ptr_eq(&slot, &current) {
-                    self.replace(&mut slot, &format!("Kafka has not taken all of a batch within {timeout:?}"));
+                    let mode = current.mode;
+                    self.replace(&mut slot, mode, &format!("Kafka has not taken all of a batch within {timeout:?}"));
                 }
+            } else {
+                self.resume_batches(&current);
             }
         }
     }
@@ -244,15 +210,21 @@ impl Lane {
         }
         // From here on nothing waits.
         meters::TAKEN.inc_by(records.len() as u64);
-        let (batch, verdict) = Batch::new(records.len(), room, &guarded.waiting);
+        let (batch, verdict) = Batch::new(records.len(), guarded.mode, room, &guarded.waiting);
         let mut records = records.into_iter();
         while let Some(Record { key, value, headers, timestamp }) = records.next() {
+            let timestamp = if guarded.mode == Mode::SingleUndated { Some(NO_TIMESTAMP) } else { timestamp };
             let record = BaseRecord { timestamp, ..BaseRecord::with_opaque_to(&self.kafka.config.topic.name, Arc::clone(&batch)) };
-            if let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) {
-                self.broken = true;
-                batch.report(1 + records.len(), Err(error.to_string()));
-                self.kafka.ears.trouble.notify_one();
-                break;
+            let Err((error, _)) = guarded.producer.send(record.key(&key).payload(&value).headers(headers)) else { continue };
+            match error.rdkafka_error_code().map_or(ErrorClass::Retryable, classify) {
+                // By librdkafka, before it met any other record.
+                ErrorClass::Refused | ErrorClass::TimestampRefused => batch.refused(&error, &value),
+                ErrorClass::Retryable => {
+                    self.broken = true;
+                    batch.lost(1 + records.len(), Failure { reason: error.to_string(), isolate: None });
+                    self.kafka.ears.trouble.notify_one();
+                    break;
+                }
             }
         }
         Some(verdict)
@@ -284,11 +256,15 @@ impl Guarded {
     }
 }
 
-fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
+fn producer(config: &Config, ears: Ears, mode: Mode) -> Result<Guarded, StartError> {
     let attempt_ms = (config.delivery_timeout.as_millis() / 3).clamp(100, 30_000);
-    let producer = config
-        .kafka
-        .client()?
+    let mut client = config.kafka.client()?;
+    match mode {
+        // A refusal of any record of a batch stops the producer, so that nothing overtakes the other records of that batch.
+        Mode::Batched => client.set("enable.gapless.guarantee", "true"),
+        Mode::Single | Mode::SingleUndated => client.set("batch.num.messages", "1"),
+    };
+    let producer = client
         // No event twice or out of order because of a retry within librdkafka; implies acks=all.
         .set("enable.idempotence", "true")
         .set("acks", "all")
@@ -302,13 +278,14 @@ fn producer(config: &Config, ears: Ears) -> Result<Guarded, StartError> {
         // Bytes are bounded by `Kafka::room`.
         .set("queue.buffering.max.kbytes", "2147483647")
         .set("message.max.bytes", (MAX_RECORD_BYTES + 1024).to_string())
-        // JSON of one kind compresses to a fifth, for next to no time.
-        .set("compression.type", "lz4")
+        // Every client of Kafka has it built in, which holds for no other codec. Its lowest level makes a fifth of JSON of one kind.
+        .set("compression.type", "gzip")
+        .set("compression.level", "1")
         // Where the other clients of Kafka put a key.
         .set("partitioner", "murmur2_random")
         .create_with_context(Reports(ears))
         .map_err(|error| config.kafka.unusable(&error))?;
-    Ok(Guarded { producer, since: Instant::now(), waiting: Arc::default(), given_up: RwLock::new(0) })
+    Ok(Guarded { producer, mode, since: Instant::now(), waiting: Arc::default(), given_up: RwLock::new(0) })
 }
 
 /// What librdkafka tells the producer's owner, on its polling thread.
@@ -329,100 +306,11 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
         match result {
-            Ok(_) => batch.report(1, Ok(())),
-            Err((error, _)) => {
+            Ok(_) => batch.delivered(1),
+            Err((error, record)) => {
                 self.0.trouble.notify_one();
-                batch.report(1, Err(error.to_string()));
+                batch.failed(error, record.payload().unwrap_or_default());
             }
-        }
-    }
-}
-
-/// Records that are acknowledged together.
-pub(super) struct Batch {
-    open: AtomicUsize,
-    /// Where it waits, and its number there.
-    waiting: Arc<Waiting>,
-    number: u64,
-    outcome: Mutex<Outcome>,
-}
-
-struct Outcome {
-    failure: Option<String>,
-    verdict: Option<oneshot::Sender<Verdict>>,
-    /// Free again with the verdict.
-    room: Option<OwnedSemaphorePermit>,
-}
-
-impl Batch {
-    fn new(records: usize, room: Option<OwnedSemaphorePermit>, waiting: &Arc<Waiting>) -> (Arc<Self>, oneshot::Receiver<Verdict>) {
-        let (verdict, receiver) = oneshot::channel();
-        let outcome = Mutex::new(Outcome { failure: None, verdict: Some(verdict), room });
-        let number = {
-            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
-            waiting.insert(number, Instant::now());
-            number
-        };
-        (Arc::new(Self { open: AtomicUsize::new(records), waiting: Arc::clone(waiting), number, outcome }), receiver)
-    }
-
-    /// So many of its records have this verdict.
-    fn report(&self, records: usize, verdict: Verdict) {
-        match &verdict {
-            Ok(()) => meters::DELIVERED.inc_by(records as u64),
-            Err(_) => meters::FAILED.inc_by(records as u64),
-        }
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(reason) = verdict {
-            outcome.failure.get_or_insert(reason);
-        }
-        if self.open.fetch_sub(records, Ordering::AcqRel) == records {
-            outcome.room = None;
-            let verdict = outcome.failure.take().map_or(Ok(()), Err);
-            if let Some(sender) = outcome.verdict.take() {
-                // A stream that is gone does not want to know.
-                drop(sender.send(verdict));
-            }
-        }
-    }
-}
-
-impl Drop for Batch {
-    /// With its last record's verdict, or its records were never handed over.
-    fn drop(&mut self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_happens_to_one_user_or_order_has_a_key_in_common() {
-        let event = |subject: &str| LogMessage {
-            id: "its id".to_owned(),
-            actor: "user:1".to_owned(),
-            subject: subject.to_owned(),
-            ..LogMessage::default()
-        };
-        for (subject, expected) in [("user:2", "user:2"), ("order:3", "order:3"), ("product:4", "its id"), ("", "its id")] {
-            assert_eq!(key(event(subject)), expected, "{subject}");
-        }
-    }
-
-    #[test]
-    fn an_event_of_a_trace_carries_its_context() {
-        let event = |trace_id: &str| LogMessage {
-            id: "01981f3e-7a00-7000-8000-00000000002a".to_owned(),
-            trace_id: trace_id.to_owned(),
-            ..LogMessage::default()
-        };
-        let trace = "0af7651916cd43dd8448eb211c80319c";
-        assert_eq!(traceparent(&event(trace)).as_deref(), Some("00-0af7651916cd43dd8448eb211c80319c-800000000000002a-01"));
-        for none in ["", "00000000000000000000000000000000", "0AF7651916CD43DD8448EB211C80319C"] {
-            assert_eq!(traceparent(&event(none)), None, "{none}");
         }
     }
 }

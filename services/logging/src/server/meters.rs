@@ -21,6 +21,11 @@ pub(super) static FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_logging_failed_events_total", "Log events that Kafka refused or did not acknowledge in time")
         .expect(REGISTERED_ONCE)
 });
+/// Events that Kafka refused for good.
+pub(super) static DEAD_LETTERS: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("merch_logging_dead_letter_events_total", "Log events that Kafka refused for good; their senders keep them")
+        .expect(REGISTERED_ONCE)
+});
 /// Requests that break the contract.
 pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_logging_refused_requests_total", "Requests that break the contract").expect(REGISTERED_ONCE)

@@ -7,12 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use super::{
-    kafka::{Kafka, Record, Verdict},
-    meters,
-};
+use super::{batch::Verdict, dead_letter, kafka::Kafka, meters, record::Record};
 use crate::{
-    proto::{StreamLogsRequest, StreamLogsResponse},
+    proto::{RefusedEvent, StreamLogsRequest, StreamLogsResponse},
     rules::{self, Violation},
 };
 
@@ -36,7 +33,7 @@ pub(super) async fn serve(
     let (taken, waiting) = mpsc::channel(kafka.config.stream_window.max(1));
     let exchange = async {
         // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that was taken. If Kafka fails, both end at once.
-        tokio::try_join!(async { Ok(take(inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses))
+        tokio::try_join!(async { Ok(take(inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses, &kafka))
     };
     tokio::select! {
         // The sender is gone: what it sent and Kafka takes all the same is sent once more, and consumers drop repeats.
@@ -116,23 +113,27 @@ fn check(request: StreamLogsRequest, expected: u64) -> Result<Vec<Record>, Vec<V
 async fn acknowledge(
     mut waiting: mpsc::Receiver<Taken>,
     responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
+    kafka: &Arc<Kafka>,
 ) -> Result<(), Status> {
     let mut next = waiting.recv().await;
     while let Some(Taken { sequence, mut verdict }) = next {
-        kafka_took((&mut verdict).await)?;
+        let refused = kafka_took((&mut verdict).await, kafka).await?;
         let mut acknowledged = sequence;
         let mut failed = None;
-        // Those behind it that are done by now share its response.
+        // Those behind it that are done by now share its response; not where it names events, so that a response stays as small as a request.
         next = loop {
+            if !refused.is_empty() {
+                break None;
+            }
             let Ok(mut following) = waiting.try_recv() else { break None };
             match following.verdict.try_recv() {
-                Ok(verdict) => match kafka_took(Ok(verdict)) {
-                    Ok(()) => acknowledged = following.sequence,
-                    Err(status) => {
-                        failed = Some(status);
-                        break None;
-                    }
-                },
+                Ok(Ok(refused)) if refused.is_empty() => acknowledged = following.sequence,
+                Ok(verdict) => {
+                    // Looked at again in its turn.
+                    let (again, receiver) = oneshot::channel();
+                    drop(again.send(verdict));
+                    break Some(Taken { verdict: receiver, ..following });
+                }
                 Err(oneshot::error::TryRecvError::Empty) => break Some(following),
                 Err(oneshot::error::TryRecvError::Closed) => {
                     failed = Some(lost());
@@ -140,7 +141,7 @@ async fn acknowledge(
                 }
             }
         };
-        if responses.send(Ok(StreamLogsResponse { acknowledged_sequence: acknowledged })).await.is_err() {
+        if responses.send(Ok(StreamLogsResponse { acknowledged_sequence: acknowledged, refused })).await.is_err() {
             // The sender is gone, which `serve` sees as well.
             return Ok(());
         }
@@ -154,15 +155,21 @@ async fn acknowledge(
     Ok(())
 }
 
-fn kafka_took(verdict: Result<Verdict, oneshot::error::RecvError>) -> Result<(), Status> {
-    match verdict {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(reason)) => {
-            tracing::warn!(reason, "Kafka did not take log events; they are not acknowledged and will be sent again");
-            Err(unavailable("Kafka did not take the events; send what is not acknowledged again"))
-        }
-        Err(_) => Err(lost()),
+/// The events that Kafka refused for good, when it took all others.
+async fn kafka_took(verdict: Result<Verdict, oneshot::error::RecvError>, kafka: &Arc<Kafka>) -> Result<Vec<RefusedEvent>, Status> {
+    let Ok(verdict) = verdict else { return Err(lost()) };
+    let failure = match verdict {
+        Ok(refused) => match dead_letter::report(kafka, refused).await {
+            Ok(refused) => return Ok(refused),
+            Err(failure) => failure,
+        },
+        Err(failure) => failure,
+    };
+    if let Some(mode) = failure.isolate {
+        kafka.isolate(mode, &failure.reason);
     }
+    tracing::warn!(reason = failure.reason, "Kafka did not take log events; their sender repeats them");
+    Err(unavailable(&format!("Kafka did not take the events; send what is not acknowledged again: {}", failure.reason)))
 }
 
 /// The producer went away with the batch.

@@ -19,7 +19,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
 /// Says through `part` whether Kafka is there and has the topic, until `shutdown`.
 pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationToken) {
     let (brokers, topic) = (&kafka.config.kafka.brokers, &kafka.config.topic.name);
-    let mut was_ready = None;
+    let (mut was_ready, mut compared) = (None, false);
     loop {
         let mut found = look(&kafka).await;
         let mut refusal = None;
@@ -41,6 +41,11 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
                 if was_ready != Some(true) {
                     tracing::info!(brokers, topic, "Kafka is there");
                 }
+                // Where this service may make the topic, its settings say how; elsewhere whoever makes it compares.
+                if !compared && kafka.config.create_topic {
+                    compare(&kafka).await;
+                }
+                compared = true;
             }
             Some(reason) => {
                 if was_ready != Some(false) {
@@ -100,6 +105,21 @@ async fn create(kafka: &Kafka) -> Result<(), String> {
         Err(code) => return Err(provision::refused(brokers, topic, code)),
     }
     Ok(())
+}
+
+/// Tells the log of settings in which the topic that is there is not as it would be made. They are left as they are.
+async fn compare(kafka: &Kafka) {
+    let (config, topic) = (&kafka.config, &kafka.config.topic.name);
+    let Ok(admin) = provision::admin(&config.kafka) else { return };
+    match provision::setting_differences(&admin, &config.topic).await {
+        Ok(differences) => {
+            for difference in differences {
+                tracing::warn!(topic, difference, "Kafka's topic has other settings than asked for");
+            }
+        }
+        // The broker in the process has none, and reading them may be forbidden.
+        Err(error) => tracing::debug!(%error, topic, "failed to read the settings of Kafka's topic"),
+    }
 }
 
 /// Brokers that cannot be told to make a topic, as librdkafka's own, make one that is asked for. What came of it is seen by looking again.

@@ -6,8 +6,10 @@
 
 /// Tests that need a Java runtime and Maven; `tools/test` skips them where those are missing.
 mod needs_java {
+    mod clients;
     mod generations;
     mod provision;
+    mod refusals;
     mod security;
     mod trouble;
 }

@@ -19,8 +19,8 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, distinct_numbers, endpoint, event, events, journal, quick, read_options,
-    records, until,
+    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, distinct_numbers, endpoint, event, events, journal, numbers, quick,
+    read_options, records, until,
 };
 
 fn broker() -> Embedded {
@@ -164,8 +164,8 @@ async fn an_invalid_event_among_others_blocks_none_of_them() {
         distinct_numbers(broker.bootstrap_servers()).await,
         (0..100).filter(|number| ![20, 60].contains(number)).collect::<Vec<_>>()
     );
-    let set_aside = std::fs::read_to_string(folder.path().join("set-aside.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = set_aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let dead_letter = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = dead_letter.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["event"]["requestId"].as_str().unwrap()).collect::<Vec<_>>(), ["request-20", "request-60"]);
     assert!(lines[0]["reason"].as_str().unwrap().starts_with("actor: expected"), "{}", lines[0]["reason"]);
     service.stop().await;
@@ -280,6 +280,54 @@ async fn a_record_that_kafka_refuses_is_not_acknowledged() {
     sender.send(1, events(0..1)).await;
     assert_eq!(sender.receive().await.unwrap_err().code(), Code::Unavailable);
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits_for_it() {
+    use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE};
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    until("the service is ready", || service.readiness.check().is_ok()).await;
+    // First the batch is refused, with all that are in it; then, one at a time, the first of them.
+    broker
+        .with(|cluster| {
+            let errors = [RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_RECORD];
+            cluster.request_errors(RDKafkaApiKey::Produce, &errors);
+        })
+        .unwrap();
+    let folder = tempdir().unwrap();
+    let journal = journal(folder.path());
+    for event in events(0..20) {
+        journal.append(event).await.unwrap();
+    }
+    let shipping = Shipping::start(journal.clone(), service.address, quick());
+    until("all is dealt with", || journal.backlog() == 0).await;
+    for event in events(20..30) {
+        journal.append(event).await.unwrap();
+    }
+    until("and what comes later", || journal.backlog() == 0).await;
+    shipping.drain().await;
+    service.stop().await;
+
+    let kept = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
+    let kept: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0]["event"]["requestId"], "request-0");
+    assert!(kept[0]["reason"].as_str().unwrap().contains("InvalidRecord"), "{}", kept[0]["reason"]);
+
+    let on_topic: Vec<LogMessage> = records(broker.bootstrap_servers()).await.into_iter().map(|record| *record.event.unwrap()).collect();
+    let (notices, others): (Vec<LogMessage>, Vec<LogMessage>) =
+        on_topic.into_iter().partition(|event| event.event == "event_dead_lettered");
+    assert_eq!(numbers(&others), (1..30).collect::<Vec<_>>(), "in order, and none of them twice");
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0].attributes["event_id"], kept[0]["event"]["id"].as_str().unwrap());
+    assert_eq!((notices[0].attributes["event"].as_str(), notices[0].service.as_str()), ("user_logged_in", "logging"));
+    assert!(notices[0].attributes["reason"].contains("InvalidRecord"), "{notices:?}");
+    let counted = prometheus::gather()
+        .iter()
+        .find(|family| family.name() == "merch_logging_dead_letter_events_total")
+        .map(|family| family.get_metric()[0].get_counter().get_value());
+    assert!(counted.is_some_and(|counted| counted >= 1.0), "{counted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

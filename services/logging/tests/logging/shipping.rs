@@ -81,7 +81,7 @@ impl LoggingService for Fake {
                     answer
                 };
                 let response = match answer {
-                    Ok(Some(acknowledged_sequence)) => Ok(StreamLogsResponse { acknowledged_sequence }),
+                    Ok(Some(acknowledged_sequence)) => Ok(StreamLogsResponse { acknowledged_sequence, refused: Vec::new() }),
                     Ok(None) => continue,
                     Err(status) => Err(status),
                 };
@@ -178,7 +178,7 @@ async fn what_is_not_acknowledged_when_a_stream_ends_is_sent_again() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_service_refuses_is_set_aside_and_the_others_arrive() {
+async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_arrive() {
     let (address, seen) =
         Fake::start(|_, request| match request.messages.iter().position(|message| message.message.starts_with("poison")) {
             Some(index) => Err(refusal(&format!("messages[{index}].message"))),
@@ -194,12 +194,12 @@ async fn an_event_that_the_service_refuses_is_set_aside_and_the_others_arrive() 
     let shipping = Shipping::start(source.clone(), address, ShipOptions { batch_events: 50, ..quick() });
     source.all_acknowledged().await;
     shipping.drain().await;
-    let set_aside = source.set_aside();
+    let dead_letters = source.dead_letters();
     assert_eq!(
-        set_aside.iter().map(|(message, _)| message.as_str()).collect::<Vec<_>>(),
+        dead_letters.iter().map(|(message, _)| message.as_str()).collect::<Vec<_>>(),
         ["poison 0", "poison 77", "poison 78", "poison 199"]
     );
-    assert!(set_aside.iter().all(|(_, reason)| reason.contains("messages[0].message: expected better")), "{set_aside:?}");
+    assert!(dead_letters.iter().all(|(_, reason)| reason.contains("messages[0].message: expected better")), "{dead_letters:?}");
     let expected: Vec<usize> = (0..200).filter(|number| ![0, 77, 78, 199].contains(number)).collect();
     assert_eq!(numbers(&seen.lock().unwrap().taken), expected);
 }
@@ -215,9 +215,9 @@ async fn an_event_that_breaks_the_contract_is_not_even_sent() {
     let shipping = Shipping::start(source.clone(), address, quick());
     source.all_acknowledged().await;
     shipping.drain().await;
-    let set_aside = source.set_aside();
-    assert_eq!(set_aside.len(), 2);
-    assert!(set_aside[0].1.starts_with("id: expected a UUIDv7") && set_aside[1].1.starts_with("level: expected"), "{set_aside:?}");
+    let dead_letters = source.dead_letters();
+    assert_eq!(dead_letters.len(), 2);
+    assert!(dead_letters[0].1.starts_with("id: expected a UUIDv7") && dead_letters[1].1.starts_with("level: expected"), "{dead_letters:?}");
     let seen = seen.lock().unwrap();
     assert_eq!((seen.streams, seen.taken.len()), (1, 28));
 }
@@ -231,7 +231,7 @@ async fn a_refusal_of_the_numbering_sets_nothing_aside() {
     let shipping = Shipping::start(source.clone(), address, quick());
     source.all_acknowledged().await;
     shipping.drain().await;
-    assert_eq!((source.set_aside().len(), seen.lock().unwrap().taken.len()), (0, 1));
+    assert_eq!((source.dead_letters().len(), seen.lock().unwrap().taken.len()), (0, 1));
 }
 
 #[tokio::test]

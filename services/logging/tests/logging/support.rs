@@ -132,7 +132,7 @@ struct Inner {
 struct State {
     events: Vec<LogMessage>,
     acknowledged: usize,
-    set_aside: Vec<(String, String)>,
+    dead_letter: Vec<(String, String)>,
     failures: usize,
 }
 
@@ -147,8 +147,8 @@ impl MemorySource {
     }
 
     /// Message and reason of each.
-    pub(crate) fn set_aside(&self) -> Vec<(String, String)> {
-        self.0.state.lock().unwrap().set_aside.clone()
+    pub(crate) fn dead_letters(&self) -> Vec<(String, String)> {
+        self.0.state.lock().unwrap().dead_letter.clone()
     }
 
     /// The next so many calls fail.
@@ -200,11 +200,11 @@ impl EventSource for MemorySource {
         self.0.changed.notified().await;
     }
 
-    async fn set_aside(&self, position: &usize, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+    async fn dead_letter(&self, position: &usize, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
         let mut state = self.0.state.lock().unwrap();
         state.check()?;
         assert_eq!(*position, state.acknowledged, "not before those that were read before it");
-        state.set_aside.push((event.message.clone(), reason.to_owned()));
+        state.dead_letter.push((event.message.clone(), reason.to_owned()));
         Ok(())
     }
 }

@@ -110,6 +110,32 @@ pub(crate) struct Grpc {
     pub(crate) grpc_reflection: bool,
 }
 
+/// How the roles that write log events go about it.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// How long the oldest log event may wait for Kafka before /readyz says `degraded`; the role serves on
+    #[arg(long, env = "MERCH_EVENT_AGE_LIMIT", value_name = "TIME", default_value = "1m", value_parser = values::duration, help_heading = "Limits")]
+    event_age_limit: Duration,
+    /// How many refusals (of tokens, log-ins, orders, operator calls) of one client and reason are log events of their own in a minute; one event counts the
+    /// rest
+    #[arg(long, env = "MERCH_REFUSAL_EVENTS", value_name = "A MINUTE", default_value = "5", value_parser = values::whole(1..=10_000_u32), help_heading = "Limits")]
+    refusal_events: u32,
+}
+
+impl Events {
+    /// Tells the gateway.
+    pub(crate) fn apply_to_api(&self, config: &mut merch_api::Config) {
+        config.event_age_limit = self.event_age_limit;
+        config.refusals.single_events = self.refusal_events;
+    }
+
+    /// Tells the db service.
+    pub(crate) fn apply_to_db(&self, config: &mut merch_db::Config) {
+        config.event_age_limit = self.event_age_limit;
+        config.refusals.single_events = self.refusal_events;
+    }
+}
+
 /// The lines that a process writes on standard error about itself.
 #[derive(Debug, Args)]
 pub(crate) struct Log {

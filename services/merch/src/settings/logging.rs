@@ -6,7 +6,7 @@ use clap::Args;
 use merch_chassis::{StartError, grpc::Listen};
 use merch_logging::{
     connection::{Connection, Mechanism, Password, Scram, Security, Trust},
-    provision::{self, Retention},
+    provision::{self, Retention, RetentionBytes},
 };
 
 use super::{
@@ -50,6 +50,10 @@ pub(crate) struct WantedTopic {
     /// How long the brokers keep an event, such as 7d, or `forever`, should the topic have to be made [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
     kafka_retention: Option<Retention>,
+    /// How much of each partition the brokers keep, such as 1GiB, or `unlimited`, should the topic have to be made; past it the oldest events are deleted,
+    /// however young
+    #[arg(long, env = "MERCH_KAFKA_RETENTION_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = values::retention_bytes, help_heading = "Kafka")]
+    kafka_retention_bytes: RetentionBytes,
     /// Copies that must have an event before it counts as written, should the topic have to be made; one less than copies lets one broker fail
     /// [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
@@ -75,6 +79,7 @@ impl WantedTopic {
             partitions: self.kafka_partitions,
             replication: self.kafka_replication,
             retention: self.kafka_retention,
+            retention_bytes: Some(self.kafka_retention_bytes),
             min_insync_replicas: self.kafka_min_insync_replicas,
         })
     }
@@ -243,5 +248,8 @@ mod tests {
         assert!(wrong.starts_with("MERCH_KAFKA_MIN_INSYNC_REPLICAS is 3 and MERCH_KAFKA_REPLICATION is 2; expected"), "{wrong}");
         let topic = wanted(&["--kafka-partitions", "6", "--kafka-retention", "forever"]).unwrap();
         assert_eq!((topic.partitions, topic.replication, topic.retention), (6, None, Some(Retention::Forever)));
+        assert_eq!(topic.retention_bytes, Some(RetentionBytes::Most(1 << 30)));
+        let unbounded = wanted(&["--kafka-retention-bytes", "unlimited"]).unwrap();
+        assert_eq!(unbounded.retention_bytes, Some(RetentionBytes::Unlimited));
     }
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBu
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
 use merch_chassis::grpc::{Listen, path_of_url};
-use merch_logging::provision::Retention;
+use merch_logging::provision::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
 /// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is overwritten when it is dropped.
@@ -175,6 +175,20 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `1GiB`, `500MiB`, `unlimited`: how much of a partition Kafka keeps.
+pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
+    if text == "unlimited" {
+        return Ok(RetentionBytes::Unlimited);
+    }
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let bytes = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes
+        .filter(|bytes| (1 << 20..=1 << 50).contains(bytes))
+        .map(RetentionBytes::Most)
+        .ok_or_else(|| "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or `unlimited`".to_owned())
+}
+
 /// One of a few words.
 pub(crate) fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> + Clone {
     move |text| words.iter().find(|word| **word == text).copied().ok_or_else(|| format!("expected one of {}", words.join(", ")))
@@ -221,6 +235,9 @@ mod tests {
         assert_eq!(topic("log-channel"), Ok("log-channel".to_owned()));
         assert_eq!(retention("7d"), Ok(Retention::For(Duration::from_secs(604_800))));
         assert_eq!(retention("forever"), Ok(Retention::Forever));
+        assert_eq!(retention_bytes("unlimited"), Ok(RetentionBytes::Unlimited));
+        assert_eq!(retention_bytes("1GiB"), Ok(RetentionBytes::Most(1 << 30)));
+        assert_eq!(retention_bytes("1048576"), Ok(RetentionBytes::Most(1 << 20)));
         assert_eq!(one_of(&["tls", "plaintext"])("tls"), Ok("tls"));
         assert_eq!((yes_or_no("true"), yes_or_no("false")), (Ok(true), Ok(false)));
     }
@@ -262,6 +279,9 @@ mod tests {
         }
         for wrong in ["7", "1s", "101y", "never"] {
             assert!(retention(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
+        }
+        for wrong in ["1", "1023KiB", "2000TiB", "1GB", "-1", "99999999999999999999TiB", "much"] {
+            assert!(retention_bytes(wrong).unwrap_err().starts_with("expected a number of bytes such as 500MiB"), "{wrong}");
         }
         assert_eq!(one_of(&["tls", "plaintext"])("ssl"), Err("expected one of tls, plaintext".to_owned()));
         assert_eq!(yes_or_no("yes"), Err("expected `true` or `false`".to_owned()));

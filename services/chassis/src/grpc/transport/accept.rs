@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -107,12 +108,13 @@ impl Listener {
         }
     }
 
-    /// Takes connections until `shutdown` is cancelled; then it is closed.
-    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> ReceiverStream<io::Result<Incoming>> {
+    /// Accepts connections until `shutdown` is cancelled or the tasks are dropped; the listener is closed when they have ended.
+    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> (ReceiverStream<io::Result<Incoming>>, JoinSet<()>) {
         let (sender, receiver) = mpsc::channel(1);
+        let mut accepting = JoinSet::new();
         for kind in self.0 {
             let (sender, shutdown) = (sender.clone(), shutdown.clone());
-            tokio::spawn(async move {
+            accepting.spawn(async move {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = sender.closed() => {}
@@ -120,7 +122,7 @@ impl Listener {
                 }
             });
         }
-        ReceiverStream::new(receiver)
+        (ReceiverStream::new(receiver), accepting)
     }
 }
 

@@ -1,14 +1,21 @@
-//! Who may call: looks at the credential before anything of a call is read, and tells the log of attempts without it, at a bounded rate.
+//! Who may call: looks at the credential before anything of a call is read. A call without it is a log event, on disk before the answer, and a flood of
+//! them is counted, as every authentication failure is; the log tells of them at a bounded rate.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use merch_chassis::grpc::Peer;
 use prometheus::{IntCounter, register_int_counter};
-use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::NamedService;
 
 use crate::admin_token::AdminToken;
+use crate::store::Store;
 
 /// The time between two lines of the log about refused calls.
 const QUIET: Duration = Duration::from_secs(1);
@@ -19,43 +26,107 @@ static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
         .expect("the name is registered here and nowhere else")
 });
 
-/// Lets pass what shows the admin token.
+/// Lets pass to `inner` what shows the admin token.
 #[derive(Clone)]
-pub(crate) struct Guard {
+pub(crate) struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+    store: Store,
+}
+
+impl<S> Guarded<S> {
+    pub(crate) fn new(inner: S, token: AdminToken, store: Store) -> Self {
+        Self { inner, guard: Guard::new(token), store }
+    }
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let header = request.headers().get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let Err(reason) = self.guard.check(header) else { return Box::pin(self.inner.call(request)) };
+        let peer = request.extensions().get::<Peer>().and_then(Peer::address).map(|peer| peer.ip());
+        self.guard.refused(peer, reason);
+        let store = self.store.clone();
+        Box::pin(async move {
+            let status = match store.operator_refused(reason, peer).await {
+                Ok(()) => Status::unauthenticated("expected the admin token: authorization: Bearer …"),
+                Err(failure) => failure.into(),
+            };
+            Ok(status.into_http())
+        })
+    }
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It shows no bearer token.
+    Missing,
+    /// It shows another one.
+    Wrong,
+}
+
+impl Refusal {
+    /// The `reason` of its event.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "token_missing",
+            Self::Wrong => "token_wrong",
+        }
+    }
+}
+
+/// Compares what is shown with the admin token.
+#[derive(Clone)]
+struct Guard {
     token: AdminToken,
     refusals: Arc<Mutex<Refusals>>,
 }
 
 impl Guard {
-    pub(crate) fn new(token: AdminToken) -> Self {
+    fn new(token: AdminToken) -> Self {
         // So that it is there, with 0, before the first attempt.
         LazyLock::force(&REFUSED);
         Self { token, refusals: Arc::default() }
     }
 
-    fn refused(&self, peer: Option<&Peer>) {
+    fn check(&self, header: Option<&[u8]>) -> Result<(), Refusal> {
+        // The scheme is no secret; what follows is compared in constant time. Without the scheme nothing is, and nothing can match an empty text.
+        match header.unwrap_or_default().split_at_checked("Bearer ".len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty() => {
+                if self.token.is(token) {
+                    Ok(())
+                } else {
+                    Err(Refusal::Wrong)
+                }
+            }
+            Some(_) | None => Err(Refusal::Missing),
+        }
+    }
+
+    fn refused(&self, peer: Option<IpAddr>, reason: Refusal) {
         REFUSED.inc();
         let told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
         if let Some(attempts) = told {
-            let peer = peer.map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(attempts, peer, "calls of the operator's service without the admin token were refused");
+            let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            tracing::warn!(attempts, peer, reason = reason.word(), "calls of the operator's service without the admin token were refused");
         }
-    }
-}
-
-impl Interceptor for Guard {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let header = request.metadata().get("authorization").map_or(&[][..], |value| value.as_bytes());
-        // The scheme is no secret; what follows is compared in constant time. Without the scheme nothing is, and nothing can match an empty text.
-        let sent = match header.split_at_checked("Bearer ".len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
-            Some(_) | None => &[],
-        };
-        if self.token.is(sent) {
-            return Ok(request);
-        }
-        self.refused(request.extensions().get::<Peer>());
-        Err(Status::unauthenticated("expected the admin token: authorization: Bearer …"))
     }
 }
 
@@ -96,26 +167,16 @@ mod tests {
     #[test]
     fn only_the_token_in_its_scheme_passes() {
         let text = "0123456789abcdef0123456789abcdef";
-        let mut guard = Guard::new(AdminToken::new(text).unwrap());
-        let mut try_with = |header: Option<String>| {
-            let mut request = Request::new(());
-            if let Some(header) = header {
-                request.metadata_mut().insert("authorization", header.parse().unwrap());
-            }
-            guard.call(request).map(|_| ()).map_err(|status| status.code())
-        };
-        assert_eq!(try_with(Some(format!("Bearer {text}"))), Ok(()));
-        assert_eq!(try_with(Some(format!("bearer {text}"))), Ok(()), "a scheme's case does not matter (RFC 9110)");
-        let wrong = [
-            None,
-            Some(String::new()),
-            Some(text.to_owned()),
-            Some(format!("Basic {text}")),
-            Some("Bearer".to_owned()),
-            Some("Bearer ".to_owned()),
-        ];
-        for header in wrong.into_iter().chain([Some(format!("Bearer {text}x")), Some(format!("Bearer  {text}"))]) {
-            assert_eq!(try_with(header.clone()), Err(tonic::Code::Unauthenticated), "{header:?}");
+        let guard = Guard::new(AdminToken::new(text).unwrap());
+        let try_with = |header: &str| guard.check(Some(header.as_bytes()));
+        assert_eq!(try_with(&format!("Bearer {text}")), Ok(()));
+        assert_eq!(try_with(&format!("bearer {text}")), Ok(()), "a scheme's case does not matter (RFC 9110)");
+        assert_eq!(guard.check(None), Err(Refusal::Missing));
+        for header in ["", text, &format!("Basic {text}"), "Bearer", "Bearer "] {
+            assert_eq!(try_with(header), Err(Refusal::Missing), "{header:?}");
+        }
+        for header in [format!("Bearer {text}x"), format!("Bearer  {text}")] {
+            assert_eq!(try_with(&header), Err(Refusal::Wrong), "{header:?}");
         }
     }
 }

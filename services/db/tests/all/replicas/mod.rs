@@ -183,7 +183,7 @@ impl LoggingService for Desk {
                 if desk.mute.load(Ordering::SeqCst) {
                     continue;
                 }
-                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence })).await.is_err() {
+                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence, refused: Vec::new() })).await.is_err() {
                     return;
                 }
             }

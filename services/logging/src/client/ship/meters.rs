@@ -41,8 +41,8 @@ static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 static SET_ASIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
-        "merch_log_ship_set_aside_events_total",
-        "Log events that break the contract and were set aside; anything but 0 is a bug",
+        "merch_log_ship_dead_letter_events_total",
+        "Log events that break the contract or that Kafka refused for good, kept as dead letters",
         &["source"]
     )
     .expect(REGISTERED_ONCE)
@@ -55,7 +55,7 @@ pub(super) struct Meters {
     pub(super) acknowledged: IntCounter,
     pub(super) sent: IntCounter,
     pub(super) reconnects: IntCounter,
-    pub(super) set_aside: IntCounter,
+    pub(super) dead_letter: IntCounter,
 }
 
 impl Meters {
@@ -67,7 +67,7 @@ impl Meters {
             acknowledged: ACKNOWLEDGED.with_label_values(&[source]),
             sent: SENT.with_label_values(&[source]),
             reconnects: RECONNECTS.with_label_values(&[source]),
-            set_aside: SET_ASIDE.with_label_values(&[source]),
+            dead_letter: SET_ASIDE.with_label_values(&[source]),
         }
     }
 

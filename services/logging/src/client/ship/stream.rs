@@ -1,6 +1,7 @@
 //! One stream, from the connection to its end: what is read is sent, what comes back is acknowledged.
 
 use std::{
+    collections::HashMap,
     fmt::Display,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -19,7 +20,7 @@ use tonic_types::StatusExt as _;
 use super::{Shipper, sleep_until_some, window::Window};
 use crate::{
     client::{EventSource, SourceError},
-    proto::{LogMessage, StreamLogsRequest, logging_service_client::LoggingServiceClient},
+    proto::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
     rules,
 };
 
@@ -59,14 +60,13 @@ impl<P> End<P> {
 
 /// Events of one request, and their bytes in it.
 struct Batch<P> {
-    positions: Vec<P>,
-    messages: Vec<LogMessage>,
+    events: Vec<(P, LogMessage)>,
     bytes: usize,
 }
 
 impl<P> Default for Batch<P> {
     fn default() -> Self {
-        Self { positions: Vec::new(), messages: Vec::new(), bytes: 0 }
+        Self { events: Vec::new(), bytes: 0 }
     }
 }
 
@@ -222,7 +222,7 @@ impl<S: EventSource> Stream<'_, S> {
                 // Acknowledged in order like any other; and set aside once, not at each attempt while Kafka is away.
                 self.room(0).await;
                 let reason = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                self.shipper.set_aside(&position, &event, &reason).await?;
+                self.shipper.dead_letter(&position, &event, &reason).await?;
                 self.shipper.acknowledged([position]);
                 continue;
             }
@@ -231,8 +231,7 @@ impl<S: EventSource> Stream<'_, S> {
                 self.request(std::mem::take(&mut batch), requests).await;
             }
             batch.bytes += size;
-            batch.positions.push(position);
-            batch.messages.push(event);
+            batch.events.push((position, event));
         }
         self.request(batch, requests).await;
         Ok(())
@@ -240,14 +239,15 @@ impl<S: EventSource> Stream<'_, S> {
 
     /// Sends one request, once there is room for it; none for no events.
     async fn request(&self, batch: Batch<S::Position>, requests: &mpsc::Sender<StreamLogsRequest>) {
-        let Batch { positions, messages, bytes: _ } = batch;
-        if messages.is_empty() {
+        let Batch { events, bytes: _ } = batch;
+        if events.is_empty() {
             return;
         }
         self.room(usize::MAX).await;
         let meters = &self.shipper.meters;
-        meters.sent.inc_by(messages.len() as u64);
-        let sequence = self.window().push(positions, &messages);
+        meters.sent.inc_by(events.len() as u64);
+        let messages = events.iter().map(|(_, event)| event.clone()).collect();
+        let sequence = self.window().push(events);
         self.report();
         let request = StreamLogsRequest { sequence, messages };
         debug_assert!(request.encoded_len() <= rules::MAX_REQUEST_BYTES, "a request keeps the bound of the contract");
@@ -278,7 +278,7 @@ impl<S: EventSource> Stream<'_, S> {
             tokio::select! {
                 response = responses.message() => match response? {
                     Some(response) => {
-                        if let Err(end) = self.acknowledged(response.acknowledged_sequence) {
+                        if let Err(end) = self.acknowledged(response).await {
                             return Ok(end);
                         }
                     }
@@ -295,19 +295,31 @@ impl<S: EventSource> Stream<'_, S> {
         }
     }
 
-    fn acknowledged(&self, sequence: u64) -> Result<(), End<S::Position>> {
-        let (positions, events) = self.window().acknowledge(sequence).map_err(|never_sent| {
+    /// Settles what a response acknowledges; what it names as refused becomes dead letters first, each in its turn.
+    async fn acknowledged(&self, response: StreamLogsResponse) -> Result<(), End<S::Position>> {
+        let StreamLogsResponse { acknowledged_sequence, refused } = response;
+        let events = self.window().acknowledge(acknowledged_sequence).map_err(|never_sent| {
             End::failed(format_args!(
                 "the logging service acknowledged request {}, but the last one sent was {}",
                 never_sent.acknowledged, never_sent.last_sent
             ))
         })?;
-        if !positions.is_empty() {
-            self.shipper.pace().accepted();
-            self.shipper.meters.acknowledged.inc_by(events as u64);
-            self.shipper.acknowledged(positions);
-            self.report();
+        if events.is_empty() {
+            return Ok(());
         }
+        self.shipper.pace().accepted();
+        self.shipper.meters.acknowledged.inc_by((events.len() - refused.len().min(events.len())) as u64);
+        let reasons: HashMap<String, String> = refused.into_iter().map(|event| (event.id, event.reason)).collect();
+        for (position, event) in events {
+            if let Some(reason) = reasons.get(&event.id) {
+                // In the order of the source; and once, not again if what is before it could not be marked.
+                self.shipper.wait_until(|unsettled| unsettled.is_empty().then_some(())).await;
+                let kept = self.shipper.dead_letter(&position, &event, reason).await;
+                kept.map_err(|error| End::failed(format_args!("a refused log event could not be kept: {error}")))?;
+            }
+            self.shipper.acknowledged([position]);
+        }
+        self.report();
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use pbjson_types::Timestamp;
 use tokio::time::Instant;
 
 use crate::proto::LogMessage;
@@ -10,11 +9,8 @@ use crate::proto::LogMessage;
 /// A request that has been sent.
 struct Sent<P> {
     sequence: u64,
-    positions: Vec<P>,
-    events: usize,
-    /// The event, if it is the only one.
-    alone: Option<LogMessage>,
-    time: Option<Timestamp>,
+    /// Each event with its position: one that is refused becomes a dead letter from here.
+    events: Vec<(P, LogMessage)>,
 }
 
 /// The requests of one stream that are not acknowledged.
@@ -41,40 +37,33 @@ impl<P> Window<P> {
     }
 
     /// Takes the next number for a request of these events.
-    pub(super) fn push(&mut self, positions: Vec<P>, messages: &[LogMessage]) -> u64 {
+    pub(super) fn push(&mut self, events: Vec<(P, LogMessage)>) -> u64 {
         if self.sent.is_empty() {
             self.progress = Instant::now();
         }
         self.sequence += 1;
-        self.events += messages.len();
-        self.sent.push_back(Sent {
-            sequence: self.sequence,
-            positions,
-            events: messages.len(),
-            alone: if let [message] = messages { Some(message.clone()) } else { None },
-            time: messages.first().and_then(|message| message.time),
-        });
+        self.events += events.len();
+        self.sent.push_back(Sent { sequence: self.sequence, events });
         self.sequence
     }
 
-    /// The service has acknowledged all requests up to this one: their positions, and how many events that were.
-    pub(super) fn acknowledge(&mut self, sequence: u64) -> Result<(Vec<P>, usize), NeverSent> {
+    /// The service has acknowledged all requests up to this one: their events.
+    pub(super) fn acknowledge(&mut self, sequence: u64) -> Result<Vec<(P, LogMessage)>, NeverSent> {
         if sequence > self.sequence {
             return Err(NeverSent { acknowledged: sequence, last_sent: self.sequence });
         }
-        let (mut positions, mut events) = (Vec::new(), 0);
+        let mut events = Vec::new();
         while self.sent.front().is_some_and(|request| request.sequence <= sequence) {
             if let Some(request) = self.sent.pop_front() {
-                positions.extend(request.positions);
-                events += request.events;
+                events.extend(request.events);
             }
         }
-        self.events -= events;
+        self.events -= events.len();
         if sequence > self.acknowledged {
             self.acknowledged = sequence;
             self.progress = Instant::now();
         }
-        Ok((positions, events))
+        Ok(events)
     }
 
     /// Whether any request of this stream was acknowledged.
@@ -93,7 +82,11 @@ impl<P> Window<P> {
     /// The time of the oldest event under way, in seconds since 1970; 0 if there is none.
     pub(super) fn oldest_seconds(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "whole seconds of our time are exact in an f64")]
-        self.sent.front().and_then(|request| request.time.as_ref()).map_or(0.0, |time| time.seconds as f64)
+        self.sent
+            .front()
+            .and_then(|request| request.events.first())
+            .and_then(|(_, event)| event.time.as_ref())
+            .map_or(0.0, |time| time.seconds as f64)
     }
 
     /// When the service has been silent for too long; never if nothing is under way.
@@ -106,8 +99,7 @@ impl<P> Window<P> {
         if self.events != 1 {
             return None;
         }
-        let mut request = self.sent.pop_front()?;
-        Some((request.positions.pop()?, request.alone?))
+        self.sent.pop_front()?.events.pop()
     }
 }
 
@@ -154,13 +146,13 @@ mod tests {
     #[test]
     fn acknowledgements_are_cumulative_and_in_order() {
         let mut window = Window::new();
-        let event = LogMessage::default;
-        assert_eq!(window.push(vec![1, 2], &[event(), event()]), 1);
-        assert_eq!(window.push(vec![3], &[event()]), 2);
-        assert_eq!(window.push(vec![5], &[event()]), 3);
-        assert_eq!(window.acknowledge(0).unwrap(), (vec![], 0));
-        assert_eq!(window.acknowledge(2).unwrap(), (vec![1, 2, 3], 3));
-        assert_eq!(window.acknowledge(1).unwrap(), (vec![], 0));
+        let event = |position| (position, LogMessage::default());
+        assert_eq!(window.push(vec![event(1), event(2)]), 1);
+        assert_eq!(window.push(vec![event(3)]), 2);
+        assert_eq!(window.push(vec![event(5)]), 3);
+        assert_eq!(window.acknowledge(0).unwrap(), []);
+        assert_eq!(window.acknowledge(2).unwrap(), [event(1), event(2), event(3)]);
+        assert_eq!(window.acknowledge(1).unwrap(), []);
         assert_eq!((window.requests(), window.events()), (1, 1));
         assert!(window.acknowledge(4).is_err());
         assert!(window.into_alone().is_some());

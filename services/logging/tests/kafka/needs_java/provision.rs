@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use merch_logging::{
     connection::Connection,
-    provision::{Ensured, Retention, Topic, ensure},
+    provision::{Ensured, Retention, RetentionBytes, Topic, ensure},
     server::Config,
 };
 
@@ -24,6 +24,7 @@ fn topic(name: &str) -> Topic {
         partitions: 5,
         replication: Some(1),
         retention: Some(Retention::For(Duration::from_secs(7200))),
+        retention_bytes: Some(RetentionBytes::Most(1 << 20)),
         min_insync_replicas: Some(1),
         ..Topic::new(name)
     }
@@ -43,13 +44,20 @@ async fn it_is_made_once_as_asked_for_and_what_differs_is_said() {
     assert_eq!(ensure(&kafka, &wanted, PATIENCE).await, Ok(Ensured::Created(wanted.clone())));
     assert_eq!(differences(ensure(&kafka, &wanted, PATIENCE).await.unwrap()), Vec::<String>::new());
 
-    let other =
-        Topic { partitions: 6, replication: Some(2), retention: Some(Retention::Forever), min_insync_replicas: Some(2), ..wanted.clone() };
+    let other = Topic {
+        partitions: 6,
+        replication: Some(2),
+        retention: Some(Retention::Forever),
+        retention_bytes: Some(RetentionBytes::Unlimited),
+        min_insync_replicas: Some(2),
+        ..wanted.clone()
+    };
     let found = differences(ensure(&kafka, &other, PATIENCE).await.unwrap());
     let begins = [
         "5 partitions, where 6 were asked for; ",
         "replication factor 1, where 2 was asked for; ",
         "retention.ms 7200000, where -1 was asked for; ",
+        "retention.bytes 1048576, where -1 was asked for; ",
         "min.insync.replicas 1, where 2 was asked for; ",
     ];
     assert_eq!(found.len(), begins.len(), "{found:?}");

@@ -42,7 +42,8 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
     let created = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
     assert_eq!(
         stdout(&created),
-        "created log-channel with 4 partitions, replication factor 1, retention.ms 604800000, min.insync.replicas 1\n"
+        "created log-channel with 4 partitions, replication factor 1, retention.ms 604800000, retention.bytes 1073741824, \
+         min.insync.replicas 1\n"
     );
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
@@ -171,7 +172,7 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     let mut command = merch(&["topic"]);
     with(&mut command, &right);
     let created = output(&mut command);
-    assert_eq!(stdout(&created), "created log-channel with 3 partitions\n");
+    assert_eq!(stdout(&created), "created log-channel with 3 partitions, retention.bytes 1073741824\n");
     assert!(!String::from_utf8_lossy(&created.stderr).contains(PASSWORD));
     let mut command = merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     with(&mut command, &right);
