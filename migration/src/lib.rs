@@ -12,12 +12,15 @@ mod m20260101_000002_seed_products;
 mod m20260301_000003_many_replicas;
 mod m20260301_000004_admin_requests;
 mod m20261130_000005_known_networks;
+mod m20261130_000006_versions_of_a_new_database;
 mod standing;
+mod versions;
 
 use sea_orm_migration::prelude::MigrationTrait;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use standing::{Standing, standing};
+pub use versions::Era;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260301_000003_many_replicas::Migration),
             Box::new(m20260301_000004_admin_requests::Migration),
             Box::new(m20261130_000005_known_networks::Migration),
+            Box::new(m20261130_000006_versions_of_a_new_database::Migration),
         ]
     }
 }

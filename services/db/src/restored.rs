@@ -1,23 +1,31 @@
-//! What a database that comes from a backup is told before a store uses it: every token is void, and its events say that it was restored.
+//! Prepares a database that comes from a backup: every token becomes void, versions go on from greater numbers, and an event says that it was restored.
 
 use std::time::Duration;
 
 use merch_chassis::StartError;
 use merch_contract::grpc::logging::v1::Level;
 use merch_logging::client::event::{Origin, attribute, word};
-use merch_migration::{Standing, standing};
-use sea_orm::{ConnectionTrait as _, DbErr};
+use merch_migration::{Era, Standing, standing};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
 use crate::clock;
 use crate::config::Pool;
 use crate::database::{Database, Location};
 use crate::store::outbox;
 
-/// More than any user's tokens are ever revoked, so that no token that was made since the backup, revoked or not, has a version that comes again.
-const LEAP: &str = "UPDATE users SET token_version = token_version + 4294967296";
+/// The statements that let every version of the store go on from a number that no database of the store has given, however often one backup is
+/// restored: of tokens, as those that were revoked since the backup would hold again; of rows, as clients hold entity tags of what has been changed
+/// since, and the same tag must not stand for other content.
+fn leaps(era: Era, is_sqlite: bool) -> [String; 3] {
+    let next = |column| era.next(column, is_sqlite);
+    [
+        format!("UPDATE users SET token_version = {}, version = {}", next("token_version"), next("version")),
+        format!("UPDATE products SET version = {}", next("version")),
+        format!("UPDATE orders SET version = {}", next("version")),
+    ]
+}
 
-/// Makes every token void, as those that were revoked since the backup would hold again, and writes the event `store_restored`, in one transaction.
-/// `taken_at` is when the backup was taken, RFC 3339.
+/// Makes every token and every entity tag void and writes the event `store_restored`, in one transaction. `taken_at` is when the backup was taken, RFC 3339.
 ///
 /// # Errors
 /// One sentence, if it is not the database of a store, or of one that this program is too old for.
@@ -43,7 +51,9 @@ async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
         Standing::Astray { .. } => return Err(DbErr::Custom("its migrations are not those of this `merch`".to_owned())),
     }
     let transaction = database.begin().await?;
-    transaction.execute_unprepared(LEAP).await?;
+    for leap in leaps(Era::begin(), database.backend() == DbBackend::Sqlite) {
+        transaction.execute_unprepared(&leap).await?;
+    }
     let event = Origin::new("db")
         .event(
             Level::Warn,

@@ -12,6 +12,7 @@ mod placing;
 mod postgres;
 mod products;
 mod replicas;
+mod restored;
 mod schema;
 mod servers;
 mod sqlite;

@@ -25,6 +25,7 @@ async fn get(store: &TestDb, buyer: &Buyer, order_id: &str) -> Result<Order, ton
 on_both!(
     async fn an_order_is_read_as_it_was_answered(store: &TestDb) {
         let buyer = store.register("ada").await;
+        let before = store.product(HOODIE).await.version;
         let order = store.buy(&buyer, HOODIE, 2).await;
         assert_eq!((order.user_id.as_str(), order.product_id, order.quantity), (buyer.user.id.as_str(), HOODIE, 2));
         assert_eq!((order.unit_price_cents, order.total_price_cents, order.currency.as_str()), (4999, 9998, "CNY"));
@@ -32,7 +33,7 @@ on_both!(
         assert_eq!(get(store, &buyer, &order.id).await.unwrap(), order);
         assert_eq!(list(store, &buyer, 10, "", OrderStatus::Unspecified).await.unwrap().orders, [order]);
         let product = store.product(HOODIE).await;
-        assert_eq!((product.stock, product.version), (498, 2));
+        assert_eq!((product.stock, product.version), (498, before + 1));
     }
 );
 
@@ -120,13 +121,14 @@ on_both!(
 on_both!(
     async fn a_cancelled_order_gives_its_pieces_back_once(store: &TestDb) {
         let buyer = store.register("ada").await;
+        let before = store.product(HOODIE).await.version;
         let order = store.buy(&buyer, HOODIE, 3).await;
         let cancelled = store.cancel(&buyer, &order.id).await.unwrap();
         assert_eq!((cancelled.status(), cancelled.version), (OrderStatus::Cancelled, 2));
         assert!(cancelled.cancelled_at.is_some());
         assert_eq!(Order { status: order.status, cancelled_at: None, version: 1, ..cancelled.clone() }, order);
         let product = store.product(HOODIE).await;
-        assert_eq!((product.stock, product.version), (500, 3));
+        assert_eq!((product.stock, product.version), (500, before + 2));
 
         assert_eq!(store.cancel(&buyer, &order.id).await.unwrap(), cancelled);
         assert_eq!(store.product(HOODIE).await, product);
