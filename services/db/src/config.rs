@@ -52,6 +52,8 @@ pub struct Pool {
     pub connections: u32,
     /// The wait for a free connection.
     pub acquire_timeout: Duration,
+    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is waited for at the start.
+    pub start_patience: Duration,
     /// One statement (PostgreSQL).
     pub statement_timeout: Duration,
     /// The wait for a lock: of a row in PostgreSQL, of the file in SQLite.
@@ -80,6 +82,7 @@ impl Default for Pool {
         Self {
             connections: 16,
             acquire_timeout: Duration::from_secs(3),
+            start_patience: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(3),
             transaction_timeout: Duration::from_secs(8),

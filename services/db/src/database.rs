@@ -6,6 +6,7 @@ mod password;
 mod pooled;
 mod postgres;
 mod schema;
+mod server;
 mod sqlite;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, sqlx};
 pub use self::connection::{Connection, Transaction};
 pub use self::location::Location;
 use self::location::Options;
-pub use self::schema::migrate;
+pub use self::schema::{migrate, migrate_patiently};
 use crate::config::Pool;
 
 /// An open database.

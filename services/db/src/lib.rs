@@ -23,7 +23,7 @@ mod store;
 
 pub use admin_token::{AdminToken, WeakAdminToken};
 pub use config::{Config, LogIns, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
-pub use database::{Connection, Database, Location, Transaction, migrate};
+pub use database::{Connection, Database, Location, Transaction, migrate, migrate_patiently};
 pub use restored::mark_restored;
 pub use serve::serve;
 pub use store::outbox::Outbox;

@@ -39,7 +39,10 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     let part = readiness.part("database");
     check(&config)?;
     let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
-    let database = Database::open(&config.database, &config.pool).await?;
+    // PostgreSQL may not be there yet: a service that is told to stop meanwhile does.
+    let opening = Database::open(&config.database, &config.pool);
+    let Some(database) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
+    let database = database?;
     database.check_schema().await?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
     outbox.begin().await.map_err(|error| StartError::new(format!("the outbox cannot be read: {error}")))?;

@@ -41,6 +41,11 @@ impl Process {
         Ok(Self { readiness: Readiness::default(), roles: Supervisor::default(), front: None, shutdown })
     }
 
+    /// Runs `work`, before any role is started. Gives `None` when a signal came first.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.shutdown.run_until_cancelled(work).await
+    }
+
     /// Starts a role of the store, which gets a readiness of its own. The last one is that which others send their requests to.
     pub(crate) fn start<F>(&mut self, name: &'static str, serve: impl FnOnce(Readiness, CancellationToken) -> F)
     where

@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, Failure> {
     } else {
         DatabaseLock::take(&location, Use::Migration)?
     };
-    let applied = merch_db::migrate(&location).await?;
+    let applied = merch_db::migrate_patiently(&location, settings.database.patience()).await?;
     let mut done: Vec<_> = applied.iter().map(|name| format!("applied {name}")).collect();
     if let Some(taken_at) = &settings.restored {
         merch_db::mark_restored(&location, taken_at).await?;

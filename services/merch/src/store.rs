@@ -68,7 +68,10 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
             (Some(embedded), kafka, Broker::Embedded)
         }
     };
-    for name in merch_db::migrate(&direct).await? {
+    let migrating = merch_db::migrate_patiently(&direct, settings.database.patience());
+    // PostgreSQL may not be there yet: a process that is told to stop meanwhile does.
+    let Some(migrated) = process.unless_stopped(migrating).await else { return Ok(()) };
+    for name in migrated? {
         tracing::info!(name, "migrated");
     }
 

@@ -12,13 +12,14 @@ use super::connection::Connection;
 use super::outside_of_transactions;
 use super::password::{self, Password};
 use super::pooled::Pooled;
+use super::server;
 use crate::config::{Pool, Pooler};
 
 /// A connection that nobody needs is closed after this time: before the firewalls and balancers of clouds forget it without a word (350 s and more).
 const IDLE: Duration = Duration::from_secs(300);
 /// A connection is made anew after this time, so that an address that moved, or a changed password, is noticed while both are good.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// The time between two tries at the start with a password that the server refuses.
+/// The time between two tries at the start: with a password that the server refuses, and with a server that is not there yet.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// The pool for `options`, once one connection could be made.
@@ -32,7 +33,7 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
         Some(file) => Some(Arc::new(Password::read(file.clone(), options.clone(), pool.acquire_timeout)?)),
         None => None,
     };
-    let options = probe(options, password.as_deref(), pool.acquire_timeout).await?;
+    let options = probe(options, password.as_deref(), pool).await?;
 
     // A dead connection is replaced while somebody waits for one, so the question whether it is well has a part of that time.
     let patience = pool.acquire_timeout / 3;
@@ -93,22 +94,38 @@ async fn well(connection: &mut PgConnection, patience: Duration) -> Result<bool,
     tokio::time::timeout(patience, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
-/// Makes one connection, or says in one sentence why it could not; the pool would only say that it waited. Yields the options that it was made with.
+/// Makes one connection and checks the server, or says in one sentence why not; the pool would only say that it waited. Yields the options that the
+/// connection was made with.
 ///
-/// With a password in a file, one that is refused is tried again for as long as `patience`: somebody may be changing it.
-pub(super) async fn probe(
-    options: PgConnectOptions,
-    password: Option<&Password>,
-    patience: Duration,
-) -> Result<PgConnectOptions, StartError> {
-    let until = tokio::time::Instant::now() + patience;
+/// A server that is not there yet is waited for: [`Pool::start_patience`]. With a password in a file, one that is refused is tried again for as long as
+/// [`Pool::acquire_timeout`], as the operator may be changing it.
+pub(super) async fn probe(options: PgConnectOptions, password: Option<&Password>, pool: &Pool) -> Result<PgConnectOptions, StartError> {
+    let patience = pool.acquire_timeout;
+    let begun = tokio::time::Instant::now();
+    let (until, mut is_told) = (begun + patience, false);
+    let mut wait = async |reason: &str| {
+        if begun.elapsed() + AGAIN > pool.start_patience {
+            return false;
+        }
+        if is_told {
+            tracing::debug!(reason, "PostgreSQL is not there yet");
+        } else {
+            is_told = true;
+            tracing::warn!(reason, patience = ?pool.start_patience, "PostgreSQL is not there yet; waiting for it");
+        }
+        tokio::time::sleep(AGAIN).await;
+        true
+    };
     loop {
         let options = match password {
             Some(password) => password.options().await,
             None => options.clone(),
         };
         match tokio::time::timeout(patience, PgConnection::connect_with(&options)).await {
-            Ok(Ok(connection)) => {
+            Ok(Ok(mut connection)) => {
+                tokio::time::timeout(pool.statement_timeout, server::check(&mut connection, &address(&options)))
+                    .await
+                    .unwrap_or_else(|_| Err(StartError::new(silence(&options, pool.statement_timeout))))?;
                 if let Err(error) = connection.close().await {
                     tracing::debug!(%error, "the first connection was not closed cleanly");
                 }
@@ -119,16 +136,26 @@ pub(super) async fn probe(
                     tokio::time::sleep(AGAIN).await;
                     password.look().await;
                 }
-                Some(_) | None => return Err(StartError::new(sentence(&options, &error))),
+                Some(_) | None => {
+                    let sentence = sentence(&options, &error);
+                    let is_not_there_yet = server::is_not_there_yet(&error, options.get_socket().is_some(), pool.pooler.is_some());
+                    if !(is_not_there_yet && wait(&sentence).await) {
+                        return Err(StartError::new(sentence));
+                    }
+                }
             },
             Err(_) => {
-                return Err(StartError::new(format!(
-                    "PostgreSQL at {} did not answer within {patience:?}: check the address and that the server runs",
-                    address(&options)
-                )));
+                let sentence = silence(&options, patience);
+                if !wait(&sentence).await {
+                    return Err(StartError::new(sentence));
+                }
             }
         }
     }
+}
+
+fn silence(options: &PgConnectOptions, patience: Duration) -> String {
+    format!("PostgreSQL at {} did not answer within {patience:?}: check the address and that the server runs", address(options))
 }
 
 fn address(options: &PgConnectOptions) -> String {

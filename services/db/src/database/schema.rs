@@ -37,26 +37,37 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// One sentence, if the database cannot be reached, is of another program, or a migration fails; that migration is then undone.
 pub fn migrate(location: impl Into<Location>) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
-    // Boxed for the reason of `merch_chassis::Serving`.
-    Box::pin(bring_up_to_date(location.into()))
+    migrate_patiently(location, Pool::default().start_patience)
 }
 
-async fn bring_up_to_date(location: Location) -> Result<Vec<String>, StartError> {
+/// Does the same, and waits for a PostgreSQL that is not there yet for as long as `start_patience`.
+///
+/// # Errors
+/// Those of [`migrate`].
+pub fn migrate_patiently(
+    location: impl Into<Location>,
+    start_patience: Duration,
+) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
+    // Boxed for the reason of `merch_chassis::Serving`.
+    Box::pin(bring_up_to_date(location.into(), Pool { start_patience, ..Pool::default() }))
+}
+
+async fn bring_up_to_date(location: Location, pool: Pool) -> Result<Vec<String>, StartError> {
     match location.options()? {
-        Options::Postgres(options) => on_postgres(options).await,
+        Options::Postgres(options) => on_postgres(options, &pool).await,
         Options::Sqlite(options) => on_sqlite(options).await,
     }
 }
 
 /// One connection, which holds the lock from its first moment to its last: also one that takes the place of another that was cut.
-async fn on_postgres(options: PgConnectOptions) -> Result<Vec<String>, StartError> {
+async fn on_postgres(options: PgConnectOptions, pool: &Pool) -> Result<Vec<String>, StartError> {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let options = options.application_name("merch-migrate").disable_statement_logging().options([
         ("statement_timeout", milliseconds(UNHURRIED)),
         ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
         ("idle_in_transaction_session_timeout", milliseconds(UNHURRIED)),
     ]);
-    postgres::probe(options.clone(), None, Pool::default().acquire_timeout).await?;
+    postgres::probe(options.clone(), None, pool).await?;
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)

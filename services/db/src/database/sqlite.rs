@@ -15,6 +15,8 @@ use crate::config::Pool;
 
 /// SQLite's `SQLITE_BUSY`: its low byte, the rest says more.
 const BUSY: i32 = 5;
+/// SQLite's number for `synchronous=FULL`; `EXTRA` is 3.
+const FULL: i64 = 2;
 /// The time between two tries to open a file that another process is just making.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -28,6 +30,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 pub(super) async fn open(options: SqliteConnectOptions, pool: &Pool) -> Result<(DatabaseConnection, DatabaseConnection), StartError> {
     let file = options.get_filename().to_owned();
     let writer = open_writer(options.clone(), pool).await?;
+    warn_of_loss(&writer, &file).await.map_err(|error| sentence(&file, &error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(pool.connections.max(1))
         .acquire_timeout(pool.acquire_timeout)
@@ -73,6 +76,28 @@ fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectO
         .disable_statement_logging()
 }
 
+/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite leaves the mode as it is where the file system lacks what WAL needs.
+async fn warn_of_loss(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
+    let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
+    for (setting, value) in risks(&journal_mode, synchronous) {
+        tracing::warn!(file = %file.display(), setting, value, "an acknowledged order could be lost by a crash; keep the database on a local file system");
+    }
+    Ok(())
+}
+
+/// The settings by which an acknowledged order can be lost, with their values.
+fn risks(journal_mode: &str, synchronous: i64) -> Vec<(&'static str, String)> {
+    let mut risks = Vec::new();
+    if ["off", "memory"].contains(&journal_mode) {
+        risks.push(("journal_mode", journal_mode.to_owned()));
+    }
+    if synchronous < FULL {
+        risks.push(("synchronous", synchronous.to_string()));
+    }
+    risks
+}
+
 fn is_busy(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == BUSY)
@@ -96,4 +121,18 @@ pub(super) fn sentence(file: &Path, error: &dyn fmt::Display) -> StartError {
         "the database file {} cannot be opened: {error}; check that it is an SQLite database, and that it and its folder may be written to",
         file.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_keep_what_was_acknowledged_is_named() {
+        for (mode, synchronous) in [("wal", 2), ("wal", 3), ("delete", 2)] {
+            assert_eq!(risks(mode, synchronous), []);
+        }
+        assert_eq!(risks("wal", 1), [("synchronous", "1".to_owned())]);
+        assert_eq!(risks("memory", 0), [("journal_mode", "memory".to_owned()), ("synchronous", "0".to_owned())]);
+    }
 }

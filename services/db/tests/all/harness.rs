@@ -104,6 +104,11 @@ impl Place {
         Self { url, _kept: Kept::Elsewhere }
     }
 
+    /// Without a schema, made with these options of `CREATE DATABASE`.
+    pub(crate) async fn empty_postgres_with(options: &str) -> Self {
+        Self::create_postgres(options).await
+    }
+
     async fn create_postgres(options: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = server();
@@ -212,6 +217,8 @@ pub(crate) struct TestDb {
 pub(crate) fn config(place: &Place) -> Config {
     let mut config = Config::new(&place.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
+    // A server that is not there is told at once.
+    config.pool.start_patience = Duration::ZERO;
     // One call of a test brings many orders of one buyer.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
     config.refusals.single_events = u32::MAX;

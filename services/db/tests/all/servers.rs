@@ -7,6 +7,7 @@ mod needs_pgbouncer {
 }
 mod password;
 mod program;
+mod starting;
 mod tls;
 mod versions;
 

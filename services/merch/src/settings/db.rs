@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -67,6 +68,9 @@ pub(crate) struct DatabaseUrl {
     /// pool_mode=transaction
     #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "KIND", default_value = "none", value_parser = pooler, help_heading = "Storage")]
     database_pooler: Pooler,
+    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is waited for at the start
+    #[arg(long, env = "MERCH_DATABASE_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::delay, help_heading = "Limits")]
+    database_patience: Duration,
 }
 
 /// `none` or `transaction`; a type of its own, as clap has a meaning for `Option`.
@@ -141,7 +145,13 @@ impl DatabaseUrl {
     /// Tells `pool` of the pooler, and where the password stands.
     pub(crate) fn apply(&self, pool: &mut merch_db::Pool) {
         pool.pooler = self.database_pooler.0;
+        pool.start_patience = self.database_patience;
         pool.password_file.clone_from(&self.database_password_file);
+    }
+
+    /// How long a PostgreSQL that is not there yet is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.database_patience
     }
 
     fn url(&self) -> Result<Option<Secret>, StartError> {
