@@ -44,7 +44,7 @@ pub struct User {
     /// When the user was last changed, UTC.
     #[prost(message, optional, tag = "7")]
     pub updated_at: ::core::option::Option<::pbjson_types::Timestamp>,
-    /// 1 for a new row, one more with each change that can be seen here.
+    /// 1 for a new row, one more with each change that can be seen here. After a restore of the database it goes on from a greater number.
     #[prost(int64, tag = "8")]
     pub version: i64,
 }
@@ -75,7 +75,7 @@ pub struct Product {
     /// Pieces that can still be sold, never negative.
     #[prost(int32, tag = "8")]
     pub stock: i32,
-    /// 1 for a new row, one more with each change, of the stock too.
+    /// One more with each change, of the stock too. A new or restored database begins with a number that is greater than all before.
     #[prost(int64, tag = "9")]
     pub version: i64,
 }
@@ -112,7 +112,7 @@ pub struct Order {
     /// When it was cancelled, UTC; not set while it is placed.
     #[prost(message, optional, tag = "10")]
     pub cancelled_at: ::core::option::Option<::pbjson_types::Timestamp>,
-    /// 1 for a new order, one more with each change.
+    /// 1 for a new order, one more with each change. After a restore of the database it goes on from a greater number.
     #[prost(int64, tag = "11")]
     pub version: i64,
 }
@@ -542,6 +542,16 @@ pub struct CancelOrderResponse {
     /// As stored.
     #[prost(message, optional, tag = "1")]
     pub order: ::core::option::Option<Order>,
+}
+/// Asks for the time of the database.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClockRequest {}
+/// The time of the database.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClockResponse {
+    /// Now by the clock of the database, UTC.
+    #[prost(message, optional, tag = "1")]
+    pub now: ::core::option::Option<::pbjson_types::Timestamp>,
 }
 /// Why a call failed: the `reason` of its `google.rpc.ErrorInfo`, by the full name of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1250,6 +1260,33 @@ pub mod assistant_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Reads the clock of the database. Times that decide something are times of this clock, and callers compare their own clock with it.
+        pub async fn get_clock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetClockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/merch.assistant.v1.AssistantService/GetClock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("merch.assistant.v1.AssistantService", "GetClock"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1413,6 +1450,14 @@ pub mod assistant_service_server {
             request: tonic::Request<super::CancelOrderRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CancelOrderResponse>,
+            tonic::Status,
+        >;
+        /// Reads the clock of the database. Times that decide something are times of this clock, and callers compare their own clock with it.
+        async fn get_clock(
+            &self,
+            request: tonic::Request<super::GetClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetClockResponse>,
             tonic::Status,
         >;
     }
@@ -2260,6 +2305,51 @@ pub mod assistant_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/merch.assistant.v1.AssistantService/GetClock" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetClockSvc<T: AssistantService>(pub Arc<T>);
+                    impl<
+                        T: AssistantService,
+                    > tonic::server::UnaryService<super::GetClockRequest>
+                    for GetClockSvc<T> {
+                        type Response = super::GetClockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetClockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AssistantService>::get_clock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetClockSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

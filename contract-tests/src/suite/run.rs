@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper_util::client::proxy::matcher::Matcher;
+use merch_contract::loopback::is_loopback;
+use reqwest::Url;
 use tokio::task::JoinSet;
 
 use super::{Case, Context, Failure, Need, cleanup};
@@ -102,7 +105,7 @@ impl Runner {
     fn runnable(&mut self, cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
         let options = &self.context.run().options;
         let (exhaust, expired) = (options.exhaust_stock, options.expired_token.is_some());
-        let plain = options.url.scheme() == "http";
+        let plain = options.url.scheme() == "http" && !goes_through_proxy(&options.url);
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         for case in cases {
             let missing = match case.needs {
@@ -111,7 +114,7 @@ impl Runner {
                 }
                 Need::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
                 Need::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
-                Need::PlainHttp if !plain => Some("needs a URL of plain http: it reads the connection itself".to_owned()),
+                Need::PlainHttp if !plain => Some("needs plain http without a proxy: it reads the connection itself".to_owned()),
                 Need::Nothing | Need::ExhaustStock | Need::ExpiredToken | Need::PlainHttp => None,
             };
             match missing {
@@ -248,4 +251,9 @@ impl Progress {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
+}
+
+/// Whether the client sends requests for `url` to the environment's proxy.
+fn goes_through_proxy(url: &Url) -> bool {
+    !is_loopback(url) && url.as_str().parse().is_ok_and(|uri| Matcher::from_system().intercept(&uri).is_some())
 }

@@ -121,6 +121,10 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
                     body[name] = fresh_name()
             if "email" in body and str(body["email"]).lower() in CLIENT.taken:
                 body["email"] = f"{uuid.uuid4().hex}@mail.example.com"
+        new_password = {"register": "password", "change_password": "new_password"}.get(operation, "")
+        if isinstance(body, dict) and len(str(body.get(new_password, ""))) in range(8, 32):
+            # What is generated is often "00000000", which is refused as every common password is.
+            body[new_password] += uuid.uuid4().hex
         if operation == "log_in" and isinstance(body, dict) and len(str(body.get("password"))) % 2 == 0:
             # Nobody has a password that is made up; the other half is to be refused.
             body.update(CLIENT.somebody())

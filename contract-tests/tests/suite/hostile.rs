@@ -12,11 +12,12 @@ use contract_tests::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use merch_test_store::{Database, TestStore};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+
+use crate::program::store;
 
 /// A server that does the same with every connection; its address.
 async fn server<F, Fut>(each: F) -> String
@@ -137,7 +138,7 @@ async fn forward(store: String, http: reqwest::Client, request: Request<Incoming
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_implementation_behind_a_prefix_is_tested_like_any_other() {
-    let store = TestStore::start(Database::Sqlite).await;
+    let store = store().await;
     let url = behind_prefix(store.url()).await;
     let mut options = Options::new(url.parse().unwrap());
     options.only = vec!["OrderManager".to_owned(), "register".to_owned()];

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::{
     hostile::behind_prefix,
-    program::{ended, program, stderr, store},
+    program::{ended, program, stderr, stdout, store},
 };
 
 /// Runs the program with these variables and no other proxy of this environment.
@@ -25,7 +25,7 @@ async fn a_store_elsewhere_is_tested_through_the_proxy_and_one_here_without() {
     let elsewhere = ["--url", "http://store.example/merch", "--only", "greet", "--timeout", "5"];
     for variable in ["http_proxy", "ALL_PROXY"] {
         let output = run(&elsewhere, &[(variable, proxy)]).await;
-        assert_eq!(output.status.code(), Some(0), "{variable}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{variable}: {}{}", stdout(&output), stderr(&output));
     }
     let output = run(&elsewhere, &[("http_proxy", proxy), ("NO_PROXY", "store.example")]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

@@ -4,6 +4,7 @@
 //! against the document and calls the handler floor, `http`; a handler calls one use-case of `store`, which speaks to the db service (`db`),
 //! checks passwords and tokens (`identity`) and writes log events (`events`). Every error is a `problem`.
 
+mod clock;
 mod config;
 mod context;
 mod db;
@@ -14,6 +15,7 @@ mod http;
 mod identity;
 mod journals;
 mod listen;
+mod metrics;
 mod model;
 mod pages;
 mod problem;
@@ -115,7 +117,8 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         let (proxies, shutdown) = (Arc::clone(&proxies), shutdown.clone());
         async move { proxies.follow(shutdown).await }
     });
-    let part = readiness.part("db");
+    let (part, clock_part) = (readiness.part("db"), readiness.part("clock"));
+    let comparing = tokio::spawn(clock::follow(db.clone(), clock_part, shutdown.clone()));
     let following = tokio::spawn(readiness::follow_db(db, part, shutdown.clone()));
     let part = readiness.part("events");
     let aging = tokio::spawn(watch_age(journal, "api", status, config.event_age_limit, part, shutdown.clone()));
@@ -146,6 +149,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         ("looking up proxies", following_proxies),
         ("following the db service", following),
         ("following the age of log events", aging),
+        ("comparing the clocks", comparing),
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "{what} ended with a bug");

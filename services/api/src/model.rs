@@ -157,7 +157,7 @@ fn version(version: i64) -> Result<i64, CallFailure> {
     if version > 0 { Ok(version) } else { Err(CallFailure::BadAnswer("a version is not positive")) }
 }
 
-fn time(timestamp: Timestamp) -> Result<OffsetDateTime, CallFailure> {
+pub(crate) fn time(timestamp: Timestamp) -> Result<OffsetDateTime, CallFailure> {
     let nanos = i128::from(timestamp.seconds) * 1_000_000_000 + i128::from(timestamp.nanos);
     OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| CallFailure::BadAnswer("a time is out of range"))
 }

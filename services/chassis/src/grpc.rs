@@ -96,7 +96,7 @@ pub async fn serve(
     let _end = following.clone().drop_guard();
     let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
     let cut = CancellationToken::new();
-    let (incoming, mut accepting) = listener.into().incoming(&shutdown);
+    let (incoming, accepting) = listener.into().incoming(&shutdown);
     let serving = Server::builder()
         .layer(trace::TraceLayer)
         .layer(access::AccessLayer::new(contract.access))
@@ -107,10 +107,12 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .add_routes(with_reflection(routes.add_service(health), contract, limits.reflection)?)
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
-    let served = drained(serving, &limits, &cut, &shutdown).await;
-    // The port and the socket are free once this returns.
-    accepting.shutdown().await;
-    served
+    let mut drained = std::pin::pin!(drained(serving, &limits, &cut, &shutdown));
+    // In this task, so that the port and the socket are free once this returns or is dropped.
+    tokio::select! {
+        served = &mut drained => served,
+        () = accepting => drained.await,
+    }
 }
 
 /// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after `shutdown` is cancelled.

@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod causes;
+pub mod clock;
 pub mod grpc;
 mod in_flight;
 #[cfg(feature = "pki")]

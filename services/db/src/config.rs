@@ -3,11 +3,13 @@
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use merch_logging::client::flood::FloodLimits;
 
 use crate::admin_token::AdminToken;
+use crate::clock::{MachineClock, SystemClock};
 use crate::database::Location;
 
 /// Settings of the db service. [`Config::new`] fills in defaults; change what you need.
@@ -43,6 +45,8 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     /// Bounds of the gRPC server.
     pub grpc: merch_chassis::grpc::Limits,
+    /// The clocks of this machine.
+    pub clock: Arc<dyn MachineClock>,
 }
 
 /// How connections to the database are used. Times are upper bounds; what passes one is answered with UNAVAILABLE.
@@ -204,6 +208,7 @@ impl Config {
             housekeeping_interval: Duration::from_secs(120),
             admin_token: None,
             grpc: merch_chassis::grpc::Limits::default(),
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }

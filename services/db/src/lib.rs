@@ -16,12 +16,14 @@ mod db_error;
 mod entity;
 mod failure;
 mod grpc;
+mod ids;
 mod metrics;
 mod restored;
 mod serve;
 mod store;
 
 pub use admin_token::{AdminToken, WeakAdminToken};
+pub use clock::{MachineClock, SystemClock};
 pub use config::{Config, LogIns, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
 pub use database::{Connection, Database, Location, Transaction, migrate, migrate_patiently};
 pub use restored::mark_restored;

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, exponential_buckets, histogram_opts, register_histogram, register_int_counter,
-    register_int_counter_vec, register_int_gauge,
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, exponential_buckets, histogram_opts, register_gauge, register_histogram,
+    register_int_counter, register_int_counter_vec, register_int_gauge,
 };
 
 const ONCE: &str = "the name is registered here and nowhere else, with valid words";
@@ -42,6 +42,12 @@ pub(crate) static LOG_INS_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
 /// Changes that were refused because their user had too many under way.
 pub(crate) static WRITES_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("merch_db_writes_refused_total", "Changes refused because their user had too many under way.").expect(ONCE)
+});
+
+/// How far the clock of this machine is ahead of the database's.
+pub(crate) static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
+    register_gauge!("merch_db_clock_skew_seconds", "How far this machine's clock is ahead of the database's (SQLite: has jumped).")
+        .expect(ONCE)
 });
 
 /// The time of a transaction that writes, from asking for a connection to the end of its commit.

@@ -62,6 +62,6 @@ async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
         )
         .by_operator()
         .attribute(attribute::TAKEN_AT, taken_at);
-    outbox::append(&transaction, clock::now(), &[event.build()]).await?;
+    outbox::append(&transaction, clock::machine_now(), &[event.build()]).await?;
     transaction.commit().await
 }

@@ -11,16 +11,19 @@ use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
 use merch_logging::client::event::Origin;
 use merch_logging::client::flood::Flood;
 use merch_logging::client::{ShipOptions, ship, watch_age};
+use sea_orm::DbErr;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use crate::admin_token::AdminToken;
-use crate::clock;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::grpc::admin::{Admin, Guarded};
 use crate::grpc::{ACCESS, Assistant};
+use crate::ids::Ids;
 use crate::store::lease::{self, Lease};
 use crate::store::outbox::Outbox;
 use crate::store::turns::{Leading, ship_in_turns};
@@ -36,7 +39,7 @@ pub fn serve(listener: impl Into<Listener>, config: Config, readiness: Readiness
 }
 
 async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
-    let part = readiness.part("database");
+    let (part, clock_part) = (readiness.part("database"), readiness.part("clock"));
     check(&config)?;
     let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
     // PostgreSQL may not be there yet: a service that is told to stop meanwhile does.
@@ -47,9 +50,13 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     let outbox = Outbox::new(database.clone(), config.shipped_events);
     outbox.begin().await.map_err(|error| StartError::new(format!("the outbox cannot be read: {error}")))?;
 
+    let unread = |what: &str, error: DbErr| StartError::new(format!("{what} cannot be read: {error}; try again"));
+    let clock = Clock::begin(&database, config.clock.clone()).await.map_err(|error| unread("the database's clock", error))?;
+    let ids = Ids::above(&database).await.map_err(|error| unread("the greatest ids", error))?;
+
     let origin = Origin::new("db");
     tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
-    let lease = Lease::new(database.clone(), clock::new_id(), config.turns.lease);
+    let lease = Lease::new(database.clone(), Uuid::now_v7(), config.turns.lease);
     let store = Store {
         database: database.clone(),
         outbox: outbox.clone(),
@@ -58,6 +65,8 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
         log_ins: config.log_ins,
         selling: Arc::default(),
         writes: InFlight::new(config.writes_per_user),
+        clock,
+        ids,
     };
     let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
@@ -82,7 +91,7 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     });
     let keeping =
         tokio::spawn(housekeeping::run(store.clone(), config.orders.idempotency_retention, config.housekeeping_interval, resting.clone()));
-    let watching = tokio::spawn(housekeeping::watch(store.clone(), part, resting.clone()));
+    let watching = tokio::spawn(housekeeping::watch(store.clone(), part, clock_part, resting.clone()));
 
     let (routes, contract) = offered(store, orders, config.admin_token);
     let served = tokio::select! {

@@ -151,10 +151,9 @@ pub async fn ensure(connection: &Connection, topic: &Topic, patience: Duration) 
         let sight = spawn_blocking(move || look(asked.client(), &name, ANSWER)).await;
         let problem = match sight.map_err(|error| StartError::new(format!("Kafka could not be asked: {error}")))? {
             Ok(Sight::There(_)) if created => return Ok(Ensured::Created(topic.clone())),
-            Ok(Sight::There(shape)) => match differences(&admin, topic, &shape).await {
-                Ok(differences) => return Ok(Ensured::Present { name: topic.name.clone(), differences }),
-                Err(error) => format!("Kafka at {} does not tell the settings of the topic {}: {error}", connection.brokers, topic.name),
-            },
+            Ok(Sight::There(shape)) => {
+                return Ok(Ensured::Present { name: topic.name.clone(), differences: differences(&admin, topic, &shape).await });
+            }
             Ok(Sight::Leaderless(partitions)) => leaderless(partitions, &topic.name),
             Ok(Sight::Missing) => match create(&admin, topic, ANSWER).await {
                 Ok(()) => {
@@ -271,7 +270,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
 }
 
 /// In what the topic is not as it is wanted.
-async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) -> Result<Vec<String>, KafkaError> {
+async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) -> Vec<String> {
     let mut found = Vec::new();
     if usize::try_from(topic.partitions) != Ok(shape.partitions) {
         found.push(format!(
@@ -288,8 +287,12 @@ async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) ->
             copies.join(" and ")
         ));
     }
-    found.extend(setting_differences(admin, topic).await?);
-    Ok(found)
+    match setting_differences(admin, topic).await {
+        Ok(differences) => found.extend(differences),
+        // The topic works nevertheless. librdkafka's test broker does not have the request.
+        Err(error) => found.push(format!("its settings were not compared, as they cannot be read: {error}")),
+    }
+    found
 }
 
 /// In which settings the topic is not as it is wanted.

@@ -293,7 +293,8 @@ fn every_role_serves_on_when_it_can_print_nothing() {
                     drop(command);
                     wait_until_ready(&free);
                     // Long enough after the announcement that a failure would have ended it.
-                    assert!(run(&["health", "--admin-listen", &free]).status.success(), "{role} {streams:?}");
+                    let health = run(&["health", "--admin-listen", &free]);
+                    assert!(health.status.success(), "{role} {streams:?}: {health:?}");
                     signal(child.id(), "-TERM");
                     assert_eq!(finish(child).status.code(), Some(0), "{role} {streams:?}");
                 }

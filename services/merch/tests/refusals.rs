@@ -53,7 +53,9 @@ fn a_database_that_is_not_there() {
     for arguments in
         [&["--listen", "127.0.0.1:0"][..], &["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], &["migrate"]]
     {
-        let output = merch(arguments).env("MERCH_DATABASE_URL", &url).env("MERCH_DATA_DIR", data_dir).output().unwrap();
+        let mut command = merch(arguments);
+        command.env("MERCH_DATABASE_URL", &url).env("MERCH_DATA_DIR", data_dir).env("MERCH_DATABASE_PATIENCE", "1s");
+        let output = command.output().unwrap();
         let sentence = failed_start(&output);
         assert!(sentence.contains(&nobody.to_string()) && !sentence.contains("hush-hush"), "{sentence}");
     }

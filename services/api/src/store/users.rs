@@ -101,7 +101,7 @@ impl Store {
             context: context(),
             caller: Some(caller.to_proto()),
             client_network: client_network(),
-            reservation: check.reservation,
+            reservation: check.reservation.clone(),
             renewed_hash: self.renewed(&place, &credentials.password_hash, password).await,
         };
         // A second time would write the event of a second log-in.
@@ -110,7 +110,10 @@ impl Store {
             Err(failure) if failure.reason() == Some(ErrorReason::TokenRevoked) => {
                 return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => {
+                self.give_back(check.reservation).await;
+                return Err(failure.into());
+            }
         }
         let access_token = self.tokens.issue(caller).map_err(Problem::internal)?;
         Ok(Session { user_id: caller.user_id, access_token, expires_in: self.tokens.lifetime_seconds() })
@@ -130,13 +133,18 @@ impl Store {
         match self.hasher.verify(place, stored, greatest, password).await {
             Ok(proved) => Ok(proved),
             Err(failure) => {
-                let request = proto::CancelPasswordCheckRequest { reservation: check.reservation.clone() };
-                let call = self.db.call(Kind::Once, request, |mut db, request| async move { db.cancel_password_check(request).await });
-                if let Err(error) = call.await {
-                    tracing::warn!(%error, "failed to give a password check back");
-                }
+                self.give_back(check.reservation.clone()).await;
                 Err(failure.into())
             }
+        }
+    }
+
+    /// Gives a reservation back. A right password keeps none, also when what it was for fails.
+    async fn give_back(&self, reservation: Vec<u8>) {
+        let request = proto::CancelPasswordCheckRequest { reservation };
+        let call = self.db.call(Kind::Once, request, |mut db, request| async move { db.cancel_password_check(request).await });
+        if let Err(error) = call.await {
+            tracing::warn!(%error, "failed to give a password check back");
         }
     }
 
@@ -231,13 +239,22 @@ impl Store {
             self.events.password_refused(caller.user_id).await?;
             return Err(Code::WrongPassword.into());
         }
+        let changed = self.replace_password(caller, new, &place, check.reservation.clone()).await;
+        if changed.is_err() {
+            self.give_back(check.reservation).await;
+        }
+        changed
+    }
+
+    /// Replaces the password of a caller who proved the present one.
+    async fn replace_password(&self, caller: Caller, new: Password, place: &Place, reservation: Vec<u8>) -> Result<(), Problem> {
         let request = proto::ChangePasswordRequest {
             context: context(),
             caller: Some(caller.to_proto()),
             user_id: caller.user_id.to_string(),
-            password_hash: self.hasher.hash(&place, new).await?,
+            password_hash: self.hasher.hash(place, new).await?,
             client_network: client_network(),
-            reservation: check.reservation,
+            reservation,
         };
         // It voids the token that it needs: as with a log-out.
         let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.change_password(request).await }).await;

@@ -116,6 +116,7 @@ methods! {
     list_orders ListOrdersRequest ListOrdersResponse;
     get_order GetOrderRequest GetOrderResponse;
     cancel_order CancelOrderRequest CancelOrderResponse;
+    get_clock GetClockRequest GetClockResponse;
 }
 
 impl Script {

@@ -28,6 +28,7 @@ pub(crate) const ACCESS: Access = &[
     ("/merch.assistant.v1.AssistantService/ListOrders", GATEWAY),
     ("/merch.assistant.v1.AssistantService/GetOrder", GATEWAY),
     ("/merch.assistant.v1.AssistantService/CancelOrder", GATEWAY),
+    ("/merch.assistant.v1.AssistantService/GetClock", GATEWAY),
     ("/merch.admin.v1.AdminService/Restock", OPERATOR),
     ("/merch.admin.v1.AdminService/SetPrice", OPERATOR),
     ("/merch.admin.v1.AdminService/ListUsers", OPERATOR),

@@ -15,6 +15,7 @@ use merch_contract::grpc::assistant::v1::assistant_service_server::AssistantServ
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
+use crate::clock::timestamp;
 use crate::failure::Failure;
 use crate::store::Store;
 use crate::store::committer::Queue;
@@ -50,7 +51,7 @@ traced! {
         CancelOrderRequest;
     in the metadata: CheckAvailabilityRequest, BeginPasswordCheckRequest, CancelPasswordCheckRequest,
         GetCredentialsRequest, GetUserRequest, ListProductsRequest, GetProductRequest, PlaceOrdersRequest, ListOrdersRequest,
-        GetOrderRequest
+        GetOrderRequest, GetClockRequest
 }
 
 /// Runs a use case in the span of its call, so that what is logged of a fault is found by the request's id. A caller that does not send the id as metadata
@@ -137,5 +138,10 @@ impl AssistantService for Assistant {
 
     async fn cancel_order(&self, request: Request<proto::CancelOrderRequest>) -> Answer<proto::CancelOrderResponse> {
         answer(request, |request| orders::cancel_order(&self.store, request)).await
+    }
+
+    async fn get_clock(&self, request: Request<proto::GetClockRequest>) -> Answer<proto::GetClockResponse> {
+        let now = timestamp(self.store.clock.now());
+        answer(request, async |_| Ok(proto::GetClockResponse { now: Some(now) })).await
     }
 }

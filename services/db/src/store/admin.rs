@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use super::sql::{Sql, json, plain_id};
 use super::{Context, Store, outbox, plain};
-use crate::clock;
 use crate::database::Transaction;
 use crate::entity::{products, users};
 use crate::failure::Failure;
@@ -31,9 +30,17 @@ const PAGE: u64 = 1_000;
 
 const KEY: &str = "SELECT fingerprint, stock, difference FROM admin_requests WHERE key = $1";
 /// Whoever used the same key for another product is waited for here.
-const REMEMBER: &str = "INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at) VALUES ($1, $2, $3, $4, $5) \
-                        ON CONFLICT (key) DO NOTHING";
-const EXPIRE: &str = "DELETE FROM admin_requests WHERE created_at < $1";
+const REMEMBER: Sql = Sql {
+    postgres: "INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at) VALUES ($1, $2, $3, $4, clock_timestamp()) \
+               ON CONFLICT (key) DO NOTHING",
+    sqlite: "INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (key) DO NOTHING",
+};
+/// `$1` is what [`Clock::expiry`](crate::clock::Clock::expiry) gives.
+const EXPIRE: Sql = Sql {
+    postgres: "DELETE FROM admin_requests WHERE created_at < clock_timestamp() - make_interval(secs => $1)",
+    sqlite: "DELETE FROM admin_requests WHERE created_at < $1",
+};
 const VOID: Sql = Sql {
     postgres: "UPDATE users SET token_version = token_version + 1 \
                WHERE id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
@@ -125,10 +132,10 @@ impl Store {
             if difference != 0 {
                 update_product(transaction, product.id, products::Column::Stock, stock.into()).await?;
             }
-            let now = clock::now();
-            let values: [Value; 5] =
-                [restock.idempotency_key.as_str().into(), restock.fingerprint().into(), stock.into(), difference.into(), now.into()];
-            let statement = Statement::from_sql_and_values(self.database.backend(), REMEMBER, values);
+            let now = self.clock.now();
+            let values: [Value; 4] =
+                [restock.idempotency_key.as_str().into(), restock.fingerprint().into(), stock.into(), difference.into()];
+            let statement = REMEMBER.with_time(self.database.backend(), values, self.clock.steady());
             if transaction.execute_raw(statement).await.map_err(plain)?.rows_affected() == 0 {
                 // Committed while this one waited: the next attempt reads it.
                 return Err(Failure::Undone(DbErr::Custom("another call used the same key at the same time".to_owned())));
@@ -173,7 +180,7 @@ impl Store {
                 .attribute(attribute::PRICE_CENTS, price_cents)
                 .attribute(attribute::PREVIOUS_PRICE_CENTS, previous)
                 .attribute(attribute::CURRENCY, &product.currency);
-            self.record(transaction, context, clock::now(), event).await?;
+            self.record(transaction, context, self.clock.now(), event).await?;
             Ok((products::Model { price_cents, version: product.version + 1, ..product }, previous))
         })
         .await
@@ -204,7 +211,7 @@ impl Store {
             let more = found.len() > shown;
             found.truncate(shown);
             let event = self.origin.event(Level::Info, word::USERS_LISTED, "The operator read a page of users.");
-            self.record(transaction, context, clock::now(), event.attribute(attribute::USERS, found.len())).await?;
+            self.record(transaction, context, self.clock.now(), event.attribute(attribute::USERS, found.len())).await?;
             Ok((found, more))
         })
         .await
@@ -218,7 +225,7 @@ impl Store {
             if !before.is_active {
                 return Ok((before, false));
             }
-            let (id, now) = (before.id, clock::now());
+            let (id, now) = (before.id, self.clock.now());
             let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
             let after = users::ActiveModel { is_active: Set(false), token_version, version, updated_at: Set(now), ..before.into() };
             let user = after.update(transaction).await.map_err(plain)?;
@@ -235,7 +242,7 @@ impl Store {
             let user = lock_user(transaction, who).await?;
             self.void(transaction, &[user.id]).await?;
             let event = self.origin.event(Level::Info, word::TOKENS_REVOKED, "The operator made a user's tokens void.");
-            self.record(transaction, context, clock::now(), event.on_user(user.id).attribute(attribute::USERS, 1)).await
+            self.record(transaction, context, self.clock.now(), event.on_user(user.id).attribute(attribute::USERS, 1)).await
         })
         .await
     }
@@ -260,7 +267,7 @@ impl Store {
             }
             self.void(transaction, &ids).await?;
             let event = self.origin.event(Level::Info, word::TOKENS_REVOKED, "The operator made the tokens of many users void.");
-            self.record(transaction, context, clock::now(), event.attribute(attribute::USERS, ids.len())).await?;
+            self.record(transaction, context, self.clock.now(), event.attribute(attribute::USERS, ids.len())).await?;
             Ok((ids.len(), ids.last().copied().filter(|_| ids.len() as u64 == PAGE)))
         })
         .await
@@ -271,9 +278,8 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub(crate) async fn expire_admin_requests(&self, retention: Duration) -> Result<u64, DbErr> {
-        // A second more: SQLite compares times as text, see the keys of orders.
-        let before = clock::now() - retention - Duration::from_secs(1);
-        let statement = Statement::from_sql_and_values(self.database.backend(), EXPIRE, [before.into()]);
+        let Some(expiry) = self.clock.expiry(retention) else { return Ok(0) };
+        let statement = EXPIRE.with(self.database.backend(), [expiry]);
         Ok(self.database.within(self.database.writer().execute_raw(statement)).await?.rows_affected())
     }
 

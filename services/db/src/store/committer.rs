@@ -253,9 +253,11 @@ mod tests {
     use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
     use super::*;
+    use crate::clock::{Clock, SystemClock};
     use crate::config::{LogIns, Pool, ShippedEvents};
     use crate::database::{Database, Location, migrate};
     use crate::entity::products;
+    use crate::ids::Ids;
     use crate::store::outbox::Outbox;
     use crate::store::{Caller, Context};
 
@@ -278,8 +280,9 @@ mod tests {
         let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
         let flood = Arc::new(Flood::new(FloodLimits::default()));
         let writes = InFlight::new(WRITES);
+        let clock = Clock::begin(&database, Arc::new(SystemClock::default())).await.unwrap();
         let (origin, log_ins, selling) = (Origin::new("db"), LogIns::default(), Arc::default());
-        (folder, Store { database, outbox, origin, flood, log_ins, selling, writes })
+        (folder, Store { database, outbox, origin, flood, log_ins, selling, writes, clock, ids: Ids::default() })
     }
 
     fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use merch_chassis::Part;
-use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
+use merch_chassis::clock::{MAX_SKEW_SECONDS, skew_fault};
+use sea_orm::{ConnectionTrait as _, DbErr, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::Store;
-use crate::clock;
+use super::sql::Sql;
+use crate::clock::Skew;
 use crate::metrics;
 
 /// Rows that one statement removes at most: it must not hold up an order.
@@ -15,8 +17,13 @@ const BOUND: u64 = 1_000;
 /// The time between two looks at the database, and between two counts of the events that wait.
 const LOOK: Duration = Duration::from_secs(2);
 
-const EXPIRE: &str = "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
-                      (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+/// `$1` is what [`Clock::expiry`](crate::clock::Clock::expiry) gives.
+const EXPIRE: Sql = Sql {
+    postgres: "DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM idempotency_keys \
+               WHERE created_at < clock_timestamp() - make_interval(secs => $1) ORDER BY created_at LIMIT $2)",
+    sqlite: "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
+             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+};
 
 /// Removes what is no longer needed, now and every `interval`, until `stop` is cancelled.
 pub(crate) async fn run(store: Store, retention: Duration, interval: Duration, stop: CancellationToken) {
@@ -59,12 +66,11 @@ async fn tidy(store: &Store, retention: Duration) {
 
 /// Removes the idempotency keys that are older than `retention`, a bounded number with each statement. Yields how many.
 pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
-    // A second more: SQLite compares times as text, and two within a second may compare wrongly there, as trailing zeros are not written.
-    let before = clock::now() - retention - Duration::from_secs(1);
-    let values: [Value; 2] = [before.into(), i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
+    let Some(expiry) = store.clock.expiry(retention) else { return Ok(0) };
+    let values: [Value; 2] = [expiry, i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
     let mut expired = 0;
     loop {
-        let statement = Statement::from_sql_and_values(store.database.backend(), EXPIRE, values.clone());
+        let statement = EXPIRE.with(store.database.backend(), values.clone());
         let removed = store.database.within(store.database.writer().execute_raw(statement)).await?.rows_affected();
         expired += removed;
         if removed < BOUND {
@@ -73,22 +79,69 @@ pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u6
     }
 }
 
-/// Tells `database` whether the database answers, and the metrics how far the shipper is behind, until `stop` is cancelled.
-pub(crate) async fn watch(store: Store, database: Part, stop: CancellationToken) {
+/// Tells `database` whether the database answers, `clock` whether this machine's clock agrees with the database's, and the metrics how far the shipper
+/// is behind, until `stop` is cancelled.
+pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: CancellationToken) {
     // Side by side: a backlog that takes long to count says nothing about whether the database answers.
-    tokio::join!(look(&store, &database, &stop), measure(&store, &stop));
+    tokio::join!(look(&store, &database, &clock, &stop), measure(&store, &stop));
 }
 
-async fn look(store: &Store, database: &Part, stop: &CancellationToken) {
+async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationToken) {
     let mut ticks = ticks();
+    let mut told = ClockLog::default();
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match stop.run_until_cancelled(store.database.answers()).await {
-            Some(Ok(())) => database.ready(),
+        match stop.run_until_cancelled(store.clock.synchronise(&store.database)).await {
+            Some(Ok(skew)) => {
+                database.ready();
+                metrics::CLOCK_SKEW.set(skew.seconds);
+                if store.clock.is_of_a_server() {
+                    told.compare(skew, clock);
+                } else {
+                    told.jump(skew);
+                    clock.ready();
+                }
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "the database does not answer");
                 database.not_ready("the database does not answer");
             }
             None => return,
+        }
+    }
+}
+
+/// What was logged of the clock, so that each change is logged once.
+#[derive(Debug, Default)]
+struct ClockLog {
+    is_wrong: bool,
+    /// Seconds by which the clock of this machine has jumped, as it was last logged.
+    jumped: f64,
+}
+
+impl ClockLog {
+    /// The database has a clock of its own: a role whose clock differs from it is not ready.
+    fn compare(&mut self, skew: Skew, clock: &Part) {
+        let fault = skew_fault(skew.seconds, skew.uncertainty);
+        match (&fault, self.is_wrong) {
+            (Some(fault), false) => tracing::error!(skew_seconds = skew.seconds, "not ready: {fault}"),
+            (None, true) => tracing::info!(skew_seconds = skew.seconds, "the clock of this machine agrees with the database's again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        self.is_wrong = fault.is_some();
+        match fault {
+            Some(fault) => clock.not_ready(fault),
+            None => clock.ready(),
+        }
+    }
+
+    /// The database has no clock but this machine's: what was decided by it before stays decided.
+    fn jump(&mut self, skew: Skew) {
+        if (skew.seconds - self.jumped).abs() > MAX_SKEW_SECONDS {
+            self.jumped = skew.seconds;
+            tracing::warn!(
+                jumped_seconds = skew.seconds,
+                "the clock of this machine was set since this process started; idempotency keys are kept by the time that this process runs"
+            );
         }
     }
 }

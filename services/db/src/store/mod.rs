@@ -35,11 +35,13 @@ use merch_logging::client::flood::Flood;
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::config::LogIns;
 use crate::database::{Database, Transaction};
 use crate::db_error::{Intent, is_rolled_back, meaning};
 use crate::entity::users as users_table;
 use crate::failure::Failure;
+use crate::ids::Ids;
 use crate::metrics;
 use outbox::Outbox;
 
@@ -76,6 +78,10 @@ pub(crate) struct Store {
     pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
     /// The changes that each user has under way in this process.
     pub(crate) writes: InFlight<Uuid>,
+    /// The database's clock.
+    pub(crate) clock: Clock,
+    /// Where the ids of users and orders come from.
+    pub(crate) ids: Ids,
 }
 
 impl Store {

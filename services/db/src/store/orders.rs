@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::events::{Happening, event};
 use super::{Caller, Context, Lock, Store, outbox, plain};
-use crate::clock;
 use crate::entity::orders::{Column, Entity, Model, Status};
 use crate::entity::products;
 use crate::failure::Failure;
@@ -115,7 +114,7 @@ impl Store {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             self.lock_caller(transaction, caller, Lock::Share).await?;
-            let now = clock::now();
+            let now = self.clock.now();
             let own = Column::Id.eq(order_id).and(Column::UserId.eq(caller.user_id));
             let cancelled = Entity::update_many()
                 .col_expr(Column::Status, Expr::value(Status::Cancelled.to_value()))

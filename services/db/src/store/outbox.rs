@@ -213,7 +213,7 @@ impl Outbox {
         let positions = json(positions)?;
         let statement = match self.0.shipped {
             ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
-            ShippedEvents::ShipAgainAtStart { .. } => MARK.with(backend, [positions.into(), clock::now().into()]),
+            ShippedEvents::ShipAgainAtStart { .. } => MARK.with(backend, [positions.into(), clock::machine_now().into()]),
         };
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }

@@ -7,12 +7,12 @@ use merch_logging::client::event::word;
 use merch_logging::client::flood::Client;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
 use serde::Serialize;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::events::{Happening, OUT_OF_STOCK, event};
 use super::sql::{Sql, json, plain_id};
 use super::{Caller, Context, Store, fault, outbox, plain};
-use crate::clock;
 use crate::database::Transaction;
 use crate::db_error::{Intent, meaning};
 use crate::entity::orders::Model;
@@ -90,13 +90,22 @@ const INSERT: Sql = Sql {
              FROM json_each($1) n CROSS JOIN products p ON p.id = n.value ->> 'product_id' \
              RETURNING id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency, status, created_at, cancelled_at, version",
 };
-/// In the order of the keys, so that two processes with the same keys wait for each other one way only.
+/// In the order of the keys, so that two processes with the same keys wait for each other one way only. How old a key is, the database's clock says.
 const REMEMBER: Sql = Sql {
-    postgres: "INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id, created_at) SELECT user_id, key, fingerprint, order_id, $2 \
+    postgres: "INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id, created_at) \
+               SELECT user_id, key, fingerprint, order_id, clock_timestamp() \
                FROM json_to_recordset($1::json) AS k(user_id uuid, key text, fingerprint text, order_id uuid) ORDER BY user_id, key",
     sqlite: "INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id, created_at) \
              SELECT unhex(value ->> 'user_id'), value ->> 'key', value ->> 'fingerprint', unhex(value ->> 'order_id'), $2 FROM json_each($1)",
 };
+
+/// The greatest id of all orders.
+const NEWEST: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
+
+#[derive(FromQueryResult)]
+struct NewestRow {
+    id: Uuid,
+}
 
 #[derive(FromQueryResult)]
 struct CallerRow {
@@ -127,6 +136,8 @@ struct Known {
     callers: HashMap<Uuid, (i64, bool)>,
     keys: HashMap<(Uuid, String), (String, Model)>,
     stock: HashMap<i32, i32>,
+    /// The greatest id of an order that any process has placed.
+    newest: Option<Uuid>,
 }
 
 /// What is to be done with an order of a batch.
@@ -158,8 +169,12 @@ impl Store {
 
     async fn place_in(&self, transaction: &Transaction, orders: &[&NewOrder], waits: Waits<'_>) -> Result<Vec<Option<Verdict>>, Failure> {
         let mut known = read(transaction, orders).await.map_err(plain)?;
-        let judgements = judge(orders, &waits(), &mut known);
-        let placed = self.insert(transaction, orders, &judgements).await?;
+        if let Some(newest) = known.newest {
+            self.ids.observe(newest);
+        }
+        let now = self.clock.now();
+        let judgements = judge(orders, &waits(), &mut known, &mut || self.ids.next(now));
+        let placed = self.insert(transaction, orders, &judgements, now).await?;
         let verdicts: Vec<Option<Verdict>> = judgements
             .iter()
             .map(|judgement| {
@@ -177,7 +192,6 @@ impl Store {
                 }))
             })
             .collect::<Result<_, Failure>>()?;
-        let now = clock::now();
         let events: Vec<_> = orders
             .iter()
             .zip(&verdicts)
@@ -207,6 +221,7 @@ impl Store {
         transaction: &Transaction,
         orders: &[&NewOrder],
         judgements: &[Judgement],
+        now: OffsetDateTime,
     ) -> Result<HashMap<Uuid, Model>, Failure> {
         #[derive(Serialize)]
         struct Taken {
@@ -241,7 +256,6 @@ impl Store {
             return Ok(HashMap::new());
         }
         let backend = transaction.get_database_backend();
-        let now = clock::now();
 
         let taken: Vec<Taken> = pieces.into_iter().map(|(product_id, pieces)| Taken { product_id, pieces }).collect();
         let statement = TAKE.with(backend, [json(&taken).map_err(plain)?.into()]);
@@ -252,7 +266,7 @@ impl Store {
         let statement = INSERT.with(backend, [json(&rows).map_err(plain)?.into(), now.into()]);
         let placed = Model::find_by_statement(statement).all(transaction).await.map_err(plain)?;
         if !keys.is_empty() {
-            let statement = REMEMBER.with(backend, [json(&keys).map_err(plain)?.into(), now.into()]);
+            let statement = REMEMBER.with_time(backend, [json(&keys).map_err(plain)?.into()], self.clock.steady());
             transaction.execute_raw(statement).await.map_err(|error| meaning(error, Intent::PlaceOrders))?;
         }
         Ok(placed.into_iter().map(|order| (order.id, order)).collect())
@@ -288,6 +302,9 @@ async fn read(transaction: &Transaction, orders: &[&NewOrder]) -> Result<Known, 
             known.keys.insert((row.order.user_id, row.key), (row.fingerprint, row.order));
         }
     }
+    // Not before the products are locked, either: what another process has placed of them since has smaller ids, whatever the clocks say.
+    let newest = Statement::from_string(backend, NEWEST);
+    known.newest = NewestRow::find_by_statement(newest).one(transaction).await?.map(|row| row.id);
     Ok(known)
 }
 
@@ -296,11 +313,11 @@ async fn all<T: FromQueryResult>(transaction: &Transaction, statement: Statement
 }
 
 /// Judges each order that somebody waits for, by what is known and by those before it; takes the pieces of what is placed from `known.stock`.
-fn judge(orders: &[&NewOrder], waits: &[bool], known: &mut Known) -> Vec<Judgement> {
+fn judge(orders: &[&NewOrder], waits: &[bool], known: &mut Known, next_id: &mut dyn FnMut() -> Uuid) -> Vec<Judgement> {
     let mut judgements: Vec<Judgement> = Vec::with_capacity(orders.len());
     let mut keys_here: HashMap<(Uuid, &str), usize> = HashMap::new();
     for (order, waits) in orders.iter().zip(waits) {
-        let judgement = if *waits { judge_one(order, orders, known, &keys_here) } else { Judgement::Leave };
+        let judgement = if *waits { judge_one(order, orders, known, &keys_here, next_id) } else { Judgement::Leave };
         if let (Judgement::Place(_), Some(key)) = (&judgement, order.key()) {
             keys_here.insert(key, judgements.len());
         }
@@ -309,7 +326,13 @@ fn judge(orders: &[&NewOrder], waits: &[bool], known: &mut Known) -> Vec<Judgeme
     judgements
 }
 
-fn judge_one(order: &NewOrder, orders: &[&NewOrder], known: &mut Known, keys_here: &HashMap<(Uuid, &str), usize>) -> Judgement {
+fn judge_one(
+    order: &NewOrder,
+    orders: &[&NewOrder],
+    known: &mut Known,
+    keys_here: &HashMap<(Uuid, &str), usize>,
+    next_id: &mut dyn FnMut() -> Uuid,
+) -> Judgement {
     if known.callers.get(&order.caller.user_id) != Some(&(order.caller.token_version, true)) {
         return Judgement::Refuse(ErrorReason::TokenRevoked);
     }
@@ -327,7 +350,7 @@ fn judge_one(order: &NewOrder, orders: &[&NewOrder], known: &mut Known, keys_her
         Some(stock) if *stock < order.quantity => Judgement::Refuse(ErrorReason::OutOfStock),
         Some(stock) => {
             *stock -= order.quantity;
-            Judgement::Place(clock::new_id())
+            Judgement::Place(next_id())
         }
     }
 }
@@ -348,11 +371,11 @@ mod tests {
     }
 
     fn known(stock: i32) -> Known {
-        Known { callers: [(BUYER, (1, true))].into(), keys: HashMap::new(), stock: [(1, stock)].into() }
+        Known { callers: [(BUYER, (1, true))].into(), keys: HashMap::new(), stock: [(1, stock)].into(), newest: None }
     }
 
     fn judged(orders: &[NewOrder], known: &mut Known) -> Vec<Judgement> {
-        judge(&orders.iter().collect::<Vec<_>>(), &vec![true; orders.len()], known)
+        judge(&orders.iter().collect::<Vec<_>>(), &vec![true; orders.len()], known, &mut Uuid::now_v7)
     }
 
     #[test]
@@ -387,7 +410,7 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_takes_no_piece_and_no_key() {
         let orders = [order(2, Some("k")), order(2, Some("k")), order(1, None)];
-        let judgements = judge(&orders.iter().collect::<Vec<_>>(), &[false, true, true], &mut known(3));
+        let judgements = judge(&orders.iter().collect::<Vec<_>>(), &[false, true, true], &mut known(3), &mut Uuid::now_v7);
         assert!(matches!(judgements.as_slice(), [Judgement::Leave, Judgement::Place(_), Judgement::Place(_)]), "{judgements:?}");
     }
 

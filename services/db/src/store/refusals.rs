@@ -9,7 +9,6 @@ use merch_logging::client::flood::{self, Client};
 use tokio_util::sync::CancellationToken;
 
 use super::{Store, outbox, plain};
-use crate::clock;
 use crate::failure::Failure;
 use crate::grpc::admin::Refusal;
 
@@ -37,10 +36,10 @@ impl Store {
 
     /// Writes events that belong to no change.
     async fn write_events(&self, events: Vec<LogMessage>) -> Result<(), Failure> {
-        let events = Arc::new(events);
+        let (now, events) = (self.clock.now(), Arc::new(events));
         self.write(|transaction| {
             let events = Arc::clone(&events);
-            async move { outbox::append(&*transaction, clock::now(), &events).await.map_err(plain) }
+            async move { outbox::append(&*transaction, now, &events).await.map_err(plain) }
         })
         .await
     }

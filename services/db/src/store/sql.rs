@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use sea_orm::{DbBackend, DbErr, Statement, Value};
 use serde::Serialize;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Two texts of one statement. Rows go in as one JSON parameter, so that the text is the same for any number of them and each connection
@@ -17,6 +18,14 @@ impl Sql {
     pub(super) fn with(&self, backend: DbBackend, values: impl IntoIterator<Item = Value>) -> Statement {
         let text = if backend == DbBackend::Sqlite { self.sqlite } else { self.postgres };
         Statement::from_sql_and_values(backend, text, values)
+    }
+}
+
+impl Sql {
+    /// The statement with `time` as its last value on SQLite. PostgreSQL's text asks the server's clock instead.
+    pub(super) fn with_time(&self, backend: DbBackend, values: impl IntoIterator<Item = Value>, time: OffsetDateTime) -> Statement {
+        let time = (backend == DbBackend::Sqlite).then(|| time.into());
+        self.with(backend, values.into_iter().chain(time))
     }
 }
 

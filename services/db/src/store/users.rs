@@ -10,7 +10,6 @@ use super::events::{Happening, event};
 use super::known_networks::Network;
 use super::password_checks::Reservation;
 use super::{Caller, Context, Lock, Store, outbox, plain, valid};
-use crate::clock;
 use crate::database::Transaction;
 use crate::db_error::{Intent, meaning};
 use crate::entity::users::{ActiveModel, Column, Entity, Model, PasswordHash};
@@ -63,9 +62,9 @@ impl Store {
     pub(crate) async fn create_user(&self, context: &Context, new: &NewUser) -> Result<Model, Failure> {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let now = clock::now();
+            let now = self.clock.now();
             let row = ActiveModel {
-                id: Set(clock::new_id()),
+                id: Set(self.ids.next(now)),
                 sid: Set(new.sid.clone()),
                 sid_key: Set(fold(&new.sid)),
                 username: Set(new.username.clone()),
@@ -135,7 +134,7 @@ impl Store {
             }
             self.remember_network(transaction, id, &proof.network).await?;
             self.give_back(transaction, &proof.reservation).await?;
-            self.record_user(transaction, context, clock::now(), id, &Happening::UserLoggedIn).await
+            self.record_user(transaction, context, self.clock.now(), id, &Happening::UserLoggedIn).await
         })
         .await
     }
@@ -153,7 +152,7 @@ impl Store {
             if voided.rows_affected == 0 {
                 return Err(Failure::Refused(ErrorReason::TokenRevoked));
             }
-            self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserLoggedOut).await
+            self.record_user(transaction, context, self.clock.now(), caller.user_id, &Happening::UserLoggedOut).await
         })
         .await
     }
@@ -178,7 +177,7 @@ impl Store {
             if changed.is_empty() {
                 return Ok(before);
             }
-            let now = clock::now();
+            let now = self.clock.now();
             after.version = Set(before.version + 1);
             after.updated_at = Set(now);
             let user = after.update(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
@@ -208,7 +207,7 @@ impl Store {
             // A client that knew the old password keeps no budget of its own.
             self.forget_other_networks(transaction, caller.user_id, &proof.network).await?;
             self.give_back(transaction, &proof.reservation).await?;
-            self.record_user(transaction, context, clock::now(), caller.user_id, &Happening::UserPasswordChanged).await
+            self.record_user(transaction, context, self.clock.now(), caller.user_id, &Happening::UserPasswordChanged).await
         })
         .await
     }
@@ -219,7 +218,7 @@ impl Store {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
             only_oneself(caller, user_id)?;
-            let now = clock::now();
+            let now = self.clock.now();
             let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
             let after = ActiveModel { is_active: Set(false), token_version, version, updated_at: Set(now), ..before.into() };
             after.update(transaction).await.map_err(plain)?;

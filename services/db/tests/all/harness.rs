@@ -358,7 +358,7 @@ pub(crate) fn new_user(name: &str) -> CreateUserRequest {
 pub(crate) fn told<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String) {
     let status = outcome.expect_err("the call fails");
     let details = status.get_error_details();
-    let info = details.error_info().expect("an ErrorInfo says why");
+    let info = details.error_info().unwrap_or_else(|| panic!("an ErrorInfo says why: {status:?}"));
     assert_eq!(info.domain, "assistant.merch");
     (status.code(), info.reason.clone())
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_macros, reason = "figures")]
 
 mod admin;
+mod clocks;
 mod contention;
 mod harness;
 mod orders;

@@ -1,14 +1,17 @@
 //! Placing orders: verdicts, idempotency keys.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use merch_chassis::Readiness;
 use merch_contract::grpc::assistant::v1::*;
+use sea_orm::DbBackend;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use crate::clocks::TestClock;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,22 +226,29 @@ on_both!(
 );
 
 on_both!(
-    /// At start, as then housekeeping has its first round.
+    /// On PostgreSQL by the server's clock; on SQLite after the process itself has run for a day.
     async fn a_key_is_forgotten_after_a_day_and_not_before(store: &TestDb) {
         let buyer = store.register("ada").await;
         let mut first = vec![];
         for key in ["old", "young"] {
             first.push(placed(store.place(vec![buyer.order_with_key(HOODIE, 1, key)]).await.unwrap().remove(0)));
         }
-        let age = |key: &str, age: Duration| {
-            let then = (OffsetDateTime::now_utc() - age).format(&Rfc3339).unwrap();
-            format!("UPDATE idempotency_keys SET created_at = '{then}' WHERE key = '{key}'")
-        };
-        let day = Duration::from_secs(24 * 60 * 60);
-        store.sql(&age("young", day - Duration::from_secs(60))).await;
-        store.sql(&age("old", day + Duration::from_secs(60))).await;
+        let day = time::Duration::days(1);
+        let limit = OffsetDateTime::now_utc() - if store.backend() == DbBackend::Postgres { day } else { time::Duration::ZERO };
+        for (key, made) in [("young", limit + time::Duration::minutes(1)), ("old", limit - time::Duration::minutes(1))] {
+            let made = made.format(&Rfc3339).unwrap();
+            store.sql(&format!("UPDATE idempotency_keys SET created_at = '{made}' WHERE key = '{key}'")).await;
+        }
+        let clock = TestClock::ahead(0);
+        let mut config = config(&store.place);
+        (config.clock, config.housekeeping_interval) = (clock.clone(), Duration::from_millis(20));
         let (listener, shutdown) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
-        let second = tokio::spawn(merch_db::serve(listener, config(&store.place), Readiness::default(), shutdown.clone()));
+        let readiness = Readiness::default();
+        let second = tokio::spawn(merch_db::serve(listener, config, readiness.child("db"), shutdown.clone()));
+        eventually("it has started", || async { readiness.check().is_ok() }).await;
+        if store.backend() == DbBackend::Sqlite {
+            clock.passed.store(day.whole_seconds() + 5, Ordering::SeqCst);
+        }
         eventually("the old key is removed", || async { store.count("idempotency_keys").await == 1 }).await;
         shutdown.cancel();
         second.await.unwrap().unwrap();

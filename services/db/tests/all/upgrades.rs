@@ -106,7 +106,8 @@ async fn starts(place: &Place) -> Result<(), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = tokio_util::sync::CancellationToken::new();
     let readiness = merch_chassis::Readiness::default();
-    let mut serving = tokio::spawn(merch_db::serve(listener, config(place), readiness.clone(), shutdown.clone()));
+    // A child is not ready before the service has said so.
+    let mut serving = tokio::spawn(merch_db::serve(listener, config(place), readiness.child("db"), shutdown.clone()));
     let ready = eventually("it serves", || async { readiness.check().is_ok() });
     tokio::select! {
         () = ready => {

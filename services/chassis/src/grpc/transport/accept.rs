@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use prometheus::{IntCounterVec, register_int_counter_vec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,20 +108,25 @@ impl Listener {
         }
     }
 
-    /// Accepts connections until `shutdown` is cancelled or the tasks are dropped; the listener is closed when they have ended.
-    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> (ReceiverStream<io::Result<Incoming>>, JoinSet<()>) {
+    /// Returns the connections, and the future that accepts them: until `shutdown` is cancelled; then the listener is closed.
+    pub(in crate::grpc) fn incoming(
+        self,
+        shutdown: &CancellationToken,
+    ) -> (ReceiverStream<io::Result<Incoming>>, impl Future<Output = ()> + use<>) {
         let (sender, receiver) = mpsc::channel(1);
-        let mut accepting = JoinSet::new();
-        for kind in self.0 {
-            let (sender, shutdown) = (sender.clone(), shutdown.clone());
-            accepting.spawn(async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = sender.closed() => {}
-                    () = kind.accept(&sender) => {}
+        let shutdown = shutdown.clone();
+        let accepting = async move {
+            let each = self.0.into_iter().map(|kind| {
+                let (sender, shutdown) = (sender.clone(), shutdown.clone());
+                async move {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = kind.accept(&sender) => {}
+                    }
                 }
             });
-        }
+            join_all(each).await;
+        };
         (ReceiverStream::new(receiver), accepting)
     }
 }

@@ -1,0 +1,148 @@
+//! What time decides is decided by the database's clock; on SQLite, by how long this process runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use merch_contract::grpc::assistant::v1::*;
+use merch_db::{MachineClock, SystemClock};
+use time::OffsetDateTime;
+
+use crate::harness::*;
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// The clocks of a machine, set by a test.
+#[derive(Debug, Default)]
+pub(crate) struct TestClock {
+    system: SystemClock,
+    /// Seconds by which the time of day is ahead.
+    pub(crate) ahead: AtomicI64,
+    /// Seconds that have passed besides those that did.
+    pub(crate) passed: AtomicI64,
+}
+
+impl MachineClock for TestClock {
+    fn now(&self) -> OffsetDateTime {
+        let seconds = self.ahead.load(Ordering::SeqCst) + self.passed.load(Ordering::SeqCst);
+        self.system.now() + time::Duration::seconds(seconds)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.system.uptime() + Duration::from_secs(self.passed.load(Ordering::SeqCst).unsigned_abs())
+    }
+}
+
+impl TestClock {
+    pub(crate) fn ahead(seconds: i64) -> Arc<Self> {
+        Arc::new(Self { ahead: AtomicI64::new(seconds), ..Self::default() })
+    }
+}
+
+/// Starts the service again on the database of `place`, with rounds of housekeeping one after the other.
+async fn start(place: Place, clock: &Arc<TestClock>) -> TestDb {
+    let mut config = config(&place);
+    config.clock = clock.clone();
+    config.housekeeping_interval = Duration::from_millis(20);
+    TestDb::start_with(place, config).await
+}
+
+/// Waits until housekeeping has had a whole round: it ends with the removal of events that were shipped.
+async fn housekeeping_has_had_a_round(store: &TestDb) {
+    let (id, payload) = match store.backend() {
+        sea_orm::DbBackend::Postgres => ("gen_random_uuid()", "''"),
+        _ => ("randomblob(16)", "x''"),
+    };
+    // The first one may be removed by a round that has begun before.
+    for _ in 0..2 {
+        let time = "'2026-01-01T00:00:00Z'";
+        store.sql(&format!("INSERT INTO outbox (id, payload, created_at, shipped_at) VALUES ({id}, {payload}, {time}, {time})")).await;
+        eventually("a round of housekeeping", || async { store.count("outbox WHERE shipped_at IS NOT NULL").await == 0 }).await;
+    }
+}
+
+fn clock_reason(store: &TestDb) -> Option<String> {
+    let reasons = store.readiness.check().err()?;
+    reasons.into_iter().find(|(part, _)| *part == "clock").map(|(_, reason)| reason)
+}
+
+on_both!(
+    /// Ahead, behind, after a restart, and set while it runs: the same key is the same order.
+    async fn no_clock_removes_an_idempotency_key_early(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let key = |key: &str| buyer.order_with_key(HOODIE, 1, key);
+        let mut first = vec![placed(store.place(vec![key("0")]).await.unwrap().remove(0))];
+        for ahead in [2 * DAY, -2 * DAY, 400 * DAY] {
+            let clock = TestClock::ahead(ahead);
+            let place = Place::elsewhere(store.place.url.clone());
+            let other = start(place, &clock).await;
+            housekeeping_has_had_a_round(&other).await;
+            // Of a replica whose clock is wrong, and of one whose clock is set while it runs.
+            first.push(placed(other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0)));
+            clock.ahead.fetch_add(3 * DAY, Ordering::SeqCst);
+            housekeeping_has_had_a_round(&other).await;
+            first.push(placed(other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0)));
+            clock.ahead.fetch_sub(9 * DAY, Ordering::SeqCst);
+            housekeeping_has_had_a_round(&other).await;
+            other.stop().await;
+        }
+        let right = start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(0)).await;
+        housekeeping_has_had_a_round(&right).await;
+        for (n, order) in first.iter().enumerate() {
+            assert_eq!(&placed(right.place(vec![key(&n.to_string())]).await.unwrap().remove(0)), order, "key {n}");
+        }
+        right.stop().await;
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_differs_from_the_database_s_is_not_ready_until_it_agrees() {
+    let clock = TestClock::ahead(2 * DAY);
+    let store = start(Place::postgres().await, &clock).await;
+    let is_told = |seconds: &'static str| {
+        let reason = clock_reason(&store);
+        reason.is_some_and(|reason| reason.contains(seconds) && reason.contains("expected at most 5 s"))
+    };
+    eventually("the clock is said to be wrong", || async { is_told("ahead of the database's") }).await;
+    clock.ahead.store(-60, Ordering::SeqCst);
+    eventually("the clock is said to be behind", || async { is_told("behind the database's") }).await;
+    clock.ahead.store(3, Ordering::SeqCst);
+    eventually("three seconds are no fault", || async { store.readiness.check().is_ok() }).await;
+    store.stop().await;
+}
+
+on_both!(
+    /// Callers compare their own clock with it.
+    async fn the_clock_is_the_database_s(store: &TestDb) {
+        let of_a_wrong_replica = start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(DAY)).await;
+        for (store, ahead) in [(store, 0), (&of_a_wrong_replica, DAY)] {
+            let now = store.client().get_clock(call(GetClockRequest {})).await.unwrap().into_inner().now.unwrap().seconds;
+            // SQLite has no clock but the machine's.
+            let expected = if store.backend() == sea_orm::DbBackend::Sqlite { ahead } else { 0 };
+            assert!((now - OffsetDateTime::now_utc().unix_timestamp() - expected).abs() < 30, "{now}");
+        }
+        of_a_wrong_replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn later_orders_have_greater_ids_whatever_the_clocks_say(store: &TestDb) {
+        let buyer = store.register("ada").await;
+        let mut ids = vec![];
+        for ahead in [0, 3_600, -3_600, 0, -DAY] {
+            // Another replica, or this one after a restart.
+            let clock = TestClock::ahead(ahead);
+            let other = start(Place::elsewhere(store.place.url.clone()), &clock).await;
+            ids.push(other.buy(&buyer, HOODIE, 1).await.id);
+            clock.ahead.fetch_sub(600, Ordering::SeqCst);
+            ids.push(other.buy(&buyer, BOTTLE, 1).await.id);
+            ids.push(store.buy(&buyer, HOODIE, 1).await.id);
+            other.stop().await;
+        }
+        assert!(ids.is_sorted(), "{ids:?}");
+        let list = ListOrdersRequest { caller: Some(buyer.caller.clone()), page_size: 100, ..Default::default() };
+        let listed = store.client().list_orders(call(list)).await.unwrap().into_inner().orders;
+        ids.reverse();
+        assert_eq!(listed.into_iter().map(|order| order.id).collect::<Vec<_>>(), ids, "newest first");
+    }
+);
