@@ -4,7 +4,7 @@
 //! `HOSTILE_REQUESTS=100000` sends as many random requests instead of a few, and `HOSTILE_SEED=7`
 //! begins with another one.
 
-#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, for whoever asks with --nocapture")]
+#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, shown with --nocapture")]
 
 mod hostile;
 mod library;

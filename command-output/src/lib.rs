@@ -61,7 +61,7 @@ pub fn print(text: impl Display) -> Result<(), OutputError> {
 }
 
 /// Prints the answer of a command that has changed something. `done` says what, in the past tense
-/// and without a full stop; an error repeats it, so that nobody runs the command a second time.
+/// and without a full stop; an error repeats it, so that the user does not run the command a second time.
 ///
 /// # Errors
 /// As [`print`].

@@ -22,7 +22,7 @@ pub struct LogMessage {
     ///    `user_registered`, `user_logged_in`, `user_logged_out`, `user_updated`, `user_password_changed`, `user_deactivated`,
     ///    `order_placed`, `order_cancelled`, `order_refused` (attribute `reason`),
     ///    `log_in_failed` (attribute `reason`), `password_refused`, `token_refused` (attribute `reason`);
-    ///    `refusals_summarised` (attributes `event`, `count`, `reason`, `client_address`): so many refusals of one client within a minute
+    ///    `refusals_summarised` (attributes `event`, `count`, `reason`, `client_address`): the number of refusals of one client within a minute
     ///    that have no event each, as only the first few have; without `client_address`, those of many clients together;
     ///    `event_dead_lettered` (attributes `event_id`, `event`, `reason`; the subject is that event's): Kafka refused an event for good;
     ///    of the operator: `operator_refused` (attribute `reason`; a call without the operator's credential), `product_restocked` (attributes `difference`, `stock`), `product_price_set` (attributes `price_cents`,
@@ -228,7 +228,7 @@ pub mod logging_service_client {
         ///   - MUST acknowledge a request only when Kafka has acknowledged all events of that request and of every request before
         ///     it on this stream;
         ///   - MUST end the stream with UNAVAILABLE when Kafka does not take an event now, without acknowledging what was lost;
-        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), acknowledge its request all the same and name
+        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), still acknowledge its request, and name
         ///     the event in `StreamLogsResponse.refused`: no event may hold up those behind it;
         ///   - MUST end the stream with INVALID_ARGUMENT, with a `google.rpc.BadRequest` detail that names the fields, when a request
         ///     breaks the rules of this file;
@@ -295,7 +295,7 @@ pub mod logging_service_server {
         ///   - MUST acknowledge a request only when Kafka has acknowledged all events of that request and of every request before
         ///     it on this stream;
         ///   - MUST end the stream with UNAVAILABLE when Kafka does not take an event now, without acknowledging what was lost;
-        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), acknowledge its request all the same and name
+        ///   - MUST, when Kafka refuses an event for good (too large for the topic, say), still acknowledge its request, and name
         ///     the event in `StreamLogsResponse.refused`: no event may hold up those behind it;
         ///   - MUST end the stream with INVALID_ARGUMENT, with a `google.rpc.BadRequest` detail that names the fields, when a request
         ///     breaks the rules of this file;

@@ -221,7 +221,7 @@ impl<T: CliConfig> Cli<T> {
                     )
                     .required_unless_present("json-body")
                     .help(
-                        "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
                     ),
             )
             .arg(

@@ -576,7 +576,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
     pub struct PasswordChange {
         ///The password as it is.
         pub current_password: PasswordChangeCurrentPassword,
-        ///The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+        ///The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
         pub new_password: PasswordChangeNewPassword,
     }
     impl PasswordChange {
@@ -647,7 +647,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    ///The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeNewPassword(::std::string::String);

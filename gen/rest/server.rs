@@ -1023,7 +1023,7 @@ pub struct UserChange {
 pub struct PasswordChange {
     /// The password as it is.
     pub current_password: String,
-    /// The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    /// The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
     pub new_password: String,
 }
 
@@ -1884,7 +1884,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "example": "correct horse battery staple"
       },
       "new_password": {
-        "description": "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+        "description": "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
         "type": "string",
         "format": "password",
         "minLength": 8,
@@ -3529,7 +3529,7 @@ impl runtime::Component for PasswordChange {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The password as it is to be, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
                     )
                     .format("password")
                     .pattern("^[^\\x00]+$")

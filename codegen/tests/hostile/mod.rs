@@ -43,7 +43,7 @@ pub struct Bounds {
     pub head: usize,
 }
 
-/// A request that is sent as it is.
+/// A request that is sent unchanged.
 #[derive(Clone, Debug)]
 pub struct Hostile {
     pub what: String,

@@ -3,7 +3,7 @@
 //! Each event is an fsynced append (appends that wait together share one fsync). The first few refusals of a client and reason in a minute are events of
 //! their own; the rest are counted, and one event tells the count (`merch_logging::client::flood`). What the journal takes of the disk is bounded as
 //! well (`JournalOptions::max_backlog_bytes`). When it cannot take an event, as it is full or the disk fails, the request is answered 503, so that
-//! nobody can try passwords or tokens unseen.
+//! no client can try passwords or tokens unseen.
 
 use std::sync::Arc;
 

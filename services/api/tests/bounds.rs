@@ -5,7 +5,7 @@
 //! begins with another one.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
-#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, for whoever asks with --nocapture")]
+#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, shown with --nocapture")]
 
 #[path = "../../../codegen/tests/hostile/mod.rs"]
 mod hostile;
@@ -81,7 +81,7 @@ impl io::Write for Lines {
 
 /// The request's bytes; `None` if HTTP cannot carry it.
 fn bytes(hostile: &Hostile, token: Option<&str>) -> Option<Vec<u8>> {
-    // Non-ASCII is left as it is: hyper takes it.
+    // Non-ASCII is not escaped: hyper accepts it.
     if hostile.target.bytes().any(|byte| byte <= b' ') {
         return None;
     }

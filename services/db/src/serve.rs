@@ -42,7 +42,7 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     let (part, clock_part) = (readiness.part("database"), readiness.part("clock"));
     check(&config)?;
     let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
-    // PostgreSQL may not be there yet: a service that is told to stop meanwhile does.
+    // PostgreSQL may not be there yet: a service that receives a stop signal meanwhile stops.
     let opening = Database::open(&config.database, &config.pool);
     let Some(database) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let database = database?;

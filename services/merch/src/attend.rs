@@ -13,7 +13,7 @@ fn patience(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
 }
 
-/// Prints where a ready process listens. It serves on when nobody can read that: run.json has the addresses.
+/// Prints where a ready process listens. It keeps serving when that cannot be written: run.json has the addresses.
 pub(crate) fn announce(text: impl Display) {
     if let Err(error) = print(text) {
         tracing::warn!(%error, "the addresses cannot be printed; serving nevertheless");

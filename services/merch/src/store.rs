@@ -69,7 +69,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
         }
     };
     let migrating = merch_db::migrate_patiently(&direct, settings.database.patience());
-    // PostgreSQL may not be there yet: a process that is told to stop meanwhile does.
+    // PostgreSQL may not be there yet: a process that receives a stop signal meanwhile stops.
     let Some(migrated) = process.unless_stopped(migrating).await else { return Ok(()) };
     for name in migrated? {
         tracing::info!(name, "migrated");

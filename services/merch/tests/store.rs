@@ -45,7 +45,7 @@ fn a_log_reader_that_stalls_costs_log_lines_alone() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
-    // A pipe that nobody reads: it is full after 64 KiB.
+    // A pipe without a reader: it is full after 64 KiB.
     let mut stderr = store.stderr.take().unwrap();
     let deadline = Instant::now() + PATIENCE;
     while !folder.path().join("run.json").exists() {

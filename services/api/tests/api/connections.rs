@@ -67,7 +67,7 @@ async fn one_address_cannot_take_the_connections_of_others() {
     let mut stream = connect_from(other, api.address).await;
     stream.write_all(ASK).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));
-    // A flood is refused without an end, and harms nobody.
+    // A flood is refused without an end, and harms no other client.
     let mut flood = Vec::new();
     for _ in 0..200 {
         flood.push(connect_from(greedy, api.address).await);

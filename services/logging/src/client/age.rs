@@ -113,7 +113,7 @@ mod tests {
         let mut seen = None;
         assert_eq!(age(&mut seen, oldest("a", clock - 90 * second), start, clock), 90 * second);
         assert_eq!(age(&mut seen, None, start, clock), Duration::ZERO);
-        // Dated two hours ahead: the clock says nothing, and it waits all the same.
+        // Dated two hours ahead: the clock says nothing, but it does wait.
         let ahead = clock + 7200 * second;
         assert_eq!(age(&mut seen, oldest("b", ahead), start, clock), Duration::ZERO);
         assert_eq!(age(&mut seen, oldest("b", ahead), start + 75 * second, clock + 75 * second), 75 * second);

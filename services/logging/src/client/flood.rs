@@ -1,7 +1,7 @@
 //! Refusals under a flood: the first few of each client and reason in a period are events of their own, the rest are counted, and one event tells the count.
 //!
 //! What a client can cause without end must not fill a disk or a topic. The table is bounded: clients beyond [`FloodLimits::clients`] share one count for
-//! each kind and reason, so that nobody gains room by changing addresses. Counts are in memory until their period ends, and written at a shutdown: a
+//! each kind and reason, so that no client gains room by changing addresses. Counts are in memory until their period ends, and written at a shutdown: a
 //! process that is killed loses the counts of the current period, at most.
 
 use std::{
@@ -239,7 +239,7 @@ fn event(origin: &Origin, summary: &Summary) -> Event {
     }
 }
 
-/// A clock that is past the year 9999 has no such form; the event has its own time all the same.
+/// A clock that is past the year 9999 has no such form; the event has its own time nevertheless.
 fn rfc3339(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
 }

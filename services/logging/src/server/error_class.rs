@@ -78,7 +78,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::RebootstrapRequired
         // A checksum that does not match: what was sent was damaged on its way.
         | Code::InvalidMessage
-        // Permissions, which somebody grants.
+        // Permissions, which an administrator grants.
         | Code::SSL
         | Code::Authentication
         | Code::TopicAuthorizationFailed

@@ -41,7 +41,7 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
                 if was_ready != Some(true) {
                     tracing::info!(brokers, topic, "Kafka is there");
                 }
-                // Where this service may make the topic, its settings say how; elsewhere whoever makes it compares.
+                // Where this service may make the topic, its settings say how; elsewhere `merch topic` compares.
                 if !compared && kafka.config.create_topic {
                     compare(&kafka).await;
                 }
