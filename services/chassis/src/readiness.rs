@@ -38,7 +38,7 @@ enum Condition {
 struct State {
     /// In the order in which they were added.
     parts: Vec<(&'static str, Condition)>,
-    /// The name of a child that has no part yet.
+    /// What it waits for, if it has no part and no child yet.
     expected: Option<&'static str>,
     children: Vec<Readiness>,
     /// Children whose parts only degrade this one.
@@ -54,6 +54,14 @@ impl Default for Readiness {
 impl Readiness {
     fn with_parent(parent: Weak<Inner>) -> Self {
         Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), parent, stopping: CancellationToken::new() }))
+    }
+
+    /// A readiness that is not ready before it has a part or a child: `/readyz` may be asked before the roles are started.
+    #[must_use]
+    pub fn expecting(name: &'static str) -> Self {
+        let readiness = Self::default();
+        readiness.state().expected = Some(name);
+        readiness
     }
 
     /// Adds a part, not ready yet (`"starting"`), and gives the handle that says when it is.
@@ -74,7 +82,11 @@ impl Readiness {
     pub fn child(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
-        self.state().children.push(child.clone());
+        {
+            let mut state = self.state();
+            state.expected = None;
+            state.children.push(child.clone());
+        }
         self.notify();
         child
     }
@@ -223,6 +235,18 @@ mod tests {
         assert_eq!(readiness.check(), Ok(()));
         database.not_ready("no answer for 3 s");
         assert_eq!(readiness.check(), Err(vec![("database", "no answer for 3 s".to_owned())]));
+    }
+
+    #[test]
+    fn a_process_is_not_ready_before_its_roles_are_started() {
+        let process = Readiness::expecting("roles");
+        assert_eq!(process.check(), Err(vec![("roles", "starting".to_owned())]));
+        process.background("logging").part("kafka").ready();
+        assert_eq!(process.check(), Err(vec![("roles", "starting".to_owned())]), "others do without that one");
+        let db = process.child("db");
+        assert_eq!(process.check(), Err(vec![("db", "starting".to_owned())]));
+        db.part("database").ready();
+        assert_eq!(process.check(), Ok(()));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Process {
     /// When the system does not let this process listen for them.
     pub(crate) fn new() -> Result<Self, StartError> {
         let shutdown = merch_chassis::shutdown::on_signals()?;
-        Ok(Self { readiness: Readiness::default(), roles: Supervisor::default(), front: None, shutdown })
+        Ok(Self { readiness: Readiness::expecting("roles"), roles: Supervisor::default(), front: None, shutdown })
     }
 
     /// Runs `work`, before any role is started. Gives `None` when a signal came first.
