@@ -242,7 +242,11 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
                                 break;
                             }
                             Err(status) => {
-                                assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::DatabaseUnavailable));
+                                // On a slow machine every connection that a call gets may be cut until its
+                                // deadline has passed. Both answers ask for a repetition.
+                                if status.code() != Code::DeadlineExceeded {
+                                    assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::DatabaseUnavailable));
+                                }
                                 again += 1;
                                 tokio::time::sleep(Duration::from_millis(5)).await;
                             }
