@@ -3,8 +3,8 @@
 mod connection;
 mod location;
 mod password;
-mod pooled;
 mod postgres;
+mod postgres_pool;
 mod schema;
 mod server;
 mod sqlite;
@@ -54,7 +54,7 @@ impl Database {
                     return Err(StartError::new(format!("there is no database file {}: run `merch migrate` to make it", file.display())));
                 }
                 let (writer, reader) = sqlite::open(options, pool).await?;
-                (Connection::direct(writer, pool, None), Connection::direct(reader, pool, None))
+                (Connection::sqlite(writer, pool), Connection::sqlite(reader, pool))
             }
         };
         Ok(Self { writer, reader, transaction_timeout: pool.transaction_timeout })

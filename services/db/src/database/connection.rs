@@ -1,4 +1,4 @@
-//! What the store's statements run on: sea-orm's own connections, or what takes their place behind a pooler.
+//! Runs statements: on SQLite by sea-orm's own connections, on PostgreSQL by [`PostgresPool`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,30 +9,30 @@ use sea_orm::{
 };
 
 use super::password::Password;
-use super::pooled::{Pooled, PooledTransaction};
+use super::postgres_pool::{PostgresPool, Session};
 use crate::config::Pool;
 
 /// Runs single statements, each on a connection of the pool.
 #[derive(Clone)]
 pub struct Connection {
-    way: Way,
+    backend: Backend,
     /// The password's file, if there is one.
     password: Option<Arc<Password>>,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Backend {
     /// And how long BEGIN may take.
-    Direct(DatabaseConnection, Duration),
-    Pooled(Pooled),
+    Sqlite(DatabaseConnection, Duration),
+    Postgres(PostgresPool),
 }
 
 /// Statements that take effect together, or not at all: what is dropped without [`Transaction::commit`] is undone.
-pub struct Transaction(Kind);
+pub struct Transaction(BackendTransaction);
 
-enum Kind {
-    Direct(DatabaseTransaction),
-    Pooled(PooledTransaction),
+enum BackendTransaction {
+    Sqlite(DatabaseTransaction),
+    Postgres(Session),
 }
 
 /// `$attempt`, and again with another password as long as the server refuses the present one and the password's file has another.
@@ -52,34 +52,32 @@ macro_rules! with_password {
 }
 
 impl Connection {
-    pub(super) fn direct(connection: DatabaseConnection, limits: &Pool, password: Option<Arc<Password>>) -> Self {
-        Self { way: Way::Direct(connection, limits.transaction_timeout), password }
+    pub(super) fn sqlite(connection: DatabaseConnection, limits: &Pool) -> Self {
+        Self { backend: Backend::Sqlite(connection, limits.transaction_timeout), password: None }
     }
 
-    pub(super) fn pooled(pooled: Pooled, password: Option<Arc<Password>>) -> Self {
-        Self { way: Way::Pooled(pooled), password }
+    pub(super) fn postgres(pool: PostgresPool, password: Option<Arc<Password>>) -> Self {
+        Self { backend: Backend::Postgres(pool), password }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
-        with_password!(self, self.way.begin())
+        with_password!(self, self.backend.begin())
     }
 
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        match &self.way {
-            Way::Direct(connection, _) => connection.close_by_ref().await,
-            Way::Pooled(pooled) => {
-                pooled.close().await;
+        match &self.backend {
+            Backend::Sqlite(connection, _) => connection.close_by_ref().await,
+            Backend::Postgres(pool) => {
+                pool.close().await;
                 Ok(())
             }
         }
     }
 }
 
-/// Goes on when the caller leaves: sqlx counts a transaction only once BEGIN is answered, so a connection that is given back before that would pass for one
-/// outside of any, and what is done on it next would be undone later.
-///
-/// Not for longer than `limit`, or connections that fell silent would keep their places in the pool; it asks those that come back whether they are well.
-pub(super) async fn to_its_end<T: Send + 'static>(
+/// Runs `begin` to its end, also when the caller is dropped: sqlx counts a transaction only once BEGIN has returned, so a connection that was given back
+/// before would pass for one outside of any, and the next statement on it would be rolled back later.
+async fn run_uncancelled<T: Send + 'static>(
     limit: Duration,
     begin: impl Future<Output = Result<T, DbErr>> + Send + 'static,
 ) -> Result<T, DbErr> {
@@ -88,63 +86,62 @@ pub(super) async fn to_its_end<T: Send + 'static>(
     beginning.await.unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
 }
 
-impl Way {
+impl Backend {
     /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy" when another process wrote in between, however
     /// long it may wait.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
-            Self::Direct(connection, limit) => {
-                let sqlite = connection.get_database_backend() == DbBackend::Sqlite;
-                let sqlite_transaction_mode = sqlite.then_some(SqliteTransactionMode::Immediate);
+            Self::Sqlite(connection, limit) => {
+                let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
                 let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
                 let connection = connection.clone();
-                let begun = to_its_end(*limit, async move { connection.begin_with_options(options).await }).await?;
-                Ok(Transaction(Kind::Direct(begun)))
+                let begun = run_uncancelled(*limit, async move { connection.begin_with_options(options).await }).await?;
+                Ok(Transaction(BackendTransaction::Sqlite(begun)))
             }
-            Self::Pooled(pooled) => pooled.begin().await.map(|transaction| Transaction(Kind::Pooled(transaction))),
+            Self::Postgres(pool) => pool.begin().await.map(|session| Transaction(BackendTransaction::Postgres(session))),
         }
     }
 
     async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match self {
-            Self::Direct(connection, _) => connection.execute_raw(statement).await,
-            Self::Pooled(pooled) => {
-                let transaction = pooled.begin().await?;
-                let result = transaction.execute(statement).await?;
-                transaction.commit().await.map(|()| result)
+            Self::Sqlite(connection, _) => connection.execute_raw(statement).await,
+            Self::Postgres(pool) => {
+                let session = pool.session().await?;
+                let result = session.execute(statement).await?;
+                session.commit().await.map(|()| result)
             }
         }
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         match self {
-            Self::Direct(connection, _) => connection.execute_unprepared(sql).await,
-            Self::Pooled(pooled) => {
-                let transaction = pooled.begin().await?;
-                let result = transaction.execute_unprepared(sql).await?;
-                transaction.commit().await.map(|()| result)
+            Self::Sqlite(connection, _) => connection.execute_unprepared(sql).await,
+            Self::Postgres(pool) => {
+                let session = pool.session().await?;
+                let result = session.execute_unprepared(sql).await?;
+                session.commit().await.map(|()| result)
             }
         }
     }
 
     async fn query_one(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match self {
-            Self::Direct(connection, _) => connection.query_one_raw(statement).await,
-            Self::Pooled(pooled) => {
-                let transaction = pooled.begin().await?;
-                let row = transaction.query_one(statement).await?;
-                transaction.commit().await.map(|()| row)
+            Self::Sqlite(connection, _) => connection.query_one_raw(statement).await,
+            Self::Postgres(pool) => {
+                let session = pool.session().await?;
+                let row = session.query_one(statement).await?;
+                session.commit().await.map(|()| row)
             }
         }
     }
 
     async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match self {
-            Self::Direct(connection, _) => connection.query_all_raw(statement).await,
-            Self::Pooled(pooled) => {
-                let transaction = pooled.begin().await?;
-                let rows = transaction.query_all(statement).await?;
-                transaction.commit().await.map(|()| rows)
+            Self::Sqlite(connection, _) => connection.query_all_raw(statement).await,
+            Self::Postgres(pool) => {
+                let session = pool.session().await?;
+                let rows = session.query_all(statement).await?;
+                session.commit().await.map(|()| rows)
             }
         }
     }
@@ -153,26 +150,26 @@ impl Way {
 #[async_trait::async_trait]
 impl ConnectionTrait for Connection {
     fn get_database_backend(&self) -> DbBackend {
-        match &self.way {
-            Way::Direct(connection, _) => connection.get_database_backend(),
-            Way::Pooled(_) => DbBackend::Postgres,
+        match &self.backend {
+            Backend::Sqlite(connection, _) => connection.get_database_backend(),
+            Backend::Postgres(_) => DbBackend::Postgres,
         }
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        with_password!(self, self.way.execute(statement.clone()))
+        with_password!(self, self.backend.execute(statement.clone()))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        with_password!(self, self.way.execute_unprepared(sql))
+        with_password!(self, self.backend.execute_unprepared(sql))
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        with_password!(self, self.way.query_one(statement.clone()))
+        with_password!(self, self.backend.query_one(statement.clone()))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        with_password!(self, self.way.query_all(statement.clone()))
+        with_password!(self, self.backend.query_all(statement.clone()))
     }
 }
 
@@ -183,8 +180,8 @@ impl Transaction {
     /// If the database does not say so; whether it was done is then not known.
     pub async fn commit(self) -> Result<(), DbErr> {
         match self.0 {
-            Kind::Direct(transaction) => transaction.commit().await,
-            Kind::Pooled(transaction) => transaction.commit().await,
+            BackendTransaction::Sqlite(transaction) => transaction.commit().await,
+            BackendTransaction::Postgres(session) => session.commit().await,
         }
     }
 
@@ -194,8 +191,8 @@ impl Transaction {
     /// If the connection is gone; the transaction is then gone with it.
     pub async fn rollback(self) -> Result<(), DbErr> {
         match self.0 {
-            Kind::Direct(transaction) => transaction.rollback().await,
-            Kind::Pooled(transaction) => transaction.rollback().await,
+            BackendTransaction::Sqlite(transaction) => transaction.rollback().await,
+            BackendTransaction::Postgres(session) => session.rollback().await,
         }
     }
 }
@@ -204,36 +201,36 @@ impl Transaction {
 impl ConnectionTrait for Transaction {
     fn get_database_backend(&self) -> DbBackend {
         match &self.0 {
-            Kind::Direct(transaction) => transaction.get_database_backend(),
-            Kind::Pooled(_) => DbBackend::Postgres,
+            BackendTransaction::Sqlite(transaction) => transaction.get_database_backend(),
+            BackendTransaction::Postgres(_) => DbBackend::Postgres,
         }
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            Kind::Direct(transaction) => transaction.execute_raw(statement).await,
-            Kind::Pooled(transaction) => transaction.execute(statement).await,
+            BackendTransaction::Sqlite(transaction) => transaction.execute_raw(statement).await,
+            BackendTransaction::Postgres(session) => session.execute(statement).await,
         }
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            Kind::Direct(transaction) => transaction.execute_unprepared(sql).await,
-            Kind::Pooled(transaction) => transaction.execute_unprepared(sql).await,
+            BackendTransaction::Sqlite(transaction) => transaction.execute_unprepared(sql).await,
+            BackendTransaction::Postgres(session) => session.execute_unprepared(sql).await,
         }
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match &self.0 {
-            Kind::Direct(transaction) => transaction.query_one_raw(statement).await,
-            Kind::Pooled(transaction) => transaction.query_one(statement).await,
+            BackendTransaction::Sqlite(transaction) => transaction.query_one_raw(statement).await,
+            BackendTransaction::Postgres(session) => session.query_one(statement).await,
         }
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match &self.0 {
-            Kind::Direct(transaction) => transaction.query_all_raw(statement).await,
-            Kind::Pooled(transaction) => transaction.query_all(statement).await,
+            BackendTransaction::Sqlite(transaction) => transaction.query_all_raw(statement).await,
+            BackendTransaction::Postgres(session) => session.query_all(statement).await,
         }
     }
 }

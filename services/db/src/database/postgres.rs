@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use merch_chassis::StartError;
-use sea_orm::SqlxPostgresConnector;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
 use super::connection::Connection;
-use super::outside_of_transactions;
 use super::password::{self, Password};
-use super::pooled::Pooled;
+use super::postgres_pool::PostgresPool;
 use super::server;
 use crate::config::{Pool, Pooler};
 
@@ -37,8 +35,6 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
 
     // A dead connection is replaced while somebody waits for one, so the question whether it is well has a part of that time.
     let patience = pool.acquire_timeout / 3;
-    // Behind a pooler a question waits for one of its servers, as long as a transaction may take.
-    let rest = if pooled { pool.transaction_timeout } else { pool.acquire_timeout };
     let connections = PgPoolOptions::new()
         .max_connections(pool.connections.max(1))
         .min_connections(1)
@@ -47,25 +43,13 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
         .max_lifetime(LIFETIME)
         // sqlx's own question has no time limit.
         .test_before_acquire(false)
-        .before_acquire(move |connection, _| {
-            Box::pin(async move {
-                // Behind a pooler BEGIN is the question.
-                let alive = pooled || well(connection, patience).await?;
-                Ok(alive && outside_of_transactions(connection).await?)
-            })
-        })
-        // sqlx asks a connection that comes back whether it is well, and waits for the answer without end: one that fell silent, and whose
-        // work was given up, would keep its place in the pool for ever.
-        .after_release(move |connection, _| Box::pin(well(connection, rest)))
+        // Behind a pooler BEGIN is the ping.
+        .before_acquire(move |connection, _| Box::pin(async move { if pooled { Ok(true) } else { well(connection, patience).await } }))
         .connect_lazy_with(options);
     if let Some(password) = &password {
         password.is_of(&connections);
     }
-    Ok(if pooled {
-        Connection::pooled(Pooled::new(connections, pool), password)
-    } else {
-        Connection::direct(SqlxPostgresConnector::from_sqlx_postgres_pool(connections), pool, password)
-    })
+    Ok(Connection::postgres(PostgresPool::new(connections, pool), password))
 }
 
 /// sqlx keeps a hundred statements prepared on each connection, more than the store has.
