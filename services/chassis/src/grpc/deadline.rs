@@ -142,6 +142,24 @@ mod tests {
         assert!((before + time..=Instant::now() + time).contains(&until));
     }
 
+    /// Not over a connection: tonic's client obeys the same header by itself, 20 ms later, and answers `CANCELLED`.
+    #[tokio::test]
+    async fn the_callers_deadline_and_the_servers_are_answered_as_deadline_exceeded() {
+        let never = |_: Request<Body>| std::future::pending::<Result<Response<Body>, std::convert::Infallible>>();
+        for (requested, most) in
+            [(Some("50m"), Duration::from_secs(3600)), (Some("1H"), Duration::from_millis(50)), (None, Duration::from_millis(50))]
+        {
+            let mut service = DeadlineLayer { most, cut: CancellationToken::new() }.layer(tower::service_fn(never));
+            let mut request = Request::new(Body::empty());
+            if let Some(requested) = requested {
+                request.headers_mut().insert("grpc-timeout", requested.parse().unwrap());
+            }
+            let answer = service.call(request).await.unwrap();
+            let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{requested:?}, {most:?}: {status:?}");
+        }
+    }
+
     #[test]
     fn the_shorter_time_holds_and_leaves_room_for_the_answer() {
         let most = Duration::from_secs(10);

@@ -33,13 +33,13 @@ async fn a_paused_replica_is_out_within_two_seconds_and_no_harmless_call_fails()
     let replicas = replicas([stays.address, pauses.address]).await;
     let load = Load::start(&replicas, &HARMLESS);
     until("calls are served", || stays.calls() > 20).await;
-    pauses.signal("-STOP");
+    pauses.pause();
     let out = until("it is out", || replicas.serving() == 1).await;
     // Long enough for its connection to be given up.
     let served = stays.calls();
     sleep(Duration::from_secs(3)).await;
     assert!(stays.calls() > served);
-    pauses.signal("-CONT");
+    pauses.resume();
     let back = until("it is back", || replicas.serving() == 2).await;
     let outcome = load.end().await;
     println!("paused: out after {out:?}, back {back:?} after it went on; {} calls, the longest {:?}", outcome.answered, outcome.longest);
@@ -52,13 +52,13 @@ async fn a_paused_replica_is_out_within_two_seconds_and_no_harmless_call_fails()
 async fn one_that_is_paused_alone_is_waited_for() {
     let pauses = Process::start();
     let replicas = replicas([pauses.address]).await;
-    pauses.signal("-STOP");
+    pauses.pause();
     let waiting = tokio::spawn({
         let replicas = replicas.clone();
         async move { call(&replicas, Kind::Once, "").await }
     });
     until("it does not count as serving", || replicas.serving() == 0).await;
-    pauses.signal("-CONT");
+    pauses.resume();
     // Where there is nowhere else to go, a call that is under way is answered when the replica goes on.
     assert_eq!(waiting.await.unwrap().unwrap(), pauses.address.to_string());
     until("it serves", || replicas.serving() == 1).await;

@@ -1,6 +1,9 @@
 //! Which failures are tried again, and which never.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::atomic::Ordering,
+    task::{Context, Waker},
+};
 
 use merch_chassis::grpc::replicas::{CallError, Kind, Replicas};
 use tokio::task::JoinHandle;
@@ -11,9 +14,12 @@ use crate::{
     support::{Process, Server, call, replicas, until},
 };
 
+async fn owned_call(replicas: Replicas, kind: Kind, text: &'static str) -> Result<String, CallError> {
+    call(&replicas, kind, text).await
+}
+
 fn begin(replicas: &Replicas, kind: Kind, text: &'static str) -> JoinHandle<Result<String, CallError>> {
-    let replicas = replicas.clone();
-    tokio::spawn(async move { call(&replicas, kind, text).await })
+    tokio::spawn(owned_call(replicas.clone(), kind, text))
 }
 
 /// Two servers, and a call that hangs on one of them: (the hanging one, the other one).
@@ -49,15 +55,20 @@ async fn a_call_on_a_paused_replica_is_sent_elsewhere_only_if_that_is_harmless()
     let (other, pauses) = (Server::start().await, Process::start());
     let only = replicas([pauses.address]).await;
     let both = replicas([pauses.address, other.address]).await;
-    // The first two calls go to one each: both are tied.
-    pauses.signal("-STOP");
-    let calls: Vec<_> = (0..2).map(|_| begin(&both, Kind::Once, "")).collect();
-    let lone = begin(&only, Kind::Safe, "");
+    // Each call is polled as soon as the replica is paused, which chooses its replica: both are tied, so one call goes to each.
+    let mut calls: Vec<_> = (0..2).map(|_| Box::pin(owned_call(both.clone(), Kind::Once, ""))).collect();
+    let mut lone = Box::pin(owned_call(only, Kind::Safe, ""));
+    pauses.pause();
+    for call in calls.iter_mut().chain([&mut lone]) {
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    let lone = tokio::spawn(lone);
     until("it is out", || both.serving() == 1).await;
     // Neither the call that may not be repeated nor the one that has nowhere to go is given up.
     until("the one on the other is answered", || calls.iter().filter(|call| call.is_finished()).count() == 1).await;
     assert_eq!(other.calls(), 1);
-    pauses.signal("-CONT");
+    pauses.resume();
     let mut answers = Vec::new();
     for call in calls {
         answers.push(call.await.unwrap().unwrap());

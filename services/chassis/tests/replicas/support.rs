@@ -21,6 +21,7 @@ use merch_chassis::{
         replicas::{CallError, Connection, Endpoints, Kind, Replicas, Resolve, Resolved},
     },
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -207,8 +208,16 @@ impl Process {
         Self { child, address: address.expect("the child says where it listens") }
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
 
