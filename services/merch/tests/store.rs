@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal};
+use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
 use tempfile::tempdir;
 
 /// Sends `times` requests over one connection and reads every answer.
@@ -243,15 +243,16 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
         let (status, problem) = http(store.address("api"), method, path, Some(token), body);
         assert_eq!((status, &problem["code"]), (500, &json!("internal_error")), "{problem}");
         let id = problem["request_id"].as_str().unwrap();
-        let lines = fs::read_to_string(&log).unwrap();
         let cause = |line: &Value| {
             line["level"] == "ERROR"
                 && line["target"] == "merch_db::failure"
                 && line["span"]["request_id"] == id
                 && line["span"]["trace_id"].is_string()
         };
-        let found = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).any(|line| cause(&line));
-        assert!(found, "no cause under {id} in:\n{lines}");
+        // Log lines are written by a thread of their own, after the answer perhaps.
+        until(&format!("the cause is logged under {id}"), || {
+            fs::read_to_string(&log).unwrap().lines().filter_map(|line| serde_json::from_str(line).ok()).any(|line| cause(&line))
+        });
     }
     assert_eq!(store.stop().code(), Some(0));
 }
