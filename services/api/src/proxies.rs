@@ -1,7 +1,7 @@
 //! Proxies in front of this service whose word is taken: for where a request comes from, and for its ids.
 //!
-//! Everybody can write `X-Forwarded-For`. A proxy of ours writes there whom it has seen, as the last entry; so that entry is believed if the peer of the
-//! connection is such a proxy, and nothing of the header otherwise.
+//! Every client can send `X-Forwarded-For`. A trusted proxy appends the address that it saw. So the last entry is taken if the peer of the connection is
+//! such a proxy, the entry before it if that address is such a proxy as well, and so on; nothing of the header otherwise.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use poem::http::{HeaderMap, HeaderName};
+use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::lookup_host;
 use tokio_util::sync::CancellationToken;
 
@@ -159,9 +159,23 @@ impl Proxies {
         }
         match peer {
             // A proxy that says nothing that can be read is where the request comes from.
-            Some(peer) if self.trust(peer) => Sender { address: Some(forwarded_for(headers).unwrap_or(peer)), believed: true },
+            Some(peer) if self.trust(peer) => Sender { address: Some(self.client_of(peer, headers)), believed: true },
             Some(_) | None => Sender { address: peer, believed: false },
         }
+    }
+
+    /// Returns the address of the client for which `proxy`, a trusted one, sent a request: the last entry of `X-Forwarded-For` that is not itself a
+    /// trusted proxy's. Entries before that one are the client's own claims. Where an entry cannot be read, the proxy that wrote it is the client.
+    fn client_of(&self, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = proxy;
+        for entry in headers.get_all(FORWARDED_FOR).iter().rev().flat_map(entries) {
+            let Some(address) = entry else { break };
+            client = address;
+            if !self.trust(address) {
+                break;
+            }
+        }
+        client
     }
 
     /// Whether this address, in its canonical form, is a trusted proxy's.
@@ -237,12 +251,14 @@ fn same(one: &[IpAddr], other: &[IpAddr]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
 
-/// The last entry of the last `X-Forwarded-For`: an address, with a port perhaps. `None` when there is none, or it is something else.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let entry = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
-    let address = entry.parse::<IpAddr>().or_else(|_| entry.parse::<SocketAddr>().map(|address| address.ip()));
-    let address = address.or_else(|_| entry.trim_start_matches('[').trim_end_matches(']').parse());
-    address.ok().map(|address| address.to_canonical())
+/// Returns the entries of one `X-Forwarded-For`, last first: addresses, each with a port perhaps; `None` for something else.
+fn entries(value: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
+    value.to_str().unwrap_or_default().rsplit(',').map(|entry| {
+        let entry = entry.trim();
+        let address = entry.parse::<IpAddr>().or_else(|_| entry.parse::<SocketAddr>().map(|address| address.ip()));
+        let address = address.or_else(|_| entry.trim_start_matches('[').trim_end_matches(']').parse());
+        address.ok().map(|address| address.to_canonical())
+    })
 }
 
 #[cfg(test)]
@@ -339,6 +355,11 @@ mod tests {
             (&["203.0.113.256"], "10.0.0.1"),
             (&["203.0.113.9", "caf\u{e9}"], "10.0.0.1"),
             (&["for=203.0.113.9"], "10.0.0.1"),
+            // A chain of trusted proxies; what the client claims stands before them.
+            (&["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            (&["198.51.100.1, 203.0.113.9", "10.0.0.3, 10.0.0.2"], "203.0.113.9"),
+            (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            (&["unknown, 10.0.0.2"], "10.0.0.2"),
         ] {
             let sender = proxies("10.0.0.0/8").sender(Some(proxy), &headers(values));
             assert_eq!(sender, Sender { address: Some(ip(client)), believed: true }, "{values:?}");
