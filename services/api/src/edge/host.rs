@@ -16,15 +16,19 @@ use poem_contract_runtime::{Fault, Location};
 /// The fault, which never repeats the value.
 pub(super) fn check(request: &Request) -> Result<(), Fault> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
+    let authority = request.uri().authority().map(|authority| authority.as_str());
     let valid = match (hosts.next(), hosts.next()) {
         (None, _) => request.version() < Version::HTTP_11,
-        (Some(host), None) => is_valid(host),
+        // A target in absolute form names the host as well, and wins (RFC 9112 §3.2.2).
+        (Some(host), None) => {
+            is_valid(host) && authority.is_none_or(|authority| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+        }
         (Some(_), Some(_)) => false,
     };
     if valid {
         return Ok(());
     }
-    let expected = "expected exactly one host, with or without a port, such as shop.example:8080";
+    let expected = "expected exactly one host, with or without a port, such as shop.example:8080, and the same one in the request target";
     Err(Fault::of_parameter(Location::Header, "host", expected))
 }
 
@@ -74,6 +78,18 @@ mod tests {
             request.headers_mut().append(header::HOST, host);
         }
         check(&request).is_ok()
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_names_the_same_host() {
+        let with_target = |target: &str, host: &str| {
+            let request = Request::builder().version(Version::HTTP_11).uri(target.parse().unwrap()).header(header::HOST, host).finish();
+            check(&request).is_ok()
+        };
+        assert!(with_target("http://shop.example:8080/products", "Shop.example:8080"));
+        for target in ["http://evil.example/products", "http://shop.example/products", "http://u@shop.example:8080/products"] {
+            assert!(!with_target(target, "shop.example:8080"), "{target}");
+        }
     }
 
     #[test]
