@@ -76,7 +76,7 @@ impl std::error::Error for WeakKey {}
 
 /// Who a verified token says is calling. Whether the token is still good, only the user's row knows: the db service looks in the statement that
 /// does the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
@@ -192,7 +192,17 @@ impl Tokens {
         let key = self.verifying.iter().find(|(id, _)| header.kid.as_ref() == Some(id));
         let (_, key) = key.ok_or(Refusal::BadSignature)?;
         let token = decode::<Claims>(token, key, &self.validation).map_err(|error| refusal(error.kind()))?;
-        // Only now is the header known to be ours.
+        // Only now is the header known to be ours. An extension that must be understood is not (RFC 7515 §4.1.11).
+        if token.header.crit.is_some() {
+            return Err(Refusal::Malformed);
+        }
+        let Claims { iat, exp, .. } = token.claims;
+        if iat > get_current_timestamp().saturating_add(LEEWAY) {
+            return Err(Refusal::NotYetValid);
+        }
+        if exp < iat {
+            return Err(Refusal::WrongClaims);
+        }
         if !token.header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
             return Err(Refusal::WrongClaims);
         }
@@ -301,6 +311,14 @@ mod tests {
             ("no issuer", signed(&header(), &without("iss"), 1), Refusal::Malformed),
             ("no audience", signed(&header(), &without("aud"), 1), Refusal::Malformed),
             ("no expiry", signed(&header(), &without("exp"), 1), Refusal::Malformed),
+            ("issued in the future", signed(&header(), &with("iat", json!(now + 60)), 1), Refusal::NotYetValid),
+            ("issued at the end of time", signed(&header(), &with("iat", json!(u64::MAX)), 1), Refusal::NotYetValid),
+            (
+                "a critical extension",
+                signed(&Header { crit: Some(vec!["b64".to_owned()]), ..header() }, &good_claims(), 1),
+                Refusal::Malformed,
+            ),
+            ("no critical extension", signed(&Header { crit: Some(Vec::new()), ..header() }, &good_claims(), 1), Refusal::Malformed),
             ("no beginning", signed(&header(), &without("nbf"), 1), Refusal::Malformed),
             ("no id", signed(&header(), &without("jti"), 1), Refusal::Malformed),
             ("no version", signed(&header(), &without("token_version"), 1), Refusal::Malformed),
