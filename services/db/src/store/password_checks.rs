@@ -77,6 +77,12 @@ const GIVE_BACK: Sql = Sql {
     postgres: "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1",
     sqlite: "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1",
 };
+/// Removes a budget that is whole: `$1` the budget. A time that lies ahead after the clock was set
+/// back would pass for an exhausted budget.
+const REMOVE_WHOLE: Sql = Sql {
+    postgres: concat!("DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ", now_micros!(postgres)),
+    sqlite: concat!("DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ", now_micros!(sqlite)),
+};
 /// Removes budgets that are whole; `$1` how many at most.
 const FORGET: Sql = Sql {
     postgres: concat!(
@@ -256,8 +262,10 @@ impl Store {
     /// Gives a reservation back as part of a transaction.
     pub(super) async fn give_back(&self, transaction: &Transaction, reservation: &Reservation) -> Result<(), Failure> {
         for (key, cells) in self.budgets(reservation) {
-            let statement = GIVE_BACK.with(self.database.backend(), [key, cells.each.into()]);
-            transaction.execute_raw(statement).await.map_err(plain)?;
+            let backend = self.database.backend();
+            for statement in [GIVE_BACK.with(backend, [key.clone(), cells.each.into()]), REMOVE_WHOLE.with(backend, [key])] {
+                transaction.execute_raw(statement).await.map_err(plain)?;
+            }
         }
         Ok(())
     }
