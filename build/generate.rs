@@ -151,7 +151,17 @@ fn rename_problem_json(value: &mut serde_json::Value) {
 fn client(tokens: impl ToString) -> Result<String, Error> {
     let mut file = syn::parse_file(&tokens.to_string())?;
     redact_passwords(&mut file.items)?;
-    Ok(prettyplease::unparse(&file))
+    without_proxy_on_loopback(&prettyplease::unparse(&file))
+}
+
+/// Progenitor's `Client::new` takes the environment's proxies for every host.
+fn without_proxy_on_loopback(client: &str) -> Result<String, Error> {
+    let (found, wanted) = ("reqwest::ClientBuilder::new()", "crate::loopback::client_builder(baseurl)");
+    // One for WebAssembly, where there are no proxies, and one for all else.
+    if client.matches(found).count() != 2 {
+        return Err(format!("progenitor's client no longer has `{found}` twice: look where it builds its HTTP client").into());
+    }
+    Ok(client.replacen(found, wanted, 1))
 }
 
 /// Every type of a password, which progenitor names after the member, gets a `Debug` of its own.

@@ -14,6 +14,15 @@ pub fn without_proxy(builder: ClientBuilder, url: &Url) -> ClientBuilder {
     if is_loopback(url) { builder.no_proxy() } else { builder }
 }
 
+/// Creates a builder for clients that send to `base_url` alone: see [`without_proxy`].
+pub fn client_builder(base_url: &str) -> ClientBuilder {
+    match Url::parse(base_url) {
+        Ok(url) => without_proxy(ClientBuilder::new(), &url),
+        // The first request fails.
+        Err(_) => ClientBuilder::new(),
+    }
+}
+
 /// Whether the host of `url` is this machine: see [`without_proxy`].
 pub fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use httpmock::MockServer;
+use merch_contract::rest::client::Client;
 use serde_json::json;
 
 const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
@@ -56,6 +57,35 @@ fn this_machine_is_reached_without_a_proxy_by_every_name() {
         let output = run(&format!("http://{host}:{}", server.port()), &proxy, "", &["log-in", "--username", "alice"]);
         assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
     }
+    assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
+}
+
+/// The generated client by itself, without the SDK around it.
+#[tokio::test]
+#[ignore = "the child of the test below"]
+async fn generated_client() {
+    let client = Client::new(&std::env::var("STORE").unwrap(), merch_contract::sdk::Session::default());
+    let answer = client.greet().send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn the_generated_client_asks_no_proxy_for_this_machine() {
+    let server = MockServer::start();
+    let links = json!({ "docs": "/docs", "openapi_yaml": "/openapi.yaml", "openapi_json": "/openapi.json" });
+    let greeting = json!({ "greeting": "Hello", "version": "1", "links": links });
+    server.mock(|when, then| {
+        when.method("GET").path("/");
+        then.status(200).json_body(greeting);
+    });
+    let (proxy, record) = recording_proxy();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["generated_client", "--exact", "--ignored"]).env("STORE", format!("http://127.0.0.1:{}", server.port()));
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        child.env(name, &proxy).env(name.to_lowercase(), &proxy);
+    }
+    let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
 }
 
