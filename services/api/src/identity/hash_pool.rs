@@ -2,13 +2,15 @@
 //!
 //! A hash takes 128 MiB by default, so no more than `at_once` run, whatever for. Each purpose has
 //! queue places of its own, and registrations and changes of passwords each take at most half of
-//! the threads: a flood of one of them leaves the others room.
+//! the threads: a flood of one of them leaves the others room. One client network takes at most a
+//! quarter of the places of a purpose, so that three of them leave the others room as well.
 
-use std::sync::Arc;
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 
+use merch_chassis::{InFlight, InFlightPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::HashFailure;
+use super::{HashFailure, network};
 
 /// What a password is hashed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +36,16 @@ struct Lane {
     places: Arc<Semaphore>,
     /// One for each hash of this purpose that runs, or that is the next to run.
     turns: Arc<Semaphore>,
+    /// The places that each client network has taken.
+    shares: InFlight<IpAddr>,
 }
 
 impl Lane {
     fn new(turns: usize, waiting: usize) -> Self {
         let places = turns.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         let turns = turns.min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), turns: Arc::new(Semaphore::new(turns)) }
+        let share = NonZeroUsize::new(places / 4).unwrap_or(NonZeroUsize::MIN);
+        Self { places: Arc::new(Semaphore::new(places)), turns: Arc::new(Semaphore::new(turns)), shares: InFlight::new(share) }
     }
 }
 
@@ -49,7 +54,7 @@ impl Lane {
 #[derive(Clone)]
 pub(crate) struct Place {
     purpose: Purpose,
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permits: Arc<(OwnedSemaphorePermit, Option<InFlightPermit<IpAddr>>)>,
 }
 
 impl HashPool {
@@ -66,14 +71,18 @@ impl HashPool {
         }
     }
 
-    /// Takes a place.
+    /// Takes a place for a client.
     ///
     /// # Errors
-    /// When all of this purpose are taken.
-    pub(crate) fn place(&self, purpose: Purpose) -> Result<Place, HashFailure> {
-        let places = Arc::clone(&self.lane(purpose).places);
-        let permit = places.try_acquire_owned().map_err(|_| HashFailure::Overloaded)?;
-        Ok(Place { purpose, _permit: Arc::new(permit) })
+    /// When all of this purpose are taken, or all that one network may take.
+    pub(crate) fn place(&self, purpose: Purpose, client: Option<IpAddr>) -> Result<Place, HashFailure> {
+        let Lane { places, shares, .. } = self.lane(purpose);
+        let share = match client {
+            Some(client) => Some(shares.try_acquire(network(client)).ok_or(HashFailure::Overloaded)?),
+            None => None,
+        };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| HashFailure::Overloaded)?;
+        Ok(Place { purpose, _permits: Arc::new((place, share)) })
     }
 
     /// Runs `work` on a thread of its own, when it is its turn. The thread holds the permits and not
@@ -113,6 +122,25 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn three_networks_leave_the_others_room() {
+        let pool = HashPool::new(2, 16);
+        let address = |text: &str| Some(text.parse().unwrap());
+        let place = |client| pool.place(Purpose::LogIn, client);
+        let mut taken = Vec::new();
+        for attacker in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+            while let Ok(place) = place(address(attacker)) {
+                taken.push(place);
+            }
+        }
+        assert_eq!(taken.len(), 12);
+        assert!(place(address("2001:db8::2")).is_err(), "an address of the same /64");
+        let owner = place(address("192.0.2.9")).expect("a place for the owner");
+        assert!(pool.place(Purpose::PasswordChange, address("192.0.2.1")).is_ok(), "each purpose has its own");
+        drop((taken, owner));
+        assert!(place(address("192.0.2.1")).is_ok(), "places are given back");
+    }
+
     /// Runs hashes that last until `release` is dropped, and waits until `running` of them run.
     async fn occupy(
         pool: &HashPool,
@@ -125,7 +153,7 @@ mod tests {
         for _ in 0..count {
             let (release, blocked) = mpsc::channel::<()>();
             let (pool, started) = (pool.clone(), started.clone());
-            let place = pool.place(purpose).expect("a place is free");
+            let place = pool.place(purpose, None).expect("a place is free");
             tasks.push(tokio::spawn(async move {
                 let work = move || {
                     let _listened = started.send(());
@@ -151,10 +179,10 @@ mod tests {
         for flooding in [Purpose::Registration, Purpose::PasswordChange] {
             let pool = HashPool::new(2, 3);
             let (tasks, releases) = within(occupy(&pool, flooding, 4, 1)).await;
-            assert!(matches!(pool.place(flooding), Err(HashFailure::Overloaded)));
+            assert!(matches!(pool.place(flooding, None), Err(HashFailure::Overloaded)));
             // One thread and all places are left.
-            let places: Vec<Place> = (0..5).map(|_| pool.place(Purpose::LogIn).expect("a place for a log-in")).collect();
-            assert!(matches!(pool.place(Purpose::LogIn), Err(HashFailure::Overloaded)));
+            let places: Vec<Place> = (0..5).map(|_| pool.place(Purpose::LogIn, None).expect("a place for a log-in")).collect();
+            assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
             for place in &places {
                 within(pool.run(place, || Ok(()))).await.expect("a log-in is hashed");
             }
@@ -170,7 +198,7 @@ mod tests {
         let pool = HashPool::new(2, 3);
         let (log_ins, releases) = within(occupy(&pool, Purpose::LogIn, 2, 2)).await;
         for purpose in [Purpose::Registration, Purpose::PasswordChange, Purpose::LogIn] {
-            let place = pool.place(purpose).unwrap();
+            let place = pool.place(purpose, None).unwrap();
             let waiting = pool.run(&place, || Ok(()));
             tokio::pin!(waiting);
             assert!(futures_util::poll!(&mut waiting).is_pending(), "{purpose:?}");
@@ -190,10 +218,10 @@ mod tests {
         for task in tasks {
             assert!(task.await.unwrap_err().is_cancelled());
         }
-        assert!(matches!(pool.place(Purpose::LogIn), Err(HashFailure::Overloaded)));
+        assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
         drop(releases);
         within(async {
-            while pool.place(Purpose::LogIn).is_err() || pool.running.available_permits() == 0 {
+            while pool.place(Purpose::LogIn, None).is_err() || pool.running.available_permits() == 0 {
                 tokio::task::yield_now().await;
             }
         })
@@ -203,13 +231,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_panic_gives_its_place_back() {
         let pool = HashPool::new(1, 0);
-        let place = pool.place(Purpose::Registration).unwrap();
+        let place = pool.place(Purpose::Registration, None).unwrap();
         let panics = || -> Result<(), HashFailure> { panic!("a bug in here") };
         assert!(matches!(pool.run(&place, panics).await, Err(HashFailure::Broken(_))));
         drop(place);
         let place = within(async {
             loop {
-                match pool.place(Purpose::Registration) {
+                match pool.place(Purpose::Registration, None) {
                     Ok(place) => return place,
                     Err(_) => tokio::task::yield_now().await,
                 }

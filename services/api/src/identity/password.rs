@@ -4,6 +4,7 @@
 use std::{
     fmt,
     hint::black_box,
+    net::IpAddr,
     ops::RangeInclusive,
     sync::{
         Arc,
@@ -131,12 +132,12 @@ impl Hasher {
         Self { pool: HashPool::new(at_once, waiting), inner: Arc::new(inner) }
     }
 
-    /// Takes a place in the queue of a purpose.
+    /// Takes a place in the queue of a purpose for a client.
     ///
     /// # Errors
-    /// [`HashFailure::Overloaded`] when all are taken.
-    pub(crate) fn place(&self, purpose: Purpose) -> Result<Place, HashFailure> {
-        self.pool.place(purpose)
+    /// [`HashFailure::Overloaded`] when all are taken, or all that the client's network may take.
+    pub(crate) fn place(&self, purpose: Purpose, client: Option<IpAddr>) -> Result<Place, HashFailure> {
+        self.pool.place(purpose, client)
     }
 
     /// Computes a new hash with a fresh salt, as a PHC string.
@@ -252,13 +253,13 @@ mod tests {
     }
 
     async fn hash(hasher: &Hasher, text: &str) -> String {
-        let place = hasher.place(Purpose::Registration).unwrap();
+        let place = hasher.place(Purpose::Registration, None).unwrap();
         hasher.hash(&place, password(text)).await.unwrap()
     }
 
     /// The answer, and the blocks that it took.
     async fn verify(hasher: &Hasher, stored: Option<&str>, greatest: u8, text: &str) -> (Result<bool, HashFailure>, u64) {
-        let (place, before) = (hasher.place(Purpose::LogIn).unwrap(), hasher.blocks());
+        let (place, before) = (hasher.place(Purpose::LogIn, None).unwrap(), hasher.blocks());
         let stored = stored.map(str::to_owned);
         let answer = hasher.verify(&place, stored, greatest, password(text)).await;
         (answer, hasher.blocks() - before)
