@@ -23,7 +23,8 @@ pub struct LogMessage {
     ///    `order_placed`, `order_cancelled`, `order_refused` (attribute `reason`),
     ///    `log_in_failed` (attribute `reason`), `password_refused`, `token_refused` (attribute `reason`);
     ///    `refusals_summarised` (attributes `event`, `count`, `reason`, `client_address`): the number of refusals of one client within a minute
-    ///    that have no event each, as only the first few have; without `client_address`, those of many clients together;
+    ///    that have no event each, as only the first few have; without `client_address`, those of many clients together; the subject is the user
+    ///    whose password was tried, if there is one;
     ///    `event_dead_lettered` (attributes `event_id`, `event`, `reason`; the subject is that event's): Kafka refused an event for good;
     ///    of the operator: `operator_refused` (attribute `reason`; a call without the operator's credential), `product_restocked` (attributes `difference`, `stock`), `product_price_set` (attributes `price_cents`,
     ///    `previous_price_cents`), `users_listed` (attribute `users`), `user_deactivated`, `tokens_revoked` (attribute `users`; no subject if

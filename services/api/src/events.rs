@@ -79,7 +79,7 @@ impl Events {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(word::LOG_IN_FAILED, reason.word(), event).await
+        self.write(word::LOG_IN_FAILED, reason.word(), user, event).await
     }
 
     /// A user who is logged in sent a wrong current password.
@@ -88,7 +88,7 @@ impl Events {
     /// 503 when the event cannot be written.
     pub(crate) async fn password_refused(&self, user: Uuid) -> Result<(), Problem> {
         let event = self.origin.event(Level::Warn, word::PASSWORD_REFUSED, "A new password was refused, as the current one was wrong");
-        self.write(word::PASSWORD_REFUSED, "wrong_password", event.by_user(user).on_user(user)).await
+        self.write(word::PASSWORD_REFUSED, "wrong_password", Some(user), event.by_user(user).on_user(user)).await
     }
 
     /// A token was refused. `user` is known only if the token was once a good one.
@@ -102,13 +102,18 @@ impl Events {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(word::TOKEN_REFUSED, reason.word(), event).await
+        self.write(word::TOKEN_REFUSED, reason.word(), None, event).await
     }
 
-    /// Writes the event of a refusal, or counts it.
-    async fn write(&self, kind: &'static str, reason: &'static str, event: Event) -> Result<(), Problem> {
+    /// Writes the event of a refusal, or counts it; by `account` where the refusal cost a password hash.
+    async fn write(&self, kind: &'static str, reason: &'static str, account: Option<Uuid>, event: Event) -> Result<(), Problem> {
         let context = RequestContext::current();
-        if !self.flood.admit(Client::at(context.client_address()), kind, reason) {
+        let client = Client::at(context.client_address());
+        let is_event = match account {
+            Some(account) => self.flood.admit_on_account(client, account, kind, reason),
+            None => self.flood.admit(client, kind, reason),
+        };
+        if !is_event {
             return Ok(());
         }
         let event = event.request_id(context.request_id()).trace_id(context.trace_id().unwrap_or_default());

@@ -72,14 +72,23 @@ impl Client {
     }
 }
 
-/// A refusal, as it is counted: who, the word of its event, and the reason.
-type Key = (Client, &'static str, &'static str);
+/// A refusal, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    client: Client,
+    /// The account that was tried, where each refusal cost a password hash.
+    account: Option<Uuid>,
+    event: &'static str,
+    reason: &'static str,
+}
 
 /// Refusals that were counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Who was refused; `None`: clients beyond the bound of the table, together.
     pub client: Option<Client>,
+    /// The account that was tried, if each account is counted.
+    pub account: Option<Uuid>,
     /// The word of the event that each of them would have been.
     pub event: &'static str,
     /// Why.
@@ -121,16 +130,19 @@ impl Entry {
 #[derive(Debug, Default)]
 struct Table {
     clients: HashMap<Key, Entry>,
+    /// The same of refusals that cost a password hash each, so that cheap ones leave them room.
+    accounts: HashMap<Key, Entry>,
     /// Of clients for whom there is no room, by the word and the reason, of which there are few.
     others: HashMap<(&'static str, &'static str), Entry>,
 }
 
 impl Table {
     fn entry(&mut self, key: Key, most: usize, now: SystemTime) -> &mut Entry {
-        if self.clients.len() < most || self.clients.contains_key(&key) {
-            self.clients.entry(key).or_insert_with(|| Entry::new(now))
+        let table = if key.account.is_some() { &mut self.accounts } else { &mut self.clients };
+        if table.len() < most || table.contains_key(&key) {
+            table.entry(key).or_insert_with(|| Entry::new(now))
         } else {
-            self.others.entry((key.1, key.2)).or_insert_with(|| Entry::new(now))
+            self.others.entry((key.event, key.reason)).or_insert_with(|| Entry::new(now))
         }
     }
 }
@@ -152,8 +164,18 @@ impl Flood {
     /// Whether this refusal is to be written as an event. If not, it is counted: [`summarise`] tells of it.
     #[must_use]
     pub fn admit(&self, client: Client, event: &'static str, reason: &'static str) -> bool {
-        let now = SystemTime::now();
-        let admitted = self.table().entry((client, event, reason), self.limits.clients, now).admit(self.limits.single_events, now);
+        self.admit_key(Key { client, account: None, event, reason })
+    }
+
+    /// The same for a refusal that cost a password hash: each account is counted by itself, so that the account that is attacked is seen.
+    #[must_use]
+    pub fn admit_on_account(&self, client: Client, account: Uuid, event: &'static str, reason: &'static str) -> bool {
+        self.admit_key(Key { client, account: Some(account), event, reason })
+    }
+
+    fn admit_key(&self, key: Key) -> bool {
+        let (now, event) = (SystemTime::now(), key.event);
+        let admitted = self.table().entry(key, self.limits.clients, now).admit(self.limits.single_events, now);
         if !admitted {
             SUMMARISED.with_label_values(&[event]).inc();
         }
@@ -162,22 +184,28 @@ impl Flood {
 
     /// Begins a new period; what was counted in the last one.
     fn take(&self) -> Vec<Summary> {
-        let Table { clients, others } = std::mem::take(&mut *self.table());
-        let clients = clients.into_iter().map(|((client, event, reason), entry)| (Some(client), event, reason, entry));
-        let others = others.into_iter().map(|((event, reason), entry)| (None, event, reason, entry));
-        clients
-            .chain(others)
-            .filter(|(.., entry)| entry.counted > 0)
-            .map(|(client, event, reason, entry)| Summary { client, event, reason, count: entry.counted, between: entry.between })
-            .collect()
+        let Table { clients, accounts, others } = std::mem::take(&mut *self.table());
+        let clients = clients.into_iter().chain(accounts).map(|(key, Entry { counted, between, .. })| {
+            let Key { client, account, event, reason } = key;
+            Summary { client: Some(client), account, event, reason, count: counted, between }
+        });
+        let others = others.into_iter().map(|((event, reason), Entry { counted, between, .. })| Summary {
+            client: None,
+            account: None,
+            event,
+            reason,
+            count: counted,
+            between,
+        });
+        clients.chain(others).filter(|summary| summary.count > 0).collect()
     }
 
     /// What could not be written is counted on.
     fn put_back(&self, summaries: Vec<Summary>) {
         let mut table = self.table();
-        for Summary { client, event, reason, count, between } in summaries {
+        for Summary { client, account, event, reason, count, between } in summaries {
             let entry = match client {
-                Some(client) => table.entry((client, event, reason), self.limits.clients, between.0),
+                Some(client) => table.entry(Key { client, account, event, reason }, self.limits.clients, between.0),
                 None => table.others.entry((event, reason)).or_insert_with(|| Entry::new(between.0)),
             };
             entry.count(count, between);
@@ -219,7 +247,7 @@ pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
 }
 
 fn event(origin: &Origin, summary: &Summary) -> Event {
-    let Summary { client, event, reason, count, between } = summary;
+    let Summary { client, account, event, reason, count, between } = summary;
     let message = match client {
         Some(_) => "A client was refused more often than has events of their own.",
         None => "Many clients were refused more often than has events of their own.",
@@ -231,6 +259,10 @@ fn event(origin: &Origin, summary: &Summary) -> Event {
         .attribute(attribute::COUNT, count)
         .attribute(attribute::FIRST_AT, rfc3339(between.0))
         .attribute(attribute::LAST_AT, rfc3339(between.1));
+    let told = match account {
+        Some(account) => told.on_user(*account),
+        None => told,
+    };
     match client {
         Some(Client::Address(IpAddr::V6(network))) => told.attribute(attribute::CLIENT_ADDRESS, format_args!("{network}/64")),
         Some(Client::Address(address @ IpAddr::V4(_))) => told.attribute(attribute::CLIENT_ADDRESS, address),
@@ -276,6 +308,24 @@ mod tests {
         assert_eq!((summaries[0].client, summaries[0].reason, summaries[0].count), (Some(address("192.0.2.1")), "malformed", 9_995));
         assert_eq!(flood.take(), []);
         assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 10), 5, "a new period");
+    }
+
+    #[test]
+    fn the_account_that_is_guessed_is_seen_whatever_else_is_refused() {
+        let flood = flood(5, 100);
+        let (own, victim) = (Uuid::now_v7(), Uuid::now_v7());
+        let refused = |account| flood.admit_on_account(address("192.0.2.1"), account, word::LOG_IN_FAILED, "wrong_password");
+        // Cheap refusals from many networks fill the table of clients.
+        for network in 0..200 {
+            let _ = flood.admit(address(&format!("198.51.100.{network}")), EVENT, "malformed");
+        }
+        assert_eq!((0..9).filter(|_| refused(own)).count(), 5);
+        assert_eq!((0..9).filter(|_| refused(victim)).count(), 5);
+        let summaries = flood.take();
+        let counted = summaries.iter().find(|summary| summary.account == Some(victim)).unwrap();
+        assert_eq!((counted.client, counted.count), (Some(address("192.0.2.1")), 4));
+        let message = event(&Origin::new("api"), counted).build();
+        assert_eq!(message.subject, format!("user:{victim}"));
     }
 
     #[test]
