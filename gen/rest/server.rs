@@ -303,8 +303,8 @@ pub enum LogOutResponse {
         /// How to authenticate.
         www_authenticate: String,
     },
-    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
-    /// Nothing was done: send the request again when one of the others is answered.
+    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
+    /// the time that `Retry-After` says.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -393,8 +393,8 @@ pub enum DeactivateUserResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
-    /// Nothing was done: send the request again when one of the others is answered.
+    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
+    /// the time that `Retry-After` says.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -462,8 +462,8 @@ pub enum UpdateUserResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
-    /// Nothing was done: send the request again when one of the others is answered.
+    /// `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or
+    /// passwords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -526,8 +526,8 @@ pub enum ChangePasswordResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Too many attempts on the account's password, or too many requests of the user at the same time. `code` is `too_many_attempts` or `too_many_writes`.
-    /// Nothing was done.
+    /// `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or
+    /// passwords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -697,8 +697,8 @@ pub enum PlaceOrderResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
-    /// Nothing was done: send the request again when one of the others is answered.
+    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
+    /// the time that `Retry-After` says.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -792,8 +792,8 @@ pub enum CancelOrderResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.
-    /// Nothing was done: send the request again when one of the others is answered.
+    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
+    /// the time that `Retry-After` says.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -2575,7 +2575,7 @@ impl ::poem_openapi::ApiResponse for UpdateUserResponse {
             .shared(412, described::version_mismatch)
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
-            .shared(429, described::too_many_writes)
+            .shared(429, described::too_many_attempts_or_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -2641,7 +2641,7 @@ impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
             .shared(413, described::body_too_large)
             .shared(415, described::unsupported_media_type)
             .shared(422, described::guessable_password)
-            .shared(429, described::too_many_password_changes)
+            .shared(429, described::too_many_attempts_or_writes)
             .shared(500, described::internal_error)
             .shared(503, described::unavailable)
             .into()
@@ -3137,14 +3137,14 @@ mod described {
             )
             .body::<super::Problem>("application/problem+json")
     }
-    pub(super) fn too_many_password_changes(
+    pub(super) fn too_many_attempts_or_writes(
         responses: runtime::Responses,
         status: u16,
     ) -> runtime::Responses {
         responses
             .response(
                 status,
-                "Too many attempts on the account's password, or too many requests of the user at the same time. `code` is `too_many_attempts` or `too_many_writes`.\nNothing was done.",
+                "`code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or\npasswords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.",
             )
             .header(
                 "Retry-After",
@@ -3161,7 +3161,7 @@ mod described {
         responses
             .response(
                 status,
-                "The user has as many requests that change something under way as the server takes from one user at the same time. `code` is `too_many_writes`.\nNothing was done: send the request again when one of the others is answered.",
+                "The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after\nthe time that `Retry-After` says.",
             )
             .header(
                 "Retry-After",

@@ -385,6 +385,7 @@ async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, log
     config.hashes_waiting = 10_000;
     config.log_ins_per_address = options.log_ins_per_address;
     config.registrations_per_address = options.registrations_per_address;
+    config.write_rate = Rate::new(NonZeroU32::MAX, Duration::from_nanos(1));
     config.trusted_proxies = options.trusted_proxies.clone();
     config.body_limit = options.body_limit;
     config.header_limit = options.header_limit;

@@ -90,6 +90,7 @@ impl Stack {
             settings.set(&format!("MERCH_{role}_REPLICAS"), &count.to_string());
         }
         settings.set("MERCH_LOG_IN_ADDRESS_RATE", "100000");
+        settings.set("MERCH_WRITE_RATE", "1000000");
         // Low enough for the contract suite to reach it, whichever replicas answer.
         settings.set("MERCH_REGISTRATION_ADDRESS_RATE", "100");
         // The books are compared with every single event.

@@ -61,6 +61,8 @@ pub struct Config {
     pub registrations_per_address: Rate,
     /// How many requests that change something one user may have under way at this process; more are answered 429.
     pub writes_per_user: NonZeroUsize,
+    /// How many orders, cancellations and changes of the own data one user may send at this process.
+    pub write_rate: Rate,
     /// Bytes of a request's body, at most.
     pub body_limit: usize,
     /// Bytes of a request's line and headers together, at most.
@@ -122,6 +124,7 @@ impl Config {
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
             registrations_per_address: Self::REGISTRATIONS_PER_ADDRESS,
             writes_per_user: Self::WRITES_PER_USER,
+            write_rate: Self::WRITE_RATE,
             body_limit: 64 * 1024,
             header_limit: 16 * 1024,
             header_timeout: Duration::from_secs(30),
@@ -149,6 +152,9 @@ impl Config {
 
     /// More than a person has under way, and too few to hold up others.
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+    /// More than a person does, and little enough that one account cannot fill the database or the topic within hours.
+    pub const WRITE_RATE: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
 
     /// A campus may be behind one address, and all of it logs in before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate = Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));

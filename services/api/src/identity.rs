@@ -4,12 +4,14 @@ mod common_passwords;
 mod hash_pool;
 mod hmac_provider;
 mod password;
+mod revoked_tokens;
 mod throttle;
 mod token;
 
 pub(crate) use hash_pool::{HashPool, Place, Purpose};
 pub use password::{Cost, InvalidCost};
 pub(crate) use password::{HashFailure, Hasher, Password};
+pub(crate) use revoked_tokens::RevokedTokens;
 pub use throttle::Rate;
 pub(crate) use throttle::{Throttle, network};
 pub(crate) use token::{Caller, Refusal, Tokens};

@@ -39,7 +39,7 @@ use crate::{
     db::Db,
     edge::{Edge, Metrics},
     events::Events,
-    identity::{Hasher, Throttle, Tokens},
+    identity::{Hasher, RevokedTokens, Throttle, Tokens},
     listen::Bounds,
     pages::Pages,
     proxies::Proxies,
@@ -76,9 +76,10 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         db: db.clone(),
         events: events.clone(),
         hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
-        throttle: Throttle::new(config.log_ins_per_address, config.registrations_per_address),
+        throttle: Throttle::new(config.log_ins_per_address, config.registrations_per_address, config.write_rate),
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
         writes: InFlight::new(config.writes_per_user),
+        revoked: RevokedTokens::default(),
     });
     let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));

@@ -104,9 +104,9 @@ codes! {
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts",
         "Try again after the time that `Retry-After` says.",
         "Wrong passwords are limited for each account, and log-ins and registrations for each client address.";
-    TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes at the same time",
-        "Wait until one of your other requests is answered, then send this one again.",
-        "One user may have a few requests under way that change something. This one came on top of them, and nothing was done.";
+    TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes",
+        "Wait for the time that `Retry-After` says, and for your other requests. Then send this one again.",
+        "A user may have a few changes under way at the same time, and a number of changes a minute. This one was beyond that, and nothing was done.";
     HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large",
         "The request line and the headers have more bytes than this server takes.",
         "The request line and all headers together have more bytes than this server takes.";
@@ -200,6 +200,11 @@ impl Problem {
     /// 429; the time is rounded up to whole seconds.
     pub(crate) fn too_many_attempts(wait: Duration) -> Self {
         Self { retry_after: whole_seconds(wait), ..Code::TooManyAttempts.into() }
+    }
+
+    /// 429 for a user who changes too much a minute; the time is rounded up to whole seconds.
+    pub(crate) fn too_many_writes(wait: Duration) -> Self {
+        Self { retry_after: whole_seconds(wait), ..Code::TooManyWrites.into() }
     }
 
     /// 500. `cause` is for the log alone.

@@ -4,14 +4,13 @@ mod orders;
 mod products;
 mod users;
 
-use merch_chassis::{InFlight, InFlightPermit};
+use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
-use uuid::Uuid;
 
 use crate::{
     db::{CallFailure, Db},
     events::Events,
-    identity::{Caller, Hasher, Refusal, Throttle, Tokens},
+    identity::{Caller, Hasher, Refusal, RevokedTokens, Throttle, Tokens},
     problem::{Code, Problem},
 };
 
@@ -24,32 +23,39 @@ pub(crate) struct Store {
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Throttle,
     pub(crate) tokens: Tokens,
-    /// The requests of each user that change something and are not answered yet, in this process.
-    pub(crate) writes: InFlight<Uuid>,
+    /// The requests with each token version that change something and are not answered yet, in this process.
+    pub(crate) writes: InFlight<(Caller, WriteClass)>,
+    pub(crate) revoked: RevokedTokens,
 }
 
 impl Store {
-    /// Who a token says is calling. Whether the token is void since, the db service says, in the statement that does the work.
+    /// Returns the caller that a token names. Whether it was voided since, the db service decides in the statement that does the work; a token that
+    /// it called void before is refused here.
     ///
     /// # Errors
     /// 401 after the refusal is on disk; the client is not told what is wrong with the token.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<Caller, Problem> {
-        match self.tokens.verify(token) {
-            Ok(caller) => Ok(caller),
-            Err(refusal) => {
-                self.events.token_refused(refusal, None).await?;
-                Err(Code::TokenInvalid.into())
-            }
-        }
+        let (refusal, user) = match self.tokens.verify(token) {
+            Ok(caller) if !self.revoked.contains(caller) => return Ok(caller),
+            Ok(caller) => (Refusal::Revoked, Some(caller.user_id)),
+            Err(refusal) => (refusal, None),
+        };
+        self.events.token_refused(refusal, user).await?;
+        Err(Code::TokenInvalid.into())
     }
 
-    /// Takes a place among the changes that the caller has under way, until the permit is dropped. The db service bounds them again, for all
-    /// replicas of this one together.
+    /// Takes a place among the changes of a class that the caller has under way, until the permit is dropped. The db service bounds them again, for
+    /// all replicas of this one together. Changes of data have a rate as well.
     ///
     /// # Errors
-    /// 429 if the caller has no place left.
-    fn begin_write(&self, caller: Caller) -> Result<InFlightPermit<Uuid>, Problem> {
-        self.writes.try_acquire(caller.user_id).ok_or_else(|| Code::TooManyWrites.into())
+    /// 429 if the caller has no place left, or sent too many within a minute.
+    fn begin_write(&self, caller: Caller, class: WriteClass) -> Result<InFlightPermit<(Caller, WriteClass)>, Problem> {
+        let place = self.writes.try_acquire((caller, class)).ok_or(Code::TooManyWrites)?;
+        match class {
+            WriteClass::Data => self.throttle.write(caller).map_err(Problem::too_many_writes)?,
+            WriteClass::Password | WriteClass::Revocation => {}
+        }
+        Ok(place)
     }
 
     /// What a call in somebody's name came to. A token that turned out to be void is a refused token, and its event is on disk before the answer.
@@ -60,11 +66,17 @@ impl Store {
                 let revoked = failure.reason() == Some(ErrorReason::TokenRevoked);
                 let problem = Problem::from(failure);
                 if revoked {
-                    self.events.token_refused(Refusal::Revoked, Some(caller.user_id)).await?;
+                    self.token_revoked(caller).await?;
                 }
                 Err(problem)
             }
         }
+    }
+
+    /// Remembers that the db service called a token void, and writes its event.
+    async fn token_revoked(&self, caller: Caller) -> Result<(), Problem> {
+        self.revoked.insert(caller);
+        self.events.token_refused(Refusal::Revoked, Some(caller.user_id)).await
     }
 }
 

@@ -16,7 +16,7 @@ mod start;
 pub mod telemetry;
 
 pub use causes::with_causes;
-pub use in_flight::{InFlight, InFlightPermit};
+pub use in_flight::{InFlight, InFlightPermit, WriteClass};
 pub use readiness::{Part, Readiness};
 pub use start::{StartError, bind};
 

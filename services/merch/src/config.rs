@@ -85,6 +85,7 @@ pub(crate) fn api(
     }
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);
     config.registrations_per_address = a_minute(settings.registration_address_rate);
+    config.write_rate = a_minute(settings.write_rate);
     config.connections = connections(open_files());
     if config.connections < merch_api::Config::CONNECTIONS {
         tracing::warn!(

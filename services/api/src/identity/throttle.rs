@@ -1,4 +1,5 @@
-//! How often one client network may log in and register, at this process. What may be tried of one
+//! How often one client network may log in, register, and change names or passwords, and how often
+//! one user may change anything, at this process. What may be tried of one
 //! account, at all of them, the db service counts.
 
 use std::{
@@ -11,6 +12,8 @@ use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
+
+use super::Caller;
 
 /// So many attempts at once, and then one more after each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ impl Rate {
     }
 }
 
-/// Counts the log-ins and registrations of each client network, in this process. Every request
+/// Counts the log-ins, registrations and changes of names and passwords of each client network, in this process. Every request
 /// counts, whatever comes of it, before anything else is done for it: this limits what one network
 /// can make the store spend, and how many names it can try to register.
 ///
@@ -44,16 +47,22 @@ impl Rate {
 pub(crate) struct Throttle {
     log_ins: Networks,
     registrations: Networks,
+    renamings: Networks,
+    password_changes: Networks,
+    writes: DefaultKeyedRateLimiter<Caller>,
     clock: DefaultClock,
 }
 
 type Networks = DefaultKeyedRateLimiter<IpAddr>;
 
 impl Throttle {
-    pub(crate) fn new(log_ins: Rate, registrations: Rate) -> Self {
+    pub(crate) fn new(log_ins: Rate, registrations: Rate, writes: Rate) -> Self {
         Self {
             log_ins: RateLimiter::keyed(log_ins.quota()),
             registrations: RateLimiter::keyed(registrations.quota()),
+            renamings: RateLimiter::keyed(registrations.quota()),
+            password_changes: RateLimiter::keyed(log_ins.quota()),
+            writes: RateLimiter::keyed(writes.quota()),
             clock: DefaultClock::default(),
         }
     }
@@ -74,6 +83,32 @@ impl Throttle {
         self.check(&self.registrations, peer)
     }
 
+    /// Counts a change of a username or an email: the answer tells whether another user has it, as
+    /// that of a registration does. The rate is that of registrations.
+    ///
+    /// # Errors
+    /// The time after which to try again.
+    pub(crate) fn renaming(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
+        self.check(&self.renamings, peer)
+    }
+
+    /// Counts a change of a password. The rate is that of log-ins.
+    ///
+    /// # Errors
+    /// The time after which to try again.
+    pub(crate) fn password_change(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
+        self.check(&self.password_changes, peer)
+    }
+
+    /// Counts an order, a cancellation or a change of the caller's data. A void token draws from a
+    /// rate of its own.
+    ///
+    /// # Errors
+    /// The time after which to try again.
+    pub(crate) fn write(&self, caller: Caller) -> Result<(), Duration> {
+        self.writes.check_key(&caller).map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+
     fn check(&self, networks: &Networks, peer: Option<IpAddr>) -> Result<(), Duration> {
         let Some(peer) = peer else { return Ok(()) };
         networks.check_key(&network(peer)).map_err(|until| until.wait_time_from(self.clock.now()))
@@ -82,10 +117,12 @@ impl Throttle {
     /// Forgets the networks whose rate is whole again. Without it, what is remembered would grow
     /// with every address.
     pub(crate) fn forget_the_idle(&self) {
-        for networks in [&self.log_ins, &self.registrations] {
+        for networks in [&self.log_ins, &self.registrations, &self.renamings, &self.password_changes] {
             networks.retain_recent();
             networks.shrink_to_fit();
         }
+        self.writes.retain_recent();
+        self.writes.shrink_to_fit();
     }
 }
 
@@ -114,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_address_is_limited_and_told_how_long() {
-        let throttle = Throttle::new(rate(2, HOUR), rate(1, HOUR));
+        let throttle = Throttle::new(rate(2, HOUR), rate(1, HOUR), rate(1, HOUR));
         throttle.log_in(peer("2001:db8::1")).unwrap();
         throttle.log_in(peer("2001:db8::2")).unwrap();
         let wait = throttle.log_in(peer("2001:db8::3")).unwrap_err();
@@ -127,7 +164,7 @@ mod tests {
 
     #[test]
     fn registrations_have_a_rate_of_their_own() {
-        let throttle = Throttle::new(rate(1, HOUR), rate(2, HOUR));
+        let throttle = Throttle::new(rate(1, HOUR), rate(2, HOUR), rate(1, HOUR));
         for _ in 0..2 {
             throttle.registration(peer("192.0.2.1")).unwrap();
         }
@@ -137,13 +174,26 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_names_and_passwords_have_rates_of_their_own() {
+        let throttle = Throttle::new(rate(1, HOUR), rate(2, HOUR), rate(1, HOUR));
+        for _ in 0..2 {
+            throttle.renaming(peer("192.0.2.1")).unwrap();
+        }
+        throttle.renaming(peer("192.0.2.1")).unwrap_err();
+        throttle.password_change(peer("192.0.2.1")).unwrap();
+        throttle.password_change(peer("192.0.2.1")).unwrap_err();
+        throttle.registration(peer("192.0.2.1")).unwrap();
+        throttle.log_in(peer("192.0.2.1")).unwrap();
+    }
+
+    #[test]
     fn the_idle_are_forgotten() {
-        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR));
+        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR), rate(1, HOUR));
         throttle.log_in(peer("192.0.2.1")).unwrap();
         while !throttle.log_ins.is_empty() {
             throttle.forget_the_idle();
         }
-        let throttle = Throttle::new(rate(1, HOUR), rate(1, HOUR));
+        let throttle = Throttle::new(rate(1, HOUR), rate(1, HOUR), rate(1, HOUR));
         throttle.log_in(peer("192.0.2.1")).unwrap();
         throttle.forget_the_idle();
         assert_eq!(throttle.log_ins.len(), 1, "whose rate is not whole again stays");

@@ -1,5 +1,6 @@
 //! Placing, reading and cancelling one's own orders.
 
+use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, place_order_result::Outcome};
 use uuid::Uuid;
 
@@ -7,7 +8,7 @@ use super::Store;
 use crate::{
     context::RequestContext,
     db::{CallFailure, Kind, refused},
-    identity::{Caller, Refusal},
+    identity::Caller,
     model::{Order, OrderStatus, Page, required},
     problem::Problem,
 };
@@ -22,7 +23,7 @@ impl Store {
         quantity: i32,
         idempotency_key: Option<String>,
     ) -> Result<Order, Problem> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Data)?;
         let kind = if idempotency_key.is_some() { Kind::Keyed } else { Kind::Once };
         let order = proto::NewOrder {
             context: Some(RequestContext::current().to_proto()),
@@ -43,7 +44,7 @@ impl Store {
             Outcome::Refusal(refusal) => {
                 let reason = refusal.reason();
                 if reason == ErrorReason::TokenRevoked {
-                    self.events.token_refused(Refusal::Revoked, Some(caller.user_id)).await?;
+                    self.token_revoked(caller).await?;
                 }
                 Err(refused(reason)
                     .unwrap_or_else(|| Problem::internal(format!("an order was refused: {} ({})", reason.as_str_name(), refusal.message))))
@@ -80,7 +81,7 @@ impl Store {
 
     /// Cancels one of one's own orders; one that is cancelled already stays as it is.
     pub(crate) async fn cancel_order(&self, caller: Caller, order_id: Uuid) -> Result<Order, Problem> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Data)?;
         let request = proto::CancelOrderRequest {
             context: Some(RequestContext::current().to_proto()),
             caller: Some(caller.to_proto()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -60,7 +61,7 @@ impl Store {
         let call = self.db.call(Kind::Safe, request, |mut db, request| async move { db.check_availability(request).await });
         let proto::CheckAvailabilityResponse {} = call.await?;
 
-        let place = self.hasher.place(Purpose::Registration)?;
+        let place = self.hasher.place(Purpose::Registration, peer)?;
         let request = proto::CreateUserRequest {
             context: context(),
             sid: user.sid,
@@ -79,7 +80,7 @@ impl Store {
         let peer = RequestContext::current().client_address();
         self.throttle.log_in(peer).map_err(Problem::too_many_attempts)?;
         // The place comes first: a request that finds none draws from no budget.
-        let place = self.hasher.place(Purpose::LogIn)?;
+        let place = self.hasher.place(Purpose::LogIn, peer)?;
         let store = Arc::clone(self);
         uncancelled(async move { store.prove_and_log_in(username, password, place).await }).await
     }
@@ -108,6 +109,7 @@ impl Store {
         match self.db.call(Kind::Once, request, |mut db, request| async move { db.record_log_in(request).await }).await {
             Ok(proto::RecordLogInResponse {}) => {}
             Err(failure) if failure.reason() == Some(ErrorReason::TokenRevoked) => {
+                self.give_back(check.reservation).await;
                 return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
             }
             Err(failure) => {
@@ -167,7 +169,7 @@ impl Store {
 
     /// Makes every token of the caller void.
     pub(crate) async fn log_out(&self, caller: Caller) -> Result<(), Problem> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Revocation)?;
         let request = proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
         // It voids the token that it needs: if it was done and only the answer was lost, a second time would find a void token, and that would be told as 401
         // and logged as a refused token, which it is not.
@@ -192,7 +194,11 @@ impl Store {
         change: UserChange,
         expected_versions: Vec<i64>,
     ) -> Result<User, Problem> {
-        let _place = self.begin_write(caller)?;
+        if change.username.is_some() || change.email.is_some() {
+            let peer = RequestContext::current().client_address();
+            self.throttle.renaming(peer).map_err(Problem::too_many_attempts)?;
+        }
+        let _place = self.begin_write(caller, WriteClass::Data)?;
         // Values are set, not added to, so that a second time changes nothing. But with a condition the second time would fail where the first has succeeded.
         let kind = if expected_versions.is_empty() { Kind::Keyed } else { Kind::Once };
         let request = proto::UpdateUserRequest {
@@ -218,12 +224,14 @@ impl Store {
         current: Password,
         new: Password,
     ) -> Result<(), Problem> {
-        let under_way = self.begin_write(caller)?;
+        let peer = RequestContext::current().client_address();
+        self.throttle.password_change(peer).map_err(Problem::too_many_attempts)?;
+        let under_way = self.begin_write(caller, WriteClass::Password)?;
         let user = self.get_user(caller, user_id).await?;
         if new.is_guessable([&user.sid, &user.username, &user.email]) {
             return Err(Code::GuessablePassword.into());
         }
-        let place = self.hasher.place(Purpose::PasswordChange)?;
+        let place = self.hasher.place(Purpose::PasswordChange, peer)?;
         let store = Arc::clone(self);
         uncancelled(async move {
             let _under_way = under_way;
@@ -264,7 +272,7 @@ impl Store {
 
     /// Closes one's own account.
     pub(crate) async fn deactivate_user(&self, caller: Caller, user_id: Uuid) -> Result<(), Problem> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Revocation)?;
         let request = proto::DeactivateUserRequest { context: context(), caller: Some(caller.to_proto()), user_id: user_id.to_string() };
         // It voids the token that it needs: as with a log-out.
         let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.deactivate_user(request).await }).await;

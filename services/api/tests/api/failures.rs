@@ -60,7 +60,6 @@ async fn the_time_to_try_again_comes_from_the_db_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_refusal_of_an_order_has_its_status() {
     let api = Api::start().await;
-    let token = api.token(Uuid::now_v7()).await;
     for (reason, status, code) in [
         (ErrorReason::ProductNotFound, 404, "product_not_found"),
         (ErrorReason::OutOfStock, 409, "out_of_stock"),
@@ -70,6 +69,8 @@ async fn each_refusal_of_an_order_has_its_status() {
         (ErrorReason::Unspecified, 500, "internal_error"),
         (ErrorReason::Overloaded, 503, "unavailable"),
     ] {
+        // One that is refused as void stays void.
+        let token = api.token(Uuid::now_v7()).await;
         api.db.place_orders.answers(move |_| Ok(not_placed(reason)));
         let answer = api.send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1})).await;
         answer.assert_problem(status, code);

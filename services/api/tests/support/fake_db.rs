@@ -122,13 +122,22 @@ methods! {
 impl Script {
     /// `alice` exists, with this id and password; nobody else does.
     pub fn knows(&self, user_id: Uuid, password: &str) {
-        self.knows_hash(user_id, &hash(password, 1), 1);
+        self.knows_version(user_id, password, 1);
+    }
+
+    /// The same, with this version of the tokens.
+    pub fn knows_version(&self, user_id: Uuid, password: &str, token_version: i64) {
+        self.knows_credentials(user_id, &hash(password, 1), 1, token_version);
     }
 
     /// The same, with this hash of the password, and this cost of the most expensive one.
     pub fn knows_hash(&self, user_id: Uuid, password_hash: &str, hash_cost: i32) {
+        self.knows_credentials(user_id, password_hash, hash_cost, 1);
+    }
+
+    fn knows_credentials(&self, user_id: Uuid, password_hash: &str, hash_cost: i32, token_version: i64) {
         use proto::begin_password_check_request::By;
-        let credentials = proto::Credentials { user_id: user_id.to_string(), password_hash: password_hash.to_owned(), token_version: 1 };
+        let credentials = proto::Credentials { user_id: user_id.to_string(), password_hash: password_hash.to_owned(), token_version };
         self.begin_password_check.answers(move |request| {
             let found = match request.by {
                 Some(By::Username(name)) => name == "alice",

@@ -5,15 +5,14 @@
 
 use std::sync::Arc;
 
-use merch_chassis::{InFlight, InFlightPermit};
+use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::place::{NewOrder, Verdict};
-use super::{ATTEMPTS, Store};
+use super::{ATTEMPTS, Caller, Store};
 use crate::failure::Failure;
 use crate::metrics;
 
@@ -26,7 +25,7 @@ struct Ticket {
     /// Its room in the queue, given back with the answer.
     room: OwnedSemaphorePermit,
     /// The places of the orders' users, given back with the answer: also when the caller has gone away before.
-    places: Vec<InFlightPermit<Uuid>>,
+    places: Vec<InFlightPermit<(Caller, WriteClass)>>,
 }
 
 /// Where orders are handed in.
@@ -36,7 +35,7 @@ pub(crate) struct Queue {
     /// Counts orders, as a ticket may hold one or hundreds.
     room: Arc<Semaphore>,
     /// The changes that each user has under way, so that no user fills the queue.
-    writes: InFlight<Uuid>,
+    writes: InFlight<(Caller, WriteClass)>,
 }
 
 /// Commits what is handed in.
@@ -64,7 +63,7 @@ impl Queue {
     pub(crate) async fn place(&self, orders: Vec<NewOrder>, until: Option<Instant>) -> Result<Vec<Verdict>, Failure> {
         let (mut admitted, mut places, mut is_admitted) = (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
         for order in orders {
-            let place = self.writes.try_acquire(order.caller.user_id);
+            let place = self.writes.try_acquire((order.caller, WriteClass::Data));
             is_admitted.push(place.is_some());
             if let Some(place) = place {
                 places.push(place);
@@ -81,7 +80,7 @@ impl Queue {
     async fn hand_in(
         &self,
         orders: Vec<NewOrder>,
-        places: Vec<InFlightPermit<Uuid>>,
+        places: Vec<InFlightPermit<(Caller, WriteClass)>>,
         until: Option<Instant>,
     ) -> Result<Vec<Verdict>, Failure> {
         if orders.is_empty() {
@@ -259,7 +258,9 @@ mod tests {
     use crate::entity::products;
     use crate::ids::Ids;
     use crate::store::outbox::Outbox;
-    use crate::store::{Caller, Context};
+    use uuid::Uuid;
+
+    use crate::store::Context;
 
     const BUYER: Uuid = Uuid::from_u128(7);
     /// More than most tests here have under way for their one buyer.
@@ -336,7 +337,8 @@ mod tests {
         let store = Store { writes: InFlight::new(NonZeroUsize::new(3).unwrap()), ..store };
         let (queue, committer) = new(store.clone(), 256, 256);
         let stranger = NewOrder { caller: Caller { user_id: Uuid::from_u128(8), token_version: 1 }, ..orders(1, 1).remove(0) };
-        let mixed = [orders(1, 2), vec![stranger.clone()], orders(1, 2), vec![stranger]].concat();
+        let void = NewOrder { caller: Caller { user_id: BUYER, token_version: 0 }, ..orders(1, 1).remove(0) };
+        let mixed = [orders(1, 2), vec![stranger], orders(1, 2), vec![void]].concat();
         let (mut first, mut second) = (pin!(queue.place(mixed, None)), pin!(queue.place(orders(2, 1), None)));
         assert!(poll_once(&mut first).await.is_none(), "no committer runs yet");
         let full = poll_once(&mut second).await.expect("answered without the committer").unwrap();
@@ -349,7 +351,11 @@ mod tests {
         let first = first.unwrap();
         assert!(matches!(&first[..2], [Verdict::Placed(_), Verdict::Placed(_)]), "{first:?}");
         assert!(matches!(first[3], Verdict::Placed(_)), "{first:?}");
-        assert_eq!((&first[2], &first[4], &first[5]), (&unknown, &too_many, &unknown), "each user has its own places");
+        assert_eq!(
+            (&first[2], &first[4], &first[5]),
+            (&unknown, &too_many, &unknown),
+            "each user has its own places, and a void token has none of them"
+        );
         assert_eq!(store.writes.keys(), 0, "all places are given back with the answer");
     }
 

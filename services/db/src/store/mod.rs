@@ -28,7 +28,7 @@ pub(crate) mod users;
 
 use std::sync::Arc;
 
-use merch_chassis::{InFlight, InFlightPermit};
+use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use merch_logging::client::event::Origin;
 use merch_logging::client::flood::Flood;
@@ -49,7 +49,7 @@ use outbox::Outbox;
 const ATTEMPTS: u32 = 4;
 
 /// Who acts, as a verified token says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
@@ -76,8 +76,8 @@ pub(crate) struct Store {
     /// products are few; but there each of them waits with a session of its own, and should this process be stopped just then (paused, cut off), each of
     /// those sessions would get the product in its turn and hold it until PostgreSQL ends it, while all other replicas wait.
     pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
-    /// The changes that each user has under way in this process.
-    pub(crate) writes: InFlight<Uuid>,
+    /// The changes that are under way with each token version in this process: a void token takes no place of its owner's.
+    pub(crate) writes: InFlight<(Caller, WriteClass)>,
     /// The database's clock.
     pub(crate) clock: Clock,
     /// Where the ids of users and orders come from.
@@ -85,12 +85,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Takes a place among the changes that the caller has under way, until the permit is dropped.
+    /// Takes a place among the changes of a class that the caller has under way, until the permit is dropped.
     ///
     /// # Errors
     /// `TOO_MANY_WRITES` if the caller has no place left.
-    pub(crate) fn begin_write(&self, caller: Caller) -> Result<InFlightPermit<Uuid>, Failure> {
-        self.writes.try_acquire(caller.user_id).ok_or_else(|| {
+    pub(crate) fn begin_write(&self, caller: Caller, class: WriteClass) -> Result<InFlightPermit<(Caller, WriteClass)>, Failure> {
+        self.writes.try_acquire((caller, class)).ok_or_else(|| {
             metrics::WRITES_REFUSED.inc();
             Failure::Refused(ErrorReason::TooManyWrites)
         })

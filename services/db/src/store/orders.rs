@@ -1,5 +1,6 @@
 //! Reading and cancelling orders. Placing them is in `place`, behind the `committer`.
 
+use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::prelude::Expr;
 use sea_orm::{
@@ -105,7 +106,7 @@ impl Store {
     /// # Errors
     /// `TOKEN_REVOKED`, `ORDER_NOT_FOUND`, `TOO_MANY_WRITES`.
     pub(crate) async fn cancel_order(&self, context: &Context, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Data)?;
         let found = self.order(caller, order_id).await?;
         if found.status == Status::Cancelled {
             return Ok(found);

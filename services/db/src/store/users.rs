@@ -1,5 +1,6 @@
 //! Users: registering, credentials, log-in, tokens, changes. The caller's token is judged in the statement that does the work.
 
+use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::prelude::Expr;
 use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set};
@@ -140,7 +141,7 @@ impl Store {
     }
 
     pub(crate) async fn revoke_tokens(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let voided = Entity::update_many()
@@ -165,7 +166,7 @@ impl Store {
     }
 
     pub(crate) async fn update_user(&self, context: &Context, caller: Caller, user_id: Uuid, changes: &Changes) -> Result<Model, Failure> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Data)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
@@ -195,7 +196,7 @@ impl Store {
         hash: &PasswordHash,
         proof: &Proof,
     ) -> Result<(), Failure> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Password)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
@@ -213,7 +214,7 @@ impl Store {
     }
 
     pub(crate) async fn deactivate_user(&self, context: &Context, caller: Caller, user_id: Uuid) -> Result<(), Failure> {
-        let _place = self.begin_write(caller)?;
+        let _place = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;

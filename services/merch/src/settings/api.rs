@@ -32,6 +32,9 @@ pub(crate) struct Api {
     /// How many registrations a minute may come from one address; many people may be behind one
     #[arg(long, env = "MERCH_REGISTRATION_ADDRESS_RATE", value_name = "A MINUTE", default_value = "60", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) registration_address_rate: NonZeroU32,
+    /// How many orders, cancellations and changes of the own data one user may send a minute
+    #[arg(long, env = "MERCH_WRITE_RATE", value_name = "A MINUTE", default_value = "300", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Limits")]
+    pub(crate) write_rate: NonZeroU32,
     /// How many connections one client address may have open; for IPv6, one /64. Trusted proxies have no limit [default: a quarter of all, 4096]
     #[arg(long, env = "MERCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = values::whole(1..=65_535_u16), help_heading = "Limits")]
     pub(crate) connections_per_address: Option<u16>,
