@@ -336,3 +336,30 @@ async fn registrations_are_limited_for_an_address() {
     api.db.knows(Uuid::now_v7(), PASSWORD);
     assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_names_and_passwords_are_limited_for_an_address() {
+    let rate = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
+    let api = Api::start_with(|config| {
+        config.log_ins_per_address = rate;
+        config.registrations_per_address = rate;
+    })
+    .await;
+    let id = Uuid::now_v7();
+    let token = api.token(id).await;
+    // Each answer tells whether another user has the name.
+    api.db.update_user.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    let rename = async || api.send_as(&token, Method::PATCH, &format!("/users/{id}"), json!({ "username": "bob" })).await;
+    for _ in 0..2 {
+        rename().await.assert_problem(409, "username_taken");
+    }
+    rename().await.assert_problem(429, "too_many_attempts");
+    assert_eq!(api.db.update_user.calls(), 2);
+
+    let passwords = json!({ "current_password": "wrong horse", "new_password": "another horse battery" });
+    let change = async || api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), passwords.clone()).await;
+    for _ in 0..2 {
+        change().await.assert_problem(403, "wrong_password");
+    }
+    change().await.assert_problem(429, "too_many_attempts");
+}
