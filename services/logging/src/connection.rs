@@ -99,6 +99,18 @@ impl<B: Into<String>> From<B> for Connection {
 }
 
 impl Security {
+    /// Refuses what needs TLS or SASL if this program has neither.
+    fn check_compiled(&self, has_tls: bool) -> Result<(), StartError> {
+        if has_tls {
+            return Ok(());
+        }
+        Err(StartError::new(format!(
+            "this program was compiled without TLS and SASL for Kafka, and MERCH_KAFKA_SECURITY={} needs them; expected one with the feature \
+             kafka-tls (`cargo build --release --features kafka-tls`; the image has it), or MERCH_KAFKA_SECURITY=plaintext",
+            self.word()
+        )))
+    }
+
     /// The word for it in `MERCH_KAFKA_SECURITY`.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -147,13 +159,7 @@ impl Connection {
         if matches!(self.security, Security::Plaintext) {
             return Ok(config);
         }
-        if !HAS_TLS {
-            return Err(StartError::new(format!(
-                "Kafka is to be spoken to with MERCH_KAFKA_SECURITY={}, and this program was compiled without TLS and SASL for Kafka; expected one with the \
-                 feature kafka-tls (`cargo build --release --features kafka-tls`; the image has it), or MERCH_KAFKA_SECURITY=plaintext",
-                self.security.word()
-            )));
-        }
+        self.security.check_compiled(HAS_TLS)?;
         let protocol = match (self.security.trust(), self.security.scram()) {
             (None, None) => "plaintext",
             (Some(_), None) => "ssl",
@@ -368,11 +374,11 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(feature = "kafka-tls"))]
-    fn what_was_not_compiled_is_told() {
+    fn a_program_without_tls_says_which_one_is_needed() {
         for security in [Security::Tls(Trust { ca_file: None }), Security::SaslPlaintext(scram("hush"))] {
-            let wrong = Connection { brokers: "kafka:9092".to_owned(), security }.client().unwrap_err().to_string();
+            let wrong = security.check_compiled(false).unwrap_err().to_string();
             assert!(wrong.contains("compiled without TLS and SASL") && wrong.contains("feature kafka-tls"), "{wrong}");
+            assert!(security.check_compiled(true).is_ok());
         }
     }
 
