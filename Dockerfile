@@ -65,12 +65,11 @@ LABEL org.opencontainers.image.title="SUSTech Merch Store" \
       org.opencontainers.image.created="${MERCH_CREATED}" \
       org.opencontainers.image.source="${MERCH_SOURCE}"
 COPY --from=files /files /
+# `merch db` and `merch logging` are told where to listen by compose.yaml: the whole store opens no port for them.
 ENV PATH=/usr/local/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     MERCH_DATA_DIR=/var/lib/merch \
     MERCH_LISTEN=0.0.0.0:8080 \
-    MERCH_DB_LISTEN=0.0.0.0:50051 \
-    MERCH_LOGGING_LISTEN=0.0.0.0:50052 \
     MERCH_ADMIN_LISTEN=0.0.0.0:9100
 # A number, so that who forbids root can see that it is not.
 USER 10001:10001

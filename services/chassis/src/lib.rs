@@ -6,6 +6,7 @@
 pub mod admin;
 mod causes;
 pub mod clock;
+pub mod file_permissions;
 pub mod grpc;
 mod in_flight;
 #[cfg(feature = "pki")]

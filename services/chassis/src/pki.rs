@@ -7,10 +7,9 @@
 //! | `ROLE/ca.crt` | the authority's certificate once more, so that a role needs its own folder alone | 644 |
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -19,9 +18,11 @@ use rcgen::{
     KeyUsagePurpose, NameConstraints,
 };
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use crate::{
     StartError,
+    file_permissions::{check_private, open_lock, write_whole},
     grpc::{Files, Role, inspect},
 };
 
@@ -55,14 +56,17 @@ pub enum Renew {
 /// Makes an authority in `folder`, unless there is one, and certificates of all roles that are valid for `lifetime`. An authority is never replaced.
 ///
 /// # Errors
-/// When the folder cannot be written to, or half of an authority is there.
+/// When the folder cannot be written to, half of an authority is there, or another user can replace
+/// the authority.
 pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
     let authority = folder.join("ca");
-    create(&authority)?;
+    for folder in [folder, &authority] {
+        create(folder)?;
+        check_private(folder).map_err(|error| untrusted(folder, &error))?;
+    }
     // Several may be started at once; the lock goes with the file.
     let lock = authority.join("lock");
-    let lock =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(|error| unwritable(&lock, &error))?;
+    let lock = open_lock(&lock).map_err(|error| unwritable(&lock, &error))?;
     lock.lock().map_err(|error| unwritable(folder, &error))?;
 
     let (made, pem, key) = open_authority(&authority)?;
@@ -91,14 +95,17 @@ fn has_time(not_after: SystemTime, lifetime: Duration) -> bool {
 
 /// When a certificate expires that is good for `role`.
 fn usable(files: &Files, role: Role) -> Option<SystemTime> {
-    let (not_after, roles) = inspect(files).ok()?;
-    roles.contains(&role).then_some(not_after)
+    let (not_after, named) = inspect(files).ok()?;
+    (named == Some(role)).then_some(not_after)
 }
 
 /// The authority's certificate in PEM and its key, and whether it was made now.
 fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> {
     let (cert, key) = (folder.join("ca.crt"), folder.join("ca.key"));
-    match (fs::read_to_string(&cert), fs::read_to_string(&key)) {
+    for file in [&cert, &key].into_iter().filter(|file| file.exists()) {
+        check_private(file).map_err(|error| untrusted(file, &error))?;
+    }
+    match (fs::read_to_string(&cert), fs::read_to_string(&key).map(Zeroizing::new)) {
         (Ok(pem), Ok(text)) => {
             let key_pair =
                 KeyPair::from_pem(&text).map_err(|error| StartError::new(format!("{} holds no private key: {error}", key.display())))?;
@@ -109,7 +116,7 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
             let mut params = authority_params();
             valid_for(&mut params, CA_LIFETIME);
             let pem = params.self_signed(&key_pair).map_err(|error| failed(&error))?.pem();
-            write(&key, &key_pair.serialize_pem(), 0o600)?;
+            write(&key, &Zeroizing::new(key_pair.serialize_pem()), 0o600)?;
             write(&cert, &pem, 0o644)?;
             Ok((true, pem, key_pair))
         }
@@ -146,7 +153,7 @@ fn sign(files: &Files, role: Role, issuer: &Issuer<'_, KeyPair>, lifetime: Durat
     valid_for(&mut params, lifetime);
     let key = KeyPair::generate().map_err(|error| failed(&error))?;
     let certificate = params.signed_by(&key, issuer).map_err(|error| failed(&error))?;
-    write(&files.key, &key.serialize_pem(), 0o600)?;
+    write(&files.key, &Zeroizing::new(key.serialize_pem()), 0o600)?;
     write(&files.cert, &certificate.pem(), 0o644)?;
     usable(files, role).ok_or_else(|| {
         StartError::new(format!(
@@ -172,23 +179,17 @@ fn create(folder: &Path) -> Result<(), StartError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))
 }
 
-/// Writes it whole: a reader sees the old file, none, or all of the new one.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    let written = || {
-        // One that was left behind may have another mode.
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file: File = OpenOptions::new().create_new(true).write(true).mode(mode).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    written().map_err(|error| unwritable(path, &error))
+    write_whole(path, text.as_bytes(), mode).map_err(|error| unwritable(path, &error))
+}
+
+/// Says that another user can replace the authority, and so could sign for any role.
+fn untrusted(path: &Path, error: &io::Error) -> StartError {
+    StartError::new(format!(
+        "{} cannot be used for the authority of the internal network: {error}; \
+        `chown` it if its content is your own, or choose another folder (--pki-dir)",
+        path.display()
+    ))
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> StartError {
@@ -239,6 +240,34 @@ mod tests {
         fs::copy(folder.join("api/tls.crt"), folder.join("logging/tls.crt")).unwrap();
         fs::copy(folder.join("api/tls.key"), folder.join("logging/tls.key")).unwrap();
         assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), ["db", "logging"]);
+    }
+
+    #[test]
+    fn an_authority_that_another_user_can_replace_signs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        let cert = fs::read(at("api/tls.crt")).unwrap();
+        let refused = |path: &str, reason: &str| {
+            let error = make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap_err().to_string();
+            let what = format!("{path} cannot be used for the authority");
+            assert!(error.contains(&what) && error.contains(reason), "{error}");
+            assert_eq!(fs::read(at("api/tls.crt")).unwrap(), cert);
+        };
+        let modes = [("", 0o770), ("ca", 0o702), ("ca/ca.key", 0o620), ("ca/ca.crt", 0o666)];
+        for (path, open) in modes {
+            let path_of = if path.is_empty() { folder.path().to_owned() } else { at(path) };
+            let mode = fs::metadata(&path_of).unwrap().permissions();
+            fs::set_permissions(&path_of, fs::Permissions::from_mode(open)).unwrap();
+            refused(path, "other users of this machine may write to it");
+            fs::set_permissions(&path_of, mode).unwrap();
+            // Only root can give a file away.
+            if std::os::unix::fs::chown(&path_of, Some(65_534), None).is_ok() {
+                refused(path, "it belongs to the user 65534");
+                std::os::unix::fs::chown(&path_of, Some(0), None).unwrap();
+            }
+        }
+        make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap();
     }
 
     #[test]

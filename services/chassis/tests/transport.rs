@@ -18,6 +18,7 @@ use merch_chassis::{
     },
     pki::{ROLE_LIFETIME, Renew, make},
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -213,6 +214,71 @@ async fn a_server_has_to_be_the_role_that_is_called() {
     // By the same way the right one is found.
     let replicas = find("logging", &impostors[0].url, &tls(pki.files("api")));
     assert_eq!(code(call(&replicas, "/test.Who/Both").await).unwrap(), "the role api");
+}
+
+/// An authority that signs any names, as an operator's own may do.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(folder.path().join("ca.crt"), issuer.pem()).unwrap();
+        Self { folder, issuer }
+    }
+
+    fn certificate(&self, names: &[&str]) -> Files {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let file = names.concat();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let at = |suffix: &str| self.folder.path().join(format!("{file}.{suffix}"));
+        fs::write(at("key"), key.serialize_pem()).unwrap();
+        fs::write(at("crt"), certificate.pem()).unwrap();
+        Files { cert: at("crt"), key: at("key"), ca: self.folder.path().join("ca.crt") }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_grants_a_role_only_if_it_names_that_one_alone() {
+    let authority = Authority::new();
+    let api = authority.certificate(&["api.merch.internal"]);
+    let server = Server::with_tls(authority.certificate(&["db.merch.internal"])).await;
+    for names in [
+        &["*.merch.internal"][..],
+        &["api.merch.internal", "db.merch.internal"],
+        &["*.merch.internal", "api.merch.internal"],
+        &["api.example.com"],
+    ] {
+        let files = authority.certificate(names);
+        // It starts no service, calls nothing, and is no service to a caller.
+        for role in Role::ALL {
+            let error = tls(files.clone()).check_role(role).unwrap_err().to_string();
+            let expected = format!("does not name {} as its only role", role.host());
+            assert!(error.contains(&expected), "{error}");
+        }
+        let outcome = call(&find("db", &server.url, &tls(files.clone())), "/test.Who/Gateway").await;
+        // Not even the health check is answered.
+        assert!(matches!(outcome, Err(CallError::NoReplica)), "{names:?}: {outcome:?}");
+        let impostor = Server::with_tls(files).await;
+        let outcome = call(&find("db", &impostor.url, &tls(api.clone())), "/test.Who/Both").await;
+        assert!(matches!(outcome, Err(CallError::NoReplica)), "{names:?}: {outcome:?}");
+    }
+    // Further names that are no roles' do no harm.
+    let names = ["api.merch.internal", "api.example.com", "*.example.com"];
+    let api = tls(authority.certificate(&names));
+    api.check_role(Role::Api).unwrap();
+    let db = authority.certificate(&["db.example.com", "db.merch.internal"]);
+    let server = Server::with_tls(db).await;
+    let replicas = find("db", &server.url, &api);
+    assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

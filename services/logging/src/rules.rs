@@ -1,5 +1,6 @@
 //! What `proto/merch/logging/v1/logging.proto` demands of an event and of a request, for both sides of the stream.
 
+use merch_chassis::grpc::Role;
 use prost::Message as _;
 use uuid::Uuid;
 
@@ -87,9 +88,25 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
     violations
 }
 
-/// All rules that a request breaks, its `sequence` aside, with paths such as `messages[3].id`.
+/// All rules that an event breaks if its sender has proved to be `role`: it speaks for itself
+/// alone, and only the db service acts for the operator.
 #[must_use]
-pub fn check_request(request: &StreamLogsRequest) -> Vec<Violation> {
+pub fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    if event.service != role.name() {
+        let expected = format!("`{role}`, the role of the sender's certificate");
+        violations.push(Violation::new("service", expected));
+    }
+    if event.actor == "operator" && role != Role::Db {
+        violations.push(Violation::new("actor", "`operator` in events of the role db alone"));
+    }
+    violations
+}
+
+/// All rules that a request breaks, its `sequence` aside, with paths such as `messages[3].id`.
+/// `sender` is the role that its sender has proved, if it had to prove one.
+#[must_use]
+pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<Violation> {
     let StreamLogsRequest { sequence: _, messages } = request;
     let mut violations = Vec::new();
     if messages.is_empty() || messages.len() > MAX_EVENTS {
@@ -99,9 +116,9 @@ pub fn check_request(request: &StreamLogsRequest) -> Vec<Violation> {
         violations.push(Violation::new("messages", "at most 1 MiB in all"));
     }
     for (index, message) in messages.iter().enumerate().take(MAX_EVENTS) {
-        violations.extend(
-            check(message).into_iter().map(|violation| Violation { field: format!("messages[{index}].{}", violation.field), ..violation }),
-        );
+        let of_sender = sender.map(|role| check_sender(message, role)).unwrap_or_default();
+        let broken = check(message).into_iter().chain(of_sender);
+        violations.extend(broken.map(|violation| Violation { field: format!("messages[{index}].{}", violation.field), ..violation }));
     }
     violations
 }
@@ -198,11 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_speaks_for_its_own_role() {
+        let fields = |service: &str, actor: &str, sender: Option<Role>| -> Vec<String> {
+            let event = LogMessage { service: service.to_owned(), actor: actor.to_owned(), ..valid() };
+            let request = StreamLogsRequest { sequence: 1, messages: vec![valid(), event] };
+            let broken = check_request(&request, sender).into_iter();
+            broken.map(|violation| violation.field).filter(|field| field.starts_with("messages[1]")).collect()
+        };
+        assert_eq!(fields("api", "anonymous", Some(Role::Api)), [""; 0]);
+        for other in ["db", "logging", "operator", "API"] {
+            assert_eq!(fields(other, "anonymous", Some(Role::Api)), ["messages[1].service"], "{other}");
+        }
+        assert_eq!(fields("api", "operator", Some(Role::Api)), ["messages[1].actor"]);
+        assert_eq!(fields("db", "operator", Some(Role::Db)), [""; 0]);
+        assert_eq!(fields("api", "anonymous", Some(Role::Db)), ["messages[1].service"]);
+        // Over plaintext and Unix sockets nothing is proved.
+        assert_eq!(fields("db", "operator", None), [""; 0]);
+    }
+
+    #[test]
     fn an_event_of_the_greatest_size_fits_a_request() {
         let mut event = valid();
         event.message = "x".repeat(MAX_REQUEST_BYTES - size_in_request(&event) - REQUEST_OVERHEAD - 8);
         assert_eq!(check(&event), vec![]);
-        assert_eq!(check_request(&StreamLogsRequest { sequence: u64::MAX, messages: vec![event] }), vec![]);
+        assert_eq!(check_request(&StreamLogsRequest { sequence: u64::MAX, messages: vec![event] }, None), vec![]);
     }
 
     #[test]
@@ -210,7 +246,7 @@ mod tests {
         let mut bad = valid();
         bad.id.clear();
         let fields = |messages: Vec<LogMessage>| -> Vec<String> {
-            check_request(&StreamLogsRequest { sequence: 1, messages }).into_iter().map(|violation| violation.field).collect()
+            check_request(&StreamLogsRequest { sequence: 1, messages }, None).into_iter().map(|violation| violation.field).collect()
         };
         assert_eq!(fields(vec![valid(), valid(), valid(), bad]), ["messages[3].id"]);
         assert_eq!(fields(vec![]), ["messages"]);

@@ -24,9 +24,12 @@ pub(crate) fn kept_in(file: &Path) -> Result<Secret, StartError> {
 /// The credential that a store keeps in `file`.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read, or is another user's than the store's.
 pub(crate) fn read(file: &Path) -> Result<Secret, StartError> {
-    Ok(secret::read("MERCH_ADMIN_TOKEN", None, Some(file))?.unwrap_or_else(|| "".into()))
+    let bytes = secret::read_kept("MERCH_ADMIN_TOKEN", file)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| StartError::new(format!("the key file {} is not text in UTF-8; remove it to have a new one made", file.display())))?;
+    Ok(text.into())
 }
 
 /// As the db service takes it.

@@ -7,7 +7,7 @@
 use std::{fs, io, path::Path, time::SystemTime};
 
 use command_output::print_done;
-use merch_chassis::StartError;
+use merch_chassis::{StartError, file_permissions::Owners};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Row as _, sqlite::SqliteConnection};
 
 use crate::{
@@ -130,9 +130,11 @@ fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
     names.retain(|name| name == ACKNOWLEDGED || name.ends_with(".journal") || name.ends_with(".jsonl"));
     names.sort_unstable_by_key(|name| (name != ACKNOWLEDGED, name.clone()));
     archive::make_folder(copy)?;
+    // A link would put a file of another user into the backup.
+    let owners = Owners::of_store(journal)?;
     let mut copied = 0;
     for name in names {
-        let mut source = match fs::File::open(journal.join(&name)) {
+        let mut source = match owners.open(&journal.join(&name)) {
             Ok(source) => source,
             // All of it was shipped meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -142,4 +144,22 @@ fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
         copied += 1;
     }
     Ok(copied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_journal_does_not_bring_another_file_into_the_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, copy) = (folder.path().join("journal"), folder.path().join("copy"));
+        let secret = folder.path().join("secret");
+        fs::create_dir(&journal).unwrap();
+        fs::write(&secret, "hush").unwrap();
+        std::os::unix::fs::symlink(&secret, journal.join("00000000000000000001.journal")).unwrap();
+        let error = copy_journal(&journal, &copy).unwrap_err().to_string();
+        assert!(error.contains("it is a symbolic link"), "{error}");
+        assert_eq!(fs::read_dir(&copy).unwrap().count(), 0);
+    }
 }

@@ -1,15 +1,19 @@
 //! The data folder: made with the first start, for its owner only, and each of its parts used by one process at a time.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use merch_chassis::StartError;
+use merch_chassis::{
+    StartError,
+    file_permissions::{Others, Owners, close_to_writers, effective_user, open_lock},
+};
 use merch_db::Location;
 
-use crate::{archive::DATABASE, privacy};
+use crate::archive::DATABASE;
 
 /// The file with the operator's credential.
 pub(crate) const ADMIN_KEY: &str = "admin.key";
@@ -48,7 +52,8 @@ impl DataDir {
     /// Makes the folder if it is not there (mode 0700), and takes `parts` for this process.
     ///
     /// # Errors
-    /// When it cannot be made or written to, or another process has one of `parts`.
+    /// When it cannot be made or written to, another user owns it, or another process has one of
+    /// `parts`.
     pub(crate) fn open(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
         let folder = Self::open_as_it_is(path, parts)?;
         if folder.restoring().exists() {
@@ -65,8 +70,7 @@ impl DataDir {
         create(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that what is printed and handed on is right in any working folder.
         let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
-        // A warning and no refusal: a folder that was there before is its owner's business, and containers' volumes often are like that.
-        privacy::warn_if_others_may_use(&path, "read the data folder, and with it the hashes of passwords", "700");
+        secure(&path)?;
         let mut locks = Vec::new();
         for part in parts {
             locks.push(lock(&path, *part)?);
@@ -118,20 +122,71 @@ pub(crate) fn half_restored(folder: &Path) -> StartError {
 }
 
 fn create(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes sure that other users cannot replace what is in the folder, as far as that is for its
+/// owner to decide.
+fn secure(path: &Path) -> Result<(), StartError> {
+    let found = fs::metadata(path).map_err(|error| unusable(path, &error))?;
+    Owners::own().check(&found).map_err(|error| foreign("data folder", path, &error))?;
+    let mode = found.mode() & 0o7777;
+    match Others::of(&found) {
+        Others::Nothing => {}
+        Others::Read => tracing::warn!(
+            path = %path.display(),
+            mode = format!("{mode:o}"),
+            "other users of this machine may read the data folder, and with it the hashes of \
+            passwords; `chmod 700` it"
+        ),
+        Others::Write if found.uid() == effective_user() => {
+            let before = close_to_writers(path, &found).map_err(|error| {
+                StartError::new(format!(
+                    "other users of this machine may write to the data folder {}, and the right \
+                    cannot be taken from them: {error}; choose another folder with --data-dir or MERCH_DATA_DIR",
+                    path.display()
+                ))
+            })?;
+            tracing::warn!(
+                path = %path.display(),
+                mode = format!("{before:o}"),
+                "other users of this machine could write to the data folder; the right was taken \
+                from them (`chmod go-w`)"
+            );
+        }
+        // Not ours to change: containers' volumes often are like that.
+        Others::Write => tracing::warn!(
+            path = %path.display(),
+            mode = format!("{mode:o}"),
+            "other users of this machine may write to the data folder, and replace what the store \
+            keeps in it; let root run `chmod go-w` on it, or `chown` it to the user of the store"
+        ),
+    }
+    // SQLite opens them, whoever has put them there.
+    for file in [DATABASE, "merch.db-wal", "merch.db-shm"].map(|name| path.join(name)) {
+        Owners::own().check_path(&file).map_err(|error| foreign("database file", &file, &error))?;
+    }
+    Ok(())
+}
+
+/// Says that another user owns a part of the store, and so could read and change what it holds.
+fn foreign(what: &str, path: &Path, error: &io::Error) -> StartError {
+    StartError::new(format!(
+        "the {what} {} cannot be used: {error}; run `merch` as its owner, `chown` it if its \
+        content is your own, or choose another folder with --data-dir or MERCH_DATA_DIR",
+        path.display()
+    ))
 }
 
 fn lock(path: &Path, part: Part) -> Result<File, StartError> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join(part.lock_file()))
-        .map_err(|error| unusable(path, &error))?;
+    let file = path.join(part.lock_file());
+    let mut file = open_lock(&file).map_err(|error| {
+        StartError::new(format!(
+            "the lock file {} cannot be opened: {error}; expected a regular file that this user \
+            may write, or none; remove it when no store runs on this folder",
+            file.display()
+        ))
+    })?;
     let taken = match part {
         Part::Journal | Part::Database => file.try_lock(),
         Part::Journals => file.try_lock_shared(),
@@ -161,6 +216,8 @@ fn unusable(path: &Path, error: &io::Error) -> StartError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
     use super::*;
 
     #[test]
@@ -169,8 +226,61 @@ mod tests {
         let path = parent.path().join("a/b");
         let data = DataDir::open(&path, &[]).unwrap();
         assert!(data.path().is_dir());
-        #[cfg(unix)]
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o700);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn other_users_lose_the_right_to_write_to_an_own_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |mode: u32| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode));
+        mode(0o777).unwrap();
+        DataDir::open(folder.path(), &[]).unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
+        mode(0o1777).unwrap();
+        let error = DataDir::open(folder.path(), &[]).unwrap_err().to_string();
+        assert!(error.contains("it is a folder that several users share (mode 1777)"), "{error}");
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o1777);
+    }
+
+    #[test]
+    fn what_another_user_owns_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let refused = |what: &str| {
+            let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the {what} ")), "{what}: {error}");
+            assert!(error.contains("it belongs to the user 65534"), "{what}: {error}");
+        };
+        // Only root can give a file away.
+        if chown(folder.path(), Some(65_534), None).is_err() {
+            return;
+        }
+        refused("data folder");
+        chown(folder.path(), Some(effective_user()), None).unwrap();
+        let files = [("merch.db", "database file"), ("merch.db-wal", "database file"), ("api.lock", "lock file")];
+        for (name, what) in files {
+            fs::write(at(name), "").unwrap();
+            chown(at(name), Some(65_534), None).unwrap();
+            refused(what);
+            fs::remove_file(at(name)).unwrap();
+        }
+        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_link_leaves_its_target_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, lock) = (folder.path().join("victim"), folder.path().join("api.lock"));
+        fs::write(&victim, "mine").unwrap();
+        for link in [std::os::unix::fs::symlink, |from, to| fs::hard_link(from, to)] {
+            link(&victim, &lock).unwrap();
+            let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+            assert!(error.contains("api.lock cannot be opened: it is a "), "{error}");
+            fs::remove_file(&lock).unwrap();
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

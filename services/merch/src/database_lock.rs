@@ -149,7 +149,7 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
     let mut beside = path.canonicalize()?.into_os_string();
     beside.push(".lock");
-    File::options().create(true).truncate(false).write(true).open(std::path::PathBuf::from(beside))
+    merch_chassis::file_permissions::open_lock(Path::new(&beside))
 }
 
 /// How many names the file has. After a crash, a store that opens it by another one does not find the write-ahead log.

@@ -16,7 +16,6 @@ mod health;
 mod logs;
 mod migrate;
 mod pki;
-mod privacy;
 mod restore;
 mod roles;
 mod run_file;

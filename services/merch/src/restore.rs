@@ -8,7 +8,7 @@ use std::{
 };
 
 use command_output::print_done;
-use merch_chassis::StartError;
+use merch_chassis::{StartError, file_permissions::write_whole};
 use sea_orm::sqlx::Connection as _;
 
 use crate::{
@@ -95,7 +95,7 @@ async fn unshipped(database: &Path) -> Option<i64> {
 /// between the two.
 fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
-    fs::write(data.restoring(), "")?;
+    write_whole(&data.restoring(), b"", 0o600)?;
     archive::sync_folder(folder)?;
     let mut replaced = None;
     for name in PARTS.into_iter().filter(|name| folder.join(name).exists()) {
@@ -134,4 +134,25 @@ fn failed(folder: &Path, error: &io::Error) -> StartError {
         "the backup cannot be put into {}: {error}; see whether the disk is full, and run `merch restore` again",
         folder.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, staged) = (folder.path().join("data"), folder.path().join("staged"));
+        for folder in [&data, &staged] {
+            archive::make_folder(folder).unwrap();
+        }
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        let data = DataDir::open_as_it_is(&data, &[]).unwrap();
+        std::os::unix::fs::symlink(&victim, data.restoring()).unwrap();
+        swap(&data, &staged).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+        assert!(!data.restoring().is_symlink());
+    }
 }

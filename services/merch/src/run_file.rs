@@ -1,13 +1,16 @@
 //! `run.json` in the data folder: where a running store is, for programs that talk to it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs,
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use merch_chassis::StartError;
+use merch_chassis::{
+    StartError,
+    file_permissions::{Owners, write_whole},
+};
 use serde::{Deserialize, Serialize};
 
 /// The addresses of a store that runs in one process.
@@ -57,13 +60,9 @@ impl RunFile {
     /// When the folder cannot be written to.
     pub(crate) fn write(data_dir: &Path, addresses: &Addresses) -> Result<Self, StartError> {
         let path = path(data_dir);
-        let fresh = path.with_extension("json.new");
-        let written = serde_json::to_string_pretty(addresses).map_err(io::Error::other).and_then(|text| {
-            let mut file = File::create(&fresh)?;
-            writeln!(file, "{text}")?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        });
+        let written = serde_json::to_string_pretty(addresses)
+            .map_err(io::Error::other)
+            .and_then(|text| write_whole(&path, format!("{text}\n").as_bytes(), 0o644));
         written.map_err(|error| {
             StartError::new(format!("{} cannot be written: {error}; expected a folder that this user may write to", path.display()))
         })?;
@@ -81,16 +80,24 @@ impl RunFile {
 /// The addresses of the store that uses `data_dir`.
 ///
 /// # Errors
-/// When there is no such file, as no store runs there, or it cannot be read.
+/// When there is no such file, as no store runs there, another user can have written it, or it
+/// cannot be read.
 pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
     let path = path(data_dir);
-    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+    let read = || {
+        let owners = Owners::of_store(data_dir)?;
+        owners.check(&fs::metadata(data_dir)?)?;
+        let mut text = String::new();
+        owners.open(&path)?.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => StartError::new(format!(
             "no store runs with the data folder {}: there is no {}; start `merch`, or choose its folder with --data-dir",
             data_dir.display(),
             path.display()
         )),
-        _ => StartError::new(format!("{} cannot be read: {error}", path.display())),
+        _ => StartError::new(format!("{} cannot be read: {error}; choose the folder of your own store with --data-dir", path.display())),
     })?;
     serde_json::from_str(&text)
         .map_err(|error| StartError::new(format!("{} is not what merch writes there ({error}); start `merch` again", path.display())))
@@ -124,5 +131,40 @@ mod tests {
         assert_eq!(read(folder.path()), Ok(addresses));
         file.remove();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn addresses_that_another_user_has_written_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = path(folder.path());
+        let refused = |reason: &str| {
+            let error = read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{reason} is not in: {error}");
+        };
+        fs::write(folder.path().join("elsewhere"), "{}").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
+        refused("it is a symbolic link");
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "{}").unwrap();
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&file, Some(65_534), None).is_ok() {
+            refused("it belongs to the user 65534");
+        }
+    }
+
+    #[test]
+    fn root_reads_the_addresses_of_a_services_user() {
+        use std::os::unix::fs::{PermissionsExt as _, chown};
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(path(folder.path()), "{}").unwrap();
+        // Only root can give a folder away.
+        if chown(folder.path(), Some(65_534), None).is_err() {
+            return;
+        }
+        chown(path(folder.path()), Some(65_534), None).unwrap();
+        let sentence = || read(folder.path()).unwrap_err().to_string();
+        assert!(sentence().contains("is not what merch writes there"), "{}", sentence());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(sentence().contains("it belongs to the user 65534"), "{}", sentence());
     }
 }

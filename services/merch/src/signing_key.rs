@@ -1,13 +1,13 @@
 //! The keys of tokens: the one that signs, given as a setting, read from a file, or made once and kept in the data folder; and those that verify only.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write as _},
     path::Path,
 };
 
 use merch_api::SigningKey;
-use merch_chassis::StartError;
+use merch_chassis::{StartError, file_permissions::create_fresh};
 use rand::TryRng as _;
 use zeroize::Zeroizing;
 
@@ -54,12 +54,12 @@ fn several(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
 /// The key kept in `file`, made there with mode 0600 if there is none.
 ///
 /// # Errors
-/// When the file can neither be read nor made, or holds too short a key.
+/// When the file can neither be read nor made, another user owns it, or it holds too short a key.
 pub(crate) fn kept_in(file: &Path) -> Result<SigningKey, StartError> {
     if make_if_missing(file)? {
         tracing::info!(file = %file.display(), "a new key for signing tokens was made");
     }
-    let key = secret::read_bytes(SIGNS, None, Some(file))?.unwrap_or_default();
+    let key = secret::read_kept(SIGNS, file)?;
     strong_enough(key.trim_ascii(), &format!("the key in {}", file.display()))
 }
 
@@ -87,11 +87,7 @@ fn make(file: &Path) -> io::Result<()> {
     rand::rngs::SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
     let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     let fresh = file.with_extension(format!("key.{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&fresh).and_then(|mut fresh| {
+    let written = create_fresh(&fresh, 0o600).and_then(|mut fresh| {
         writeln!(fresh, "{}", text.as_str())?;
         fresh.sync_all()
     });
@@ -129,6 +125,40 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_of_another_user_is_not_used() {
+        use std::os::unix::fs::{chown, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, elsewhere) = (folder.path().join("jwt.key"), folder.path().join("elsewhere"));
+        let refused = |reason: &str| {
+            let error = kept_in(&file).unwrap_err().to_string();
+            assert!(error.starts_with("the key file ") && error.contains(reason), "{error}");
+        };
+        // A file that everybody can read, by a link.
+        fs::write(&elsewhere, KEYS[0]).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        refused("it is a symbolic link");
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, KEYS[0]).unwrap();
+        kept_in(&file).unwrap();
+        // Only root can give a file away.
+        if chown(&file, Some(65_534), None).is_ok() {
+            refused("it belongs to the user 65534");
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, victim) = (folder.path().join("jwt.key"), folder.path().join("victim"));
+        fs::write(&victim, "mine").unwrap();
+        let fresh = file.with_extension(format!("key.{}", std::process::id()));
+        std::os::unix::fs::symlink(&victim, &fresh).unwrap();
+        kept_in(&file).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+        assert!(!fresh.exists());
     }
 
     #[test]

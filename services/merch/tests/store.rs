@@ -40,6 +40,29 @@ fn metric(admin: &str, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
 }
 
+/// The image says that it is the whole store without a subcommand.
+#[test]
+fn the_settings_of_the_image_start_the_whole_store() {
+    let dockerfile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Dockerfile");
+    let dockerfile = fs::read_to_string(dockerfile).unwrap();
+    let words = dockerfile.split_whitespace().filter_map(|word| word.split_once('='));
+    let of_image: Vec<_> = words
+        .filter(|(name, value)| name.starts_with("MERCH_") && !value.is_empty() && !value.contains('$'))
+        .filter(|(name, _)| name.ends_with("_LISTEN") || *name == "MERCH_DATA_DIR")
+        .collect();
+    assert!(of_image.iter().any(|(name, _)| *name == "MERCH_LISTEN"), "{of_image:?}");
+    let folder = tempdir().unwrap();
+    let mut command = merch(&[]);
+    for (name, value) in of_image {
+        match value.rsplit_once(':') {
+            // Its addresses, on any port.
+            Some((host, _)) => command.env(name, format!("{host}:0")),
+            None => command.env(name, folder.path()),
+        };
+    }
+    assert_eq!(Running::start(&mut command).stop().code(), Some(0));
+}
+
 #[test]
 fn a_log_reader_that_stalls_costs_log_lines_alone() {
     let folder = tempdir().unwrap();

@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
     thread,
@@ -172,6 +173,13 @@ fn plaintext_on_a_network_is_refused_at_the_start() {
     assert!(sentence.contains("expected all of them or none"), "{sentence}");
     let other = certified(&mut merch(&db), &pki, "api").output().unwrap();
     assert!(failed_start(&other).contains("does not name db.merch.internal"), "{other:?}");
+    let warns = |output: &std::process::Output| {
+        String::from_utf8_lossy(&output.stderr).contains("may read or change the private key of the internal network")
+    };
+    assert!(!warns(&other), "{other:?}");
+    fs::set_permissions(pki.join("api/tls.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    let open = certified(&mut merch(&db), &pki, "api").output().unwrap();
+    assert!(warns(&open), "{open:?}");
     let whole = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
     assert!(failed_start(&whole).contains("plaintext without authentication"), "{whole:?}");
 

@@ -44,11 +44,12 @@ impl Transport {
     /// Checks that this process can prove to be `role`.
     ///
     /// # Errors
-    /// When there is a certificate, and it names another role.
+    /// When there is a certificate, and it names another role, or more than this one.
     pub fn check_role(&self, role: Role) -> Result<(), StartError> {
         match &self.tls {
-            Some(tls) if !tls.names(role) => Err(StartError::new(format!(
-                "the certificate in MERCH_TLS_CERT_FILE (--tls-cert-file) does not name {0}; expected the one that `merch pki` made for the role {role}",
+            Some(tls) if tls.role() != Some(role) => Err(StartError::new(format!(
+                "the certificate in MERCH_TLS_CERT_FILE (--tls-cert-file) does not name {0} \
+                as its only role; expected the one that `merch pki` made for the role {role}",
                 role.host(),
             ))),
             Some(_) | None => Ok(()),

@@ -27,7 +27,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use merch_chassis::StartError;
+use merch_chassis::{StartError, file_permissions::open_lock};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::spawn_blocking,
@@ -360,7 +360,8 @@ impl Shared {
 fn lock(folder: &Path) -> Result<Option<File>, StartError> {
     files::create_folder(folder).map_err(|error| {
         StartError::new(format!(
-            "the journal's folder {} cannot be made: {error}; expected a place where this user may make a folder",
+            "the journal's folder {} cannot be used: {error}; \
+            expected a folder of this user's own, or a place for one",
             folder.display()
         ))
     })?;
@@ -368,7 +369,7 @@ fn lock(folder: &Path) -> Result<Option<File>, StartError> {
     let unusable = |error: io::Error| {
         StartError::new(format!("the journal's lock {} cannot be taken: {error}; expected a file that this user may write", path.display()))
     };
-    let file = files::private().write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+    let file = open_lock(&path).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use merch_chassis::grpc::Peer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,8 @@ impl LoggingService for Service {
     async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
         // One response at a time: while it waits for the sender, further acknowledgements gather for the next one.
         let (responses, outbound) = mpsc::channel(1);
-        let serving = stream::serve(request.into_inner(), responses, Arc::clone(&self.kafka), self.shutdown.clone());
+        let sender = request.extensions().get::<Peer>().and_then(Peer::role);
+        let serving = stream::serve(sender, request.into_inner(), responses, Arc::clone(&self.kafka), self.shutdown.clone());
         tokio::spawn(serving.in_current_span());
         Ok(Response::new(ReceiverStream::new(outbound)))
     }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use merch_chassis::grpc::Role;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
@@ -22,8 +23,9 @@ struct Taken {
     verdict: oneshot::Receiver<Verdict>,
 }
 
-/// Serves a stream to its end.
+/// Serves a stream to its end. `sender` is the role that the other side has proved, if any.
 pub(super) async fn serve(
+    sender: Option<Role>,
     inbound: Streaming<StreamLogsRequest>,
     responses: mpsc::Sender<Result<StreamLogsResponse, Status>>,
     kafka: Arc<Kafka>,
@@ -33,7 +35,7 @@ pub(super) async fn serve(
     let (taken, waiting) = mpsc::channel(kafka.config.stream_window.max(1));
     let exchange = async {
         // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that was taken. If Kafka fails, both end at once.
-        tokio::try_join!(async { Ok(take(inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses, &kafka))
+        tokio::try_join!(async { Ok(take(sender, inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses, &kafka))
     };
     tokio::select! {
         // The sender is gone: what it sent and Kafka takes all the same is sent once more, and consumers drop repeats.
@@ -57,6 +59,7 @@ pub(super) async fn serve(
 
 /// Takes requests until the sender closes its side (`Ok`), breaks a rule, or the service stops.
 async fn take(
+    sender: Option<Role>,
     mut inbound: Streaming<StreamLogsRequest>,
     taken: mpsc::Sender<Taken>,
     kafka: &Arc<Kafka>,
@@ -72,7 +75,7 @@ async fn take(
         };
         let Some(request) = request else { return Ok(()) };
         let sequence = request.sequence;
-        let records = check(request, expected).map_err(|violations| invalid(&violations))?;
+        let records = check(request, expected, sender).map_err(|violations| invalid(&violations))?;
         expected += 1;
         let Some(verdict) = lane.produce(records).await else {
             return Err(unavailable("Kafka has failed for what was sent before; send what is not acknowledged again"));
@@ -85,8 +88,8 @@ async fn take(
 }
 
 /// The records of a request, or all the rules that it breaks.
-fn check(request: StreamLogsRequest, expected: u64) -> Result<Vec<Record>, Vec<Violation>> {
-    let mut violations = rules::check_request(&request);
+fn check(request: StreamLogsRequest, expected: u64, sender: Option<Role>) -> Result<Vec<Record>, Vec<Violation>> {
+    let mut violations = rules::check_request(&request, sender);
     if request.sequence != expected {
         violations.insert(
             0,

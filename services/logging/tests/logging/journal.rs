@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -269,6 +269,38 @@ async fn a_folder_that_cannot_be_is_one_clear_sentence() {
     fs::write(&file, "").unwrap();
     let error = Journal::open(file.join("journal"), JournalOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("the journal's folder") && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
+async fn links_in_the_folder_are_not_followed() {
+    let outer = tempdir().unwrap();
+    let (folder, victim) = (outer.path().join("journal"), outer.path().join("victim"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&victim, "mine").unwrap();
+    let link = |name: &str| symlink(&victim, folder.join(name)).unwrap();
+    for name in ["lock", "00000000000000000001.journal"] {
+        link(name);
+        Journal::open(&folder, JournalOptions::default()).map(|_| ()).unwrap_err();
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    link("acknowledged.new");
+    let journal = journal(&folder);
+    // The next segment, and the number of the last acknowledged record.
+    link("00000000000000000001.journal");
+    append(&journal, 0..2).await;
+    acknowledge(&journal, 1).await;
+    assert_eq!(read_numbers(&journal).await, [1]);
+    assert_eq!(fs::read(&victim).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn a_folder_of_another_user_is_refused() {
+    let folder = tempdir().unwrap();
+    // Only root can give a folder away.
+    if chown(folder.path(), Some(65_534), None).is_ok() {
+        let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("cannot be used: it belongs to the user 65534"), "{error}");
+    }
 }
 
 #[tokio::test]

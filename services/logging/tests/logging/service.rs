@@ -2,19 +2,25 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
+use merch_chassis::{
+    Readiness,
+    grpc::{Files, Listen, Listener, Tls, Transport},
+    pki::{ROLE_LIFETIME, Renew, make},
+};
 use merch_logging::{
     client::{
-        EventSource as _,
+        self, EventSource as _,
         journal::{Journal, JournalOptions},
     },
     proto::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
-    server::embedded::Embedded,
+    server::{self, embedded::Embedded},
     topic,
 };
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tempfile::tempdir;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -103,6 +109,69 @@ async fn acknowledgements_are_cumulative_and_end_with_the_stream() {
     }
     assert_eq!(last, 50, "all is acknowledged before the service closes its side");
     assert_eq!(records(broker.bootstrap_servers()).await.len(), 1000);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
+    let folder = tempdir().unwrap();
+    make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+    let tls = |role: &str| {
+        let at = |file: &str| folder.path().join(role).join(file);
+        let files = Files { cert: at("tls.crt"), key: at("tls.key"), ca: at("ca.crt") };
+        Transport::new(Some(Tls::load(files).unwrap()), false)
+    };
+    let broker = broker();
+    let at = Listen::Tcp(([127, 0, 0, 1], 0).into());
+    let listener = Listener::bind("the test", &at, &tls("logging")).await.unwrap();
+    let url = listener.url(|address| address.to_string());
+    let shutdown = CancellationToken::new();
+    let config = config(broker.bootstrap_servers());
+    let serving = tokio::spawn(server::serve(listener, config, Readiness::default(), shutdown.clone()));
+    let ship = async |role: &str, events: Vec<LogMessage>| {
+        let source = MemorySource::default();
+        source.push(events);
+        let shipping = Shipping::start_to(source.clone(), client::find(&url, &tls(role)).unwrap(), quick());
+        source.all_acknowledged().await;
+        shipping.drain().await;
+        source.dead_letters()
+    };
+
+    // What is forged is refused for good, each alone; the sender goes on with the rest.
+    let mut sent = events(0..6);
+    sent[1].service = "db".to_owned();
+    sent[3].service = "logging".to_owned();
+    sent[4].actor = "operator".to_owned();
+    let refused = ship("api", sent).await;
+    let expected = [
+        ("event 1", "messages[0].service: expected `api`, the role of the sender's certificate"),
+        ("event 3", "messages[0].service: expected `api`, the role of the sender's certificate"),
+        ("event 4", "messages[0].actor: expected `operator` in events of the role db alone"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for ((message, reason), (event, rule)) in refused.iter().zip(expected) {
+        assert!(message == event && reason.contains(rule), "{message}: {reason}");
+    }
+    let mut own = event(6);
+    (own.service, own.actor) = ("db".to_owned(), "operator".to_owned());
+    assert_eq!(ship("db", vec![own, event(7)]).await.len(), 1, "the api's event is not the db's to send");
+    let mut arrived = distinct_numbers(broker.bootstrap_servers()).await;
+    arrived.sort_unstable();
+    assert_eq!(arrived, [0, 2, 5, 6]);
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_proves_nothing_may_name_any_service() {
+    let broker = broker();
+    let service = Service::start(config(broker.bootstrap_servers())).await;
+    let mut sender = Sender::open(&service).await;
+    let mut events = events(0..1);
+    (events[0].service, events[0].actor) = ("db".to_owned(), "operator".to_owned());
+    sender.send(1, events).await;
+    assert_eq!(sender.receive().await.unwrap(), Some(1));
+    drop(sender);
     service.stop().await;
 }
 

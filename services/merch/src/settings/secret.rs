@@ -1,12 +1,20 @@
 //! Secrets: each is a setting `MERCH_X`, or stands in the file that `MERCH_X_FILE` names.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
-use merch_chassis::StartError;
+use merch_chassis::{
+    StartError,
+    file_permissions::{Owners, warn_of_open_secret},
+};
 use zeroize::Zeroizing;
 
 use super::values::Secret;
-use crate::privacy;
+use crate::archive::folder_of;
 
 /// Bytes of a secret's file, at most: a path to something else, such as a device or a database, is told at once.
 const LONGEST: u64 = 64 * 1024;
@@ -55,19 +63,52 @@ pub(crate) fn read_list(option: &str, value: Option<&Secret>, file: Option<&Path
     }
 }
 
+/// Reads the secret of the setting `option` that a store made and keeps in `file`. Only the user of
+/// the store and root may own it.
+///
+/// # Errors
+/// When it is another user's, a link, or cannot be read. The content is never shown.
+pub(crate) fn read_kept(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    let unusable = |reason: &dyn Display| {
+        StartError::new(format!(
+            "the key file {} cannot be used: {reason}; expected the file that `merch` made there; \
+            remove it to have a new one made",
+            file.display()
+        ))
+    };
+    let open = Owners::of_store(folder_of(file)).and_then(|owners| owners.open(file));
+    match read_to_end(option, file, open) {
+        Ok(bytes) if bytes.is_empty() => Err(unusable(&"it is empty")),
+        Ok(bytes) => Ok(bytes),
+        Err(Unread::Failed(error)) => Err(unusable(&error)),
+        Err(Unread::TooLong(error)) => Err(error),
+    }
+}
+
 fn in_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    read_to_end(option, file, File::open(file)).map_err(|error| match error {
+        Unread::Failed(error) => {
+            wrong(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
+        }
+        Unread::TooLong(error) => error,
+    })
+}
+
+/// Why a secret was not read.
+enum Unread {
+    Failed(io::Error),
+    TooLong(StartError),
+}
+
+fn read_to_end(option: &str, file: &Path, open: io::Result<File>) -> Result<Zeroizing<Vec<u8>>, Unread> {
     // With room for all of it: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 64));
-    File::open(file).and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(|error| {
-        wrong(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
-    })?;
+    open.and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(Unread::Failed)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(wrong(option, file, &format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else")));
+        let what = format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else");
+        return Err(Unread::TooLong(wrong(option, file, &what)));
     }
-    // Secrets that are mounted into a container have the mode that the engine gives them, and there is nobody else in there.
-    if !file.starts_with("/run/secrets") {
-        privacy::warn_if_others_may_use(file, &format!("read or change the secret {option}"), "600");
-    }
+    warn_of_open_secret(file, &format!("the secret {option}"));
     let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
     bytes.truncate(end);
     Ok(bytes)

@@ -286,6 +286,15 @@ impl Peer {
         self.address
     }
 
+    /// The role that its certificate names; none over plaintext and Unix sockets.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match self.identity {
+            Identity::Certificate(role) => role,
+            Identity::Anyone | Identity::SameUser => None,
+        }
+    }
+
     pub(in crate::grpc) fn identity(&self) -> Identity {
         self.identity
     }

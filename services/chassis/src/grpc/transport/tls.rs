@@ -10,18 +10,20 @@ use std::{
 
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore, ServerConfig,
+    CertificateError, ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
     client::{Resumption, verify_server_name},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
     server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use zeroize::Zeroizing;
 
 use super::{Address, Io, unix};
 use crate::{
-    StartError,
+    StartError, file_permissions,
     grpc::access::{Role, host},
 };
 
@@ -31,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// The time between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A label that is no role's name.
+const NO_ROLE: &str = "no-role";
 /// After the notAfter of any certificate (RFC 5280: 9999-12-31).
 const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
 
@@ -76,7 +80,8 @@ struct Inner {
 struct Snapshot {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
-    certificate: CertificateDer<'static>,
+    /// The one role that the certificate names.
+    role: Option<Role>,
     /// Seconds since 1970.
     not_after: u64,
 }
@@ -93,6 +98,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, StartError> {
         let stamps = Stamps::of(&files);
         let snapshot = Snapshot::read(&files).map_err(StartError::new)?;
+        warn_of_open_key(&files);
         let inner = Arc::new(Inner { files, current: RwLock::new(Arc::new(snapshot)) });
         for result in ["loaded", "failed"] {
             RELOADS.with_label_values(&[result]);
@@ -101,9 +107,9 @@ impl Tls {
         Ok(Self(inner))
     }
 
-    /// Whether the certificate names `role`.
-    pub(super) fn names(&self, role: Role) -> bool {
-        names(&self.0.current().certificate, role)
+    /// The one role that the certificate names.
+    pub(super) fn role(&self) -> Option<Role> {
+        self.0.current().role
     }
 
     /// For one connection to a server.
@@ -146,27 +152,51 @@ impl Dialer {
         let _ = stream.set_nodelay(true);
         match &self.0 {
             None => Ok(Io::Tcp(stream)),
-            Some((tls, name)) => Ok(Io::Tls(Box::new(tls.connector().connect(name.clone(), stream).await?.into()))),
+            Some((tls, name)) => {
+                let stream = tls.connector().connect(name.clone(), stream).await?;
+                let certificates = stream.get_ref().1.peer_certificates();
+                let role = certificates.and_then(|chain| role(chain.first()?));
+                // TLS accepts every certificate that is valid for the name, a wildcard's too.
+                if role.is_none_or(|role| role.host() != name.to_str()) {
+                    let name = name.to_str();
+                    let message = format!("the server's certificate does not name {name} as its only role");
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+                }
+                Ok(Io::Tls(Box::new(stream.into())))
+            }
         }
     }
 }
 
-/// Reads and checks files without using them: when the certificate expires, and the roles that it names.
+/// Reads and checks files without using them: when the certificate expires, and the role that it
+/// names.
 #[cfg(feature = "pki")]
-pub(crate) fn inspect(files: &Files) -> Result<(SystemTime, Vec<Role>), String> {
+pub(crate) fn inspect(files: &Files) -> Result<(SystemTime, Option<Role>), String> {
     let snapshot = Snapshot::read(files)?;
-    let roles = Role::ALL.into_iter().filter(|role| names(&snapshot.certificate, *role)).collect();
-    Ok((UNIX_EPOCH + Duration::from_secs(snapshot.not_after), roles))
+    Ok((UNIX_EPOCH + Duration::from_secs(snapshot.not_after), snapshot.role))
 }
 
-/// The role that a certificate names.
+/// Returns the role that a certificate names, if it names exactly one. A certificate of several
+/// roles, or with a wildcard that covers them, would let its holder choose, so it grants none.
 pub(super) fn role(certificate: &CertificateDer<'_>) -> Option<Role> {
-    Role::ALL.into_iter().find(|role| names(certificate, *role))
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    let is_valid_for = |name: String| {
+        let name = ServerName::try_from(name);
+        name.is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
+    };
+    if is_valid_for(host(NO_ROLE)) {
+        return None;
+    }
+    let mut named = Role::ALL.into_iter().filter(|role| is_valid_for(role.host()));
+    match (named.next(), named.next()) {
+        (Some(role), None) => Some(role),
+        _ => None,
+    }
 }
 
-fn names(certificate: &CertificateDer<'_>, role: Role) -> bool {
-    let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(certificate), ServerName::try_from(role.host())) else { return false };
-    verify_server_name(&certificate, &name).is_ok()
+fn warn_of_open_key(files: &Files) {
+    let what = "the private key of the internal network (MERCH_TLS_KEY_FILE)";
+    file_permissions::warn_of_open_secret(&files.key, what);
 }
 
 impl Snapshot {
@@ -174,8 +204,8 @@ impl Snapshot {
     fn read(files: &Files) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates("MERCH_TLS_CERT_FILE (--tls-cert-file)", &files.cert)?;
-        let key_text = read("MERCH_TLS_KEY_FILE (--tls-key-file)", &files.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| {
+        let key_text = Zeroizing::new(read("MERCH_TLS_KEY_FILE (--tls-key-file)", &files.key)?);
+        let key = PrivateKeyDer::from_pem_slice(&key_text).map(Zeroizing::new).map_err(|error| {
             format!(
                 "MERCH_TLS_KEY_FILE (--tls-key-file): the file {} holds no private key ({error}); expected one in PEM",
                 files.key.display()
@@ -206,25 +236,34 @@ impl Snapshot {
         // As the others will do.
         verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::now()).map_err(unusable)?;
         let not_after = not_after(&*verifier, &certificate, &chain[1..]);
+        let key = Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(unusable)?));
         Ok(Self {
-            server: server(&provider, verifier, chain.clone(), key.clone_key()).map_err(unusable)?,
-            client: client(&provider, roots, chain, key).map_err(unusable)?,
-            certificate,
+            server: server(&provider, verifier, Arc::clone(&key)).map_err(unusable)?,
+            client: client(&provider, roots, key).map_err(unusable)?,
+            role: role(&certificate),
             not_after,
         })
+    }
+}
+
+/// Pairs a certificate with its key. rustls's own builders take a key that they do not erase.
+fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<CertifiedKey, rustls::Error> {
+    let certified = CertifiedKey::new(chain, ring::sign::any_supported_type(key)?);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(error) => Err(error),
     }
 }
 
 fn server(
     provider: &Arc<CryptoProvider>,
     verifier: Arc<dyn ClientCertVerifier>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    key: Arc<SingleCertAndKey>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(key);
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session would keep the certificate that it began with.
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -235,13 +274,12 @@ fn server(
 fn client(
     provider: &Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    key: Arc<SingleCertAndKey>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
+        .with_client_cert_resolver(key);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
@@ -320,7 +358,17 @@ impl Failure {
 
 fn reload(inner: &Inner) -> Option<Failure> {
     match Snapshot::read(&inner.files) {
+        Ok(snapshot) if snapshot.role != inner.current().role => {
+            let found = snapshot.role.map_or("none", Role::name);
+            let reason = format!(
+                "the certificate in {} is of another role ({found}); \
+                expected the role of the one before",
+                inner.files.cert.display()
+            );
+            Some(Failure { reason, logged: false })
+        }
         Ok(snapshot) => {
+            warn_of_open_key(&inner.files);
             let days_left = seconds_left(snapshot.not_after) / 86_400;
             *inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             RELOADS.with_label_values(&["loaded"]).inc();
@@ -348,4 +396,32 @@ fn watch_expiry(not_after: u64, warned: &mut Option<SystemTime>) {
 fn seconds_left(not_after: u64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(not_after).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX)
+}
+
+#[cfg(all(test, feature = "pki"))]
+mod tests {
+    use super::*;
+    use crate::pki::{ROLE_LIFETIME, Renew, make};
+
+    #[test]
+    fn a_changed_certificate_of_another_role_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        let at = |role: &str, file: &str| folder.path().join(role).join(file);
+        let files = Files { cert: at("db", "tls.crt"), key: at("db", "tls.key"), ca: at("db", "ca.crt") };
+        let current = RwLock::new(Arc::new(Snapshot::read(&files).unwrap()));
+        let inner = Inner { files, current };
+        for (role, taken) in [("api", false), ("db", true)] {
+            make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap();
+            if role != "db" {
+                for file in ["tls.crt", "tls.key"] {
+                    fs::copy(at(role, file), at("db", file)).unwrap();
+                }
+            }
+            let failure = reload(&inner).map(|failure| failure.reason);
+            assert_eq!(failure.is_none(), taken, "{failure:?}");
+            assert!(failure.is_none_or(|reason| reason.contains("is of another role (api)")));
+            assert_eq!(inner.current().role, Some(Role::Db));
+        }
+    }
 }

@@ -9,12 +9,11 @@ use std::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::StartError;
+use crate::{StartError, file_permissions::Owners};
 
 /// The longest path of a socket in bytes: `sun_path` has 104 on BSD and macOS and 108 on Linux, the final zero included.
 const MAX_PATH: usize = 103;
@@ -108,12 +107,15 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Connects to the socket at `path`, if a process of this user, or of root, listens there.
+/// Connects to the socket at `path`, if a process of this user or of root listens there. Root also
+/// accepts the owner of the socket's folder, if no other user may write to that: the operator's
+/// commands reach the store of a service's user.
 pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     let (short, _folder) = short(path)?;
     let stream = UnixStream::connect(short).await?;
-    let (own, peer) = (own_user()?, stream.peer_cred()?.uid());
-    if peer == own || peer == 0 || own == 0 {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let peer = stream.peer_cred()?.uid();
+    if Owners::of_store(folder.unwrap_or(Path::new(".")))?.include(peer) {
         return Ok(stream);
     }
     Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("the socket {} is another user's ({peer})", path.display())))
@@ -121,18 +123,7 @@ pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// Whether the other end of an accepted connection is a process of this user or of root.
 pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
-    let peer = stream.peer_cred()?.uid();
-    Ok(peer == 0 || peer == own_user()?)
-}
-
-/// The user that this process runs as, as its peers see it.
-fn own_user() -> io::Result<u32> {
-    static OWN: OnceLock<u32> = OnceLock::new();
-    if let Some(own) = OWN.get() {
-        return Ok(*own);
-    }
-    let own = UnixStream::pair()?.0.peer_cred()?.uid();
-    Ok(*OWN.get_or_init(|| own))
+    Ok(Owners::own().include(stream.peer_cred()?.uid()))
 }
 
 /// A path of at most [`MAX_PATH`] bytes for the same socket, and what must stay open while it is used.

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use merch_chassis::file_permissions::create_fresh;
+
 use super::files;
 
 const NAME: &str = "acknowledged";
@@ -29,7 +31,7 @@ pub(super) fn read(folder: &Path) -> io::Result<u64> {
 /// Replaces the file: readers find the old number or the new one, whole.
 pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
     let temporary = folder.join(TEMPORARY);
-    let mut file = files::private().write(true).create(true).truncate(true).open(&temporary)?;
+    let mut file = create_fresh(&temporary, 0o600)?;
     file.write_all(text(number).as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, folder.join(NAME))?;

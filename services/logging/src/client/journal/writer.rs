@@ -136,8 +136,12 @@ impl Writer {
     fn begin(&self) -> io::Result<Current> {
         let first = self.shared.segments().next();
         // A file of this name can hold nothing durable, as no record of this number is.
-        let file = files::private().append(true).create(true).open(segments::path(&self.shared.folder, first))?;
-        file.set_len(0)?;
+        let path = segments::path(&self.shared.folder, first);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = files::private().append(true).create_new(true).open(path)?;
         files::sync_folder(&self.shared.folder)?;
         self.shared.segments().began(first);
         Ok(Current { first, file, bytes: 0 })
