@@ -2,15 +2,22 @@
 
 mod accept;
 mod address;
+mod handshakes;
 mod io;
 mod tls;
+mod trust;
 mod unix;
 
 use std::net::{IpAddr, SocketAddr};
 
 #[cfg(feature = "pki")]
 pub(crate) use self::tls::inspect;
-pub(super) use self::{accept::Identity, io::Io, tls::Dialer};
+pub(super) use self::{
+    accept::{Identity, Incoming},
+    io::Io,
+    tls::Dialer,
+    trust::Trust,
+};
 pub use self::{
     accept::{Listen, Listener, Peer},
     address::Address,
