@@ -433,6 +433,26 @@ async fn idle_connections_do_not_keep_their_own_address_from_connecting() {
     starve([127, 0, 0, 1]).await;
 }
 
+#[tokio::test]
+async fn a_role_with_a_certificate_does_not_call_in_plaintext() {
+    let pki = Pki::make();
+    let loaded = Tls::load(pki.files("api")).unwrap();
+    let parse = |url: &str, insecure| {
+        let transport = Transport::new(Some(loaded.clone()), insecure);
+        Endpoints::parse("db", url, &transport).map(drop).map_err(|error| error.to_string())
+    };
+    for url in ["http://127.0.0.1:50051", "http://localhost:50051", "http://db:50051"] {
+        let error = parse(url, false).unwrap_err();
+        let expected = "although this process has a certificate; expected https://, or \
+                        --insecure-internal";
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(parse(url, true), Ok(()), "{url}");
+    }
+    for url in ["https://127.0.0.1:50051", "unix:/db.sock"] {
+        assert_eq!(parse(url, false), Ok(()), "{url}");
+    }
+}
+
 fn copy(folder: &Path) -> TempDir {
     let copied = tempfile::tempdir().unwrap();
     for role in ["db", "api"] {

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Io, Tls, Transport, Trust,
     handshakes::Handshakes,
-    tls,
+    is_loopback, tls,
     trust::Side,
     unix::{self, UnixSocket},
     url_of_path,
@@ -101,6 +101,20 @@ impl Listener {
                 format!("{scheme}://{}", listener.local_addr().map(authority).unwrap_or_default())
             }
             None => String::new(),
+        }
+    }
+
+    /// Returns what an announcement has to say beside the URL of the first of them, if its callers
+    /// prove nothing.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        match self.0.first() {
+            Some(Kind::Tcp { listener, tls: None }) => Some(if listener.local_addr().is_ok_and(is_loopback) {
+                "plaintext, no authentication: every program on this machine can call it"
+            } else {
+                "plaintext, no authentication: every process on the network can call it"
+            }),
+            Some(Kind::Tcp { tls: Some(_), .. } | Kind::Unix(_)) | None => None,
         }
     }
 
