@@ -1,6 +1,7 @@
 //! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain that ends.
 
 mod access;
+mod connections;
 mod cut;
 mod deadline;
 mod health;
@@ -11,7 +12,7 @@ mod transport;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::service::Routes;
 
 pub use self::{
     access::{Access, Role},
@@ -21,6 +22,7 @@ pub use self::{
 #[cfg(feature = "pki")]
 pub(crate) use transport::inspect;
 
+use self::connections::Connections;
 use crate::{Readiness, StartError};
 
 /// The time that calls which are cut off have for their answers to be sent.
@@ -40,7 +42,11 @@ pub struct Limits {
     pub keepalive_interval: Duration,
     /// The time that it may take to answer that; then the connection is closed.
     pub keepalive_timeout: Duration,
-    /// The time that calls under way have to end after `shutdown` is cancelled.
+    /// The age at which a connection takes no more calls, a tenth more or less; its client opens
+    /// another one.
+    pub connection_age: Duration,
+    /// The time that calls under way have to end after `shutdown` is cancelled, and after their
+    /// connection has reached its age or its peer is no longer trusted.
     pub drain: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
@@ -54,6 +60,7 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
+            connection_age: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(10),
             reflection: false,
         }
@@ -82,7 +89,7 @@ pub struct Contract {
 /// (`max_decoding_message_size`; tonic's default is 4 MiB).
 ///
 /// # Errors
-/// When the descriptors cannot be read or the listener cannot be used.
+/// When the descriptors cannot be read.
 pub async fn serve(
     listener: impl Into<Listener>,
     routes: Routes,
@@ -97,39 +104,35 @@ pub async fn serve(
     let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
     let cut = CancellationToken::new();
     let (incoming, accepting) = listener.into().incoming(&shutdown);
-    let serving = Server::builder()
-        .layer(trace::TraceLayer)
-        .layer(access::AccessLayer::new(contract.access))
-        .layer(deadline::DeadlineLayer { most: limits.deadline, cut: cut.clone() })
-        .max_concurrent_streams(limits.concurrent_calls_per_connection)
-        .http2_max_header_list_size(limits.header_bytes)
-        .http2_keepalive_interval(Some(limits.keepalive_interval))
-        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-        .add_routes(with_reflection(routes.add_service(health), contract, limits.reflection)?)
-        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
-    let mut drained = std::pin::pin!(drained(serving, &limits, &cut, &shutdown));
+    // Its connections end with this function, too.
+    let ended = shutdown.child_token();
+    let _end_connections = ended.clone().drop_guard();
+    let routes = with_reflection(routes.add_service(health), contract, limits.reflection)?;
+    let connections = Connections {
+        routes: routes.prepare(),
+        access: access::AccessLayer::new(contract.access),
+        limits: limits.clone(),
+        cut: cut.clone(),
+        shutdown: ended,
+    };
+    let mut drained = std::pin::pin!(drained(connections.serve(incoming), &limits, &cut, &shutdown));
     // In this task, so that the port and the socket are free once this returns or is dropped.
     tokio::select! {
-        served = &mut drained => served,
+        () = &mut drained => {}
         () = accepting => drained.await,
     }
+    Ok(())
 }
 
 /// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after `shutdown` is cancelled.
-async fn drained(
-    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
-    limits: &Limits,
-    cut: &CancellationToken,
-    shutdown: &CancellationToken,
-) -> Result<(), StartError> {
-    let failed = |error| StartError::new(format!("the gRPC server failed: {error}"));
+async fn drained(serving: impl Future<Output = ()>, limits: &Limits, cut: &CancellationToken, shutdown: &CancellationToken) {
     let mut serving = std::pin::pin!(serving);
     let too_long = async {
         shutdown.cancelled().await;
         tokio::time::sleep(limits.drain).await;
     };
     tokio::select! {
-        served = &mut serving => return served.map_err(failed),
+        () = &mut serving => return,
         () = too_long => {}
     }
     tracing::warn!(
@@ -137,11 +140,9 @@ async fn drained(
         "calls were still under way at the end of the drain and are answered UNAVAILABLE"
     );
     cut.cancel();
-    if let Ok(served) = tokio::time::timeout(LAST_ANSWERS, serving).await {
-        return served.map_err(failed);
+    if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
+        tracing::warn!("clients still hold connections open, or do not take their last answers; these end with the process");
     }
-    tracing::warn!("clients still hold connections open, or do not take their last answers; these end with the process");
-    Ok(())
 }
 
 /// Adds reflection in both of its versions, as clients in use know only one of them.

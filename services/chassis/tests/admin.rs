@@ -20,7 +20,11 @@ struct Admin {
 }
 
 async fn start() -> Admin {
-    let listener = bind("the admin server", ([127, 0, 0, 1], 0).into()).await.unwrap();
+    start_at([127, 0, 0, 1]).await
+}
+
+async fn start_at(address: [u8; 4]) -> Admin {
+    let listener = bind("the admin server", (address, 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
     let task = tokio::spawn({
@@ -33,8 +37,14 @@ async fn start() -> Admin {
 impl Admin {
     /// The status and the whole answer.
     async fn get(&self, path: &str) -> (u16, String) {
-        let mut connection = TcpStream::connect(self.address).await.unwrap();
-        connection.write_all(format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address)).await
+    }
+
+    async fn send(&self, request: &str) -> (u16, String) {
+        // Also of a listener on every address.
+        let port = self.address.port();
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
         (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
@@ -84,6 +94,33 @@ async fn metrics_are_prometheus_text() {
 #[tokio::test]
 async fn unknown_paths_are_404() {
     assert_eq!(start().await.get("/").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_read_it_by_a_name_of_its_own() {
+    let request = |line: &str, host: &str| format!("GET {line}\r\n{host}connection: close\r\n\r\n");
+    let (local, open) = (start().await, start_at([0, 0, 0, 0]).await);
+    for (line, host, status) in [
+        ("/metrics HTTP/1.1", "host: 127.0.0.1:9101\r\n", 200),
+        ("/metrics HTTP/1.1", "host: 10.1.2.3\r\n", 200),
+        ("/metrics HTTP/1.1", "host: [::1]:9101\r\n", 200),
+        ("/metrics HTTP/1.1", "host: LocalHost:9101\r\n", 200),
+        ("/metrics HTTP/1.1", "host: db.localhost.\r\n", 200),
+        ("/metrics HTTP/1.0", "", 200),
+        ("http://localhost/metrics HTTP/1.1", "host: localhost\r\n", 200),
+        ("/metrics HTTP/1.1", "host: rebound.example:9101\r\n", 403),
+        ("/metrics HTTP/1.1", "host: localhost.example\r\n", 403),
+        ("/metrics HTTP/1.1", "host: 127.0.0.1.example\r\n", 403),
+        ("/livez HTTP/1.1", "host: rebound.example\r\n", 403),
+        ("http://rebound.example/metrics HTTP/1.1", "host: localhost\r\n", 403),
+        ("/metrics HTTP/1.1", "host: localhost\r\nhost: rebound.example\r\n", 403),
+    ] {
+        let (answered, answer) = local.send(&request(line, host)).await;
+        assert_eq!(answered, status, "{line} {host}: {answer}");
+        assert!(status == 200 || !answer.contains("# HELP"), "{answer}");
+    }
+    // An orchestrator may use any name of a machine that it reaches over the network.
+    assert_eq!(open.send(&request("/metrics HTTP/1.1", "host: db:9102\r\n")).await.0, 200);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 use merch_chassis::{Readiness, bind, grpc};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -182,6 +182,43 @@ async fn what_is_under_way_is_finished_before_it_ends() {
 }
 
 #[tokio::test]
+async fn a_call_is_answered_on_a_connection_that_has_reached_its_age() {
+    let age = Duration::from_millis(50);
+    let limits = grpc::Limits { connection_age: age, ..grpc::Limits::default() };
+    let mut server = start(limits).await;
+    let call = server.call();
+    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
+    // Past its age, and not yet past the drain.
+    sleep(4 * age).await;
+    assert!(!call.is_finished());
+    server.finish.cancel();
+    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn what_is_longer_than_the_drain_ends_with_its_connection() {
+    let short = Duration::from_millis(100);
+    let server = start(grpc::Limits { connection_age: short, drain: short, ..grpc::Limits::default() }).await;
+    let request = HealthCheckRequest { service: "test.Slow".to_owned() };
+    let mut client = HealthClient::new(server.channel.clone());
+    let mut stream = client.watch(request).await.unwrap().into_inner();
+    let call = server.call();
+    let last = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                ended => break ended,
+            }
+        }
+    };
+    let status = timeout(PATIENCE, last).await.unwrap().expect("a status").unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::Unavailable);
+    timeout(PATIENCE, server.dropped.cancelled()).await.expect("the call is dropped");
+    assert_eq!(server.health("").await, ServingStatus::Serving);
+}
+
+#[tokio::test]
 async fn the_drain_has_an_end() {
     let drain = Duration::from_millis(100);
     let mut server = start(grpc::Limits { drain, ..grpc::Limits::default() }).await;
@@ -207,6 +244,6 @@ async fn the_drain_has_an_end() {
     let status = timeout(PATIENCE, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::Unavailable, "the server is shutting down, and this call has taken longer than its drain")
+        (Code::Unavailable, "the server closes the connection, and this call has taken longer than its drain")
     );
 }

@@ -22,9 +22,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, sleep, timeout},
 };
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{
     Code, Request, Response, Status,
@@ -33,6 +34,7 @@ use tonic::{
     server::{NamedService, UnaryService},
     service::Routes,
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_prost::ProstCodec;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,11 +81,14 @@ struct Server {
 
 impl Server {
     async fn start(at: &Listen, transport: &Transport) -> Self {
+        let drain = Duration::from_secs(1);
+        let limits = grpc::Limits { drain, ..grpc::Limits::default() };
         let listener = Listener::bind("the test", at, transport).await.unwrap();
         let url = listener.url(|address| address.to_string());
         let shutdown = CancellationToken::new();
         let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: ACCESS };
-        tokio::spawn(grpc::serve(listener, Routes::new(Who), contract, grpc::Limits::default(), Readiness::default(), shutdown.clone()));
+        let (routes, readiness) = (Routes::new(Who), Readiness::default());
+        tokio::spawn(grpc::serve(listener, routes, contract, limits, readiness, shutdown.clone()));
         Self { url, _stop: shutdown.drop_guard() }
     }
 
@@ -122,8 +127,12 @@ fn find(of: &'static str, url: &str, transport: &Transport) -> Replicas {
 }
 
 async fn call(replicas: &Replicas, method: &'static str) -> Result<String, CallError> {
+    call_of(Kind::Safe, replicas, method).await
+}
+
+async fn call_of(kind: Kind, replicas: &Replicas, method: &'static str) -> Result<String, CallError> {
     replicas
-        .call(Kind::Safe, Duration::from_secs(5), |connection, left| async move {
+        .call(kind, Duration::from_secs(5), |connection, left| async move {
             let mut request = Request::new(String::new());
             request.set_timeout(left);
             let mut client = tonic::client::Grpc::new(connection);
@@ -313,6 +322,200 @@ async fn new_files_are_taken_and_bad_ones_are_not() {
     }
     while works().await.is_err() {
         assert!(Instant::now() < end, "the client has not taken the new certificate");
+    }
+}
+
+/// Calls one after another until `stop`. Returns the number of calls, and the failures.
+fn load(replicas: Replicas, stop: CancellationToken) -> tokio::task::JoinHandle<(usize, Vec<CallError>)> {
+    tokio::spawn(async move {
+        let (mut calls, mut failures) = (0, Vec::new());
+        while !stop.is_cancelled() {
+            calls += 1;
+            failures.extend(call_of(Kind::Once, &replicas, "/test.Who/Gateway").await.err());
+        }
+        (calls, failures)
+    })
+}
+
+/// Reads a stream over a connection to one of `replicas`, until it fails.
+async fn watch(replicas: &Replicas) -> tokio::task::JoinHandle<Status> {
+    let connection = replicas.hold(0).await.connection();
+    let request = HealthCheckRequest { service: String::new() };
+    let mut stream = HealthClient::new(connection).watch(request).await.unwrap().into_inner();
+    tokio::spawn(async move {
+        loop {
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(status)) => return status,
+                None => panic!("a stream of health has no end"),
+            }
+        }
+    })
+}
+
+/// Calls until there is no replica any more, which is soon: the files are read every two seconds.
+async fn until_refused(replicas: &Replicas) {
+    let begun = Instant::now();
+    loop {
+        match call(replicas, "/test.Who/Gateway").await {
+            Err(CallError::NoReplica) => break,
+            outcome => assert!(begun.elapsed() < PATIENCE, "not refused: {outcome:?}"),
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Puts the files of `from` in the place of those of `to`.
+fn replace(to: &Files, from: &Files, with_authority: bool) {
+    fs::copy(&from.key, &to.key).unwrap();
+    fs::copy(&from.cert, &to.cert).unwrap();
+    if with_authority {
+        fs::copy(&from.ca, &to.ca).unwrap();
+    }
+}
+
+/// Trusts both authorities.
+fn trust_both(files: &Files, other: &Files) {
+    let both = [fs::read(&files.ca).unwrap(), fs::read(&other.ca).unwrap()].concat();
+    fs::write(&files.ca, both).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_that_is_removed_ends_open_connections_and_its_rotation_fails_no_call() {
+    let (pki, next) = (Pki::make(), Pki::make());
+    let (db, api) = (pki.files("db"), pki.files("api"));
+    for files in [&db, &api] {
+        trust_both(files, &next.files("db"));
+    }
+    let before = Pki(copy(pki.0.path()));
+    let client_side = tls(api.clone());
+    let server = Server::with_tls(db.clone()).await;
+    let (moves, stays) = (find("db", &server.url, &client_side), find("db", &server.url, &tls(before.files("api"))));
+    for replicas in [&moves, &stays] {
+        assert_eq!(code(call(replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
+    }
+    let stop = CancellationToken::new();
+    let (load, stream) = (load(moves, stop.clone()), watch(&stays).await);
+
+    // Certificates of the next authority. Both sides use them when each can reach, or be reached
+    // by, a role that trusts that authority alone.
+    let other = Server::with_tls(next.files("db")).await;
+    replace(&db, &next.files("db"), false);
+    replace(&api, &next.files("api"), false);
+    let end = Instant::now() + PATIENCE;
+    for (url, transport) in [(&server.url, &tls(next.files("api"))), (&other.url, &client_side)] {
+        while call(&find("db", url, transport), "/test.Who/Gateway").await.is_err() {
+            assert!(Instant::now() < end, "the next certificate is not in use");
+        }
+    }
+    assert_eq!(code(call(&stays, "/test.Who/Gateway").await).unwrap(), "the role api");
+    assert!(!stream.is_finished());
+
+    replace(&db, &next.files("db"), true);
+    replace(&api, &next.files("api"), true);
+    until_refused(&stays).await;
+    let status = timeout(PATIENCE, stream).await.expect("the stream ends").unwrap();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    stop.cancel();
+    let (calls, failures) = load.await.unwrap();
+    assert!(calls > 0 && failures.is_empty(), "of {calls}: {failures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_an_authority_that_is_removed_gets_no_more_calls() {
+    let (pki, next) = (Pki::make(), Pki::make());
+    let (db, api) = (pki.files("db"), pki.files("api"));
+    trust_both(&db, &next.files("db"));
+    let server = Server::with_tls(db).await;
+    let replicas = find("db", &server.url, &tls(api.clone()));
+    assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
+    let stream = watch(&replicas).await;
+    replace(&api, &next.files("api"), true);
+    until_refused(&replicas).await;
+    // Not only new calls: what the other side still sends is read by nobody.
+    let status = timeout(PATIENCE, stream).await.expect("the stream ends").unwrap();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_expires_ends_its_open_connections() {
+    let pki = Pki::make();
+    // Valid for long enough to connect.
+    make(pki.0.path(), Renew::All, Duration::from_secs(8)).unwrap();
+    let short = Pki(copy(pki.0.path()));
+    make(pki.0.path(), Renew::All, ROLE_LIFETIME).unwrap();
+    let servers = [Server::with_tls(pki.files("db")).await, Server::with_tls(short.files("db")).await];
+    let both = [find("db", &servers[0].url, &tls(short.files("api"))), find("db", &servers[1].url, &tls(pki.files("api")))];
+    for replicas in &both {
+        assert_eq!(code(call(replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
+    }
+    for replicas in &both {
+        until_refused(replicas).await;
+    }
+}
+
+/// Connections that send nothing.
+async fn idle(from: [u8; 4], to: &str, count: usize) -> Vec<TcpStream> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        connections.push(socket.connect(to.parse().unwrap()).await.unwrap());
+    }
+    connections
+}
+
+/// More than a server has places for handshakes.
+const CROWD: usize = 300;
+
+/// Calls of a role while `from` holds connections that send nothing.
+async fn starve(from: [u8; 4]) {
+    let pki = Pki::make();
+    let server = Server::with_tls(pki.files("db")).await;
+    let crowded = || metric("merch_grpc_refused_connections_total", "crowded");
+    let before = crowded();
+    let address = server.url.strip_prefix("https://").unwrap();
+    let mut idle = idle(from, address, CROWD).await;
+    // It connects at once, or there is no replica.
+    let replicas = find("db", &server.url, &tls(pki.files("api")));
+    assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
+    assert!(crowded() >= before + 200.0, "{before} {}", crowded());
+    // The oldest have given way; the youngest is still there.
+    let closed = timeout(PATIENCE, idle[0].read(&mut [0])).await.expect("it is closed");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    let youngest = idle.last_mut().unwrap();
+    assert_eq!(youngest.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+// Other systems have no second loopback address.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_of_one_address_do_not_keep_others_from_connecting() {
+    starve([127, 0, 0, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_do_not_keep_their_own_address_from_connecting() {
+    starve([127, 0, 0, 1]).await;
+}
+
+#[tokio::test]
+async fn a_role_with_a_certificate_does_not_call_in_plaintext() {
+    let pki = Pki::make();
+    let loaded = Tls::load(pki.files("api")).unwrap();
+    let parse = |url: &str, insecure| {
+        let transport = Transport::new(Some(loaded.clone()), insecure);
+        Endpoints::parse("db", url, &transport).map(drop).map_err(|error| error.to_string())
+    };
+    for url in ["http://127.0.0.1:50051", "http://localhost:50051", "http://db:50051"] {
+        let error = parse(url, false).unwrap_err();
+        let expected = "although this process has a certificate; expected https://, or \
+                        --insecure-internal";
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(parse(url, true), Ok(()), "{url}");
+    }
+    for url in ["https://127.0.0.1:50051", "unix:/db.sock"] {
+        assert_eq!(parse(url, false), Ok(()), "{url}");
     }
 }
 

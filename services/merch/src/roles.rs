@@ -78,7 +78,7 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();
     settings.writing.apply_to_db(&mut config);
-    run(process, "db", grpc_url(&listener), local(9102), &settings.role, |readiness, shutdown| {
+    run(process, "db", announced(&listener), local(9102), &settings.role, |readiness, shutdown| {
         merch_db::serve(listener, config, readiness, shutdown)
     })
     .await
@@ -95,7 +95,7 @@ pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
     let process = Process::new()?;
     let at = settings.logging.logging_listen.clone().unwrap_or(Listen::Tcp(local(50052)));
     let listener = Listener::bind("the logging service (--logging-listen)", &at, &transport).await?;
-    run(process, "logging", grpc_url(&listener), local(9103), &settings.role, |readiness, shutdown| {
+    run(process, "logging", announced(&listener), local(9103), &settings.role, |readiness, shutdown| {
         merch_logging::server::serve(listener, config, readiness, shutdown)
     })
     .await
@@ -111,6 +111,12 @@ fn transport(settings: &common::Role, role: Role) -> Result<Transport, StartErro
 /// The URL at which a gRPC server is reached from this machine.
 pub(crate) fn grpc_url(listener: &Listener) -> String {
     listener.url(|address| reachable(address).to_string())
+}
+
+/// The same for an announcement: with a caution where callers prove nothing.
+pub(crate) fn announced(listener: &Listener) -> String {
+    let url = grpc_url(listener);
+    listener.caution().map_or_else(|| url.clone(), |caution| format!("{url} ({caution})"))
 }
 
 fn gone(error: &std::io::Error) -> StartError {

@@ -15,7 +15,7 @@ use crate::{
     config::{self, Broker, Endpoints, Keys},
     data_dir::{self, DataDir, Part},
     database_lock::{DatabaseLock, Use},
-    roles::grpc_url,
+    roles::{announced, grpc_url},
     run_file::{Addresses, RunFile, url},
     settings::Store,
     shell::shell_word,
@@ -76,6 +76,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     }
 
     let addresses = listeners.addresses(&data, kafka.brokers.clone())?;
+    let (db_besides, logging_besides) = (listeners.db_besides, listeners.logging_besides);
     let role = &settings.role;
     // The roles of this process reach each other by its own sockets, for which nothing has to be proved.
     let endpoints = Endpoints { db: &addresses.db, logging: &addresses.logging, transport: &Transport::default() };
@@ -102,7 +103,8 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let result = process
         .attend(&settings.role, || {
             let file = RunFile::write(data.path(), &addresses)?;
-            announce(announcement(&addresses, &data, broker));
+            let besides = [&db_besides, &logging_besides].map(Option::as_ref);
+            announce(announcement(&addresses, besides, &data, broker));
             Ok(Some(file))
         })
         .await;
@@ -118,18 +120,25 @@ struct Listeners {
     db: Listener,
     logging: Listener,
     /// Where they listen besides.
-    db_listen: Option<String>,
-    logging_listen: Option<String>,
+    db_besides: Option<Besides>,
+    logging_besides: Option<Besides>,
+}
+
+/// A further listener of a service.
+struct Besides {
+    url: String,
+    /// The URL as the announcement has it.
+    announced: String,
 }
 
 impl Listeners {
     async fn bind(settings: &Store, data: &DataDir, transport: &Transport) -> Result<Self, StartError> {
         let api = bind("the api (--listen)", settings.api.listen).await?;
         let admin = bind("the admin server (--admin-listen)", settings.role.admin_listen.unwrap_or(ANY_PORT)).await?;
-        let (db, db_listen) = grpc("the db service (--db-listen)", Role::Db, data, settings.db.db_listen.as_ref(), transport).await?;
+        let (db, db_besides) = grpc("the db service (--db-listen)", Role::Db, data, settings.db.db_listen.as_ref(), transport).await?;
         let listen = settings.logging.logging_listen.as_ref();
-        let (logging, logging_listen) = grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport).await?;
-        Ok(Self { api, admin, db, logging, db_listen, logging_listen })
+        let (logging, logging_besides) = grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport).await?;
+        Ok(Self { api, admin, db, logging, db_besides, logging_besides })
     }
 
     fn addresses(&self, data: &DataDir, kafka: String) -> Result<Addresses, StartError> {
@@ -143,33 +152,33 @@ impl Listeners {
             db: socket(Role::Db),
             logging: socket(Role::Logging),
             kafka,
-            db_listen: self.db_listen.clone(),
-            logging_listen: self.logging_listen.clone(),
+            db_listen: self.db_besides.as_ref().map(|besides| besides.url.clone()),
+            logging_listen: self.logging_besides.as_ref().map(|besides| besides.url.clone()),
         })
     }
 }
 
-/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked for, a further listener, with its URL.
+/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked for, a further listener.
 async fn grpc(
     what: &str,
     role: Role,
     data: &DataDir,
     besides: Option<&Listen>,
     transport: &Transport,
-) -> Result<(Listener, Option<String>), StartError> {
+) -> Result<(Listener, Option<Besides>), StartError> {
     let socket = Listen::Unix(data_dir::socket(data.path(), role.name()));
     let listener = Listener::bind(&format!("the {role} service"), &socket, transport).await?;
     let Some(besides) = besides else { return Ok((listener, None)) };
     transport.check_role(role)?;
     let besides = Listener::bind(what, besides, transport).await?;
-    let url = grpc_url(&besides);
-    Ok((listener.and(besides), Some(url)))
+    let further = Besides { url: grpc_url(&besides), announced: announced(&besides) };
+    Ok((listener.and(besides), Some(further)))
 }
 
-fn announcement(addresses: &Addresses, data: &DataDir, broker: Broker) -> String {
-    let Addresses { api, admin, db, logging, kafka, db_listen, logging_listen } = addresses;
-    let and = |besides: &Option<String>| besides.as_ref().map(|url| format!(" and {url}")).unwrap_or_default();
-    let (db_besides, logging_besides) = (and(db_listen), and(logging_listen));
+fn announcement(addresses: &Addresses, besides: [Option<&Besides>; 2], data: &DataDir, broker: Broker) -> String {
+    let Addresses { api, admin, db, logging, kafka, .. } = addresses;
+    let [db_besides, logging_besides] =
+        besides.map(|besides| besides.map(|besides| format!(" and {}", besides.announced)).unwrap_or_default());
     let open = match broker {
         Broker::Embedded => " (embedded; no authentication: every program on this machine can read and write it)",
         Broker::Kafka => "",
@@ -179,8 +188,8 @@ fn announcement(addresses: &Addresses, data: &DataDir, broker: Broker) -> String
         \n  Swagger UI  {api}/docs\
         \n  api         {api}\
         \n  admin       {admin}\
-        \n  db          {db}{db_besides} (gRPC)\
-        \n  logging     {logging}{logging_besides} (gRPC)\
+        \n  db          {db} (gRPC){db_besides}\
+        \n  logging     {logging} (gRPC){logging_besides}\
         \n  kafka       {kafka}{open}\
         \n  data        {0}\
         \n\nThe events: merch logs --follow --data-dir {0}\nStop it with Ctrl-C.",

@@ -332,18 +332,18 @@ fn the_roles_talk_over_private_sockets_and_open_no_port() {
 
 #[test]
 fn a_port_is_opened_besides_when_it_is_asked_for() {
-    let folder = tempdir().unwrap();
-    let store = Running::start(&mut merch(&[
-        "--data-dir",
-        folder.path().to_str().unwrap(),
-        "--listen",
-        "127.0.0.1:0",
-        "--db-listen",
-        "127.0.0.1:0",
-    ]));
+    let (folder, lines) = (tempdir().unwrap(), tempdir().unwrap());
+    let lines = lines.path().join("stderr");
+    let mut command = merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--db-listen", "127.0.0.1:0"]);
+    let store = Running::start_with_stderr(&mut command, fs::File::create(&lines).unwrap());
     let addresses = run_json(folder.path());
     let url = addresses["db_listen"].as_str().unwrap();
-    assert!(url.starts_with("http://127.0.0.1:") && store.printed.contains(url), "{url}: {}", store.printed);
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let open = "(plaintext, no authentication: every program on this machine can call it)";
+    assert!(store.printed.contains(&format!(" and {url} {open}\n")), "{url}: {}", store.printed);
+    let logged = fs::read_to_string(&lines).unwrap();
+    let warned = logged.lines().any(|line| line.contains("WARN") && line.contains("--db-listen") && line.contains("can call it"));
+    assert!(warned, "{logged}");
     let key = folder.path().join("admin.key");
     for db in [url, addresses["db"].as_str().unwrap()] {
         let admin = run(&["admin", "list-users", "--db-endpoint", db, "--admin-token-file", key.to_str().unwrap()]);

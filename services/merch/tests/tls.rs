@@ -180,6 +180,10 @@ fn plaintext_on_a_network_is_refused_at_the_start() {
     fs::set_permissions(pki.join("api/tls.key"), fs::Permissions::from_mode(0o640)).unwrap();
     let open = certified(&mut merch(&db), &pki, "api").output().unwrap();
     assert!(warns(&open), "{open:?}");
+    let local = ["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://127.0.0.1:50052"];
+    let mut with_certificate = merch(&[&db[..], &local].concat());
+    let plain = failed_start(&certified(&mut with_certificate, &pki, "db").output().unwrap());
+    assert!(plain.contains("although this process has a certificate; expected https://"), "{plain}");
     let whole = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
     assert!(failed_start(&whole).contains("plaintext without authentication"), "{whole:?}");
 

@@ -15,7 +15,7 @@ use tonic::{
 
 /// What a call that is cut off is answered.
 pub(super) fn cut_off() -> Status {
-    Status::unavailable("the server is shutting down, and this call has taken longer than its drain")
+    Status::unavailable("the server closes the connection, and this call has taken longer than its drain")
 }
 
 /// A body that ends with [`cut_off`] once the token is cancelled. What was making it, a stream most often, is dropped then.

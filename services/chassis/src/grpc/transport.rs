@@ -2,15 +2,22 @@
 
 mod accept;
 mod address;
+mod handshakes;
 mod io;
 mod tls;
+mod trust;
 mod unix;
 
 use std::net::{IpAddr, SocketAddr};
 
 #[cfg(feature = "pki")]
 pub(crate) use self::tls::inspect;
-pub(super) use self::{accept::Identity, io::Io, tls::Dialer};
+pub(super) use self::{
+    accept::{Identity, Incoming},
+    io::Io,
+    tls::Dialer,
+    trust::Trust,
+};
 pub use self::{
     accept::{Listen, Listener, Peer},
     address::Address,
@@ -30,8 +37,9 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// With `tls` every TCP listener takes mutual TLS only, and `https://` endpoints can be reached. With `insecure`, plaintext is allowed on addresses other
-    /// than loopback.
+    /// With `tls`, every TCP listener takes mutual TLS only, and endpoints have to be `https://` or
+    /// `unix:`. With `insecure`, plaintext is allowed on addresses other than loopback, and to
+    /// endpoints in spite of `tls`.
     #[must_use]
     pub fn new(tls: Option<Tls>, insecure: bool) -> Self {
         Self { tls, insecure }
@@ -75,13 +83,33 @@ impl Transport {
     }
 
     fn plaintext_listener(&self, what: &str, address: SocketAddr) -> Result<(), StartError> {
-        self.plaintext(what, &address.to_string(), address.ip().to_canonical().is_loopback())
+        let is_loopback = is_loopback(address);
+        self.plaintext(what, &address.to_string(), is_loopback)?;
+        if is_loopback {
+            tracing::warn!(
+                %address,
+                "{what} uses plaintext without authentication: every program on this machine can \
+                 call it"
+            );
+        }
+        Ok(())
     }
 
     /// Decides about a client's plaintext to `host`, a name or an address.
     pub(super) fn plaintext_endpoint(&self, what: &str, host: &str) -> Result<(), StartError> {
         // RFC 6761, section 6.3: localhost is always a loopback address.
         let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        self.plaintext(what, host, is_loopback)
+        if self.tls.is_some() && !self.insecure {
+            return Err(StartError::new(format!(
+                "{what} would use plaintext without authentication to {host}, although this \
+                 process has a certificate; expected https://, or --insecure-internal \
+                 (MERCH_INSECURE_INTERNAL=true)"
+            )));
+        }
+        self.plaintext(what, host, is_loopback && self.tls.is_none())
     }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_macros, reason = "figures, and a child that tells its parent where it listens")]
 #![cfg(unix)]
 
+mod aging;
 mod cost;
 mod finding;
 mod losing;
@@ -21,5 +22,6 @@ use tokio_util::sync::CancellationToken;
 async fn child() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("\nlistening on {}", listener.local_addr().unwrap());
-    support::serve(listener, Arc::default(), Readiness::default(), CancellationToken::new()).await;
+    let (seen, limits) = (Arc::default(), support::limits());
+    support::serve(listener, seen, limits, Readiness::default(), CancellationToken::new()).await;
 }

@@ -1,6 +1,7 @@
 //! Servers that can be killed, paused and shut down; a resolver that does what a test says; callers that never rest.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     io::{self, BufRead as _, BufReader},
     net::SocketAddr,
@@ -17,7 +18,7 @@ use std::{
 use merch_chassis::{
     Readiness,
     grpc::{
-        self, Transport,
+        self, Peer, Transport,
         replicas::{CallError, Connection, Endpoints, Kind, Replicas, Resolve, Resolved},
     },
 };
@@ -60,7 +61,15 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Durati
 #[derive(Clone)]
 struct Echo {
     name: String,
-    calls: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
+}
+
+/// What a server has seen of its callers.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    calls: AtomicUsize,
+    /// The other ends of the connections that calls came over.
+    connections: Mutex<HashSet<SocketAddr>>,
 }
 
 impl NamedService for Echo {
@@ -72,9 +81,11 @@ impl UnaryService<String> for Echo {
     type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
-        let Self { name, calls } = self.clone();
+        let Self { name, seen } = self.clone();
         Box::pin(async move {
-            calls.fetch_add(1, Ordering::SeqCst);
+            seen.calls.fetch_add(1, Ordering::SeqCst);
+            let peer = request.extensions().get::<Peer>().and_then(Peer::address).unwrap();
+            seen.connections.lock().unwrap().insert(peer);
             match request.get_ref().split_once(' ').unwrap_or((request.get_ref(), "")) {
                 ("hang", _) => std::future::pending().await,
                 ("sleep", ms) => sleep(Duration::from_millis(ms.parse().unwrap())).await,
@@ -128,7 +139,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
     shutdown: CancellationToken,
-    calls: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
     task: JoinHandle<()>,
     runtime: Option<Runtime>,
 }
@@ -139,6 +150,10 @@ impl Server {
     }
 
     pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, limits()).await
+    }
+
+    pub(crate) async fn start_with(address: SocketAddr, limits: grpc::Limits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // One that was killed a moment ago may still hold the port.
         let binding = runtime.spawn(timeout(PATIENCE, async move {
@@ -151,14 +166,21 @@ impl Server {
         }));
         let listener = binding.await.unwrap().expect("the port is free again").unwrap();
         let address = listener.local_addr().unwrap();
-        let (readiness, shutdown, calls) = (Readiness::default(), CancellationToken::new(), Arc::default());
-        let task = runtime.spawn(serve(listener, Arc::clone(&calls), readiness.clone(), shutdown.clone()));
-        Self { address, readiness, shutdown, calls, task, runtime: Some(runtime) }
+        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let seen = Arc::new(Seen::default());
+        let serving = serve(listener, Arc::clone(&seen), limits, readiness.clone(), shutdown.clone());
+        let task = runtime.spawn(serving);
+        Self { address, readiness, shutdown, seen, task, runtime: Some(runtime) }
     }
 
     /// How many calls it has begun with.
     pub(crate) fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
+        self.seen.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many connections calls have come over.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.lock().unwrap().len()
     }
 
     /// As SIGTERM does: not ready, for `delay` still there, then drained.
@@ -183,11 +205,14 @@ impl Drop for Server {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, calls: Arc<AtomicUsize>, readiness: Readiness, shutdown: CancellationToken) {
+pub(crate) fn limits() -> grpc::Limits {
+    grpc::Limits { deadline: Duration::from_secs(60), ..grpc::Limits::default() }
+}
+
+pub(crate) async fn serve(listener: TcpListener, seen: Arc<Seen>, limits: grpc::Limits, readiness: Readiness, shutdown: CancellationToken) {
     let name = listener.local_addr().unwrap().to_string();
     let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: &[] };
-    let limits = grpc::Limits { deadline: Duration::from_secs(60), ..grpc::Limits::default() };
-    grpc::serve(listener, Routes::new(Echo { name, calls }), contract, limits, readiness, shutdown).await.unwrap();
+    grpc::serve(listener, Routes::new(Echo { name, seen }), contract, limits, readiness, shutdown).await.unwrap();
 }
 
 /// A server in a process of its own, which can be paused: this test program, started again.
@@ -255,8 +280,13 @@ impl Resolve for Names {
 
 /// The replicas at these addresses, all of them serving.
 pub(crate) async fn replicas(addresses: impl IntoIterator<Item = SocketAddr>) -> Replicas {
+    replicas_of("test", addresses).await
+}
+
+/// The same; `of` names them in metrics.
+pub(crate) async fn replicas_of(of: &'static str, addresses: impl IntoIterator<Item = SocketAddr>) -> Replicas {
     let uris: Vec<String> = addresses.into_iter().map(|address| format!("http://{address}")).collect();
-    let replicas = Replicas::find(Endpoints::parse("test", &uris.join(","), &Transport::default()).unwrap(), SERVICE);
+    let replicas = Replicas::find(Endpoints::parse(of, &uris.join(","), &Transport::default()).unwrap(), SERVICE);
     until("all serve", || replicas.serving() == uris.len()).await;
     replicas
 }

@@ -9,7 +9,7 @@ use merch_chassis::{
 };
 use merch_logging::{
     client::{
-        self, EventSource as _,
+        self, EventSource as _, ShipOptions,
         journal::{Journal, JournalOptions},
     },
     proto::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
@@ -89,6 +89,44 @@ async fn what_is_acknowledged_is_on_the_topic_as_proto3_json() {
     assert!(value["time"].as_str().unwrap().ends_with('Z'));
     assert_eq!(**records[0].event.as_ref().unwrap(), sent);
     assert_eq!(records[0].key.as_deref(), Some(sent.subject.as_bytes()));
+    shipping.drain().await;
+    service.stop().await;
+}
+
+/// How often the shipper of `source` has opened its stream again.
+fn reopened(source: &str) -> f64 {
+    let families = prometheus::gather();
+    let reconnects = families.iter().filter(|family| family.name() == "merch_log_ship_reconnects_total");
+    let of_source =
+        reconnects.flat_map(|family| family.get_metric()).filter(|metric| metric.get_label().iter().any(|label| label.value() == source));
+    of_source.map(|metric| metric.get_counter().get_value()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_moves_to_the_next_connection_without_a_failure_or_a_second_copy() {
+    let broker = broker();
+    let mut aging = config(broker.bootstrap_servers());
+    aging.limits.connection_age = Duration::from_millis(300);
+    let service = Service::start(aging).await;
+    let source = MemorySource::default();
+    let options = ShipOptions { source: "aging", ..quick() };
+    let status = options.status.clone();
+    let shipping = Shipping::start(source.clone(), service.address, options);
+    until("the service is ready", || service.readiness.check().is_ok()).await;
+    let mut sent = 0;
+    until("the stream is opened again and again", || {
+        source.push(events(sent..sent + 10));
+        sent += 10;
+        assert_eq!(status.failure(), None);
+        reopened("aging") >= 5.0
+    })
+    .await;
+    source.all_acknowledged().await;
+    assert_eq!(status.failure(), None);
+    let mut arrived =
+        numbers(&records(broker.bootstrap_servers()).await.into_iter().map(|record| *record.event.unwrap()).collect::<Vec<_>>());
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..sent).collect::<Vec<_>>());
     shipping.drain().await;
     service.stop().await;
 }

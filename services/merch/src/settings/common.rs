@@ -78,7 +78,7 @@ pub(crate) struct Internal {
     #[arg(long, env = "MERCH_TLS_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Internal network")]
     tls_ca_file: Option<PathBuf>,
     /// Allow plaintext calls without authentication between the services on addresses other than loopback: every process on that network can read and forge
-    /// them
+    /// them. Allows plaintext to http:// endpoints, too, from a role that has a certificate
     #[arg(long, env = "MERCH_INSECURE_INTERNAL", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Internal network")]
     insecure_internal: bool,
 }

@@ -110,7 +110,9 @@ impl Running {
     pub(crate) fn address(&self, what: &str) -> &str {
         let line =
             self.printed.lines().find_map(|line| line.trim().strip_prefix(what)).unwrap_or_else(|| panic!("no {what} in {}", self.printed));
-        line.trim().trim_start_matches("http://")
+        // A caution may stand after it.
+        let url = line.split_whitespace().next().unwrap_or_default();
+        url.trim_start_matches("http://")
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -41,6 +41,8 @@ pub(super) enum Removal {
     NotServing,
     /// Its address is no longer among those of the name.
     Unlisted,
+    /// Its certificate has expired, or the authority of its certificate is no longer trusted.
+    Untrusted,
 }
 
 impl Removal {
@@ -50,6 +52,7 @@ impl Removal {
             Self::Silent => "silent",
             Self::NotServing => "not_serving",
             Self::Unlisted => "unlisted",
+            Self::Untrusted => "untrusted",
         }
     }
 }
@@ -60,7 +63,8 @@ pub(super) struct Line {
     address: Address,
     connection: Connection,
     in_flight: AtomicUsize,
-    /// Cancelled when this one does not serve any more and another one does.
+    /// Cancelled when this one does not serve any more and another one does, or the same one on
+    /// another connection.
     relieved: CancellationToken,
     /// Cancelled when, moreover, calls under way on it have had their time.
     abandoned: CancellationToken,
@@ -103,13 +107,14 @@ impl Held {
         self.0.connection.clone()
     }
 
-    /// Whether it does not serve any more and another replica does.
+    /// Whether it does not serve any more and another replica does, or the same one on another
+    /// connection.
     #[must_use]
     pub fn is_relieved(&self) -> bool {
         self.0.relieved.is_cancelled()
     }
 
-    /// Returns when it does not serve any more and another replica does: what is new belongs there.
+    /// Returns when [`is_relieved`](Self::is_relieved): what is new belongs there.
     pub async fn relieved(&self) {
         self.0.relieved.cancelled().await;
     }
@@ -186,8 +191,13 @@ impl Set {
             }
             // From doubt back to service it is the same connection: whoever holds the line must be told when it goes later.
             let line = match &before {
-                Some((old, false)) if !old.relieved.is_cancelled() => Arc::clone(old),
-                Some(_) | None => Arc::new(line),
+                Some((old, false)) if !old.relieved.is_cancelled() && old.connection.is_same(&line.connection) => Arc::clone(old),
+                Some((old, _)) => {
+                    // Calls under way end on the connection before; streams move to this one.
+                    old.relieved.cancel();
+                    Arc::new(line)
+                }
+                None => Arc::new(line),
             };
             choice.serving.push(line);
             choice.none_since = None;
@@ -238,7 +248,7 @@ impl Set {
         let given_up = match removal {
             Removal::Silent => Instant::now(),
             // On a connection that broke, calls end by themselves; on one that is closed in good order, the replica finishes them.
-            Removal::Closed | Removal::NotServing | Removal::Unlisted => Instant::now() + FAREWELL,
+            Removal::Closed | Removal::NotServing | Removal::Unlisted | Removal::Untrusted => Instant::now() + FAREWELL,
         };
         self.leaving().push(Leaving { line, removal, given_up });
         self.release();
@@ -247,7 +257,9 @@ impl Set {
     fn tell(&self, address: &Address, removal: Removal) {
         let (service, reason, left) = (self.service, removal.label(), self.serving());
         match removal {
-            Removal::Closed | Removal::Silent => tracing::warn!(service, %address, reason, left, "a replica gets no more calls"),
+            Removal::Closed | Removal::Silent | Removal::Untrusted => {
+                tracing::warn!(service, %address, reason, left, "a replica gets no more calls")
+            }
             // In good order.
             Removal::NotServing | Removal::Unlisted => tracing::info!(service, %address, reason, left, "a replica gets no more calls"),
         }
@@ -272,7 +284,7 @@ impl Set {
                 line.abandoned.cancel();
                 match removal {
                     Removal::NotServing => {}
-                    Removal::Closed | Removal::Silent | Removal::Unlisted => line.lost.cancel(),
+                    Removal::Closed | Removal::Silent | Removal::Unlisted | Removal::Untrusted => line.lost.cancel(),
                 }
             }
             *given_up > now && line.in_flight.load(Ordering::Relaxed) > 0

@@ -17,9 +17,9 @@ use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{
     Code, Status,
     body::Body,
@@ -34,13 +34,15 @@ use tower::Service;
 use crate::{
     grpc::{
         trace,
-        transport::{Address, Dialer},
+        transport::{Address, Dialer, Trust},
     },
     with_causes,
 };
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(1);
+/// The time that calls under way have to end once the replica is no longer trusted.
+const UNTRUSTED_DRAIN: Duration = Duration::from_secs(10);
 
 /// The body of an answer.
 pub type Answer = MapErr<Incoming, fn(hyper::Error) -> Status>;
@@ -52,6 +54,25 @@ pub struct Connection {
     send: SendRequest<Body>,
     authority: Authority,
     closed: CancellationToken,
+    untrusted: CancellationToken,
+}
+
+/// Where the tasks of a connection run, until its replica is no longer trusted.
+#[derive(Clone)]
+struct Tasks {
+    cut: CancellationToken,
+    /// Ends with the last of them.
+    _watch: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let tasks = self.clone();
+        tokio::spawn(async move { tasks.cut.run_until_cancelled(task).await });
+    }
 }
 
 impl Connection {
@@ -59,7 +80,14 @@ impl Connection {
         let stream = timeout(CONNECT, dialer.connect(address))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within a second"))??;
-        let (send, connection) = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await?;
+        let (stream, trust) = stream;
+        let (cut, untrusted) = (CancellationToken::new(), CancellationToken::new());
+        let watch = trust.map(|trust| {
+            let watching = watch(address.clone(), trust, untrusted.clone(), cut.clone());
+            Arc::new(AbortOnDropHandle::new(tokio::spawn(watching)))
+        });
+        let (send, connection) =
+            http2::Builder::new(Tasks { cut, _watch: watch }).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await?;
         let closed = CancellationToken::new();
         tokio::spawn({
             let (closed, address) = (closed.clone(), address.clone());
@@ -75,18 +103,41 @@ impl Connection {
             // A path is no authority; gRPC's own clients send this one.
             Address::Unix(_) => Authority::from_static("localhost"),
         };
-        Ok(Self { send, authority, closed })
+        Ok(Self { send, authority, closed, untrusted })
     }
 
     /// Whether it takes no more calls. Those under way may go on.
     pub(super) fn is_closed(&self) -> bool {
-        self.send.is_closed()
+        self.send.is_closed() || self.untrusted.is_cancelled()
     }
 
     /// Returns when it takes no more calls.
     pub(super) async fn closed(&self) {
-        self.closed.cancelled().await;
+        tokio::select! {
+            () = self.closed.cancelled() => {}
+            () = self.untrusted.cancelled() => {}
+        }
     }
+
+    /// Whether it takes no more calls because the replica is no longer trusted.
+    pub(super) fn is_untrusted(&self) -> bool {
+        self.untrusted.is_cancelled()
+    }
+
+    /// Whether `other` is a clone of this one.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.closed == other.closed
+    }
+}
+
+/// Waits until the replica is no longer trusted, and cancels `untrusted` and, once calls under way
+/// have had their time, `cut`.
+async fn watch(address: Address, trust: Trust, untrusted: CancellationToken, cut: CancellationToken) {
+    let error = trust.ended().await;
+    tracing::info!(%address, %error, "leaving a connection: the replica is no longer trusted");
+    untrusted.cancel();
+    sleep(UNTRUSTED_DRAIN).await;
+    cut.cancel();
 }
 
 impl Service<Request<Body>> for Connection {

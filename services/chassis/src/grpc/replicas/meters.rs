@@ -13,7 +13,7 @@ static SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static REMOVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_replicas_removed_total",
-        "Replicas that get no more calls: closed (the connection ended), silent, not_serving, or unlisted (no longer among the addresses)",
+        "Replicas that get no more calls: closed (the connection ended), silent, not_serving, unlisted (no longer among the addresses), or untrusted (the certificate or its authority)",
         &["service", "reason"]
     )
     .expect(REGISTERED_ONCE)

@@ -28,6 +28,9 @@ const MISSES: u32 = 2;
 const LATE: Duration = Duration::from_millis(100);
 /// After so long without an answer the connection itself is given up: the way to a replica may be another one when it comes back.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How long calls wait for another connection to a replica whose connection was closed: a server
+/// closes each in good order when it has reached its age.
+const RENEWAL: Duration = Duration::from_millis(250);
 
 /// What a question came to.
 enum Verdict {
@@ -43,15 +46,32 @@ pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static st
     let probing = async {
         let mut pause = WHILE_AWAY;
         let mut told: Option<String> = None;
+        let mut renewed: Option<Connection> = None;
         loop {
-            match Connection::open(&address, &dialer).await {
+            let listed = renewed.is_some();
+            let opened = match renewed.take() {
+                Some(connection) => Ok(connection),
+                None => Connection::open(&address, &dialer).await,
+            };
+            match opened {
                 Ok(connection) => {
-                    let (served, removal) = attend(&address, service, &set, &connection).await;
-                    set.remove(&address, removal);
+                    let begun = Instant::now();
+                    let (served, removal) = attend(&address, service, &set, &connection, listed).await;
                     if served {
                         pause = WHILE_AWAY;
                         told = None;
                     }
+                    let is_gone = matches!(removal, Removal::Closed | Removal::Untrusted);
+                    // One that ends again and again is not opened more often than one that is away.
+                    if served && is_gone && begun.elapsed() >= WHILE_AWAY {
+                        let opening = timeout(RENEWAL, Connection::open(&address, &dialer));
+                        if let Ok(Ok(connection)) = opening.await {
+                            tracing::debug!(%address, "opened another connection to a replica");
+                            renewed = Some(connection);
+                            continue;
+                        }
+                    }
+                    set.remove(&address, removal);
                 }
                 Err(error) => {
                     let reason = with_causes(error.to_string(), &*error);
@@ -79,7 +99,9 @@ pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static st
 }
 
 /// Asks on one connection until it is of no more use. Whether it ever served, and why it is left.
-async fn attend(address: &Address, service: &'static str, set: &Set, connection: &Connection) -> (bool, Removal) {
+/// `listed` says that `set` still lists the connection before.
+async fn attend(address: &Address, service: &'static str, set: &Set, connection: &Connection, mut listed: bool) -> (bool, Removal) {
+    let closed = || if connection.is_untrusted() { Removal::Untrusted } else { Removal::Closed };
     let mut health = HealthClient::new(connection.clone());
     let (mut served, mut serving, mut misses) = (false, false, 0);
     let mut answered = Instant::now();
@@ -96,32 +118,34 @@ async fn attend(address: &Address, service: &'static str, set: &Set, connection:
                     set.serve(Line::new(address.clone(), connection.clone()));
                 }
                 (served, serving, misses, answered) = (true, true, 0, Instant::now());
+                listed = true;
                 WHILE_SERVING
             }
             Verdict::NotServing => {
                 set.remove(address, Removal::NotServing);
                 (serving, misses, answered) = (false, 0, Instant::now());
+                listed = false;
                 WHILE_AWAY
             }
             Verdict::Silent => {
                 if asked.elapsed() < DEADLINE + LATE {
                     misses += 1;
                 }
-                if serving && misses >= MISSES {
+                if listed && misses >= MISSES {
                     set.doubt(address);
-                    serving = false;
+                    (serving, listed) = (false, false);
                 }
                 if answered.elapsed() >= SILENCE {
                     return (served, Removal::Silent);
                 }
                 DEADLINE.saturating_sub(asked.elapsed())
             }
-            Verdict::Broken => return (served, Removal::Closed),
+            Verdict::Broken => return (served, closed()),
         };
         set.release();
         tokio::select! {
             biased;
-            () = connection.closed() => return (served, Removal::Closed),
+            () = connection.closed() => return (served, closed()),
             () = sleep(pause) => {}
         }
     }

@@ -4,26 +4,24 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::PathBuf,
-    pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
 use prometheus::{IntCounterVec, register_int_counter_vec};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 use super::{
-    Io, Tls, Transport, tls,
+    Io, Tls, Transport, Trust,
+    handshakes::Handshakes,
+    is_loopback, tls,
+    trust::Side,
     unix::{self, UnixSocket},
     url_of_path,
 };
@@ -35,15 +33,13 @@ use crate::{
 
 /// The time that a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// TLS handshakes under way at once; further connections wait in the system's queue.
-const MAX_HANDSHAKES: usize = 256;
 /// The pause after the system gave no connection: most often there is no file descriptor left.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_grpc_refused_connections_total",
-        "Connections to a gRPC port that were refused: handshake (no certificate of the authority), slow (the handshake took too long), user (of another user)",
+        "Connections to a gRPC port that were refused: handshake (no certificate of the authority), slow (the handshake took too long), crowded (too many handshakes were under way), user (of another user)",
         &["reason"]
     )
     .expect("the name is registered here and nowhere else")
@@ -108,11 +104,22 @@ impl Listener {
         }
     }
 
+    /// Returns what an announcement has to say beside the URL of the first of them, if its callers
+    /// prove nothing.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        match self.0.first() {
+            Some(Kind::Tcp { listener, tls: None }) => Some(if listener.local_addr().is_ok_and(is_loopback) {
+                "plaintext, no authentication: every program on this machine can call it"
+            } else {
+                "plaintext, no authentication: every process on the network can call it"
+            }),
+            Some(Kind::Tcp { tls: Some(_), .. } | Kind::Unix(_)) | None => None,
+        }
+    }
+
     /// Returns the connections, and the future that accepts them: until `shutdown` is cancelled; then the listener is closed.
-    pub(in crate::grpc) fn incoming(
-        self,
-        shutdown: &CancellationToken,
-    ) -> (ReceiverStream<io::Result<Incoming>>, impl Future<Output = ()> + use<>) {
+    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> (mpsc::Receiver<Incoming>, impl Future<Output = ()> + use<>) {
         let (sender, receiver) = mpsc::channel(1);
         let shutdown = shutdown.clone();
         let accepting = async move {
@@ -127,17 +134,17 @@ impl Listener {
             });
             join_all(each).await;
         };
-        (ReceiverStream::new(receiver), accepting)
+        (receiver, accepting)
     }
 }
 
 /// Connections for the server.
-type Sender = mpsc::Sender<io::Result<Incoming>>;
+type Sender = mpsc::Sender<Incoming>;
 
 impl Kind {
     /// Accepts connections until the server is gone.
     async fn accept(&self, sender: &Sender) {
-        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let handshakes = Handshakes::default();
         while !sender.is_closed() {
             let accepted = match self {
                 Self::Unix(socket) => socket.accept(sender).await,
@@ -156,7 +163,8 @@ impl UnixSocket {
     async fn accept(&self, sender: &Sender) -> io::Result<()> {
         let (stream, _) = self.listener.accept().await?;
         if unix::is_own_user(&stream).unwrap_or(false) {
-            hand_over(Io::Unix(stream), Identity::SameUser, None, sender).await;
+            let peer = Peer { identity: Identity::SameUser, address: None };
+            hand_over(Incoming { io: Io::Unix(stream), peer, trust: None }, sender).await;
         } else {
             refuse("user", None, "a process of another user");
         }
@@ -166,26 +174,37 @@ impl UnixSocket {
 
 async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result<()> {
     let (stream, address) = accept_tcp(listener).await?;
-    hand_over(Io::Tcp(stream), Identity::Anyone, Some(address), sender).await;
+    let peer = Peer { identity: Identity::Anyone, address: Some(address) };
+    hand_over(Incoming { io: Io::Tcp(stream), peer, trust: None }, sender).await;
     Ok(())
 }
 
-/// Handshakes run concurrently, so that a slow one does not delay others.
-async fn accept_tls(listener: &TcpListener, tls: &Tls, handshakes: &Arc<Semaphore>, sender: &Sender) -> io::Result<()> {
-    let permit = Arc::clone(handshakes).acquire_owned().await.map_err(io::Error::other)?;
+/// Handshakes run concurrently, so that a slow one does not delay others, and in a bounded number,
+/// so that connections which begin none do not take the place of others.
+async fn accept_tls(listener: &TcpListener, tls: &Tls, handshakes: &Handshakes, sender: &Sender) -> io::Result<()> {
     let (stream, address) = accept_tcp(listener).await?;
-    let (acceptor, sender) = (tls.acceptor(), sender.clone());
-    tokio::spawn(async move {
-        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+    let (tls, sender) = (tls.clone(), sender.clone());
+    let closed = handshakes.start(address, |slot| async move {
+        let accepted = timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
+        drop(slot);
+        match accepted {
             Ok(Ok(stream)) => {
-                drop(permit);
-                let role = stream.get_ref().1.peer_certificates().and_then(|chain| tls::role(chain.first()?));
-                hand_over(Io::Tls(Box::new(stream.into())), Identity::Certificate(role), Some(address), &sender).await;
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let role = chain.first().and_then(tls::role);
+                let trust = Some(Trust::new(tls, Side::Client, chain));
+                let peer = Peer { identity: Identity::Certificate(role), address: Some(address) };
+                let io = Io::Tls(Box::new(stream.into()));
+                hand_over(Incoming { io, peer, trust }, &sender).await;
             }
-            Ok(Err(error)) => refuse("handshake", Some(address), &with_causes(error.to_string(), &error)),
+            Ok(Err(error)) => {
+                refuse("handshake", Some(address), &with_causes(error.to_string(), &error));
+            }
             Err(_) => refuse("slow", Some(address), "the handshake took too long"),
         }
     });
+    if let Some(closed) = closed {
+        refuse("crowded", Some(closed), "too many handshakes were under way");
+    }
     Ok(())
 }
 
@@ -197,8 +216,8 @@ async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr
 }
 
 /// The server may be gone by now, and the connection goes with it.
-async fn hand_over(io: Io, identity: Identity, address: Option<SocketAddr>, sender: &Sender) {
-    let _ = sender.send(Ok(Incoming { io, peer: Peer { identity, address } })).await;
+async fn hand_over(incoming: Incoming, sender: &Sender) {
+    let _ = sender.send(incoming).await;
 }
 
 /// A plaintext listener that is bound already: for tests, on loopback.
@@ -221,44 +240,10 @@ fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
 /// An accepted connection and its peer.
 #[derive(Debug)]
 pub(in crate::grpc) struct Incoming {
-    io: Io,
-    peer: Peer,
-}
-
-impl Connected for Incoming {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Incoming {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Incoming {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
+    pub(in crate::grpc) io: Io,
+    pub(in crate::grpc) peer: Peer,
+    /// Whether the peer is still trusted, if it presented a certificate.
+    pub(in crate::grpc) trust: Option<Trust>,
 }
 
 /// What a caller has proved to be.

@@ -4,24 +4,24 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, PoisonError, RwLock, Weak},
+    sync::{Arc, LazyLock, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use rustls::{
     CertificateError, ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
-    client::{Resumption, verify_server_name},
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier as _, verify_server_name},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
     server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroizing;
 
-use super::{Address, Io, unix};
+use super::{Address, Io, Trust, trust::Side, unix};
 use crate::{
     StartError, file_permissions,
     grpc::access::{Role, host},
@@ -36,7 +36,7 @@ const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A label that is no role's name.
 const NO_ROLE: &str = "no-role";
 /// After the notAfter of any certificate (RFC 5280: 9999-12-31).
-const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
+pub(super) const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
 
 static EXPIRY: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
@@ -72,23 +72,28 @@ pub struct Tls(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     files: Files,
-    current: RwLock<Arc<Snapshot>>,
+    current: watch::Sender<Arc<Snapshot>>,
 }
 
 /// What the files held when they were last good.
 #[derive(Debug)]
-struct Snapshot {
+pub(super) struct Snapshot {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     /// The one role that the certificate names.
     role: Option<Role>,
+    /// Verify the peers of connections that are open.
+    client_verifier: Arc<dyn ClientCertVerifier>,
+    server_verifier: Arc<WebPkiServerVerifier>,
+    certificate: CertificateDer<'static>,
     /// Seconds since 1970.
     not_after: u64,
 }
 
 impl Tls {
-    /// Reads the files, and follows their changes from now on. A change that cannot be used is logged, and the certificate before stays in use. A new one is
-    /// for new connections; those that are open go on.
+    /// Reads the files, and follows their changes from now on. A change that cannot be used is
+    /// logged, and the certificate before stays in use. A new certificate is for new connections.
+    /// Open connections whose peer the new authorities do not trust are closed (see [`Trust`]).
     ///
     /// # Errors
     /// When a file cannot be read, the key is another certificate's, or the certificate is not the authority's or has expired.
@@ -99,7 +104,7 @@ impl Tls {
         let stamps = Stamps::of(&files);
         let snapshot = Snapshot::read(&files).map_err(StartError::new)?;
         warn_of_open_key(&files);
-        let inner = Arc::new(Inner { files, current: RwLock::new(Arc::new(snapshot)) });
+        let inner = Arc::new(Inner { files, current: watch::Sender::new(Arc::new(snapshot)) });
         for result in ["loaded", "failed"] {
             RELOADS.with_label_values(&[result]);
         }
@@ -121,11 +126,26 @@ impl Tls {
     fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0.current().client))
     }
+
+    /// Returns a receiver that is notified of each change of the files.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.current.subscribe()
+    }
+
+    /// Verifies a peer's certificate, and the chain after it, as of `time`.
+    pub(super) fn verify(&self, side: &Side, chain: &[CertificateDer<'_>], time: UnixTime) -> Result<(), rustls::Error> {
+        let snapshot = self.0.current();
+        let (certificate, chain) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        match side {
+            Side::Client => snapshot.client_verifier.verify_client_cert(certificate, chain, time).map(drop),
+            Side::Server(name) => snapshot.server_verifier.verify_server_cert(certificate, chain, name, &[], time).map(drop),
+        }
+    }
 }
 
 impl Inner {
     fn current(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.borrow())
     }
 }
 
@@ -142,27 +162,27 @@ impl Dialer {
     }
 
     /// Connects, and proves who both sides are where that is asked for.
-    pub(in crate::grpc) async fn connect(&self, address: &Address) -> io::Result<Io> {
+    pub(in crate::grpc) async fn connect(&self, address: &Address) -> io::Result<(Io, Option<Trust>)> {
         let address = match address {
-            Address::Unix(path) => return unix::connect(path).await.map(Io::Unix),
+            Address::Unix(path) => return Ok((Io::Unix(unix::connect(path).await?), None)),
             Address::Tcp(address) => address,
         };
         let stream = TcpStream::connect(address).await?;
         // Without it an answer may wait for the acknowledgement of the one before. A socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
         match &self.0 {
-            None => Ok(Io::Tcp(stream)),
+            None => Ok((Io::Tcp(stream), None)),
             Some((tls, name)) => {
                 let stream = tls.connector().connect(name.clone(), stream).await?;
-                let certificates = stream.get_ref().1.peer_certificates();
-                let role = certificates.and_then(|chain| role(chain.first()?));
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                 // TLS accepts every certificate that is valid for the name, a wildcard's too.
-                if role.is_none_or(|role| role.host() != name.to_str()) {
+                if chain.first().and_then(role).is_none_or(|role| role.host() != name.to_str()) {
                     let name = name.to_str();
                     let message = format!("the server's certificate does not name {name} as its only role");
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
                 }
-                Ok(Io::Tls(Box::new(stream.into())))
+                let trust = Trust::new(tls.clone(), Side::Server(name.clone()), chain);
+                Ok((Io::Tls(Box::new(stream.into())), Some(trust)))
             }
         }
     }
@@ -237,10 +257,16 @@ impl Snapshot {
         verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::now()).map_err(unusable)?;
         let not_after = not_after(&*verifier, &certificate, &chain[1..]);
         let key = Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(unusable)?));
+        let server_verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
         Ok(Self {
-            server: server(&provider, verifier, Arc::clone(&key)).map_err(unusable)?,
-            client: client(&provider, roots, key).map_err(unusable)?,
+            server: server(&provider, Arc::clone(&verifier), Arc::clone(&key)).map_err(unusable)?,
+            client: client(&provider, Arc::clone(&server_verifier), key).map_err(unusable)?,
             role: role(&certificate),
+            client_verifier: verifier,
+            server_verifier,
+            certificate,
             not_after,
         })
     }
@@ -273,12 +299,12 @@ fn server(
 
 fn client(
     provider: &Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
+    verifier: Arc<WebPkiServerVerifier>,
     key: Arc<SingleCertAndKey>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
+        .with_webpki_verifier(verifier)
         .with_client_cert_resolver(key);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
@@ -370,7 +396,7 @@ fn reload(inner: &Inner) -> Option<Failure> {
         Ok(snapshot) => {
             warn_of_open_key(&inner.files);
             let days_left = seconds_left(snapshot.not_after) / 86_400;
-            *inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+            inner.current.send_replace(Arc::new(snapshot));
             RELOADS.with_label_values(&["loaded"]).inc();
             tracing::info!(certificate = %inner.files.cert.display(), days_left, "loaded a changed certificate");
             None
@@ -393,7 +419,7 @@ fn watch_expiry(not_after: u64, warned: &mut Option<SystemTime>) {
     }
 }
 
-fn seconds_left(not_after: u64) -> i64 {
+pub(super) fn seconds_left(not_after: u64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(not_after).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX)
 }
