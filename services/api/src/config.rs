@@ -72,9 +72,11 @@ pub struct Config {
     /// How long the first byte of a new connection may take.
     pub first_byte_timeout: Duration,
     /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of
-    /// each. A request past that is answered 503.
+    /// each. Those of one client address may hold a quarter of that, or what one request may. A
+    /// request past either is answered 503.
     pub request_memory: usize,
-    /// For how long a client may take nothing of an answer that is being sent; then its connection is reset.
+    /// For how long a client may take nothing of an answer that is being sent, and how long it may
+    /// take for the end of the last one and for closing its connection; then it is reset.
     pub write_timeout: Duration,
     /// Connections that are open at the same time, idle ones included; at least one. While there are so many none is accepted: whoever connects waits in
     /// the system's queue until one is closed, or `header_timeout` or `write_timeout` has closed one. The system has to let the process open more files than
@@ -147,7 +149,8 @@ impl Config {
         8 * hashes_at_once
     }
 
-    /// Connections that are open at the same time. One that was used takes about 25 KiB.
+    /// Connections that are open at the same time. One that was used takes about 25 KiB, 35 KiB if
+    /// a head came in parts; the system keeps at most 128 KiB of answers for it.
     pub const CONNECTIONS: usize = 16_384;
 
     /// More than a person has under way, and too few to hold up others.

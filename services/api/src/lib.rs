@@ -126,6 +126,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
 
     let bounds = Bounds {
         header_limit: config.header_limit,
+        body_limit: config.body_limit,
         header_timeout: config.header_timeout,
         first_byte_timeout: config.first_byte_timeout,
         request_memory: config.request_memory,

@@ -31,32 +31,34 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use merch_chassis::tcp;
 use poem::{
     Body, Endpoint, Request, Response,
     http::{self, HeaderValue, header, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     addresses::Addresses,
-    arrival::{Arrival, Bounded, Fault, Memory},
+    arrival::{Arrival, Bounded, Fault, Limits, Memory, Share},
     meters::{Open, Reason},
     places::Places,
     progress::Progress,
     refusal::Refusals,
 };
-use crate::{edge, problem::Code, proxies::Proxies};
+use crate::{
+    edge,
+    problem::{Code, Problem},
+    proxies::Proxies,
+};
 
 /// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
 const MOST_HEADERS: usize = 256;
-/// A head that is larger than allowed, but not by this factor, is read, and its sender is told what is
-/// allowed. A larger one is answered without being read to its end.
-const READ_TO_REFUSE: usize = 2;
 /// hyper answers a head that does not fit its buffer by itself, with a bare 431. So its buffer has room
 /// for more than is ever read of a head; it grows with what has arrived.
 const BUFFER: usize = 4;
@@ -70,7 +72,10 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// A connection that waits in the system's queue is accepted within this time.
 const QUEUED: Duration = Duration::from_millis(10);
 
-/// How long a client may go on sending after its last answer.
+/// One client address may use one of so many parts of the common request memory.
+const ADDRESS_SHARE: usize = 4;
+
+/// How long a connection without a last answer may take to be closed by its client.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Bounds on connections.
@@ -78,13 +83,17 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) struct Bounds {
     /// Bytes of a request's line and headers that the endpoint takes.
     pub(crate) header_limit: usize,
+    /// Bytes of a request's body that the endpoint takes.
+    pub(crate) body_limit: usize,
     /// The time that these may take to arrive, and that a connection may be idle.
     pub(crate) header_timeout: Duration,
     /// The time that the first byte of a new connection may take.
     pub(crate) first_byte_timeout: Duration,
-    /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of each.
+    /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of
+    /// each; those of one client address, at most a quarter of that.
     pub(crate) request_memory: usize,
-    /// The time for which a client may take nothing of an answer.
+    /// The time for which a client may take nothing of an answer, and in which it takes the rest of
+    /// the last one.
     pub(crate) write_timeout: Duration,
     /// Connections that are open at the same time, at least one.
     pub(crate) connections: usize,
@@ -110,11 +119,14 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let mut places = Places::new(bounds.connections);
+    let limits = Limits::new(bounds.header_limit, bounds.body_limit);
     let memory = Memory::new(bounds.request_memory);
-    let addresses = Addresses::new(bounds.connections_per_address, proxies);
+    let share = (bounds.request_memory / ADDRESS_SHARE).max(limits.counted());
+    let addresses = Addresses::new(bounds.connections_per_address, share, proxies);
     let refusals = Refusals::new();
     let start = |place, stream: TcpStream, peer: SocketAddr| {
         let cut = cut.clone();
+        tcp::bound(&stream, bounds.write_timeout);
         let Some(admitted) = addresses.admit(peer.ip()) else {
             meters::refused(Reason::AddressLimit);
             // The place is free for another one; how many are answered is bounded there.
@@ -124,7 +136,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
             }
             return;
         };
-        let arrival = Arrival::new(Arc::clone(&memory), bounds.header_limit * READ_TO_REFUSE);
+        let arrival = Arrival::new(Share::new(&memory, admitted.memory()), limits);
         let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, arrival, stopping.clone(), shutdown.clone());
         connections.spawn(async move {
             let _held = (place, admitted, Open::new());
@@ -209,7 +221,7 @@ async fn connection<E: Endpoint>(
     let service = service_fn(move |request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
         let arrival = Arc::clone(&arriving);
-        arrival.begin();
+        let large_head = arrival.begin();
         let (endpoint, stopping) = (Arc::clone(&endpoint), stopping.clone());
         let has_body = !request.body().is_end_stream();
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
@@ -218,11 +230,17 @@ async fn connection<E: Endpoint>(
             let mut response: Response = endpoint.get_response(request).await;
             // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
             let cut_short = read.is_some_and(|read| !read.load(Ordering::Relaxed));
-            if arrival.body_fault() == Some(Fault::NoMemory) {
-                meters::refused(Reason::Memory);
-                response = edge::unread(Code::Unavailable.into()).await;
+            if let Some(fault) = arrival.body_fault() {
+                let limit = bounds.body_limit;
+                let (reason, problem) = match fault {
+                    Fault::TooLarge => (Reason::BodySize, Problem::body_too_large(limit)),
+                    Fault::NoMemory => (Reason::Memory, Code::Unavailable.into()),
+                };
+                meters::refused(reason);
+                response = edge::unread(problem).await;
             }
-            let last = cut_short || stopping.is_cancelled();
+            // hyper keeps the buffer of a large head until its connection ends.
+            let last = cut_short || large_head || stopping.is_cancelled();
             arrival.end(last);
             if last {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -251,26 +269,27 @@ async fn connection<E: Endpoint>(
     if let Some(fault) = arrival.head_fault() {
         tracing::debug!(?fault, %peer, "a head was not read to its end");
         meters::refused(match fault {
-            Fault::HeadTooLarge => Reason::HeadSize,
+            Fault::TooLarge => Reason::HeadSize,
             Fault::NoMemory => Reason::Memory,
         });
         let answer = refusal::to_head(fault, bounds.header_limit).await;
         // In the middle of an earlier answer this one would be garbage.
         let written =
             flushed && tokio::time::timeout(bounds.write_timeout, stream.write_all(&answer)).await.is_ok_and(|written| written.is_ok());
-        if written {
-            linger(stream, shutdown).await;
+        match written {
+            true => close(stream, bounds.write_timeout, shutdown).await,
+            false => reset(&stream),
         }
         return;
     }
     match ended {
-        Ok(()) => linger(stream, shutdown).await,
+        Ok(()) => close(stream, bounds.write_timeout, shutdown).await,
         Err(error) => {
             tracing::debug!(%error, %peer, "a connection ended early");
-            if is_stuck(&error) {
-                // Reset: else the system would keep what was sent, megabytes of it, for a client that does not take it. Where it cannot be told
-                // to, it does.
-                let _ = stream.set_zero_linger();
+            match is_stuck(&error) {
+                true => reset(&stream),
+                // Answers to earlier requests may not have been taken yet.
+                false => close(stream, LINGER, shutdown).await,
             }
         }
     }
@@ -296,17 +315,17 @@ fn is_stuck(error: &hyper::Error) -> bool {
     error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Closes a connection so that its last answer arrives. A client may still be sending a body that nobody reads (one that is too large); if the socket
-/// were closed with that unread, the system would reset the connection, and the client could lose the answer before it has read it.
-async fn linger(mut stream: TcpStream, shutdown: CancellationToken) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut scrap = vec![0; 16 * 1024];
-    let reading = async { while stream.read(&mut scrap).await.is_ok_and(|length| length > 0) {} };
+/// Makes the system drop what it keeps for a client that does not take it. If it refuses, it keeps
+/// that for the write time-out.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}
+
+/// Closes a connection within `limit`; at once when the server stops: the system does the rest.
+async fn close(stream: TcpStream, limit: Duration, shutdown: CancellationToken) {
     tokio::select! {
-        () = reading => {}
-        () = tokio::time::sleep(LINGER) => {}
+        biased;
+        () = tcp::close(stream, limit) => {}
         () = shutdown.cancelled() => {}
     }
 }

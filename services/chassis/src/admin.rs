@@ -1,24 +1,48 @@
 //! The admin port of a role: `/livez`, `/readyz` and `/metrics`, for orchestrators and operators, never for the public.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
-    EndpointExt as _, IntoResponse, Request, Response, Route, Server, get, handler,
-    http::{StatusCode, header, uri::Authority},
-    listener::TcpAcceptor,
-    web::Data,
+    Endpoint, EndpointExt as _, IntoResponse, Request, Response, Route, get, handler,
+    http::{
+        self, StatusCode, header,
+        uri::{Authority, Scheme},
+    },
+    web::{Data, LocalAddr, RemoteAddr},
 };
 use prometheus::{Encoder as _, TextEncoder};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Readiness, StartError};
+use crate::{Readiness, StartError, tcp};
 
 /// How long open connections may take to end once `shutdown` is cancelled: an answer here takes microseconds.
 const DRAIN: Duration = Duration::from_secs(1);
-/// A probe asks every few seconds; a connection that is silent for longer is closed.
-const IDLE: Duration = Duration::from_secs(60);
+/// Connections that are open at the same time; further ones wait in the system's queue.
+const CONNECTIONS: usize = 64;
+/// Bytes of a request's line and headers.
+const HEAD: usize = 16 * 1024;
+/// The time that these may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time that a request and its answer may take together.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that the client then has to take the rest of the answer and to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause after the system gave no connection: most often there is no file descriptor left.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves the admin port until `shutdown` is cancelled.
 ///
@@ -30,6 +54,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// On a loopback address, a request for a host that is neither an address nor `localhost` is
 /// answered 403: a web page whose host name leads to a loopback address could read the answer
 /// otherwise.
+/// Serves HTTP/1.1, one request on each connection.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -38,13 +63,60 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Cancel
     let address = listener.local_addr().map_err(failed)?;
     let is_loopback = address.ip().to_canonical().is_loopback();
     let routes = Route::new().at("/livez", get(livez)).at("/readyz", get(readyz)).at("/metrics", get(metrics)).data(readiness);
-    let routes = routes.before(move |request| async move { if is_loopback { of_this_machine(request) } else { Ok(request) } });
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener).map_err(failed)?)
-        .name("admin")
-        .idle_timeout(IDLE)
-        .run_with_graceful_shutdown(routes, shutdown.cancelled_owned(), Some(DRAIN))
-        .await
-        .map_err(failed)
+    let routes = Arc::new(routes.before(move |request| async move { if is_loopback { of_this_machine(request) } else { Ok(request) } }));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+    let accept = async || (Arc::clone(&places).acquire_owned().await, listener.accept().await);
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept() => accepted,
+        };
+        match accepted {
+            (place, Ok((stream, peer))) => {
+                let (routes, cut) = (Arc::clone(&routes), cut.clone());
+                connections.spawn(async move {
+                    cut.run_until_cancelled(connection(stream, peer, address, routes)).await;
+                    drop(place);
+                });
+            }
+            (_, Err(error)) => {
+                tracing::warn!(%error, "failed to accept an admin connection; retrying");
+                sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if timeout(DRAIN, connections.wait()).await.is_err() {
+        cut.cancel();
+        connections.wait().await;
+    }
+    Ok(())
+}
+
+/// Answers one request and closes the connection.
+async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, local: SocketAddr, routes: Arc<E>) {
+    tcp::bound(&stream, EXCHANGE_TIMEOUT);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let routes = Arc::clone(&routes);
+        let (local, peer) = (LocalAddr(local.into()), RemoteAddr(peer.into()));
+        let request: Request = (request, local, peer, Scheme::HTTP).into();
+        Box::pin(async move {
+            let response = routes.get_response(request).await;
+            Ok::<_, Infallible>(http::Response::from(response))
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let serving = poll_fn(|context| connection.poll_without_shutdown(context));
+    let served = timeout(EXCHANGE_TIMEOUT, serving).await;
+    tracing::debug!(%peer, ?served, "an admin connection ended");
+    tcp::close(connection.into_parts().io.into_inner(), CLOSE_TIMEOUT).await;
 }
 
 /// Refuses a request that is for another host. One that names no host is not a browser's.

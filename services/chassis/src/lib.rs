@@ -14,6 +14,7 @@ pub mod pki;
 mod readiness;
 pub mod shutdown;
 mod start;
+pub mod tcp;
 pub mod telemetry;
 
 pub use causes::with_causes;

@@ -124,6 +124,43 @@ async fn a_web_page_cannot_read_it_by_a_name_of_its_own() {
 }
 
 #[tokio::test]
+async fn each_connection_has_one_small_request_of_http_1() {
+    let admin = start().await;
+    let exchange = async |bytes: &[u8]| {
+        let mut connection = TcpStream::connect(admin.address).await.unwrap();
+        let _ = connection.write_all(bytes).await;
+        let mut answer = Vec::new();
+        // A reset is an end, too.
+        let read = timeout(Duration::from_secs(20), connection.read_to_end(&mut answer)).await;
+        let _ = read.expect("the connection ends");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let answer = exchange(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    has(&answer, &["HTTP/1.1 200", "connection: close"]);
+    let header = "x".repeat(32 * 1024);
+    let large = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {header}\r\n\r\n");
+    assert!(!exchange(large.as_bytes()).await.contains("HTTP/1.1 200"));
+    let preface = exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(preface.is_empty() || preface.starts_with("HTTP/1.1 4"), "{preface:?}");
+    // Unfinished requests take all places, until they are closed.
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut connection = TcpStream::connect(admin.address).await.unwrap();
+        connection.write_all(b"GET").await.unwrap();
+        slow.push(connection);
+    }
+    let mut byte = [0];
+    tokio::select! {
+        closed = timeout(Duration::from_secs(20), slow[0].read(&mut byte)) => {
+            assert_eq!(closed.expect("it is closed in time").unwrap(), 0);
+        }
+        answer = admin.get("/livez") => panic!("one connection too many: {answer:?}"),
+    }
+    let livez = timeout(Duration::from_secs(20), admin.get("/livez")).await;
+    assert_eq!(livez.expect("places are free again").0, 200);
+}
+
+#[tokio::test]
 async fn it_ends_when_told_even_with_an_open_connection() {
     let admin = start().await;
     let _idle = TcpStream::connect(admin.address).await.unwrap();

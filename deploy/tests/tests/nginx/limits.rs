@@ -33,9 +33,12 @@ async fn bodies_and_headers_have_the_apis_limits() {
         assert_problem(&answer, 413, "body_too_large", path.trim_end_matches("\"b"));
         assert_eq!(replicas.take().len(), 0, "nobody was given a whole one");
     }
-    for (target, headers) in
-        [("/orders".to_owned(), format!("X-Large: {}\r\n", "x".repeat(17_000))), (format!("/orders?{}", "x".repeat(17_000)), String::new())]
-    {
+    let (one, half) = ("x".repeat(17_000), "x".repeat(8_500));
+    for (target, headers) in [
+        ("/orders".to_owned(), format!("X-Large: {one}\r\n")),
+        ("/orders".to_owned(), format!("X-Large: {half}\r\nX-Larger: {half}\r\n")),
+        (format!("/orders?{one}"), String::new()),
+    ] {
         let answer = send(edge.port, "GET", &target, &headers, "").await;
         // A line that does not fit was not read.
         let instance = answer.json()["instance"].as_str().unwrap().to_owned();
@@ -43,7 +46,13 @@ async fn bodies_and_headers_have_the_apis_limits() {
         assert_problem(&answer, 431, "headers_too_large", &instance);
     }
     assert_eq!(replicas.take().len(), 0);
-    assert_eq!(send(edge.port, "GET", "/orders", &format!("X-Large: {}\r\n", "x".repeat(15_000)), "").await.status, 200);
+    for (target, headers) in [
+        ("/orders".to_owned(), format!("X-Large: {}\r\n", "x".repeat(16_200))),
+        ("/orders".to_owned(), "X-Large: 123456789012345\r\n".repeat(600)),
+        (format!("/orders?{}", "x".repeat(16_200)), String::new()),
+    ] {
+        assert_eq!(send(edge.port, "GET", &target, &headers, "").await.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,6 +105,30 @@ async fn one_address_cannot_take_the_connections_of_others() {
     assert_problem(&refused, 503, "unavailable", "/products");
     let other = send_from(Ipv4Addr::new(127, 0, 0, 77), port, "GET", "/products", "", "").await;
     assert_eq!((other.status, replicas.take().len()), (200, 1));
+    for request in hanging {
+        request.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a container engine: make test-compose runs it"]
+async fn one_address_has_few_documents_in_progress() {
+    let rule = |request: &Request| match request.target.as_str() {
+        "/docs" => Reply::Hangs,
+        _ => Reply::ok(),
+    };
+    let replicas = Replicas::start(1, rule).await;
+    let edge = Edge::start(&replicas, &[]).await;
+    let port = edge.port;
+    let hanging = [(); 16].map(|()| tokio::spawn(async move { send(port, "GET", "/docs", "", "").await }));
+    let mut arrived = 0;
+    while arrived < 16 {
+        arrived += replicas.take().len();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_problem(&edge.get("/problems").await, 503, "unavailable", "/problems");
+    let other = send_from(Ipv4Addr::new(127, 0, 0, 77), port, "GET", "/problems", "", "").await;
+    assert_eq!((other.status, edge.get("/products").await.status), (200, 200));
     for request in hanging {
         request.abort();
     }

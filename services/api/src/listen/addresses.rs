@@ -10,17 +10,26 @@ use std::{
     time::Duration,
 };
 
+use super::arrival::Memory;
 use crate::{identity::network, proxies::Proxies};
 
 /// Refused connections are summarised over this time.
 const SUMMARY: Duration = Duration::from_secs(60);
 
-/// Open connections of each address.
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+/// The connections of each address.
+type Counts = Arc<Mutex<HashMap<IpAddr, Count>>>;
+
+#[derive(Debug)]
+struct Count {
+    open: usize,
+    /// What their requests hold.
+    memory: Arc<Memory>,
+}
 
 /// Counts the open connections of each client address; for IPv6, of each /64.
 pub(super) struct Addresses {
     most: usize,
+    most_memory: usize,
     proxies: Arc<Proxies>,
     open: Counts,
     /// Refused since the last summary.
@@ -28,11 +37,11 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Allows `most` connections for each address. `proxies` have no limit: all clients behind one
-    /// share its address.
-    pub(super) fn new(most: usize, proxies: Arc<Proxies>) -> Self {
+    /// Allows `most` connections for each address, and `most_memory` bytes for requests on them.
+    /// `proxies` have no limit: all clients behind one share its address.
+    pub(super) fn new(most: usize, most_memory: usize, proxies: Arc<Proxies>) -> Self {
         let (open, refused) = (Arc::default(), Arc::default());
-        Self { most: most.max(1), proxies, open, refused }
+        Self { most: most.max(1), most_memory, proxies, open, refused }
     }
 
     /// Counts one more connection until the returned value is dropped; `None` if the address has as
@@ -45,14 +54,16 @@ impl Addresses {
         }
         let address = network(peer);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
-        if *count >= self.most {
+        let none = || Count { open: 0, memory: Memory::new(self.most_memory) };
+        let count = open.entry(address).or_insert_with(none);
+        if count.open >= self.most {
             drop(open);
             self.log_refused(peer);
             return None;
         }
-        *count += 1;
-        Some(Admitted(Some((Arc::clone(&self.open), address))))
+        count.open += 1;
+        let memory = Arc::clone(&count.memory);
+        Some(Admitted(Some(Admission { counts: Arc::clone(&self.open), address, memory })))
     }
 
     /// Logs the first refused connection of a minute, and the sum of a minute.
@@ -77,16 +88,30 @@ impl Addresses {
 
 /// A connection that is counted while this lives.
 #[derive(Debug)]
-pub(super) struct Admitted(Option<(Counts, IpAddr)>);
+pub(super) struct Admitted(Option<Admission>);
+
+#[derive(Debug)]
+struct Admission {
+    counts: Counts,
+    address: IpAddr,
+    memory: Arc<Memory>,
+}
+
+impl Admitted {
+    /// The memory of its address; `None` if that has no limit.
+    pub(super) fn memory(&self) -> Option<Arc<Memory>> {
+        self.0.as_ref().map(|admission| Arc::clone(&admission.memory))
+    }
+}
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let Some((open, address)) = self.0.take() else { return };
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Admission { counts, address, .. }) = self.0.take() else { return };
+        let mut open = counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&address) {
-            *count -= 1;
+            count.open -= 1;
             // The map has an entry for each address that has a connection, and no more.
-            if *count == 0 {
+            if count.open == 0 {
                 open.remove(&address);
             }
         }
@@ -100,10 +125,12 @@ mod tests {
     #[tokio::test]
     async fn each_address_has_its_own_limit_and_a_64_is_one_address() {
         let proxies = Proxies::new("10.0.0.0/8".parse().unwrap());
-        let addresses = Addresses::new(2, Arc::new(proxies));
+        let addresses = Addresses::new(2, 1000, Arc::new(proxies));
         let admit = |address: &str| addresses.admit(address.parse().unwrap());
         for same in [["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"], ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:0:0:1"]] {
             let held: Vec<_> = same[..2].iter().map(|address| admit(address).unwrap()).collect();
+            let [first, second] = [0, 1].map(|index| held[index].memory().unwrap());
+            assert!(Arc::ptr_eq(&first, &second), "they share their memory");
             assert!(admit(same[2]).is_none(), "{same:?}");
             assert!(admit("192.0.2.2").is_some() && admit("2001:db8:0:1::1").is_some());
             drop(held);
@@ -111,6 +138,7 @@ mod tests {
         }
         let of_proxy: Vec<_> = (0..10).map(|_| admit("10.0.0.1").unwrap()).collect();
         assert_eq!(of_proxy.len(), 10);
+        assert!(of_proxy[0].memory().is_none());
         drop(of_proxy);
         assert!(addresses.open.lock().unwrap().is_empty(), "only addresses in use take memory");
     }

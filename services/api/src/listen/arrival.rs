@@ -15,8 +15,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes of each request that are not counted: the head of nearly every request, and its body, fit.
 const FREE: usize = 4096;
-/// A head is read in steps of at most this many bytes, so that hyper's buffer stays small.
+/// Bytes that are read at once, at most: hyper's buffer grows after reads of 8 KiB, and keeps its
+/// size while the connection is open. It may hold that much of the next request, uncounted.
 const STEP: usize = 4096;
+/// hyper's buffer has at most 16 KiB after a head of this size, and keeps more after a larger one.
+const LARGE_HEAD: usize = 2 * STEP;
+/// A head that is larger than allowed, but not by this factor, is read, and its sender is told what
+/// is allowed. A larger one is answered without being read to its end.
+const HEAD_FACTOR: usize = 2;
+/// Likewise for a body with its framing. A chunk of one byte takes six.
+const BODY_FACTOR: usize = 8;
+/// Bytes of a request that are counted beyond its head and its body: parts of buffers.
+const COUNTED_BEYOND: usize = 64 * 1024;
 
 /// Bytes that requests hold before they are answered, beyond the first 4 KiB of each.
 #[derive(Debug)]
@@ -40,11 +50,73 @@ impl Memory {
     }
 }
 
+/// What the requests on one connection may take of the memory: of all, and of its address.
+#[derive(Debug)]
+pub(super) struct Share {
+    all: Arc<Memory>,
+    of_address: Option<Arc<Memory>>,
+}
+
+impl Share {
+    /// `of_address` is `None` for an address without a limit.
+    pub(super) fn new(all: &Arc<Memory>, of_address: Option<Arc<Memory>>) -> Self {
+        Self { all: Arc::clone(all), of_address }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let Some(of_address) = &self.of_address else { return self.all.take(bytes) };
+        if !of_address.take(bytes) {
+            return false;
+        }
+        let taken = self.all.take(bytes);
+        if !taken {
+            of_address.give_back(bytes);
+        }
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.all.give_back(bytes);
+        if let Some(of_address) = &self.of_address {
+            of_address.give_back(bytes);
+        }
+    }
+}
+
+/// Bounds on the bytes of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    header_limit: usize,
+    body_limit: usize,
+}
+
+impl Limits {
+    /// For an endpoint that takes so much of a head, and of a body.
+    pub(super) const fn new(header_limit: usize, body_limit: usize) -> Self {
+        Self { header_limit, body_limit }
+    }
+
+    /// Bytes of a head that has not ended.
+    const fn head(self) -> usize {
+        self.header_limit.saturating_mul(HEAD_FACTOR)
+    }
+
+    /// Bytes of a request that has not ended.
+    const fn request(self) -> usize {
+        self.head().saturating_add(self.body_limit.saturating_mul(BODY_FACTOR))
+    }
+
+    /// Bytes that one request counts, at most: no more of it is kept, however it is framed.
+    pub(super) const fn counted(self) -> usize {
+        self.head().saturating_add(self.body_limit).saturating_add(COUNTED_BEYOND)
+    }
+}
+
 /// Why no more of a request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Its head is far larger than any that is answered.
-    HeadTooLarge,
+    /// Its head, or its body, is far larger than any that is answered.
+    TooLarge,
     /// Requests hold as much memory as they may.
     NoMemory,
 }
@@ -62,8 +134,8 @@ enum Phase {
 /// The state of the request that arrives on a connection.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    memory: Arc<Memory>,
-    head_limit: usize,
+    memory: Share,
+    limits: Limits,
     state: Mutex<State>,
 }
 
@@ -79,19 +151,21 @@ struct State {
 }
 
 impl Arrival {
-    /// `head_limit` bounds the bytes of a head that has not ended.
-    pub(super) fn new(memory: Arc<Memory>, head_limit: usize) -> Self {
+    pub(super) fn new(memory: Share, limits: Limits) -> Self {
         let state = State { phase: Phase::Head, read: 0, taken: 0, fault: None };
-        Self { memory, head_limit, state: Mutex::new(state) }
+        Self { memory, limits, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The head has arrived.
-    pub(super) fn begin(&self) {
-        self.state().phase = Phase::Request;
+    /// The head has arrived. Returns whether hyper's buffer has grown for it: such a connection is
+    /// closed after the answer.
+    pub(super) fn begin(&self) -> bool {
+        let mut state = self.state();
+        state.phase = Phase::Request;
+        state.read > LARGE_HEAD
     }
 
     /// The answer was made; `last`: no other request is read from this connection.
@@ -112,15 +186,15 @@ impl Arrival {
         self.state().fault.filter(|(_, phase)| *phase == Phase::Request).map(|(fault, _)| fault)
     }
 
-    /// How many bytes may be read next.
-    fn step(&self) -> Result<usize, Fault> {
+    /// Whether more may be read: hyper asks, so the head or the body has not ended.
+    fn check(&self) -> Result<(), Fault> {
         let mut state = self.state();
-        match state.phase {
-            // hyper asks for more, so the head has not ended.
-            Phase::Head if state.read >= self.head_limit => Err(state.fail(Fault::HeadTooLarge)),
-            Phase::Head => Ok(STEP),
-            Phase::Request | Phase::Last => Ok(usize::MAX),
-        }
+        let most = match state.phase {
+            Phase::Head => self.limits.head(),
+            Phase::Request => self.limits.request(),
+            Phase::Last => usize::MAX,
+        };
+        if state.read < most { Ok(()) } else { Err(state.fail(Fault::TooLarge)) }
     }
 
     fn has_read(&self, bytes: usize) -> Result<(), Fault> {
@@ -129,7 +203,8 @@ impl Arrival {
             return Ok(());
         }
         state.read = state.read.saturating_add(bytes);
-        let wanted = state.read.saturating_sub(FREE).next_multiple_of(STEP);
+        let counted = state.read.min(self.limits.counted()).saturating_sub(FREE);
+        let wanted = counted.next_multiple_of(STEP);
         if wanted > state.taken {
             if !self.memory.take(wanted - state.taken) {
                 return Err(state.fail(Fault::NoMemory));
@@ -176,7 +251,7 @@ impl<S> Bounded<S> {
 
 fn failed(fault: Fault) -> io::Error {
     let kind = match fault {
-        Fault::HeadTooLarge => io::ErrorKind::InvalidData,
+        Fault::TooLarge => io::ErrorKind::InvalidData,
         Fault::NoMemory => io::ErrorKind::OutOfMemory,
     };
     io::Error::new(kind, format!("the request is not read any further: {fault:?}"))
@@ -184,17 +259,12 @@ fn failed(fault: Fault) -> io::Error {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let step = self.arrival.step().map_err(failed)?;
-        let before = buffer.filled().len();
-        if step >= buffer.remaining() {
-            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        } else {
-            let mut bytes = [0; STEP];
-            let mut part = ReadBuf::new(&mut bytes[..step.min(STEP)]);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
-            buffer.put_slice(part.filled());
-        }
-        let read = buffer.filled().len() - before;
+        self.arrival.check().map_err(failed)?;
+        let step = buffer.remaining().min(STEP);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(step));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
         Poll::Ready(self.arrival.has_read(read).map_err(failed))
     }
 }
@@ -232,10 +302,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_head_ends_at_its_limit_and_a_body_does_not() {
+    async fn a_head_and_a_body_end_at_their_limits() {
         let (mut client, server) = duplex(1 << 20);
-        client.write_all(&[b'x'; 100_000]).await.unwrap();
-        let arrival = Arc::new(Arrival::new(Memory::new(1 << 20), 10_000));
+        client.write_all(&[b'x'; 1 << 20]).await.unwrap();
+        let memory = Memory::new(1 << 20);
+        let limits = Limits::new(5000, 10_000);
+        let arrival = Arc::new(Arrival::new(Share::new(&memory, None), limits));
         let mut server = Bounded::new(server, Arc::clone(&arrival));
         let mut bytes = [0; 50_000];
         // In small steps, whatever room the reader offers, up to the first step past the limit.
@@ -243,9 +315,28 @@ mod tests {
             assert_eq!(server.read(&mut bytes).await.unwrap(), STEP);
         }
         assert!(server.read(&mut bytes).await.is_err());
-        assert_eq!((arrival.head_fault(), arrival.body_fault()), (Some(Fault::HeadTooLarge), None));
-        arrival.begin();
-        assert_eq!(server.read(&mut bytes).await.unwrap(), bytes.len());
+        assert_eq!((arrival.head_fault(), arrival.body_fault()), (Some(Fault::TooLarge), None));
+        assert!(arrival.begin(), "this head was large");
+        for _ in 3..22 {
+            assert_eq!(server.read(&mut bytes).await.unwrap(), STEP);
+        }
+        assert!(server.read(&mut bytes).await.is_err());
+        assert_eq!((arrival.head_fault(), arrival.body_fault()), (None, Some(Fault::TooLarge)));
+        // Only what can be kept of it is counted.
+        let counted = (limits.counted() - FREE).next_multiple_of(STEP);
+        assert_eq!(memory.used.load(Ordering::Relaxed), counted);
+    }
+
+    #[tokio::test]
+    async fn an_address_has_a_share_of_the_memory() {
+        let (all, own) = (Memory::new(3 * STEP), Memory::new(2 * STEP));
+        let share = Share::new(&all, Some(Arc::clone(&own)));
+        assert!(share.take(2 * STEP) && !share.take(STEP));
+        let other = Share::new(&all, Some(Memory::new(2 * STEP)));
+        assert!(!other.take(2 * STEP) && other.take(STEP), "the rest is for others");
+        share.give_back(2 * STEP);
+        assert_eq!((all.used.load(Ordering::Relaxed), own.used.load(Ordering::Relaxed)), (STEP, 0));
+        assert!(other.take(STEP), "what was not taken of all was not taken of its own");
     }
 
     #[tokio::test]
@@ -254,7 +345,8 @@ mod tests {
         let send = async |bytes: usize| {
             let (mut client, server) = duplex(1 << 20);
             client.write_all(&vec![b'x'; bytes]).await.unwrap();
-            let arrival = Arc::new(Arrival::new(Arc::clone(&memory), 100_000));
+            let share = Share::new(&memory, None);
+            let arrival = Arc::new(Arrival::new(share, Limits::new(100_000, 100_000)));
             let mut server = Bounded::new(server, Arc::clone(&arrival));
             let mut rest = vec![0; bytes];
             (server.read_exact(&mut rest).await.is_ok(), arrival, server)

@@ -34,18 +34,21 @@ pub(super) enum Reason {
     Silent,
     /// The head of a request was too large to be read.
     HeadSize,
+    /// The body of a request was too large to be read, with the framing of its chunks.
+    BodySize,
     /// Requests hold as much memory as they may.
     Memory,
 }
 
 impl Reason {
-    const ALL: [Self; 4] = [Self::AddressLimit, Self::Silent, Self::HeadSize, Self::Memory];
+    const ALL: [Self; 5] = [Self::AddressLimit, Self::Silent, Self::HeadSize, Self::BodySize, Self::Memory];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AddressLimit => "address_limit",
             Self::Silent => "silent",
             Self::HeadSize => "head_size",
+            Self::BodySize => "body_size",
             Self::Memory => "memory",
         }
     }

@@ -2,13 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use merch_chassis::tcp;
 use poem::{Response, http::header};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::Semaphore,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Semaphore, time::timeout};
 
 use super::arrival::Fault;
 use crate::{
@@ -18,10 +14,8 @@ use crate::{
 
 /// Refused connections that are answered at the same time; others are closed without an answer.
 const ANSWERED: usize = 64;
-/// How long an answer to a refused connection may take, with the client's own last words.
+/// How long an answer to a refused connection may take, and how long its client to close it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes that are read of a refused connection.
-const READ: u64 = 64 * 1024;
 
 /// Refuses connections: a few with an answer, the rest by closing them.
 pub(super) struct Refusals(Arc<Semaphore>);
@@ -35,8 +29,7 @@ impl Refusals {
     pub(super) fn refuse(&self, stream: TcpStream) -> Option<impl Future<Output = ()> + use<>> {
         let permit = Arc::clone(&self.0).try_acquire_owned().ok()?;
         Some(async move {
-            let answered = timeout(PATIENCE, answer(stream)).await;
-            tracing::debug!(in_time = answered.is_ok(), "a refused connection was closed");
+            answer(stream).await;
             drop(permit);
         })
     }
@@ -44,13 +37,9 @@ impl Refusals {
 
 async fn answer(mut stream: TcpStream) {
     let bytes = unavailable().await;
-    if stream.write_all(&bytes).await.is_err() || stream.shutdown().await.is_err() {
-        return;
+    if timeout(PATIENCE, stream.write_all(&bytes)).await.is_ok_and(|written| written.is_ok()) {
+        tcp::close(stream, PATIENCE).await;
     }
-    // Closed with unread bytes, the connection would be reset, and the answer lost with it.
-    let mut scrap = [0; 4096];
-    let mut reading = stream.take(READ);
-    while reading.read(&mut scrap).await.is_ok_and(|length| length > 0) {}
 }
 
 /// 503, whole.
@@ -60,10 +49,11 @@ async fn unavailable() -> Vec<u8> {
 
 /// The answer to a head that was not read to its end.
 pub(super) async fn to_head(fault: Fault, header_limit: usize) -> Vec<u8> {
-    match fault {
-        Fault::HeadTooLarge => on_the_wire(edge::unread(Problem::headers_too_large(header_limit)).await).await,
-        Fault::NoMemory => unavailable().await,
-    }
+    let problem = match fault {
+        Fault::TooLarge => Problem::headers_too_large(header_limit),
+        Fault::NoMemory => return unavailable().await,
+    };
+    on_the_wire(edge::unread(problem).await).await
 }
 
 /// A response as HTTP/1.1 has it, the last one of its connection.

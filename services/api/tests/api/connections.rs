@@ -18,6 +18,21 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     within("a connection", socket.connect(to)).await.unwrap()
 }
 
+/// A client whose system takes few bytes for it.
+async fn connect_with_little_room(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2304).unwrap();
+    within("a connection", socket.connect(to)).await.unwrap()
+}
+
+/// The answer to a request with a large head, from another address of loopback.
+async fn send_large_head(from: [u8; 4], to: SocketAddr) -> String {
+    let mut stream = connect_from(from, to).await;
+    let whole = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(15_000));
+    stream.write_all(whole.as_bytes()).await.unwrap();
+    rest(&mut stream).await
+}
+
 /// Everything that comes until the server closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -181,6 +196,90 @@ async fn unfinished_requests_share_a_bounded_memory() {
         rest(&mut stream).await.starts_with("HTTP/1.1 200 ")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_cannot_take_the_memory_of_others() {
+    let api = Api::start_with(|config| config.request_memory = 1024 * 1024).await;
+    let (greedy, other) = ([127, 0, 0, 7], [127, 0, 0, 8]);
+    // Each holds 12 KiB beyond its first four: together less than half of the memory.
+    let unfinished_head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-slow: {}", "x".repeat(15_000));
+    let mut open = Vec::new();
+    for _ in 0..40 {
+        let mut stream = connect_from(greedy, api.address).await;
+        stream.write_all(unfinished_head.as_bytes()).await.unwrap();
+        open.push(stream);
+    }
+    crate::support::until("the address has no memory left", async || {
+        send_large_head(greedy, api.address).await.starts_with("HTTP/1.1 503 ")
+    })
+    .await;
+    assert!(send_large_head(other, api.address).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_size_without_an_end_is_refused_and_holds_little_memory() {
+    let api = Api::start_with(|config| config.request_memory = 256 * 1024).await;
+    let mut endless = TcpStream::connect(api.address).await.unwrap();
+    let headers = "content-type: application/json\r\ntransfer-encoding: chunked";
+    let head = format!("POST /login HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n");
+    endless.write_all(head.as_bytes()).await.unwrap();
+    let _ = endless.write_all(&vec![b'0'; 1 << 20]).await;
+    let answer = rest(&mut endless).await;
+    assert_problem(&answer, "413", "body_too_large");
+    assert!(answer.contains("65536 bytes"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_does_not_keep_the_buffer_of_a_large_head() {
+    let api = Api::start().await;
+    let mut stream = TcpStream::connect(api.address).await.unwrap();
+    stream.write_all(ASK).await.unwrap();
+    let answer = head(&mut stream).await;
+    assert!(!answer.contains("connection: close"), "{answer}");
+    let large = format!("HEAD / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(9000));
+    stream.write_all(large.as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+/// Sends a request from a client that does not read, and that may send no more. There is one place,
+/// so its connection has to be reset before another client is served.
+async fn assert_reset(target: &str, headers: &str, half_close: bool) {
+    let api = Api::start_with(|config| {
+        config.connections = 1;
+        config.header_timeout = Duration::from_secs(3600);
+        config.write_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut greedy = connect_with_little_room(api.address).await;
+    let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    greedy.write_all(request.as_bytes()).await.unwrap();
+    within("an answer", greedy.readable()).await.unwrap();
+    if half_close {
+        greedy.shutdown().await.unwrap();
+    }
+    let mut next = TcpStream::connect(api.address).await.unwrap();
+    next.write_all(ASK).await.unwrap();
+    assert!(head(&mut next).await.starts_with("HTTP/1.1 200 "));
+    let mut answer = Vec::new();
+    let read = within("the end of the connection", greedy.read_to_end(&mut answer)).await;
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_answer_that_is_not_taken_keeps_its_place_until_it_is_reset() {
+    // The system takes the whole document from the server.
+    for half_close in [true, false] {
+        assert_reset("/openapi.yaml", "connection: close\r\n", half_close).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_system_takes_little_of_an_answer() {
+    // Had it taken the whole script, this connection would be an idle one.
+    assert_reset("/docs/swagger-ui-bundle.js", "", false).await;
 }
 
 /// What `/metrics` of the admin port has.

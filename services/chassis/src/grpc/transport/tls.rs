@@ -85,7 +85,6 @@ pub(super) struct Snapshot {
     /// Verify the peers of connections that are open.
     client_verifier: Arc<dyn ClientCertVerifier>,
     server_verifier: Arc<WebPkiServerVerifier>,
-    certificate: CertificateDer<'static>,
     /// Seconds since 1970.
     not_after: u64,
 }
@@ -266,7 +265,6 @@ impl Snapshot {
             role: role(&certificate),
             client_verifier: verifier,
             server_verifier,
-            certificate,
             not_after,
         })
     }
@@ -435,7 +433,7 @@ mod tests {
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         let at = |role: &str, file: &str| folder.path().join(role).join(file);
         let files = Files { cert: at("db", "tls.crt"), key: at("db", "tls.key"), ca: at("db", "ca.crt") };
-        let current = RwLock::new(Arc::new(Snapshot::read(&files).unwrap()));
+        let current = watch::Sender::new(Arc::new(Snapshot::read(&files).unwrap()));
         let inner = Inner { files, current };
         for (role, taken) in [("api", false), ("db", true)] {
             make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap();
