@@ -67,6 +67,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
         merch(&["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--hash-cost", "10"])
             .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
             .env("MERCH_LOGGING_ENDPOINT", &endpoint)
+            .env("MERCH_WRITE_RATE", "1000000")
             .env("MERCH_JWT_KEY_FILE", &key),
     );
 
