@@ -3,6 +3,7 @@
 use std::{
     sync::atomic::Ordering,
     task::{Context, Waker},
+    time::{Duration, Instant},
 };
 
 use merch_chassis::grpc::replicas::{CallError, Kind, Replicas};
@@ -50,14 +51,15 @@ async fn a_safe_call_and_a_keyed_one_are_sent_once_more() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_on_a_paused_replica_is_sent_elsewhere_only_if_that_is_harmless() {
+/// Pauses one of two replicas under calls and resumes it. Returns `false` if the machine took so long that the connection may have been given up.
+async fn calls_outlast_a_pause() -> bool {
     let (other, pauses) = (Server::start().await, Process::start());
     let only = replicas([pauses.address]).await;
     let both = replicas([pauses.address, other.address]).await;
     // Each call is polled as soon as the replica is paused, which chooses its replica: both are tied, so one call goes to each.
     let mut calls: Vec<_> = (0..2).map(|_| Box::pin(owned_call(both.clone(), Kind::Once, ""))).collect();
     let mut lone = Box::pin(owned_call(only, Kind::Safe, ""));
+    let begun = Instant::now();
     pauses.pause();
     for call in calls.iter_mut().chain([&mut lone]) {
         assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -65,10 +67,16 @@ async fn a_call_on_a_paused_replica_is_sent_elsewhere_only_if_that_is_harmless()
     let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
     let lone = tokio::spawn(lone);
     until("it is out", || both.serving() == 1).await;
-    // Neither the call that may not be repeated nor the one that has nowhere to go is given up.
-    until("the one on the other is answered", || calls.iter().filter(|call| call.is_finished()).count() == 1).await;
-    assert_eq!(other.calls(), 1);
+    until("the one on the other is answered", || calls.iter().any(JoinHandle::is_finished)).await;
+    let finished = calls.iter().filter(|call| call.is_finished()).count();
+    let calls_to_other = other.calls();
     pauses.resume();
+    // A connection that is silent for 2 s is given up, with the calls on it.
+    if begun.elapsed() > Duration::from_millis(1_500) {
+        return false;
+    }
+    // Neither the call that may not be repeated nor the one that has nowhere to go was given up.
+    assert_eq!((finished, calls_to_other), (1, 1));
     let mut answers = Vec::new();
     for call in calls {
         answers.push(call.await.unwrap().unwrap());
@@ -78,6 +86,17 @@ async fn a_call_on_a_paused_replica_is_sent_elsewhere_only_if_that_is_harmless()
     expected.sort();
     assert_eq!(answers, expected);
     assert_eq!(lone.await.unwrap().unwrap(), pauses.address.to_string());
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_on_a_paused_replica_is_sent_elsewhere_only_if_that_is_harmless() {
+    for _ in 0..20 {
+        if calls_outlast_a_pause().await {
+            return;
+        }
+    }
+    panic!("this machine is too slow: 20 pauses took longer than 1.5 s each");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,7 +165,7 @@ async fn one_deadline_holds_for_all_attempts() {
     let server = Server::start().await;
     let replicas = replicas([server.address]).await;
     let begun = tokio::time::Instant::now();
-    let deadline = std::time::Duration::from_millis(300);
+    let deadline = Duration::from_millis(300);
     let result =
         replicas.call(Kind::Safe, deadline, |connection, left| async move { crate::support::echo(connection, left, "hang").await }).await;
     let late = match &result {
