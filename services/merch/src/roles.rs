@@ -137,7 +137,7 @@ where
     process.start(name, serve);
     process
         .attend(role, || {
-            announce(format_args!(
+            announce(format!(
                 "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
                 address,
                 url(admin_address)
