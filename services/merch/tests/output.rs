@@ -424,3 +424,45 @@ fn a_command_that_follows_ends_when_its_reader_has_gone() {
     assert!(output.stderr.is_empty(), "{output:?}");
     assert_eq!(running.stop().code(), Some(0));
 }
+
+#[test]
+fn a_failed_statement_says_what_became_of_those_before_it() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
+    let add = |number: u32| format!("UPDATE products SET stock = stock + {number} WHERE id = 1");
+    let conflict = "INSERT OR ROLLBACK INTO products SELECT * FROM products";
+    let (one, two, three) = (add(1), add(2), add(3));
+    let mut expected = 500;
+    for (text, end, added) in [
+        ("bogus".to_owned(), "syntax error", 0),
+        (format!("{one}; bogus"), "syntax error; 1 statement before it was carried out", 1),
+        (format!("{one}; {two}; bogus"), "syntax error; 2 statements before it were carried out", 3),
+        (format!("BEGIN; {one}; COMMIT; bogus"), "; 3 statements before it were carried out", 1),
+        (format!("BEGIN; {one}; {two}; bogus"), "; 3 statements before it were rolled back", 0),
+        (format!("/* all */ SAVEPOINT a; {one}; bogus"), "; 2 statements before it were rolled back", 0),
+        (format!("{one}; begin; {two}; {three}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 1),
+        (format!("BEGIN; {one}; ROLLBACK; {two}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 2),
+        (format!("BEGIN; {one}; {conflict}"), "; 2 statements before it were rolled back", 0),
+        (
+            format!("{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS TEXT)"),
+            "; 1 statement before it was carried out",
+            2,
+        ),
+    ] {
+        for (json, out) in [(&[][..], None), (&["--json"], None), (&[], Some(Stream::Full))] {
+            let output = run_with(&[&["sql", "--write", &text, "--data-dir", data_dir], json].concat(), out, None);
+            let sentence = failed_start(&output);
+            assert!(sentence.ends_with(end), "{text}: {sentence}");
+            if text.contains("RETURNING") {
+                assert!(sentence.starts_with("the statement was run, but a value of its answer cannot be shown"), "{sentence}");
+            }
+            expected += added;
+            let found = run(&["sql", "--json", "SELECT stock FROM products WHERE id = 1", "--data-dir", data_dir]).stdout;
+            assert_eq!(String::from_utf8(found).unwrap(), format!("{{\"stock\":{expected}}}\n"), "{text}");
+        }
+    }
+    // What only reads has nothing to tell of.
+    let sentence = failed_start(&run(&["sql", "SELECT 1; bogus", "--data-dir", data_dir]));
+    assert!(sentence.ends_with("syntax error"), "{sentence}");
+}
