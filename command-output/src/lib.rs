@@ -40,6 +40,25 @@ impl Stdout {
     pub fn is_terminal() -> bool {
         standard_output().is_terminal()
     }
+
+    /// Whether standard output is a pipe or socket whose reader has gone. A program that waits before
+    /// it writes again asks this from time to time; the next write would fail with a broken pipe.
+    #[must_use]
+    #[cfg(unix)]
+    pub fn has_lost_reader() -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let out = standard_output();
+        let mut fds = [PollFd::new(&out, PollFlags::empty())];
+        // A failed poll tells nothing, and the next write tells all.
+        poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// Always `false`: the next write tells.
+    #[must_use]
+    #[cfg(not(unix))]
+    pub fn has_lost_reader() -> bool {
+        false
+    }
 }
 
 impl Write for Stdout {

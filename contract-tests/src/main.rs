@@ -161,7 +161,8 @@ impl Signals {
 async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
     stop.cancel();
-    say("interrupted: cleaning up what is left in the store; once more, and it stays");
+    // On a thread of its own: a standard error that is a full pipe must not keep the second signal from being seen.
+    std::thread::spawn(|| say("interrupted: cleaning up what is left in the store; once more, and it stays"));
     signals.next().await;
     std::process::exit(KILLED);
 }

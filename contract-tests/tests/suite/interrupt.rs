@@ -58,3 +58,28 @@ async fn the_second_one_ends_it_at_once() {
     let output = ended(child).await;
     assert_eq!(output.status.code(), Some(130));
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_stalled_standard_error_does_not_hide_the_second_one() {
+    use std::{fs::File, io::Write as _, os::fd::AsRawFd as _, os::unix::fs::OpenOptionsExt as _};
+    const NONBLOCK: i32 = 0o4000;
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let mut filler = File::options().write(true).custom_flags(NONBLOCK).open(path).unwrap();
+    while filler.write(&[b'x'; 4096]).is_ok() {}
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut child = program(&["--url", &url, "--timeout", "600"]).stderr(writer).spawn().unwrap();
+    let _connection = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the program connects").unwrap();
+    // Nothing tells when the first one is seen, so there are more than two.
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it does not end");
+        if let Some(id) = child.id() {
+            assert!(Command::new("kill").args(["-s", "INT", &id.to_string()]).status().unwrap().success());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+}

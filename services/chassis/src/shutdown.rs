@@ -1,8 +1,13 @@
 //! SIGTERM and Ctrl-C, turned into one token that every role follows.
 
+use std::{process, thread, time::Duration};
+
 use tokio_util::sync::CancellationToken;
 
-use crate::StartError;
+use crate::{StartError, telemetry};
+
+/// How long a command may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The exit code after a second signal: 128 + SIGINT, as shells have it.
 const IMPATIENT: i32 = 130;
@@ -23,23 +28,51 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
             token.cancel();
             let signal = signals.next().await;
             tracing::warn!(signal, "ending at once: requests and events under way are cut off");
-            crate::telemetry::flush();
-            std::process::exit(IMPATIENT);
+            telemetry::flush();
+            process::exit(IMPATIENT);
         }
     });
     Ok(token)
 }
 
-/// SIGTERM and Ctrl-C, one after the other, for programs that end on the first one.
+/// Returns a token that is cancelled by the first SIGTERM or Ctrl-C, for commands that end on it.
+///
+/// A write to a pipe that is full has no time limit, and neither has a call of a C library. So a
+/// process that has not ended within a second is ended here, with the exit code that `last_words`
+/// returns. It may print.
+///
+/// # Errors
+/// When the system does not let this process listen for signals.
+pub fn on_first_signal(last_words: impl FnOnce() -> i32 + Send + 'static) -> Result<CancellationToken, StartError> {
+    let mut signals = Signals::listen()?;
+    let token = CancellationToken::new();
+    tokio::spawn({
+        let token = token.clone();
+        async move {
+            signals.next().await;
+            // Not a task: the runtime may end before the process does. Without a thread the token has to do.
+            let _ = thread::Builder::new().name("deadline".to_owned()).spawn(|| {
+                thread::sleep(GRACE);
+                let exit_code = telemetry::bounded(last_words).unwrap_or(1);
+                telemetry::flush();
+                process::exit(exit_code);
+            });
+            token.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// SIGTERM and Ctrl-C, one after the other.
 #[derive(Debug)]
-pub struct Signals(system::Signals);
+struct Signals(system::Signals);
 
 impl Signals {
     /// Listens from now on; the system's own way of ending this process at a signal is gone with it.
     ///
     /// # Errors
     /// When the system does not let this process listen for signals.
-    pub fn listen() -> Result<Self, StartError> {
+    fn listen() -> Result<Self, StartError> {
         match system::Signals::listen() {
             Ok(signals) => Ok(Self(signals)),
             Err(error) => Err(StartError::new(format!("this process cannot listen for SIGTERM and Ctrl-C: {error}"))),
@@ -47,7 +80,7 @@ impl Signals {
     }
 
     /// Waits for the next one and gives its name.
-    pub async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> &'static str {
         self.0.next().await
     }
 }

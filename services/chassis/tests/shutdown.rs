@@ -6,6 +6,9 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 /// Not a test: what the child does. Says "ready", and "drained" after the first signal; only a second one ends it.
@@ -43,4 +46,35 @@ fn sigterm_cancels_and_a_second_one_ends_at_once() {
 #[test]
 fn ctrl_c_cancels_and_a_second_one_ends_at_once() {
     first_then_second("-INT", "-INT");
+}
+
+/// Not a test: what the child does. Says "ready", and then blocks the task that waits for signals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "the child of the test below"]
+async fn stuck_child() {
+    let _token = merch_chassis::shutdown::on_first_signal(|| 7).unwrap();
+    println!("\nready");
+    std::thread::park();
+}
+
+#[test]
+fn a_command_that_is_stuck_ends_after_one_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["stuck_child", "--exact", "--ignored", "--nocapture"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == "ready"), "the child was never ready");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let (ended, end) = mpsc::channel();
+        let id = child.id().to_string();
+        thread::spawn(move || ended.send(child.wait().unwrap()));
+        let Ok(status) = end.recv_timeout(Duration::from_secs(60)) else {
+            assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
+            panic!("{signal} does not end it");
+        };
+        assert_eq!(status.code(), Some(7), "{signal}");
+    }
 }

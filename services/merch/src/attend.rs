@@ -1,6 +1,6 @@
 //! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a failure, go on for a while as "not ready", drain.
 
-use std::{fmt::Display, time::Duration};
+use std::{thread, time::Duration};
 
 use command_output::print;
 use merch_chassis::{Readiness, StartError};
@@ -14,9 +14,16 @@ fn patience(drain: Duration) -> Duration {
 }
 
 /// Prints where a ready process listens. It keeps serving when that cannot be written: run.json has the addresses.
-pub(crate) fn announce(text: impl Display) {
-    if let Err(error) = print(text) {
-        tracing::warn!(%error, "the addresses cannot be printed; serving nevertheless");
+///
+/// A thread of its own prints, and nothing waits for it: a full pipe must not keep a signal from being seen.
+pub(crate) fn announce(text: String) {
+    let printing = thread::Builder::new().name("announce".to_owned()).spawn(|| {
+        if let Err(error) = print(text) {
+            tracing::warn!(%error, "the addresses cannot be printed; serving nevertheless");
+        }
+    });
+    if let Err(error) = printing {
+        tracing::warn!(%error, "no thread can print the addresses; serving nevertheless");
     }
 }
 

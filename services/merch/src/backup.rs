@@ -12,6 +12,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Row as _, sqlite::Sqli
 
 use crate::{
     archive::{self, DATABASE, JOURNAL},
+    data_dir,
     failure::Failure,
     settings::operator::Backup,
     sqlite::{self, Access},
@@ -19,6 +20,8 @@ use crate::{
 
 /// The file with the number of the last event that is shipped. The rest of the journal's files are its events.
 const ACKNOWLEDGED: &str = "acknowledged";
+/// What the name of the folder begins with that holds the copy until the backup is written.
+const PREFIX: &str = ".merch-backup-";
 
 /// Takes the backup and says what is in it.
 ///
@@ -31,8 +34,17 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
         return Err(archive::exists(&settings.file).into());
     }
     let folder = archive::folder_of(&settings.file);
+    // SQLite writes the copy there, in a folder with such a name.
+    if data_dir::database(&folder.join(format!("{PREFIX}XXXXXX"))).check().is_err() {
+        return Err(StartError::new(format!(
+            "the backup {} cannot be written: SQLite opens no file in a folder whose name is not UTF-8 or too long; \
+             choose another folder",
+            settings.file.display()
+        ))
+        .into());
+    }
     // On the disk that the backup is for, and gone whatever happens. Mode 0700.
-    let staged = tempfile::Builder::new().prefix(".merch-backup-").tempdir_in(folder).map_err(|error| {
+    let staged = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder).map_err(|error| {
         StartError::new(format!("nothing can be written to {}: {error}; expected a folder that this user may write to", folder.display()))
     })?;
     let taken_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();

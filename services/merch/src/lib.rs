@@ -13,6 +13,7 @@ mod data_dir;
 mod database_lock;
 mod failure;
 mod health;
+mod interrupt;
 mod logs;
 mod migrate;
 mod pki;
@@ -30,11 +31,15 @@ mod table;
 mod top;
 mod topic;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Parser as _;
 use command_output::parsed;
 use merch_chassis::{StartError, telemetry};
+use tokio::runtime::Runtime;
 
 use crate::{
     failure::Failure,
@@ -44,6 +49,9 @@ use crate::{
         variables,
     },
 };
+
+/// How long threads that are busy at the end are waited for.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Runs the program with the arguments and the environment of this process, and returns its exit code.
 #[must_use]
@@ -76,7 +84,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| StartError::new(format!("the threads of this process cannot be started: {error}")))?;
-    runtime.block_on(async {
+    block_on(runtime, LINGER, async {
         match arguments.command {
             None => store::run(arguments.store).await?,
             Some(Command::Api(settings)) => roles::api(settings).await?,
@@ -95,6 +103,18 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Runs `work`, and waits at most `linger` for threads that it leaves busy: a call of librdkafka that
+/// never returns must not keep the process from ending.
+fn block_on<T>(runtime: Runtime, linger: Duration, work: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(work);
+    let begun = Instant::now();
+    runtime.shutdown_timeout(linger);
+    if begun.elapsed() >= linger {
+        tracing::warn!(seconds = linger.as_secs_f64(), "a thread is still busy; ending without it");
+    }
+    result
 }
 
 /// The settings of a process that serves.
@@ -117,5 +137,33 @@ fn log_of(arguments: &Arguments) -> Option<&Log> {
         Some(Command::Backup(settings)) => Some(&settings.log),
         Some(Command::Restore(settings)) => Some(&settings.log),
         Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_) | Command::Pki(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_never_ends_does_not_keep_the_process() {
+        let (ended, end) = mpsc::channel();
+        // Kept to the end of the test, so that the blocked call does not return.
+        let (_release, blocked) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+            let result = block_on(runtime, Duration::from_millis(50), async {
+                let (begun, beginning) = tokio::sync::oneshot::channel();
+                drop(tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    blocked.recv()
+                }));
+                beginning.await.unwrap();
+                7
+            });
+            ended.send(result).unwrap();
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(7));
     }
 }

@@ -3,7 +3,6 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use command_output::{OutputError, Stdout};
-use merch_chassis::shutdown::Signals;
 use merch_logging::{
     proto::{Level, LogMessage},
     topic::{self, ReadOptions, Record},
@@ -11,6 +10,7 @@ use merch_logging::{
 
 use crate::{
     failure::Failure,
+    interrupt::until_interrupted,
     run_file,
     settings::{Filter, Logs},
 };
@@ -23,7 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When no brokers are set and no store runs with the data folder, or Kafka cannot be read.
 pub(crate) async fn run(settings: &Logs) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+    until_interrupted(show(settings)).await
+}
+
+async fn show(settings: &Logs) -> Result<(), Failure> {
     let brokers = match &settings.kafka_brokers {
         Some(brokers) => brokers.clone(),
         None => run_file::read(&settings.data.data_dir)?.kafka,
@@ -31,10 +34,7 @@ pub(crate) async fn run(settings: &Logs) -> Result<(), Failure> {
     let kafka = settings.security.connection(&brokers)?;
     let options = ReadOptions { kafka, topic: settings.topic.kafka_topic.clone(), follow: settings.follow, timeout: PATIENCE };
     let mut failure = None;
-    let read = tokio::select! {
-        read = topic::read(options, only(&settings.filter, topic::print(Stdout, settings.json, &mut failure))) => read,
-        _ = signals.next() => Ok(()),
-    };
+    let read = topic::read(options, only(&settings.filter, topic::print(Stdout, settings.json, &mut failure))).await;
     match failure {
         Some(error) => Err(OutputError::from(error).into()),
         None => Ok(read?),

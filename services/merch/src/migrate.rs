@@ -19,8 +19,8 @@ use crate::{
 /// # Errors
 /// When there is no such database, or a migration fails.
 pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, Failure> {
-    settings.database.check()?;
     let path = &settings.data.data_dir;
+    settings.database.check_in(path)?;
     if settings.status {
         return Ok(tell(look(&settings.database.direct_or_in(path)?).await?)?);
     }

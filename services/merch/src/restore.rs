@@ -37,6 +37,7 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
         )
         .into());
     }
+    refuse_links(&settings.data.data_dir)?;
     let data = DataDir::open_as_it_is(&settings.data.data_dir, &[Part::Journal, Part::Database])?;
     let folder = data.path();
     let there: Vec<&str> = PARTS.into_iter().filter(|name| is_something(&folder.join(name))).collect();
@@ -83,6 +84,25 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
         let _ = write!(text, "\nWhat was there before is in {}{events}; remove it when you no longer need it.", replaced.display());
     }
     Ok(print_done(text.replace('\n', " "), text)?)
+}
+
+/// Refuses a part of the store that is a symbolic link. A restore renames what is there, and of a link that would be the
+/// link alone: a relative one then leads nowhere, and the store's files stay where the restored ones were expected.
+fn refuse_links(folder: &Path) -> Result<(), StartError> {
+    for name in PARTS {
+        let link = folder.join(name);
+        let Ok(target) = fs::read_link(&link) else { continue };
+        let target = folder.join(target);
+        let target = target.canonicalize().unwrap_or(target);
+        return Err(StartError::new(format!(
+            "{} is a symbolic link to {}, and a restore replaces files and follows no link; nothing was changed. \
+             Remove the link, and restore again: what it leads to stays in {}",
+            link.display(),
+            target.display(),
+            archive::folder_of(&target).display()
+        )));
+    }
+    Ok(())
 }
 
 /// Events of the database that is replaced which nobody has seen; `None` if it cannot be read.

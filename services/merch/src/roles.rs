@@ -58,7 +58,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
 /// # Errors
 /// Why it could not start, or ended.
 pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
-    settings.database.check()?;
+    settings.database.check_in(&settings.data.data_dir)?;
     let transport = transport(&settings.role, Role::Db)?;
     let admin_token = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let process = Process::new()?;
@@ -143,7 +143,7 @@ where
     process.start(name, serve);
     process
         .attend(role, || {
-            announce(format_args!(
+            announce(format!(
                 "merch {name} is ready.\n\n  {name:7}  {}\n  admin    {}\n\nStop it with Ctrl-C.",
                 address,
                 url(admin_address)

@@ -2,6 +2,7 @@
 
 mod show;
 mod statements;
+mod tally;
 
 use std::{
     fmt::Display,
@@ -14,7 +15,10 @@ use futures_util::TryStreamExt as _;
 use merch_chassis::StartError;
 use sea_orm::sqlx::{self, AssertSqlSafe, Row as _, sqlite::SqliteConnection, sqlite::SqliteRow};
 
-use self::statements::{complete, statements};
+use self::{
+    statements::{complete, first_word, statements},
+    tally::Tally,
+};
 use crate::{
     failure::Failure,
     settings::operator::Sql,
@@ -30,18 +34,20 @@ const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER 
 /// must not decide how much of a change is made.
 ///
 /// # Errors
-/// When the database is not SQLite's or cannot be opened, or a statement fails; those before it are done.
+/// When the database is not SQLite's or cannot be opened, or a statement fails. With `--write` the error says how many
+/// before it were carried out, and how many rolled back.
 pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
     let file = sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
     let access = if settings.write { Access::Write } else { Access::Read };
-    let mut shell = Shell { connection: sqlite::open(&file, access).await?, json: settings.json, write: settings.write, output: Ok(()) };
+    let connection = sqlite::open(&file, access).await?;
+    let mut shell = Shell { connection, json: settings.json, write: settings.write, in_transaction: false, output: Ok(()) };
     match &settings.statement {
-        Some(text) => shell.run(text).await?,
+        Some(text) => shell.run_all(text).await?,
         None if io::stdin().is_terminal() => shell.ask().await?,
         None => {
             let text = io::read_to_string(io::stdin())
                 .map_err(|error| StartError::new(format!("standard input cannot be read: {error}; expected SQL in UTF-8")))?;
-            shell.run(&text).await?;
+            shell.run_all(&text).await?;
         }
     }
     match shell.output {
@@ -54,6 +60,8 @@ struct Shell {
     connection: SqliteConnection,
     json: bool,
     write: bool,
+    /// Whether a statement has begun a transaction that is open.
+    in_transaction: bool,
     /// The first failure of standard output; nothing is printed after it.
     output: Result<(), OutputError>,
 }
@@ -79,8 +87,8 @@ impl Shell {
                 _ => self.run(&text).await,
             };
             text.clear();
-            if let Err(error) = done {
-                say(format_args!("error: {error}"));
+            if let Err((error, tally)) = done {
+                say(format_args!("error: {error}{tally}"));
             }
             if self.output.is_err() {
                 return Ok(());
@@ -88,14 +96,56 @@ impl Shell {
         }
     }
 
-    async fn run(&mut self, text: &str) -> Result<(), StartError> {
+    /// Runs the statements of `text`, after which the connection is closed: what a transaction holds then is rolled back.
+    async fn run_all(&mut self, text: &str) -> Result<(), StartError> {
+        self.run(text).await.map_err(|(error, mut tally)| {
+            tally.roll_back();
+            StartError::new(format!("{error}{tally}"))
+        })
+    }
+
+    /// Runs the statements of `text`. An error comes with what became of those before it.
+    async fn run(&mut self, text: &str) -> Result<(), (String, Tally)> {
+        let mut tally = Tally::default();
         for statement in statements(text) {
             if self.output.is_err() && !self.write {
                 break;
             }
-            self.one(statement).await.map_err(|error| StartError::new(sentence(&error)))?;
+            let outcome = self.one(statement).await;
+            // What only reads leaves nothing to tell of.
+            if self.write {
+                self.count(statement, outcome.is_ok(), &mut tally).await;
+            }
+            if let Err(error) = outcome {
+                return Err((sentence(&error), tally));
+            }
         }
         Ok(())
+    }
+
+    async fn count(&mut self, statement: &str, succeeded: bool, tally: &mut Tally) {
+        let word = first_word(statement).to_ascii_uppercase();
+        let moves = matches!(word.as_str(), "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT");
+        // A failure may end a transaction, too: `INSERT OR ROLLBACK`.
+        if moves || (self.in_transaction && !succeeded) {
+            self.in_transaction = self.is_in_transaction().await;
+        }
+        if succeeded {
+            tally.add();
+        }
+        match (self.in_transaction, succeeded && word != "ROLLBACK") {
+            (true, _) => {}
+            (false, true) => tally.commit(),
+            (false, false) => tally.roll_back(),
+        }
+    }
+
+    /// Asks SQLite, which begins no transaction within another one.
+    async fn is_in_transaction(&mut self) -> bool {
+        match sqlx::raw_sql("BEGIN").execute(&mut self.connection).await {
+            Ok(_) => sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err(),
+            Err(_) => true,
+        }
     }
 
     async fn one(&mut self, statement: &str) -> Result<(), sqlx::Error> {
@@ -157,6 +207,7 @@ fn sentence(error: &sqlx::Error) -> String {
             "the statement writes, and the file is opened for reading alone; --write lets it".to_owned()
         }
         sqlx::Error::Database(error) => format!("SQLite refuses the statement: {}", error.message()),
+        sqlx::Error::Decode(error) => format!("the statement was run, but a value of its answer cannot be shown: {error}"),
         error => format!("the statement failed: {error}"),
     }
 }

@@ -35,7 +35,7 @@ const PARTITIONS: i32 = 8;
 pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     // All that settings can be wrong in, before anything is made.
     settings.api.check(&settings.role)?;
-    settings.database.check()?;
+    settings.database.check_in(&settings.data.data_dir)?;
     let outside = match &settings.kafka_brokers {
         Some(brokers) => Some(settings.kafka_security.connection(brokers)?),
         None => settings.kafka_security.none().map(|()| None)?,
@@ -47,6 +47,8 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let mut process = Process::new()?;
     let parts: &[Part] = if settings.database.is_default() { &[Part::Journal, Part::Database] } else { &[Part::Journal] };
     let data = DataDir::open(&settings.data.data_dir, parts)?;
+    // The folder may be a link to one that has another name.
+    settings.database.check_in(data.path())?;
     let signing = match given.signing {
         Some(key) => key,
         None => signing_key::kept_in(&data.key_file())?,

@@ -11,15 +11,15 @@ use std::{
 };
 
 use command_output::{Stdout, print};
-use merch_chassis::{StartError, shutdown::Signals};
+use merch_chassis::StartError;
 
 use self::{screen::Screen, sources::Sources};
-use crate::{failure::Failure, run_file, settings::operator::Top};
+use crate::{failure::Failure, interrupt::until_interrupted, run_file, settings::operator::Top};
 
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks and draws until a signal; with `--once` looks twice and prints what happened between.
+/// Looks and draws until a signal or until nobody reads on; with `--once` looks twice and prints what happened between.
 ///
 /// # Errors
 /// When it is not known where to look, or the terminal is gone. What does not answer is shown, and is no error.
@@ -35,14 +35,20 @@ pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
         }
         (admin, db) => (admin.to_vec(), db.clone()),
     };
-    let mut signals = Signals::listen()?;
     let sources = Sources::new(admin, db, &settings.internal.transport()?)?;
-    let mut before = sources.look().await;
     if settings.once {
+        // A signal ends it as the system does: there is no screen to leave.
+        let before = sources.look().await;
         tokio::time::sleep(PERIOD).await;
         let now = sources.look().await;
         return Ok(print(view::frame(&before, &now, &moment()).join("\n"))?);
     }
+    until_interrupted(watch(&sources)).await
+}
+
+/// Looks and draws each second. Dropped, it gives the terminal back.
+async fn watch(sources: &Sources) -> Result<(), Failure> {
+    let mut before = sources.look().await;
     let gone = |error: io::Error| StartError::new(format!("the terminal cannot be drawn on: {error}"));
     let mut screen = if Stdout::is_terminal() { Some(Screen::enter().map_err(gone)?) } else { None };
     let mut resized = screen::Resized::listen()?;
@@ -56,14 +62,10 @@ pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
             None => print(format_args!("{}\n", frame.join("\n")))?,
         }
         tokio::select! {
-            _ = signals.next() => return Ok(()),
             () = resized.changed(), if screen.is_some() => {}
             () = tokio::time::sleep_until(next.into()) => {
                 before = now;
-                now = tokio::select! {
-                    seen = sources.look() => seen,
-                    _ = signals.next() => return Ok(()),
-                };
+                now = sources.look().await;
                 next = Instant::now() + PERIOD;
             }
         }

@@ -1,7 +1,7 @@
 //! `merch topic`: sees to it that Kafka has the topic of the events, as it is asked for.
 
 use command_output::print_done;
-use merch_chassis::{StartError, shutdown::Signals};
+use merch_chassis::{StartError, shutdown::on_first_signal};
 use merch_logging::provision;
 
 use crate::{failure::Failure, settings::Topic};
@@ -11,7 +11,11 @@ use crate::{failure::Failure, settings::Topic};
 /// # Errors
 /// When Kafka does not answer in time or does not make the topic, or a signal ends the wait.
 pub(crate) async fn run(settings: &Topic) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+    let stopped = || Failure::from(StartError::new("told to stop before Kafka had the topic"));
+    let signal = on_first_signal(move || {
+        stopped().report();
+        1
+    })?;
     let connection = settings.security.connection(&settings.kafka_brokers)?;
     let wanted = settings.topic.wanted()?;
     tokio::select! {
@@ -19,6 +23,6 @@ pub(crate) async fn run(settings: &Topic) -> Result<(), Failure> {
             let ensured = ensured?;
             Ok(print_done(ensured.to_string().replace('\n', ";"), &ensured)?)
         }
-        _ = signals.next() => Err(StartError::new("told to stop before Kafka had the topic").into()),
+        () = signal.cancelled() => Err(stopped()),
     }
 }

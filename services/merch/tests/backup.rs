@@ -260,3 +260,46 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     let sentence = failed_start(&postgres);
     assert!(sentence.contains("use pg_restore") && !sentence.contains("hush"), "{sentence}");
 }
+
+#[test]
+fn a_restore_follows_no_link_and_renames_none() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    let (data, disk, file) = (text("data"), text("disk"), text("backup.tar"));
+    assert!(run(&["migrate", "--data-dir", &disk]).status.success());
+    assert!(run(&["backup", &file, "--data-dir", &disk]).status.success());
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(at("disk/journal")).unwrap();
+    let restore = |arguments: &[&str]| run(&[&["restore", &file, "--data-dir", &data], arguments].concat());
+    let names = || -> BTreeSet<_> { fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let absolute = text("disk/merch.db");
+    for (name, target) in [
+        ("merch.db", "../disk/merch.db"),
+        ("merch.db", &absolute),
+        ("merch.db", "../disk/missing"),
+        ("merch.db-wal", "../disk/missing"),
+        ("merch.db-shm", "../disk/missing"),
+        ("journal", "../disk/journal"),
+    ] {
+        let link = at("data").join(name);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let before = names();
+        for arguments in [&["--replace"][..], &[]] {
+            let sentence = failed_start(&restore(arguments));
+            assert!(sentence.starts_with(&format!("{} is a symbolic link to ", link.display())), "{sentence}");
+            let folder = fs::canonicalize(&disk).unwrap();
+            // One that leads nowhere has no shorter name.
+            let named = [format!("stays in {}", folder.display()), format!("stays in {data}/../disk")];
+            assert!(named.iter().any(|named| sentence.ends_with(named)), "{sentence}");
+            assert_eq!(names(), before, "{name} -> {target}");
+            assert_eq!(fs::read_link(&link).unwrap().to_str(), Some(target));
+        }
+        fs::remove_file(&link).unwrap();
+    }
+    // As the sentence says: without the link it is done, and what it led to is as it was.
+    let stayed = fs::read(at("disk/merch.db")).unwrap();
+    assert!(restore(&["--replace"]).status.success());
+    assert!(at("data/merch.db").is_file());
+    assert_eq!(fs::read(at("disk/merch.db")).unwrap(), stayed);
+}

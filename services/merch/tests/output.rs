@@ -7,15 +7,21 @@ mod support;
 use std::{
     collections::BTreeSet,
     fs::File,
+    io::{BufRead as _, BufReader, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _},
     net::TcpListener,
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
+    },
     path::Path,
     process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, finish, http, merch, run, run_json, signal};
+use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
 use tempfile::tempdir;
 
 /// What becomes of text on its way out.
@@ -27,8 +33,37 @@ enum Stream {
     Unread,
     /// `>&-`
     Closed,
+    /// A pipe that is full, with a reader that does not read. Only what ends on signals ends with it.
+    Stalled,
 }
 
+/// A page of a pipe's buffer.
+const PAGE: usize = 4096;
+
+/// A pipe that has no room.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    const NONBLOCK: i32 = 0o4000;
+    let (reader, writer) = std::io::pipe().unwrap();
+    // An open file of its own, so that the writer that is returned blocks.
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let mut filler = File::options().write(true).custom_flags(NONBLOCK).open(path).unwrap();
+    let error = loop {
+        if let Err(error) = filler.write(&[b'x'; PAGE]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    (reader, writer)
+}
+
+/// Whether a page of the pipe is free.
+fn has_room(writer: &PipeWriter) -> bool {
+    let mut fds = [PollFd::new(writer, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap();
+    fds[0].revents().contains(PollFlags::OUT)
+}
+
+/// The streams of which every command has to make the best.
 const STREAMS: [Stream; 3] = [Stream::Full, Stream::Unread, Stream::Closed];
 
 impl Stream {
@@ -38,6 +73,12 @@ impl Stream {
             Self::Unread => std::io::pipe().unwrap().1.into(),
             // The shell closes it.
             Self::Closed => Stdio::null(),
+            Self::Stalled => {
+                let (reader, writer) = full_pipe();
+                // Open, and never read, to the end of the test program.
+                std::mem::forget(reader);
+                writer.into()
+            }
         }
     }
 }
@@ -99,7 +140,9 @@ fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";
     Running::start(
-        merch(&["--data-dir", data_dir, "--listen", any, "--db-listen", any, "--logging-listen", any]).env("MERCH_HASH_COST", "10"),
+        merch(&["--data-dir", data_dir, "--listen", any, "--db-listen", any, "--logging-listen", any])
+            .env("MERCH_HASH_COST", "10")
+            .env("MERCH_REGISTRATION_ADDRESS_RATE", "100000"),
     )
 }
 
@@ -259,6 +302,7 @@ fn every_role_serves_on_when_it_can_print_nothing() {
             (Stream::Unread, Stream::Unread),
             (Stream::Closed, Stream::Closed),
             (Stream::Full, Stream::Unread),
+            (Stream::Stalled, Stream::Stalled),
         ] {
             let (address, folder, key) = (&address, &folder, &key);
             scope.spawn(move || {
@@ -302,4 +346,123 @@ fn every_role_serves_on_when_it_can_print_nothing() {
         }
     });
     assert_eq!(running.stop().code(), Some(0));
+}
+
+/// Registers users until their events, as `merch logs` shows them, have more bytes than `bytes`. Returns these lines.
+fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
+    let users = bytes / 100 + 1;
+    for number in 0..users {
+        let name = format!("buyer{number}");
+        let user = json!({ "sid": name, "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
+        assert_eq!(http(api, "POST", "/users", None, Some(&user)).0, 201);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let lines = run(&["logs", "--data-dir", data_dir]).stdout;
+        let registered = lines.split(|byte| *byte == b'\n').filter(|line| line.windows(15).any(|word| word == b"user_registered"));
+        if registered.count() == users {
+            assert!(lines.len() > bytes, "{} bytes", lines.len());
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "the events are not on the topic");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_command_whose_output_is_stalled() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (data_dir, running) = (data.to_str().unwrap(), store(&data));
+    fill_topic(running.address("api"), data_dir, 2 * PAGE);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // A frame of more than a page: a line for each.
+    let many = vec![nobody; 200].join(",");
+    let logs = &["logs", "--follow", "--data-dir", data_dir][..];
+    let (top, once) = (&["top", "--admin", &many][..], &["top", "--once", "--admin", &many][..]);
+    thread::scope(|scope| {
+        for (arguments, name, expected) in [
+            (logs, "-TERM", (Some(0), None)),
+            (logs, "-INT", (Some(0), None)),
+            (top, "-TERM", (Some(0), None)),
+            (top, "-INT", (Some(0), None)),
+            // Nothing is printed before its end, so that a shell has to know that it was ended.
+            (once, "-TERM", (None, Some(15))),
+            (once, "-INT", (None, Some(2))),
+        ] {
+            scope.spawn(move || {
+                let (mut reader, writer) = full_pipe();
+                reader.read_exact(&mut [0; PAGE]).unwrap();
+                assert!(has_room(&writer));
+                let child = merch(arguments).stdout(writer.try_clone().unwrap()).spawn().unwrap();
+                // What has taken the last page has more to write, and does nothing else before.
+                until("the output is stalled", || !has_room(&writer));
+                signal(child.id(), name);
+                let output = finish(child);
+                assert_eq!((output.status.code(), output.status.signal()), expected, "{arguments:?} {name}: {output:?}");
+                assert!(output.stderr.is_empty(), "{arguments:?} {name}: {output:?}");
+            });
+        }
+    });
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn a_command_that_follows_ends_when_its_reader_has_gone() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (data_dir, running) = (data.to_str().unwrap(), store(&data));
+    let lines = fill_topic(running.address("api"), data_dir, 0);
+    let mut child = merch(&["logs", "--follow", "--data-dir", data_dir]).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..lines.iter().filter(|byte| **byte == b'\n').count() {
+        assert!(reader.read_line(&mut String::new()).unwrap() > 0);
+    }
+    // It has written all there is, and no write tells it.
+    drop(reader);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn a_failed_statement_says_what_became_of_those_before_it() {
+    let folder = tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
+    let add = |number: u32| format!("UPDATE products SET stock = stock + {number} WHERE id = 1");
+    let conflict = "INSERT OR ROLLBACK INTO products SELECT * FROM products";
+    let (one, two, three) = (add(1), add(2), add(3));
+    let mut expected = 500;
+    for (text, end, added) in [
+        ("bogus".to_owned(), "syntax error", 0),
+        (format!("{one}; bogus"), "syntax error; 1 statement before it was carried out", 1),
+        (format!("{one}; {two}; bogus"), "syntax error; 2 statements before it were carried out", 3),
+        (format!("BEGIN; {one}; COMMIT; bogus"), "; 3 statements before it were carried out", 1),
+        (format!("BEGIN; {one}; {two}; bogus"), "; 3 statements before it were rolled back", 0),
+        (format!("/* all */ SAVEPOINT a; {one}; bogus"), "; 2 statements before it were rolled back", 0),
+        (format!("{one}; begin; {two}; {three}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 1),
+        (format!("BEGIN; {one}; ROLLBACK; {two}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 2),
+        (format!("BEGIN; {one}; {conflict}"), "; 2 statements before it were rolled back", 0),
+        (
+            format!("{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS TEXT)"),
+            "; 1 statement before it was carried out",
+            2,
+        ),
+    ] {
+        for (json, out) in [(&[][..], None), (&["--json"], None), (&[], Some(Stream::Full))] {
+            let output = run_with(&[&["sql", "--write", &text, "--data-dir", data_dir], json].concat(), out, None);
+            let sentence = failed_start(&output);
+            assert!(sentence.ends_with(end), "{text}: {sentence}");
+            if text.contains("RETURNING") {
+                assert!(sentence.starts_with("the statement was run, but a value of its answer cannot be shown"), "{sentence}");
+            }
+            expected += added;
+            let found = run(&["sql", "--json", "SELECT stock FROM products WHERE id = 1", "--data-dir", data_dir]).stdout;
+            assert_eq!(String::from_utf8(found).unwrap(), format!("{{\"stock\":{expected}}}\n"), "{text}");
+        }
+    }
+    // What only reads has nothing to tell of.
+    let sentence = failed_start(&run(&["sql", "SELECT 1; bogus", "--data-dir", data_dir]));
+    assert!(sentence.ends_with("syntax error"), "{sentence}");
 }

@@ -114,6 +114,52 @@ fn a_path_that_sqlite_cannot_open_is_one_sentence() {
     let mut command = merch(&["--listen", "127.0.0.1:0", "--data-dir"]);
     let sentence = failed_start(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
     assert!(sentence.contains("not UTF-8"), "{sentence}");
+
+    // Nothing is made before it is refused, by whatever makes the folder.
+    for command in [&["db", "--db-listen", "127.0.0.1:0"][..], &["migrate"]] {
+        let sentence = failed_start(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
+        assert!(sentence.contains("has a path that SQLite cannot open"), "{sentence}");
+        let mut command = merch(command);
+        let sentence = failed_start(&finish(command.arg("--data-dir").arg(folder.path().join(bytes)).spawn().unwrap()));
+        assert!(sentence.contains("not UTF-8"), "{sentence}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+
+    // A link with a usable name leads to one that is none.
+    let (real, link) = (folder.path().join(bytes), folder.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let sentence = failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
+    assert!(sentence.contains("not UTF-8"), "{sentence}");
+    assert!(!real.join("jwt.key").exists() && !real.join("admin.key").exists(), "no key is made");
+}
+
+#[test]
+fn a_backup_that_sqlite_cannot_write_is_refused_by_its_own_name() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let data_dir = data.to_str().unwrap();
+    done(&run(&["migrate", "--data-dir", data_dir]));
+    let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
+    let odd = folder.path().join(bytes);
+    let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(90));
+    for target in [&odd, &long] {
+        fs::create_dir_all(target).unwrap();
+        let file = target.join("x.tar");
+        let mut command = merch(&["backup", "--data-dir", data_dir]);
+        let sentence = failed_start(&finish(command.arg(&file).spawn().unwrap()));
+        assert!(sentence.starts_with(&format!("the backup {} cannot be written: ", file.display())), "{sentence}");
+        assert!(!sentence.contains(".merch-backup-"), "{sentence}");
+        assert_eq!(fs::read_dir(target).unwrap().count(), 0);
+    }
+    // By a name that is relative to such a folder, too.
+    let mut command = merch(&["backup", "--data-dir", data_dir, "x.tar"]);
+    let sentence = failed_start(&finish(command.current_dir(&odd).spawn().unwrap()));
+    assert!(sentence.starts_with("the backup x.tar cannot be written: "), "{sentence}");
+    // The name of the file itself may be anything.
+    let file = folder.path().join(bytes).with_extension("tar");
+    done(&finish(merch(&["backup", "--data-dir", data_dir]).arg(&file).spawn().unwrap()));
+    assert!(file.is_file());
 }
 
 #[test]

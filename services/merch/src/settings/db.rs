@@ -113,6 +113,16 @@ impl DatabaseUrl {
         Ok(())
     }
 
+    /// As [`DatabaseUrl::check`], and whether SQLite can open the file in `data_dir`, if that is the database. Ask before the
+    /// folder is made.
+    ///
+    /// # Errors
+    /// As [`DatabaseUrl::check`].
+    pub(crate) fn check_in(&self, data_dir: &Path) -> Result<(), StartError> {
+        self.check()?;
+        if self.is_default() { data_dir::database(data_dir).check() } else { Ok(()) }
+    }
+
     /// Whether it is the SQLite file in the data folder.
     pub(crate) fn is_default(&self) -> bool {
         self.database_url.is_none() && self.database_url_file.is_none()

@@ -59,12 +59,23 @@ fn behind(bytes: &[u8], from: usize, end: &[u8]) -> Option<usize> {
 
 /// Nothing but blanks and comments.
 fn is_blank(text: &str) -> bool {
+    without_comments(text).is_empty()
+}
+
+/// The first word of a statement, in its own letters.
+pub(super) fn first_word(statement: &str) -> &str {
+    let rest = without_comments(statement);
+    rest.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default()
+}
+
+/// `text` without the blanks and comments that it begins with.
+fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     loop {
         rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
             (Some(comment), _) => comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start(),
             (None, Some(comment)) => comment.split_once("*/").map_or("", |(_, rest)| rest).trim_start(),
-            (None, None) => return rest.is_empty(),
+            (None, None) => return rest,
         }
     }
 }
@@ -79,6 +90,14 @@ mod tests {
         assert_eq!(statements(text), ["SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on", "SELECT 2"]);
         assert_eq!(statements(" ; -- nothing\n"), [] as [&str; 0]);
         assert_eq!(statements("SELECT 'open;"), ["SELECT 'open;"], "SQLite says what is wrong with it");
+    }
+
+    #[test]
+    fn the_first_word_is_behind_comments() {
+        for statement in ["BEGIN", " BEGIN IMMEDIATE", "-- it\n/* begins */BEGIN;", "BEGIN/* now */"] {
+            assert_eq!(first_word(statement), "BEGIN", "{statement}");
+        }
+        assert_eq!(first_word("-- nothing"), "");
     }
 
     #[test]
