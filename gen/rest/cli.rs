@@ -30,7 +30,7 @@ impl<T: CliConfig> Cli<T> {
     pub fn cli_greet() -> ::clap::Command {
         ::clap::Command::new("")
             .about(
-                "Greet\n\nSays which store this is, in which version, and where its documentation stands.",
+                "Get store information\n\nReturns a greeting with the store's name, the version of the API, and links to its documentation.",
             )
     }
     pub fn cli_register() -> ::clap::Command {
@@ -47,7 +47,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(types::RegistrationPassword))
                     .required_unless_present("json-body")
                     .help(
-                        "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
                     ),
             )
             .arg(
@@ -77,7 +77,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Register\n\nMakes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.\nThe answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.\nRegistrations are limited for each client address.\n",
+                "Register\n\nCreates a user. If another user has the same `sid`, `username` or `email`, ignoring case, the request fails with 409. The values of deactivated users stay taken.\n\nThe server rejects the most common passwords, and the user's own sid, username or email as a password. It limits registrations for each client address.\n\nThe response contains no token. To get one, call `POST /login`.",
             )
     }
     pub fn cli_log_in() -> ::clap::Command {
@@ -88,7 +88,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(types::CredentialsPassword))
                     .required_unless_present("json-body")
                     .help(
-                        "The password. Any that is not the user's is answered alike, also one that could not be registered.",
+                        "The password. Every wrong password returns the same response, even one that registration rejects.",
                     ),
             )
             .arg(
@@ -112,13 +112,13 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Log in\n\nProves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.\nWrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the\nlast 30 days. Log-ins are limited for each client address.\n",
+                "Log in\n\nVerifies a username and password, and returns a token. The response to an unknown username, a deactivated user and a wrong password is the same, after the same time.\n\nThe server limits wrong passwords for each account at each client address. It also limits them for each account over all addresses from which the account has not logged in during the last 30 days. Log-ins are limited for each client address.",
             )
     }
     pub fn cli_log_out() -> ::clap::Command {
         ::clap::Command::new("")
             .about(
-                "Log out\n\nMakes every token of this user void, on every device, from the next request on.",
+                "Log out\n\nRevokes every token of the user, on every device. Requests that start later fail with 401.",
             )
     }
     pub fn cli_get_user() -> ::clap::Command {
@@ -129,7 +129,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(::std::string::String))
                     .required(false)
                     .help(
-                        "Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.",
+                        "Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.",
                     ),
             )
             .arg(
@@ -139,7 +139,7 @@ impl<T: CliConfig> Cli<T> {
                     .required(true)
                     .help("The user's id."),
             )
-            .about("Read a user\n\nReads one's own user. Any other id answers 404.")
+            .about("Get a user\n\nReturns the caller's user. Any other id returns 404.")
     }
     pub fn cli_deactivate_user() -> ::clap::Command {
         ::clap::Command::new("")
@@ -151,7 +151,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("The user's id."),
             )
             .about(
-                "Deactivate a user\n\nCloses one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.\n",
+                "Deactivate a user\n\nDeactivates the caller's account permanently. All tokens are revoked, and a later log-in fails like that of an unknown user. The user's orders are kept.",
             )
     }
     pub fn cli_update_user() -> ::clap::Command {
@@ -168,7 +168,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(::std::string::String))
                     .required(false)
                     .help(
-                        "Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.",
+                        "Entity tags, or `*`. If none matches the current version, the server changes nothing and returns 412.",
                     ),
             )
             .arg(
@@ -199,7 +199,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Change a user\n\nChanges the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.\n",
+                "Update a user\n\nUpdates the members that are present in the body, and no others. With `If-Match`, the server updates the user only if one of the entity tags matches the current version. Without it, the server updates any version.",
             )
     }
     pub fn cli_change_password() -> ::clap::Command {
@@ -211,7 +211,7 @@ impl<T: CliConfig> Cli<T> {
                         ::clap::value_parser!(types::PasswordChangeCurrentPassword),
                     )
                     .required_unless_present("json-body")
-                    .help("The password as it is."),
+                    .help("The current password."),
             )
             .arg(
                 ::clap::Arg::new("new-password")
@@ -221,7 +221,7 @@ impl<T: CliConfig> Cli<T> {
                     )
                     .required_unless_present("json-body")
                     .help(
-                        "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
                     ),
             )
             .arg(
@@ -246,7 +246,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Change the password\n\nReplaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so\nare the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.\n",
+                "Change the password\n\nReplaces the caller's password and revokes all of the caller's tokens, including the token of this request.\n\nThe server rejects the most common passwords, and the user's own sid, username or email as a password. A wrong current password counts as a wrong password at `POST /login`.",
             )
     }
     pub fn cli_list_products() -> ::clap::Command {
@@ -257,7 +257,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(types::Category))
                     .required(false)
                     .help(
-                        "Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.",
+                        "Returns only products of exactly this category. With a `page_token`, omit it or repeat the category of the token.",
                     ),
             )
             .arg(
@@ -265,10 +265,10 @@ impl<T: CliConfig> Cli<T> {
                     .long("limit")
                     .value_parser(::clap::value_parser!(::std::num::NonZeroU32))
                     .required(false)
-                    .help("How many items a page has at most."),
+                    .help("The maximum number of items in a page."),
             )
             .about(
-                "List products\n\nThe catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.\n",
+                "List products\n\nLists the products in ascending order of id, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.",
             )
     }
     pub fn cli_get_product() -> ::clap::Command {
@@ -279,7 +279,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(::std::string::String))
                     .required(false)
                     .help(
-                        "Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.",
+                        "Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.",
                     ),
             )
             .arg(
@@ -289,7 +289,7 @@ impl<T: CliConfig> Cli<T> {
                     .required(true)
                     .help("The product's id."),
             )
-            .about("Read a product\n\nReads one product, with the stock as it is now.")
+            .about("Get a product\n\nReturns a product with its current stock.")
     }
     pub fn cli_list_orders() -> ::clap::Command {
         ::clap::Command::new("")
@@ -298,7 +298,7 @@ impl<T: CliConfig> Cli<T> {
                     .long("limit")
                     .value_parser(::clap::value_parser!(::std::num::NonZeroU32))
                     .required(false)
-                    .help("How many items a page has at most."),
+                    .help("The maximum number of items in a page."),
             )
             .arg(
                 ::clap::Arg::new("status")
@@ -314,11 +314,11 @@ impl<T: CliConfig> Cli<T> {
                     )
                     .required(false)
                     .help(
-                        "Only orders of this status. With a `page_token`, either absent or the one that the token carries.",
+                        "Returns only orders with this status. With a `page_token`, omit it or repeat the status of the token.",
                     ),
             )
             .about(
-                "List orders\n\nOne's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.\n",
+                "List orders\n\nLists the caller's orders, newest first, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.",
             )
     }
     pub fn cli_place_order() -> ::clap::Command {
@@ -329,7 +329,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(types::PlaceOrderIdempotencyKey))
                     .required(false)
                     .help(
-                        "A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.",
+                        "A key that the client generates for each order, such as a UUID. Each user has a separate key space.",
                     ),
             )
             .arg(
@@ -360,7 +360,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("XXX"),
             )
             .about(
-                "Place an order\n\nBuys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.\n\nSend an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,\nfor at least 24 hours. An order that was refused is not remembered.\n",
+                "Place an order\n\nBuys one to three pieces of a product at the current price. The order is placed in full or not at all. The server responds after the order is stored on disk.\n\nA request with an `Idempotency-Key` is safe to retry. For at least 24 hours, the same key and body return the first order, with the same status, headers and body. A rejected order does not use up its key.",
             )
     }
     pub fn cli_get_order() -> ::clap::Command {
@@ -371,7 +371,7 @@ impl<T: CliConfig> Cli<T> {
                     .value_parser(::clap::value_parser!(::std::string::String))
                     .required(false)
                     .help(
-                        "Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.",
+                        "Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.",
                     ),
             )
             .arg(
@@ -382,7 +382,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("The order's id."),
             )
             .about(
-                "Read an order\n\nReads one of one's own orders. Any other id answers 404.",
+                "Get an order\n\nReturns one of the caller's orders. Any other id returns 404.",
             )
     }
     pub fn cli_cancel_order() -> ::clap::Command {
@@ -395,7 +395,7 @@ impl<T: CliConfig> Cli<T> {
                     .help("The order's id."),
             )
             .about(
-                "Cancel an order\n\nCancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.\n",
+                "Cancel an order\n\nCancels one of the caller's orders and returns its pieces to the stock exactly once. A repeated cancellation changes nothing and returns the same order.",
             )
     }
     pub async fn execute(

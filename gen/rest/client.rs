@@ -6,14 +6,14 @@ use progenitor_client::{encode_path, ClientHooks, OperationInfo, RequestBuilderE
 /// Types used as operation parameters and responses.
 #[allow(clippy::all)]
 pub mod types {
-    ///A token and what it is good for.
+    ///A token with its type, lifetime and user.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct AccessToken {
-        ///The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.
+        ///The token, a JWT. Send it as `Authorization: Bearer …`. Clients must treat it as opaque.
         pub access_token: ::std::string::String,
-        ///For how many seconds it is valid, from now on.
+        ///The lifetime of the token in seconds, from the time of the response.
         pub expires_in: ::std::num::NonZeroU32,
-        ///The scheme to send it with.
+        ///The authentication scheme of the token.
         pub token_type: AccessTokenTokenType,
         pub user_id: UserId,
     }
@@ -22,7 +22,7 @@ pub mod types {
             Default::default()
         }
     }
-    ///The scheme to send it with.
+    ///The authentication scheme of the token.
     #[derive(
         ::serde::Deserialize,
         ::serde::Serialize,
@@ -72,7 +72,7 @@ pub mod types {
             value.parse()
         }
     }
-    ///The kind of a product.
+    ///The category of a product.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Category(::std::string::String);
@@ -129,11 +129,11 @@ pub mod types {
                 })
         }
     }
-    ///What a user proves at log-in.
+    ///The credentials for log-in.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     #[serde(deny_unknown_fields)]
     pub struct Credentials {
-        ///The password. Any that is not the user's is answered alike, also one that could not be registered.
+        ///The password. Every wrong password returns the same response, even one that registration rejects.
         pub password: CredentialsPassword,
         pub username: Username,
     }
@@ -142,7 +142,7 @@ pub mod types {
             Default::default()
         }
     }
-    ///The password. Any that is not the user's is answered alike, also one that could not be registered.
+    ///The password. Every wrong password returns the same response, even one that registration rejects.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct CredentialsPassword(::std::string::String);
@@ -204,7 +204,7 @@ pub mod types {
                 })
         }
     }
-    ///ISO 4217.
+    ///The ISO 4217 code of the currency.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Currency(::std::string::String);
@@ -260,7 +260,7 @@ pub mod types {
                 })
         }
     }
-    ///An email address, without spaces or control characters. Unique without regard to case.
+    ///An email address without spaces or control characters. Unique, ignoring case.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Email(::std::string::String);
@@ -321,17 +321,15 @@ pub mod types {
                 })
         }
     }
-    ///One fault of a request. Never shows the value that was sent.
+    ///One fault of a request. It never contains the value that was sent.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Fault {
-        ///What was expected.
+        ///The value or format that was expected.
         pub detail: ::std::string::String,
-        ///In which part of the request.
+        ///The part of the request.
         #[serde(rename = "in")]
         pub in_: FaultIn,
-        /**Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the
-parameter's name. In a member that is not known, or is of another type, there are no further faults.
-*/
+        ///The location in that part, a JSON Pointer (RFC 6901) of at most 256 bytes. A longer pointer is truncated and ends in `…`. In the body, the empty pointer is the whole body. In other parts, the pointer is `/` and the parameter's name. The server reports no further faults inside a member that is unknown or has another type.
         pub pointer: ::std::string::String,
     }
     impl Fault {
@@ -339,7 +337,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///In which part of the request.
+    ///The part of the request.
     #[derive(
         ::serde::Deserialize,
         ::serde::Serialize,
@@ -402,13 +400,13 @@ parameter's name. In a member that is not known, or is of another type, there ar
             value.parse()
         }
     }
-    ///Which store this is.
+    ///General information about the store.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Greeting {
-        ///A sentence for people.
+        ///A greeting in one sentence, for people.
         pub greeting: ::std::string::String,
         pub links: GreetingLinks,
-        ///The version of this contract, as `info.version`.
+        ///The version of this contract, equal to `info.version`.
         pub version: ::std::string::String,
     }
     impl Greeting {
@@ -416,10 +414,10 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///Where the documentation stands, relative to this server.
+    ///Links to the documentation, relative to this server.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct GreetingLinks {
-        ///The contract as a page to read and to try out.
+        ///The contract as an interactive page.
         pub docs: ::std::string::String,
         ///The contract as JSON.
         pub openapi_json: ::std::string::String,
@@ -434,12 +432,12 @@ parameter's name. In a member that is not known, or is of another type, there ar
     ///One to three pieces of one product, bought by one user.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Order {
-        ///When it was cancelled, UTC; null while it is placed.
+        ///The time of cancellation, in UTC; null while the order is placed.
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub cancelled_at: ::std::option::Option<
             ::chrono::DateTime<::chrono::offset::Utc>,
         >,
-        ///When it was placed, UTC.
+        ///The time when the order was placed, in UTC.
         pub created_at: ::chrono::DateTime<::chrono::offset::Utc>,
         pub currency: Currency,
         pub id: OrderId,
@@ -447,9 +445,9 @@ parameter's name. In a member that is not known, or is of another type, there ar
         ///How many pieces.
         pub quantity: ::std::num::NonZeroU32,
         pub status: OrderStatus,
-        ///What all pieces cost together, in minor units of `currency`.
+        ///The price of all pieces together, in minor units of `currency`.
         pub total_price_cents: i64,
-        ///What one piece cost when the order was placed, in minor units of `currency`.
+        ///The price of one piece when the order was placed, in minor units of `currency`.
         pub unit_price_cents: i64,
         pub user_id: UserId,
     }
@@ -501,12 +499,12 @@ parameter's name. In a member that is not known, or is of another type, there ar
             value.parse()
         }
     }
-    ///Some orders, and how to get more.
+    ///A page of orders and the token of the next page.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct OrderPage {
-        ///Newest first.
+        ///The orders, newest first.
         pub items: ::std::vec::Vec<Order>,
-        ///The `page_token` of the next page; null on the last one.
+        ///The `page_token` of the next page; null on the last page.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub next_page: ::std::option::Option<::std::string::String>,
     }
@@ -515,7 +513,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///What has become of an order.
+    ///The status of an order.
     #[derive(
         ::serde::Deserialize,
         ::serde::Serialize,
@@ -570,13 +568,13 @@ parameter's name. In a member that is not known, or is of another type, there ar
             value.parse()
         }
     }
-    ///The current password as a proof, and the new one.
+    ///The current password and the new password.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     #[serde(deny_unknown_fields)]
     pub struct PasswordChange {
-        ///The password as it is.
+        ///The current password.
         pub current_password: PasswordChangeCurrentPassword,
-        ///The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+        ///The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
         pub new_password: PasswordChangeNewPassword,
     }
     impl PasswordChange {
@@ -584,7 +582,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///The password as it is.
+    ///The current password.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeCurrentPassword(::std::string::String);
@@ -647,7 +645,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    ///The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct PasswordChangeNewPassword(::std::string::String);
@@ -771,28 +769,25 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    /**Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
-`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
-`unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
-*/
+    ///The body of every error response (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`, `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`, `unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`. Later versions can add codes.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Problem {
-        ///What programs match on. Treat a code that you do not know by its `status`.
+        ///The problem type, for programs to match on. Handle an unknown code by its `status`.
         pub code: ProblemCode,
-        ///What happened this time and what to do, for people.
+        ///An explanation of this occurrence and its remedy, for people.
         pub detail: ::std::string::String,
-        ///The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.
+        ///The faults of the request, up to 32. Present only with `invalid_request`. If there are more faults, `detail` states their number.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub errors: ::std::vec::Vec<Fault>,
-        ///The path that was asked for; a long one is cut.
+        ///The path of the request. A long path is truncated.
         pub instance: ::std::string::String,
-        ///The `X-Request-Id` of the request. Tell it to us when you ask about it.
+        ///The `X-Request-Id` of the request. Include it when you contact the operator.
         pub request_id: ::std::string::String,
-        ///The status code of the answer, again.
+        ///The HTTP status code of the response.
         pub status: i32,
-        ///The kind of problem in a few words, always the same for one `code`.
+        ///A short summary of the problem type. It is the same for every problem with this `code`.
         pub title: ::std::string::String,
-        ///Where this kind of problem is explained, relative to this server.
+        ///The URI reference of the documentation of this problem type, relative to this server.
         #[serde(rename = "type")]
         pub type_: ::std::string::String,
     }
@@ -801,7 +796,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///What programs match on. Treat a code that you do not know by its `status`.
+    ///The problem type, for programs to match on. Handle an unknown code by its `status`.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct ProblemCode(::std::string::String);
@@ -857,21 +852,21 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///Something to buy.
+    ///A product of the catalogue.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct Product {
         pub category: Category,
         pub currency: Currency,
-        ///What it is, in a few sentences.
+        ///A description in a few sentences.
         pub description: ProductDescription,
         pub id: ProductId,
-        ///What it is called.
+        ///The product's name.
         pub name: ProductName,
         ///What one piece costs, in minor units of `currency`.
         pub price_cents: i64,
-        ///One line that makes people want it.
+        ///A slogan of one line.
         pub slogan: ProductSlogan,
-        ///How many pieces can still be sold.
+        ///The number of pieces that can still be sold.
         pub stock: i32,
     }
     impl Product {
@@ -879,7 +874,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///What it is, in a few sentences.
+    ///A description in a few sentences.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct ProductDescription(::std::string::String);
@@ -933,7 +928,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///A product's id, a small positive number.
+    ///A product's id, a small positive integer.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     #[serde(transparent)]
     pub struct ProductId(pub ::std::num::NonZeroU32);
@@ -976,7 +971,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             value.parse()
         }
     }
-    ///What it is called.
+    ///The product's name.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct ProductName(::std::string::String);
@@ -1033,12 +1028,12 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///Some products, and how to get more.
+    ///A page of products and the token of the next page.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct ProductPage {
-        ///By ascending id.
+        ///The products by ascending id.
         pub items: ::std::vec::Vec<Product>,
-        ///The `page_token` of the next page; null on the last one.
+        ///The `page_token` of the next page; null on the last page.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub next_page: ::std::option::Option<::std::string::String>,
     }
@@ -1047,7 +1042,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///One line that makes people want it.
+    ///A slogan of one line.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct ProductSlogan(::std::string::String);
@@ -1101,7 +1096,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///What to buy. The price is the store's.
+    ///An order to place. The store sets the price.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     #[serde(deny_unknown_fields)]
     pub struct Purchase {
@@ -1114,12 +1109,12 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///Who wants to register.
+    ///A user to create.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     #[serde(deny_unknown_fields)]
     pub struct Registration {
         pub email: Email,
-        ///The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+        ///The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
         pub password: RegistrationPassword,
         pub sid: Sid,
         pub username: Username,
@@ -1129,7 +1124,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    ///The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
     #[derive(::serde::Serialize, Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct RegistrationPassword(::std::string::String);
@@ -1191,7 +1186,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///The id that the university gave, letters and digits. Unique without regard to case.
+    ///The id issued by the university, in letters and digits. Unique, ignoring case.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Sid(::std::string::String);
@@ -1253,17 +1248,17 @@ parameter's name. In a member that is not known, or is of another type, there ar
                 })
         }
     }
-    ///A registered buyer.
+    ///A registered user.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug)]
     pub struct User {
         ///False after deactivation.
         pub active: bool,
-        ///When the user was registered, UTC.
+        ///The time of registration, in UTC.
         pub created_at: ::chrono::DateTime<::chrono::offset::Utc>,
         pub email: Email,
         pub id: UserId,
         pub sid: Sid,
-        ///When the user was last changed, UTC.
+        ///The time of the last change, in UTC.
         pub updated_at: ::chrono::DateTime<::chrono::offset::Utc>,
         pub username: Username,
     }
@@ -1272,7 +1267,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             Default::default()
         }
     }
-    ///What to change. A member that is absent stays as it is.
+    ///The members to update. Absent members keep their values.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, Default)]
     #[serde(deny_unknown_fields)]
     pub struct UserChange {
@@ -1329,7 +1324,7 @@ parameter's name. In a member that is not known, or is of another type, there ar
             value.parse()
         }
     }
-    ///The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.
+    ///The name for log-in, in letters, digits, `_`, `.` and `-`. Unique, ignoring case.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct Username(::std::string::String);
@@ -2920,23 +2915,17 @@ parameter's name. In a member that is not known, or is of another type, there ar
 
 Buy a hoodie, a water bottle or a notebook: register, log in, place an order.
 
-**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.
-Paths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they
-belong to no operation, none declares them.
+**Errors.** Every response with status 400 or above has a `Problem` body (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text. An unknown path returns 404 `route_not_found`. A method that the path does not support returns 405 `method_not_allowed` with an `Allow` header. These two responses belong to no operation, so no operation declares them.
 
-**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so
-does every log event that the request causes.
+**Request ids.** A client can send `X-Request-Id`: 1 to 128 letters, digits, `_`, `.`, `:` and `-`. If the header is absent or invalid, the server generates an id. Every response returns the id, and every log event of the request contains it.
 
-**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names
-all faults, up to 32 of them, and never shows the value that was sent.
+**Validation.** The server rejects undeclared members, duplicate members and duplicate parameters. An operation with query parameters also rejects undeclared ones. The error lists all faults, up to 32, and never repeats the value that was sent.
 
-**Long requests.** An answer of 400 and above has at most 16 KiB, whatever was sent. What it repeats of a request (`instance`, `pointer`) is cut after 256 bytes and then ends in
-`…`, which `instance` writes as `%E2%80%A6`.
+**Size of errors.** An error response has at most 16 KiB, for any request. The values that it repeats from the request (`instance`, `pointer`) are truncated after 256 bytes and then end in `…`. In `instance`, this character is encoded as `%E2%80%A6`.
 
-**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.
+**Conditional requests.** A single user, product or order has an `ETag`, derived from its version. Send it in `If-None-Match` to receive 304 while the resource is unchanged.
 
-**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.
-
+**Money** is an integer number of minor units (`*_cents`). **Times** are RFC 3339 timestamps in UTC.
 
 Version: 1.0.0*/
 pub struct Client {
@@ -2994,9 +2983,9 @@ impl ClientInfo<crate::sdk::Session> for Client {
 }
 impl ClientHooks<crate::sdk::Session> for &Client {}
 impl Client {
-    /**Greet
+    /**Get store information
 
-Says which store this is, in which version, and where its documentation stands.
+Returns a greeting with the store's name, the version of the API, and links to its documentation.
 
 Sends a `GET` request to `/`
 
@@ -3010,15 +2999,16 @@ let response = client.greet()
     }
     /**Register
 
-Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
-Registrations are limited for each client address.
+Creates a user. If another user has the same `sid`, `username` or `email`, ignoring case, the request fails with 409. The values of deactivated users stay taken.
 
+The server rejects the most common passwords, and the user's own sid, username or email as a password. It limits registrations for each client address.
+
+The response contains no token. To get one, call `POST /login`.
 
 Sends a `POST` request to `/users`
 
 Arguments:
-- `body`: Who the new buyer is.
+- `body`: The user to create.
 ```ignore
 let response = client.register()
     .body(body)
@@ -3030,15 +3020,14 @@ let response = client.register()
     }
     /**Log in
 
-Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
-last 30 days. Log-ins are limited for each client address.
+Verifies a username and password, and returns a token. The response to an unknown username, a deactivated user and a wrong password is the same, after the same time.
 
+The server limits wrong passwords for each account at each client address. It also limits them for each account over all addresses from which the account has not logged in during the last 30 days. Log-ins are limited for each client address.
 
 Sends a `POST` request to `/login`
 
 Arguments:
-- `body`: What the user proves.
+- `body`: The user's credentials.
 ```ignore
 let response = client.log_in()
     .body(body)
@@ -3050,7 +3039,7 @@ let response = client.log_in()
     }
     /**Log out
 
-Makes every token of this user void, on every device, from the next request on.
+Revokes every token of the user, on every device. Requests that start later fail with 401.
 
 Sends a `POST` request to `/logout`
 
@@ -3062,15 +3051,15 @@ let response = client.log_out()
     pub fn log_out(&self) -> builder::LogOut<'_> {
         builder::LogOut::new(self)
     }
-    /**Read a user
+    /**Get a user
 
-Reads one's own user. Any other id answers 404.
+Returns the caller's user. Any other id returns 404.
 
 Sends a `GET` request to `/users/{user_id}`
 
 Arguments:
 - `user_id`: The user's id.
-- `if_none_match`: Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+- `if_none_match`: Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
 ```ignore
 let response = client.get_user()
     .user_id(user_id)
@@ -3083,8 +3072,7 @@ let response = client.get_user()
     }
     /**Deactivate a user
 
-Closes one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.
-
+Deactivates the caller's account permanently. All tokens are revoked, and a later log-in fails like that of an unknown user. The user's orders are kept.
 
 Sends a `DELETE` request to `/users/{user_id}`
 
@@ -3099,17 +3087,16 @@ let response = client.deactivate_user()
     pub fn deactivate_user(&self) -> builder::DeactivateUser<'_> {
         builder::DeactivateUser::new(self)
     }
-    /**Change a user
+    /**Update a user
 
-Changes the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.
-
+Updates the members that are present in the body, and no others. With `If-Match`, the server updates the user only if one of the entity tags matches the current version. Without it, the server updates any version.
 
 Sends a `PATCH` request to `/users/{user_id}`
 
 Arguments:
 - `user_id`: The user's id.
-- `if_match`: Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.
-- `body`: What to change.
+- `if_match`: Entity tags, or `*`. If none matches the current version, the server changes nothing and returns 412.
+- `body`: The members to update.
 ```ignore
 let response = client.update_user()
     .user_id(user_id)
@@ -3123,15 +3110,15 @@ let response = client.update_user()
     }
     /**Change the password
 
-Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
-are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.
+Replaces the caller's password and revokes all of the caller's tokens, including the token of this request.
 
+The server rejects the most common passwords, and the user's own sid, username or email as a password. A wrong current password counts as a wrong password at `POST /login`.
 
 Sends a `PUT` request to `/users/{user_id}/password`
 
 Arguments:
 - `user_id`: The user's id.
-- `body`: The current password as a proof, and the new one.
+- `body`: The current password and the new password.
 ```ignore
 let response = client.change_password()
     .user_id(user_id)
@@ -3144,15 +3131,14 @@ let response = client.change_password()
     }
     /**List products
 
-The catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
-
+Lists the products in ascending order of id, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.
 
 Sends a `GET` request to `/products`
 
 Arguments:
-- `category`: Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.
-- `limit`: How many items a page has at most.
-- `page_token`: The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+- `category`: Returns only products of exactly this category. With a `page_token`, omit it or repeat the category of the token.
+- `limit`: The maximum number of items in a page.
+- `page_token`: The `next_page` of the previous page. Omit it for the first page. Clients must treat it as opaque.
 ```ignore
 let response = client.list_products()
     .category(category)
@@ -3164,15 +3150,15 @@ let response = client.list_products()
     pub fn list_products(&self) -> builder::ListProducts<'_> {
         builder::ListProducts::new(self)
     }
-    /**Read a product
+    /**Get a product
 
-Reads one product, with the stock as it is now.
+Returns a product with its current stock.
 
 Sends a `GET` request to `/products/{product_id}`
 
 Arguments:
 - `product_id`: The product's id.
-- `if_none_match`: Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+- `if_none_match`: Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
 ```ignore
 let response = client.get_product()
     .product_id(product_id)
@@ -3185,15 +3171,14 @@ let response = client.get_product()
     }
     /**List orders
 
-One's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
-
+Lists the caller's orders, newest first, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.
 
 Sends a `GET` request to `/orders`
 
 Arguments:
-- `limit`: How many items a page has at most.
-- `page_token`: The `next_page` of the page before. Absent for the first page. Programs must not look into it.
-- `status`: Only orders of this status. With a `page_token`, either absent or the one that the token carries.
+- `limit`: The maximum number of items in a page.
+- `page_token`: The `next_page` of the previous page. Omit it for the first page. Clients must treat it as opaque.
+- `status`: Returns only orders with this status. With a `page_token`, omit it or repeat the status of the token.
 ```ignore
 let response = client.list_orders()
     .limit(limit)
@@ -3207,17 +3192,15 @@ let response = client.list_orders()
     }
     /**Place an order
 
-Buys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.
+Buys one to three pieces of a product at the current price. The order is placed in full or not at all. The server responds after the order is stored on disk.
 
-Send an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,
-for at least 24 hours. An order that was refused is not remembered.
-
+A request with an `Idempotency-Key` is safe to retry. For at least 24 hours, the same key and body return the first order, with the same status, headers and body. A rejected order does not use up its key.
 
 Sends a `POST` request to `/orders`
 
 Arguments:
-- `idempotency_key`: A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.
-- `body`: What to buy.
+- `idempotency_key`: A key that the client generates for each order, such as a UUID. Each user has a separate key space.
+- `body`: The order to place.
 ```ignore
 let response = client.place_order()
     .idempotency_key(idempotency_key)
@@ -3228,15 +3211,15 @@ let response = client.place_order()
     pub fn place_order(&self) -> builder::PlaceOrder<'_> {
         builder::PlaceOrder::new(self)
     }
-    /**Read an order
+    /**Get an order
 
-Reads one of one's own orders. Any other id answers 404.
+Returns one of the caller's orders. Any other id returns 404.
 
 Sends a `GET` request to `/orders/{order_id}`
 
 Arguments:
 - `order_id`: The order's id.
-- `if_none_match`: Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+- `if_none_match`: Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
 ```ignore
 let response = client.get_order()
     .order_id(order_id)
@@ -3249,8 +3232,7 @@ let response = client.get_order()
     }
     /**Cancel an order
 
-Cancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.
-
+Cancels one of the caller's orders and returns its pieces to the stock exactly once. A repeated cancellation changes nothing and returns the same order.
 
 Sends a `POST` request to `/orders/{order_id}/cancel`
 

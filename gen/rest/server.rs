@@ -6,23 +6,25 @@
 
 use ::poem_contract_runtime as runtime;
 
-/// Says hello.
+/// General information about the store.
 pub trait Dialog: Send + Sync + 'static {
-    /// Greet
+    /// Get store information
     ///
-    /// Says which store this is, in which version, and where its documentation stands.
+    /// Returns a greeting with the store's name, the version of the API, and links to its documentation.
     ///
     /// `GET /`
     fn greet(&self) -> impl ::std::future::Future<Output = GreetResponse> + Send;
 }
 
-/// Buyers, who they are and how they prove it. Nobody sees another's user.
+/// Registration, log-in and user accounts. Users can access only their own accounts.
 pub trait UserManager: Send + Sync + 'static {
     /// Register
     ///
-    /// Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-    /// The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
-    /// Registrations are limited for each client address.
+    /// Creates a user. If another user has the same `sid`, `username` or `email`, ignoring case, the request fails with 409. The values of deactivated users stay taken.
+    ///
+    /// The server rejects the most common passwords, and the user's own sid, username or email as a password. It limits registrations for each client address.
+    ///
+    /// The response contains no token. To get one, call `POST /login`.
     ///
     /// `POST /users`
     fn register(
@@ -31,9 +33,9 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = RegisterResponse> + Send;
     /// Log in
     ///
-    /// Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-    /// Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
-    /// last 30 days. Log-ins are limited for each client address.
+    /// Verifies a username and password, and returns a token. The response to an unknown username, a deactivated user and a wrong password is the same, after the same time.
+    ///
+    /// The server limits wrong passwords for each account at each client address. It also limits them for each account over all addresses from which the account has not logged in during the last 30 days. Log-ins are limited for each client address.
     ///
     /// `POST /login`
     fn log_in(
@@ -42,16 +44,16 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = LogInResponse> + Send;
     /// Log out
     ///
-    /// Makes every token of this user void, on every device, from the next request on.
+    /// Revokes every token of the user, on every device. Requests that start later fail with 401.
     ///
     /// `POST /logout`
     fn log_out(
         &self,
         bearer_auth: BearerAuth,
     ) -> impl ::std::future::Future<Output = LogOutResponse> + Send;
-    /// Read a user
+    /// Get a user
     ///
-    /// Reads one's own user. Any other id answers 404.
+    /// Returns the caller's user. Any other id returns 404.
     ///
     /// `GET /users/{user_id}`
     fn get_user(
@@ -62,7 +64,7 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = GetUserResponse> + Send;
     /// Deactivate a user
     ///
-    /// Closes one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.
+    /// Deactivates the caller's account permanently. All tokens are revoked, and a later log-in fails like that of an unknown user. The user's orders are kept.
     ///
     /// `DELETE /users/{user_id}`
     fn deactivate_user(
@@ -70,9 +72,9 @@ pub trait UserManager: Send + Sync + 'static {
         bearer_auth: BearerAuth,
         user_id: UserId,
     ) -> impl ::std::future::Future<Output = DeactivateUserResponse> + Send;
-    /// Change a user
+    /// Update a user
     ///
-    /// Changes the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.
+    /// Updates the members that are present in the body, and no others. With `If-Match`, the server updates the user only if one of the entity tags matches the current version. Without it, the server updates any version.
     ///
     /// `PATCH /users/{user_id}`
     fn update_user(
@@ -84,8 +86,9 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = UpdateUserResponse> + Send;
     /// Change the password
     ///
-    /// Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
-    /// are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.
+    /// Replaces the caller's password and revokes all of the caller's tokens, including the token of this request.
+    ///
+    /// The server rejects the most common passwords, and the user's own sid, username or email as a password. A wrong current password counts as a wrong password at `POST /login`.
     ///
     /// `PUT /users/{user_id}/password`
     fn change_password(
@@ -96,11 +99,11 @@ pub trait UserManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = ChangePasswordResponse> + Send;
 }
 
-/// The catalogue, as it is in the database at this moment.
+/// The product catalogue. Responses show the current state of the database.
 pub trait ProductManager: Send + Sync + 'static {
     /// List products
     ///
-    /// The catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
+    /// Lists the products in ascending order of id, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.
     ///
     /// `GET /products`
     fn list_products(
@@ -109,9 +112,9 @@ pub trait ProductManager: Send + Sync + 'static {
         page_token: Option<String>,
         category: Option<Category>,
     ) -> impl ::std::future::Future<Output = ListProductsResponse> + Send;
-    /// Read a product
+    /// Get a product
     ///
-    /// Reads one product, with the stock as it is now.
+    /// Returns a product with its current stock.
     ///
     /// `GET /products/{product_id}`
     fn get_product(
@@ -121,11 +124,11 @@ pub trait ProductManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = GetProductResponse> + Send;
 }
 
-/// Orders of one to three pieces. Nothing is sold twice, and nobody sees another's order.
+/// Orders of one to three pieces. The store never sells more than its stock. Users can access only their own orders.
 pub trait OrderManager: Send + Sync + 'static {
     /// List orders
     ///
-    /// One's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.
+    /// Lists the caller's orders, newest first, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.
     ///
     /// `GET /orders`
     fn list_orders(
@@ -137,10 +140,9 @@ pub trait OrderManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = ListOrdersResponse> + Send;
     /// Place an order
     ///
-    /// Buys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.
+    /// Buys one to three pieces of a product at the current price. The order is placed in full or not at all. The server responds after the order is stored on disk.
     ///
-    /// Send an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,
-    /// for at least 24 hours. An order that was refused is not remembered.
+    /// A request with an `Idempotency-Key` is safe to retry. For at least 24 hours, the same key and body return the first order, with the same status, headers and body. A rejected order does not use up its key.
     ///
     /// `POST /orders`
     fn place_order(
@@ -149,9 +151,9 @@ pub trait OrderManager: Send + Sync + 'static {
         idempotency_key: Option<String>,
         body: Purchase,
     ) -> impl ::std::future::Future<Output = PlaceOrderResponse> + Send;
-    /// Read an order
+    /// Get an order
     ///
-    /// Reads one of one's own orders. Any other id answers 404.
+    /// Returns one of the caller's orders. Any other id returns 404.
     ///
     /// `GET /orders/{order_id}`
     fn get_order(
@@ -162,7 +164,7 @@ pub trait OrderManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = GetOrderResponse> + Send;
     /// Cancel an order
     ///
-    /// Cancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.
+    /// Cancels one of the caller's orders and returns its pieces to the stock exactly once. A repeated cancellation changes nothing and returns the same order.
     ///
     /// `POST /orders/{order_id}/cancel`
     fn cancel_order(
@@ -189,53 +191,53 @@ pub enum RegisterResponse {
     Created {
         /// The body, `application/json`.
         body: User,
-        /// Where the new thing can be read, relative to this server.
+        /// The URI reference of the new resource, relative to this server.
         location: String,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.
+    /// Another user has this value. Nothing was changed. `code` is `sid_taken`, `username_taken` or `email_taken`.
     Conflict {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is larger than this server takes. `code` is `body_too_large`.
+    /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.
+    /// The new password is one of the most common ones, or it is the user's own sid, username or email. Nothing was changed. `code` is `guessable_password`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.
+    /// There were too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -248,7 +250,7 @@ pub enum LogInResponse {
         /// The body, `application/json`.
         body: AccessToken,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -257,36 +259,36 @@ pub enum LogInResponse {
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// The body is larger than this server takes. `code` is `body_too_large`.
+    /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.
+    /// There were too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -294,33 +296,32 @@ pub enum LogInResponse {
 /// What `log_out` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogOutResponse {
-    /// Logged out.
+    /// All tokens are revoked.
     NoContent,
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
-    /// the time that `Retry-After` says.
+    /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -332,41 +333,41 @@ pub enum GetUserResponse {
     Ok {
         /// The body, `application/json`.
         body: User,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// Nothing has changed since the version that the client has.
+    /// The resource has not changed since the version that the client has.
     NotModified {
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -374,43 +375,42 @@ pub enum GetUserResponse {
 /// What `deactivate_user` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeactivateUserResponse {
-    /// Deactivated.
+    /// The user is deactivated.
     NoContent,
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
-    /// the time that `Retry-After` says.
+    /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -418,68 +418,67 @@ pub enum DeactivateUserResponse {
 /// What `update_user` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpdateUserResponse {
-    /// The user after the change.
+    /// The updated user.
     Ok {
         /// The body, `application/json`.
         body: User,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.
+    /// Another user has this value. Nothing was changed. `code` is `sid_taken`, `username_taken` or `email_taken`.
     Conflict {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has another version than `If-Match` names, and nothing was changed. `code` is `version_mismatch`.
+    /// No entity tag in `If-Match` matches the user's current version. Nothing was changed. `code` is `version_mismatch`.
     PreconditionFailed {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is larger than this server takes. `code` is `body_too_large`.
+    /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or
-    /// passwords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.
+    /// The request exceeds a limit. Nothing was changed. `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords for the account, or too many changes of names or passwords from the client's address. The second means that the user has too many changes in progress, or made too many within a minute. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -487,63 +486,62 @@ pub enum UpdateUserResponse {
 /// What `change_password` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangePasswordResponse {
-    /// Changed. Log in again.
+    /// The password is changed. Log in again.
     NoContent,
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// The current password is wrong. `code` is `wrong_password`; nothing was changed.
+    /// The current password is wrong. Nothing was changed. `code` is `wrong_password`.
     Forbidden {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// There is no such user, or it is somebody else. `code` is `user_not_found`.
+    /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is larger than this server takes. `code` is `body_too_large`.
+    /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.
+    /// The new password is one of the most common ones, or it is the user's own sid, username or email. Nothing was changed. `code` is `guessable_password`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or
-    /// passwords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.
+    /// The request exceeds a limit. Nothing was changed. `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords for the account, or too many changes of names or passwords from the client's address. The second means that the user has too many changes in progress, or made too many within a minute. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -556,21 +554,21 @@ pub enum ListProductsResponse {
         /// The body, `application/json`.
         body: ProductPage,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -582,34 +580,34 @@ pub enum GetProductResponse {
     Ok {
         /// The body, `application/json`.
         body: Product,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// Nothing has changed since the version that the client has.
+    /// The resource has not changed since the version that the client has.
     NotModified {
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// There is no such product. `code` is `product_not_found`.
+    /// The product does not exist. `code` is `product_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -622,28 +620,28 @@ pub enum ListOrdersResponse {
         /// The body, `application/json`.
         body: OrderPage,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -651,70 +649,69 @@ pub enum ListOrdersResponse {
 /// What `place_order` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PlaceOrderResponse {
-    /// The order, as it was placed.
+    /// The order as it was placed.
     Created {
         /// The body, `application/json`.
         body: Order,
-        /// Where the new thing can be read, relative to this server.
+        /// The URI reference of the new resource, relative to this server.
         location: String,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such product. `code` is `product_not_found`.
+    /// The product does not exist. `code` is `product_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Fewer pieces are left than were asked for, and nothing was sold. `code` is `out_of_stock`.
+    /// The stock is smaller than the requested quantity. Nothing was sold. `code` is `out_of_stock`.
     Conflict {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is larger than this server takes. `code` is `body_too_large`.
+    /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The body is not declared as JSON. `code` is `unsupported_media_type`.
+    /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The key was used for another order, and nothing was sold. `code` is `idempotency_key_reused`.
+    /// The key was used for another order. Nothing was sold. `code` is `idempotency_key_reused`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
-    /// the time that `Retry-After` says.
+    /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -726,41 +723,41 @@ pub enum GetOrderResponse {
     Ok {
         /// The body, `application/json`.
         body: Order,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// Nothing has changed since the version that the client has.
+    /// The resource has not changed since the version that the client has.
     NotModified {
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such order, or it is somebody else's. `code` is `order_not_found`.
+    /// The order does not exist or belongs to another user. `code` is `order_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -768,48 +765,47 @@ pub enum GetOrderResponse {
 /// What `cancel_order` answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CancelOrderResponse {
-    /// The order, cancelled.
+    /// The cancelled order.
     Ok {
         /// The body, `application/json`.
         body: Order,
-        /// The entity tag of what is in the body, made from its version.
+        /// The entity tag of the resource, derived from its version.
         etag: String,
     },
-    /// The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.
+    /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.
+    /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// How to authenticate.
+        /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// There is no such order, or it is somebody else's. `code` is `order_not_found`.
+    /// The order does not exist or belongs to another user. `code` is `order_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after
-    /// the time that `Retry-After` says.
+    /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.
+    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.
+    /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
         body: Problem,
-        /// After how many seconds to try again.
+        /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
 }
@@ -820,25 +816,25 @@ pub type UserId = ::uuid::Uuid;
 /// An order's id, a UUIDv7. Later orders have greater ids.
 pub type OrderId = ::uuid::Uuid;
 
-/// A product's id, a small positive number.
+/// A product's id, a small positive integer.
 pub type ProductId = i32;
 
-/// The id that the university gave, letters and digits. Unique without regard to case.
+/// The id issued by the university, in letters and digits. Unique, ignoring case.
 pub type Sid = String;
 
-/// The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.
+/// The name for log-in, in letters, digits, `_`, `.` and `-`. Unique, ignoring case.
 pub type Username = String;
 
-/// An email address, without spaces or control characters. Unique without regard to case.
+/// An email address without spaces or control characters. Unique, ignoring case.
 pub type Email = String;
 
-/// The kind of a product.
+/// The category of a product.
 pub type Category = String;
 
-/// ISO 4217.
+/// The ISO 4217 code of the currency.
 pub type Currency = String;
 
-/// What has become of an order.
+/// The status of an order.
 #[derive(
     Clone,
     Copy,
@@ -874,20 +870,20 @@ impl ::std::fmt::Display for OrderStatus {
     }
 }
 
-/// Which store this is.
+/// General information about the store.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Greeting {
-    /// A sentence for people.
+    /// A greeting in one sentence, for people.
     pub greeting: String,
-    /// The version of this contract, as `info.version`.
+    /// The version of this contract, equal to `info.version`.
     pub version: String,
     pub links: GreetingLinks,
 }
 
-/// Where the documentation stands, relative to this server.
+/// Links to the documentation, relative to this server.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct GreetingLinks {
-    /// The contract as a page to read and to try out.
+    /// The contract as an interactive page.
     pub docs: String,
     /// The contract as YAML.
     pub openapi_yaml: String,
@@ -895,14 +891,14 @@ pub struct GreetingLinks {
     pub openapi_json: String,
 }
 
-/// Who wants to register.
+/// A user to create.
 #[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     pub sid: Sid,
     pub username: Username,
     pub email: Email,
-    /// The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    /// The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
     pub password: String,
 }
 
@@ -917,12 +913,12 @@ impl ::std::fmt::Debug for Registration {
     }
 }
 
-/// What a user proves at log-in.
+/// The credentials for log-in.
 #[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     pub username: Username,
-    /// The password. Any that is not the user's is answered alike, also one that could not be registered.
+    /// The password. Every wrong password returns the same response, even one that registration rejects.
     pub password: String,
 }
 
@@ -935,7 +931,7 @@ impl ::std::fmt::Debug for Credentials {
     }
 }
 
-/// The scheme to send it with.
+/// The authentication scheme of the token.
 #[derive(
     Clone,
     Copy,
@@ -967,14 +963,14 @@ impl ::std::fmt::Display for AccessTokenTokenType {
     }
 }
 
-/// A token and what it is good for.
+/// A token with its type, lifetime and user.
 #[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct AccessToken {
-    /// The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.
+    /// The token, a JWT. Send it as `Authorization: Bearer …`. Clients must treat it as opaque.
     pub access_token: String,
-    /// The scheme to send it with.
+    /// The authentication scheme of the token.
     pub token_type: AccessTokenTokenType,
-    /// For how many seconds it is valid, from now on.
+    /// The lifetime of the token in seconds, from the time of the response.
     pub expires_in: i32,
     pub user_id: UserId,
 }
@@ -990,7 +986,7 @@ impl ::std::fmt::Debug for AccessToken {
     }
 }
 
-/// A registered buyer.
+/// A registered user.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct User {
     pub id: UserId,
@@ -999,15 +995,15 @@ pub struct User {
     pub email: Email,
     /// False after deactivation.
     pub active: bool,
-    /// When the user was registered, UTC.
+    /// The time of registration, in UTC.
     #[serde(with = "::time::serde::rfc3339")]
     pub created_at: ::time::OffsetDateTime,
-    /// When the user was last changed, UTC.
+    /// The time of the last change, in UTC.
     #[serde(with = "::time::serde::rfc3339")]
     pub updated_at: ::time::OffsetDateTime,
 }
 
-/// What to change. A member that is absent stays as it is.
+/// The members to update. Absent members keep their values.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserChange {
@@ -1017,13 +1013,13 @@ pub struct UserChange {
     pub email: Option<Email>,
 }
 
-/// The current password as a proof, and the new one.
+/// The current password and the new password.
 #[derive(Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
-    /// The password as it is.
+    /// The current password.
     pub current_password: String,
-    /// The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.
+    /// The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.
     pub new_password: String,
 }
 
@@ -1036,35 +1032,35 @@ impl ::std::fmt::Debug for PasswordChange {
     }
 }
 
-/// Something to buy.
+/// A product of the catalogue.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Product {
     pub id: ProductId,
-    /// What it is called.
+    /// The product's name.
     pub name: String,
     pub category: Category,
-    /// One line that makes people want it.
+    /// A slogan of one line.
     pub slogan: String,
-    /// What it is, in a few sentences.
+    /// A description in a few sentences.
     pub description: String,
     /// What one piece costs, in minor units of `currency`.
     pub price_cents: i64,
     pub currency: Currency,
-    /// How many pieces can still be sold.
+    /// The number of pieces that can still be sold.
     pub stock: i32,
 }
 
-/// Some products, and how to get more.
+/// A page of products and the token of the next page.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct ProductPage {
-    /// By ascending id.
+    /// The products by ascending id.
     pub items: Vec<Product>,
-    /// The `page_token` of the next page; null on the last one.
+    /// The `page_token` of the next page; null on the last page.
     #[serde(default)]
     pub next_page: Option<String>,
 }
 
-/// What to buy. The price is the store's.
+/// An order to place. The store sets the price.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Purchase {
@@ -1081,55 +1077,53 @@ pub struct Order {
     pub product_id: ProductId,
     /// How many pieces.
     pub quantity: i32,
-    /// What one piece cost when the order was placed, in minor units of `currency`.
+    /// The price of one piece when the order was placed, in minor units of `currency`.
     pub unit_price_cents: i64,
-    /// What all pieces cost together, in minor units of `currency`.
+    /// The price of all pieces together, in minor units of `currency`.
     pub total_price_cents: i64,
     pub currency: Currency,
     pub status: OrderStatus,
-    /// When it was placed, UTC.
+    /// The time when the order was placed, in UTC.
     #[serde(with = "::time::serde::rfc3339")]
     pub created_at: ::time::OffsetDateTime,
-    /// When it was cancelled, UTC; null while it is placed.
+    /// The time of cancellation, in UTC; null while the order is placed.
     #[serde(with = "::time::serde::rfc3339::option")]
     pub cancelled_at: Option<::time::OffsetDateTime>,
 }
 
-/// Some orders, and how to get more.
+/// A page of orders and the token of the next page.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct OrderPage {
-    /// Newest first.
+    /// The orders, newest first.
     pub items: Vec<Order>,
-    /// The `page_token` of the next page; null on the last one.
+    /// The `page_token` of the next page; null on the last page.
     #[serde(default)]
     pub next_page: Option<String>,
 }
 
-/// Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,
-/// `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,
-/// `unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.
+/// The body of every error response (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`, `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`, `unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`. Later versions can add codes.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Problem {
-    /// Where this kind of problem is explained, relative to this server.
+    /// The URI reference of the documentation of this problem type, relative to this server.
     pub r#type: String,
-    /// The kind of problem in a few words, always the same for one `code`.
+    /// A short summary of the problem type. It is the same for every problem with this `code`.
     pub title: String,
-    /// The status code of the answer, again.
+    /// The HTTP status code of the response.
     pub status: i32,
-    /// What happened this time and what to do, for people.
+    /// An explanation of this occurrence and its remedy, for people.
     pub detail: String,
-    /// The path that was asked for; a long one is cut.
+    /// The path of the request. A long path is truncated.
     pub instance: String,
-    /// What programs match on. Treat a code that you do not know by its `status`.
+    /// The problem type, for programs to match on. Handle an unknown code by its `status`.
     pub code: String,
-    /// The `X-Request-Id` of the request. Tell it to us when you ask about it.
+    /// The `X-Request-Id` of the request. Include it when you contact the operator.
     pub request_id: String,
-    /// The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.
+    /// The faults of the request, up to 32. Present only with `invalid_request`. If there are more faults, `detail` states their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<Fault>>,
 }
 
-/// In which part of the request.
+/// The part of the request.
 #[derive(
     Clone,
     Copy,
@@ -1173,19 +1167,18 @@ impl ::std::fmt::Display for FaultIn {
     }
 }
 
-/// One fault of a request. Never shows the value that was sent.
+/// One fault of a request. It never contains the value that was sent.
 #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
 pub struct Fault {
-    /// In which part of the request.
+    /// The part of the request.
     pub r#in: FaultIn,
-    /// Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the
-    /// parameter's name. In a member that is not known, or is of another type, there are no further faults.
+    /// The location in that part, a JSON Pointer (RFC 6901) of at most 256 bytes. A longer pointer is truncated and ends in `…`. In the body, the empty pointer is the whole body. In other parts, the pointer is `/` and the parameter's name. The server reports no further faults inside a member that is unknown or has another type.
     pub pointer: String,
-    /// What was expected.
+    /// The value or format that was expected.
     pub detail: String,
 }
 
-/// The `access_token` of `POST /login`, valid for 24 hours unless it is made void before.
+/// The `access_token` from `POST /login`. It is valid for 24 hours unless it is revoked earlier.
 ///
 /// As it was sent: the implementation has to say whether it is good. Printing it does not show it.
 #[derive(Clone, Debug)]
@@ -1210,7 +1203,7 @@ impl<'a> ::poem_openapi::ApiExtractor<'a> for BearerAuth {
                 "bearerAuth",
                 runtime::bearer_scheme(
                     Some(
-                        "The `access_token` of `POST /login`, valid for 24 hours unless it is made void before.",
+                        "The `access_token` from `POST /login`. It is valid for 24 hours unless it is revoked earlier.",
                     ),
                     Some("JWT"),
                 ),
@@ -1293,7 +1286,7 @@ fn service<A: ::poem_openapi::OpenApi>(
 ) -> ::poem_openapi::OpenApiService<A, ()> {
     ::poem_openapi::OpenApiService::new(apis, "SUSTech Merch Store", "1.0.0")
         .description(
-            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every answer of 400 and above is a `Problem` (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text.\nPaths that do not exist answer 404 `route_not_found`, and methods that a path does not have answer 405 `method_not_allowed` with `Allow`; as they\nbelong to no operation, none declares them.\n\n**Request ids.** Send `X-Request-Id` (1 to 128 letters, digits, `_`, `.`, `:` and `-`) and it is used; send none, or another, and one is made. Every answer carries it, and so\ndoes every log event that the request causes.\n\n**Strictness.** Members that are not declared, repeated members and repeated parameters are refused; so are other query parameters, where an operation has any. A refusal names\nall faults, up to 32 of them, and never shows the value that was sent.\n\n**Long requests.** An answer of 400 and above has at most 16 KiB, whatever was sent. What it repeats of a request (`instance`, `pointer`) is cut after 256 bytes and then ends in\n`…`, which `instance` writes as `%E2%80%A6`.\n\n**Conditional requests.** A single user, product or order has an `ETag`, made from its version. Send it back in `If-None-Match` to get 304 while nothing has changed.\n\n**Money** is a whole number of minor units (`*_cents`); **times** are RFC 3339 in UTC.",
+            "Buy a hoodie, a water bottle or a notebook: register, log in, place an order.\n\n**Errors.** Every response with status 400 or above has a `Problem` body (`application/problem+json`, RFC 9457). Programs match on its `code`, never on its text. An unknown path returns 404 `route_not_found`. A method that the path does not support returns 405 `method_not_allowed` with an `Allow` header. These two responses belong to no operation, so no operation declares them.\n\n**Request ids.** A client can send `X-Request-Id`: 1 to 128 letters, digits, `_`, `.`, `:` and `-`. If the header is absent or invalid, the server generates an id. Every response returns the id, and every log event of the request contains it.\n\n**Validation.** The server rejects undeclared members, duplicate members and duplicate parameters. An operation with query parameters also rejects undeclared ones. The error lists all faults, up to 32, and never repeats the value that was sent.\n\n**Size of errors.** An error response has at most 16 KiB, for any request. The values that it repeats from the request (`instance`, `pointer`) are truncated after 256 bytes and then end in `…`. In `instance`, this character is encoded as `%E2%80%A6`.\n\n**Conditional requests.** A single user, product or order has an `ETag`, derived from its version. Send it in `If-None-Match` to receive 304 while the resource is unchanged.\n\n**Money** is an integer number of minor units (`*_cents`). **Times** are RFC 3339 timestamps in UTC.",
         )
         .contact(
             ::poem_openapi::ContactObject::new()
@@ -1306,7 +1299,7 @@ fn service<A: ::poem_openapi::OpenApi>(
         )
         .server(
             ::poem_openapi::ServerObject::new("/")
-                .description("The server that this document came from."),
+                .description("The server that returned this document."),
         )
 }
 
@@ -1370,9 +1363,9 @@ struct DialogApi<T>(::std::sync::Arc<T>);
 
 #[::poem_openapi::OpenApi]
 impl<T: Dialog> DialogApi<T> {
-    /**Greet
+    /**Get store information
 
-Says which store this is, in which version, and where its documentation stands.*/
+Returns a greeting with the store's name, the version of the API, and links to its documentation.*/
     #[oai(
         path = "/",
         method = "get",
@@ -1391,9 +1384,11 @@ struct UserManagerApi<T>(::std::sync::Arc<T>);
 impl<T: UserManager> UserManagerApi<T> {
     /**Register
 
-Makes a new buyer. `sid`, `username` and `email` must not be another user's, compared without regard to case; those of deactivated users stay taken.
-The answer does not log in: that is `POST /login`. The most common passwords are refused, and so are the user's own sid, username and email.
-Registrations are limited for each client address.*/
+Creates a user. If another user has the same `sid`, `username` or `email`, ignoring case, the request fails with 409. The values of deactivated users stay taken.
+
+The server rejects the most common passwords, and the user's own sid, username or email as a password. It limits registrations for each client address.
+
+The response contains no token. To get one, call `POST /login`.*/
     #[oai(
         path = "/users",
         method = "post",
@@ -1403,16 +1398,16 @@ Registrations are limited for each client address.*/
     )]
     async fn register(
         &self,
-        /// Who the new buyer is.
+        /// The user to create.
         body: runtime::Body<Registration>,
     ) -> RegisterResponse {
         UserManager::register(&*self.0, body.0).await
     }
     /**Log in
 
-Proves a password and gets a token. An unknown username, a deactivated user and a wrong password are one and the same answer, in the same time.
-Wrong passwords are limited for each account at each client address, and for each account over all addresses from which it did not log in during the
-last 30 days. Log-ins are limited for each client address.*/
+Verifies a username and password, and returns a token. The response to an unknown username, a deactivated user and a wrong password is the same, after the same time.
+
+The server limits wrong passwords for each account at each client address. It also limits them for each account over all addresses from which the account has not logged in during the last 30 days. Log-ins are limited for each client address.*/
     #[oai(
         path = "/login",
         method = "post",
@@ -1422,14 +1417,14 @@ last 30 days. Log-ins are limited for each client address.*/
     )]
     async fn log_in(
         &self,
-        /// What the user proves.
+        /// The user's credentials.
         body: runtime::Body<Credentials>,
     ) -> LogInResponse {
         UserManager::log_in(&*self.0, body.0).await
     }
     /**Log out
 
-Makes every token of this user void, on every device, from the next request on.*/
+Revokes every token of the user, on every device. Requests that start later fail with 401.*/
     #[oai(
         path = "/logout",
         method = "post",
@@ -1440,9 +1435,9 @@ Makes every token of this user void, on every device, from the next request on.*
     async fn log_out(&self, bearer_auth: BearerAuth) -> LogOutResponse {
         UserManager::log_out(&*self.0, bearer_auth).await
     }
-    /**Read a user
+    /**Get a user
 
-Reads one's own user. Any other id answers 404.*/
+Returns the caller's user. Any other id returns 404.*/
     #[oai(
         path = "/users/:user_id",
         method = "get",
@@ -1456,7 +1451,7 @@ Reads one's own user. Any other id answers 404.*/
         /// The user's id.
         #[oai(name = "user_id", explode = false)]
         user_id: runtime::Parameter<parameters::UserId>,
-        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        /// Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
         #[oai(name = "If-None-Match", explode = false)]
         if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
     ) -> GetUserResponse {
@@ -1464,7 +1459,7 @@ Reads one's own user. Any other id answers 404.*/
     }
     /**Deactivate a user
 
-Closes one's own account: every token is void from the next request on, and logging in is refused as for an unknown user. Orders stay as they are.*/
+Deactivates the caller's account permanently. All tokens are revoked, and a later log-in fails like that of an unknown user. The user's orders are kept.*/
     #[oai(
         path = "/users/:user_id",
         method = "delete",
@@ -1481,9 +1476,9 @@ Closes one's own account: every token is void from the next request on, and logg
     ) -> DeactivateUserResponse {
         UserManager::deactivate_user(&*self.0, bearer_auth, user_id.0).await
     }
-    /**Change a user
+    /**Update a user
 
-Changes the members that are sent and no other. With `If-Match`, only if the user has not changed since; without, whatever it is now.*/
+Updates the members that are present in the body, and no others. With `If-Match`, the server updates the user only if one of the entity tags matches the current version. Without it, the server updates any version.*/
     #[oai(
         path = "/users/:user_id",
         method = "patch",
@@ -1497,10 +1492,10 @@ Changes the members that are sent and no other. With `If-Match`, only if the use
         /// The user's id.
         #[oai(name = "user_id", explode = false)]
         user_id: runtime::Parameter<parameters::UserId>,
-        /// Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.
+        /// Entity tags, or `*`. If none matches the current version, the server changes nothing and returns 412.
         #[oai(name = "If-Match", explode = false)]
         if_match: runtime::Parameter<parameters::IfMatch>,
-        /// What to change.
+        /// The members to update.
         body: runtime::Body<UserChange>,
     ) -> UpdateUserResponse {
         UserManager::update_user(&*self.0, bearer_auth, user_id.0, if_match.0, body.0)
@@ -1508,8 +1503,9 @@ Changes the members that are sent and no other. With `If-Match`, only if the use
     }
     /**Change the password
 
-Replaces the caller's password. Every token made before is void from the next request on, this one too. The most common passwords are refused, and so
-are the user's own sid, username and email. A wrong current password counts as a wrong password at `POST /login`.*/
+Replaces the caller's password and revokes all of the caller's tokens, including the token of this request.
+
+The server rejects the most common passwords, and the user's own sid, username or email as a password. A wrong current password counts as a wrong password at `POST /login`.*/
     #[oai(
         path = "/users/:user_id/password",
         method = "put",
@@ -1523,7 +1519,7 @@ are the user's own sid, username and email. A wrong current password counts as a
         /// The user's id.
         #[oai(name = "user_id", explode = false)]
         user_id: runtime::Parameter<parameters::UserId>,
-        /// The current password as a proof, and the new one.
+        /// The current password and the new password.
         body: runtime::Body<PasswordChange>,
     ) -> ChangePasswordResponse {
         UserManager::change_password(&*self.0, bearer_auth, user_id.0, body.0).await
@@ -1536,7 +1532,7 @@ struct ProductManagerApi<T>(::std::sync::Arc<T>);
 impl<T: ProductManager> ProductManagerApi<T> {
     /**List products
 
-The catalogue by ascending id, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.*/
+Lists the products in ascending order of id, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.*/
     #[oai(
         path = "/products",
         method = "get",
@@ -1546,21 +1542,21 @@ The catalogue by ascending id, a page at a time. For the next page send `page_to
     )]
     async fn list_products(
         &self,
-        /// How many items a page has at most.
+        /// The maximum number of items in a page.
         #[oai(name = "limit")]
         limit: runtime::Parameter<parameters::Limit>,
-        /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+        /// The `next_page` of the previous page. Omit it for the first page. Clients must treat it as opaque.
         #[oai(name = "page_token")]
         page_token: runtime::Parameter<parameters::PageToken>,
-        /// Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.
+        /// Returns only products of exactly this category. With a `page_token`, omit it or repeat the category of the token.
         #[oai(name = "category")]
         category: runtime::Parameter<parameters::ListProductsCategory>,
     ) -> ListProductsResponse {
         ProductManager::list_products(&*self.0, limit.0, page_token.0, category.0).await
     }
-    /**Read a product
+    /**Get a product
 
-Reads one product, with the stock as it is now.*/
+Returns a product with its current stock.*/
     #[oai(
         path = "/products/:product_id",
         method = "get",
@@ -1573,7 +1569,7 @@ Reads one product, with the stock as it is now.*/
         /// The product's id.
         #[oai(name = "product_id", explode = false)]
         product_id: runtime::Parameter<parameters::GetProductProductId>,
-        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        /// Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
         #[oai(name = "If-None-Match", explode = false)]
         if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
     ) -> GetProductResponse {
@@ -1587,7 +1583,7 @@ struct OrderManagerApi<T>(::std::sync::Arc<T>);
 impl<T: OrderManager> OrderManagerApi<T> {
     /**List orders
 
-One's own orders, newest first, a page at a time. For the next page send `page_token` and, if wanted, `limit`: the token carries the filter.*/
+Lists the caller's orders, newest first, one page per request. For the next page, send `page_token` and optionally `limit`. The token contains the filter.*/
     #[oai(
         path = "/orders",
         method = "get",
@@ -1598,13 +1594,13 @@ One's own orders, newest first, a page at a time. For the next page send `page_t
     async fn list_orders(
         &self,
         bearer_auth: BearerAuth,
-        /// How many items a page has at most.
+        /// The maximum number of items in a page.
         #[oai(name = "limit")]
         limit: runtime::Parameter<parameters::Limit>,
-        /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+        /// The `next_page` of the previous page. Omit it for the first page. Clients must treat it as opaque.
         #[oai(name = "page_token")]
         page_token: runtime::Parameter<parameters::PageToken>,
-        /// Only orders of this status. With a `page_token`, either absent or the one that the token carries.
+        /// Returns only orders with this status. With a `page_token`, omit it or repeat the status of the token.
         #[oai(name = "status")]
         status: runtime::Parameter<parameters::ListOrdersStatus>,
     ) -> ListOrdersResponse {
@@ -1613,10 +1609,9 @@ One's own orders, newest first, a page at a time. For the next page send `page_t
     }
     /**Place an order
 
-Buys one to three pieces at the price of this moment, or nothing at all. The answer comes after the order is on disk.
+Buys one to three pieces of a product at the current price. The order is placed in full or not at all. The server responds after the order is stored on disk.
 
-Send an `Idempotency-Key` and it is safe to send the request again: the same key and body return the first order again, with the same status, headers and body,
-for at least 24 hours. An order that was refused is not remembered.*/
+A request with an `Idempotency-Key` is safe to retry. For at least 24 hours, the same key and body return the first order, with the same status, headers and body. A rejected order does not use up its key.*/
     #[oai(
         path = "/orders",
         method = "post",
@@ -1627,17 +1622,17 @@ for at least 24 hours. An order that was refused is not remembered.*/
     async fn place_order(
         &self,
         bearer_auth: BearerAuth,
-        /// A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.
+        /// A key that the client generates for each order, such as a UUID. Each user has a separate key space.
         #[oai(name = "Idempotency-Key", explode = false)]
         idempotency_key: runtime::Parameter<parameters::PlaceOrderIdempotencyKey>,
-        /// What to buy.
+        /// The order to place.
         body: runtime::Body<Purchase>,
     ) -> PlaceOrderResponse {
         OrderManager::place_order(&*self.0, bearer_auth, idempotency_key.0, body.0).await
     }
-    /**Read an order
+    /**Get an order
 
-Reads one of one's own orders. Any other id answers 404.*/
+Returns one of the caller's orders. Any other id returns 404.*/
     #[oai(
         path = "/orders/:order_id",
         method = "get",
@@ -1651,7 +1646,7 @@ Reads one of one's own orders. Any other id answers 404.*/
         /// The order's id.
         #[oai(name = "order_id", explode = false)]
         order_id: runtime::Parameter<parameters::OrderId>,
-        /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+        /// Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
         #[oai(name = "If-None-Match", explode = false)]
         if_none_match: runtime::Parameter<parameters::IfNoneMatch>,
     ) -> GetOrderResponse {
@@ -1659,7 +1654,7 @@ Reads one of one's own orders. Any other id answers 404.*/
     }
     /**Cancel an order
 
-Cancels one of one's own orders and puts its pieces back into stock, exactly once: cancelling again returns the same order again.*/
+Cancels one of the caller's orders and returns its pieces to the stock exactly once. A repeated cancellation changes nothing and returns the same order.*/
     #[oai(
         path = "/orders/:order_id/cancel",
         method = "post",
@@ -1692,7 +1687,7 @@ impl Tags {
             Self::Dialog => {
                 runtime::Tag {
                     name: "Dialog",
-                    description: Some("Says hello."),
+                    description: Some("General information about the store."),
                     external_docs: None,
                 }
             }
@@ -1700,7 +1695,7 @@ impl Tags {
                 runtime::Tag {
                     name: "UserManager",
                     description: Some(
-                        "Buyers, who they are and how they prove it. Nobody sees another's user.",
+                        "Registration, log-in and user accounts. Users can access only their own accounts.",
                     ),
                     external_docs: None,
                 }
@@ -1709,7 +1704,7 @@ impl Tags {
                 runtime::Tag {
                     name: "ProductManager",
                     description: Some(
-                        "The catalogue, as it is in the database at this moment.",
+                        "The product catalogue. Responses show the current state of the database.",
                     ),
                     external_docs: None,
                 }
@@ -1718,7 +1713,7 @@ impl Tags {
                 runtime::Tag {
                     name: "OrderManager",
                     description: Some(
-                        "Orders of one to three pieces. Nothing is sold twice, and nobody sees another's order.",
+                        "Orders of one to three pieces. The store never sells more than its stock. Users can access only their own orders.",
                     ),
                     external_docs: None,
                 }
@@ -1752,14 +1747,14 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "0198c0de-7e57-7000-8000-000000000002"
   },
   "ProductId": {
-    "description": "A product's id, a small positive number.",
+    "description": "A product's id, a small positive integer.",
     "type": "integer",
     "format": "int32",
     "minimum": 1,
     "example": 1
   },
   "Sid": {
-    "description": "The id that the university gave, letters and digits. Unique without regard to case.",
+    "description": "The id issued by the university, in letters and digits. Unique, ignoring case.",
     "type": "string",
     "minLength": 1,
     "maxLength": 15,
@@ -1767,7 +1762,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "12110301"
   },
   "Username": {
-    "description": "The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.",
+    "description": "The name for log-in, in letters, digits, `_`, `.` and `-`. Unique, ignoring case.",
     "type": "string",
     "minLength": 3,
     "maxLength": 50,
@@ -1775,7 +1770,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "alice"
   },
   "Email": {
-    "description": "An email address, without spaces or control characters. Unique without regard to case.",
+    "description": "An email address without spaces or control characters. Unique, ignoring case.",
     "type": "string",
     "format": "email",
     "maxLength": 255,
@@ -1783,14 +1778,14 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "alice@mail.example.com"
   },
   "Category": {
-    "description": "The kind of a product.",
+    "description": "The category of a product.",
     "type": "string",
     "minLength": 1,
     "maxLength": 50,
     "example": "Apparel"
   },
   "OrderStatus": {
-    "description": "What has become of an order.",
+    "description": "The status of an order.",
     "type": "string",
     "enum": [
       "placed",
@@ -1799,7 +1794,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     "example": "placed"
   },
   "Registration": {
-    "description": "Who wants to register.",
+    "description": "A user to create.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1819,7 +1814,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "$ref": "#/components/schemas/Email"
       },
       "password": {
-        "description": "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+        "description": "The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
         "type": "string",
         "format": "password",
         "minLength": 8,
@@ -1830,7 +1825,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     }
   },
   "Credentials": {
-    "description": "What a user proves at log-in.",
+    "description": "The credentials for log-in.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1842,7 +1837,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "$ref": "#/components/schemas/Username"
       },
       "password": {
-        "description": "The password. Any that is not the user's is answered alike, also one that could not be registered.",
+        "description": "The password. Every wrong password returns the same response, even one that registration rejects.",
         "type": "string",
         "format": "password",
         "minLength": 1,
@@ -1853,7 +1848,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     }
   },
   "UserChange": {
-    "description": "What to change. A member that is absent stays as it is.",
+    "description": "The members to update. Absent members keep their values.",
     "type": "object",
     "additionalProperties": false,
     "properties": {
@@ -1866,7 +1861,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     }
   },
   "PasswordChange": {
-    "description": "The current password as a proof, and the new one.",
+    "description": "The current password and the new password.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1875,7 +1870,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     ],
     "properties": {
       "current_password": {
-        "description": "The password as it is.",
+        "description": "The current password.",
         "type": "string",
         "format": "password",
         "minLength": 1,
@@ -1884,7 +1879,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "example": "correct horse battery staple"
       },
       "new_password": {
-        "description": "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+        "description": "The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
         "type": "string",
         "format": "password",
         "minLength": 8,
@@ -1895,7 +1890,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     }
   },
   "Purchase": {
-    "description": "What to buy. The price is the store's.",
+    "description": "An order to place. The store sets the price.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -2103,7 +2098,7 @@ mod parameters {
             runtime::schema::<super::named::UserId>()
         }
     }
-    /// Entity tags that the client has, or `*`. If one of them is the present one, the answer is 304.
+    /// Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
     pub(super) struct IfNoneMatch;
     impl runtime::ParameterSpec for IfNoneMatch {
         const LOCATION: runtime::Location = runtime::Location::Header;
@@ -2114,7 +2109,7 @@ mod parameters {
             runtime::schema::<String>()
         }
     }
-    /// Entity tags, or `*`. If none of them is the present one, nothing is changed and the answer is 412.
+    /// Entity tags, or `*`. If none matches the current version, the server changes nothing and returns 412.
     pub(super) struct IfMatch;
     impl runtime::ParameterSpec for IfMatch {
         const LOCATION: runtime::Location = runtime::Location::Header;
@@ -2125,7 +2120,7 @@ mod parameters {
             runtime::schema::<String>()
         }
     }
-    /// How many items a page has at most.
+    /// The maximum number of items in a page.
     pub(super) struct Limit;
     impl runtime::ParameterSpec for Limit {
         const LOCATION: runtime::Location = runtime::Location::Query;
@@ -2136,7 +2131,7 @@ mod parameters {
             runtime::schema::<i32>().minimum(1.0).maximum(100.0).default(20)
         }
     }
-    /// The `next_page` of the page before. Absent for the first page. Programs must not look into it.
+    /// The `next_page` of the previous page. Omit it for the first page. Clients must treat it as opaque.
     pub(super) struct PageToken;
     impl runtime::ParameterSpec for PageToken {
         const LOCATION: runtime::Location = runtime::Location::Query;
@@ -2147,7 +2142,7 @@ mod parameters {
             runtime::schema::<String>()
         }
     }
-    /// Only products of exactly this category. With a `page_token`, either absent or the one that the token carries.
+    /// Returns only products of exactly this category. With a `page_token`, omit it or repeat the category of the token.
     pub(super) struct ListProductsCategory;
     impl runtime::ParameterSpec for ListProductsCategory {
         const LOCATION: runtime::Location = runtime::Location::Query;
@@ -2169,7 +2164,7 @@ mod parameters {
             runtime::schema::<super::named::ProductId>()
         }
     }
-    /// Only orders of this status. With a `page_token`, either absent or the one that the token carries.
+    /// Returns only orders with this status. With a `page_token`, omit it or repeat the status of the token.
     pub(super) struct ListOrdersStatus;
     impl runtime::ParameterSpec for ListOrdersStatus {
         const LOCATION: runtime::Location = runtime::Location::Query;
@@ -2180,7 +2175,7 @@ mod parameters {
             runtime::schema::<super::OrderStatus>()
         }
     }
-    /// A key of the client's choosing, new for each order it means to place; each user has a space of keys. A UUID is a good one.
+    /// A key that the client generates for each order, such as a UUID. Each user has a separate key space.
     pub(super) struct PlaceOrderIdempotencyKey;
     impl runtime::ParameterSpec for PlaceOrderIdempotencyKey {
         const LOCATION: runtime::Location = runtime::Location::Header;
@@ -2277,13 +2272,13 @@ impl ::poem_openapi::ApiResponse for RegisterResponse {
             .header(
                 "Location",
                 runtime::Need::Required,
-                Some("Where the new thing can be read, relative to this server."),
+                Some("The URI reference of the new resource, relative to this server."),
                 runtime::schema::<String>().format("uri-reference"),
             )
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
@@ -2389,7 +2384,7 @@ impl ::poem::IntoResponse for LogOutResponse {
 impl ::poem_openapi::ApiResponse for LogOutResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(204, "Logged out.")
+            .response(204, "All tokens are revoked.")
             .shared(401, described::unauthenticated)
             .shared(429, described::too_many_writes)
             .shared(500, described::internal_error)
@@ -2442,7 +2437,7 @@ impl ::poem_openapi::ApiResponse for GetUserResponse {
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
@@ -2495,7 +2490,7 @@ impl ::poem::IntoResponse for DeactivateUserResponse {
 impl ::poem_openapi::ApiResponse for DeactivateUserResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(204, "Deactivated.")
+            .response(204, "The user is deactivated.")
             .shared(400, described::invalid_request)
             .shared(401, described::unauthenticated)
             .shared(404, described::user_not_found)
@@ -2560,11 +2555,11 @@ impl ::poem::IntoResponse for UpdateUserResponse {
 impl ::poem_openapi::ApiResponse for UpdateUserResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(200, "The user after the change.")
+            .response(200, "The updated user.")
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
@@ -2633,7 +2628,7 @@ impl ::poem::IntoResponse for ChangePasswordResponse {
 impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(204, "Changed. Log in again.")
+            .response(204, "The password is changed. Log in again.")
             .shared(400, described::invalid_request)
             .shared(401, described::unauthenticated)
             .shared(403, described::wrong_password)
@@ -2724,7 +2719,7 @@ impl ::poem_openapi::ApiResponse for GetProductResponse {
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Product>("application/json")
@@ -2836,17 +2831,17 @@ impl ::poem::IntoResponse for PlaceOrderResponse {
 impl ::poem_openapi::ApiResponse for PlaceOrderResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(201, "The order, as it was placed.")
+            .response(201, "The order as it was placed.")
             .header(
                 "Location",
                 runtime::Need::Required,
-                Some("Where the new thing can be read, relative to this server."),
+                Some("The URI reference of the new resource, relative to this server."),
                 runtime::schema::<String>().format("uri-reference"),
             )
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
@@ -2909,7 +2904,7 @@ impl ::poem_openapi::ApiResponse for GetOrderResponse {
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
@@ -2966,11 +2961,11 @@ impl ::poem::IntoResponse for CancelOrderResponse {
 impl ::poem_openapi::ApiResponse for CancelOrderResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
-            .response(200, "The order, cancelled.")
+            .response(200, "The cancelled order.")
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
@@ -2998,7 +2993,7 @@ mod described {
         responses
             .response(
                 status,
-                "The body is larger than this server takes. `code` is `body_too_large`.",
+                "The body is larger than this server accepts. `code` is `body_too_large`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3009,7 +3004,7 @@ mod described {
         responses
             .response(
                 status,
-                "The new password is one of the most common ones, or the user's own sid, username or email. `code` is `guessable_password`; nothing was changed.",
+                "The new password is one of the most common ones, or it is the user's own sid, username or email. Nothing was changed. `code` is `guessable_password`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3020,7 +3015,7 @@ mod described {
         responses
             .response(
                 status,
-                "The key was used for another order, and nothing was sold. `code` is `idempotency_key_reused`.",
+                "The key was used for another order. Nothing was sold. `code` is `idempotency_key_reused`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3031,7 +3026,7 @@ mod described {
         responses
             .response(
                 status,
-                "A fault of this server. `code` is `internal_error`. Trying again is of no use; tell us the `request_id`.",
+                "Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3047,7 +3042,7 @@ mod described {
             .header(
                 "WWW-Authenticate",
                 runtime::Need::Required,
-                Some("How to authenticate."),
+                Some("The authentication scheme to use."),
                 runtime::schema::<String>(),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3059,7 +3054,7 @@ mod described {
         responses
             .response(
                 status,
-                "The request is not what this operation takes. `code` is `invalid_request`, and `errors` has every fault with its place, up to 32 of them.",
+                "The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3070,12 +3065,12 @@ mod described {
         responses
             .response(
                 status,
-                "Nothing has changed since the version that the client has.",
+                "The resource has not changed since the version that the client has.",
             )
             .header(
                 "ETag",
                 runtime::Need::Required,
-                Some("The entity tag of what is in the body, made from its version."),
+                Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
     }
@@ -3086,7 +3081,7 @@ mod described {
         responses
             .response(
                 status,
-                "There is no such order, or it is somebody else's. `code` is `order_not_found`.",
+                "The order does not exist or belongs to another user. `code` is `order_not_found`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3097,7 +3092,7 @@ mod described {
         responses
             .response(
                 status,
-                "Fewer pieces are left than were asked for, and nothing was sold. `code` is `out_of_stock`.",
+                "The stock is smaller than the requested quantity. Nothing was sold. `code` is `out_of_stock`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3106,7 +3101,10 @@ mod described {
         status: u16,
     ) -> runtime::Responses {
         responses
-            .response(status, "There is no such product. `code` is `product_not_found`.")
+            .response(
+                status,
+                "The product does not exist. `code` is `product_not_found`.",
+            )
             .body::<super::Problem>("application/problem+json")
     }
     pub(super) fn taken(
@@ -3116,7 +3114,7 @@ mod described {
         responses
             .response(
                 status,
-                "Another user has this value. `code` is `sid_taken`, `username_taken` or `email_taken`; nothing was changed.",
+                "Another user has this value. Nothing was changed. `code` is `sid_taken`, `username_taken` or `email_taken`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3127,12 +3125,12 @@ mod described {
         responses
             .response(
                 status,
-                "Too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`.",
+                "There were too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`. Retry after the time in `Retry-After`.",
             )
             .header(
                 "Retry-After",
                 runtime::Need::Required,
-                Some("After how many seconds to try again."),
+                Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3144,12 +3142,12 @@ mod described {
         responses
             .response(
                 status,
-                "`code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords of the account, or too many changes of names or\npasswords from the client's address. The second means that the user has too many changes under way, or made too many within a minute. Nothing was done.",
+                "The request exceeds a limit. Nothing was changed. `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords for the account, or too many changes of names or passwords from the client's address. The second means that the user has too many changes in progress, or made too many within a minute. Retry after the time in `Retry-After`.",
             )
             .header(
                 "Retry-After",
                 runtime::Need::Required,
-                Some("After how many seconds to try again."),
+                Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3161,12 +3159,12 @@ mod described {
         responses
             .response(
                 status,
-                "The user has too many changes under way, or made too many within a minute. `code` is `too_many_writes`. Nothing was done: send the request again after\nthe time that `Retry-After` says.",
+                "The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.",
             )
             .header(
                 "Retry-After",
                 runtime::Need::Required,
-                Some("After how many seconds to try again."),
+                Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3178,12 +3176,12 @@ mod described {
         responses
             .response(
                 status,
-                "No token, or one that is not valid any more. `code` is `token_missing` or `token_invalid`. Log in again.",
+                "The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.",
             )
             .header(
                 "WWW-Authenticate",
                 runtime::Need::Required,
-                Some("How to authenticate."),
+                Some("The authentication scheme to use."),
                 runtime::schema::<String>(),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3195,12 +3193,12 @@ mod described {
         responses
             .response(
                 status,
-                "The server is too busy, or something that it needs is away. `code` is `unavailable`. Try again; an order with the same `Idempotency-Key`.",
+                "The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.",
             )
             .header(
                 "Retry-After",
                 runtime::Need::Required,
-                Some("After how many seconds to try again."),
+                Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
             .body::<super::Problem>("application/problem+json")
@@ -3212,7 +3210,7 @@ mod described {
         responses
             .response(
                 status,
-                "The body is not declared as JSON. `code` is `unsupported_media_type`.",
+                "The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3223,7 +3221,7 @@ mod described {
         responses
             .response(
                 status,
-                "There is no such user, or it is somebody else. `code` is `user_not_found`.",
+                "The user does not exist or is not the caller. `code` is `user_not_found`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3234,7 +3232,7 @@ mod described {
         responses
             .response(
                 status,
-                "The user has another version than `If-Match` names, and nothing was changed. `code` is `version_mismatch`.",
+                "No entity tag in `If-Match` matches the user's current version. Nothing was changed. `code` is `version_mismatch`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3245,7 +3243,7 @@ mod described {
         responses
             .response(
                 status,
-                "The current password is wrong. `code` is `wrong_password`; nothing was changed.",
+                "The current password is wrong. Nothing was changed. `code` is `wrong_password`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3256,7 +3254,7 @@ impl runtime::Component for OrderStatus {
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
             .values(&["placed", "cancelled"])
-            .description("What has become of an order.")
+            .description("The status of an order.")
             .example("placed")
     }
 }
@@ -3271,14 +3269,16 @@ impl runtime::Component for Greeting {
                 "greeting",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("A sentence for people.")
+                    .description("A greeting in one sentence, for people.")
                     .example("Welcome to the SUSTech Merch Store!"),
             )
             .property(
                 "version",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The version of this contract, as `info.version`.")
+                    .description(
+                        "The version of this contract, equal to `info.version`.",
+                    )
                     .example("1.0.0"),
             )
             .property(
@@ -3287,7 +3287,7 @@ impl runtime::Component for Greeting {
                 runtime::schema::<GreetingLinks>(),
             )
             .end()
-            .description("Which store this is.")
+            .description("General information about the store.")
     }
 }
 
@@ -3301,7 +3301,7 @@ impl runtime::Component for GreetingLinks {
                 "docs",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The contract as a page to read and to try out.")
+                    .description("The contract as an interactive page.")
                     .format("uri-reference")
                     .example("/docs"),
             )
@@ -3322,7 +3322,7 @@ impl runtime::Component for GreetingLinks {
                     .example("/openapi.json"),
             )
             .end()
-            .description("Where the documentation stands, relative to this server.")
+            .description("Links to the documentation, relative to this server.")
     }
 }
 
@@ -3348,7 +3348,7 @@ impl runtime::Component for Registration {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
                     )
                     .format("password")
                     .pattern("^[^\\x00]+$")
@@ -3357,7 +3357,7 @@ impl runtime::Component for Registration {
                     .example("correct horse battery staple"),
             )
             .end()
-            .description("Who wants to register.")
+            .description("A user to create.")
     }
 }
 
@@ -3377,7 +3377,7 @@ impl runtime::Component for Credentials {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The password. Any that is not the user's is answered alike, also one that could not be registered.",
+                        "The password. Every wrong password returns the same response, even one that registration rejects.",
                     )
                     .format("password")
                     .pattern("^[^\\x00]+$")
@@ -3386,7 +3386,7 @@ impl runtime::Component for Credentials {
                     .example("correct horse battery staple"),
             )
             .end()
-            .description("What a user proves at log-in.")
+            .description("The credentials for log-in.")
     }
 }
 
@@ -3397,7 +3397,7 @@ impl runtime::Component for AccessTokenTokenType {
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
             .values(&["Bearer"])
-            .description("The scheme to send it with.")
+            .description("The authentication scheme of the token.")
     }
 }
 
@@ -3412,7 +3412,7 @@ impl runtime::Component for AccessToken {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The token, a JWT. Send it as `Authorization: Bearer …`; do not look into it.",
+                        "The token, a JWT. Send it as `Authorization: Bearer …`. Clients must treat it as opaque.",
                     )
                     .format("password")
                     .example("eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.c2lnbmF0dXJl"),
@@ -3421,14 +3421,16 @@ impl runtime::Component for AccessToken {
                 "token_type",
                 runtime::Need::Required,
                 runtime::schema::<AccessTokenTokenType>()
-                    .description("The scheme to send it with.")
+                    .description("The authentication scheme of the token.")
                     .example("Bearer"),
             )
             .property(
                 "expires_in",
                 runtime::Need::Required,
                 runtime::schema::<i32>()
-                    .description("For how many seconds it is valid, from now on.")
+                    .description(
+                        "The lifetime of the token in seconds, from the time of the response.",
+                    )
                     .minimum(1.0)
                     .example(86400),
             )
@@ -3438,7 +3440,7 @@ impl runtime::Component for AccessToken {
                 runtime::schema::<named::UserId>(),
             )
             .end()
-            .description("A token and what it is good for.")
+            .description("A token with its type, lifetime and user.")
     }
 }
 
@@ -3471,18 +3473,18 @@ impl runtime::Component for User {
                 "created_at",
                 runtime::Need::Required,
                 runtime::schema::<::time::OffsetDateTime>()
-                    .description("When the user was registered, UTC.")
+                    .description("The time of registration, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
             )
             .property(
                 "updated_at",
                 runtime::Need::Required,
                 runtime::schema::<::time::OffsetDateTime>()
-                    .description("When the user was last changed, UTC.")
+                    .description("The time of the last change, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
             )
             .end()
-            .description("A registered buyer.")
+            .description("A registered user.")
     }
 }
 
@@ -3503,7 +3505,7 @@ impl runtime::Component for UserChange {
                 runtime::schema::<named::Email>(),
             )
             .end()
-            .description("What to change. A member that is absent stays as it is.")
+            .description("The members to update. Absent members keep their values.")
     }
 }
 
@@ -3517,7 +3519,7 @@ impl runtime::Component for PasswordChange {
                 "current_password",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The password as it is.")
+                    .description("The current password.")
                     .format("password")
                     .pattern("^[^\\x00]+$")
                     .min_length(1)
@@ -3529,7 +3531,7 @@ impl runtime::Component for PasswordChange {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The new password, of 8 to 128 characters; any but U+0000, and none of the most common ones.",
+                        "The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
                     )
                     .format("password")
                     .pattern("^[^\\x00]+$")
@@ -3538,7 +3540,7 @@ impl runtime::Component for PasswordChange {
                     .example("a much longer battery staple"),
             )
             .end()
-            .description("The current password as a proof, and the new one.")
+            .description("The current password and the new password.")
     }
 }
 
@@ -3557,7 +3559,7 @@ impl runtime::Component for Product {
                 "name",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("What it is called.")
+                    .description("The product's name.")
                     .min_length(1)
                     .max_length(100)
                     .example("SUSTech Hoodie"),
@@ -3571,7 +3573,7 @@ impl runtime::Component for Product {
                 "slogan",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("One line that makes people want it.")
+                    .description("A slogan of one line.")
                     .max_length(200)
                     .example("Warm through the longest night before the deadline."),
             )
@@ -3579,7 +3581,7 @@ impl runtime::Component for Product {
                 "description",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("What it is, in a few sentences.")
+                    .description("A description in a few sentences.")
                     .max_length(2000)
                     .example(
                         "A heavy cotton hoodie with the university's name across the chest.",
@@ -3602,12 +3604,12 @@ impl runtime::Component for Product {
                 "stock",
                 runtime::Need::Required,
                 runtime::schema::<i32>()
-                    .description("How many pieces can still be sold.")
+                    .description("The number of pieces that can still be sold.")
                     .minimum(0.0)
                     .example(500),
             )
             .end()
-            .description("Something to buy.")
+            .description("A product of the catalogue.")
     }
 }
 
@@ -3620,7 +3622,8 @@ impl runtime::Component for ProductPage {
             .property(
                 "items",
                 runtime::Need::Required,
-                runtime::schema::<Vec<Product>>().description("By ascending id."),
+                runtime::schema::<Vec<Product>>()
+                    .description("The products by ascending id."),
             )
             .property(
                 "next_page",
@@ -3628,12 +3631,12 @@ impl runtime::Component for ProductPage {
                 runtime::schema::<String>()
                     .nullable(true)
                     .description(
-                        "The `page_token` of the next page; null on the last one.",
+                        "The `page_token` of the next page; null on the last page.",
                     )
                     .example("eyJ2IjoxfQ"),
             )
             .end()
-            .description("Some products, and how to get more.")
+            .description("A page of products and the token of the next page.")
     }
 }
 
@@ -3658,7 +3661,7 @@ impl runtime::Component for Purchase {
                     .example(2),
             )
             .end()
-            .description("What to buy. The price is the store's.")
+            .description("An order to place. The store sets the price.")
     }
 }
 
@@ -3693,7 +3696,7 @@ impl runtime::Component for Order {
                 runtime::Need::Required,
                 runtime::schema::<i64>()
                     .description(
-                        "What one piece cost when the order was placed, in minor units of `currency`.",
+                        "The price of one piece when the order was placed, in minor units of `currency`.",
                     )
                     .minimum(0.0)
                     .example(4999),
@@ -3703,7 +3706,7 @@ impl runtime::Component for Order {
                 runtime::Need::Required,
                 runtime::schema::<i64>()
                     .description(
-                        "What all pieces cost together, in minor units of `currency`.",
+                        "The price of all pieces together, in minor units of `currency`.",
                     )
                     .minimum(0.0)
                     .example(9998),
@@ -3722,7 +3725,7 @@ impl runtime::Component for Order {
                 "created_at",
                 runtime::Need::Required,
                 runtime::schema::<::time::OffsetDateTime>()
-                    .description("When it was placed, UTC.")
+                    .description("The time when the order was placed, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
             )
             .property(
@@ -3730,7 +3733,9 @@ impl runtime::Component for Order {
                 runtime::Need::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .nullable(true)
-                    .description("When it was cancelled, UTC; null while it is placed.")
+                    .description(
+                        "The time of cancellation, in UTC; null while the order is placed.",
+                    )
                     .example(::serde_json::Value::Null),
             )
             .end()
@@ -3747,7 +3752,7 @@ impl runtime::Component for OrderPage {
             .property(
                 "items",
                 runtime::Need::Required,
-                runtime::schema::<Vec<Order>>().description("Newest first."),
+                runtime::schema::<Vec<Order>>().description("The orders, newest first."),
             )
             .property(
                 "next_page",
@@ -3755,12 +3760,12 @@ impl runtime::Component for OrderPage {
                 runtime::schema::<String>()
                     .nullable(true)
                     .description(
-                        "The `page_token` of the next page; null on the last one.",
+                        "The `page_token` of the next page; null on the last page.",
                     )
                     .example("eyJ2IjoxfQ"),
             )
             .end()
-            .description("Some orders, and how to get more.")
+            .description("A page of orders and the token of the next page.")
     }
 }
 
@@ -3775,7 +3780,7 @@ impl runtime::Component for Problem {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "Where this kind of problem is explained, relative to this server.",
+                        "The URI reference of the documentation of this problem type, relative to this server.",
                     )
                     .format("uri-reference")
                     .example("/problems#out_of_stock"),
@@ -3785,7 +3790,7 @@ impl runtime::Component for Problem {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The kind of problem in a few words, always the same for one `code`.",
+                        "A short summary of the problem type. It is the same for every problem with this `code`.",
                     )
                     .example("Not enough pieces are left"),
             )
@@ -3793,7 +3798,7 @@ impl runtime::Component for Problem {
                 "status",
                 runtime::Need::Required,
                 runtime::schema::<i32>()
-                    .description("The status code of the answer, again.")
+                    .description("The HTTP status code of the response.")
                     .minimum(400.0)
                     .maximum(599.0)
                     .example(409),
@@ -3802,7 +3807,9 @@ impl runtime::Component for Problem {
                 "detail",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("What happened this time and what to do, for people.")
+                    .description(
+                        "An explanation of this occurrence and its remedy, for people.",
+                    )
                     .example(
                         "Fewer pieces are left than you asked for. Nothing was sold.",
                     ),
@@ -3811,7 +3818,7 @@ impl runtime::Component for Problem {
                 "instance",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("The path that was asked for; a long one is cut.")
+                    .description("The path of the request. A long path is truncated.")
                     .format("uri-reference")
                     .example("/orders"),
             )
@@ -3820,7 +3827,7 @@ impl runtime::Component for Problem {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "What programs match on. Treat a code that you do not know by its `status`.",
+                        "The problem type, for programs to match on. Handle an unknown code by its `status`.",
                     )
                     .pattern("^[a-z][a-z0-9_]*$")
                     .example("out_of_stock"),
@@ -3830,7 +3837,7 @@ impl runtime::Component for Problem {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "The `X-Request-Id` of the request. Tell it to us when you ask about it.",
+                        "The `X-Request-Id` of the request. Include it when you contact the operator.",
                     )
                     .example("0198c0de-7e57-7000-8000-00000000000f"),
             )
@@ -3839,13 +3846,13 @@ impl runtime::Component for Problem {
                 runtime::Need::Optional,
                 runtime::schema::<Vec<Fault>>()
                     .description(
-                        "The faults of the request, up to 32; there only with `invalid_request`. If there are more, `detail` says how many there are.",
+                        "The faults of the request, up to 32. Present only with `invalid_request`. If there are more faults, `detail` states their number.",
                     )
                     .max_items(32),
             )
             .end()
             .description(
-                "Why a request was not done (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`,\n`product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`,\n`unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`; there may be more in time.",
+                "The body of every error response (RFC 9457). `code` is one of `invalid_request`, `token_missing`, `token_invalid`, `invalid_credentials`, `wrong_password`, `route_not_found`, `user_not_found`, `product_not_found`, `order_not_found`, `method_not_allowed`, `sid_taken`, `username_taken`, `email_taken`, `out_of_stock`, `version_mismatch`, `body_too_large`, `unsupported_media_type`, `idempotency_key_reused`, `guessable_password`, `too_many_attempts`, `too_many_writes`, `headers_too_large`, `internal_error` and `unavailable`. Later versions can add codes.",
             )
     }
 }
@@ -3857,7 +3864,7 @@ impl runtime::Component for FaultIn {
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
             .values(&["body", "path", "query", "header"])
-            .description("In which part of the request.")
+            .description("The part of the request.")
     }
 }
 
@@ -3871,7 +3878,7 @@ impl runtime::Component for Fault {
                 "in",
                 runtime::Need::Required,
                 runtime::schema::<FaultIn>()
-                    .description("In which part of the request.")
+                    .description("The part of the request.")
                     .example("body"),
             )
             .property(
@@ -3879,7 +3886,7 @@ impl runtime::Component for Fault {
                 runtime::Need::Required,
                 runtime::schema::<String>()
                     .description(
-                        "Where in that part, a JSON Pointer (RFC 6901) of at most 256 bytes; a longer one is cut and ends in `…`. In the body the empty pointer is the whole; elsewhere it is `/` and the\nparameter's name. In a member that is not known, or is of another type, there are no further faults.",
+                        "The location in that part, a JSON Pointer (RFC 6901) of at most 256 bytes. A longer pointer is truncated and ends in `…`. In the body, the empty pointer is the whole body. In other parts, the pointer is `/` and the parameter's name. The server reports no further faults inside a member that is unknown or has another type.",
                     )
                     .example("/quantity"),
             )
@@ -3887,11 +3894,13 @@ impl runtime::Component for Fault {
                 "detail",
                 runtime::Need::Required,
                 runtime::schema::<String>()
-                    .description("What was expected.")
+                    .description("The value or format that was expected.")
                     .example("expected at most 3"),
             )
             .end()
-            .description("One fault of a request. Never shows the value that was sent.")
+            .description(
+                "One fault of a request. It never contains the value that was sent.",
+            )
     }
 }
 
@@ -3925,7 +3934,7 @@ mod named {
         const NAME: &'static str = "ProductId";
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<i32>()
-                .description("A product's id, a small positive number.")
+                .description("A product's id, a small positive integer.")
                 .minimum(1.0)
                 .example(1)
         }
@@ -3937,7 +3946,7 @@ mod named {
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
                 .description(
-                    "The id that the university gave, letters and digits. Unique without regard to case.",
+                    "The id issued by the university, in letters and digits. Unique, ignoring case.",
                 )
                 .pattern("^[A-Za-z0-9]{1,15}$")
                 .min_length(1)
@@ -3952,7 +3961,7 @@ mod named {
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
                 .description(
-                    "The name to log in with, of letters, digits, `_`, `.` and `-`. Unique without regard to case.",
+                    "The name for log-in, in letters, digits, `_`, `.` and `-`. Unique, ignoring case.",
                 )
                 .pattern("^[A-Za-z0-9_.-]{3,50}$")
                 .min_length(3)
@@ -3967,7 +3976,7 @@ mod named {
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
                 .description(
-                    "An email address, without spaces or control characters. Unique without regard to case.",
+                    "An email address without spaces or control characters. Unique, ignoring case.",
                 )
                 .format("email")
                 .pattern("^[^\\x00-\\x20\\x7F-\\x9F]+$")
@@ -3981,7 +3990,7 @@ mod named {
         const NAME: &'static str = "Category";
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
-                .description("The kind of a product.")
+                .description("The category of a product.")
                 .min_length(1)
                 .max_length(50)
                 .example("Apparel")
@@ -3993,7 +4002,7 @@ mod named {
         const NAME: &'static str = "Currency";
         fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
             runtime::schema::<String>()
-                .description("ISO 4217.")
+                .description("The ISO 4217 code of the currency.")
                 .pattern("^[A-Z]{3}$")
                 .example("CNY")
         }
