@@ -11,7 +11,7 @@ use std::{
         process::CommandExt as _,
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use support::{Running, failed_start, merch, run};
@@ -31,10 +31,18 @@ fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
     chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
 }
 
-/// Starts the whole store as [`SERVICE`].
-fn store(folder: &Path, stderr: fs::File) -> Running {
-    let mut command = merch(&["--data-dir", text(folder), "--listen", "127.0.0.1:0"]);
-    Running::start_with_stderr(command.uid(SERVICE).gid(SERVICE), stderr)
+/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build's may be below a private one.
+fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
+    let place = folder_of(0, 0o755).unwrap();
+    let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));
+    fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
+    let arguments = merch(&["--data-dir", text(folder), "--listen", "127.0.0.1:0"]);
+    let mut command = Command::new(program);
+    command.args(arguments.get_args()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
+    for (name, _) in arguments.get_envs() {
+        command.env_remove(name);
+    }
+    (Running::start_with_stderr(command.uid(SERVICE).gid(SERVICE), stderr), place)
 }
 
 fn admin(arguments: &[&str]) -> Command {
@@ -45,7 +53,7 @@ fn admin(arguments: &[&str]) -> Command {
 fn root_runs_commands_on_the_store_of_a_services_user_and_no_store_of_its_own() {
     let Some(folder) = folder_of(SERVICE, 0o700) else { return };
     let data_dir = text(folder.path());
-    let store = store(folder.path(), tempfile::tempfile().unwrap());
+    let (store, _program) = store(folder.path(), tempfile::tempfile().unwrap());
     let listed = run(&["admin", "list-users", "--data-dir", data_dir]);
     assert!(listed.status.success(), "{listed:?}");
 
@@ -74,7 +82,7 @@ fn a_store_that_another_user_put_into_a_shared_folder_of_root_gets_no_credential
     let Some(folder) = folder_of(0, 0o777) else { return };
     let data_dir = text(folder.path());
     let log = tempfile::NamedTempFile::new().unwrap();
-    let store = store(folder.path(), log.reopen().unwrap());
+    let (store, _program) = store(folder.path(), log.reopen().unwrap());
     support::until("it warns that others may write", || {
         let log = fs::read_to_string(log.path()).unwrap();
         log.contains("other users of this machine may write to the data folder")
