@@ -385,9 +385,9 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
             (logs, "-INT", (Some(0), None)),
             (top, "-TERM", (Some(0), None)),
             (top, "-INT", (Some(0), None)),
-            // Nothing is printed before its end, so that a shell has to know that it was ended.
+            // Nothing is printed before its end, so that a shell has to know that it was ended. Not with SIGINT: where tests run in the background
+            // of a shell, it is ignored, and stays so.
             (once, "-TERM", (None, Some(15))),
-            (once, "-INT", (None, Some(2))),
         ] {
             scope.spawn(move || {
                 let (mut reader, writer) = full_pipe();
