@@ -245,8 +245,10 @@ async fn one_that_loses_its_database_ships_nothing_more_and_another_takes_over()
     near.cancel(&ada, &order.id).await.unwrap();
     eventually("it works again", || async { far.place(ada.order(BOTTLE, 1)).await.is_ok() }).await;
     eventually("all events have come", || async { ledger.words_of(&ada).await.len() == 4 }).await;
-    let all = ledger.all().await;
-    assert_eq!(all.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 1, 1]);
+    // At least once: the new one may repeat an event, and the other one ships none.
+    let mut senders: Vec<_> = ledger.all().await.iter().map(|(number, _)| *number).collect();
+    senders.dedup();
+    assert_eq!(senders, [0, 1]);
     near.stop().await;
     far.stop().await;
 }
