@@ -26,6 +26,11 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const BOUNDS: Bounds = Bounds { body: 64 * 1024, head: 16 * 1024 };
 /// What an answer may be long.
 const ANSWER: usize = 16 * 1024;
+/// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
+const MILLISECONDS: u128 = 2_000;
+/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts, so
+/// that a stall of the machine is no failure.
+const RUNS: usize = 3;
 
 const OPERATIONS: [Operation; 4] = [
     Operation {
@@ -85,22 +90,29 @@ fn note<T: PartialOrd>(greatest: &mut (T, String), value: T, what: &str) {
 }
 
 async fn send(endpoint: &impl Endpoint, hostile: &Hostile, greatest: &mut Greatest) {
-    let Some(request) = request(hostile) else { return };
-    let begun = Instant::now();
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let mut response = endpoint.get_response(request).await;
-    let answer = response.take_body().into_vec().await.expect("a body");
-    let memory = MEMORY.peak_usage().saturating_sub(before);
-    let milliseconds = begun.elapsed().as_millis();
+    let what = &hostile.what;
+    let mut least = u128::MAX;
+    for _ in 0..RUNS {
+        let Some(request) = request(hostile) else { return };
+        let begun = Instant::now();
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        let mut response = endpoint.get_response(request).await;
+        let answer = response.take_body().into_vec().await.expect("a body");
+        let memory = MEMORY.peak_usage().saturating_sub(before);
+        least = least.min(begun.elapsed().as_millis());
 
-    let (what, status) = (&hostile.what, response.status());
-    assert!(!status.is_server_error(), "{what}: {status}");
-    assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
-    assert!(answer.len() <= ANSWER, "{what}: {} bytes of answer", answer.len());
-    note(&mut greatest.memory, memory, what);
-    note(&mut greatest.answer, answer.len(), what);
-    note(&mut greatest.milliseconds, milliseconds, what);
+        let status = response.status();
+        assert!(!status.is_server_error(), "{what}: {status}");
+        assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
+        assert!(answer.len() <= ANSWER, "{what}: {} bytes of answer", answer.len());
+        note(&mut greatest.memory, memory, what);
+        note(&mut greatest.answer, answer.len(), what);
+        if least < MILLISECONDS {
+            break;
+        }
+    }
+    note(&mut greatest.milliseconds, least, what);
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -130,8 +142,7 @@ fn no_request_costs_more_than_its_bound() {
             send(&endpoint, &hostile, &mut greatest).await;
         }
     });
-    // Linear work takes milliseconds; work that grows by the square takes minutes.
-    assert!(greatest.milliseconds.0 < 10_000, "{} ms: {}", greatest.milliseconds.0, greatest.milliseconds.1);
+    assert!(greatest.milliseconds.0 < MILLISECONDS, "{} ms: {}", greatest.milliseconds.0, greatest.milliseconds.1);
     println!("most memory: {} bytes, {}", greatest.memory.0, greatest.memory.1);
     println!("longest answer: {} bytes, {}", greatest.answer.0, greatest.answer.1);
     println!("most time: {} ms, {}", greatest.milliseconds.0, greatest.milliseconds.1);

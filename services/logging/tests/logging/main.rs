@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_macros, reason = "figures")]
 
 mod journal;
+mod outages;
 mod replicas;
 mod service;
 mod shipping;

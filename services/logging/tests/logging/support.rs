@@ -16,20 +16,21 @@ use merch_logging::{
         journal::{Journal, JournalOptions},
         ship,
     },
-    proto::{Level, LogMessage},
+    proto::{Level, LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
     provision::Topic,
-    server::{self, Config},
+    server::{self, Config, embedded::Embedded},
     topic::{self, ReadOptions, Record},
 };
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
-    sync::Notify,
+    sync::{Notify, mpsc},
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+use tonic::{Status, Streaming, transport::Endpoint};
 
 /// The topic of all tests; each has a broker of its own.
 pub(crate) const TOPIC: &str = "log-channel";
@@ -238,7 +239,7 @@ impl Service {
     pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
-        let (address, readiness, shutdown) = (listener.local_addr().unwrap(), Readiness::default(), CancellationToken::new());
+        let (address, readiness, shutdown) = (listener.local_addr().unwrap(), Readiness::expecting("logging"), CancellationToken::new());
         let task = runtime.spawn(server::serve(listener, config, readiness.clone(), shutdown.clone()));
         Self { address, readiness, shutdown, task, process: Process(Some(runtime)) }
     }
@@ -288,4 +289,32 @@ pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
     let mut events: Vec<LogMessage> = records(brokers).await.into_iter().map(|record| *record.event.unwrap()).collect();
     events.retain(|event| ids.insert(event.id.clone()));
     numbers(&events)
+}
+
+pub(crate) fn broker() -> Embedded {
+    Embedded::start(TOPIC, 2).unwrap()
+}
+
+/// A sender that does as a test wants, without the shipping client.
+pub(crate) struct Sender {
+    pub(crate) requests: mpsc::Sender<StreamLogsRequest>,
+    pub(crate) responses: Streaming<StreamLogsResponse>,
+}
+
+impl Sender {
+    pub(crate) async fn open(service: &Service) -> Self {
+        let mut client = LoggingServiceClient::new(endpoint(service.address).connect().await.unwrap());
+        let (requests, outbound) = mpsc::channel(16);
+        let responses = client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+        Self { requests, responses }
+    }
+
+    pub(crate) async fn send(&self, sequence: u64, messages: Vec<LogMessage>) {
+        self.requests.send(StreamLogsRequest { sequence, messages }).await.unwrap();
+    }
+
+    pub(crate) async fn receive(&mut self) -> Result<Option<u64>, Status> {
+        let response = timeout(DEADLINE, self.responses.message()).await.expect("an answer comes")?;
+        Ok(response.map(|response| response.acknowledged_sequence))
+    }
 }
