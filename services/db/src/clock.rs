@@ -1,9 +1,9 @@
 //! Time. What times decide is decided by the database's clock, whatever the clock of this machine says.
 //!
-//! On PostgreSQL the server's clock is read regularly, and goes on from the last reading by this machine's monotonic clock: no jump of this machine's
+//! On PostgreSQL the server's clock is read regularly, and goes on from a reading by this machine's monotonic clock: no jump of this machine's
 //! clock reaches a row. Keys and leases, which decide something for as long as a day, are compared by the server itself.
 //!
-//! On SQLite the database has no other clock than this machine's. Times that are shown are of that clock. How old a key is, is told by the monotonic
+//! On SQLite the database has no other clock than this machine's. Times that are shown are of that clock. The age of a key is measured by the monotonic
 //! clock of this process alone: a key expires only after this process itself has run for as long as keys are kept, so that no jump, forwards or
 //! backwards, before or after a restart, removes one early.
 
@@ -82,7 +82,7 @@ struct Inner {
     backend: DbBackend,
     /// The first reading.
     begun: Reading,
-    /// The latest reading; on SQLite the first one.
+    /// The reading from which the time goes on: replaced by a later one that disagrees with it by more than its uncertainty; on SQLite the first one.
     latest: Mutex<Reading>,
 }
 
@@ -107,12 +107,15 @@ impl Clock {
     /// # Errors
     /// If the database does not answer in time.
     pub(crate) async fn synchronise(&self, database: &Database) -> Result<Skew, DbErr> {
-        let (reading, uncertainty) = read(database, self.0.machine.as_ref()).await?;
-        let reading = match self.0.backend {
-            DbBackend::Postgres => reading,
-            _ => self.0.begun,
-        };
-        *self.0.latest.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+        let (mut reading, uncertainty) = read(database, self.0.machine.as_ref()).await?;
+        if self.is_of_a_server() {
+            let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            if (reading.time - latest.at(reading.uptime)).unsigned_abs() > uncertainty {
+                *latest = reading;
+            }
+        } else {
+            reading = self.0.begun;
+        }
         let ahead = self.0.machine.now() - reading.at(self.0.machine.uptime());
         Ok(Skew { seconds: ahead.as_seconds_f64(), uncertainty: uncertainty.as_secs_f64() })
     }

@@ -27,7 +27,7 @@ pub struct Config {
     pub writes_per_user: NonZeroUsize,
     /// Who ships the outbox where several replicas share it.
     pub turns: Turns,
-    /// The logging service, `https://host:port` or `unix:/path`. Need not be up: events wait in the outbox.
+    /// The logging service, `https://host:port`, `http://host:port` or `unix:/path`. Need not be up: events wait in the outbox.
     pub logging_endpoint: String,
     /// How this process proves who it is, and what it may use to reach others.
     pub transport: merch_chassis::grpc::Transport,

@@ -3,6 +3,7 @@
 mod connection;
 mod location;
 mod password;
+mod patience;
 mod postgres;
 mod postgres_pool;
 mod schema;
@@ -13,13 +14,17 @@ use std::fmt;
 use std::time::Duration;
 
 use merch_chassis::StartError;
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, sqlx};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 
 pub use self::connection::{Connection, Transaction};
 pub use self::location::Location;
 use self::location::Options;
+pub(crate) use self::patience::Patience;
 pub use self::schema::{migrate, migrate_patiently};
 use crate::config::Pool;
+
+/// Rows that one statement of [`Database::remove`] removes at most: it must not hold up an order or a log-in.
+pub(crate) const BOUND: u32 = 1_000;
 
 /// An open database.
 #[derive(Clone)]
@@ -100,6 +105,21 @@ impl Database {
         self.within(self.reader.query_one_raw(question)).await.map(|_| ())
     }
 
+    /// Runs `statement`, which removes at most `bound` rows, until it removes fewer. Returns the number of rows that were removed.
+    ///
+    /// # Errors
+    /// If the database does not answer one of the statements, or not in time.
+    pub(crate) async fn remove(&self, statement: Statement, bound: u64) -> Result<u64, DbErr> {
+        let mut removed = 0;
+        loop {
+            let rows = self.within(self.writer.execute_raw(statement.clone())).await?.rows_affected();
+            removed += rows;
+            if rows < bound {
+                return Ok(removed);
+            }
+        }
+    }
+
     /// Begins a transaction that writes.
     ///
     /// # Errors
@@ -109,8 +129,11 @@ impl Database {
     }
 
     /// Refuses a schema that this program does not fit.
-    pub(crate) async fn check_schema(&self) -> Result<(), StartError> {
-        schema::check(&self.reader).await
+    ///
+    /// # Errors
+    /// If the schema's version cannot be read, or not in time; within, one sentence if it does not fit.
+    pub(crate) async fn check_schema(&self) -> Result<Result<(), StartError>, DbErr> {
+        self.within(schema::check(&self.reader)).await
     }
 
     /// Closes every connection; on SQLite this also folds the write-ahead log into the file.
@@ -121,16 +144,4 @@ impl Database {
             }
         }
     }
-}
-
-/// Whether a connection may be used again: `false` closes it, and another one takes its place.
-///
-/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot be rolled back, and sqlx goes on counting it. What begins next
-/// on that connection is then a savepoint inside of nothing, or of a transaction that nobody commits: work would be acknowledged that is never stored.
-async fn outside_of_transactions<C: sqlx::Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
-    let outside = !connection.is_in_transaction();
-    if !outside {
-        tracing::warn!("a connection to the database was left inside of a transaction: it is closed");
-    }
-    Ok(outside)
 }

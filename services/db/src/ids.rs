@@ -18,6 +18,9 @@ const LOW_BITS: u32 = 62;
 const STEP_BITS: u32 = 48;
 const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 
+/// The greatest id of all orders.
+pub(crate) const NEWEST_ORDER: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
+
 /// Gives ids that are greater than every one that it gave or was shown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids(Arc<Mutex<Uuid>>);
@@ -29,7 +32,7 @@ impl Ids {
     /// If the database does not answer.
     pub(crate) async fn above(database: &Database) -> Result<Self, DbErr> {
         let ids = Self::default();
-        for newest in ["SELECT id FROM orders ORDER BY id DESC LIMIT 1", "SELECT id FROM users ORDER BY id DESC LIMIT 1"] {
+        for newest in [NEWEST_ORDER, "SELECT id FROM users ORDER BY id DESC LIMIT 1"] {
             let question = Statement::from_string(database.backend(), newest);
             if let Some(row) = database.within(database.reader().query_one_raw(question)).await? {
                 ids.observe(row.try_get("", "id")?);

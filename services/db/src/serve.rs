@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::admin_token::AdminToken;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, Patience};
+use crate::db_error::{Intent, meaning};
+use crate::failure::Failure;
 use crate::grpc::admin::{Admin, Guarded};
 use crate::grpc::{ACCESS, Assistant};
 use crate::ids::Ids;
@@ -46,13 +48,10 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     let opening = Database::open(&config.database, &config.pool);
     let Some(database) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let database = database?;
-    database.check_schema().await?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
-    outbox.begin().await.map_err(|error| StartError::new(format!("the outbox cannot be read: {error}")))?;
-
-    let unread = |what: &str, error: DbErr| StartError::new(format!("{what} cannot be read: {error}; try again"));
-    let clock = Clock::begin(&database, config.clock.clone()).await.map_err(|error| unread("the database's clock", error))?;
-    let ids = Ids::above(&database).await.map_err(|error| unread("the greatest ids", error))?;
+    let beginning = begin(&database, &outbox, &config);
+    let Some(begun) = shutdown.run_until_cancelled(beginning).await else { return Ok(()) };
+    let (clock, ids) = begun?;
 
     let origin = Origin::new("db");
     tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
@@ -114,6 +113,48 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
     ended("shipper", shipping).await;
     database.close().await;
     served
+}
+
+/// Reads what the service has to know before it serves. A connection that is lost meanwhile is
+/// replaced, for as long as [`Pool::start_patience`](crate::config::Pool::start_patience).
+///
+/// # Errors
+/// One sentence, if something cannot be read or the schema does not fit.
+async fn begin(database: &Database, outbox: &Outbox, config: &Config) -> Result<(Clock, Ids), StartError> {
+    let mut patience = Patience::new(config.pool.start_patience);
+    loop {
+        let (what, error) = match try_to_begin(database, outbox, config).await {
+            Ok(begun) => return begun,
+            Err(unread) => unread,
+        };
+        let sentence = format!("{what} cannot be read: {error}; try again");
+        let passes = match meaning(error, Intent::Plain) {
+            Failure::Undone(_) | Failure::Unavailable(_) => true,
+            Failure::Refused(_) | Failure::Invalid(_) | Failure::TooManyLogIns(_) | Failure::TimedOut | Failure::Fault(_) => false,
+        };
+        if !(passes && patience.wait(&sentence).await) {
+            return Err(StartError::new(sentence));
+        }
+    }
+}
+
+/// One try.
+///
+/// # Errors
+/// What cannot be read, and why; within, one sentence if the schema does not fit.
+async fn try_to_begin(
+    database: &Database,
+    outbox: &Outbox,
+    config: &Config,
+) -> Result<Result<(Clock, Ids), StartError>, (&'static str, DbErr)> {
+    let unread = |what| move |error| (what, error);
+    if let Err(unfit) = database.check_schema().await.map_err(unread("the schema's version (table seaql_migrations)"))? {
+        return Ok(Err(unfit));
+    }
+    outbox.begin().await.map_err(unread("the outbox"))?;
+    let clock = Clock::begin(database, config.clock.clone()).await.map_err(unread("the database's clock"))?;
+    let ids = Ids::above(database).await.map_err(unread("the greatest ids"))?;
+    Ok(Ok((clock, ids)))
 }
 
 /// The services and what is said of them: the operator's only where there is a credential for it.

@@ -9,6 +9,7 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
 use super::connection::Connection;
 use super::password::{self, Password};
+use super::patience::Patience;
 use super::postgres_pool::PostgresPool;
 use super::server;
 use crate::config::{Pool, Pooler};
@@ -17,7 +18,7 @@ use crate::config::{Pool, Pooler};
 const IDLE: Duration = Duration::from_secs(300);
 /// A connection is made anew after this time, so that an address that moved, or a changed password, is noticed while both are good.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// The time between two tries at the start: with a password that the server refuses, and with a server that is not there yet.
+/// The time between two tries with a password that the server refuses at the start.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// The pool for `options`, once one connection could be made.
@@ -81,59 +82,49 @@ async fn well(connection: &mut PgConnection, patience: Duration) -> Result<bool,
 /// Makes one connection and checks the server, or says in one sentence why not; the pool would only say that it waited. Yields the options that the
 /// connection was made with.
 ///
-/// A server that is not there yet is waited for: [`Pool::start_patience`]. With a password in a file, one that is refused is tried again for as long as
-/// [`Pool::acquire_timeout`], as the operator may be changing it.
+/// A server that is not there yet is waited for: [`Pool::start_patience`]. With a password in a file, one that is refused is tried again for
+/// [`Pool::acquire_timeout`] from the first refusal, as the operator may be changing it.
 pub(super) async fn probe(options: PgConnectOptions, password: Option<&Password>, pool: &Pool) -> Result<PgConnectOptions, StartError> {
     let patience = pool.acquire_timeout;
-    let begun = tokio::time::Instant::now();
-    let (until, mut is_told) = (begun + patience, false);
-    let mut wait = async |reason: &str| {
-        if begun.elapsed() + AGAIN > pool.start_patience {
-            return false;
-        }
-        if is_told {
-            tracing::debug!(reason, "PostgreSQL is not there yet");
-        } else {
-            is_told = true;
-            tracing::warn!(reason, patience = ?pool.start_patience, "PostgreSQL is not there yet; waiting for it");
-        }
-        tokio::time::sleep(AGAIN).await;
-        true
+    let is_not_there_yet = |options: &PgConnectOptions, error: &sqlx::Error| {
+        server::is_not_there_yet(error, options.get_socket().is_some(), pool.pooler.is_some())
     };
+    let (mut until, mut start) = (None, Patience::new(pool.start_patience));
     loop {
         let options = match password {
             Some(password) => password.options().await,
             None => options.clone(),
         };
-        match tokio::time::timeout(patience, PgConnection::connect_with(&options)).await {
-            Ok(Ok(mut connection)) => {
-                tokio::time::timeout(pool.statement_timeout, server::check(&mut connection, &address(&options)))
-                    .await
-                    .unwrap_or_else(|_| Err(StartError::new(silence(&options, pool.statement_timeout))))?;
-                if let Err(error) = connection.close().await {
-                    tracing::debug!(%error, "the first connection was not closed cleanly");
+        let (sentence, passes) = match tokio::time::timeout(patience, PgConnection::connect_with(&options)).await {
+            Ok(Ok(mut connection)) => match tokio::time::timeout(pool.statement_timeout, server::read(&mut connection)).await {
+                Ok(Ok(settings)) => {
+                    settings.check(&address(&options))?;
+                    if let Err(error) = connection.close().await {
+                        tracing::debug!(%error, "the first connection was not closed cleanly");
+                    }
+                    return Ok(options);
                 }
-                return Ok(options);
-            }
-            Ok(Err(error)) => match password {
-                Some(password) if password::is_refusal(&error) && tokio::time::Instant::now() + AGAIN < until => {
+                Ok(Err(error)) => {
+                    let sentence = format!("the settings of PostgreSQL at {} cannot be read: {error}; try again", address(&options));
+                    (sentence, is_not_there_yet(&options, &error))
+                }
+                Err(_) => (silence(&options, pool.statement_timeout), true),
+            },
+            Ok(Err(error)) => {
+                if let Some(password) = password
+                    && password::is_refusal(&error)
+                    && tokio::time::Instant::now() + AGAIN < *until.get_or_insert_with(|| tokio::time::Instant::now() + patience)
+                {
                     tokio::time::sleep(AGAIN).await;
                     password.look().await;
+                    continue;
                 }
-                Some(_) | None => {
-                    let sentence = sentence(&options, &error);
-                    let is_not_there_yet = server::is_not_there_yet(&error, options.get_socket().is_some(), pool.pooler.is_some());
-                    if !(is_not_there_yet && wait(&sentence).await) {
-                        return Err(StartError::new(sentence));
-                    }
-                }
-            },
-            Err(_) => {
-                let sentence = silence(&options, patience);
-                if !wait(&sentence).await {
-                    return Err(StartError::new(sentence));
-                }
+                (sentence(&options, &error), is_not_there_yet(&options, &error))
             }
+            Err(_) => (silence(&options, patience), true),
+        };
+        if !(passes && start.wait(&sentence).await) {
+            return Err(StartError::new(sentence));
         }
     }
 }

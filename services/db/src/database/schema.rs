@@ -169,18 +169,18 @@ fn failed(error: DbErr) -> StartError {
 }
 
 /// Refuses a schema that this program does not fit.
-pub(super) async fn check(connection: &impl ConnectionTrait) -> Result<(), StartError> {
-    match standing(connection).await {
-        Ok(Standing::UpToDate) => Ok(()),
-        Ok(Standing::Ahead { unknown }) => {
+///
+/// # Errors
+/// If the schema's version cannot be read; within, one sentence if it does not fit.
+pub(super) async fn check(connection: &impl ConnectionTrait) -> Result<Result<(), StartError>, DbErr> {
+    Ok(match standing(connection).await? {
+        Standing::UpToDate => Ok(()),
+        Standing::Ahead { unknown } => {
             tracing::info!(?unknown, "the schema is newer than this program, which works on it");
             Ok(())
         }
-        Ok(refused @ (Standing::Behind { .. } | Standing::TooNew { .. } | Standing::Astray { .. })) => Err(refusal(&refused)),
-        Err(error) => Err(StartError::new(format!(
-            "the schema's version cannot be read: {error}; check that the user may read the table seaql_migrations"
-        ))),
-    }
+        refused @ (Standing::Behind { .. } | Standing::TooNew { .. } | Standing::Astray { .. }) => Err(refusal(&refused)),
+    })
 }
 
 /// Why this program cannot work on such a schema, and what to do.

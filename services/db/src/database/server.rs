@@ -28,7 +28,6 @@ pub(super) fn is_not_there_yet(error: &sqlx::Error, has_socket: bool, is_pooled:
             // Everything else is about the way to the server: refused, reset, unreachable, a name that does not resolve yet. The list is open.
             _ => true,
         },
-        sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
         // What is left is about TLS, the protocol and this program's settings. The list is open.
         _ => false,
     }
@@ -49,29 +48,9 @@ fn passes(code: &str, is_pooled: bool) -> bool {
     }
 }
 
-/// Refuses a database that the store cannot work on, and warns of a server that may lose an acknowledged order.
-///
-/// # Errors
-/// One sentence, if the database's encoding is not UTF8 or the settings cannot be read.
-pub(super) async fn check(connection: &mut PgConnection, server: &str) -> Result<(), StartError> {
-    let settings = read(connection)
-        .await
-        .map_err(|error| StartError::new(format!("the settings of PostgreSQL at {server} cannot be read: {error}; try again")))?;
-    if settings.encoding != ENCODING {
-        return Err(StartError::new(format!(
-            "the database {:?} at {server} has the encoding {}; expected {ENCODING}, which holds every text: create the database anew with \
-             `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`",
-            settings.database, settings.encoding
-        )));
-    }
-    for (setting, value, consequence) in settings.risks() {
-        tracing::warn!(setting, value, "an acknowledged order could be lost: {consequence}");
-    }
-    Ok(())
-}
-
+/// What decides whether the store can work on a database.
 #[derive(Debug)]
-struct Settings {
+pub(super) struct Settings {
     database: String,
     encoding: String,
     fsync: String,
@@ -80,8 +59,8 @@ struct Settings {
     standbys: String,
 }
 
-/// Reads them by one message of the simple protocol, which a pooler passes on as it is.
-async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx::Error> {
+/// Reads them by one message of the simple protocol, which a pooler passes on unchanged.
+pub(super) async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx::Error> {
     let row: PgRow = connection.fetch_one(sqlx::raw_sql(SETTINGS)).await?;
     let text = |name| row.try_get::<String, _>(name);
     Ok(Settings {
@@ -95,6 +74,24 @@ async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx::Error> {
 }
 
 impl Settings {
+    /// Warns of a `server` that may lose an acknowledged order.
+    ///
+    /// # Errors
+    /// One sentence, if the database's encoding is not UTF8.
+    pub(super) fn check(&self, server: &str) -> Result<(), StartError> {
+        if self.encoding != ENCODING {
+            return Err(StartError::new(format!(
+                "the database {:?} at {server} has the encoding {}; expected {ENCODING}, which holds every text: create the database anew with \
+                 `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`",
+                self.database, self.encoding
+            )));
+        }
+        for (setting, value, consequence) in self.risks() {
+            tracing::warn!(setting, value, "an acknowledged order could be lost: {consequence}");
+        }
+        Ok(())
+    }
+
     /// The settings by which an acknowledged order can be lost: name, value, and what loses it.
     fn risks(&self) -> Vec<(&'static str, &str, &'static str)> {
         let has_standbys = !self.standbys.trim().is_empty();

@@ -7,10 +7,9 @@ use std::time::Duration;
 use merch_chassis::StartError;
 use sea_orm::DatabaseConnection;
 use sea_orm::SqlxSqliteConnector;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{self, ConnectOptions as _};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
-use super::outside_of_transactions;
 use crate::config::Pool;
 
 /// SQLite's `SQLITE_BUSY`: its low byte, the rest says more.
@@ -65,6 +64,18 @@ pub(super) async fn open_writer(options: SqliteConnectOptions, pool: &Pool) -> R
     }
 }
 
+/// Whether a connection may be used again: `false` closes it, and another one takes its place.
+///
+/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot be rolled back, and sqlx goes on counting it. What begins next
+/// on that connection is then a savepoint inside of nothing, or of a transaction that is never committed: work would be acknowledged that is never stored.
+async fn outside_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let outside = !connection.is_in_transaction();
+    if !outside {
+        tracing::warn!("a connection to the database was left inside of a transaction: it is closed");
+    }
+    Ok(outside)
+}
+
 /// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that was acknowledged could be lost with the
 /// power. Group commit makes up for the price.
 fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
@@ -76,7 +87,7 @@ fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectO
         .disable_statement_logging()
 }
 
-/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite leaves the mode as it is where the file system lacks what WAL needs.
+/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite keeps the previous journal mode where the file system lacks what WAL needs.
 async fn warn_of_loss(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
     let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;

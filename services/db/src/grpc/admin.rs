@@ -12,7 +12,7 @@ use proto::user_ref::By;
 use tonic::Request;
 use uuid::Uuid;
 
-pub(crate) use self::guard::{Guarded, Refusal};
+pub(crate) use self::guard::Guarded;
 use self::page_token::UsersPage;
 use super::fields::{Fields, is_visible};
 use super::{Answer, Traced, answer};

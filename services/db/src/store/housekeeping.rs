@@ -1,19 +1,19 @@
-//! What is done now and then: old idempotency keys, counts of log-ins and shipped events are removed, and the database is asked whether it is there.
+//! What is done now and then: old idempotency keys, budgets of password checks that are whole, client networks and shipped events are removed, and the
+//! database is asked whether it is there.
 
 use std::time::Duration;
 
 use merch_chassis::Part;
-use merch_chassis::clock::{MAX_SKEW_SECONDS, skew_fault};
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use merch_chassis::clock::{MAX_SKEW_SECONDS, SkewLog};
+use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::sql::Sql;
 use crate::clock::Skew;
+use crate::database::BOUND;
 use crate::metrics;
 
-/// Rows that one statement removes at most: it must not hold up an order.
-const BOUND: u64 = 1_000;
 /// The time between two looks at the database, and between two counts of the events that wait.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -51,8 +51,8 @@ async fn tidy(store: &Store, retention: Duration) {
         tracing::warn!(%error, "old keys of restockings could not be removed; the next round tries again");
     }
     match store.forget_log_ins().await {
-        Ok(removed) => tracing::debug!(removed, "counts of log-ins were removed"),
-        Err(error) => tracing::warn!(%error, "counts of log-ins could not be removed; the next round tries again"),
+        Ok(removed) => tracing::debug!(removed, "removed unused budgets of password checks"),
+        Err(error) => tracing::warn!(%error, "failed to remove unused budgets of password checks; retrying next round"),
     }
     match store.forget_networks().await {
         Ok(removed) => tracing::debug!(removed, "removed expired client networks"),
@@ -67,16 +67,8 @@ async fn tidy(store: &Store, retention: Duration) {
 /// Removes the idempotency keys that are older than `retention`, a bounded number with each statement. Yields how many.
 pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
     let Some(expiry) = store.clock.expiry(retention) else { return Ok(0) };
-    let values: [Value; 2] = [expiry, i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
-    let mut expired = 0;
-    loop {
-        let statement = EXPIRE.with(store.database.backend(), values.clone());
-        let removed = store.database.within(store.database.writer().execute_raw(statement)).await?.rows_affected();
-        expired += removed;
-        if removed < BOUND {
-            return Ok(expired);
-        }
-    }
+    let statement = EXPIRE.with(store.database.backend(), [expiry, i64::from(BOUND).into()]);
+    store.database.remove(statement, BOUND.into()).await
 }
 
 /// Tells `database` whether the database answers, `clock` whether this machine's clock agrees with the database's, and the metrics how far the shipper
@@ -88,16 +80,17 @@ pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: Cance
 
 async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationToken) {
     let mut ticks = ticks();
-    let mut told = ClockLog::default();
+    let (mut skews, mut jumps) = (SkewLog::default(), JumpLog::default());
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match stop.run_until_cancelled(store.clock.synchronise(&store.database)).await {
             Some(Ok(skew)) => {
                 database.ready();
                 metrics::CLOCK_SKEW.set(skew.seconds);
                 if store.clock.is_of_a_server() {
-                    told.compare(skew, clock);
+                    // The database has a clock of its own: a role whose clock differs from it is not ready.
+                    skews.compare(skew.seconds, skew.uncertainty, clock);
                 } else {
-                    told.jump(skew);
+                    jumps.compare(skew);
                     clock.ready();
                 }
             }
@@ -110,32 +103,16 @@ async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationT
     }
 }
 
-/// What was logged of the clock, so that each change is logged once.
+/// What was logged of the clock's jumps, so that each is logged once.
 #[derive(Debug, Default)]
-struct ClockLog {
-    is_wrong: bool,
+struct JumpLog {
     /// Seconds by which the clock of this machine has jumped, as it was last logged.
     jumped: f64,
 }
 
-impl ClockLog {
-    /// The database has a clock of its own: a role whose clock differs from it is not ready.
-    fn compare(&mut self, skew: Skew, clock: &Part) {
-        let fault = skew_fault(skew.seconds, skew.uncertainty);
-        match (&fault, self.is_wrong) {
-            (Some(fault), false) => tracing::error!(skew_seconds = skew.seconds, "not ready: {fault}"),
-            (None, true) => tracing::info!(skew_seconds = skew.seconds, "the clock of this machine agrees with the database's again"),
-            (Some(_), true) | (None, false) => {}
-        }
-        self.is_wrong = fault.is_some();
-        match fault {
-            Some(fault) => clock.not_ready(fault),
-            None => clock.ready(),
-        }
-    }
-
+impl JumpLog {
     /// The database has no clock but this machine's: what was decided by it before stays decided.
-    fn jump(&mut self, skew: Skew) {
+    fn compare(&mut self, skew: Skew) {
         if (skew.seconds - self.jumped).abs() > MAX_SKEW_SECONDS {
             self.jumped = skew.seconds;
             tracing::warn!(

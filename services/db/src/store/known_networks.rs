@@ -1,21 +1,19 @@
-//! Client networks at which an account is known: it proved its password there in the last 30 days.
+//! Client networks at which an account is known: it proved its password there within [`LogIns::known_for`](crate::config::LogIns::known_for).
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use merch_chassis::network;
+use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::sql::Sql;
 use super::{Store, plain};
-use crate::database::Transaction;
+use crate::database::{BOUND, Transaction};
 use crate::failure::Failure;
 
 /// Networks of one account, at most; the one that was not seen for longest goes first.
 const MOST: i64 = 20;
-/// Rows that one statement removes at most.
-const BOUND: i64 = 1_000;
 
 /// Whether a row is there that is young enough: `$1` the user, `$2` the network, `$3` microseconds.
 const IS_KNOWN: Sql = Sql {
@@ -42,12 +40,10 @@ const ADD: Sql = Sql {
         ") ON CONFLICT (user_id, network_digest) DO UPDATE SET seen_at = excluded.seen_at"
     ),
 };
-const KEEP_THE_LATEST: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest \
+const KEEP_LATEST: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest \
      NOT IN (SELECT network_digest FROM known_networks WHERE user_id = $1 \
      ORDER BY seen_at DESC, network_digest LIMIT $2)";
-const LATEST: Sql = Sql { postgres: KEEP_THE_LATEST, sqlite: KEEP_THE_LATEST };
-const OTHERS_OF_THE_USER: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest <> $2";
-const OTHERS: Sql = Sql { postgres: OTHERS_OF_THE_USER, sqlite: OTHERS_OF_THE_USER };
+const REMOVE_OTHERS: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest <> $2";
 /// Removes rows that are too old: `$1` microseconds, `$2` how many at most.
 const EXPIRE: Sql = Sql {
     postgres: concat!(
@@ -74,11 +70,7 @@ impl Network {
         if text.is_empty() {
             return Some(Self::default());
         }
-        let address = text.parse::<IpAddr>().ok()?.to_canonical();
-        Some(Self(match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).to_string(),
-        }))
+        Some(Self(network(text.parse().ok()?).to_string()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -86,7 +78,7 @@ impl Network {
     }
 
     /// What is stored. Addresses of IPv4 are few, so that a digest hides them from a glance only:
-    /// rows are removed after 30 days.
+    /// rows are removed after [`LogIns::known_for`](crate::config::LogIns::known_for).
     fn digest(&self, user: Uuid) -> Value {
         let hash = Sha256::new().chain_update("merch known network\0").chain_update(user.as_bytes());
         hash.chain_update(&self.0).finalize().to_vec().into()
@@ -115,29 +107,20 @@ impl Store {
         }
         transaction.execute_raw(ADD.with(backend, values())).await.map_err(plain)?;
         // Only a transaction that adds a row removes others, so that no two wait for each other.
-        let latest = LATEST.with(backend, [user.into(), MOST.into()]);
+        let latest = Statement::from_sql_and_values(backend, KEEP_LATEST, [user.into(), MOST.into()]);
         transaction.execute_raw(latest).await.map_err(plain).map(|_| ())
     }
 
     /// Forgets every other network of a user, as part of a transaction.
     pub(super) async fn forget_other_networks(&self, transaction: &Transaction, user: Uuid, network: &Network) -> Result<(), Failure> {
-        let others = OTHERS.with(self.database.backend(), [user.into(), network.digest(user)]);
+        let others = Statement::from_sql_and_values(self.database.backend(), REMOVE_OTHERS, [user.into(), network.digest(user)]);
         transaction.execute_raw(others).await.map_err(plain).map(|_| ())
     }
 
     /// Removes what is too old, a bounded number with each statement. Yields how many.
     pub(crate) async fn forget_networks(&self) -> Result<u64, DbErr> {
-        let mut forgotten = 0;
-        loop {
-            let values = [micros(self.log_ins.known_for), BOUND.into()];
-            let statement = EXPIRE.with(self.database.backend(), values);
-            let removing = self.database.writer().execute_raw(statement);
-            let removed = self.database.within(removing).await?.rows_affected();
-            forgotten += removed;
-            if removed < BOUND.unsigned_abs() {
-                return Ok(forgotten);
-            }
-        }
+        let values = [micros(self.log_ins.known_for), i64::from(BOUND).into()];
+        self.database.remove(EXPIRE.with(self.database.backend(), values), BOUND.into()).await
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) mod outbox;
 pub(crate) mod password_checks;
 pub(crate) mod place;
 pub(crate) mod products;
-mod refusals;
+pub(crate) mod refusals;
 mod sql;
 pub(crate) mod turns;
 pub(crate) mod users;

@@ -17,10 +17,7 @@ use self::gaps::Gaps;
 use super::sql::{Sql, hex, json};
 use crate::clock;
 use crate::config::ShippedEvents;
-use crate::database::Database;
-
-/// Rows that one statement removes at most: it must not hold up an order.
-const BOUND: u64 = 1_000;
+use crate::database::{BOUND, Database};
 
 const APPEND: Sql = Sql {
     postgres: "INSERT INTO outbox (id, payload, created_at) SELECT id, decode(payload, 'hex'), $2 \
@@ -243,16 +240,9 @@ impl Outbox {
             ShippedEvents::Delete => 0,
             ShippedEvents::ShipAgainAtStart { kept } => kept,
         };
-        let values: [Value; 2] = [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::try_from(BOUND).unwrap_or(i64::MAX).into()];
-        let mut trimmed = 0;
-        loop {
-            let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values.clone());
-            let removed = self.0.database.within(self.0.database.writer().execute_raw(statement)).await?.rows_affected();
-            trimmed += removed;
-            if removed < BOUND {
-                return Ok(trimmed);
-            }
-        }
+        let values: [Value; 2] = [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(BOUND).into()];
+        let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values);
+        self.0.database.remove(statement, BOUND.into()).await
     }
 
     /// How many events are not shipped yet, up to [`BACKLOG_BOUND`].

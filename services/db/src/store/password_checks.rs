@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -20,13 +20,11 @@ use super::sql::Sql;
 use super::users::{By, fold};
 use super::{Store, known_networks::Network, plain};
 use crate::config::Rate;
-use crate::database::Transaction;
+use crate::database::{BOUND, Transaction};
 use crate::entity::users::Model;
 use crate::failure::Failure;
 use crate::metrics;
 
-/// Rows that one statement removes at most: it must not hold up a log-in.
-const BOUND: i64 = 1_000;
 /// More than clocks are set back by, little by little. A time further ahead than any attempt can
 /// bring about is not trusted: the clock was set back, or another rate was set; the budget is whole.
 const SLACK: i64 = 1_000_000;
@@ -73,10 +71,7 @@ const DRAW: Sql = Sql {
     ),
 };
 /// Gives a check back to a budget: `$1` the budget, `$2` what a check takes.
-const GIVE_BACK: Sql = Sql {
-    postgres: "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1",
-    sqlite: "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1",
-};
+const GIVE_BACK: &str = "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1";
 /// Removes a budget that is whole: `$1` the budget. A time that lies ahead after the clock was set
 /// back would pass for an exhausted budget.
 const REMOVE_WHOLE: Sql = Sql {
@@ -263,7 +258,8 @@ impl Store {
     pub(super) async fn give_back(&self, transaction: &Transaction, reservation: &Reservation) -> Result<(), Failure> {
         for (key, cells) in self.budgets(reservation) {
             let backend = self.database.backend();
-            for statement in [GIVE_BACK.with(backend, [key.clone(), cells.each.into()]), REMOVE_WHOLE.with(backend, [key])] {
+            let give_back = Statement::from_sql_and_values(backend, GIVE_BACK, [key.clone(), cells.each.into()]);
+            for statement in [give_back, REMOVE_WHOLE.with(backend, [key])] {
                 transaction.execute_raw(statement).await.map_err(plain)?;
             }
         }
@@ -285,16 +281,8 @@ impl Store {
 
     /// Removes the budgets that are whole, a bounded number with each statement. Yields how many.
     pub(crate) async fn forget_log_ins(&self) -> Result<u64, DbErr> {
-        let mut forgotten = 0;
-        loop {
-            let statement = FORGET.with(self.database.backend(), [BOUND.into()]);
-            let removing = self.database.writer().execute_raw(statement);
-            let removed = self.database.within(removing).await?.rows_affected();
-            forgotten += removed;
-            if removed < BOUND.unsigned_abs() {
-                return Ok(forgotten);
-            }
-        }
+        let statement = FORGET.with(self.database.backend(), [i64::from(BOUND).into()]);
+        self.database.remove(statement, BOUND.into()).await
     }
 }
 

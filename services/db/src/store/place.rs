@@ -17,6 +17,7 @@ use crate::database::Transaction;
 use crate::db_error::{Intent, meaning};
 use crate::entity::orders::Model;
 use crate::failure::Failure;
+use crate::ids::NEWEST_ORDER;
 
 /// An order to place; every member keeps its rule.
 #[derive(Clone, Debug)]
@@ -99,14 +100,6 @@ const REMEMBER: Sql = Sql {
              SELECT unhex(value ->> 'user_id'), value ->> 'key', value ->> 'fingerprint', unhex(value ->> 'order_id'), $2 FROM json_each($1)",
 };
 
-/// The greatest id of all orders.
-const NEWEST: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
-
-#[derive(FromQueryResult)]
-struct NewestRow {
-    id: Uuid,
-}
-
 #[derive(FromQueryResult)]
 struct CallerRow {
     id: Uuid,
@@ -136,7 +129,7 @@ struct Known {
     callers: HashMap<Uuid, (i64, bool)>,
     keys: HashMap<(Uuid, String), (String, Model)>,
     stock: HashMap<i32, i32>,
-    /// The greatest id of an order that any process has placed.
+    /// The greatest id of an order that any process has placed; not read if no product has stock left, as no order gets an id then.
     newest: Option<Uuid>,
 }
 
@@ -303,8 +296,10 @@ async fn read(transaction: &Transaction, orders: &[&NewOrder]) -> Result<Known, 
         }
     }
     // Not before the products are locked, either: what another process has placed of them since has smaller ids, whatever the clocks say.
-    let newest = Statement::from_string(backend, NEWEST);
-    known.newest = NewestRow::find_by_statement(newest).one(transaction).await?.map(|row| row.id);
+    if known.stock.values().any(|stock| *stock > 0) {
+        let newest = Statement::from_string(backend, NEWEST_ORDER);
+        known.newest = transaction.query_one_raw(newest).await?.map(|row| row.try_get("", "id")).transpose()?;
+    }
     Ok(known)
 }
 

@@ -10,7 +10,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Store, outbox, plain};
 use crate::failure::Failure;
-use crate::grpc::admin::Refusal;
+
+/// Why a call of the operator's service was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It shows no bearer token.
+    Missing,
+    /// It shows another one.
+    Wrong,
+}
+
+impl Refusal {
+    /// The `reason` of its event.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "token_missing",
+            Self::Wrong => "token_wrong",
+        }
+    }
+}
 
 impl Store {
     /// A call without the operator's credential was refused, from this address. Written before it is answered, or counted in a flood.

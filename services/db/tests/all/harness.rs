@@ -217,7 +217,7 @@ pub(crate) struct TestDb {
 pub(crate) fn config(place: &Place) -> Config {
     let mut config = Config::new(&place.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
-    // A server that is not there is told at once.
+    // The service fails at once if its server is not there.
     config.pool.start_patience = Duration::ZERO;
     // One call of a test brings many orders of one buyer.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
@@ -236,7 +236,7 @@ impl TestDb {
         let database = Database::open(&place.url, &config.pool).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let (readiness, shutdown) = (Readiness::expecting("db"), CancellationToken::new());
         let service = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { client: AssistantServiceClient::new(channel.clone()), channel, database, readiness, shutdown, service, place }

@@ -122,7 +122,7 @@ on_both!(
         store.sql("ALTER TABLE outbox RENAME TO elsewhere").await;
         let (listener, shutdown) =
             (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), tokio_util::sync::CancellationToken::new());
-        let readiness = merch_chassis::Readiness::default();
+        let readiness = merch_chassis::Readiness::expecting("db");
         let second = tokio::spawn(merch_db::serve(listener, config(&store.place), readiness.clone(), shutdown.clone()));
         eventually("the service is ready", || async { readiness.check().is_ok() }).await;
         shutdown.cancel();

@@ -243,8 +243,8 @@ on_both!(
         let mut config = config(&store.place);
         (config.clock, config.housekeeping_interval) = (clock.clone(), Duration::from_millis(20));
         let (listener, shutdown) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
-        let readiness = Readiness::default();
-        let second = tokio::spawn(merch_db::serve(listener, config, readiness.child("db"), shutdown.clone()));
+        let readiness = Readiness::expecting("db");
+        let second = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
         eventually("it has started", || async { readiness.check().is_ok() }).await;
         if store.backend() == DbBackend::Sqlite {
             clock.passed.store(day.whole_seconds() + 5, Ordering::SeqCst);

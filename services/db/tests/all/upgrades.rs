@@ -105,9 +105,8 @@ impl MigrationTrait for Contract {
 async fn starts(place: &Place) -> Result<(), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let readiness = merch_chassis::Readiness::default();
-    // A child is not ready before the service has said so.
-    let mut serving = tokio::spawn(merch_db::serve(listener, config(place), readiness.child("db"), shutdown.clone()));
+    let readiness = merch_chassis::Readiness::expecting("db");
+    let mut serving = tokio::spawn(merch_db::serve(listener, config(place), readiness.clone(), shutdown.clone()));
     let ready = eventually("it serves", || async { readiness.check().is_ok() });
     tokio::select! {
         () = ready => {

@@ -3,10 +3,10 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
+use merch_chassis::Refusals;
 use merch_chassis::grpc::Peer;
 use prometheus::{IntCounter, register_int_counter};
 use tonic::Status;
@@ -16,9 +16,7 @@ use tonic::server::NamedService;
 
 use crate::admin_token::AdminToken;
 use crate::store::Store;
-
-/// The time between two lines of the log about refused calls.
-const QUIET: Duration = Duration::from_secs(1);
+use crate::store::refusals::Refusal;
 
 /// Calls of the operator's service without its credential.
 static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -73,30 +71,11 @@ where
     }
 }
 
-/// Why a call was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It shows no bearer token.
-    Missing,
-    /// It shows another one.
-    Wrong,
-}
-
-impl Refusal {
-    /// The `reason` of its event.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Missing => "token_missing",
-            Self::Wrong => "token_wrong",
-        }
-    }
-}
-
 /// Compares what is shown with the admin token.
 #[derive(Clone)]
 struct Guard {
     token: AdminToken,
-    refusals: Arc<Mutex<Refusals>>,
+    refusals: Arc<Refusals>,
 }
 
 impl Guard {
@@ -122,47 +101,16 @@ impl Guard {
 
     fn refused(&self, peer: Option<IpAddr>, reason: Refusal) {
         REFUSED.inc();
-        let told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
-        if let Some(attempts) = told {
+        if let Some(attempts) = self.refusals.one_more() {
             let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(attempts, peer, reason = reason.word(), "calls of the operator's service without the admin token were refused");
         }
     }
 }
 
-/// What was refused and not told yet.
-#[derive(Default)]
-struct Refusals {
-    untold: u64,
-    told: Option<Instant>,
-}
-
-impl Refusals {
-    /// Counts one more; how many there were since the last line, if it is time for another.
-    fn one_more(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.duration_since(told) < QUIET) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_is_told_once_a_second_with_its_size() {
-        let (mut refusals, start) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.one_more(start), Some(1));
-        for _ in 0..1000 {
-            assert_eq!(refusals.one_more(start + QUIET / 2), None);
-        }
-        assert_eq!(refusals.one_more(start + QUIET), Some(1001));
-        assert_eq!(refusals.one_more(start + QUIET), None);
-    }
 
     #[test]
     fn only_the_token_in_its_scheme_passes() {

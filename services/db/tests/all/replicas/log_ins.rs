@@ -67,7 +67,7 @@ async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
     let place = Place::postgres().await;
     let replicas: [Replica; 3] = replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
     replicas[0].register("Ada").await;
-    for (spellings, exists) in [(["ada", "ADA", "aDa"], true), (["nobody", "NOBODY", "Nobody"], false)] {
+    for (spellings, exists) in [(["ada", "ADA", "aDa"], true), (["unregistered", "UNREGISTERED", "Unregistered"], false)] {
         let attempts: Vec<_> = (0..30)
             .map(|n| {
                 let client = replicas[n % 3].client.clone();
@@ -99,7 +99,7 @@ async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
     let stored = rows(&database, "SELECT encode(name_digest, 'escape') FROM log_in_attempts").await;
     let stored: Vec<String> = stored.iter().map(|row| row.try_get_by(0).unwrap()).collect();
     assert_eq!(stored.len(), 7, "three names over all networks, and four pairs");
-    assert!(!stored.iter().any(|name| name.contains("nobody")), "{stored:?}");
+    assert!(!stored.iter().any(|name| name.contains("unregistered")), "{stored:?}");
     database.close().await.unwrap();
 }
 
@@ -132,7 +132,7 @@ on_both!(
         let replica = Replica::start(config).await;
         replica.register("ada").await;
         let mut found = Vec::new();
-        for name in ["ada", "nobody"] {
+        for name in ["ada", "unregistered"] {
             let mut reserved = Vec::new();
             for network in ["198.51.100.1", "198.51.100.2", "198.51.100.3", ELSEWHERE] {
                 reserved.push(exhaust(&replica.client, name, network).await);
@@ -211,8 +211,8 @@ on_both!(
         config.log_ins = budgets(1, 1);
         let replica = Replica::start(config).await;
         for _ in 0..3 {
-            let check = begin(&replica.client, "nobody", HOME).await.unwrap();
-            assert_eq!(told(begin(&replica.client, "nobody", HOME).await), too_many());
+            let check = begin(&replica.client, "unregistered", HOME).await.unwrap();
+            assert_eq!(told(begin(&replica.client, "unregistered", HOME).await), too_many());
             let request = CancelPasswordCheckRequest { reservation: check.reservation };
             replica.client.clone().cancel_password_check(call(request)).await.unwrap();
             assert_eq!(store.count("log_in_attempts").await, 0, "whatever the clock does, nothing is left that looks exhausted");
@@ -227,12 +227,12 @@ on_both!(
         config.log_ins = budgets(2, 3);
         let replica = Replica::start(config).await;
         for network in ["198.51.100.1", "198.51.100.2"] {
-            exhaust(&replica.client, "nobody", network).await;
+            exhaust(&replica.client, "unregistered", network).await;
         }
         let rows = store.count("log_in_attempts").await;
         for n in 0..50 {
             let network = format!("203.0.113.{n}");
-            assert_eq!(told(begin(&replica.client, "nobody", &network).await), too_many());
+            assert_eq!(told(begin(&replica.client, "unregistered", &network).await), too_many());
         }
         assert_eq!((rows, store.count("log_in_attempts").await), (3, 3));
         replica.stop().await;
@@ -259,7 +259,7 @@ on_both!(
 on_both!(
     async fn the_greatest_cost_of_an_active_users_hash_comes_with_a_check(store: &TestDb) {
         let replica = Replica::start(config(&store.place)).await;
-        let cost = async || begin(&replica.client, "nobody", HOME).await.unwrap().hash_cost;
+        let cost = async || begin(&replica.client, "unregistered", HOME).await.unwrap().hash_cost;
         assert_eq!(cost().await, 0);
         let (cheap, dear) = (replica.register("cheap").await, replica.register("dear").await);
         assert_eq!(cost().await, 4, "of the hash that these tests use");
@@ -322,7 +322,7 @@ on_both!(
         let mut client = replica.client.clone();
         let begun = std::time::Instant::now();
         for _ in 0..4 {
-            while let Err(status) = attempt(&mut client, "nobody").await {
+            while let Err(status) = attempt(&mut client, "unregistered").await {
                 if status.code() == Code::NotFound {
                     break;
                 }
@@ -342,7 +342,7 @@ on_both!(
         config.log_ins.per_network = Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
         let replica = Replica::start(config).await;
         let mut client = replica.client.clone();
-        let mut tried = async || attempt(&mut client, "nobody").await.unwrap_err().code();
+        let mut tried = async || attempt(&mut client, "unregistered").await.unwrap_err().code();
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted);
         // As if the clock had been set back by an hour since.

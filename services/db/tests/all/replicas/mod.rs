@@ -36,7 +36,7 @@ impl Replica {
     /// Starts it and waits until it is ready.
     async fn start(config: Config) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (shutdown, readiness) = (CancellationToken::new(), Readiness::default());
+        let (shutdown, readiness) = (CancellationToken::new(), Readiness::expecting("db"));
         let (ending, ended) = oneshot::channel();
         let (bound, address) = oneshot::channel();
         runtime.spawn({

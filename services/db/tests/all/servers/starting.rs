@@ -4,16 +4,75 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use merch_db::{Database, Pool};
+use merch_chassis::Readiness;
+use merch_db::{Config, Database, Pool};
 use sea_orm::ConnectionTrait as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
 
 /// A way to the server of `place` on which the first `times` connections are refused with `code`, as PostgreSQL does. Gives the URL of the same database
 /// there, and how many connections came.
 async fn refusing(place: &Place, code: &'static str, times: usize) -> (String, Arc<AtomicUsize>) {
+    proxy(place, move |number, mut client, server| async move {
+        if number < times {
+            // The client may hang up first.
+            let _ = refuse(&mut client, code).await;
+        } else {
+            pass(client, &server).await;
+        }
+    })
+    .await
+}
+
+/// A way on which the connections with these numbers are made, and cut at their first statement.
+async fn cutting(place: &Place, numbers: &'static [usize]) -> (String, Arc<AtomicUsize>) {
+    proxy(place, move |number, client, server| async move {
+        if numbers.contains(&number) {
+            cut(client, &server).await;
+        } else {
+            pass(client, &server).await;
+        }
+    })
+    .await
+}
+
+async fn pass(mut client: TcpStream, server: &str) {
+    let mut upstream = TcpStream::connect(server).await.unwrap();
+    let _ = copy_bidirectional(&mut client, &mut upstream).await;
+}
+
+/// Passes on what both say until the server is ready for a statement, and then ends with the next message of the client.
+async fn cut(mut client: TcpStream, server: &str) {
+    const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
+    let mut upstream = TcpStream::connect(server).await.unwrap();
+    let (mut asked, mut answered) = ([0; 4096], [0; 4096]);
+    let mut is_ready = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => match read {
+                Ok(read) if read > 0 && !is_ready => upstream.write_all(&asked[..read]).await.unwrap(),
+                Ok(_) | Err(_) => return,
+            },
+            read = upstream.read(&mut answered) => {
+                let read = read.unwrap();
+                is_ready = answered[..read].ends_with(READY_FOR_QUERY);
+                if client.write_all(&answered[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A way to the server of `place` on which `serve` gets each connection, with its number and the server's address. Gives the URL of the same database
+/// there, and how many connections came.
+async fn proxy<F>(place: &Place, serve: impl Fn(usize, TcpStream, String) -> F + Send + 'static) -> (String, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let (before, rest) = place.url.split_once('@').unwrap();
     let (server, database) = rest.split_once('/').unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -22,18 +81,8 @@ async fn refusing(place: &Place, code: &'static str, times: usize) -> (String, A
     let counter = count.clone();
     tokio::spawn(async move {
         loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let number = counter.fetch_add(1, Ordering::SeqCst);
-            let server = server.clone();
-            tokio::spawn(async move {
-                if number < times {
-                    // The client may hang up first.
-                    let _ = refuse(&mut client, code).await;
-                } else {
-                    let mut upstream = TcpStream::connect(server).await.unwrap();
-                    let _ = copy_bidirectional(&mut client, &mut upstream).await;
-                }
-            });
+            let (client, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(counter.fetch_add(1, Ordering::SeqCst), client, server.clone()));
         }
     });
     (url, count)
@@ -108,6 +157,33 @@ async fn a_server_that_is_not_there_yet_is_waited_for_and_one_that_refuses_is_no
         Database::open(&url, &patient(PATIENCE)).await.unwrap_err();
         assert_eq!(count.load(Ordering::SeqCst), 1, "{code}");
     }
+}
+
+/// As when the server restarts once it has accepted the first connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_during_the_start_is_replaced() {
+    let place = Place::postgres().await;
+    let serve = async |patience: Duration, cut: &'static [usize]| {
+        let (url, count) = cutting(&place, cut).await;
+        let pool = Pool { start_patience: patience, connections: 1, ..config(&place).pool };
+        let config = Config { database: url.into(), pool, ..config(&place) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (readiness, shutdown) = (Readiness::expecting("db"), CancellationToken::new());
+        let mut serving = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
+        let ended = tokio::select! {
+            () = readiness.ready() => {
+                shutdown.cancel();
+                serving.await
+            }
+            ended = &mut serving => ended,
+        };
+        assert!(count.load(Ordering::SeqCst) > cut.len(), "all of them were cut");
+        ended.unwrap().map_err(|error| error.to_string())
+    };
+    // The first one on which the server's settings are read, and two of those that are made for the schema and what follows.
+    serve(PATIENCE, &[0, 2, 3]).await.unwrap();
+    let error = serve(Duration::ZERO, &[1]).await.unwrap_err();
+    assert!(error.contains("cannot be read") && error.ends_with("; try again"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
