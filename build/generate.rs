@@ -222,6 +222,8 @@ fn grpc(root: &Path) -> Result<Vec<Generated>, Error> {
             ".merch.assistant.v1.CreateUserRequest",
             ".merch.assistant.v1.GetCredentialsResponse",
             ".merch.assistant.v1.ChangePasswordRequest",
+            ".merch.assistant.v1.Credentials",
+            ".merch.assistant.v1.RecordLogInRequest",
         ])
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors.clone())?;

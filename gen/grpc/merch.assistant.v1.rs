@@ -206,6 +206,7 @@ pub struct BeginPasswordCheckResponse {
 }
 /// The stored credentials of a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Credentials {
     /// The user's id.
     #[prost(string, tag = "1")]
@@ -263,6 +264,7 @@ pub struct GetCredentialsResponse {
 }
 /// Records a successful log-in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct RecordLogInRequest {
     /// The origin of the request.
     #[prost(message, optional, tag = "1")]

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Readiness, StartError, tcp};
+use crate::{Readiness, StartError, network::is_loopback, tcp};
 
 /// How long open connections may take to end once `shutdown` is cancelled: an answer here takes microseconds.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -41,8 +41,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time that the client then has to take the rest of the answer and to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The pause after the system gave no connection: most often there is no file descriptor left.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves the admin port until `shutdown` is cancelled.
 ///
@@ -61,7 +59,7 @@ const AFTER_ERROR: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
     let failed = |error: std::io::Error| StartError::new(format!("the admin server failed: {error}"));
     let address = listener.local_addr().map_err(failed)?;
-    let is_loopback = address.ip().to_canonical().is_loopback();
+    let is_loopback = is_loopback(address.ip());
     let routes = Route::new().at("/livez", get(livez)).at("/readyz", get(readyz)).at("/metrics", get(metrics)).data(readiness);
     let routes = Arc::new(routes.before(move |request| async move { if is_loopback { of_this_machine(request) } else { Ok(request) } }));
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -82,7 +80,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Cancel
             }
             (_, Err(error)) => {
                 tracing::warn!(%error, "failed to accept an admin connection; retrying");
-                sleep(AFTER_ERROR).await;
+                sleep(tcp::AFTER_ERROR).await;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Who owns a file or folder, and files that are written so that no other user can redirect them.
+//! Who owns a file or folder, and files that are written durably and so that no other user can
+//! redirect them.
 //!
 //! A user who owns a folder, or may write to it, can replace every file in it. So what this process
 //! relies on (keys, addresses, locks) has to be its own user's or root's.
@@ -161,10 +162,11 @@ pub fn create_fresh(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
 }
 
-/// Writes a file whole and durably: a reader sees the old file, none, or all of the new one.
+/// Writes a file whole and durably: a reader sees the old file, none, or all of the new one. Until
+/// then its name ends in `.new`.
 ///
 /// # Errors
-/// When the folder cannot be written to.
+/// When the folder cannot be written to or opened, or the disk fails.
 pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -172,7 +174,22 @@ pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = create_fresh(&fresh, mode)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&fresh, path)
+    fs::rename(&fresh, path)?;
+    sync_folder(folder_of(path))
+}
+
+/// Makes durable which files a folder holds: a file's own fsync says nothing of its name.
+///
+/// # Errors
+/// When the folder cannot be opened, or the disk fails.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Returns the folder that `file` is in.
+#[must_use]
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Checks that only this process's user and root can change what is at `path`.

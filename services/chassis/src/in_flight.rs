@@ -5,18 +5,6 @@ use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a change by a user counts as. Each class has places of its own, so that a stolen token with
-/// many orders under way cannot keep its owner from voiding it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WriteClass {
-    /// Orders and changes of the user's data.
-    Data,
-    /// A change of the password.
-    Password,
-    /// What voids tokens: log-out and deactivation.
-    Revocation,
-}
-
 /// Counts what is under way for each key, and admits no more than a fixed number of one key.
 ///
 /// Cheap to clone; clones share one state. Keys with nothing under way take no memory.

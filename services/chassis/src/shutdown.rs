@@ -2,6 +2,7 @@
 
 use std::{process, thread, time::Duration};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{StartError, telemetry};
@@ -65,7 +66,10 @@ pub fn on_first_signal(last_words: impl FnOnce() -> i32 + Send + 'static) -> Res
 
 /// SIGTERM and Ctrl-C, one after the other.
 #[derive(Debug)]
-struct Signals(system::Signals);
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
 
 impl Signals {
     /// Listens from now on; the system's own way of ending this process at a signal is gone with it.
@@ -73,57 +77,16 @@ impl Signals {
     /// # Errors
     /// When the system does not let this process listen for signals.
     fn listen() -> Result<Self, StartError> {
-        match system::Signals::listen() {
-            Ok(signals) => Ok(Self(signals)),
-            Err(error) => Err(StartError::new(format!("this process cannot listen for SIGTERM and Ctrl-C: {error}"))),
-        }
+        let listen =
+            |kind| signal(kind).map_err(|error| StartError::new(format!("this process cannot listen for SIGTERM and Ctrl-C: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     /// Waits for the next one and gives its name.
     async fn next(&mut self) -> &'static str {
-        self.0.next().await
-    }
-}
-
-#[cfg(unix)]
-mod system {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
-
-    #[derive(Debug)]
-    pub(super) struct Signals {
-        terminate: Signal,
-        interrupt: Signal,
-    }
-
-    impl Signals {
-        pub(super) fn listen() -> std::io::Result<Self> {
-            Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-        }
-
-        pub(super) async fn next(&mut self) -> &'static str {
-            tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-            }
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod system {
-    #[derive(Debug)]
-    pub(super) struct Signals;
-
-    impl Signals {
-        pub(super) fn listen() -> std::io::Result<Self> {
-            Ok(Self)
-        }
-
-        pub(super) async fn next(&mut self) -> &'static str {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            "Ctrl-C"
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -58,9 +58,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restarted server takes its port back while old connections are in TIME_WAIT. On Windows the
-    // option means something else: two programs could share the port.
-    #[cfg(not(windows))]
+    // A restarted server takes its port back while old connections are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)

@@ -1,4 +1,4 @@
-//! Bounds on accepted TCP connections that the system keeps beyond this process's own.
+//! Accepted TCP connections: bounds that the system keeps beyond this process's own, and their end.
 
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use tokio::{
 /// Bytes of answers that the system keeps for a client which does not read. Linux allows twice as
 /// many for its own records. A client 100 ms away still gets more than half a megabyte a second.
 pub const SEND_BUFFER: usize = 64 * 1024;
+
+/// The pause after the system gave no connection: most often there is no file descriptor left.
+pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// The pauses between checks for the last acknowledgement.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];

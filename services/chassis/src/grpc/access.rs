@@ -4,9 +4,8 @@ use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use prometheus::{IntCounter, register_int_counter};
@@ -18,9 +17,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::transport::{Identity, Peer};
-
-/// The time between two log lines about refusals.
-const QUIET: Duration = Duration::from_secs(1);
+use crate::Refusals;
 
 /// Calls that were answered PERMISSION_DENIED.
 static DENIED: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -89,14 +86,14 @@ pub(super) struct AccessLayer(Arc<Table>);
 
 struct Table {
     allowed: HashMap<&'static str, &'static [Role]>,
-    refusals: Mutex<Refusals>,
+    refusals: Refusals,
 }
 
 impl AccessLayer {
     pub(super) fn new(access: Access) -> Self {
         // So that it is there, with 0, before the first refusal.
         LazyLock::force(&DENIED);
-        Self(Arc::new(Table { allowed: access.iter().copied().collect(), refusals: Mutex::default() }))
+        Self(Arc::new(Table { allowed: access.iter().copied().collect(), refusals: Refusals::new() }))
     }
 }
 
@@ -112,8 +109,7 @@ impl Table {
 
     fn refused(&self, peer: &Peer, method: &str) {
         DENIED.inc();
-        let told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
-        if let Some(calls) = told {
+        if let Some(calls) = self.refusals.one_more() {
             tracing::warn!(calls, %peer, method, "refused calls by a role that may not make them");
         }
     }
@@ -162,29 +158,6 @@ where
             None => Box::pin(self.inner.call(request)),
             Some(message) => Box::pin(async { Ok(Status::permission_denied(message).into_http()) }),
         }
-    }
-}
-
-/// Events that are logged at a bounded rate.
-#[derive(Debug, Default)]
-pub(super) struct Refusals {
-    untold: u64,
-    told: Option<Instant>,
-}
-
-impl Refusals {
-    pub(super) const fn new() -> Self {
-        Self { untold: 0, told: None }
-    }
-
-    /// Counts one event. Returns the number of events since the last line when another line is due.
-    pub(super) fn one_more(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.duration_since(told) < QUIET) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
     }
 }
 

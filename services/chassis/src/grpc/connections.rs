@@ -40,13 +40,6 @@ pub(super) struct Connections {
     pub(super) shutdown: CancellationToken,
 }
 
-/// Why a connection takes no more calls.
-enum End {
-    Shutdown,
-    Age,
-    Untrusted(rustls::Error),
-}
-
 impl Connections {
     /// Serves what comes out of `incoming`, until `shutdown` is cancelled and every connection has
     /// ended.
@@ -62,7 +55,8 @@ impl Connections {
                 },
             }
         }
-        // The listener goes with it, before the drain.
+        // A connection that is handed over from now on is closed, and does not wait in the channel
+        // for the drain to end.
         drop(incoming);
         tasks.close();
         tasks.wait().await;
@@ -79,7 +73,8 @@ impl Connections {
                 None => std::future::pending().await,
             }
         };
-        let end = tokio::select! {
+        // The time that calls under way have to end.
+        let drain = tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
                     let error = with_causes(error.to_string(), &error);
@@ -87,23 +82,18 @@ impl Connections {
                 }
                 return;
             }
-            () = self.shutdown.cancelled() => End::Shutdown,
-            () = sleep(with_jitter(self.limits.connection_age)) => End::Age,
-            error = untrusted => End::Untrusted(error),
-        };
-        match &end {
-            End::Shutdown => {}
-            End::Age => tracing::debug!(%peer, "closing a connection that reached its maximum age"),
-            End::Untrusted(error) => {
-                tracing::info!(%peer, %error, "closing a connection: its peer is no longer trusted");
+            // `drained` bounds the drain of all connections together.
+            () = self.shutdown.cancelled() => Duration::MAX,
+            () = sleep(with_jitter(self.limits.connection_age)) => {
+                tracing::debug!(%peer, "closing a connection that reached its maximum age");
+                self.limits.drain
             }
-        }
-        connection.as_mut().graceful_shutdown();
-        let drain = match end {
-            // The server as a whole has this time.
-            End::Shutdown => Duration::MAX,
-            End::Age | End::Untrusted(_) => self.limits.drain,
+            error = untrusted => {
+                tracing::info!(%peer, %error, "closing a connection: its peer is no longer trusted");
+                self.limits.drain
+            }
         };
+        connection.as_mut().graceful_shutdown();
         if timeout(drain, &mut connection).await.is_err() {
             cut.cancel();
             let _ = timeout(LAST_ANSWERS, connection).await;

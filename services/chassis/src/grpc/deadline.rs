@@ -1,4 +1,5 @@
-//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of the drain with `UNAVAILABLE`.
+//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of a drain, of the server or of
+//! one connection, with `UNAVAILABLE`.
 //!
 //! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from its own cancelling except by reading the text.
 
@@ -20,7 +21,7 @@ use tower::{Layer, Service};
 use super::cut::{Cut, cut_off};
 
 /// Bounds each call by its own `grpc-timeout` and by `most`, whichever is shorter; and ends every call, streams included, with `UNAVAILABLE` once `cut`
-/// is cancelled. tonic has no way to do that: its connections are tasks that it does not give out.
+/// is cancelled: at the end of the drain of the server or of the connection.
 #[derive(Clone, Debug)]
 pub(super) struct DeadlineLayer {
     pub(super) most: Duration,

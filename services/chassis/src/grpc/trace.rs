@@ -19,8 +19,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header of the trace.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The longest request id that is logged, in bytes.
-const MAX_REQUEST_ID: usize = 128;
+/// The longest request id that is logged, or taken from a client, in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
 
 /// The trace that a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]

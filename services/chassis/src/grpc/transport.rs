@@ -25,7 +25,7 @@ pub use self::{
     unix::{path_of_url, url_of_path},
 };
 use super::access::Role;
-use crate::StartError;
+use crate::{StartError, network::is_loopback};
 
 /// What a process may use to reach the others, and be reached by them.
 ///
@@ -83,7 +83,7 @@ impl Transport {
     }
 
     fn plaintext_listener(&self, what: &str, address: SocketAddr) -> Result<(), StartError> {
-        let is_loopback = is_loopback(address);
+        let is_loopback = is_loopback(address.ip());
         self.plaintext(what, &address.to_string(), is_loopback)?;
         if is_loopback {
             tracing::warn!(
@@ -98,7 +98,7 @@ impl Transport {
     /// Decides about a client's plaintext to `host`, a name or an address.
     pub(super) fn plaintext_endpoint(&self, what: &str, host: &str) -> Result<(), StartError> {
         // RFC 6761, section 6.3: localhost is always a loopback address.
-        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(is_loopback);
         if self.tls.is_some() && !self.insecure {
             return Err(StartError::new(format!(
                 "{what} would use plaintext without authentication to {host}, although this \
@@ -108,8 +108,4 @@ impl Transport {
         }
         self.plaintext(what, host, is_loopback && self.tls.is_none())
     }
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }

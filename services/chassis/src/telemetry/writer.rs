@@ -135,7 +135,7 @@ impl<W: Write> Write for Target<W> {
         let lost = self.target.write_all(line).is_err();
         let dropped = self.queue.leave(line.len(), lost);
         if dropped > 0 {
-            tracing::warn!(dropped, "log lines were dropped: the reader of standard error was too slow");
+            tracing::warn!(dropped, "log lines were dropped: standard error took no more, or too slowly");
         }
         Ok(line.len())
     }

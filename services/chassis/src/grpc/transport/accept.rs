@@ -1,12 +1,6 @@
 //! Accepts connections and identifies their peers.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{LazyLock, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
 
 use futures_util::future::join_all;
 use prometheus::{IntCounterVec, register_int_counter_vec};
@@ -20,21 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Io, Tls, Transport, Trust,
     handshakes::Handshakes,
-    is_loopback, tls,
+    tls,
     trust::Side,
     unix::{self, UnixSocket},
     url_of_path,
 };
-use crate::{
-    StartError, bind,
-    grpc::access::{Refusals, Role},
-    with_causes,
-};
+use crate::{Refusals, StartError, bind, grpc::access::Role, network::is_loopback, tcp::AFTER_ERROR, with_causes};
 
 /// The time that a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// The pause after the system gave no connection: most often there is no file descriptor left.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
@@ -109,7 +97,7 @@ impl Listener {
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
         match self.0.first() {
-            Some(Kind::Tcp { listener, tls: None }) => Some(if listener.local_addr().is_ok_and(is_loopback) {
+            Some(Kind::Tcp { listener, tls: None }) => Some(if listener.local_addr().is_ok_and(|address| is_loopback(address.ip())) {
                 "plaintext, no authentication: every program on this machine can call it"
             } else {
                 "plaintext, no authentication: every process on the network can call it"
@@ -229,10 +217,9 @@ impl From<TcpListener> for Listener {
 
 /// Counts a connection that is closed without an answer, and logs it at a bounded rate.
 fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
-    static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals::new());
+    static REFUSALS: Refusals = Refusals::new();
     REFUSED.with_label_values(&[reason]).inc();
-    let told = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
-    if let Some(connections) = told {
+    if let Some(connections) = REFUSALS.one_more() {
         tracing::warn!(connections, peer = address.map(tracing::field::display), reason, error, "refused gRPC connections");
     }
 }

@@ -7,31 +7,25 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
 
-/// Handshakes of one address.
+use crate::network;
+
+/// Handshakes of one address, or of one IPv6 /64.
 const MAX_PER_ADDRESS: usize = 32;
 /// Handshakes in total.
 const MAX: usize = 256;
 
-/// The handshakes of one listener.
+/// The handshakes of one listener that are under way, the oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Handshakes(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    started: u64,
-    /// The oldest first.
-    running: Vec<Handshake>,
-}
+pub(super) struct Handshakes(Arc<Mutex<Vec<Handshake>>>);
 
 #[derive(Debug)]
 struct Handshake {
-    id: u64,
     peer: SocketAddr,
     give_way: CancellationToken,
 }
@@ -43,7 +37,8 @@ impl Handshakes {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (slot, give_way, closed) = self.add(peer);
+        let (slot, closed) = self.add(peer);
+        let give_way = slot.give_way.clone();
         // Not under the lock: a runtime that shuts down drops the future here, and its slot.
         tokio::spawn(give_way.run_until_cancelled_owned(handshake(slot)));
         closed.map(|closed| {
@@ -53,18 +48,17 @@ impl Handshakes {
     }
 
     /// Lists a handshake. Returns, too, the one that gives way to it.
-    fn add(&self, peer: SocketAddr) -> (Slot, CancellationToken, Option<Handshake>) {
-        let mut state = self.state();
-        let running: Vec<_> = state.running.iter().map(|handshake| share(handshake.peer.ip())).collect();
-        let closed = excess(&running, share(peer.ip())).map(|index| state.running.remove(index));
-        state.started += 1;
-        let (id, give_way) = (state.started, CancellationToken::new());
-        state.running.push(Handshake { id, peer, give_way: give_way.clone() });
-        (Slot { id, all: self.clone() }, give_way, closed)
+    fn add(&self, peer: SocketAddr) -> (Slot, Option<Handshake>) {
+        let give_way = CancellationToken::new();
+        let mut running = self.running();
+        let networks: Vec<_> = running.iter().map(|handshake| network(handshake.peer.ip())).collect();
+        let closed = excess(&networks, network(peer.ip())).map(|index| running.remove(index));
+        running.push(Handshake { peer, give_way: give_way.clone() });
+        (Slot { give_way, all: self.clone() }, closed)
     }
 
     /// No code that can panic runs under the lock.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn running(&self) -> MutexGuard<'_, Vec<Handshake>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,21 +66,14 @@ impl Handshakes {
 /// The place of one handshake among those under way, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    id: u64,
+    /// Equal to that of its [`Handshake`] alone.
+    give_way: CancellationToken,
     all: Handshakes,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.all.state().running.retain(|handshake| handshake.id != self.id);
-    }
-}
-
-/// What counts as one address: of IPv6 a /64, which is the least that one host is given.
-fn share(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
+        self.all.running().retain(|handshake| handshake.give_way != self.give_way);
     }
 }
 
@@ -132,13 +119,5 @@ mod tests {
         running[9] = address(7);
         assert_eq!(excess(&running, address(0)), Some(7));
         assert_eq!(excess(&running[..MAX - 1], address(0)), None);
-    }
-
-    #[test]
-    fn a_network_of_one_host_is_one_address() {
-        let text = |text: &str| share(text.parse().unwrap());
-        assert_eq!(text("2001:db8::1"), text("2001:db8::2:3:4:5"));
-        assert_ne!(text("2001:db8::1"), text("2001:db8:0:1::1"));
-        assert_eq!(text("::ffff:192.0.2.1"), address(1));
     }
 }

@@ -254,7 +254,8 @@ impl Snapshot {
         let certificate = chain.first().cloned().ok_or_else(|| unusable(rustls::Error::NoCertificatesPresented))?;
         // As the others will do.
         verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::now()).map_err(unusable)?;
-        let not_after = not_after(&*verifier, &certificate, &chain[1..]);
+        let in_far_future = verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::since_unix_epoch(FAR_FUTURE));
+        let not_after = not_after(&in_far_future).unwrap_or(FAR_FUTURE.as_secs());
         let key = Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(unusable)?));
         let server_verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
@@ -309,11 +310,12 @@ fn client(
     Ok(Arc::new(config))
 }
 
-/// When the certificate expires, in seconds since 1970: rustls names the time where it judges one as of a time past it.
-fn not_after(verifier: &dyn ClientCertVerifier, certificate: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> u64 {
-    match verifier.verify_client_cert(certificate, chain, UnixTime::since_unix_epoch(FAR_FUTURE)) {
-        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => not_after.as_secs(),
-        Ok(_) | Err(_) => FAR_FUTURE.as_secs(),
+/// Returns when a certificate expires, in seconds since 1970, from its verification as of
+/// [`FAR_FUTURE`]: rustls names the time if the certificate has expired by then.
+pub(super) fn not_after<T>(verdict: &Result<T, rustls::Error>) -> Option<u64> {
+    match verdict {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => Some(not_after.as_secs()),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -349,16 +351,21 @@ impl Stamps {
 
 /// Polls the files for changes until the last `Tls` is dropped.
 async fn follow(inner: Weak<Inner>, mut stamps: Stamps) {
-    let mut failure: Option<Failure> = None;
+    let mut unsettled = false;
     let mut warned: Option<SystemTime> = None;
     while let Some(inner) = inner.upgrade() {
         let now = Stamps::of(&inner.files);
         if now != stamps {
             stamps = now;
-            failure = reload(&inner);
-        } else if failure.as_ref().is_some_and(|failure| !failure.logged) {
-            // Certificate and key are two files, and the first look may have come between them.
-            failure = reload(&inner).map(Failure::log);
+            // Not logged yet: certificate and key are two files, and this look may have come between
+            // them.
+            unsettled = reload(&inner).is_err();
+        } else if unsettled {
+            if let Err(reason) = reload(&inner) {
+                RELOADS.with_label_values(&["failed"]).inc();
+                tracing::error!(error = reason, "failed to load a changed certificate; the one before stays in use");
+            }
+            unsettled = false;
         }
         watch_expiry(inner.current().not_after, &mut warned);
         drop(inner);
@@ -366,41 +373,23 @@ async fn follow(inner: Weak<Inner>, mut stamps: Stamps) {
     }
 }
 
-/// Why changed files cannot be used.
-struct Failure {
-    reason: String,
-    logged: bool,
-}
-
-impl Failure {
-    fn log(self) -> Self {
-        RELOADS.with_label_values(&["failed"]).inc();
-        tracing::error!(error = self.reason, "failed to load a changed certificate; the one before stays in use");
-        Self { logged: true, ..self }
+/// Takes changed files into use. The error says why they cannot be.
+fn reload(inner: &Inner) -> Result<(), String> {
+    let snapshot = Snapshot::read(&inner.files)?;
+    if snapshot.role != inner.current().role {
+        let found = snapshot.role.map_or("none", Role::name);
+        return Err(format!(
+            "the certificate in {} is of another role ({found}); \
+            expected the role of the one before",
+            inner.files.cert.display()
+        ));
     }
-}
-
-fn reload(inner: &Inner) -> Option<Failure> {
-    match Snapshot::read(&inner.files) {
-        Ok(snapshot) if snapshot.role != inner.current().role => {
-            let found = snapshot.role.map_or("none", Role::name);
-            let reason = format!(
-                "the certificate in {} is of another role ({found}); \
-                expected the role of the one before",
-                inner.files.cert.display()
-            );
-            Some(Failure { reason, logged: false })
-        }
-        Ok(snapshot) => {
-            warn_of_open_key(&inner.files);
-            let days_left = seconds_left(snapshot.not_after) / 86_400;
-            inner.current.send_replace(Arc::new(snapshot));
-            RELOADS.with_label_values(&["loaded"]).inc();
-            tracing::info!(certificate = %inner.files.cert.display(), days_left, "loaded a changed certificate");
-            None
-        }
-        Err(reason) => Some(Failure { reason, logged: false }),
-    }
+    warn_of_open_key(&inner.files);
+    let days_left = seconds_left(snapshot.not_after) / 86_400;
+    inner.current.send_replace(Arc::new(snapshot));
+    RELOADS.with_label_values(&["loaded"]).inc();
+    tracing::info!(certificate = %inner.files.cert.display(), days_left, "loaded a changed certificate");
+    Ok(())
 }
 
 fn watch_expiry(not_after: u64, warned: &mut Option<SystemTime>) {
@@ -442,9 +431,9 @@ mod tests {
                     fs::copy(at(role, file), at("db", file)).unwrap();
                 }
             }
-            let failure = reload(&inner).map(|failure| failure.reason);
-            assert_eq!(failure.is_none(), taken, "{failure:?}");
-            assert!(failure.is_none_or(|reason| reason.contains("is of another role (api)")));
+            let outcome = reload(&inner);
+            assert_eq!(outcome.is_ok(), taken, "{outcome:?}");
+            assert!(outcome.err().is_none_or(|reason| reason.contains("is of another role (api)")));
             assert_eq!(inner.current().role, Some(Role::Db));
         }
     }

@@ -5,13 +5,10 @@
 
 use std::time::Duration;
 
-use rustls::{
-    CertificateError,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::sleep;
 
-use super::tls::{FAR_FUTURE, Tls, seconds_left};
+use super::tls::{FAR_FUTURE, Tls, not_after, seconds_left};
 
 /// The longest time between two verifications, as the system's clock may be set meanwhile.
 const VERIFY_EVERY: Duration = Duration::from_secs(60);
@@ -55,13 +52,10 @@ impl Trust {
 
     /// The time until the certificate has expired: it is valid to the end of its last second.
     fn time_left(&self) -> Duration {
-        match self.verify(UnixTime::since_unix_epoch(FAR_FUTURE)) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-                let left = u64::try_from(seconds_left(not_after.as_secs())).unwrap_or(0);
-                Duration::from_secs(left.saturating_add(1))
-            }
-            Ok(()) | Err(_) => VERIFY_EVERY,
-        }
+        not_after(&self.verify(UnixTime::since_unix_epoch(FAR_FUTURE))).map_or(VERIFY_EVERY, |time| {
+            let left = u64::try_from(seconds_left(time)).unwrap_or(0);
+            Duration::from_secs(left.saturating_add(1))
+        })
     }
 
     fn verify(&self, time: UnixTime) -> Result<(), rustls::Error> {
