@@ -1,43 +1,37 @@
 //! Whether the clock of this machine agrees with the database's: tokens are good until a time that this clock tells.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use merch_chassis::{Part, clock::skew_fault};
+use merch_chassis::{Part, clock::SkewLog};
 use merch_contract::grpc::assistant::v1 as proto;
+use prometheus::{Gauge, register_gauge};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::{
-    db::{CallFailure, Db, Kind},
-    metrics,
-};
+use crate::db::{CallFailure, Db, Kind};
 
 /// The time between two readings.
 const LOOK: Duration = Duration::from_secs(5);
 /// The same, while none has succeeded.
 const LOOK_AT_FIRST: Duration = Duration::from_millis(500);
 
+/// How far the clock of this machine is ahead of the database's.
+static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
+    register_gauge!("merch_api_clock_skew_seconds", "How far this machine's clock is ahead of the database's.")
+        .expect("the name is registered here and nowhere else, with valid words")
+});
+
 /// Keeps `part` up to date until `shutdown` is cancelled: not ready while this clock differs too much from the database's.
 pub(crate) async fn follow(db: Db, part: Part, shutdown: CancellationToken) {
-    let (mut pause, mut is_wrong) = (LOOK_AT_FIRST, false);
+    let (mut pause, mut log) = (LOOK_AT_FIRST, SkewLog::default());
     while let Some(reading) = shutdown.run_until_cancelled(read(&db)).await {
         match reading {
             Ok((skew, uncertainty)) => {
                 pause = LOOK;
-                metrics::CLOCK_SKEW.set(skew);
-                let fault = skew_fault(skew, uncertainty);
-                match (&fault, is_wrong) {
-                    (Some(fault), false) => tracing::error!(skew_seconds = skew, "not ready: {fault}"),
-                    (None, true) => tracing::info!(skew_seconds = skew, "the clock of this machine agrees with the database's again"),
-                    (Some(_), true) | (None, false) => {}
-                }
-                is_wrong = fault.is_some();
-                match fault {
-                    Some(fault) => part.not_ready(fault),
-                    None => part.ready(),
-                }
+                CLOCK_SKEW.set(skew);
+                log.compare(skew, uncertainty, &part);
             }
             // A db service of an earlier release: there is nothing to compare with.
             Err(CallFailure::Refused { code: Code::Unimplemented, .. }) => {

@@ -54,14 +54,16 @@ pub struct Config {
     /// Requests of each purpose (log-in, registration, change of password) that may wait for a hash;
     /// further ones are answered 503. Registrations and changes each take at most half of the threads.
     pub hashes_waiting: usize,
-    /// How often one address may try to log in at this process, for whatever account. Networks behind one address share this. How often an account may
-    /// be tried is the db service's setting.
+    /// How often one address may try to log in at this process, for whatever account. Networks behind one address share this. Changes of passwords
+    /// have the same rate, with a count of their own. How often an account may be tried is the db service's setting.
     pub log_ins_per_address: Rate,
-    /// How often one address may register at this process, whatever comes of it.
+    /// How often one address may register at this process, whatever comes of it. Changes of usernames and emails have the same rate, with a count of
+    /// their own.
     pub registrations_per_address: Rate,
-    /// How many requests that change something one user may have under way at this process; more are answered 429.
+    /// How many requests that change something one token version of a user may have in progress at this process; more are answered 429. Changes of
+    /// data, changes of the password, and revocations of tokens (log-outs, deactivations) have a count each.
     pub writes_per_user: NonZeroUsize,
-    /// How many orders, cancellations and changes of the own data one user may send at this process.
+    /// How many orders, cancellations and changes of the own data one user may send at this process, with each token version.
     pub write_rate: Rate,
     /// Bytes of a request's body, at most.
     pub body_limit: usize,
@@ -92,7 +94,8 @@ pub struct Config {
     pub call_deadline: Duration,
     /// How long requests under way have to end once the shutdown has begun.
     pub drain_timeout: Duration,
-    /// How long shipping what is in the journal may take after that. What is left stays on disk for the next start.
+    /// How long shipping what is in the journal may take after that, and after a wait for log-ins and password changes whose clients are gone: at most
+    /// `call_deadline` or `drain_timeout`, whichever is less. What is left stays on disk for the next start.
     pub ship_timeout: Duration,
 }
 
@@ -142,8 +145,9 @@ impl Config {
         }
     }
 
-    /// How many may wait where so many are hashed at once: eight turns, some three seconds where a hash takes a third of one. Even on a machine five
-    /// times as slow the last one is served within the request's timeout: a rush of log-ins waits a little, a flood is turned away.
+    /// How many may wait where so many are hashed at once: eight turns, some three seconds where only log-ins are hashed and a hash takes a third of
+    /// one. Even on a machine five times as slow the last one is served within the request's timeout then: a rush of log-ins waits a little, a flood
+    /// is turned away.
     #[must_use]
     pub const fn hashes_waiting(hashes_at_once: usize) -> usize {
         8 * hashes_at_once

@@ -6,7 +6,7 @@ use std::{future::Future, net::IpAddr, sync::Arc};
 
 /// The header that carries the request id in both directions.
 pub(crate) use merch_chassis::grpc::trace::REQUEST_ID;
-use merch_chassis::grpc::trace::{self, TRACEPARENT, Trace};
+use merch_chassis::grpc::trace::{self, MAX_REQUEST_ID, TRACEPARENT, Trace};
 use merch_contract::grpc::assistant::v1 as proto;
 use poem::{
     Request,
@@ -21,9 +21,6 @@ use crate::proxies::Proxies;
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
-
-/// The longest request id that is taken from outside, in bytes.
-const LONGEST_REQUEST_ID: usize = 128;
 
 /// The longest path that is logged and answered, in bytes as JSON writes them; a longer one is cut and ends in `…`. No route has so long a path.
 pub(crate) const PATH_BYTES: usize = 256;
@@ -91,7 +88,10 @@ impl RequestContext {
 
     /// Puts the ids of this request on a call that it causes. Without a trace of the sender's the call starts one.
     pub(crate) fn attach<T>(&self, call: &mut tonic::Request<T>) {
-        trace::attach(call, self.request_id(), self.0.trace.as_ref().unwrap_or(&Trace::start()));
+        match &self.0.trace {
+            Some(known) => trace::attach(call, self.request_id(), known),
+            None => trace::attach(call, self.request_id(), &Trace::start()),
+        }
     }
 
     /// For a gRPC request.
@@ -103,7 +103,7 @@ impl RequestContext {
 /// The id that was sent, if it is one.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let well_formed = |id: &str| {
-        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
     };
     only(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
 }

@@ -22,8 +22,9 @@ use crate::{
     context::{REQUEST_ID, RequestContext},
     events::Events,
     http::RefusedCredential,
+    listen::{Arrival, Fault},
     pages::PageName,
-    problem::Problem,
+    problem::{Code, Problem},
     proxies::Proxies,
 };
 
@@ -59,7 +60,21 @@ impl<E: Endpoint> Edge<E> {
         Self { inner, events, metrics, proxies, header_limit, timeout, cors_origins }
     }
 
+    /// Returns the answer. If reading the body failed at a bound, the answer names the bound, whatever
+    /// the endpoint answers to the part that was read.
     async fn answer(&self, request: Request) -> Response {
+        let arrival = request.data::<Arc<Arrival>>().cloned();
+        let response = self.bounded(request).await;
+        let Some(arrival) = arrival else { return response };
+        match arrival.body_fault() {
+            Some(Fault::TooLarge) => Problem::body_too_large(arrival.body_limit()).response(),
+            Some(Fault::NoMemory) => Problem::from(Code::Unavailable).response(),
+            None => response,
+        }
+    }
+
+    /// Returns the answer within the bounds on the headers and on the time.
+    async fn bounded(&self, request: Request) -> Response {
         if header_bytes(&request) > self.header_limit {
             return Problem::headers_too_large(self.header_limit).response();
         }

@@ -1,9 +1,10 @@
-//! The log events of this service: every authentication failure, on disk before it is answered.
+//! The log events of this service: every authentication failure is on disk, or counted, before it is answered.
 //!
 //! Each event is an fsynced append (appends that wait together share one fsync). The first few refusals of a client and reason in a minute are events of
 //! their own; the rest are counted, and one event tells the count (`merch_logging::client::flood`). What the journal takes of the disk is bounded as
-//! well (`JournalOptions::max_backlog_bytes`). When it cannot take an event, as it is full or the disk fails, the request is answered 503, so that
-//! no client can try passwords or tokens unseen.
+//! well (`JournalOptions::max_backlog_bytes`). If it cannot take an event, because it is full or the disk fails, the request is answered 503 and
+//! the next refusal tries again, so that no client can try passwords or tokens unseen. A refusal is only counted after the first few were written,
+//! or while their writes are in progress.
 
 use std::sync::Arc;
 
@@ -121,10 +122,14 @@ impl Events {
             Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address),
             None => event,
         };
-        self.journal.append(event.build()).await.map_err(|error| match error {
-            // The journal has told the log, once: here it would be a line for each request of a flood.
-            AppendError::Full { .. } => Code::Unavailable.into(),
-            AppendError::TooLarge { .. } | AppendError::Disk(_) | AppendError::Closed => Problem::unavailable(error, None),
+        self.journal.append(event.build()).await.map_err(|error| {
+            // Otherwise, after the first few failures, refusals would be counted and answered without an event on disk.
+            self.flood.take_back(client, account, kind, reason);
+            match error {
+                // The journal has told the log, once: here it would be a line for each request of a flood.
+                AppendError::Full { .. } => Code::Unavailable.into(),
+                AppendError::TooLarge { .. } | AppendError::Disk(_) | AppendError::Closed => Problem::unavailable(error, None),
+            }
         })
     }
 }

@@ -15,7 +15,6 @@ mod http;
 mod identity;
 mod journals;
 mod listen;
-mod metrics;
 mod model;
 mod pages;
 mod problem;
@@ -28,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 use merch_chassis::{InFlight, Readiness, Serving, StartError};
 use merch_logging::client::{ShipOptions, journal::Journal, ship, watch_age};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::Config;
 pub use edge::{CorsOrigins, InvalidOrigin};
@@ -46,16 +45,21 @@ use crate::{
     store::Store,
 };
 
-/// How often those are forgotten who have not tried to log in for long.
+/// The time between two removals of idle entries from the rate limits.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under way, ships what is in the journal, and returns. From
 /// [`Readiness::stop`] on, which may come before that, each answer closes its connection.
 ///
-/// `readiness` gets the part `db`: ready while at least one replica of the db service says that it is serving.
+/// `readiness` gets three parts:
+/// - `db`: ready while at least one replica of the db service says that it is serving;
+/// - `clock`: ready while this machine's clock agrees with the database's;
+/// - `events`: always ready; degraded while the oldest log event has waited for longer than
+///   [`Config::event_age_limit`].
 ///
 /// # Errors
-/// When an endpoint is no URI, or the journal cannot be opened.
+/// When an endpoint is no URI, [`Config::transport`] does not allow to reach one, or the journal
+/// cannot be opened.
 pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
     Box::pin(run(listener, config, readiness, shutdown))
 }
@@ -80,6 +84,7 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
         writes: InFlight::new(config.writes_per_user),
         revoked: RevokedTokens::default(),
+        unfinished: TaskTracker::new(),
     });
     let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));
@@ -137,12 +142,19 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     };
     listen::serve(listener, edge, bounds, proxies, readiness.stopping(), &shutdown).await;
 
-    // Nothing is refused any more; what was counted of refusals is written.
+    // A log-in or a password change runs on after its client is gone, and may still refuse.
+    store.unfinished.close();
+    let patience = config.call_deadline.min(config.drain_timeout);
+    if tokio::time::timeout(patience, store.unfinished.wait()).await.is_err() {
+        let requests = store.unfinished.len();
+        tracing::warn!(requests, "log-ins or password changes are still under way; their refusals may be missing from the log");
+    }
+    // Nothing else refuses any more; what was counted of refusals is written.
     refused_all.cancel();
     if let Err(error) = summarising.await {
         tracing::error!(%error, "counting refusals ended with a bug");
     }
-    // Only now does nobody write to the journal any more.
+    // Nothing else writes to the journal any more.
     drained.cancel();
     for (what, task) in [
         ("shipping log events", shipping),

@@ -45,17 +45,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     addresses::Addresses,
-    arrival::{Arrival, Bounded, Fault, Limits, Memory, Share},
+    arrival::{Bounded, Limits, Memory, Share},
     meters::{Open, Reason},
     places::Places,
     progress::Progress,
     refusal::Refusals,
 };
-use crate::{
-    edge,
-    problem::{Code, Problem},
-    proxies::Proxies,
-};
+use crate::proxies::Proxies;
+
+pub(crate) use self::arrival::{Arrival, Fault};
 
 /// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
 const MOST_HEADERS: usize = 256;
@@ -226,18 +224,17 @@ async fn connection<E: Endpoint>(
         let has_body = !request.body().is_end_stream();
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
         let read = has_body.then(|| watch_body(&mut request));
+        // The endpoint reads from it whether the body was cut off at a bound.
+        request.set_data(Arc::clone(&arrival));
         Box::pin(async move {
             let mut response: Response = endpoint.get_response(request).await;
             // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
             let cut_short = read.is_some_and(|read| !read.load(Ordering::Relaxed));
             if let Some(fault) = arrival.body_fault() {
-                let limit = bounds.body_limit;
-                let (reason, problem) = match fault {
-                    Fault::TooLarge => (Reason::BodySize, Problem::body_too_large(limit)),
-                    Fault::NoMemory => (Reason::Memory, Code::Unavailable.into()),
-                };
-                meters::refused(reason);
-                response = edge::unread(problem).await;
+                meters::refused(match fault {
+                    Fault::TooLarge => Reason::BodySize,
+                    Fault::NoMemory => Reason::Memory,
+                });
             }
             // hyper keeps the buffer of a large head until its connection ends.
             let last = cut_short || large_head || stopping.is_cancelled();

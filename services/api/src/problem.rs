@@ -103,10 +103,10 @@ codes! {
         "Common passwords and those equal to the user's own sid, username or email are guessed first. They are refused when a password is set.";
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts",
         "Try again after the time that `Retry-After` says.",
-        "Wrong passwords are limited for each account, and log-ins and registrations for each client address.";
+        "Wrong passwords are limited for each account. Log-ins, registrations, and changes of names or passwords are limited for each client address.";
     TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes",
         "Wait for the time that `Retry-After` says, and for your other requests. Then send this one again.",
-        "A user may have a few changes under way at the same time, and a number of changes a minute. This one was beyond that, and nothing was done.";
+        "The user has too many changes in progress, or made too many within a minute. Nothing was changed.";
     HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large",
         "The request line and the headers have more bytes than this server takes.",
         "The request line and all headers together have more bytes than this server takes.";

@@ -6,6 +6,7 @@ mod users;
 
 use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     db::{CallFailure, Db},
@@ -26,6 +27,8 @@ pub(crate) struct Store {
     /// The requests with each token version that change something and are not answered yet, in this process.
     pub(crate) writes: InFlight<(Caller, WriteClass)>,
     pub(crate) revoked: RevokedTokens,
+    /// Requests that run to their end even if their client goes away; they may write log events.
+    pub(crate) unfinished: TaskTracker,
 }
 
 impl Store {
@@ -33,7 +36,8 @@ impl Store {
     /// it called void before is refused here.
     ///
     /// # Errors
-    /// 401 after the refusal is on disk; the client is not told what is wrong with the token.
+    /// 401 after the refusal is on disk or counted; the client is not told what is wrong with the token.
+    /// 503 if its event cannot be written.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<Caller, Problem> {
         let (refusal, user) = match self.tokens.verify(token) {
             Ok(caller) if !self.revoked.contains(caller) => return Ok(caller),
@@ -58,7 +62,8 @@ impl Store {
         Ok(place)
     }
 
-    /// What a call in somebody's name came to. A token that turned out to be void is a refused token, and its event is on disk before the answer.
+    /// Returns the result of a call for `caller`. A token that turns out to be void is a refused token:
+    /// its event is on disk, or counted, before the answer.
     async fn as_caller<T>(&self, caller: Caller, result: Result<T, CallFailure>) -> Result<T, Problem> {
         match result {
             Ok(answer) => Ok(answer),

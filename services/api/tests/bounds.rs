@@ -35,6 +35,11 @@ const BOUNDS: Bounds = Bounds { body: 64 * 1024, head: 16 * 1024 };
 const ANSWER: usize = 16 * 1024;
 /// What a log line may be long.
 const LINE: usize = 4 * 1024;
+/// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
+const MILLISECONDS: u128 = 2_000;
+/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts, so
+/// that a stall of the machine is no failure.
+const RUNS: usize = 3;
 
 const ID: &str = "{0198c0de-7e57-7000-8000-000000000001}";
 
@@ -147,24 +152,30 @@ struct Driver {
 impl Driver {
     fn send(&mut self, hostile: &Hostile, with_token: bool) {
         let Some(request) = bytes(hostile, with_token.then_some(self.token.as_str())) else { return };
-        LONGEST_LINE.store(0, Ordering::Relaxed);
-        let begun = Instant::now();
-        MEMORY.reset_peak_usage();
-        let before = MEMORY.current_usage();
-        let length = exchange(self.address, &request, &mut self.answer);
-        let memory = MEMORY.peak_usage().saturating_sub(before);
-        let milliseconds = begun.elapsed().as_millis();
-
         let what = &hostile.what;
-        assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
-        assert!(length < self.answer.len(), "{what}: an answer of more than {ANSWER} bytes");
-        let line = LONGEST_LINE.load(Ordering::Relaxed);
-        assert!(line <= LINE, "{what}: a log line of {line} bytes");
-        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "{what}: a panic");
-        self.check(what, &self.answer[..length]);
-        note(&mut self.greatest.memory, memory, what);
-        note(&mut self.greatest.answer, length, what);
-        note(&mut self.greatest.milliseconds, milliseconds, what);
+        let mut least = u128::MAX;
+        for _ in 0..RUNS {
+            LONGEST_LINE.store(0, Ordering::Relaxed);
+            let begun = Instant::now();
+            MEMORY.reset_peak_usage();
+            let before = MEMORY.current_usage();
+            let length = exchange(self.address, &request, &mut self.answer);
+            let memory = MEMORY.peak_usage().saturating_sub(before);
+            least = least.min(begun.elapsed().as_millis());
+
+            assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
+            assert!(length < self.answer.len(), "{what}: an answer of more than {ANSWER} bytes");
+            let line = LONGEST_LINE.load(Ordering::Relaxed);
+            assert!(line <= LINE, "{what}: a log line of {line} bytes");
+            assert_eq!(PANICS.load(Ordering::Relaxed), 0, "{what}: a panic");
+            self.check(what, &self.answer[..length]);
+            note(&mut self.greatest.memory, memory, what);
+            note(&mut self.greatest.answer, length, what);
+            if least < MILLISECONDS {
+                break;
+            }
+        }
+        note(&mut self.greatest.milliseconds, least, what);
     }
 
     /// That an error is a problem, with as many faults as it may list and whole texts.
@@ -229,8 +240,7 @@ fn no_request_costs_more_than_its_bound() {
     }
 
     let Greatest { memory, answer, milliseconds } = driver.greatest;
-    // Linear work takes milliseconds; work that grows by the square takes minutes.
-    assert!(milliseconds.0 < 10_000, "{} ms: {}", milliseconds.0, milliseconds.1);
+    assert!(milliseconds.0 < MILLISECONDS, "{} ms: {}", milliseconds.0, milliseconds.1);
     println!("most memory: {} bytes, {}", memory.0, memory.1);
     println!("longest answer: {} bytes, {}", answer.0, answer.1);
     println!("most time: {} ms, {}", milliseconds.0, milliseconds.1);

@@ -2,18 +2,14 @@
 //! one user may change anything, at this process. What may be tried of one
 //! account, at all of them, the db service counts.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
 
-use super::Caller;
+use super::{Caller, network};
 
 /// So many attempts at once, and then one more after each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,15 +119,6 @@ impl Throttle {
         }
         self.writes.retain_recent();
         self.writes.shrink_to_fit();
-    }
-}
-
-/// Returns what counts as one client: an IPv4 address, or the first address of an IPv6 /64, as a
-/// client with one of its addresses has all of them (RFC 6177).
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 

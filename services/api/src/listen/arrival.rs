@@ -114,7 +114,7 @@ impl Limits {
 
 /// Why no more of a request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Its head, or its body, is far larger than any that is answered.
     TooLarge,
     /// Requests hold as much memory as they may.
@@ -133,7 +133,7 @@ enum Phase {
 
 /// The state of the request that arrives on a connection.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     memory: Share,
     limits: Limits,
     state: Mutex<State>,
@@ -182,8 +182,13 @@ impl Arrival {
     }
 
     /// The fault that ended the body of a request which is being answered.
-    pub(super) fn body_fault(&self) -> Option<Fault> {
+    pub(crate) fn body_fault(&self) -> Option<Fault> {
         self.state().fault.filter(|(_, phase)| *phase == Phase::Request).map(|(fault, _)| fault)
+    }
+
+    /// Returns the bytes of a body that the endpoint takes.
+    pub(crate) const fn body_limit(&self) -> usize {
+        self.limits.body_limit
     }
 
     /// Whether more may be read: hyper asks, so the head or the body has not ended.

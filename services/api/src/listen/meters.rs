@@ -8,7 +8,7 @@ static METERS: LazyLock<Meters> = LazyLock::new(|| {
     let invariant = "the names are registered here and nowhere else";
     let refused = register_int_counter_vec!(
         "merch_api_connections_refused_total",
-        "Connections closed by this server before a request was read, by reason",
+        "Connections closed by this server before a request was read to its end, by reason",
         &["reason"]
     )
     .expect(invariant);

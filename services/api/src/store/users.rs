@@ -82,12 +82,11 @@ impl Store {
         // The place comes first: a request that finds none draws from no budget.
         let place = self.hasher.place(Purpose::LogIn, peer)?;
         let store = Arc::clone(self);
-        uncancelled(async move { store.prove_and_log_in(username, password, place).await }).await
+        self.uncancelled(async move { store.prove_and_log_in(username, password, place).await }).await
     }
 
     async fn prove_and_log_in(&self, username: String, password: Password, place: Place) -> Result<Session, Problem> {
-        // Sent twice it may reserve twice, which the budget makes good in time.
-        let check = self.begin_check(Kind::Keyed, By::Username(username)).await?;
+        let check = self.begin_check(By::Username(username)).await?;
         let found = check.credentials.clone();
         let proved = self.verify(&place, &check, password.clone()).await?;
         let Some(credentials) = found else {
@@ -108,12 +107,11 @@ impl Store {
         // A second time would write the event of a second log-in.
         match self.db.call(Kind::Once, request, |mut db, request| async move { db.record_log_in(request).await }).await {
             Ok(proto::RecordLogInResponse {}) => {}
-            Err(failure) if failure.reason() == Some(ErrorReason::TokenRevoked) => {
-                self.give_back(check.reservation).await;
-                return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
-            }
             Err(failure) => {
                 self.give_back(check.reservation).await;
+                if failure.reason() == Some(ErrorReason::TokenRevoked) {
+                    return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
+                }
                 return Err(failure.into());
             }
         }
@@ -122,9 +120,10 @@ impl Store {
     }
 
     /// Reserves a password check at the db service, over all replicas together.
-    async fn begin_check(&self, kind: Kind, by: By) -> Result<proto::BeginPasswordCheckResponse, CallFailure> {
+    async fn begin_check(&self, by: By) -> Result<proto::BeginPasswordCheckResponse, CallFailure> {
         let request = proto::BeginPasswordCheckRequest { by: Some(by), client_network: client_network() };
-        self.db.call(kind, request, |mut db, request| async move { db.begin_password_check(request).await }).await
+        // A call that is sent twice may reserve two checks; the budget recovers with time.
+        self.db.call(Kind::Keyed, request, |mut db, request| async move { db.begin_password_check(request).await }).await
     }
 
     /// Checks a password that a check was reserved for. If it was not hashed, the reservation is
@@ -233,7 +232,7 @@ impl Store {
         }
         let place = self.hasher.place(Purpose::PasswordChange, peer)?;
         let store = Arc::clone(self);
-        uncancelled(async move {
+        self.uncancelled(async move {
             let _under_way = under_way;
             store.prove_and_change(caller, current, new, place).await
         })
@@ -241,7 +240,7 @@ impl Store {
     }
 
     async fn prove_and_change(&self, caller: Caller, current: Password, new: Password, place: Place) -> Result<(), Problem> {
-        let check = self.begin_check(Kind::Keyed, By::Caller(caller.to_proto())).await;
+        let check = self.begin_check(By::Caller(caller.to_proto())).await;
         let check = self.as_caller(caller, check).await?;
         if !self.verify(&place, &check, current).await? {
             self.events.password_refused(caller.user_id).await?;
@@ -279,13 +278,13 @@ impl Store {
         let proto::DeactivateUserResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
-}
 
-/// Runs `work` to its end as part of this request, even if the client goes away: a password check
-/// that is reserved is hashed, so that it counts for what it is.
-async fn uncancelled<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
-    let work = RequestContext::current().scope(work).in_current_span();
-    tokio::spawn(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+    /// Runs `work` to its end as part of this request, even if the client goes away: a password check
+    /// that is reserved is hashed, so that it counts for what it is. The shutdown waits for it.
+    async fn uncancelled<T: Send + 'static>(&self, work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
+        let work = RequestContext::current().scope(work).in_current_span();
+        self.unfinished.spawn(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+    }
 }
 
 /// Where the client is, as the db service counts it.

@@ -50,7 +50,7 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn assert_problem(answer: &str, status: &str, code: &str) {
+fn assert_problem(answer: &str, status: &str, code: &str, instance: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     for header in ["content-type: application/problem+json", "connection: close"] {
@@ -58,7 +58,7 @@ fn assert_problem(answer: &str, status: &str, code: &str) {
     }
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
-    assert_eq!((&problem["code"], &problem["instance"]), (&code.into(), &"/".into()));
+    assert_eq!((&problem["code"], &problem["instance"]), (&code.into(), &instance.into()));
     assert!(head.contains(&format!("x-request-id: {}", problem["request_id"].as_str().unwrap())));
 }
 
@@ -76,7 +76,7 @@ async fn one_address_cannot_take_the_connections_of_others() {
     for _ in 0..10 {
         let mut refused = connect_from(greedy, api.address).await;
         let answer = rest(&mut refused).await;
-        assert_problem(&answer, "503", "unavailable");
+        assert_problem(&answer, "503", "unavailable", "/");
         assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
     }
     let mut stream = connect_from(other, api.address).await;
@@ -146,7 +146,7 @@ async fn a_head_without_an_end_is_answered_at_twice_the_limit() {
     endless.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-endless: ").await.unwrap();
     endless.write_all(&[b'x'; 16 * 1024]).await.unwrap();
     let answer = rest(&mut endless).await;
-    assert_problem(&answer, "431", "headers_too_large");
+    assert_problem(&answer, "431", "headers_too_large", "/");
     assert!(answer.contains("8192 bytes"), "{answer}");
 }
 
@@ -170,7 +170,7 @@ async fn unfinished_requests_share_a_bounded_memory() {
         if answer.starts_with("HTTP/1.1 200 ") {
             return false;
         }
-        assert_problem(&answer, "503", "unavailable");
+        assert_problem(&answer, "503", "unavailable", "/");
         true
     })
     .await;
@@ -180,7 +180,7 @@ async fn unfinished_requests_share_a_bounded_memory() {
     let head = format!("POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", large.len());
     stream.write_all(head.as_bytes()).await.unwrap();
     let _ = stream.write_all(large.as_bytes()).await;
-    assert_problem(&rest(&mut stream).await, "503", "unavailable");
+    assert_problem(&rest(&mut stream).await, "503", "unavailable", "/login");
     // Small requests are served meanwhile.
     assert_eq!(api.get("/").await.status, 200);
     drop(open);
@@ -219,15 +219,23 @@ async fn one_address_cannot_take_the_memory_of_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_size_without_an_end_is_refused_and_holds_little_memory() {
-    let api = Api::start_with(|config| config.request_memory = 256 * 1024).await;
+    let api = Api::start_with(|config| {
+        config.request_memory = 256 * 1024;
+        config.cors_origins = "http://shop.example".parse().unwrap();
+    })
+    .await;
     let mut endless = TcpStream::connect(api.address).await.unwrap();
-    let headers = "content-type: application/json\r\ntransfer-encoding: chunked";
+    let own = "x-request-id: endless-1\r\norigin: http://shop.example";
+    let headers = format!("{own}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked");
     let head = format!("POST /login HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n");
     endless.write_all(head.as_bytes()).await.unwrap();
     let _ = endless.write_all(&vec![b'0'; 1 << 20]).await;
     let answer = rest(&mut endless).await;
-    assert_problem(&answer, "413", "body_too_large");
+    assert_problem(&answer, "413", "body_too_large", "/login");
     assert!(answer.contains("65536 bytes"), "{answer}");
+    for header in ["x-request-id: endless-1", "access-control-allow-origin: http://shop.example"] {
+        assert!(answer.contains(&format!("{header}\r\n")), "{header} in {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

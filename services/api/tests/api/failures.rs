@@ -8,7 +8,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::support::{Api, eventually, not_placed, product, refusal, until};
+use crate::support::{Api, PASSWORD, eventually, not_placed, product, refusal, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_error_of_a_call_has_its_status() {
@@ -136,6 +136,20 @@ async fn a_db_service_that_dies_is_503_also_for_the_call_under_way() {
     answer.assert_problem(503, "unavailable");
     until("it is known that nobody is there", async || api.readiness.check().is_err()).await;
     api.get("/products/1").await.assert_problem(503, "unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_answers_503_to_every_refusal_of_a_flood() {
+    let api = Api::start_with(|config| {
+        config.journal.max_backlog_bytes = 100;
+        config.refusals.single_events = 1;
+    })
+    .await;
+    api.db.knows(Uuid::now_v7(), PASSWORD);
+    for _ in 0..3 {
+        api.get("/orders").await.assert_problem(503, "unavailable");
+        api.log_in("alice", "wrong horse").await.assert_problem(503, "unavailable");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

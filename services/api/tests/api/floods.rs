@@ -19,7 +19,7 @@ async fn a_flood_of_refused_tokens_is_a_few_events_and_a_count_that_survives_the
     // Another reason has events of its own, and so has another kind.
     for _ in 0..2 {
         Answer::of(api.request(Method::GET, "/orders")).await.assert_problem(401, "token_missing");
-        api.log_in("nobody", "wrong horse").await.assert_problem(401, "invalid_credentials");
+        api.log_in("unregistered", "wrong horse").await.assert_problem(401, "invalid_credentials");
     }
     // What was counted is journalled and shipped when the service stops.
     api.shutdown.cancel();

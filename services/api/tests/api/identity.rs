@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
-use merch_api::{Cost, Rate};
+use merch_api::{Config, Cost, Rate};
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
 use reqwest::Method;
 use serde_json::json;
@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
-use crate::support::{Answer, Api, PASSWORD, RESERVATION, hash, parts, user, within};
+use crate::support::{Answer, Api, PASSWORD, RESERVATION, eventually, hash, parts, user, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_right_password_gives_a_token() {
@@ -82,10 +82,7 @@ async fn an_account_that_is_tried_too_often_is_429() {
     let api = Api::start().await;
     api.db.begin_password_check.answers(|request| {
         assert!(matches!(request.by, Some(By::Username(name)) if name == "Alice"));
-        let mut details =
-            ErrorDetails::with_error_info("ERROR_REASON_TOO_MANY_LOG_INS", "assistant.merch", HashMap::<String, String>::new());
-        details.set_retry_info(Some(Duration::from_millis(5_250)));
-        Err(Status::with_error_details(tonic::Code::ResourceExhausted, "too often", details))
+        Err(exhausted())
     });
     let limited = api.log_in("Alice", PASSWORD).await;
     limited.assert_problem(429, "too_many_attempts");
@@ -93,10 +90,14 @@ async fn an_account_that_is_tried_too_often_is_429() {
     assert_eq!(api.db.record_log_in.calls(), 0);
 }
 
+/// No request may wait for another one's hash, which takes a good while in a build for tests.
+fn one_hash_at_a_time(config: &mut Config) {
+    (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn past_the_bound_of_hashes_is_503_and_places_come_back() {
-    // One hash takes a good while in a build for tests, and nobody may wait.
-    let api = Api::start_with(|config| (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0)).await;
+    let api = Api::start_with(one_hash_at_a_time).await;
     api.db.knows(Uuid::now_v7(), PASSWORD);
     let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
     let (refused, judged): (Vec<_>, Vec<_>) = many.into_iter().partition(|answer| answer.status == 503);
@@ -224,10 +225,7 @@ async fn a_password_that_was_not_hashed_gives_its_reservation_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_in_that_finds_no_place_reserves_nothing() {
-    let api = Api::start_with(|config| {
-        (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
-    })
-    .await;
+    let api = Api::start_with(one_hash_at_a_time).await;
     api.db.knows(Uuid::now_v7(), PASSWORD);
     let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
     let turned_away = many.iter().filter(|answer| answer.status == 503).count();
@@ -238,23 +236,11 @@ async fn a_log_in_that_finds_no_place_reserves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_does_not_keep_its_reservation_unhashed() {
     let api = Api::start().await;
-    let id = Uuid::now_v7();
-    api.db.knows(id, PASSWORD);
-    let (reserved, mut is_reserved) = tokio::sync::mpsc::unbounded_channel();
-    let (answer, answered) = tokio::sync::watch::channel(false);
-    api.db.begin_password_check.answers_later(move |_| {
-        reserved.send(()).unwrap();
-        let mut answered = answered.clone();
-        async move {
-            answered.wait_for(|answered| *answered).await.unwrap();
-            let reservation = RESERVATION.to_vec();
-            Ok(proto::BeginPasswordCheckResponse { credentials: None, hash_cost: 1, reservation })
-        }
-    });
+    let answer = api.db.knows_nobody_later();
     let body = json!({"username": "bob", "password": "wrong"});
     let request = api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body);
     let client = tokio::spawn(request.send());
-    within("the check is reserved", is_reserved.recv()).await.unwrap();
+    eventually("the check is reserved", || api.db.begin_password_check.calls() == 1).await;
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
     answer.send(true).unwrap();
@@ -285,11 +271,7 @@ fn registration(password: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_that_cannot_succeed_is_not_hashed() {
-    // One hash would take a good while in a build for tests, and there is one place.
-    let api = Api::start_with(|config| {
-        (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
-    })
-    .await;
+    let api = Api::start_with(one_hash_at_a_time).await;
     api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
     let register = || Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD)));
     for answer in futures_util::future::join_all((0..30).map(|_| register())).await {

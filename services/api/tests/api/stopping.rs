@@ -1,11 +1,15 @@
-//! Before the drain: an api that says it is not ready, and serves who comes all the same.
+//! A service that stops: what it serves before the drain, and what it finishes after it.
 
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::support::{Api, eventually, within};
+use crate::support::{Api, eventually, until, within};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: api\r\n\r\n";
 
@@ -50,4 +54,25 @@ async fn each_answer_is_the_last_of_its_connection_and_none_is_lost() {
     api.shutdown.cancel();
     assert_eq!(within("it is closed", idle.read(&mut byte)).await.unwrap(), 0);
     within("it ends", api.serving).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_refusal_of_a_client_that_is_gone_is_shipped_before_the_service_ends() {
+    let api = Api::start().await;
+    let answer = api.db.knows_nobody_later();
+    let body = json!({ "username": "bob", "password": "wrong" });
+    let client = tokio::spawn(api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body).send());
+    eventually("the check is reserved", || api.db.begin_password_check.calls() == 1).await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+
+    api.shutdown.cancel();
+    until("no connection is accepted", async || TcpStream::connect(api.address).await.is_err()).await;
+    // No connection is open any more: the drain has ended, and the service waits for the log-in alone.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!api.serving.is_finished());
+    answer.send(true).unwrap();
+    within("the service ends", api.serving).await.unwrap();
+    let events: Vec<_> = api.received.events().into_iter().map(|event| (event.event, event.request_id)).collect();
+    assert_eq!(events, [("log_in_failed".to_owned(), "gone".to_owned())]);
 }

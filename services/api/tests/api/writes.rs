@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::{Answer, Api, PASSWORD, eventually, order, placed, until};
+use crate::support::{Answer, Api, PASSWORD, eventually, not_placed, order, placed, until};
 
 /// Every operation of a user that changes data.
 fn writes(user: Uuid) -> [(Method, String, Option<serde_json::Value>); 3] {
@@ -142,9 +142,7 @@ async fn a_void_token_takes_no_place_of_its_owner() {
                 return Ok(placed(order(alice)));
             }
             released.wait_for(|released| *released).await.unwrap();
-            let refusal = proto::OrderRefusal { reason: ErrorReason::TokenRevoked.into(), message: String::new() };
-            let result = proto::PlaceOrderResult { outcome: Some(proto::place_order_result::Outcome::Refusal(refusal)) };
-            Ok(proto::PlaceOrdersResponse { results: vec![result] })
+            Ok(not_placed(ErrorReason::TokenRevoked))
         }
     });
     let purchase = json!({ "product_id": 1, "quantity": 1 });
@@ -181,9 +179,7 @@ async fn a_bound_that_the_db_service_keeps_is_the_same_answer() {
     let answer = Answer::of(api.request(Method::POST, &cancel).bearer_auth(&token)).await;
     answer.assert_problem(429, "too_many_writes");
     assert_eq!(api.db.cancel_order.calls(), 1, "it is not tried elsewhere");
-    let refusal = proto::OrderRefusal { reason: ErrorReason::TooManyWrites.into(), message: String::new() };
-    let result = proto::PlaceOrderResult { outcome: Some(proto::place_order_result::Outcome::Refusal(refusal)) };
-    api.db.place_orders.answers(move |_| Ok(proto::PlaceOrdersResponse { results: vec![result.clone()] }));
+    api.db.place_orders.answers(|_| Ok(not_placed(ErrorReason::TooManyWrites)));
     let purchase = json!({ "product_id": 1, "quantity": 1 });
     api.send_as(&token, Method::POST, "/orders", purchase).await.assert_problem(429, "too_many_writes");
 }

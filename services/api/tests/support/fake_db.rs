@@ -11,6 +11,7 @@ use std::{
 
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, assistant_service_server::AssistantService};
 use scrypt::{Params, Scrypt, password_hash::PasswordHasher as _};
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
@@ -133,6 +134,19 @@ impl Script {
     /// The same, with this hash of the password, and this cost of the most expensive one.
     pub fn knows_hash(&self, user_id: Uuid, password_hash: &str, hash_cost: i32) {
         self.knows_credentials(user_id, password_hash, hash_cost, 1);
+    }
+
+    /// No user exists; password checks are answered once `true` is sent.
+    pub fn knows_nobody_later(&self) -> watch::Sender<bool> {
+        let (answer, answered) = watch::channel(false);
+        self.begin_password_check.answers_later(move |_| {
+            let mut answered = answered.clone();
+            async move {
+                answered.wait_for(|answered| *answered).await.unwrap();
+                Ok(proto::BeginPasswordCheckResponse { credentials: None, hash_cost: 1, reservation: RESERVATION.to_vec() })
+            }
+        });
+        answer
     }
 
     fn knows_credentials(&self, user_id: Uuid, password_hash: &str, hash_cost: i32, token_version: i64) {

@@ -74,7 +74,7 @@ impl Api {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let (readiness, shutdown) = (Readiness::expecting("api"), CancellationToken::new());
         let serving = tokio::spawn({
             let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
             async move { merch_api::serve(listener, config, readiness, shutdown).await.unwrap() }
