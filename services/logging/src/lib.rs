@@ -3,16 +3,16 @@
 //! | feature | module | for |
 //! |---|---|---|
 //! | – | [`rules`], [`json`] | what `proto/merch/logging/v1/logging.proto` demands of an event, and its form on the topic |
-//! | `client` | [`client`] | the services that write events: an [event](client::event::Event), a [journal](client::journal::Journal), [shipping](client::ship) |
+//! | – | [`client::event`] | building an event |
+//! | `client` | [`client`] | the services that write events: a [journal](client::journal::Journal), [shipping](client::ship) |
 //! | `server` | [`server`] | the logging service, and the broker in the process |
 //! | `server` | [`connection`], [`provision`] | how Kafka is reached, and how its topic is made |
 //! | `server` | [`topic`] | `merch logs`: reading the topic |
 
+pub mod client;
 pub mod json;
 pub mod rules;
 
-#[cfg(feature = "client")]
-pub mod client;
 #[cfg(feature = "server")]
 pub mod connection;
 #[cfg(feature = "server")]

@@ -28,7 +28,7 @@ const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
-/// The topic as it is wanted. What is `None` is left to the broker's defaults, and never compared.
+/// The topic that the operator asks for. What is `None` is left to the broker's defaults, and never compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
@@ -269,7 +269,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// In what the topic is not as it is wanted.
+/// Returns a sentence on each difference of the topic from the one that the operator asks for.
 async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) -> Vec<String> {
     let mut found = Vec::new();
     if usize::try_from(topic.partitions) != Ok(shape.partitions) {
@@ -295,7 +295,7 @@ async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) ->
     found
 }
 
-/// In which settings the topic is not as it is wanted.
+/// Returns a sentence on each setting in which the topic differs from the one that the operator asks for.
 pub(crate) async fn setting_differences(admin: &AdminClient<Ears>, topic: &Topic) -> Result<Vec<String>, KafkaError> {
     let settings = topic.settings();
     if settings.is_empty() {

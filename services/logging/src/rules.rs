@@ -90,8 +90,7 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
 
 /// All rules that an event breaks if its sender has proved to be `role`: it speaks for itself
 /// alone, and only the db service acts for the operator.
-#[must_use]
-pub fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
+fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
     let mut violations = Vec::new();
     if event.service != role.name() {
         let expected = format!("`{role}`, the role of the sender's certificate");

@@ -52,7 +52,6 @@ mod tests {
         let token = kept_in(&file).unwrap();
         strong_enough(&token).unwrap();
         assert_eq!(kept_in(&file).unwrap(), token);
-        #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
         let error = strong_enough(&"hush-hush".into()).unwrap_err().to_string();
         assert!(error.contains("at least 32 random bytes, got 9") && !error.contains("hush"), "{error}");

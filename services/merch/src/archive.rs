@@ -5,16 +5,22 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use merch_chassis::StartError;
+use merch_chassis::{
+    StartError,
+    file_permissions::{folder_of, sync_folder},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The name of the database within.
 pub(crate) const DATABASE: &str = "merch.db";
+/// The files of a database in a data folder: SQLite keeps its newest commits in those beside it.
+pub(crate) const DATABASE_FILES: [&str; 3] = [DATABASE, "merch.db-wal", "merch.db-shm"];
 /// The folder of the journal within.
 pub(crate) const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
@@ -200,32 +206,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The folder that `file` is in.
-pub(crate) fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// A new file of mode 0600.
 pub(crate) fn private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A folder of mode 0700, if it is not there.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Makes durable which files a folder holds: a file's own fsync says nothing of its name.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(test)]
@@ -248,7 +236,6 @@ mod tests {
     fn what_goes_in_comes_out() {
         let folder = tempfile::tempdir().unwrap();
         let file = backup(folder.path());
-        #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
         let out = folder.path().join("out");
         let manifest = read(&file, &out).unwrap();

@@ -7,7 +7,10 @@
 use std::{fs, io, path::Path, time::SystemTime};
 
 use command_output::print_done;
-use merch_chassis::{StartError, file_permissions::Owners};
+use merch_chassis::{
+    StartError,
+    file_permissions::{Owners, folder_of},
+};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Row as _, sqlite::SqliteConnection};
 
 use crate::{
@@ -33,7 +36,7 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
     if settings.file.exists() {
         return Err(archive::exists(&settings.file).into());
     }
-    let folder = archive::folder_of(&settings.file);
+    let folder = folder_of(&settings.file);
     // SQLite writes the copy there, in a folder with such a name.
     if data_dir::database(&folder.join(format!("{PREFIX}XXXXXX"))).check().is_err() {
         return Err(StartError::new(format!(

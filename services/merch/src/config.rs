@@ -37,10 +37,9 @@ const KEPT_FOR_EMBEDDED: u64 = 10_000;
 /// Open files that are no connections of clients.
 const RESERVED_FILES: u64 = 512;
 
-/// Where the services are that a role calls, and how they are reached.
+/// Where the services are that the api calls, and how they are reached.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoints<'a> {
-    /// Not called by the db service.
     pub(crate) db: &'a str,
     pub(crate) logging: &'a str,
     pub(crate) transport: &'a Transport,
@@ -123,13 +122,14 @@ fn connections(open_files: u64) -> usize {
 pub(crate) fn db(
     settings: &Db,
     database: Location,
-    endpoints: Endpoints<'_>,
+    logging_endpoint: &str,
+    transport: &Transport,
     broker: Broker,
     grpc: &Grpc,
     role: &Role,
 ) -> merch_db::Config {
-    let mut config = merch_db::Config::new(database, endpoints.logging);
-    config.transport = endpoints.transport.clone();
+    let mut config = merch_db::Config::new(database, logging_endpoint);
+    config.transport = transport.clone();
     config.pool.connections = settings.database_connections;
     config.log_ins.per_network = merch_db::Rate::hourly(settings.log_in_rate);
     config.log_ins.over_all = merch_db::Rate::hourly(settings.log_in_account_rate);
@@ -205,7 +205,7 @@ mod tests {
         shown.push(format!("{:?}", api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()));
         let location = store.database.or_in(folder.path()).unwrap();
         shown.push(format!("{location:?}"));
-        let mut db = db(&store.db, location, endpoints, Broker::Kafka, &store.grpc, &store.role);
+        let mut db = db(&store.db, location, endpoints.logging, &transport, Broker::Kafka, &store.grpc, &store.role);
         db.admin_token = store.admin.read().unwrap().as_ref().map(|token| admin_key::strong_enough(token).unwrap());
         shown.push(format!("{db:?}"));
         let kafka = store.kafka_security.connection("kafka.example:9092").unwrap();

@@ -10,7 +10,6 @@ pub(crate) fn allow(allowed: bool) {
         tracing::warn!("core dumps are on (MERCH_CORE_DUMPS): they hold keys, passwords and tokens");
         return;
     }
-    #[cfg(unix)]
     if let Err(error) = rlimit::Resource::CORE.set(0, 0) {
         tracing::warn!(%error, "failed to set the limit of core dumps to 0");
     }

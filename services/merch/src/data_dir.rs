@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use merch_chassis::{
 };
 use merch_db::Location;
 
-use crate::archive::DATABASE;
+use crate::archive::{DATABASE, DATABASE_FILES, make_folder};
 
 /// The file with the operator's credential.
 pub(crate) const ADMIN_KEY: &str = "admin.key";
@@ -67,7 +67,7 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open`].
     pub(crate) fn open_as_it_is(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
-        create(path).map_err(|error| unusable(path, &error))?;
+        make_folder(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that what is printed and handed on is right in any working folder.
         let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
         secure(&path)?;
@@ -121,10 +121,6 @@ pub(crate) fn half_restored(folder: &Path) -> StartError {
     ))
 }
 
-fn create(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Makes sure that other users cannot replace what is in the folder, as far as that is for its
 /// owner to decide.
 fn secure(path: &Path) -> Result<(), StartError> {
@@ -162,8 +158,8 @@ fn secure(path: &Path) -> Result<(), StartError> {
             keeps in it; let root run `chmod go-w` on it, or `chown` it to the user of the store"
         ),
     }
-    // SQLite opens them, whoever has put them there.
-    for file in [DATABASE, "merch.db-wal", "merch.db-shm"].map(|name| path.join(name)) {
+    // SQLite opens these files, also if another user has created them.
+    for file in DATABASE_FILES.map(|name| path.join(name)) {
         Owners::own().check_path(&file).map_err(|error| foreign("database file", &file, &error))?;
     }
     Ok(())

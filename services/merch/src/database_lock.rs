@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use merch_chassis::StartError;
+use merch_chassis::{StartError, file_permissions::folder_of};
 use merch_db::Location;
 
 use crate::{archive, data_dir};
@@ -53,7 +53,7 @@ impl DatabaseLock {
     pub(crate) fn take_file(path: &Path, purpose: Use) -> Result<Self, StartError> {
         loop {
             let lock = Self::lock(path, purpose)?;
-            let folder = archive::folder_of(path);
+            let folder = folder_of(path);
             if folder.join(data_dir::RESTORING).exists() {
                 return Err(data_dir::half_restored(folder));
             }
@@ -153,14 +153,8 @@ fn lock_file(path: &Path, _: File) -> io::Result<File> {
 }
 
 /// How many names the file has. After a crash, a store that opens it by another one does not find the write-ahead log.
-#[cfg(unix)]
 fn hard_links(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
-}
-
-#[cfg(not(unix))]
-fn hard_links(_: &Path) -> u64 {
-    1
 }
 
 #[cfg(test)]
@@ -203,7 +197,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
     fn a_new_file_is_for_its_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();

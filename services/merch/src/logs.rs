@@ -18,7 +18,7 @@ use crate::{
 /// How long Kafka may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Prints the events that are there and, with `--follow`, those that come, until a signal or until nobody reads on.
+/// Prints the events that are there and, with `--follow`, those that come, until a signal or until the reader closes the pipe.
 ///
 /// # Errors
 /// When no brokers are set and no store runs with the data folder, or Kafka cannot be read.

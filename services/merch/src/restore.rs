@@ -8,11 +8,14 @@ use std::{
 };
 
 use command_output::print_done;
-use merch_chassis::{StartError, file_permissions::write_whole};
+use merch_chassis::{
+    StartError,
+    file_permissions::{folder_of, sync_folder, write_whole},
+};
 use sea_orm::sqlx::Connection as _;
 
 use crate::{
-    archive::{self, DATABASE, JOURNAL},
+    archive::{self, DATABASE, DATABASE_FILES, JOURNAL},
     backup::{check, count},
     data_dir::{self, DataDir, Part},
     database_lock::{DatabaseLock, Use},
@@ -22,7 +25,10 @@ use crate::{
 };
 
 /// What makes up a store, apart from its keys: a restore takes their places.
-const PARTS: [&str; 4] = [DATABASE, "merch.db-wal", "merch.db-shm", JOURNAL];
+const PARTS: [&str; 4] = {
+    let [database, wal, shm] = DATABASE_FILES;
+    [database, wal, shm, JOURNAL]
+};
 
 /// Checks the backup to the last byte, prepares it, and only then puts it in its place.
 ///
@@ -99,7 +105,7 @@ fn refuse_links(folder: &Path) -> Result<(), StartError> {
              Remove the link, and restore again: what it leads to stays in {}",
             link.display(),
             target.display(),
-            archive::folder_of(&target).display()
+            folder_of(&target).display()
         )));
     }
     Ok(())
@@ -116,7 +122,6 @@ async fn unshipped(database: &Path) -> Option<i64> {
 fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
     write_whole(&data.restoring(), b"", 0o600)?;
-    archive::sync_folder(folder)?;
     let mut replaced = None;
     for name in PARTS.into_iter().filter(|name| folder.join(name).exists()) {
         let aside = match &replaced {
@@ -128,9 +133,9 @@ fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     for name in PARTS.into_iter().filter(|name| staged.join(name).exists()) {
         fs::rename(staged.join(name), folder.join(name))?;
     }
-    archive::sync_folder(folder)?;
+    sync_folder(folder)?;
     fs::remove_file(data.restoring())?;
-    archive::sync_folder(folder)?;
+    sync_folder(folder)?;
     Ok(replaced)
 }
 

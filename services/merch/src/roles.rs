@@ -72,8 +72,8 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     };
     let at = settings.db.db_listen.clone().unwrap_or(Listen::Tcp(local(50051)));
     let listener = Listener::bind("the db service (--db-listen)", &at, &transport).await?;
-    let endpoints = Endpoints { db: "", logging: &settings.events.logging_endpoint, transport: &transport };
-    let mut config = config::db(&settings.db, location, endpoints, Broker::Kafka, &settings.grpc, &settings.role);
+    let logging = &settings.events.logging_endpoint;
+    let mut config = config::db(&settings.db, location, logging, &transport, Broker::Kafka, &settings.grpc, &settings.role);
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();
@@ -119,7 +119,8 @@ pub(crate) fn announced(listener: &Listener) -> String {
     listener.caution().map_or_else(|| url.clone(), |caution| format!("{url} ({caution})"))
 }
 
-fn gone(error: &std::io::Error) -> StartError {
+/// That the system does not say where a listener is.
+pub(crate) fn gone(error: &std::io::Error) -> StartError {
     StartError::new(format!("an address that was just taken is gone: {error}"))
 }
 

@@ -123,7 +123,6 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap().trim_end().len(), 2 * FRESH);
         assert_eq!(kept_in(&file).unwrap(), key);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
     }
 

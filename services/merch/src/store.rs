@@ -15,7 +15,7 @@ use crate::{
     config::{self, Broker, Endpoints, Keys},
     data_dir::{self, DataDir, Part},
     database_lock::{DatabaseLock, Use},
-    roles::{announced, grpc_url},
+    roles::{announced, gone, grpc_url},
     run_file::{Addresses, RunFile, url},
     settings::Store,
     shell::shell_word,
@@ -83,7 +83,7 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     // The roles of this process reach each other by its own sockets, for which nothing has to be proved.
     let endpoints = Endpoints { db: &addresses.db, logging: &addresses.logging, transport: &Transport::default() };
     let logging = config::logging(&settings.logging, kafka, &settings.grpc, role)?;
-    let mut db = config::db(&settings.db, database, endpoints, broker, &settings.grpc, role);
+    let mut db = config::db(&settings.db, database, endpoints.logging, endpoints.transport, broker, &settings.grpc, role);
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
     db.writes_per_user = settings.users.writes_per_user();
@@ -144,9 +144,7 @@ impl Listeners {
     }
 
     fn addresses(&self, data: &DataDir, kafka: String) -> Result<Addresses, StartError> {
-        let url = |listener: &TcpListener| {
-            listener.local_addr().map(url).map_err(|error| StartError::new(format!("an address that was just taken is gone: {error}")))
-        };
+        let url = |listener: &TcpListener| listener.local_addr().map(url).map_err(|error| gone(&error));
         let socket = |role: Role| url_of_path(&data_dir::socket(data.path(), role.name()));
         Ok(Addresses {
             api: url(&self.api)?,

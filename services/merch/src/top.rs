@@ -19,7 +19,7 @@ use crate::{failure::Failure, interrupt::until_interrupted, run_file, settings::
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks and draws until a signal or until nobody reads on; with `--once` looks twice and prints what happened between.
+/// Looks and draws until a signal or until the reader closes the pipe; with `--once` looks twice and prints what happened between.
 ///
 /// # Errors
 /// When it is not known where to look, or the terminal is gone. What does not answer is shown, and is no error.

@@ -259,7 +259,7 @@ fn a_lost_standard_error_does_not_change_what_a_command_does() {
             (&["admin", "list-users", "--data-dir", &nowhere], 1),
             (&["sql", "--data-dir", &nowhere, "SELECT 1"], 1),
             (&["api", "--data-dir", &nowhere], 1),
-            (&["topic", "--kafka-brokers", "nobody"], 2),
+            (&["topic", "--kafka-brokers", "unused"], 2),
             (&["nonsense"], 2),
             (&["--version"], 0),
         ] {
@@ -374,9 +374,9 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
     let data = folder.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
     fill_topic(running.address("api"), data_dir, 2 * PAGE);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     // A frame of more than a page: a line for each.
-    let many = vec![nobody; 200].join(",");
+    let many = vec![unused; 200].join(",");
     let logs = &["logs", "--follow", "--data-dir", data_dir][..];
     let (top, once) = (&["top", "--admin", &many][..], &["top", "--once", "--admin", &many][..]);
     thread::scope(|scope| {

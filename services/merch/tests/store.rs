@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
+use support::{PATIENCE, Running, failed_start, finish, http, merch, metric, run, run_json, signal, until};
 use tempfile::tempdir;
 
 /// Sends `times` requests over one connection and reads every answer.
@@ -28,16 +28,6 @@ fn ask_again_and_again(api: &str, times: usize) {
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
-}
-
-/// The value of a metric without labels.
-fn metric(admin: &str, name: &str) -> u64 {
-    let mut connection = std::net::TcpStream::connect(admin).unwrap();
-    write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    connection.read_to_string(&mut text).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
 }
 
 /// The image says that it is the whole store without a subcommand.
@@ -68,28 +58,19 @@ fn a_log_reader_that_stalls_costs_log_lines_alone() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
-    // A pipe without a reader: it is full after 64 KiB.
+    // The test does not read this pipe yet: it is full after 64 KiB.
     let mut stderr = store.stderr.take().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !folder.path().join("run.json").exists() {
-        assert!(Instant::now() < deadline, "it was not ready in time");
-        thread::sleep(Duration::from_millis(20));
-    }
+    until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
     let address = |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
     let (api, admin) = (address("api"), address("admin"));
     ask_again_and_again(&api, 12_000);
-    assert!(metric(&admin, "merch_log_lines_dropped_total") > 1000, "an access log of 12,000 lines was written nowhere");
+    let dropped = metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
+    assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
     // It obeys, and says the rest once its reader goes on.
     signal(store.id(), "-TERM");
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = store.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "SIGTERM was not obeyed");
-        thread::sleep(Duration::from_millis(20));
-    };
+    until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
+    let status = store.wait().unwrap();
     assert!(status.success(), "{status}");
     let mut log = Vec::new();
     stderr.read_to_end(&mut log).unwrap();
@@ -102,11 +83,7 @@ fn a_log_reader_that_goes_on_is_told_what_it_missed() {
     let data_dir = folder.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
     let stderr = store.stderr.take().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !folder.path().join("run.json").exists() {
-        assert!(Instant::now() < deadline, "it was not ready in time");
-        thread::sleep(Duration::from_millis(20));
-    }
+    until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
     ask_again_and_again(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
     let (found, told) = std::sync::mpsc::channel();

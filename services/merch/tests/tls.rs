@@ -4,16 +4,9 @@
 
 mod support;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use support::{PATIENCE, Running, failed_start, http, merch, run, run_json};
+use support::{Running, failed_start, http, merch, metric, run, run_json, until};
 use tempfile::{TempDir, tempdir};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -88,23 +81,9 @@ fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
     Running::start(certified(&mut db, &folder.join("pki"), "db"))
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < end, "not in time: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A number of a role's metrics.
-fn metric(role: &Running, name: &str) -> Option<f64> {
-    use std::io::{Read as _, Write as _};
-    let address = role.address("admin");
-    let mut connection = std::net::TcpStream::connect(address).unwrap();
-    write!(connection, "GET /metrics HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+/// The seconds for which a role's certificate is still valid.
+fn left(role: &Running) -> Option<f64> {
+    metric(role.address("admin"), "merch_tls_certificate_expiry_seconds")
 }
 
 #[test]
@@ -113,8 +92,8 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
     assert!(roles.db().starts_with("https://127.0.0.1:"), "{}", roles.db());
     assert!(roles.serves());
     let day = 86_400.0;
-    let left = metric(roles.db.as_ref().unwrap(), "merch_tls_certificate_expiry_seconds").unwrap();
-    assert!((89.0 * day..=90.0 * day).contains(&left), "{left}");
+    let seconds = left(roles.db.as_ref().unwrap()).unwrap();
+    assert!((89.0 * day..=90.0 * day).contains(&seconds), "{seconds}");
 
     // The operator, and commands that run beside a db service; both also need the token.
     for role in ["operator", "db"] {
@@ -137,7 +116,7 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
     for role in [roles.db.as_ref().unwrap(), &roles.api, &roles.logging] {
         until("the new certificate is in use", || {
             assert!(roles.serves());
-            metric(role, "merch_tls_certificate_expiry_seconds").is_some_and(|left| left < 31.0 * day)
+            left(role).is_some_and(|seconds| seconds < 31.0 * day)
         });
     }
     let address = roles.db().trim_start_matches("https://").to_owned();

@@ -54,6 +54,8 @@ pub mod word {
     pub const TOKENS_REVOKED: &str = "tokens_revoked";
     /// The operator put a backup in the place of the store (attribute `taken_at`).
     pub const STORE_RESTORED: &str = "store_restored";
+    /// Kafka refused an event for good (attributes `event_id`, `event` and `reason`).
+    pub const EVENT_DEAD_LETTERED: &str = "event_dead_lettered";
 }
 
 /// The names of `LogMessage.attributes` that are in use.
@@ -82,8 +84,10 @@ pub mod attribute {
     pub const PREVIOUS_PRICE_CENTS: &str = "previous_price_cents";
     /// How many users.
     pub const USERS: &str = "users";
-    /// The word of the events that a summary stands for.
+    /// The word of the events that a summary stands for, or of the event that Kafka refused.
     pub const EVENT: &str = "event";
+    /// The id of the event that Kafka refused.
+    pub const EVENT_ID: &str = "event_id";
     /// How many a summary stands for.
     pub const COUNT: &str = "count";
     /// When the first of them was, RFC 3339.
@@ -107,7 +111,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `service` is `api` or `db`. The instance is new at each call, so that each start of a process has its own.
+    /// `service` is `api`, `db` or `logging`. The instance is new at each call, so that each start of a process has its own.
     #[must_use]
     pub fn new(service: &'static str) -> Self {
         Self { service, instance: Uuid::now_v7().to_string() }

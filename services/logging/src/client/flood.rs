@@ -7,11 +7,12 @@
 use std::{
     collections::HashMap,
     future::Future,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use merch_chassis::network;
 use prometheus::{IntCounterVec, register_int_counter_vec};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
@@ -61,18 +62,11 @@ impl Client {
     /// By its address, if it has one.
     #[must_use]
     pub fn at(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            None => Self::Unknown,
-            Some(IpAddr::V4(address)) => Self::Address(address.into()),
-            Some(IpAddr::V6(address)) => {
-                let network = address.to_bits() & (u128::MAX << 64);
-                Self::Address(Ipv6Addr::from_bits(network).into())
-            }
-        }
+        address.map_or(Self::Unknown, |address| Self::Address(network(address)))
     }
 }
 
-/// A refusal, as it is counted.
+/// The key by which refusals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     client: Client,
@@ -145,6 +139,15 @@ impl Table {
             self.others.entry((key.event, key.reason)).or_insert_with(|| Entry::new(now))
         }
     }
+
+    /// Returns the entry that counts `key`; `None` if nothing was refused in this period.
+    fn existing(&mut self, key: &Key) -> Option<&mut Entry> {
+        let table = if key.account.is_some() { &mut self.accounts } else { &mut self.clients };
+        match table.get_mut(key) {
+            Some(entry) => Some(entry),
+            None => self.others.get_mut(&(key.event, key.reason)),
+        }
+    }
 }
 
 /// Tells the first few refusals from a flood. Shared by all that refuse.
@@ -171,6 +174,14 @@ impl Flood {
     #[must_use]
     pub fn admit_on_account(&self, client: Client, account: Uuid, event: &'static str, reason: &'static str) -> bool {
         self.admit_key(Key { client, account: Some(account), event, reason })
+    }
+
+    /// Takes back what [`Self::admit`], or [`Self::admit_on_account`] for an `account`, admitted: its event could not be written. The next such refusal
+    /// is admitted in its place.
+    pub fn take_back(&self, client: Client, account: Option<Uuid>, event: &'static str, reason: &'static str) {
+        if let Some(entry) = self.table().existing(&Key { client, account, event, reason }) {
+            entry.singles = entry.singles.saturating_sub(1);
+        }
     }
 
     fn admit_key(&self, key: Key) -> bool {
@@ -236,8 +247,8 @@ pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
                     tracing::error!(?error, refusals, "failed to write the counts of refusals at the end; they are lost");
                 } else {
                     tracing::warn!(?error, refusals, "failed to write the counts of refusals; counting on");
+                    flood.put_back(summaries);
                 }
-                flood.put_back(summaries);
             }
         }
         if stopped {
@@ -278,7 +289,7 @@ fn rfc3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{net::Ipv6Addr, sync::Arc};
 
     use super::*;
     use crate::rules;
@@ -348,6 +359,28 @@ mod tests {
         let summaries = flood.take();
         assert_eq!(summaries.iter().map(|summary| summary.count).sum::<u64>(), 51_000 - 5 - 99 - 5);
         assert_eq!(summaries.iter().filter(|summary| summary.client.is_none()).count(), 1);
+    }
+
+    #[test]
+    fn a_refusal_whose_event_was_not_written_leaves_its_place_to_the_next_one() {
+        let flood = flood(2, 1);
+        let user = Uuid::now_v7();
+        let on_account = || flood.admit_on_account(address("192.0.2.1"), user, word::LOG_IN_FAILED, "wrong_password");
+        // There is room for one client: the other one is counted with the rest.
+        for client in ["192.0.2.1", "192.0.2.2"].map(address) {
+            assert_eq!(admitted(&flood, client, "malformed", 3), 2);
+            for _ in 0..3 {
+                flood.take_back(client, None, EVENT, "malformed");
+                assert_eq!(admitted(&flood, client, "malformed", 3), 1);
+            }
+        }
+        assert!(on_account() && on_account() && !on_account());
+        flood.take_back(address("192.0.2.1"), Some(user), word::LOG_IN_FAILED, "wrong_password");
+        assert!(on_account() && !on_account());
+        // A new period has no more places than any other.
+        flood.take();
+        flood.take_back(address("192.0.2.1"), None, EVENT, "malformed");
+        assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 3), 2);
     }
 
     /// What was written, while the disk is not full.

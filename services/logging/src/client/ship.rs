@@ -58,7 +58,7 @@ pub struct ShipOptions {
     pub reconnect_max: Duration,
     /// How long a shutdown waits for what is left. What is not acknowledged then stays in the source for the next start.
     pub drain_timeout: Duration,
-    /// Where the last failure is told. Clones of these options share it.
+    /// Holds the last failure. Clones of these options share it.
     pub status: ShipStatus,
 }
 

@@ -66,7 +66,8 @@ pub trait EventSource: Send + Sync + 'static {
 pub struct Oldest {
     /// What tells it from every other event of the source.
     pub id: String,
-    /// Since when it waits, by the clock of the service that wrote it; `None` where that does not count, as it was shipped before.
+    /// Since when it waits, by the clock that dates the events of the source: the database's for an outbox, the machine's for a journal. `None` if the
+    /// event may have been shipped before.
     pub time: Option<SystemTime>,
 }
 

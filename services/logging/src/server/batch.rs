@@ -189,7 +189,7 @@ mod tests {
         ] {
             let (batch, mut verdict) = batch(Mode::Batched, 4);
             batch.delivered(1);
-            // Those behind it are purged; which of them is told of first does not matter.
+            // Those behind it are purged; which delivery report comes first does not matter.
             batch.failed(&error(RDKafkaErrorCode::PurgeQueue), &value("a"));
             batch.failed(&error(code), &value("b"));
             batch.failed(&error(RDKafkaErrorCode::InvalidDifferentRecord), &value("c"));

@@ -1,12 +1,6 @@
 //! What becomes of an event that Kafka refuses for good: its sender keeps it (`StreamLogsResponse.refused`), and a small event on the topic names it.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::{SystemTime, UNIX_EPOCH},
-};
-
-use pbjson_types::Timestamp;
-use uuid::Uuid;
+use std::sync::{Arc, LazyLock};
 
 use super::{
     batch::{Failure, Refused, Verdict},
@@ -15,18 +9,15 @@ use super::{
     record::Record,
 };
 use crate::{
+    client::event::{Origin, attribute, word},
     proto::{Level, LogMessage, RefusedEvent},
-    rules::MAX_ATTRIBUTE_BYTES,
 };
 
-/// The word of the event that names a dead letter.
-const EVENT_DEAD_LETTERED: &str = "event_dead_lettered";
-
 /// This process, in its events.
-static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::now_v7().to_string());
+static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("logging"));
 
-/// Tells the log and the topic of events that were refused for good, and gives what their sender gets. An event about one that is refused in its turn
-/// (it is small, of today, and without any text of a client) is told to the log alone, so that this comes to an end.
+/// Writes events that were refused for good to the log, names them on the topic, and returns what their sender gets. If Kafka refuses an event that
+/// names another one (which is small, of today, and without any text of a client), that refusal is written to the log alone, so that this ends.
 ///
 /// # Errors
 /// When Kafka does not take those events now.
@@ -36,13 +27,8 @@ pub(super) async fn report(kafka: &Arc<Kafka>, refused: Vec<Refused>) -> Result<
     }
     kafka.note_refusal();
     let notices: Vec<Record> = refused.iter().filter_map(|event| Record::new(notice(event)).ok()).collect();
-    match write(kafka, notices).await {
-        Ok(again) => {
-            for notice in again {
-                tracing::error!(id = notice.id, reason = notice.reason, "Kafka refuses the event that names a dead letter");
-            }
-        }
-        Err(failure) => return Err(failure),
+    for notice in write(kafka, notices).await? {
+        tracing::error!(id = notice.id, reason = notice.reason, "Kafka refuses the event that names a dead letter");
     }
     for event in &refused {
         meters::DEAD_LETTERS.inc();
@@ -64,34 +50,20 @@ async fn write(kafka: &Arc<Kafka>, records: Vec<Record>) -> Verdict {
 }
 
 fn notice(refused: &Refused) -> LogMessage {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut reason = refused.reason.clone();
-    reason.truncate(reason.floor_char_boundary(MAX_ATTRIBUTE_BYTES));
-    LogMessage {
-        id: Uuid::now_v7().to_string(),
-        time: Some(Timestamp {
-            seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-            nanos: i32::try_from(now.subsec_nanos()).unwrap_or(0),
-        }),
-        service: "logging".to_owned(),
-        instance: INSTANCE.clone(),
-        level: Level::Error.into(),
-        event: EVENT_DEAD_LETTERED.to_owned(),
-        actor: "anonymous".to_owned(),
-        subject: refused.subject.clone(),
-        message: "Kafka refused a log event for good. Its sender keeps it as a dead letter.".to_owned(),
-        attributes: [
-            ("event_id".to_owned(), refused.id.clone()),
-            ("event".to_owned(), refused.event.clone()),
-            ("reason".to_owned(), reason),
-        ]
-        .into(),
-        ..LogMessage::default()
-    }
+    let message = "Kafka refused a log event for good. Its sender keeps it as a dead letter.";
+    let event = ORIGIN
+        .event(Level::Error, word::EVENT_DEAD_LETTERED, message)
+        .attribute(attribute::EVENT_ID, &refused.id)
+        .attribute(attribute::EVENT, &refused.event)
+        .attribute(attribute::REASON, &refused.reason)
+        .build();
+    LogMessage { subject: refused.subject.clone(), ..event }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::rules;
 

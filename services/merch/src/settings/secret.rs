@@ -9,12 +9,11 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    file_permissions::{Owners, warn_of_open_secret},
+    file_permissions::{Owners, folder_of, warn_of_open_secret},
 };
 use zeroize::Zeroizing;
 
 use super::values::Secret;
-use crate::archive::folder_of;
 
 /// Bytes of a secret's file, at most: a path to something else, such as a device or a database, is told at once.
 const LONGEST: u64 = 64 * 1024;
@@ -81,7 +80,7 @@ pub(crate) fn read_kept(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>,
         Ok(bytes) if bytes.is_empty() => Err(unusable(&"it is empty")),
         Ok(bytes) => Ok(bytes),
         Err(Unread::Failed(error)) => Err(unusable(&error)),
-        Err(Unread::TooLong(error)) => Err(error),
+        Err(Unread::TooLong) => Err(unusable(&format!("it has more than {LONGEST} bytes"))),
     }
 }
 
@@ -90,14 +89,17 @@ fn in_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> 
         Unread::Failed(error) => {
             wrong(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
         }
-        Unread::TooLong(error) => error,
+        Unread::TooLong => {
+            wrong(option, file, &format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else"))
+        }
     })
 }
 
 /// Why a secret was not read.
 enum Unread {
     Failed(io::Error),
-    TooLong(StartError),
+    /// The file has more than [`LONGEST`] bytes.
+    TooLong,
 }
 
 fn read_to_end(option: &str, file: &Path, open: io::Result<File>) -> Result<Zeroizing<Vec<u8>>, Unread> {
@@ -105,8 +107,7 @@ fn read_to_end(option: &str, file: &Path, open: io::Result<File>) -> Result<Zero
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 64));
     open.and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(Unread::Failed)?;
     if bytes.len() as u64 > LONGEST {
-        let what = format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else");
-        return Err(Unread::TooLong(wrong(option, file, &what)));
+        return Err(Unread::TooLong);
     }
     warn_of_open_secret(file, &format!("the secret {option}"));
     let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
@@ -187,6 +188,21 @@ mod tests {
             let error = read(OPTION, None, Some(Path::new(file))).unwrap_err().to_string();
             assert!(error.contains(&format!("the file {file} cannot be read: ")) && error.contains("expected"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_kept_file_that_is_too_long_is_named_and_no_setting_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwt.key");
+        fs::write(&file, [b'x'; 64 * 1024 + 1]).unwrap();
+        assert_eq!(
+            read_kept(OPTION, &file).unwrap_err().to_string(),
+            format!(
+                "the key file {} cannot be used: it has more than 65536 bytes; expected the file that `merch` made there; \
+                remove it to have a new one made",
+                file.display()
+            )
+        );
     }
 
     #[test]

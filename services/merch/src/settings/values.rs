@@ -85,14 +85,17 @@ pub(crate) fn delay(text: &str) -> Result<Duration, String> {
 
 /// A number of bytes, or one with a unit: `65536`, `64KiB`, `1MiB`. At least 1 KiB, at most 64 MiB.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let expected = || "expected a number of bytes such as 65536, 64KiB or 1MiB, from 1KiB to 64MiB".to_owned();
-    let (digits, factor) = match text {
-        _ if text.ends_with("KiB") => (&text[..text.len() - 3], 1024),
-        _ if text.ends_with("MiB") => (&text[..text.len() - 3], 1024 * 1024),
-        _ => (text, 1),
-    };
-    let number: usize = digits.trim().parse().map_err(|_| expected())?;
-    number.checked_mul(factor).filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes)).ok_or_else(expected)
+    with_unit(text)
+        .filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "expected a number of bytes such as 65536, 64KiB or 1MiB, from 1KiB to 64MiB".to_owned())
+}
+
+/// A whole number, or one with a unit: `65536`, `64KiB`, `2TiB`.
+fn with_unit(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// `127.0.0.1:50051`, or `unix:/path` for a socket.
@@ -161,18 +164,20 @@ pub(crate) fn retention(text: &str) -> Result<Retention, String> {
     if text == "forever" {
         return Ok(Retention::Forever);
     }
-    match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_secs(60) && time <= Duration::from_secs(100 * 366 * 86_400) => Ok(Retention::For(time)),
-        Ok(_) | Err(_) => Err("expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned()),
-    }
+    from_a_minute(text, Duration::from_secs(100 * 366 * 86_400))
+        .map(Retention::For)
+        .ok_or_else(|| "expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned())
 }
 
 /// `90d`, `1y`: how long a certificate is valid.
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_secs(60) && time <= Duration::from_secs(10 * 366 * 86_400) => Ok(time),
-        Ok(_) | Err(_) => Err("expected a time such as 12h, 90d or 1y, from 1m to 10y".to_owned()),
-    }
+    from_a_minute(text, Duration::from_secs(10 * 366 * 86_400))
+        .ok_or_else(|| "expected a time such as 12h, 90d or 1y, from 1m to 10y".to_owned())
+}
+
+/// A time of at least a minute and at most `most`.
+fn from_a_minute(text: &str, most: Duration) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| (Duration::from_secs(60)..=most).contains(time))
 }
 
 /// `1GiB`, `500MiB`, `unlimited`: how much of a partition Kafka keeps.
@@ -180,10 +185,7 @@ pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
     if text == "unlimited" {
         return Ok(RetentionBytes::Unlimited);
     }
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
-    let bytes = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes
+    with_unit(text)
         .filter(|bytes| (1 << 20..=1 << 50).contains(bytes))
         .map(RetentionBytes::Most)
         .ok_or_else(|| "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or `unlimited`".to_owned())
@@ -256,7 +258,7 @@ mod tests {
         for wrong in ["5", "-1s", "2h", "soon"] {
             assert!(delay(wrong).unwrap_err().starts_with("expected a time such as"), "{wrong}");
         }
-        for wrong in ["1", "65MiB", "64KB", "-1", "99999999999999999999MiB"] {
+        for wrong in ["1", "65MiB", "1GiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(bytes(wrong).unwrap_err().starts_with("expected a number of bytes"), "{wrong}");
         }
         for wrong in ["127.0.0.1:50051", "grpc://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {

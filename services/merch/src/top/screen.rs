@@ -60,30 +60,18 @@ fn cut(line: &str, width: usize) -> &str {
 }
 
 /// Told of each change of the terminal's size.
-pub(super) struct Resized(#[cfg(unix)] tokio::signal::unix::Signal);
+pub(super) struct Resized(tokio::signal::unix::Signal);
 
 impl Resized {
-    #[cfg(unix)]
     pub(super) fn listen() -> Result<Self, StartError> {
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
             .map(Self)
             .map_err(|error| StartError::new(format!("this process cannot listen for changes of the terminal: {error}")))
     }
 
-    #[cfg(unix)]
+    /// Waits for the next change: the frame after it has the new size.
     pub(super) async fn changed(&mut self) {
         self.0.recv().await;
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn listen() -> Result<Self, StartError> {
-        Ok(Self())
-    }
-
-    /// The next frame has the new size.
-    #[cfg(not(unix))]
-    pub(super) async fn changed(&mut self) {
-        std::future::pending().await
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 }
 
 /// Waits until something holds.
-pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
@@ -156,6 +156,16 @@ pub(crate) fn sqlite_url(path: &Path) -> String {
 /// `run.json`
 pub(crate) fn run_json(data_dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).unwrap()).unwrap()
+}
+
+/// The value of a metric without labels, from an admin port.
+pub(crate) fn metric(admin: &str, name: &str) -> Option<f64> {
+    let mut connection = TcpStream::connect(admin).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(connection, "GET /metrics HTTP/1.0\r\nhost: {admin}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// One HTTP request; the status and the body.

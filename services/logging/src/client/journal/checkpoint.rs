@@ -1,17 +1,10 @@
 //! The number of the last acknowledged record, in a file of its own that is replaced whole.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
-use merch_chassis::file_permissions::create_fresh;
-
-use super::files;
+use merch_chassis::file_permissions::write_whole;
 
 const NAME: &str = "acknowledged";
-const TEMPORARY: &str = "acknowledged.new";
 
 /// The number of the last acknowledged record, 0 if there is none; 0, too, with a warning, if the file cannot be understood: then everything is sent
 /// once more, which costs repetitions and loses nothing.
@@ -30,12 +23,7 @@ pub(super) fn read(folder: &Path) -> io::Result<u64> {
 
 /// Replaces the file: readers find the old number or the new one, whole.
 pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
-    let temporary = folder.join(TEMPORARY);
-    let mut file = create_fresh(&temporary, 0o600)?;
-    file.write_all(text(number).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(NAME))?;
-    files::sync_folder(folder)
+    write_whole(&folder.join(NAME), text(number).as_bytes(), 0o600)
 }
 
 fn text(number: u64) -> String {

@@ -1,14 +1,14 @@
-//! Files and folders that only their owner may read.
+//! Files and folders that only their owner may read, and their durability.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
 };
 
 use merch_chassis::file_permissions::Owners;
-pub(super) use merch_chassis::file_permissions::private;
+pub(super) use merch_chassis::file_permissions::{private, sync_folder};
 
 /// Makes a folder of mode 0700, or gives that mode to the one that is there.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
@@ -18,9 +18,4 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
-}
-
-/// Makes durable which files the folder holds: a file's own fsync says nothing of its name.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

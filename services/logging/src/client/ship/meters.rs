@@ -39,7 +39,7 @@ static SENT: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!("merch_log_ship_reconnects_total", "Attempts to open the stream again", &["source"]).expect(REGISTERED_ONCE)
 });
-static SET_ASIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+static DEAD_LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_log_ship_dead_letter_events_total",
         "Log events that break the contract or that Kafka refused for good, kept as dead letters",
@@ -67,7 +67,7 @@ impl Meters {
             acknowledged: ACKNOWLEDGED.with_label_values(&[source]),
             sent: SENT.with_label_values(&[source]),
             reconnects: RECONNECTS.with_label_values(&[source]),
-            dead_letter: SET_ASIDE.with_label_values(&[source]),
+            dead_letter: DEAD_LETTERS.with_label_values(&[source]),
         }
     }
 

@@ -207,7 +207,7 @@ impl<S: EventSource> Stream<'_, S> {
         self.room(0).await;
     }
 
-    /// Sends events in as many requests as their bytes need. An event that breaks the contract is set aside here, before it costs a stream.
+    /// Sends events in as many requests as their bytes need. An event that breaks the contract becomes a dead letter here, before it costs a stream.
     async fn dispatch(
         &self,
         events: Vec<(S::Position, LogMessage)>,
@@ -219,7 +219,7 @@ impl<S: EventSource> Stream<'_, S> {
             let violations = rules::check(&event);
             if !violations.is_empty() {
                 self.request(std::mem::take(&mut batch), requests).await;
-                // Acknowledged in order like any other; and set aside once, not at each attempt while Kafka is away.
+                // It is acknowledged in order like any other, and becomes a dead letter once, not at each attempt while Kafka is away.
                 self.room(0).await;
                 let reason = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.shipper.dead_letter(&position, &event, &reason).await?;
@@ -309,6 +309,11 @@ impl<S: EventSource> Stream<'_, S> {
         }
         self.shipper.pace().accepted();
         self.shipper.meters.acknowledged.inc_by((events.len() - refused.len().min(events.len())) as u64);
+        if refused.is_empty() {
+            self.shipper.acknowledged(events.into_iter().map(|(position, _)| position));
+            self.report();
+            return Ok(());
+        }
         let reasons: HashMap<String, String> = refused.into_iter().map(|event| (event.id, event.reason)).collect();
         for (position, event) in events {
             if let Some(reason) = reasons.get(&event.id) {
