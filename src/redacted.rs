@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::grpc::assistant::v1::{ChangePasswordRequest, CreateUserRequest, GetCredentialsResponse};
+use crate::grpc::assistant::v1::{ChangePasswordRequest, CreateUserRequest, Credentials, GetCredentialsResponse, RecordLogInRequest};
 
 macro_rules! redacted {
     ($($message:ident),+) => {$(
@@ -14,15 +14,23 @@ macro_rules! redacted {
     )+};
 }
 
-redacted!(ChangePasswordRequest, CreateUserRequest, GetCredentialsResponse);
+redacted!(ChangePasswordRequest, CreateUserRequest, Credentials, GetCredentialsResponse, RecordLogInRequest);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::assistant::v1::BeginPasswordCheckResponse;
 
     #[test]
     fn a_hash_is_not_printed() {
-        let request = CreateUserRequest { password_hash: "$scrypt$secret".to_owned(), ..CreateUserRequest::default() };
+        let hash = || "$scrypt$secret".to_owned();
+        let request = CreateUserRequest { password_hash: hash(), ..CreateUserRequest::default() };
         assert_eq!(format!("{request:?}"), "CreateUserRequest { .. }");
+        let request = RecordLogInRequest { renewed_hash: hash(), ..RecordLogInRequest::default() };
+        assert_eq!(format!("{request:?}"), "RecordLogInRequest { .. }");
+        let credentials = Credentials { password_hash: hash(), ..Credentials::default() };
+        assert_eq!(format!("{credentials:?}"), "Credentials { .. }");
+        let response = BeginPasswordCheckResponse { credentials: Some(credentials), ..BeginPasswordCheckResponse::default() };
+        assert!(!format!("{response:?}").contains("scrypt"), "{response:?}");
     }
 }

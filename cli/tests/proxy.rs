@@ -33,12 +33,17 @@ fn recording_proxy() -> (String, Arc<Mutex<String>>) {
     (url, record)
 }
 
-/// Runs `merch-cli` with this proxy in every variable that names one.
-fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
+/// Names this proxy in every variable that names one.
+fn through(command: &mut Command, proxy: &str) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, proxy).env(name.to_lowercase(), proxy);
     }
+}
+
+/// Runs `merch-cli` through this proxy.
+fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
+    through(&mut command, proxy);
     command.env("NO_PROXY", no_proxy).env("no_proxy", no_proxy).env("MERCH_URL", url).env("MERCH_TOKEN", "hush.token");
     let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"hush-password\n"); // a command that needs none may have ended
@@ -81,9 +86,7 @@ fn the_generated_client_asks_no_proxy_for_this_machine() {
     let (proxy, record) = recording_proxy();
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["generated_client", "--exact", "--ignored"]).env("STORE", format!("http://127.0.0.1:{}", server.port()));
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-        child.env(name, &proxy).env(name.to_lowercase(), &proxy);
-    }
+    through(&mut child, &proxy);
     let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");

@@ -125,10 +125,11 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused",
     /// 422: the new password is a common one, or the user's own sid, username or email.
     GuessablePassword = "guessable_password",
-    /// 429: too many wrong passwords for this account, or too many log-ins or registrations from
-    /// this address.
+    /// 429: too many wrong passwords for this account, or too many log-ins, registrations, or changes
+    /// of names or passwords from this address.
     TooManyAttempts = "too_many_attempts",
-    /// 429: this user has too many changes under way; nothing was done.
+    /// 429: this user has too many changes in progress, or made too many within a minute. Nothing
+    /// was changed.
     TooManyWrites = "too_many_writes",
     /// 431.
     HeadersTooLarge = "headers_too_large",

@@ -31,7 +31,7 @@ impl Role {
         let listener =
             bind(name, address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())).await.unwrap_or_else(|error| panic!("{error}"));
         let address = listener.local_addr().expect("a bound listener has an address");
-        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let (readiness, shutdown) = (Readiness::expecting(name), CancellationToken::new());
         let task = tokio::spawn(serve(listener, readiness.clone(), shutdown.clone()));
         Self { name, address, readiness, shutdown, task }
     }

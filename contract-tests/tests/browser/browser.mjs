@@ -14,6 +14,11 @@ export const PATIENCE = 30_000;
 export const DESK = { width: 1280, height: 900 };
 export const PHONE = { width: 390, height: 844 };
 
+/** The Content-Security-Policy of the store's pages; /reference also allows inline styles. */
+export const CSP =
+  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
+  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
 // As `find_chromium` in tools/lib.sh.
 function findChromium() {
   const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];

@@ -1,11 +1,7 @@
 // /docs: everything of the document is there to read and to try out.
-import { DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
+import { CSP, DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
 import { readDocument } from "./document.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
-
-const CSP =
-  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
-  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const block = (page, operation) => page.locator(`#operations-${operation.tag}-${operation.id}`);
 

@@ -1,10 +1,6 @@
 // /problems: every kind of problem can be read, by day and by night.
-import { DESK, PHONE, load, openPage } from "./browser.mjs";
+import { CSP, DESK, PHONE, load, openPage } from "./browser.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
-
-const CSP =
-  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
-  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 export async function checkProblems({ browser, origin, faults, screenshot }) {
   for (const [name, options] of Object.entries({ 1280: { viewport: DESK }, 390: { viewport: PHONE }, "dark-1280": { viewport: DESK, colorScheme: "dark" } })) {

@@ -1,12 +1,9 @@
 // Shows pages with known faults to the checks, and prints which faults they report: { PAGE: [faults] } as JSON. A check that finds none could never fail.
 import { createServer } from "node:http";
 
-import { Faults, PHONE, eventually, launch, load, openPage } from "./browser.mjs";
+import { CSP, Faults, PHONE, eventually, launch, load, openPage } from "./browser.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
 
-const CSP =
-  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:" +
-  "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const body = (content) => `<!doctype html><html lang="en"><head><title>A page</title><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head><body><main>${content}</main></body></html>`;
 const unbound = { csp: "" };
 

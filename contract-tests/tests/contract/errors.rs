@@ -10,9 +10,9 @@ fn with_body(user: &TestUser<'_>) -> Vec<(Method, String, Value)> {
         (
             Method::POST,
             "/users".to_owned(),
-            json!({ "sid": "1", "username": "somebody", "email": "a@example.com", "password": "8 chars!" }),
+            json!({ "sid": "1", "username": "unregistered", "email": "a@example.com", "password": "8 chars!" }),
         ),
-        (Method::POST, "/login".to_owned(), json!({ "username": "somebody", "password": "8 chars!" })),
+        (Method::POST, "/login".to_owned(), json!({ "username": "unregistered", "password": "8 chars!" })),
         (Method::PATCH, user.path(), json!({})),
         (Method::PUT, format!("{}/password", user.path()), json!({ "current_password": "x", "new_password": "8 chars!" })),
         (Method::POST, "/orders".to_owned(), json!({ "product_id": 1, "quantity": 1 })),
@@ -127,7 +127,7 @@ on_both_databases! {
         let alice = store.user().await;
         let call = alice.post("/orders").header("idempotency-key", "a b").json(&json!({ "quantity": 9 }));
         assert_eq!(call.await.faults(), ["body /product_id", "body /quantity", "header /Idempotency-Key"]);
-        let call = alice.call(Method::PATCH, "/users/nobody").json(&json!({ "username": "", "x": 1 }));
+        let call = alice.call(Method::PATCH, "/users/unregistered").json(&json!({ "username": "", "x": 1 }));
         assert_eq!(call.await.faults(), ["body /username", "body /x", "path /user_id"]);
     }
 
@@ -145,7 +145,7 @@ on_both_databases! {
             alice.log_in(secret),
             store.post("/login").json(&json!({ "username": format!("{secret} "), "password": "x" })),
             store.get("/orders").header("authorization", format!("Bearer {secret}")),
-            store.post("/users").json(&json!({ "sid": "1", "username": "somebody", "email": format!("{secret}@"), "password": "short" })),
+            store.post("/users").json(&json!({ "sid": "1", "username": "unregistered", "email": format!("{secret}@"), "password": "short" })),
         ];
         for call in calls {
             let answer = call.await;
@@ -192,7 +192,7 @@ on_both_databases! {
         store.expect_events(["token_refused"]);
     }
 
-    async fn answers_about_somebody_are_not_kept(store: &TestStore) {
+    async fn answers_about_a_user_are_not_kept(store: &TestStore) {
         let alice = store.user().await;
         for call in [alice.get(alice.path()), alice.get("/orders"), alice.log_in(TestUser::PASSWORD), store.get("/nowhere")] {
             let answer = call.await;

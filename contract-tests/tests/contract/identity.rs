@@ -102,7 +102,7 @@ on_both_databases! {
     async fn a_wrong_log_in_does_not_say_what_is_wrong(store: &TestStore) {
         let alice = store.user().await;
         let wrong = alice.log_in("wrong horse").await;
-        let unknown = store.post("/login").json(&json!({ "username": "nobody.at.all", "password": TestUser::PASSWORD })).await;
+        let unknown = store.post("/login").json(&json!({ "username": "unregistered", "password": TestUser::PASSWORD })).await;
         let (wrong, unknown) = (wrong.problem(401, "invalid_credentials"), unknown.problem(401, "invalid_credentials"));
         assert_eq!((&wrong["title"], &wrong["detail"], &wrong["type"]), (&unknown["title"], &unknown["detail"], &unknown["type"]));
         // A password that could not be registered is only wrong.
@@ -358,7 +358,7 @@ on_both_databases! {
             store.post("/login").header("x-forwarded-for", from).json(&body).await
         };
         // A name without a user is answered alike.
-        for name in [alice.username.as_str(), "nobody.at.all"] {
+        for name in [alice.username.as_str(), "unregistered"] {
             let mut statuses = Vec::new();
             for n in 0..4 {
                 for _ in 0..2 {
@@ -424,11 +424,11 @@ on_both_databases! {
     #[with(|options| options.log_ins_per_address = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600)))]
     async fn an_address_can_try_only_so_often(store: &TestStore) {
         for n in 0..5 {
-            store.post("/login").json(&json!({ "username": format!("nobody.{n}"), "password": "x" })).await.problem(401, "invalid_credentials");
+            store.post("/login").json(&json!({ "username": format!("unregistered.{n}"), "password": "x" })).await.problem(401, "invalid_credentials");
         }
         store.expect_many("log_in_failed", 5);
         // A header that anybody can write does not make another address.
-        let call = store.post("/login").header("x-forwarded-for", "192.0.2.7").json(&json!({ "username": "somebody", "password": "x" }));
+        let call = store.post("/login").header("x-forwarded-for", "192.0.2.7").json(&json!({ "username": "unregistered", "password": "x" }));
         call.await.problem(429, "too_many_attempts");
     }
 

@@ -40,13 +40,13 @@ pub(crate) fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// A store as it is by default, but for what a hash costs.
+/// Starts a store with the default limits of log-ins and registrations, and cheap hashes.
 pub(crate) async fn store() -> TestStore {
     let mut options = Options::default();
     options.log_ins_per_account = Rate::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(360));
     options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_secs(36));
     options.registrations_per_address = merch_api::Config::REGISTRATIONS_PER_ADDRESS;
-    options.log_ins_per_address = Rate::new(NonZeroU32::new(300).unwrap(), Duration::from_millis(200));
+    options.log_ins_per_address = merch_api::Config::LOG_INS_PER_ADDRESS;
     TestStore::start_with(Database::Sqlite, options).await
 }
 
