@@ -1,8 +1,10 @@
 //! Keeps `gen/` and the contracts, `openapi.yaml` and `proto/`, in agreement.
 //!
-//! With the feature `generate`, everything is generated in memory and compared with what is committed; only what differs is written. With `CI` set, or
-//! where this package is not a checkout of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that names it.
-//! Without the feature no generator is compiled; checksums show a stale file, which is an error as well.
+//! With the feature `generate`, everything is generated in memory and compared with what is
+//! committed; only what differs is written. With `CI` set, or where this package is not a checkout
+//! of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that
+//! names it. Without the feature no generator is compiled; checksums show a stale file, which is an
+//! error as well.
 
 #![allow(clippy::disallowed_macros, reason = "how a build script speaks to cargo")]
 
@@ -29,7 +31,10 @@ fn main() {
 }
 
 fn run() -> Result<(), Error> {
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: run this through cargo")?);
+    let root = PathBuf::from(
+        env::var_os("CARGO_MANIFEST_DIR")
+            .ok_or("CARGO_MANIFEST_DIR is not set: run this through cargo")?,
+    );
     #[cfg(feature = "generate")]
     generate::run(&root)?;
     #[cfg(not(feature = "generate"))]

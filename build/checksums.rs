@@ -1,5 +1,6 @@
-//! `gen/SHA256SUMS`: which contracts `gen/` was generated from, and what was generated. It shows that `gen/` is stale without running a generator, and
-//! `sha256sum --check gen/SHA256SUMS` can read it.
+//! `gen/SHA256SUMS`: which contracts `gen/` was generated from, and what was generated. It shows
+//! that `gen/` is stale without running a generator, and `sha256sum --check gen/SHA256SUMS` can
+//! read it.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,9 @@ pub(crate) fn contracts(root: &Path) -> Result<Vec<PathBuf>, Error> {
     for file in walk(&root.join("proto"))? {
         files.push(file.strip_prefix(root)?.to_owned());
     }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "proto"));
+    files.retain(|file| {
+        file.extension().is_some_and(|extension| extension == "yaml" || extension == "proto")
+    });
     Ok(files)
 }
 
@@ -32,8 +35,13 @@ pub(crate) fn sum(bytes: &[u8]) -> String {
 /// Compares the list with the files. Returns one sentence for each file that differs.
 #[cfg_attr(feature = "generate", allow(dead_code, reason = "the generators compare texts"))]
 pub(crate) fn differences(root: &Path) -> Result<Vec<String>, Error> {
-    let text = fs::read_to_string(root.join(LIST)).map_err(|error| format!("{LIST} cannot be read: {error}; `make gen` writes it"))?;
-    let mut listed: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
+    let text = fs::read_to_string(root.join(LIST))
+        .map_err(|error| format!("{LIST} cannot be read: {error}; `make gen` writes it"))?;
+    let mut listed: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, name)| (name, sum))
+        .collect();
     let mut files = contracts(root)?;
     for file in walk(&root.join("gen"))? {
         files.push(file.strip_prefix(root)?.to_owned());
@@ -43,20 +51,25 @@ pub(crate) fn differences(root: &Path) -> Result<Vec<String>, Error> {
         let name = file.to_str().ok_or("a file of the contracts has a name that is not UTF-8")?;
         match (listed.remove(name), name.starts_with("gen/")) {
             (None, true) => differences.push(format!("{name} is not generated from the contracts")),
-            (None, false) => differences.push(format!("{name} is newer than gen/: gen/ was generated without it")),
-            (Some(wanted), generated) if wanted != sum(&fs::read(root.join(file))?) => differences.push(if generated {
-                format!("{name} is not what the contracts generate")
-            } else {
-                format!("{name} has changed since gen/ was generated")
-            }),
+            (None, false) => differences
+                .push(format!("{name} is newer than gen/: gen/ was generated without it")),
+            (Some(wanted), generated) if wanted != sum(&fs::read(root.join(file))?) => differences
+                .push(if generated {
+                    format!("{name} is not what the contracts generate")
+                } else {
+                    format!("{name} has changed since gen/ was generated")
+                }),
             (Some(_), _) => {}
         }
     }
-    differences.extend(listed.keys().map(|name| format!("{name} is missing, but gen/ was generated with it")));
+    differences.extend(
+        listed.keys().map(|name| format!("{name} is missing, but gen/ was generated with it")),
+    );
     Ok(differences)
 }
 
-/// Returns all files below a path, in order; the path itself if it is a file; nothing if it does not exist.
+/// Returns all files below a path, in order; the path itself if it is a file; nothing if it does
+/// not exist.
 pub(crate) fn walk(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if path.is_file() {
         return Ok(vec![path.to_path_buf()]);

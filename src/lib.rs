@@ -1,7 +1,8 @@
 //! The contracts of the SUSTech Merch Store and everything that is generated from them.
 //!
-//! `openapi.yaml` and `proto/` are the source of truth; the code under `gen/` is compiled from them by `build.rs`, committed, and never
-//! edited. One feature for each consumer, so that a user of the client compiles no server:
+//! `openapi.yaml` and `proto/` are the source of truth; the code under `gen/` is compiled from them
+//! by `build.rs`, committed, and never edited. One feature for each consumer, so that a user of the
+//! client compiles no server:
 //!
 //! | feature | module | for |
 //! |---|---|---|
@@ -39,8 +40,9 @@ pub mod rest {
     #[path = "mock.rs"]
     pub mod mock;
 
-    /// The client as the generated command line imports it. progenitor asks that each answer be a `schemars::JsonSchema` and makes no use of it: this trait
-    /// stands in, so that users of the client compile no schemars.
+    /// The client as the generated command line imports it. progenitor asks that each answer be a
+    /// `schemars::JsonSchema` and makes no use of it: this trait stands in, so that users of the
+    /// client compile no schemars.
     #[cfg(feature = "rest-cli")]
     mod client_for_cli {
         pub(crate) use super::client::*;

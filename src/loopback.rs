@@ -1,13 +1,14 @@
 //! Addresses of this machine, which no proxy is asked for.
 //!
-//! reqwest takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), for every host. A request
-//! to 127.0.0.1 would carry its password or token to the proxy, whose 127.0.0.1 is another machine.
+//! reqwest takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+//! `NO_PROXY`), for every host. A request to 127.0.0.1 would carry its password or token to the
+//! proxy, whose 127.0.0.1 is another machine.
 
 use reqwest::{ClientBuilder, Url};
 
-/// Makes `builder` ignore the environment's proxies if `url` is on this machine: `localhost`, a name below `.localhost`
-/// (RFC 6761 §6.3), an address of 127.0.0.0/8, `::1`, or an unspecified address, which connects to this machine too.
-/// For other hosts the environment counts.
+/// Makes `builder` ignore the environment's proxies if `url` is on this machine: `localhost`, a
+/// name below `.localhost` (RFC 6761 §6.3), an address of 127.0.0.0/8, `::1`, or an unspecified
+/// address, which connects to this machine too. For other hosts the environment counts.
 ///
 /// For clients that send to `url` alone and follow no redirect.
 pub fn without_proxy(builder: ClientBuilder, url: &Url) -> ClientBuilder {

@@ -1,8 +1,12 @@
-//! What is printed of the messages that hold a password's hash: which they are, and nothing of what is in them.
+//! What is printed of the messages that hold a password's hash: which they are, and nothing of what
+//! is in them.
 
 use std::fmt;
 
-use crate::grpc::assistant::v1::{ChangePasswordRequest, CreateUserRequest, Credentials, GetCredentialsResponse, RecordLogInRequest};
+use crate::grpc::assistant::v1::{
+    ChangePasswordRequest, CreateUserRequest, Credentials, GetCredentialsResponse,
+    RecordLogInRequest,
+};
 
 macro_rules! redacted {
     ($($message:ident),+) => {$(
@@ -14,7 +18,13 @@ macro_rules! redacted {
     )+};
 }
 
-redacted!(ChangePasswordRequest, CreateUserRequest, Credentials, GetCredentialsResponse, RecordLogInRequest);
+redacted!(
+    ChangePasswordRequest,
+    CreateUserRequest,
+    Credentials,
+    GetCredentialsResponse,
+    RecordLogInRequest
+);
 
 #[cfg(test)]
 mod tests {
@@ -30,7 +40,10 @@ mod tests {
         assert_eq!(format!("{request:?}"), "RecordLogInRequest { .. }");
         let credentials = Credentials { password_hash: hash(), ..Credentials::default() };
         assert_eq!(format!("{credentials:?}"), "Credentials { .. }");
-        let response = BeginPasswordCheckResponse { credentials: Some(credentials), ..BeginPasswordCheckResponse::default() };
+        let response = BeginPasswordCheckResponse {
+            credentials: Some(credentials),
+            ..BeginPasswordCheckResponse::default()
+        };
         assert!(!format!("{response:?}").contains("scrypt"), "{response:?}");
     }
 }

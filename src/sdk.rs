@@ -7,10 +7,12 @@
 //! | `list_products().stream()`, `list_orders().stream()` | all pages, one item after the other |
 //! | [`Error`] | why there is no result; a [`Problem`] has a [`Code`] to match on |
 //!
-//! What answers 503 or 429, or does not answer, is tried again, after the time that `Retry-After` says, if repeating is harmless: the request is safe
-//! (GET) or carries an `Idempotency-Key`. [`Retries`] says how often and for how long.
+//! What answers 503 or 429, or does not answer, is tried again, after the time that `Retry-After`
+//! says, if repeating is harmless: the request is safe (GET) or carries an `Idempotency-Key`.
+//! [`Retries`] says how often and for how long.
 //!
-//! This runs against the mock of the feature `rest-mock`, which answers with the types of the contract:
+//! This runs against the mock of the feature `rest-mock`, which answers with the types of the
+//! contract:
 //!
 #![cfg_attr(feature = "rest-mock", doc = "```")]
 #![cfg_attr(not(feature = "rest-mock"), doc = "```ignore")]
@@ -21,23 +23,18 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let server = MockServer::start_async().await;
-//! let hoodie: types::Product = serde_json::from_str(
-//!     r#"{"id": 1, "name": "Hoodie", "category": "Apparel", "slogan": "Warm.", "description": "Cotton.",
-//!         "price_cents": 4999, "currency": "CNY", "stock": 1}"#,
-//! )?;
-//! server.list_products(|_, then| {
-//!     then.ok(&types::ProductPage { items: vec![hoodie], next_page: None });
-//! });
-//! server.place_order(|_, then| {
-//!     then.conflict(&serde_json::from_str(
-//!         r#"{"type": "/problems#out_of_stock", "title": "Not enough pieces are left", "status": 409, "detail": "Nothing was sold.",
-//!             "instance": "/orders", "code": "out_of_stock", "request_id": "r-1"}"#,
-//!     ).expect("a problem"));
-//! });
+//! let server = MockServer::start_async().await; let hoodie: types::Product = serde_json::from_str(
+//! r#"{"id": 1, "name": "Hoodie", "category": "Apparel", "slogan": "Warm.", "description":
+//! "Cotton.", "price_cents": 4999, "currency": "CNY", "stock": 1}"#, )?; server.list_products(|_,
+//! then| { then.ok(&types::ProductPage { items: vec![hoodie], next_page: None }); });
+//! server.place_order(|_, then| { then.conflict(&serde_json::from_str( r#"{"type":
+//! "/problems#out_of_stock", "title": "Not enough pieces are left", "status": 409, "detail":
+//! "Nothing was sold.", "instance": "/orders", "code": "out_of_stock", "request_id": "r-1"}"#,
+//! ).expect("a problem")); });
 //!
 //! let store = Store::builder(server.base_url()).token("eyJhbGciOiJub25lIn0.e30.c2ln").build()?;
-//! let products: Vec<types::Product> = store.list_products().limit(100u32).stream().try_collect().await?;
+//! let products: Vec<types::Product> =
+//! store.list_products().limit(100u32).stream().try_collect().await?;
 //! assert_eq!(products[0].name.as_str(), "Hoodie");
 //!
 //! // With a key of its own, so that it can be tried again without a second order.
@@ -65,7 +62,8 @@ pub use self::{
 };
 use crate::rest::client::{Client, types};
 
-/// The store, as one user sees it, or nobody in particular. Cheap to clone: clones share their connections.
+/// The store, as one user sees it, or nobody in particular. Cheap to clone: clones share their
+/// connections.
 #[derive(Clone, Debug)]
 pub struct Store(Client);
 
@@ -88,22 +86,37 @@ impl Store {
     /// Logs in, and gives the store as this user sees it.
     ///
     /// # Errors
-    /// [`Code::InvalidCredentials`], [`Code::TooManyAttempts`], and whatever any request may end in. Nothing of it is tried again: a log-in is neither
-    /// safe nor keyed.
+    /// [`Code::InvalidCredentials`], [`Code::TooManyAttempts`], and whatever any request may end
+    /// in. Nothing of it is tried again: a log-in is neither safe nor keyed.
     pub async fn log_in_as(&self, username: &str, password: &str) -> Result<Self, Error> {
         let credentials = types::Credentials::builder().username(username).password(password);
         let token = self.0.log_in().body(credentials).send().await?;
-        self.with_token(&token.access_token).map_err(|error| Error::Answer { status: None, reason: error.to_string() })
+        self.with_token(&token.access_token)
+            .map_err(|error| Error::Answer { status: None, reason: error.to_string() })
     }
 
-    /// Places an order of one to three pieces under a new idempotency key, so that it is tried again when the store is busy, and placed once all the same.
+    /// Places an order of one to three pieces under a new idempotency key, so that it is tried
+    /// again when the store is busy, and placed once all the same.
     ///
     /// # Errors
-    /// [`Code::OutOfStock`], [`Code::ProductNotFound`], and whatever any request may end in. After [`Error::Connection`] the order may have been placed.
-    pub async fn buy(&self, product: &types::ProductId, quantity: u32) -> Result<types::Order, Error> {
-        let quantity = NonZeroU32::new(quantity).ok_or_else(|| Error::Request("quantity: expected 1 to 3, got 0".to_owned()))?;
+    /// [`Code::OutOfStock`], [`Code::ProductNotFound`], and whatever any request may end in. After
+    /// [`Error::Connection`] the order may have been placed.
+    pub async fn buy(
+        &self,
+        product: &types::ProductId,
+        quantity: u32,
+    ) -> Result<types::Order, Error> {
+        let quantity = NonZeroU32::new(quantity)
+            .ok_or_else(|| Error::Request("quantity: expected 1 to 3, got 0".to_owned()))?;
         let order = types::Purchase::builder().product_id(product.clone()).quantity(quantity);
-        Ok(self.0.place_order().idempotency_key(uuid::Uuid::new_v4().to_string()).body(order).send().await?.into_inner())
+        Ok(self
+            .0
+            .place_order()
+            .idempotency_key(uuid::Uuid::new_v4().to_string())
+            .body(order)
+            .send()
+            .await?
+            .into_inner())
     }
 
     /// The generated client.
@@ -132,6 +145,10 @@ pub struct Session {
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = if self.token.is_some() { "there" } else { "none" };
-        formatter.debug_struct("Session").field("token", &token).field("retries", &self.retries).finish()
+        formatter
+            .debug_struct("Session")
+            .field("token", &token)
+            .field("retries", &self.retries)
+            .finish()
     }
 }

@@ -70,7 +70,8 @@ impl Server {
                 }
                 seen.lock().unwrap().push((Instant::now(), String::from_utf8(text).unwrap()));
                 if let Reply::Answer { status, headers, body } = reply {
-                    let media_type = if status < 400 { "application/json" } else { "application/problem+json" };
+                    let media_type =
+                        if status < 400 { "application/json" } else { "application/problem+json" };
                     let length = body.len();
                     let answer = format!(
                         "HTTP/1.1 {status} x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
@@ -95,7 +96,11 @@ fn hoodie() -> ProductId {
     ProductId(NonZeroU32::MIN)
 }
 
-const QUICK: Retries = Retries { attempts: 3, longest_wait: Duration::from_secs(2), first_wait: Duration::from_millis(1) };
+const QUICK: Retries = Retries {
+    attempts: 3,
+    longest_wait: Duration::from_secs(2),
+    first_wait: Duration::from_millis(1),
+};
 
 /// Whether a request has come to its end.
 fn is_whole(text: &[u8]) -> bool {
@@ -106,17 +111,29 @@ fn is_whole(text: &[u8]) -> bool {
 }
 
 fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    request.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    request.lines().find_map(|line| {
+        line.split_once(": ")
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    })
 }
 
 #[tokio::test]
 async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
-    let server = Server::start(vec![problem(503, "unavailable", "Retry-After: 1\r\n"), Reply::HangUp, answer(201, ORDER)]).await;
+    let server = Server::start(vec![
+        problem(503, "unavailable", "Retry-After: 1\r\n"),
+        Reply::HangUp,
+        answer(201, ORDER),
+    ])
+    .await;
     let order = server.store().buy(&hoodie(), 2).await.unwrap();
     assert_eq!(order.total_price_cents, 9998);
     let requests = server.requests();
     assert_eq!(requests.len(), 3);
-    assert!(requests[1].0 - requests[0].0 >= Duration::from_secs(1), "it came back before `Retry-After` was over");
+    assert!(
+        requests[1].0 - requests[0].0 >= Duration::from_secs(1),
+        "it came back before `Retry-After` was over"
+    );
     let first = header(&requests[0].1, "idempotency-key").unwrap();
     for (_, request) in &requests {
         assert_eq!(header(request, "idempotency-key"), Some(first));
@@ -127,11 +144,16 @@ async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
 
 #[tokio::test]
 async fn what_is_neither_safe_nor_keyed_is_sent_once() {
-    let server = Server::start(vec![problem(503, "unavailable", "Retry-After: 1\r\n"), answer(200, ORDER)]).await;
+    let server =
+        Server::start(vec![problem(503, "unavailable", "Retry-After: 1\r\n"), answer(200, ORDER)])
+            .await;
     let id: OrderId = serde_json::from_str(r#""0198c0de-7e57-7000-8000-000000000002""#).unwrap();
     let error = Error::from(server.store().cancel_order().order_id(id).send().await.unwrap_err());
     let Error::Problem(problem) = &error else { panic!("{error:?}") };
-    assert_eq!((&problem.code, problem.retry_after), (&Code::Unavailable, Some(Duration::from_secs(1))));
+    assert_eq!(
+        (&problem.code, problem.retry_after),
+        (&Code::Unavailable, Some(Duration::from_secs(1)))
+    );
     assert_eq!(error.to_string(), "Why. (unavailable, request r-1)");
     assert_eq!(server.requests().len(), 1);
 }
@@ -144,7 +166,8 @@ async fn attempts_come_to_an_end_and_a_long_wait_is_not_begun() {
     assert_eq!(error.code(), Some(&Code::Unavailable));
     assert_eq!(server.requests().len(), 3);
 
-    let server = Server::start(vec![problem(503, "unavailable", "Retry-After: 3\r\n"), busy()]).await;
+    let server =
+        Server::start(vec![problem(503, "unavailable", "Retry-After: 3\r\n"), busy()]).await;
     let error = Error::from(server.store().list_orders().send().await.unwrap_err());
     assert_eq!(error.code(), Some(&Code::Unavailable));
     assert_eq!(server.requests().len(), 1);
@@ -154,22 +177,31 @@ async fn attempts_come_to_an_end_and_a_long_wait_is_not_begun() {
 async fn pages_are_one_stream_and_each_is_tried_again() {
     let page = |next: &str| format!(r#"{{"items":[{ORDER}],"next_page":{next}}}"#);
     let busy = || problem(503, "unavailable", "Retry-After: 0\r\n");
-    let server = Server::start(vec![answer(200, page(r#""p2""#)), busy(), answer(200, page("null"))]).await;
+    let server =
+        Server::start(vec![answer(200, page(r#""p2""#)), busy(), answer(200, page("null"))]).await;
     let status = "placed".parse::<OrderStatus>().unwrap();
     let store = server.store();
-    let orders: Vec<_> = store.list_orders().status(status).limit(1u32).stream().try_collect().await.unwrap();
+    let orders: Vec<_> =
+        store.list_orders().status(status).limit(1u32).stream().try_collect().await.unwrap();
     assert_eq!(orders.len(), 2);
-    let lines: Vec<String> = server.requests().iter().map(|(_, request)| request.lines().next().unwrap().to_owned()).collect();
+    let lines: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|(_, request)| request.lines().next().unwrap().to_owned())
+        .collect();
     assert!(lines[0].contains("status=placed") && lines[0].contains("limit=1"), "{lines:?}");
     assert!(
-        lines[1..].iter().all(|line| line.contains("page_token=p2") && line.contains("limit=1") && !line.contains("status")),
+        lines[1..].iter().all(|line| line.contains("page_token=p2")
+            && line.contains("limit=1")
+            && !line.contains("status")),
         "{lines:?}"
     );
 }
 
 #[tokio::test]
 async fn what_came_of_it_is_told_apart() {
-    let store = |server: &Server| Store::builder(&server.url).retries(Retries::NEVER).build().unwrap();
+    let store =
+        |server: &Server| Store::builder(&server.url).retries(Retries::NEVER).build().unwrap();
     let server = Server::start(vec![Reply::HangUp]).await;
     let error = Error::from(store(&server).list_products().send().await.unwrap_err());
     assert!(matches!(error, Error::Connection(_)) && error.source().is_some(), "{error:?}");
@@ -181,7 +213,15 @@ async fn what_came_of_it_is_told_apart() {
     }
 
     let server = Server::start(vec![answer(304, "")]).await;
-    let error = Error::from(store(&server).get_product().product_id(hoodie()).if_none_match("\"1\"").send().await.unwrap_err());
+    let error = Error::from(
+        store(&server)
+            .get_product()
+            .product_id(hoodie())
+            .if_none_match("\"1\"")
+            .send()
+            .await
+            .unwrap_err(),
+    );
     assert!(matches!(error, Error::NotModified), "{error:?}");
 
     let server = Server::start(vec![problem(409, "on_holiday", "")]).await;
@@ -196,8 +236,13 @@ async fn what_came_of_it_is_told_apart() {
 fn printing_what_holds_a_password_shows_nothing_of_it() {
     use merch_contract::rest::client::types::{Credentials, PasswordChange, Registration};
     let credentials = Credentials::builder().username("alice").password("hush-hush");
-    let change = PasswordChange::builder().current_password("hush-hush").new_password("hush-hush-hush");
-    let registration = Registration::builder().sid("1").username("alice").email("a@example.com").password("hush-hush");
+    let change =
+        PasswordChange::builder().current_password("hush-hush").new_password("hush-hush-hush");
+    let registration = Registration::builder()
+        .sid("1")
+        .username("alice")
+        .email("a@example.com")
+        .password("hush-hush");
     let builders = format!("{credentials:?} {change:?} {registration:?}");
     let values = format!(
         "{:?} {:?} {:?}",
@@ -206,6 +251,9 @@ fn printing_what_holds_a_password_shows_nothing_of_it() {
         Registration::try_from(registration).unwrap()
     );
     for text in [builders, values] {
-        assert!(text.contains("alice") && text.contains("Password(redacted)") && !text.contains("hush"), "{text}");
+        assert!(
+            text.contains("alice") && text.contains("Password(redacted)") && !text.contains("hush"),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! `merch-cli`: every operation of `openapi.yaml` as a subcommand, over the generated command line.
 //!
-//! What the generated code leaves open is decided here: where the store is, how a token and a password get in, how an answer is shown, and exit codes:
-//! 0 done, 1 refused or not reached, 2 a wrong command line.
+//! What the generated code leaves open is decided here: where the store is, how a token and a
+//! password get in, how an answer is shown, and exit codes: 0 done, 1 refused or not reached, 2 a
+//! wrong command line.
 
 mod arguments;
 mod passwords;
@@ -21,7 +22,8 @@ use merch_contract::{
 
 use crate::report::Report;
 
-/// The longest a request may take. Hashing a password takes a moment, and a log-in may wait for its turn.
+/// The longest a request may take. Hashing a password takes a moment, and a log-in may wait for its
+/// turn.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(global: &ArgMatches, operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+async fn run(
+    global: &ArgMatches,
+    operation: CliCommand,
+    matches: &ArgMatches,
+) -> anyhow::Result<ExitCode> {
     let client = client(global)?;
     let matches = passwords::complete(operation, matches)?;
     let report = Report::new(operation, global.get_one("raw").cloned(), global.get_flag("verbose"));
@@ -60,7 +66,8 @@ async fn run(global: &ArgMatches, operation: CliCommand, matches: &ArgMatches) -
 
 /// A client of the store at `--url` that sends `--token`, if there is one, with every request.
 fn client(global: &ArgMatches) -> anyhow::Result<Client> {
-    let url = global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
+    let url =
+        global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
     let mut builder = Store::builder(url.as_str())
         .user_agent(concat!("merch-cli/", env!("CARGO_PKG_VERSION")))
         .timeout(REQUEST_TIMEOUT)
@@ -68,7 +75,11 @@ fn client(global: &ArgMatches) -> anyhow::Result<Client> {
         // Whoever types a command sees at once that the store is busy, and decides.
         .retries(Retries::NEVER);
     // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
-    if let Some(token) = global.get_one::<String>("token").map(|token| token.trim()).filter(|token| !token.is_empty()) {
+    if let Some(token) = global
+        .get_one::<String>("token")
+        .map(|token| token.trim())
+        .filter(|token| !token.is_empty())
+    {
         builder = builder.token(token);
     }
     Ok(builder.build()?.into_client())

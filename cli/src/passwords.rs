@@ -1,4 +1,5 @@
-//! Passwords come from standard input, so that none has to stand on the command line, where others see it and the shell remembers it.
+//! Passwords come from standard input, so that none has to stand on the command line, where others
+//! see it and the shell remembers it.
 
 use std::{
     error::Error as _,
@@ -15,24 +16,30 @@ use crate::arguments::generated;
 /// Asks for the password here instead of taking it from the command line.
 const ASK: &str = "-";
 
-/// Whether `argument` takes a secret: `--password`, `--current-password`, `--new-password`, and what comes later of that name.
+/// Whether `argument` takes a secret: `--password`, `--current-password`, `--new-password`, and
+/// what comes later of that name.
 pub(crate) fn is_password(argument: &Arg) -> bool {
     argument.get_id().as_str().ends_with("password")
 }
 
-/// `argument` as the first reading of the command line has it: optional, and taken as it is, as the generated parser's complaint would show the value.
+/// `argument` as the first reading of the command line has it: optional, and taken as it is, as the
+/// generated parser's complaint would show the value.
 pub(crate) fn optional(argument: &Arg) -> Arg {
     let id = argument.get_id().to_string();
     let meaning = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let how = "Left out or `-`: asked for, or read as one line of standard input";
-    Arg::new(id.clone()).long(id).value_name("PASSWORD").help(format!("{meaning} {how}").trim_start().to_owned())
+    Arg::new(id.clone())
+        .long(id)
+        .value_name("PASSWORD")
+        .help(format!("{meaning} {how}").trim_start().to_owned())
 }
 
-/// The arguments of `operation` as the generated code reads them, with the passwords that were left out read from standard input, in the order of
-/// the help: the current one before the new one.
+/// The arguments of `operation` as the generated code reads them, with the passwords that were left
+/// out read from standard input, in the order of the help: the current one before the new one.
 pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ArgMatches> {
     let command = generated(operation);
-    let whole_body = command.get_arguments().any(|argument| argument.get_id() == "json-body") && matches.contains_id("json-body");
+    let whole_body = command.get_arguments().any(|argument| argument.get_id() == "json-body")
+        && matches.contains_id("json-body");
     let mut line: Vec<OsString> = vec![command.get_name().into()];
     for argument in command.get_arguments() {
         let id = argument.get_id().as_str();
@@ -54,14 +61,18 @@ pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::R
     }
     // All else was read once before, so a complaint is about a password; clap's own would show it.
     command.try_get_matches_from(line).map_err(|error| {
-        let option = error.get(clap::error::ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+        let option = error
+            .get(clap::error::ContextKind::InvalidArg)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let option = option.split(' ').next().unwrap_or_default().to_owned();
         let reason = error.source().map_or_else(|| error.kind().to_string(), ToString::to_string);
         anyhow::anyhow!("the value of {option} cannot be taken: {reason}")
     })
 }
 
-/// One password: from the terminal without showing it (a new one twice), or a line of standard input.
+/// One password: from the terminal without showing it (a new one twice), or a line of standard
+/// input.
 fn ask(id: &str, new: bool) -> anyhow::Result<String> {
     let words = id.replace('-', " ");
     if !stdin().is_terminal() {
@@ -69,8 +80,8 @@ fn ask(id: &str, new: bool) -> anyhow::Result<String> {
     }
     let mut capital = words.clone();
     capital[..1].make_ascii_uppercase();
-    let password =
-        rpassword::prompt_password(format!("{capital}: ")).with_context(|| format!("the {words} cannot be read from the terminal"))?;
+    let password = rpassword::prompt_password(format!("{capital}: "))
+        .with_context(|| format!("the {words} cannot be read from the terminal"))?;
     if new && rpassword::prompt_password("The same again: ")? != password {
         bail!("the two passwords differ; nothing was sent");
     }
@@ -80,8 +91,12 @@ fn ask(id: &str, new: bool) -> anyhow::Result<String> {
 /// One line without its line break; the rest stays for the next password.
 fn read_line(input: &mut impl BufRead, id: &str) -> anyhow::Result<String> {
     let mut line = String::new();
-    input.read_line(&mut line).with_context(|| format!("standard input cannot be read for --{id}"))?;
-    let password = line.strip_suffix('\n').map_or(line.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    input
+        .read_line(&mut line)
+        .with_context(|| format!("standard input cannot be read for --{id}"))?;
+    let password = line
+        .strip_suffix('\n')
+        .map_or(line.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if password.is_empty() {
         bail!(
             "expected a line with the value of --{id} on standard input, got none; write for example `merch-cli … < file-with-the-password`"
@@ -100,6 +115,9 @@ mod tests {
         assert_eq!(read_line(&mut input, "current-password").unwrap(), " old pass ");
         assert_eq!(read_line(&mut input, "new-password").unwrap(), "new-pass");
         let error = read_line(&mut input, "password").unwrap_err().to_string();
-        assert!(error.starts_with("expected a line with the value of --password on standard input"), "{error}");
+        assert!(
+            error.starts_with("expected a line with the value of --password on standard input"),
+            "{error}"
+        );
     }
 }

@@ -37,10 +37,19 @@ struct State {
 }
 
 impl Report {
-    /// Prints only the member `raw` of an answer, if given; `verbose` adds status and headers on standard error.
+    /// Prints only the member `raw` of an answer, if given; `verbose` adds status and headers on
+    /// standard error.
     pub(crate) fn new(operation: CliCommand, raw: Option<String>, verbose: bool) -> Self {
         let (items, output) = (RefCell::default(), RefCell::default());
-        Self(Rc::new(State { operation, raw, verbose, items, output, failed: Cell::new(false), told: Cell::new(false) }))
+        Self(Rc::new(State {
+            operation,
+            raw,
+            verbose,
+            items,
+            output,
+            failed: Cell::new(false),
+            told: Cell::new(false),
+        }))
     }
 
     /// Why the answer did not get to standard output, with what the operation had changed.
@@ -53,7 +62,8 @@ impl Report {
         self.0.failed.get()
     }
 
-    /// Whether the error that the generated code returns has been said, or is none: an answer that nothing has changed.
+    /// Whether the error that the generated code returns has been said, or is none: an answer that
+    /// nothing has changed.
     pub(crate) fn told(&self) -> bool {
         self.0.told.get()
     }
@@ -64,7 +74,10 @@ impl Report {
     }
 
     fn print<T: Serialize>(&self, value: &T) {
-        match serde_json::to_value(value).map_err(|error| error.to_string()).and_then(|value| rendered(&value, self.0.raw.as_deref())) {
+        match serde_json::to_value(value)
+            .map_err(|error| error.to_string())
+            .and_then(|value| rendered(&value, self.0.raw.as_deref()))
+        {
             Ok(text) => {
                 let mut output = self.0.output.borrow_mut();
                 if output.is_none() {
@@ -165,13 +178,18 @@ fn rendered(value: &Value, raw: Option<&str>) -> Result<String, String> {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(other) => Ok(other.to_string()),
         None => {
-            let members: Vec<_> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-            Err(format!("the answer has no member `{member}` (--raw); it has {}", members.join(", ")))
+            let members: Vec<_> =
+                value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            Err(format!(
+                "the answer has no member `{member}` (--raw); it has {}",
+                members.join(", ")
+            ))
         }
     }
 }
 
-/// A `Problem` in lines for people: what happened, each fault, and what to quote when asking about it.
+/// A `Problem` in lines for people: what happened, each fault, and what to quote when asking about
+/// it.
 fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> String {
     let body = serde_json::to_value(body).unwrap_or_default();
     let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -191,7 +209,11 @@ fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> S
 }
 
 fn request_id(headers: &HeaderMap) -> String {
-    headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(|id| format!(" (request id {id})")).unwrap_or_default()
+    headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .map(|id| format!(" (request id {id})"))
+        .unwrap_or_default()
 }
 
 /// An error with its causes; reqwest alone says only "error sending request".
@@ -238,7 +260,8 @@ mod tests {
         assert_eq!(rendered(&value, Some("expires_in")), Ok("86400".to_owned()));
         assert_eq!(
             rendered(&value, Some("token")),
-            Err("the answer has no member `token` (--raw); it has access_token, expires_in".to_owned())
+            Err("the answer has no member `token` (--raw); it has access_token, expires_in"
+                .to_owned())
         );
     }
 

@@ -67,9 +67,16 @@ fn log_in_reads_the_password_from_standard_input() {
     ] {
         let output = merch_cli(&server.base_url(), arguments, "correct horse\n");
         assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(serde_json::from_str::<Value>(stdout(&output)).unwrap()["access_token"], "the.token");
+        assert_eq!(
+            serde_json::from_str::<Value>(stdout(&output)).unwrap()["access_token"],
+            "the.token"
+        );
     }
-    let output = merch_cli(&server.base_url(), &["--raw", "access_token", "log-in", "--username", "alice"], "correct horse\n");
+    let output = merch_cli(
+        &server.base_url(),
+        &["--raw", "access_token", "log-in", "--username", "alice"],
+        "correct horse\n",
+    );
     assert_eq!(stdout(&output), "the.token\n");
     mock.assert_calls(4);
 }
@@ -78,10 +85,16 @@ fn log_in_reads_the_password_from_standard_input() {
 fn change_password_reads_the_old_one_and_then_the_new_one() {
     let server = MockServer::start();
     let mock = server.change_password(|when, then| {
-        when.body(&from_json(json!({ "current_password": "old-password", "new_password": "new-password" })));
+        when.body(&from_json(
+            json!({ "current_password": "old-password", "new_password": "new-password" }),
+        ));
         then.no_content();
     });
-    let output = merch_cli(&server.base_url(), &["--token", "t", "change-password", "--user-id", USER], "old-password\nnew-password\n");
+    let output = merch_cli(
+        &server.base_url(),
+        &["--token", "t", "change-password", "--user-id", USER],
+        "old-password\nnew-password\n",
+    );
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output), "");
     mock.assert();
@@ -92,11 +105,19 @@ fn a_password_that_cannot_be_taken_is_never_shown() {
     let arguments = ["register", "--sid", "1", "--username", "alice", "--email", "a@example.com"];
     let output = merch_cli("http://127.0.0.1:1", &arguments, "hush\n");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: the value of --password cannot be taken:"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: the value of --password cannot be taken:"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!stderr(&output).contains("hush"), "{}", stderr(&output));
     let output = merch_cli("http://127.0.0.1:1", &arguments, "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("expected a line with the value of --password on standard input"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("expected a line with the value of --password on standard input"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -106,10 +127,17 @@ fn a_problem_goes_to_standard_error_with_code_and_request_id() {
         when.into_inner().header("authorization", "Bearer the.token");
         then.conflict(&problem(409, "out_of_stock"));
     });
-    let output = merch_cli(&server.base_url(), &["--token", "the.token", "place-order", "--product-id", "1", "--quantity", "3"], "");
+    let output = merch_cli(
+        &server.base_url(),
+        &["--token", "the.token", "place-order", "--product-id", "1", "--quantity", "3"],
+        "",
+    );
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output), "");
-    assert_eq!(stderr(&output), "error: What happened. (out_of_stock)\n  status 409, request id req-42\n");
+    assert_eq!(
+        stderr(&output),
+        "error: What happened. (out_of_stock)\n  status 409, request id req-42\n"
+    );
 }
 
 #[test]
@@ -126,7 +154,11 @@ fn a_list_is_one_json_array_over_all_pages() {
     let output = merch_cli(&server.base_url(), &["--token", "t", "list-orders"], "");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(serde_json::from_str::<Vec<types::Order>>(stdout(&output)).unwrap().len(), 3);
-    let output = merch_cli(&server.base_url(), &["--token", "t", "list-orders", "--limit", "2", "--raw", "status"], "");
+    let output = merch_cli(
+        &server.base_url(),
+        &["--token", "t", "list-orders", "--limit", "2", "--raw", "status"],
+        "",
+    );
     assert_eq!(stdout(&output), "placed\nplaced\n");
 }
 
@@ -134,7 +166,11 @@ fn a_list_is_one_json_array_over_all_pages() {
 fn a_store_that_is_not_there_is_one_sentence() {
     let output = merch_cli("http://127.0.0.1:1", &["greet"], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: the store was not reached: "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: the store was not reached: "),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(stderr(&output).lines().count(), 1);
 }
 
@@ -145,14 +181,21 @@ fn not_modified_is_no_failure() {
         when.path("/products/1").header("if-none-match", "\"7\"");
         then.status(304).header("etag", "\"7\"");
     });
-    let output = merch_cli(&server.base_url(), &["-v", "get-product", "--product-id", "1", "--if-none-match", "\"7\""], "");
+    let output = merch_cli(
+        &server.base_url(),
+        &["-v", "get-product", "--product-id", "1", "--if-none-match", "\"7\""],
+        "",
+    );
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stderr(&output), "status: 304 Not Modified\netag: \"7\"\nnot modified\n");
 }
 
 #[test]
 fn a_wrong_command_line_is_2() {
-    assert_eq!(merch_cli("http://127.0.0.1:1", &["place-order", "--quantity", "many"], "").status.code(), Some(2));
+    assert_eq!(
+        merch_cli("http://127.0.0.1:1", &["place-order", "--quantity", "many"], "").status.code(),
+        Some(2)
+    );
     assert_eq!(merch_cli("127.0.0.1:1", &["greet"], "").status.code(), Some(2));
     let output = merch_cli("http://127.0.0.1:1", &["place-order", "--json-body-template"], "");
     assert_eq!(output.status.code(), Some(2));

@@ -16,21 +16,37 @@ const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
 fn in_each_way(url: &str, arguments: &[&str]) -> [Output; 3] {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let unread = || Stdio::from(std::io::pipe().unwrap().1);
-    [("exec \"$@\"", full()), ("exec \"$@\"", unread()), ("exec \"$@\" >&-", Stdio::null())].map(|(script, out)| {
-        let mut command = Command::new("sh");
-        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_merch-cli")]).args(arguments);
-        command.env("MERCH_URL", url).env("MERCH_TOKEN", "the.token").stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
-        command.output().unwrap()
-    })
+    [("exec \"$@\"", full()), ("exec \"$@\"", unread()), ("exec \"$@\" >&-", Stdio::null())].map(
+        |(script, out)| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_merch-cli")]).args(arguments);
+            command
+                .env("MERCH_URL", url)
+                .env("MERCH_TOKEN", "the.token")
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(Stdio::piped());
+            command.output().unwrap()
+        },
+    )
 }
 
 fn check(url: &str, arguments: &[&str], expected: &str) {
     let [full, unread, closed] = in_each_way(url, arguments);
     let message = String::from_utf8_lossy(&full.stderr);
     assert_eq!(full.status.code(), Some(1), "{arguments:?}: {message}");
-    assert!(message.starts_with("error: ") && message.contains("No space left on device") && message.contains(expected), "{message}");
+    assert!(
+        message.starts_with("error: ")
+            && message.contains("No space left on device")
+            && message.contains(expected),
+        "{message}"
+    );
     for quiet in [unread, closed] {
-        assert_eq!((quiet.status.code(), String::from_utf8_lossy(&quiet.stderr).as_ref()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(
+            (quiet.status.code(), String::from_utf8_lossy(&quiet.stderr).as_ref()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -49,8 +65,16 @@ fn an_order_whose_answer_is_lost_is_said_to_be_placed() {
         then.status(201).json_body(order());
     });
     let arguments = ["place-order", "--product-id", "1", "--quantity", "2"];
-    check(&server.base_url(), &arguments, "carried out, but its output cannot be written to standard output");
-    check(&server.base_url(), &arguments, "do not run it again. Done: the order was placed; `merch-cli list-orders` shows it");
+    check(
+        &server.base_url(),
+        &arguments,
+        "carried out, but its output cannot be written to standard output",
+    );
+    check(
+        &server.base_url(),
+        &arguments,
+        "do not run it again. Done: the order was placed; `merch-cli list-orders` shows it",
+    );
     mock.assert_calls(6);
 }
 
@@ -72,7 +96,9 @@ fn what_only_reads_may_be_run_again() {
 fn a_failure_stays_one() {
     for output in in_each_way("http://127.0.0.1:1", &["greet"]) {
         assert_eq!(output.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: the store was not reached"));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).starts_with("error: the store was not reached")
+        );
     }
     for output in in_each_way("http://127.0.0.1:1", &["nonsense"]) {
         assert_eq!(output.status.code(), Some(2));

@@ -1,4 +1,5 @@
-//! Passwords and tokens for this machine go to no proxy; other hosts are reached through the environment's.
+//! Passwords and tokens for this machine go to no proxy; other hosts are reached through the
+//! environment's.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 use std::{
@@ -44,8 +45,18 @@ fn through(command: &mut Command, proxy: &str) {
 fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
     through(&mut command, proxy);
-    command.env("NO_PROXY", no_proxy).env("no_proxy", no_proxy).env("MERCH_URL", url).env("MERCH_TOKEN", "hush.token");
-    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .env("NO_PROXY", no_proxy)
+        .env("no_proxy", no_proxy)
+        .env("MERCH_URL", url)
+        .env("MERCH_TOKEN", "hush.token");
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"hush-password\n"); // a command that needs none may have ended
     child.wait_with_output().unwrap()
 }
@@ -58,8 +69,15 @@ fn this_machine_is_reached_without_a_proxy_by_every_name() {
         then.status(200).json_body(json!({ "access_token": "t", "token_type": "Bearer", "expires_in": 86400, "user_id": USER }));
     });
     let (proxy, record) = recording_proxy();
-    for host in ["127.0.0.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"] {
-        let output = run(&format!("http://{host}:{}", server.port()), &proxy, "", &["log-in", "--username", "alice"]);
+    for host in
+        ["127.0.0.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"]
+    {
+        let output = run(
+            &format!("http://{host}:{}", server.port()),
+            &proxy,
+            "",
+            &["log-in", "--username", "alice"],
+        );
         assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
@@ -69,7 +87,8 @@ fn this_machine_is_reached_without_a_proxy_by_every_name() {
 #[tokio::test]
 #[ignore = "the child of the test below"]
 async fn generated_client() {
-    let client = Client::new(&std::env::var("STORE").unwrap(), merch_contract::sdk::Session::default());
+    let client =
+        Client::new(&std::env::var("STORE").unwrap(), merch_contract::sdk::Session::default());
     let answer = client.greet().send().await.unwrap();
     assert_eq!(answer.status(), 200);
 }
@@ -85,7 +104,9 @@ fn the_generated_client_asks_no_proxy_for_this_machine() {
     });
     let (proxy, record) = recording_proxy();
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["generated_client", "--exact", "--ignored"]).env("STORE", format!("http://127.0.0.1:{}", server.port()));
+    child
+        .args(["generated_client", "--exact", "--ignored"])
+        .env("STORE", format!("http://127.0.0.1:{}", server.port()));
     through(&mut child, &proxy);
     let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

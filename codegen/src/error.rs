@@ -52,7 +52,11 @@ impl Refusals {
 
     /// `value`, unless something was refused.
     pub(crate) fn unless_any<T>(self, value: T) -> Result<T, Error> {
-        if self.found.is_empty() { Ok(value) } else { Err(Error { refusals: self.found.into_iter().collect() }) }
+        if self.found.is_empty() {
+            Ok(value)
+        } else {
+            Err(Error { refusals: self.found.into_iter().collect() })
+        }
     }
 }
 

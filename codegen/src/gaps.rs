@@ -1,7 +1,8 @@
 //! What a document says and poem-openapi 5.1 cannot emit: one closed list.
 //!
-//! [`drift::compare`](crate::drift::compare) overlooks what is on it, on the contract's side only, and nothing else. None of it may change what
-//! the server does: each entry has a test of the *behaviour* in `tests/gaps.rs`.
+//! [`drift::compare`](crate::drift::compare) overlooks what is on it, on the contract's side only,
+//! and nothing else. None of it may change what the server does: each entry has a test of the
+//! *behaviour* in `tests/gaps.rs`.
 
 use serde_json::Value;
 
@@ -21,7 +22,8 @@ pub struct Gap {
 pub(crate) enum Place {
     /// A schema.
     Schema,
-    /// A parameter, a header, or a media type: what OpenAPI gives `example` and `examples` besides its schema's.
+    /// A parameter, a header, or a media type: what OpenAPI gives `example` and `examples` besides
+    /// its schema's.
     Exemplified,
     /// A response.
     Response,
@@ -39,7 +41,11 @@ pub const GAPS: &[Gap] = &[
         name: "additionalProperties: false",
         why: "poem-openapi's `MetaSchema` holds a schema for additional properties, but no truth value. The server refuses members that a closed \
               schema does not name, because it validates with the document's own schemas.",
-        covers: |place, keyword, value| place == Place::Schema && keyword == "additionalProperties" && *value == Value::Bool(false),
+        covers: |place, keyword, value| {
+            place == Place::Schema
+                && keyword == "additionalProperties"
+                && *value == Value::Bool(false)
+        },
     },
     Gap {
         name: "extensions",
@@ -50,7 +56,9 @@ pub const GAPS: &[Gap] = &[
         name: "examples outside of schemas",
         why: "poem-openapi has examples in schemas only, not at parameters, headers and media types. The server accepts those of requests, and its \
               types can hold those of responses.",
-        covers: |place, keyword, _| place == Place::Exemplified && (keyword == "example" || keyword == "examples"),
+        covers: |place, keyword, _| {
+            place == Place::Exemplified && (keyword == "example" || keyword == "examples")
+        },
     },
     Gap {
         name: "links",

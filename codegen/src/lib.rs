@@ -1,10 +1,13 @@
 //! Compiles an OpenAPI 3.0 document to a poem-openapi server.
 //!
-//! The way of a document: its text is *parsed* ([`openapiv3`], with the raw document beside it, because `openapiv3` drops keywords that it does
-//! not know without a word), *read* into a model of its own, and *emitted* as Rust. What the model cannot express is refused, with the JSON
-//! pointer of the construct: nothing is silently dropped. `README.md` shows the shape of the output and lists what is refused.
+//! The way of a document: its text is *parsed* ([`openapiv3`], with the raw document beside it,
+//! because `openapiv3` drops keywords that it does not know without a word), *read* into a model of
+//! its own, and *emitted* as Rust. What the model cannot express is refused, with the JSON pointer
+//! of the construct: nothing is silently dropped. `README.md` shows the shape of the output and
+//! lists what is refused.
 //!
-//! [`drift::compare`] holds the document that the server emits against the one that it was compiled from.
+//! [`drift::compare`] holds the document that the server emits against the one that it was compiled
+//! from.
 
 pub mod drift;
 mod emit;
@@ -29,7 +32,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { source: "openapi.yaml".to_owned(), command: "poem-contract openapi.yaml > server.rs".to_owned() }
+        Self {
+            source: "openapi.yaml".to_owned(),
+            command: "poem-contract openapi.yaml > server.rs".to_owned(),
+        }
     }
 }
 

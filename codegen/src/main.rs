@@ -13,7 +13,8 @@ use poem_contract::{Options, generate_with};
 
 /// Compiles an OpenAPI 3.0 document to a poem-openapi server and writes it to the standard output.
 ///
-/// What cannot be compiled is refused: each construct on a line of its own, with its JSON pointer and the reason, and exit status 1.
+/// What cannot be compiled is refused: each construct on a line of its own, with its JSON pointer
+/// and the reason, and exit status 1.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -58,9 +59,12 @@ fn run(arguments: &Arguments) -> Result<Result<(), OutputError>, String> {
         }
         Some(_) | None => Options::default(),
     };
-    let generated = generate_with(&text, &options).map_err(|error| format!("{name} cannot be compiled:\n{error}"))?;
+    let generated = generate_with(&text, &options)
+        .map_err(|error| format!("{name} cannot be compiled:\n{error}"))?;
     match &arguments.output {
-        Some(path) => fs::write(path, generated).map(Ok).map_err(|error| format!("{} cannot be written: {error}", path.display())),
+        Some(path) => fs::write(path, generated)
+            .map(Ok)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display())),
         None => Ok(command_output::write(&generated)),
     }
 }

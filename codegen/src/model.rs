@@ -1,4 +1,5 @@
-//! What is generated from: a document without references, defaults spelled out, every name made one of Rust.
+//! What is generated from: a document without references, defaults spelled out, every name made one
+//! of Rust.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};

@@ -2,16 +2,21 @@
 
 use proc_macro2::{Ident, Span};
 
-/// `Idempotency-Key` → `idempotency_key`, `orderId` → `order_id`. `None` if that gives no identifier.
+/// `Idempotency-Key` → `idempotency_key`, `orderId` → `order_id`. `None` if that gives no
+/// identifier.
 pub(crate) fn snake(name: &str) -> Option<String> {
     identifier(words(name).join("_"))
 }
 
-/// `place_order` → `PlaceOrder`, `Not Modified` → `NotModified`. `None` if that gives no identifier.
+/// `place_order` → `PlaceOrder`, `Not Modified` → `NotModified`. `None` if that gives no
+/// identifier.
 pub(crate) fn pascal(name: &str) -> Option<String> {
     let capitalised = |word: String| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
     };
     identifier(words(name).into_iter().map(capitalised).collect())
 }
@@ -23,16 +28,22 @@ pub(crate) fn shouting(snake: &str) -> String {
 
 /// An identifier, raw if Rust has the word for itself.
 pub(crate) fn ident(name: &str) -> Ident {
-    if syn::parse_str::<Ident>(name).is_ok() { Ident::new(name, Span::call_site()) } else { Ident::new_raw(name, Span::call_site()) }
+    if syn::parse_str::<Ident>(name).is_ok() {
+        Ident::new(name, Span::call_site())
+    } else {
+        Ident::new_raw(name, Span::call_site())
+    }
 }
 
 /// Letters and digits, beginning with a letter; and no word that cannot even be raw.
 fn identifier(name: String) -> Option<String> {
-    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (plain && !["self", "Self", "super", "crate"].contains(&name.as_str())).then_some(name)
 }
 
-/// The words of a name in lower case: split at what is no letter or digit, and where a capital follows a small letter.
+/// The words of a name in lower case: split at what is no letter or digit, and where a capital
+/// follows a small letter.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;

@@ -1,4 +1,5 @@
-//! From text to a document: the raw one and `openapiv3`'s typed one, and whatever the latter has dropped.
+//! From text to a document: the raw one and `openapiv3`'s typed one, and whatever the latter has
+//! dropped.
 
 use openapiv3::OpenAPI;
 use serde_json::{Map, Value};
@@ -26,8 +27,14 @@ pub(crate) fn parse(text: &str) -> Result<Document, Error> {
     let raw = json(&yaml, &root, &mut refusals);
     match raw.get("openapi").and_then(Value::as_str) {
         Some(version) if version.starts_with("3.0.") => {}
-        Some(version) => refusals.refuse(&root.at("openapi"), format!("version {version} is not supported, only 3.0.x is")),
-        None => refusals.refuse(&root.at("openapi"), "the version of OpenAPI is missing; 3.0.x is expected, as a string"),
+        Some(version) => refusals.refuse(
+            &root.at("openapi"),
+            format!("version {version} is not supported, only 3.0.x is"),
+        ),
+        None => refusals.refuse(
+            &root.at("openapi"),
+            "the version of OpenAPI is missing; 3.0.x is expected, as a string",
+        ),
     }
     let typed: OpenAPI = match serde_json::from_value(raw.clone()) {
         Ok(typed) => typed,
@@ -38,21 +45,30 @@ pub(crate) fn parse(text: &str) -> Result<Document, Error> {
     };
     match serde_json::to_value(&typed) {
         Ok(kept) => compare(&raw, &kept, &root, &mut refusals),
-        Err(error) => refusals.refuse(&root, format!("cannot be compared with what openapiv3 understood of it: {error}")),
+        Err(error) => refusals.refuse(
+            &root,
+            format!("cannot be compared with what openapiv3 understood of it: {error}"),
+        ),
     }
     refusals.unless_any(Document { raw, typed })
 }
 
-/// The innermost place without which `openapiv3` could read the document: its errors have no pointers. The root, if there are several such places.
+/// The innermost place without which `openapiv3` could read the document: its errors have no
+/// pointers. The root, if there are several such places.
 fn culprit(raw: &Value) -> Pointer {
     // What must be there is not taken away, but emptied.
     let readable_without = |at: &Pointer| {
         let pointer = at.to_string();
-        let emptied = [Value::Object(Map::new()), Value::Array(Vec::new()), "".into()].into_iter().map(|empty| {
-            let mut rest = raw.clone();
-            rest.pointer_mut(&pointer).map(|value| *value = empty).map(|()| rest)
-        });
-        emptied.chain([without(raw, &pointer)]).flatten().any(|rest| serde_json::from_value::<OpenAPI>(rest).is_ok())
+        let emptied = [Value::Object(Map::new()), Value::Array(Vec::new()), "".into()]
+            .into_iter()
+            .map(|empty| {
+                let mut rest = raw.clone();
+                rest.pointer_mut(&pointer).map(|value| *value = empty).map(|()| rest)
+            });
+        emptied
+            .chain([without(raw, &pointer)])
+            .flatten()
+            .any(|rest| serde_json::from_value::<OpenAPI>(rest).is_ok())
     };
     let mut at = Pointer::root();
     loop {
@@ -73,7 +89,9 @@ fn without(raw: &Value, pointer: &str) -> Option<Value> {
     let (parent, token) = pointer.rsplit_once('/')?;
     let mut rest = raw.clone();
     match rest.pointer_mut(parent)? {
-        Value::Object(members) => drop(members.remove(&token.replace("~1", "/").replace("~0", "~"))?),
+        Value::Object(members) => {
+            drop(members.remove(&token.replace("~1", "/").replace("~0", "~"))?)
+        }
         Value::Array(items) => drop(items.remove(token.parse().ok()?)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     }
@@ -85,7 +103,8 @@ fn unreachable_document() -> Document {
     Document { raw: Value::Null, typed: OpenAPI::default() }
 }
 
-/// YAML as JSON. Keys that YAML takes for numbers or truth values (`200:`, `on:`) are meant as text.
+/// YAML as JSON. Keys that YAML takes for numbers or truth values (`200:`, `on:`) are meant as
+/// text.
 fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Value {
     match yaml {
         serde_norway::Value::Null => Value::Null,
@@ -103,9 +122,13 @@ fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Va
                 Value::Null
             }
         }
-        serde_norway::Value::Sequence(items) => {
-            Value::Array(items.iter().enumerate().map(|(index, item)| json(item, &at.at(index), refusals)).collect())
-        }
+        serde_norway::Value::Sequence(items) => Value::Array(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| json(item, &at.at(index), refusals))
+                .collect(),
+        ),
         serde_norway::Value::Mapping(members) => {
             let mut object = Map::new();
             for (key, value) in members {
@@ -117,7 +140,8 @@ fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Va
                     | serde_norway::Value::Sequence(_)
                     | serde_norway::Value::Mapping(_)
                     | serde_norway::Value::Tagged(_) => {
-                        refusals.refuse(at, format!("the key {key:?} is not text; put it in quotes"));
+                        refusals
+                            .refuse(at, format!("the key {key:?} is not text; put it in quotes"));
                         continue;
                     }
                 };
@@ -147,9 +171,15 @@ fn compare(raw: &Value, kept: &Value, at: &Pointer, refusals: &mut Refusals) {
                     // An example may be null; the reader of schemas looks for that.
                     None if value.is_null() && key == "example" => {}
                     None if raw.contains_key("$ref") => {
-                        refusals.refuse(&at.at(key), "stands beside a `$ref`, where OpenAPI 3.0 ignores it");
+                        refusals.refuse(
+                            &at.at(key),
+                            "stands beside a `$ref`, where OpenAPI 3.0 ignores it",
+                        );
                     }
-                    None => refusals.refuse(&at.at(key), format!("`{key}` is no keyword of OpenAPI 3.0 at this place")),
+                    None => refusals.refuse(
+                        &at.at(key),
+                        format!("`{key}` is no keyword of OpenAPI 3.0 at this place"),
+                    ),
                 }
             }
         }
@@ -165,8 +195,17 @@ fn compare(raw: &Value, kept: &Value, at: &Pointer, refusals: &mut Refusals) {
 }
 
 /// Keywords whose `false` openapiv3 does not write again, because it is the default.
-const FALSE_BY_DEFAULT: [&str; 9] =
-    ["allowReserved", "deprecated", "exclusiveMaximum", "exclusiveMinimum", "nullable", "readOnly", "required", "uniqueItems", "writeOnly"];
+const FALSE_BY_DEFAULT: [&str; 9] = [
+    "allowReserved",
+    "deprecated",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "nullable",
+    "readOnly",
+    "required",
+    "uniqueItems",
+    "writeOnly",
+];
 
 /// Keywords whose empty list or object openapiv3 does not write again.
 const EMPTY_BY_DEFAULT: [&str; 20] = [
@@ -192,7 +231,8 @@ const EMPTY_BY_DEFAULT: [&str; 20] = [
     "variables",
 ];
 
-/// Whether a keyword with this value means the same as none, so that it could be left out on the way through `openapiv3`.
+/// Whether a keyword with this value means the same as none, so that it could be left out on the
+/// way through `openapiv3`.
 fn says_nothing(keyword: &str, value: &Value) -> bool {
     match value {
         Value::Bool(value) => !value && FALSE_BY_DEFAULT.contains(&keyword),

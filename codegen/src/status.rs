@@ -1,7 +1,8 @@
 //! The statuses that HTTP has names for.
 
-/// The name of a status, as RFC 9110 and the registry that it founded write it; `None` if it has none. 413 and 422 keep the names that Rust's
-/// `http` knows them by, since generated code names its variants after those.
+/// The name of a status, as RFC 9110 and the registry that it founded write it; `None` if it has
+/// none. 413 and 422 keep the names that Rust's `http` knows them by, since generated code names
+/// its variants after those.
 pub(crate) fn reason(status: u16) -> Option<&'static str> {
     Some(match status {
         200 => "OK",

@@ -4,21 +4,26 @@
 //! `HOSTILE_REQUESTS=100000` sends as many random requests instead of a few, and `HOSTILE_SEED=7`
 //! begins with another one.
 
-#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, shown with --nocapture")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    reason = "the greatest figures, shown with --nocapture"
+)]
 
 mod hostile;
 mod library;
 
 use std::{env, sync::Arc, time::Instant};
 
-use hostile::{Bounds, Hostile, Operation, Random, corpus};
-use library::{Library, Shown, server};
 use peak_alloc::PeakAlloc;
 use poem::{
     Endpoint, Request,
     http::{HeaderName, HeaderValue, Method, Uri, header},
 };
 use poem_contract_runtime::Limits;
+
+use hostile::{Bounds, Hostile, Operation, Random, corpus};
+use library::{Library, Shown, server};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -28,8 +33,8 @@ const BOUNDS: Bounds = Bounds { body: 64 * 1024, head: 16 * 1024 };
 const ANSWER: usize = 16 * 1024;
 /// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
 const MILLISECONDS: u128 = 2_000;
-/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts, so
-/// that a stall of the machine is no failure.
+/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts,
+/// so that a stall of the machine is no failure.
 const RUNS: usize = 3;
 
 const OPERATIONS: [Operation; 4] = [
@@ -40,7 +45,13 @@ const OPERATIONS: [Operation; 4] = [
         query: &["limit", "since", "shelf", "genre", "sort", "type", "available"],
         headers: &[],
     },
-    Operation { method: "POST", path: "/books", members: &["title", "shelf", "genre", "type", "link"], query: &[], headers: &[] },
+    Operation {
+        method: "POST",
+        path: "/books",
+        members: &["title", "shelf", "genre", "type", "link"],
+        query: &[],
+        headers: &[],
+    },
     Operation {
         method: "GET",
         path: "/books/{01234567-89ab-7cde-8f01-23456789abcd}",
@@ -51,7 +62,9 @@ const OPERATIONS: [Operation; 4] = [
     Operation {
         method: "PUT",
         path: "/shelves/{1}/{prose}/loans",
-        members: &["days", "pin", "note", "to", "weight", "due", "silent", "email", "cards", "tags"],
+        members: &[
+            "days", "pin", "note", "to", "weight", "due", "silent", "email", "cards", "tags",
+        ],
         query: &["reader"],
         headers: &["X-Desk", "Receipt-Key"],
     },
@@ -70,7 +83,10 @@ fn request(hostile: &Hostile) -> Option<Request> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     for (name, value) in &hostile.headers {
-        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?);
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).ok()?,
+            HeaderValue::from_str(value).ok()?,
+        );
     }
     Some(request)
 }
@@ -134,7 +150,8 @@ fn no_request_costs_more_than_its_bound() {
         for hostile in corpus {
             send(&endpoint, &hostile, &mut greatest).await;
         }
-        let (seed, count) = (number("HOSTILE_SEED").unwrap_or(0), number("HOSTILE_REQUESTS").unwrap_or(500));
+        let (seed, count) =
+            (number("HOSTILE_SEED").unwrap_or(0), number("HOSTILE_REQUESTS").unwrap_or(500));
         let mut random = Random::new(seed, &OPERATIONS, BOUNDS);
         for index in 0..count {
             let mut hostile = random.request();
@@ -142,7 +159,12 @@ fn no_request_costs_more_than_its_bound() {
             send(&endpoint, &hostile, &mut greatest).await;
         }
     });
-    assert!(greatest.milliseconds.0 < MILLISECONDS, "{} ms: {}", greatest.milliseconds.0, greatest.milliseconds.1);
+    assert!(
+        greatest.milliseconds.0 < MILLISECONDS,
+        "{} ms: {}",
+        greatest.milliseconds.0,
+        greatest.milliseconds.1
+    );
     println!("most memory: {} bytes, {}", greatest.memory.0, greatest.memory.1);
     println!("longest answer: {} bytes, {}", greatest.answer.0, greatest.answer.1);
     println!("most time: {} ms, {}", greatest.milliseconds.0, greatest.milliseconds.1);

@@ -28,7 +28,8 @@ fn text(bytes: &[u8]) -> &str {
 fn writes_the_module_to_the_standard_output() {
     let output = command(&["minimal.yaml"], "");
     assert!(output.status.success() && output.stderr.is_empty());
-    let generated = poem_contract::generate(include_str!("golden/minimal.yaml")).expect("it is supported");
+    let generated =
+        poem_contract::generate(include_str!("golden/minimal.yaml")).expect("it is supported");
     let expected = generated.replace("openapi.yaml", "minimal.yaml");
     assert_eq!(text(&output.stdout), expected);
     assert!(expected.starts_with(
@@ -39,14 +40,22 @@ fn writes_the_module_to_the_standard_output() {
 
 #[test]
 fn says_what_it_refuses_and_fails() {
-    let refused = include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: '1'").replace("tags: [All]", "tags: []");
+    let refused = include_str!("golden/minimal.yaml")
+        .replace("operationId: ping", "operationId: '1'")
+        .replace("tags: [All]", "tags: []");
     let output = command(&["-"], &refused);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let lines: Vec<&str> = text(&output.stderr).lines().collect();
     assert_eq!(lines[0], "- cannot be compiled:");
-    assert!(lines[1..].iter().any(|line| line.starts_with("/paths/~1ping/post/tags: ")), "{lines:?}");
+    assert!(
+        lines[1..].iter().any(|line| line.starts_with("/paths/~1ping/post/tags: ")),
+        "{lines:?}"
+    );
 
-    let output = command(&["-"], &include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: 1"));
+    let output = command(
+        &["-"],
+        &include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: 1"),
+    );
     let shown = text(&output.stderr);
     assert!(shown.contains("\n/paths/~1ping/post/operationId: not what OpenAPI 3.0 has here: invalid type: integer `1`"), "{shown}");
 
@@ -71,14 +80,21 @@ fn leaves_the_file_alone_when_it_refuses() {
 fn an_output_that_is_lost_is_an_error_and_a_reader_that_has_gone_is_none() {
     let run = |arguments: &[&str], out: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_poem-contract"));
-        command.args(arguments).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+        command
+            .args(arguments)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
         command.stdin(Stdio::null()).stdout(out).output().expect("it ends")
     };
     for arguments in [&["minimal.yaml"][..], &["--help"], &["--version"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
         let output = run(arguments, full.into());
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(text(&output.stderr).starts_with("error: the output cannot be written to standard output: No space left"), "{arguments:?}");
+        assert!(
+            text(&output.stderr).starts_with(
+                "error: the output cannot be written to standard output: No space left"
+            ),
+            "{arguments:?}"
+        );
         let output = run(arguments, std::io::pipe().expect("a pipe").1.into());
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{arguments:?}");
     }

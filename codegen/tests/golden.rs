@@ -1,13 +1,17 @@
-//! The generator's output, read in review. `UPDATE_GOLDEN=1 cargo test -p poem-contract` writes it anew, never where `CI` is set.
+//! The generator's output, read in review. `UPDATE_GOLDEN=1 cargo test -p poem-contract` writes it
+//! anew, never where `CI` is set.
 
 use std::{env, fs, path::Path};
 
 fn golden(name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let document = fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("the document");
-    let options =
-        poem_contract::Options { source: format!("{name}.yaml"), command: "UPDATE_GOLDEN=1 cargo test -p poem-contract".to_owned() };
-    let generated = poem_contract::generate_with(&document, &options).unwrap_or_else(|error| panic!("{name}.yaml is refused:\n{error}"));
+    let options = poem_contract::Options {
+        source: format!("{name}.yaml"),
+        command: "UPDATE_GOLDEN=1 cargo test -p poem-contract".to_owned(),
+    };
+    let generated = poem_contract::generate_with(&document, &options)
+        .unwrap_or_else(|error| panic!("{name}.yaml is refused:\n{error}"));
     let path = folder.join(format!("{name}.rs"));
     let expected = fs::read_to_string(&path).unwrap_or_default();
     if generated == expected {

@@ -1,4 +1,5 @@
-//! What cannot be compiled is refused, by its pointer and with a reason. Nothing is dropped without a word.
+//! What cannot be compiled is refused, by its pointer and with a reason. Nothing is dropped without
+//! a word.
 
 use poem_contract::generate;
 use serde_json::{Value, json};
@@ -84,15 +85,23 @@ fn what_cannot_be_compiled_is_refused_where_it_stands() {
     let mut wrong = Vec::new();
     let rows = include_str!("refusals.txt").lines().filter(|line| !line.starts_with('#'));
     for row in rows {
-        let [place, value, pointer, reason] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("not a row: {row}") };
-        let value = (value != "-").then(|| serde_json::from_str(value).unwrap_or_else(|error| panic!("{row}: {error}")));
+        let [place, value, pointer, reason] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("not a row: {row}")
+        };
+        let value = (value != "-")
+            .then(|| serde_json::from_str(value).unwrap_or_else(|error| panic!("{row}: {error}")));
         let mut document = document();
         put(&mut document, place, value);
         let pointer = expand(pointer);
         match generate(&document.to_string()) {
             Ok(_) => wrong.push(format!("{row} is compiled")),
-            Err(error) if error.refusals.iter().any(|refusal| refusal.pointer == pointer && refusal.reason.contains(reason)) => {}
-            Err(error) => wrong.push(format!("{row} gives, instead of {pointer}: … {reason} …\n{error}")),
+            Err(error)
+                if error.refusals.iter().any(|refusal| {
+                    refusal.pointer == pointer && refusal.reason.contains(reason)
+                }) => {}
+            Err(error) => {
+                wrong.push(format!("{row} gives, instead of {pointer}: … {reason} …\n{error}"))
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -107,7 +116,11 @@ fn all_refusals_come_at_once_one_a_line() {
     let error = generate(&document.to_string()).expect_err("three refusals");
     let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), error.refusals.len());
-    for pointer in [format!("{THING}/properties/name/pattern: "), format!("{OPERATION}/callbacks: "), format!("{OPERATION}/tags: ")] {
+    for pointer in [
+        format!("{THING}/properties/name/pattern: "),
+        format!("{OPERATION}/callbacks: "),
+        format!("{OPERATION}/tags: "),
+    ] {
         assert_eq!(lines.iter().filter(|line| line.starts_with(&pointer)).count(), 1, "{error}");
     }
 }
@@ -119,7 +132,10 @@ fn text_that_is_no_document_is_refused() {
         ("a: b: c", "neither YAML nor JSON"),
         ("[]", "OpenAPI"),
         ("openapi: 3.0.3\nopenapi: 3.0.3\n", "duplicate"),
-        ("openapi: 3.0.3\ninfo: !secret {title: T, version: '1'}\npaths: {}\n", "tags are not part of OpenAPI"),
+        (
+            "openapi: 3.0.3\ninfo: !secret {title: T, version: '1'}\npaths: {}\n",
+            "tags are not part of OpenAPI",
+        ),
         ("openapi: 3.0.3\n? [a]\n: b\n", "is not text"),
     ] {
         let error = generate(text).expect_err(text).to_string();
@@ -129,7 +145,8 @@ fn text_that_is_no_document_is_refused() {
     let twice = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\npaths: {/x: {get: {responses: {200: {description: a}, '200': {description: b}}}}}\n";
     let error = generate(twice).expect_err("two keys");
     assert!(
-        error.refusals.iter().any(|refusal| refusal.pointer == "/paths/~1x/get/responses/200" && refusal.reason.contains("twice")),
+        error.refusals.iter().any(|refusal| refusal.pointer == "/paths/~1x/get/responses/200"
+            && refusal.reason.contains("twice")),
         "{error}"
     );
 }

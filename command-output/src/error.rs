@@ -26,7 +26,8 @@ impl OutputError {
         self.cause.kind() == io::ErrorKind::BrokenPipe
     }
 
-    /// Says on standard error what happened, unless the reader has gone, and returns the exit code of the program.
+    /// Says on standard error what happened, unless the reader has gone, and returns the exit code
+    /// of the program.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         if self.is_closed() {
@@ -80,7 +81,10 @@ mod tests {
         let text = full().to_string();
         assert!(text.contains("run the command again") && !text.contains("Done"), "{text}");
         let text = full().after("the stock of product 1 is 510").to_string();
-        assert!(text.contains("do not run it again. Done: the stock of product 1 is 510"), "{text}");
+        assert!(
+            text.contains("do not run it again. Done: the stock of product 1 is 510"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The output of command-line programs: answers on standard output, messages on standard error.
 //!
-//! `println!` panics when standard output is a closed pipe or a full disk, and `eprintln!` likewise.
-//! A program that has changed something must not end like that: its caller would repeat the change.
-//! So every program of this workspace writes through this crate, and `clippy.toml` bans the macros.
+//! `println!` panics when standard output is a closed pipe or a full disk, and `eprintln!`
+//! likewise. A program that has changed something must not end like that: its caller would repeat
+//! the change. So every program of this workspace writes through this crate, and `clippy.toml` bans
+//! the macros.
 //!
 //! | standard output | [`print`] returns | [`OutputError::report`] |
 //! |---|---|---|
@@ -41,8 +42,9 @@ impl Stdout {
         standard_output().is_terminal()
     }
 
-    /// Whether standard output is a pipe or socket whose reader has gone. A program that waits before
-    /// it writes again asks this from time to time; the next write would fail with a broken pipe.
+    /// Whether standard output is a pipe or socket whose reader has gone. A program that waits
+    /// before it writes again asks this from time to time; the next write would fail with a broken
+    /// pipe.
     #[must_use]
     #[cfg(unix)]
     pub fn has_lost_reader() -> bool {
@@ -50,7 +52,8 @@ impl Stdout {
         let out = standard_output();
         let mut fds = [PollFd::new(&out, PollFlags::empty())];
         // A failed poll tells nothing, and the next write tells all.
-        poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+        poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
     /// Always `false`: the next write tells.
@@ -80,7 +83,8 @@ pub fn print(text: impl Display) -> Result<(), OutputError> {
 }
 
 /// Prints the answer of a command that has changed something. `done` says what, in the past tense
-/// and without a full stop; an error repeats it, so that the user does not run the command a second time.
+/// and without a full stop; an error repeats it, so that the user does not run the command a second
+/// time.
 ///
 /// # Errors
 /// As [`print`].
@@ -98,7 +102,8 @@ pub fn write(text: &str) -> Result<(), OutputError> {
     Ok(out.flush()?)
 }
 
-/// Prints a line on standard error. There is no other place to report a failure to, so it is ignored.
+/// Prints a line on standard error. There is no other place to report a failure to, so it is
+/// ignored.
 pub fn say(text: impl Display) {
     prompt(format_args!("{text}\n"));
 }
@@ -114,7 +119,8 @@ pub fn prompt(text: impl Display) {
 /// The command line that clap has parsed. Help, version and complaints are printed here.
 ///
 /// # Errors
-/// The exit code: 0 after help or version, 2 after a wrong command line, 1 if the help did not get out.
+/// The exit code: 0 after help or version, 2 after a wrong command line, 1 if the help did not get
+/// out.
 pub fn parsed<T>(parsed: Result<T, clap::Error>) -> Result<T, ExitCode> {
     parsed.map_err(|error| {
         let printed = error.print();

@@ -1,4 +1,5 @@
-//! The check of every answer that a test of *our* store gets: by the embedded document, and without a member that it does not know.
+//! The check of every answer that a test of *our* store gets: by the embedded document, and without
+//! a member that it does not know.
 
 use std::sync::LazyLock;
 

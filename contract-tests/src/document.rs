@@ -1,6 +1,7 @@
 //! What an `openapi.yaml` says, read at run time from its text.
 //!
-//! Made from the document itself, with nothing of the code that is generated from it: what a generator gets wrong is to be noticed here.
+//! Made from the document itself, with nothing of the code that is generated from it: what a
+//! generator gets wrong is to be noticed here.
 
 mod read;
 mod schema;
@@ -33,10 +34,11 @@ pub struct Document {
 /// What holds for members of an answer that no schema names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Members {
-    /// They are there or not, as OpenAPI has it: a schema is closed where it says so. For any implementation.
+    /// They are there or not, as OpenAPI has it: a schema is closed where it says so. For any
+    /// implementation.
     AsDeclared,
-    /// There are none. Schemas of responses are open so that new members break no client, but *our* store answers with nothing that the document does
-    /// not know.
+    /// There are none. Schemas of responses are open so that new members break no client, but *our*
+    /// store answers with nothing that the document does not know.
     None,
 }
 
@@ -167,7 +169,8 @@ impl Document {
         Self::of_this_repository(Members::AsDeclared)
     }
 
-    /// The document of this repository, as our own store is held against it: it answers with no member that the document does not name.
+    /// The document of this repository, as our own store is held against it: it answers with no
+    /// member that the document does not name.
     ///
     /// # Panics
     /// Never: tests of this crate read it.
@@ -184,7 +187,8 @@ impl Document {
     /// Reads a document, in YAML or JSON.
     ///
     /// # Errors
-    /// When it is no OpenAPI 3.0 document, or says something in a way that this program does not know: with the place.
+    /// When it is no OpenAPI 3.0 document, or says something in a way that this program does not
+    /// know: with the place.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         Self::read_with(text, Members::AsDeclared)
     }
@@ -213,7 +217,9 @@ impl Document {
     pub fn operations_at<'d>(&'d self, path: &'d str) -> impl Iterator<Item = &'d Operation> {
         // A path that is written out comes before a template (OpenAPI 3.0, Paths Object).
         let written_out = self.operations.iter().any(|operation| operation.path == path);
-        self.operations.iter().filter(move |operation| if written_out { operation.path == path } else { operation.is_at(path) })
+        self.operations.iter().filter(move |operation| {
+            if written_out { operation.path == path } else { operation.is_at(path) }
+        })
     }
 
     /// The operation that a request is for. HEAD is GET without a body (RFC 9110 §9.3.2).
@@ -222,7 +228,11 @@ impl Document {
         let method = if method == "HEAD" { "GET" } else { method };
         let path = path.split('?').next().unwrap_or_default();
         // Collected, as the path lives shorter than the document.
-        let found = self.operations_at(path).find(|operation| operation.method.as_str() == method)?.id.clone();
+        let found = self
+            .operations_at(path)
+            .find(|operation| operation.method.as_str() == method)?
+            .id
+            .clone();
         self.operation(&found)
     }
 
@@ -231,8 +241,10 @@ impl Document {
     pub fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let mut value = schema;
         // Reading the document has found no circle of references.
-        while let Some(target) =
-            value.get("$ref").and_then(Value::as_str).and_then(|reference| self.root.pointer(reference.strip_prefix('#')?))
+        while let Some(target) = value
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|reference| self.root.pointer(reference.strip_prefix('#')?))
         {
             value = target;
         }
@@ -250,7 +262,8 @@ impl Document {
         self.schemas.compile(schema).ok()
     }
 
-    /// Everything that is wrong with a value by a schema of this document; empty if nothing is, and `None` if the schema cannot be used.
+    /// Everything that is wrong with a value by a schema of this document; empty if nothing is, and
+    /// `None` if the schema cannot be used.
     #[must_use]
     pub fn validate(&self, schema: &Value, value: &Value) -> Option<Vec<String>> {
         let validator = self.schemas.compile(schema).ok()?;
@@ -260,13 +273,22 @@ impl Document {
     /// Every operation with every status that it declares.
     #[must_use]
     pub fn declared(&self) -> BTreeSet<(String, u16)> {
-        self.operations.iter().flat_map(|operation| operation.responses.keys().map(|status| (operation.id.clone(), *status))).collect()
+        self.operations
+            .iter()
+            .flat_map(|operation| {
+                operation.responses.keys().map(|status| (operation.id.clone(), *status))
+            })
+            .collect()
     }
 
     /// The tags of its operations, sorted.
     #[must_use]
     pub fn tags(&self) -> BTreeSet<&str> {
-        self.operations.iter().map(|operation| operation.tag.as_str()).filter(|tag| !tag.is_empty()).collect()
+        self.operations
+            .iter()
+            .map(|operation| operation.tag.as_str())
+            .filter(|tag| !tag.is_empty())
+            .collect()
     }
 
     /// `info.title` and `info.version`.
@@ -297,7 +319,8 @@ impl Operation {
         loop {
             match (template.next(), segments.next()) {
                 (None, None) => return true,
-                (Some(template), Some(segment)) if template.starts_with('{') && !segment.is_empty() => {}
+                (Some(template), Some(segment))
+                    if template.starts_with('{') && !segment.is_empty() => {}
                 (Some(template), Some(segment)) if template == segment => {}
                 (_, _) => return false,
             }

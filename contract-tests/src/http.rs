@@ -5,12 +5,11 @@ mod curl;
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use merch_contract::loopback::{is_loopback, without_proxy};
 use reqwest::{
     Client, Method, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-
-use merch_contract::loopback::{is_loopback, without_proxy};
 
 use crate::document::{Document, Operation};
 
@@ -73,14 +72,18 @@ impl Transport {
             .user_agent(concat!("merch-contract-tests/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(5)))
-            // Servers close connections that are idle; one that is taken up at that very moment would look like a fault of the server.
+            // Servers close connections that are idle; one that is taken up at that very moment
+            // would look like a fault of the server.
             .pool_idle_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none());
         if base.scheme() == "http" && is_loopback(&base) {
-            // Reading the system's authorities takes longer than many a request. A proxy on the way may need them.
+            // Reading the system's authorities takes longer than many a request. A proxy on the way
+            // may need them.
             builder = builder.tls_certs_only([]);
         }
-        let client = builder.build().map_err(|error| format!("this system's certificates cannot be used: {}", chain(&error)))?;
+        let client = builder.build().map_err(|error| {
+            format!("this system's certificates cannot be used: {}", chain(&error))
+        })?;
         Ok(Self { client, base })
     }
 
@@ -94,12 +97,14 @@ impl Transport {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// The address of a path of this server as it is sent, and the path as it is sent, without the prefix.
+    /// The address of a path of this server as it is sent, and the path as it is sent, without the
+    /// prefix.
     ///
     /// # Errors
     /// When there is no such address.
     pub(crate) fn address(&self, path: &str) -> Result<(String, String), String> {
-        let url = Url::parse(&self.url(path)).map_err(|error| format!("{path:?} is no path of an address: {error}"))?;
+        let url = Url::parse(&self.url(path))
+            .map_err(|error| format!("{path:?} is no path of an address: {error}"))?;
         let sent = url.path().strip_prefix(self.prefix()).unwrap_or_else(|| url.path());
         let sent = url.query().map_or_else(|| sent.to_owned(), |query| format!("{sent}?{query}"));
         Ok((url.into(), sent))
@@ -112,12 +117,19 @@ impl Transport {
     pub(crate) fn locate(&self, request: &Request, location: &str) -> Result<String, String> {
         let expected = "expected a place of this server";
         let asked = Url::parse(&request.url).map_err(|error| error.to_string())?;
-        let url = asked.join(location).map_err(|error| format!("{expected}, got {location:?}: {error}"))?;
+        let url = asked
+            .join(location)
+            .map_err(|error| format!("{expected}, got {location:?}: {error}"))?;
         if url.origin() != self.base.origin() {
             return Err(format!("{expected}, got {location:?}"));
         }
         // A server behind a proxy that takes a prefix away does not know of it.
-        let path = url.path().strip_prefix(self.prefix()).filter(|rest| rest.starts_with('/')).unwrap_or_else(|| url.path()).to_owned();
+        let path = url
+            .path()
+            .strip_prefix(self.prefix())
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or_else(|| url.path())
+            .to_owned();
         Ok(url.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
     }
 
@@ -126,10 +138,15 @@ impl Transport {
     /// # Errors
     /// A sentence: what was expected, what came, what to do.
     pub(crate) async fn reach(&self, document: &Document) -> Result<(), String> {
-        let plain = |operation: &&Operation| operation.method == Method::GET && !operation.path.contains('{');
-        let path = document.operations().iter().find(plain).map_or("/", |operation| &operation.path);
+        let plain = |operation: &&Operation| {
+            operation.method == Method::GET && !operation.path.contains('{')
+        };
+        let path =
+            document.operations().iter().find(plain).map_or("/", |operation| &operation.path);
         let (path, url) = (path.to_owned(), self.url(path));
-        let exchange = self.send(Request { method: Method::GET, path, url, headers: Vec::new(), body: None }).await;
+        let exchange = self
+            .send(Request { method: Method::GET, path, url, headers: Vec::new(), body: None })
+            .await;
         let answer = exchange.answer.as_ref();
         answer.map(|_| ()).map_err(|error| {
             format!("{}: expected an implementation of the document at this address, got none ({error}): start it, or give its address with --url", self.base)
@@ -147,14 +164,19 @@ impl Transport {
         for (name, value) in &request.headers {
             headers.append(name, value.clone());
         }
-        let mut builder = self.client.request(request.method.clone(), &request.url).headers(headers);
+        let mut builder =
+            self.client.request(request.method.clone(), &request.url).headers(headers);
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
         let mut response = builder.send().await.map_err(|error| chain(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| format!("{status}, but its body breaks off: {}", chain(&error)))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| format!("{status}, but its body breaks off: {}", chain(&error)))?
+        {
             body.extend_from_slice(&chunk);
             if body.len() > LONGEST_ANSWER {
                 return Err(format!("{status} with a body of more than {LONGEST_ANSWER} bytes"));
@@ -168,15 +190,19 @@ impl Request {
     /// The first value of a header, if it is ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other.as_str().eq_ignore_ascii_case(name)).and_then(|(_, value)| value.to_str().ok())
+        self.headers
+            .iter()
+            .find(|(other, _)| other.as_str().eq_ignore_ascii_case(name))
+            .and_then(|(_, value)| value.to_str().ok())
     }
 
-    /// Whether HTTP lets anybody on the way refuse it unread: a path with U+0000 in it (RFC 3986 §7.3), or a header twice that is no list
-    /// (RFC 9110 §5.3).
+    /// Whether HTTP lets anybody on the way refuse it unread: a path with U+0000 in it (RFC 3986
+    /// §7.3), or a header twice that is no list (RFC 9110 §5.3).
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         let path = self.path.split('?').next().unwrap_or_default();
-        path.contains("%00") || self.headers.iter().filter(|(name, _)| name == "authorization").count() > 1
+        path.contains("%00")
+            || self.headers.iter().filter(|(name, _)| name == "authorization").count() > 1
     }
 
     /// The token of its `Authorization`, if it has one.
@@ -193,13 +219,18 @@ impl Request {
 }
 
 impl Received {
-    /// As it came, for people: a long body is shortened, and what a terminal would take for a command is escaped.
+    /// As it came, for people: a long body is shortened, and what a terminal would take for a
+    /// command is escaped.
     #[must_use]
     pub fn raw(&self) -> String {
-        let reason = reqwest::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let reason = reqwest::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
         let mut text = format!("HTTP/1.1 {} {reason}", self.status).trim_end().to_owned();
         for (name, value) in &self.headers {
-            let _ = write!(text, "\n{name}: {}", printable(&String::from_utf8_lossy(value.as_bytes()))); // writing to a String cannot fail
+            let _ =
+                write!(text, "\n{name}: {}", printable(&String::from_utf8_lossy(value.as_bytes()))); // writing to a String cannot fail
         }
         if !self.body.is_empty() {
             let shown = &self.body[..self.body.len().min(SHOWN)];

@@ -1,4 +1,5 @@
-//! Proves that an implementation keeps to `openapi.yaml`, with nothing but what any client has: HTTP.
+//! Proves that an implementation keeps to `openapi.yaml`, with nothing but what any client has:
+//! HTTP.
 
 pub mod cases;
 pub mod check;

@@ -1,6 +1,7 @@
 //! `merch-contract-tests`: the suite against an address, as a command.
 //!
-//! Here is all that reads the command line, prints, and decides exit codes: 0 all passed, 1 failures, 2 nothing was tested (one sentence on standard error).
+//! Here is all that reads the command line, prints, and decides exit codes: 0 all passed, 1
+//! failures, 2 nothing was tested (one sentence on standard error).
 
 use std::{io::Write as _, process::ExitCode, sync::Arc};
 
@@ -54,18 +55,20 @@ async fn main() -> ExitCode {
     };
     arguments.options.progress = true;
     match run(arguments).await {
-        Ok((report, printed)) => match printed.map_err(|error| error.after(summary(&report)).report()) {
-            Ok(()) if report.failed() => ExitCode::FAILURE,
-            Ok(()) => ExitCode::SUCCESS,
-            // A reader that has gone has read enough, and a failure is still one.
-            Err(exit_code) => {
-                if report.failed() {
-                    ExitCode::FAILURE
-                } else {
-                    exit_code
+        Ok((report, printed)) => {
+            match printed.map_err(|error| error.after(summary(&report)).report()) {
+                Ok(()) if report.failed() => ExitCode::FAILURE,
+                Ok(()) => ExitCode::SUCCESS,
+                // A reader that has gone has read enough, and a failure is still one.
+                Err(exit_code) => {
+                    if report.failed() {
+                        ExitCode::FAILURE
+                    } else {
+                        exit_code
+                    }
                 }
             }
-        },
+        }
         Err(why) => {
             say(format_args!("error: {why}"));
             ExitCode::from(UNUSABLE)
@@ -77,12 +80,15 @@ async fn main() -> ExitCode {
 ///
 /// # Errors
 /// Why nothing was tested, or its file cannot be written.
-async fn run(Arguments { options, output }: Arguments) -> Result<(Report, Result<(), OutputError>), String> {
+async fn run(
+    Arguments { options, output }: Arguments,
+) -> Result<(Report, Result<(), OutputError>), String> {
     let document = match &output.spec {
         None => Document::embedded(),
         Some(path) => {
             let name = path.display();
-            let text = std::fs::read_to_string(path).map_err(|error| format!("--spec {name}: expected a document, but {error}"))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("--spec {name}: expected a document, but {error}"))?;
             Document::read(&text).map_err(|error| format!("--spec {name}: {error}"))?
         }
     };
@@ -91,10 +97,19 @@ async fn run(Arguments { options, output }: Arguments) -> Result<(Report, Result
         None => None,
         Some(path) => {
             let file = std::fs::File::create(path);
-            Some((path, file.map_err(|error| format!("--junit {}: expected a file that can be written, but {error}", path.display()))?))
+            Some((
+                path,
+                file.map_err(|error| {
+                    format!(
+                        "--junit {}: expected a file that can be written, but {error}",
+                        path.display()
+                    )
+                })?,
+            ))
         }
     };
-    let signals = Signals::listen().map_err(|error| format!("expected that Ctrl-C can be listened for, but {error}"))?;
+    let signals = Signals::listen()
+        .map_err(|error| format!("expected that Ctrl-C can be listened for, but {error}"))?;
     tokio::spawn(stop_on(signals, options.stop.clone()));
     let report = suite::run(options, Arc::new(document)).await;
     if let Some((path, mut file)) = junit {
@@ -107,7 +122,8 @@ async fn run(Arguments { options, output }: Arguments) -> Result<(Report, Result
     let text = if output.json {
         format!("{:#}", report::json(&report))
     } else {
-        let colours = Stdout::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colours = Stdout::is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         report::table(&report, colours)
     };
     let printed = print(text.trim_end_matches('\n'));
@@ -129,7 +145,10 @@ impl Signals {
     /// From now on none ends this program by itself.
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -161,8 +180,11 @@ impl Signals {
 async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
     stop.cancel();
-    // On a thread of its own: a standard error that is a full pipe must not keep the second signal from being seen.
-    std::thread::spawn(|| say("interrupted: cleaning up what is left in the store; once more, and it stays"));
+    // On a thread of its own: a standard error that is a full pipe must not keep the second signal
+    // from being seen.
+    std::thread::spawn(|| {
+        say("interrupted: cleaning up what is left in the store; once more, and it stays")
+    });
     signals.next().await;
     std::process::exit(KILLED);
 }
@@ -170,7 +192,9 @@ async fn stop_on(mut signals: Signals, stop: CancellationToken) {
 /// The run in one sentence.
 fn summary(report: &Report) -> String {
     let (passed, failed, skipped) = report.counts();
-    format!("the suite has run, and cleaned up: {passed} cases passed, {failed} failed, {skipped} were skipped")
+    format!(
+        "the suite has run, and cleaned up: {passed} cases passed, {failed} failed, {skipped} were skipped"
+    )
 }
 
 #[cfg(test)]
@@ -190,13 +214,16 @@ mod tests {
         for argument in command.get_arguments() {
             assert!(argument.get_help().is_some(), "{} has no help", argument.get_id());
         }
-        let secret = command.get_arguments().find(|argument| argument.get_id() == "expired_token").unwrap();
+        let secret =
+            command.get_arguments().find(|argument| argument.get_id() == "expired_token").unwrap();
         assert!(secret.is_hide_env_values_set());
     }
 
     #[test]
     fn the_command_line_has_the_defaults_of_the_library() {
-        let parsed = Arguments::try_parse_from(["merch-contract-tests", "--url", "http://h:1"]).unwrap().options;
+        let parsed = Arguments::try_parse_from(["merch-contract-tests", "--url", "http://h:1"])
+            .unwrap()
+            .options;
         let ours = Options::new("http://h:1".parse().unwrap());
         assert_eq!((parsed.jobs, parsed.timeout, parsed.url), (ours.jobs, ours.timeout, ours.url));
         assert!(!parsed.exhaust_stock && !ours.exhaust_stock && parsed.only.is_empty());

@@ -20,12 +20,14 @@ pub struct Options {
     #[arg(long, value_name = "TAG|OPERATION")]
     pub only: Vec<String>,
 
-    /// A token that this implementation made and that has expired; without it nothing tells that expired tokens are refused. The variable is better than
-    /// the option: others on this machine can see options
+    /// A token that this implementation made and that has expired; without it nothing tells that
+    /// expired tokens are refused. The variable is better than the option: others on this machine
+    /// can see options
     #[arg(long, env = "MERCH_EXPIRED_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = token)]
     pub expired_token: Option<String>,
 
-    /// Also run the cases that buy a product until it is sold out, and cancel it all again. Nobody else can buy it meanwhile
+    /// Also run the cases that buy a product until it is sold out, and cancel it all again. Nobody
+    /// else can buy it meanwhile
     #[arg(long)]
     pub exhaust_stock: bool,
 
@@ -82,7 +84,8 @@ impl Options {
     /// The ids of the operations that were asked for.
     ///
     /// # Errors
-    /// When one of `only` is neither a tag nor an operation of the document; the sentence lists those there are.
+    /// When one of `only` is neither a tag nor an operation of the document; the sentence lists
+    /// those there are.
     pub fn selected(&self, document: &Document) -> Result<BTreeSet<String>, String> {
         let all = document.operations().iter();
         if self.only.is_empty() {
@@ -92,7 +95,9 @@ impl Options {
         for name in &self.only {
             let found: Vec<String> = all
                 .clone()
-                .filter(|operation| operation.id == *name || operation.tag.eq_ignore_ascii_case(name))
+                .filter(|operation| {
+                    operation.id == *name || operation.tag.eq_ignore_ascii_case(name)
+                })
                 .map(|operation| operation.id.clone())
                 .collect();
             if found.is_empty() {
@@ -113,13 +118,17 @@ impl Options {
 fn url(text: &str) -> Result<Url, String> {
     let expected = "expected an address such as http://127.0.0.1:8080";
     let url = Url::parse(text).map_err(|error| format!("{error}; {expected}"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+    if !matches!(url.scheme(), "http" | "https")
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
         return Err(expected.to_owned());
     }
     Ok(url)
 }
 
-/// An empty variable is as good as none in a shell, and is refused here: it would pass for a token that was tried.
+/// An empty variable is as good as none in a shell, and is refused here: it would pass for a token
+/// that was tried.
 fn token(text: &str) -> Result<String, String> {
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -156,9 +165,17 @@ mod tests {
     fn tags_and_operations_select_and_others_are_refused() {
         assert_eq!(selected(&[]).unwrap().len(), 14);
         assert_eq!(selected(&["Dialog"]).unwrap(), ["greet"]);
-        assert_eq!(selected(&["productmanager", "greet", "get_product"]).unwrap(), ["get_product", "greet", "list_products"]);
+        assert_eq!(
+            selected(&["productmanager", "greet", "get_product"]).unwrap(),
+            ["get_product", "greet", "list_products"]
+        );
         let refused = selected(&["greet", "orders"]).unwrap_err();
-        assert!(refused.contains("\"orders\"") && refused.contains("OrderManager") && refused.contains("place_order"), "{refused}");
+        assert!(
+            refused.contains("\"orders\"")
+                && refused.contains("OrderManager")
+                && refused.contains("place_order"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -170,6 +187,11 @@ mod tests {
         assert_eq!(token(" a.b.c\n"), Ok("a.b.c".to_owned()));
         assert!(token(" ").is_err() && token("a b").is_err());
         assert_eq!((jobs("64"), seconds("600")), (Ok(64), Ok(Duration::from_secs(600))));
-        assert!(jobs("0").is_err() && jobs("65").is_err() && seconds("0").is_err() && seconds("1.5").is_err());
+        assert!(
+            jobs("0").is_err()
+                && jobs("65").is_err()
+                && seconds("0").is_err()
+                && seconds("1.5").is_err()
+        );
     }
 }

@@ -134,7 +134,10 @@ impl Report {
     /// Whether anything was not as the document has it, or was not tested that could be.
     #[must_use]
     pub fn failed(&self) -> bool {
-        self.unusable.is_some() || self.interrupted || self.failures().next().is_some() || self.not_reached().next().is_some()
+        self.unusable.is_some()
+            || self.interrupted
+            || self.failures().next().is_some()
+            || self.not_reached().next().is_some()
     }
 
     /// The cases that failed, each with its failure.
@@ -147,13 +150,18 @@ impl Report {
 
     /// The cells that no case reached, although one could.
     pub fn not_reached(&self) -> impl Iterator<Item = &(String, u16)> {
-        self.cells.iter().filter(|(_, cell)| cell.outcome == Outcome::NotReached).map(|(cell, _)| cell)
+        self.cells
+            .iter()
+            .filter(|(_, cell)| cell.outcome == Outcome::NotReached)
+            .map(|(cell, _)| cell)
     }
 
     /// How many cases passed, failed, and were not run.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |is: fn(&CaseOutcome) -> bool| self.cases.iter().filter(|case| is(&case.outcome)).count();
+        let count = |is: fn(&CaseOutcome) -> bool| {
+            self.cases.iter().filter(|case| is(&case.outcome)).count()
+        };
         (
             count(|outcome| matches!(outcome, CaseOutcome::Passed)),
             count(|outcome| matches!(outcome, CaseOutcome::Failed(_))),

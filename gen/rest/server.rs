@@ -1,6 +1,7 @@
 // @generated from openapi.yaml by poem-contract. Do not edit: change openapi.yaml and run `make gen`.
 
-//! SUSTech Merch Store, version 1.0.0: traits to implement, types, and a poem-openapi service that holds every request against the document.
+//! SUSTech Merch Store, version 1.0.0: traits to implement, types, and a poem-openapi service that
+         //! holds every request against the document.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
 
@@ -1180,7 +1181,8 @@ pub struct Fault {
 
 /// The `access_token` from `POST /login`. It is valid for 24 hours unless it is revoked earlier.
 ///
-/// As it was sent: the implementation has to say whether it is good. Printing it does not show it.
+/// As it was sent: the implementation has to say whether it is good. Printing it does
+/// not show it.
 #[derive(Clone, Debug)]
 pub struct BearerAuth(runtime::Token);
 
@@ -1248,8 +1250,9 @@ pub const ROUTES: &[runtime::Route] = &[
 
 /// The server: an implementation of every operation, behind the document.
 ///
-/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is answered by `rejections` and never reaches the
-/// implementation. HEAD is served wherever there is GET.
+/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is
+/// answered by `rejections` and never reaches the implementation. HEAD is served wherever
+/// there is GET.
 pub fn api<T>(
     implementation: ::std::sync::Arc<T>,
     rejections: ::std::sync::Arc<dyn runtime::Rejections>,
@@ -1916,8 +1919,8 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
 
 /// What each operation's requests are held against, before the operation sees them.
 mod contracts {
-    use super::runtime;
     use ::std::sync::LazyLock;
+    use super::runtime;
     pub(super) static GREET: LazyLock<runtime::Contract> = LazyLock::new(|| runtime::Contract::new(
         "/",
         &super::REQUEST_SCHEMAS,
@@ -3906,7 +3909,8 @@ impl runtime::Component for Fault {
 
 runtime::component_type!(Fault);
 
-/// Schemas of the document that are plain Rust types: their names, for the emitted document to refer to.
+/// Schemas of the document that are plain Rust types: their names, for the emitted
+/// document to refer to.
 mod named {
     use super::runtime;
     pub(super) struct UserId;

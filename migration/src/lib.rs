@@ -2,9 +2,11 @@
 //!
 //! A migration that has been released is never edited: the next change is a new one.
 //!
-//! While replicas are replaced one by one, programs of two releases work on one schema. So a migration *expands*: it adds what the program before it can do
-//! without (a table, an index, a column that is nullable or has a default). What it makes superfluous goes in a later release, by a migration that
-//! *contracts* and that says so in `schema_requirements`: the oldest migration that a program has to know to go on working.
+//! While replicas are replaced one by one, programs of two releases work on one schema. So a
+//! migration *expands*: it adds what the program before it can do without (a table, an index, a
+//! column that is nullable or has a default). What it makes superfluous goes in a later release, by
+//! a migration that *contracts* and that says so in `schema_requirements`: the oldest migration
+//! that a program has to know to go on working.
 
 mod dialect;
 mod m20260101_000001_create_store;

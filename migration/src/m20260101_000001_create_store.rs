@@ -1,17 +1,17 @@
 //! Creates the tables: users, products, orders, idempotency keys and the outbox.
 //!
-//! Written as SQL, because a reader wants to see the very constraints, each with the name by which a violation is recognised.
-//! `{words}` are replaced for each database, see `dialect`.
+//! Written as SQL, because a reader wants to see the very constraints, each with the name by which
+//! a violation is recognised. `{words}` are replaced for each database, see `dialect`.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DbBackend;
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 use crate::dialect;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `*_key` holds the value folded to lower case, in Rust, as SQLite's `lower` knows ASCII only; uniqueness is judged on it.
+/// `*_key` holds the value folded to lower case, in Rust, as SQLite's `lower` knows ASCII only;
+/// uniqueness is judged on it.
 const USERS: &str = "
 CREATE TABLE users (
     id            {uuid}    NOT NULL CONSTRAINT pk_users PRIMARY KEY,
@@ -86,10 +86,12 @@ CREATE TABLE orders (
     CONSTRAINT ck_orders_version           CHECK (version >= 1)
 ){strict}";
 
-/// For a page of a user's orders, newest first; ids are UUIDv7, so that their order is the orders' order in time.
+/// For a page of a user's orders, newest first; ids are UUIDv7, so that their order is the orders'
+/// order in time.
 const ORDERS_BY_USER: &str = "CREATE INDEX ix_orders_user ON orders (user_id, id DESC)";
 /// The same, of one status.
-const ORDERS_BY_STATUS: &str = "CREATE INDEX ix_orders_user_status ON orders (user_id, status, id DESC)";
+const ORDERS_BY_STATUS: &str =
+    "CREATE INDEX ix_orders_user_status ON orders (user_id, status, id DESC)";
 
 const IDEMPOTENCY_KEYS: &str = "
 CREATE TABLE idempotency_keys (
@@ -103,10 +105,12 @@ CREATE TABLE idempotency_keys (
 ){strict}";
 
 /// For the removal of old keys.
-const IDEMPOTENCY_KEYS_BY_AGE: &str = "CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)";
+const IDEMPOTENCY_KEYS_BY_AGE: &str =
+    "CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)";
 
-/// `payload` is a `merch.logging.v1.LogMessage` in protobuf's binary form. `seq` is the order of writing, not of committing.
-/// `set_aside` says why an event can never be shipped; such a row stays until somebody has looked at it.
+/// `payload` is a `merch.logging.v1.LogMessage` in protobuf's binary form. `seq` is the order of
+/// writing, not of committing. `set_aside` says why an event can never be shipped; such a row stays
+/// until somebody has looked at it.
 const OUTBOX_POSTGRES: &str = "
 CREATE TABLE outbox (
     seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
@@ -131,7 +135,8 @@ CREATE TABLE outbox (
 /// For the shipper: small, as rows leave it when they are shipped.
 const OUTBOX_UNSHIPPED: &str = "CREATE INDEX ix_outbox_unshipped ON outbox (seq) WHERE shipped_at IS NULL AND set_aside IS NULL";
 /// For the trimmer.
-const OUTBOX_SHIPPED: &str = "CREATE INDEX ix_outbox_shipped ON outbox (seq) WHERE shipped_at IS NOT NULL";
+const OUTBOX_SHIPPED: &str =
+    "CREATE INDEX ix_outbox_shipped ON outbox (seq) WHERE shipped_at IS NOT NULL";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -142,20 +147,38 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let sqlite = manager.get_database_backend() == DbBackend::Sqlite;
         dialect::execute(manager, &[USERS]).await?;
-        // A registration that takes a sid *and* a username is told of the sid: PostgreSQL checks its unique indices in the order in which
-        // they were made, SQLite the newest first.
+        // A registration that takes a sid *and* a username is told of the sid: PostgreSQL checks
+        // its unique indices in the order in which they were made, SQLite the newest first.
         let mut unique = [UNIQUE_SID, UNIQUE_USERNAME, UNIQUE_EMAIL];
         if sqlite {
             unique.reverse();
         }
         dialect::execute(manager, &unique).await?;
-        dialect::execute(manager, &[PRODUCTS, PRODUCTS_BY_CATEGORY, ORDERS, ORDERS_BY_USER, ORDERS_BY_STATUS]).await?;
+        dialect::execute(
+            manager,
+            &[PRODUCTS, PRODUCTS_BY_CATEGORY, ORDERS, ORDERS_BY_USER, ORDERS_BY_STATUS],
+        )
+        .await?;
         dialect::execute(manager, &[IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE]).await?;
-        dialect::execute(manager, &[if sqlite { OUTBOX_SQLITE } else { OUTBOX_POSTGRES }, OUTBOX_UNSHIPPED, OUTBOX_SHIPPED]).await
+        dialect::execute(
+            manager,
+            &[
+                if sqlite { OUTBOX_SQLITE } else { OUTBOX_POSTGRES },
+                OUTBOX_UNSHIPPED,
+                OUTBOX_SHIPPED,
+            ],
+        )
+        .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = ["DROP TABLE outbox", "DROP TABLE idempotency_keys", "DROP TABLE orders", "DROP TABLE products", "DROP TABLE users"];
+        let tables = [
+            "DROP TABLE outbox",
+            "DROP TABLE idempotency_keys",
+            "DROP TABLE orders",
+            "DROP TABLE products",
+            "DROP TABLE users",
+        ];
         dialect::execute(manager, &tables).await
     }
 }

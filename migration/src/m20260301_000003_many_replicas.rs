@@ -1,4 +1,5 @@
-//! Creates what several replicas of the db service share: who ships the outbox, how often one may log in, and which programs fit this schema.
+//! Creates what several replicas of the db service share: who ships the outbox, how often one may
+//! log in, and which programs fit this schema.
 //!
 //! It only adds, so a program that was made before it still works on this schema.
 
@@ -9,7 +10,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// One row: who ships the outbox, and until when by the database's clock. Nobody does before the first one asks, and after a release.
+/// One row: who ships the outbox, and until when by the database's clock. Nobody does before the
+/// first one asks, and after a release.
 const OUTBOX_LEASE: &str = "
 CREATE TABLE outbox_lease (
     id         {int}  NOT NULL CONSTRAINT pk_outbox_lease PRIMARY KEY,
@@ -17,10 +19,12 @@ CREATE TABLE outbox_lease (
     expires_at {time} NOT NULL,
     CONSTRAINT ck_outbox_lease_id CHECK (id = 1)
 ){strict}";
-const NOBODY: &str = "INSERT INTO outbox_lease (id, holder, expires_at) VALUES (1, NULL, '1970-01-01T00:00:00Z')";
+const NOBODY: &str =
+    "INSERT INTO outbox_lease (id, holder, expires_at) VALUES (1, NULL, '1970-01-01T00:00:00Z')";
 
-/// How often a name was tried to log in with, whether or not a user has it: the SHA-256 of the name, folded as `users.username_key`, as what was
-/// typed may be a password in the wrong field; and when its allowance is whole again, in microseconds since 1970 by the database's clock. A row
+/// How often a name was tried to log in with, whether or not a user has it: the SHA-256 of the
+/// name, folded as `users.username_key`, as what was typed may be a password in the wrong field;
+/// and when its allowance is whole again, in microseconds since 1970 by the database's clock. A row
 /// in the past says nothing and may go.
 const LOG_IN_ATTEMPTS: &str = "
 CREATE TABLE log_in_attempts (
@@ -30,10 +34,12 @@ CREATE TABLE log_in_attempts (
     CONSTRAINT ck_log_in_attempts_name_digest_length CHECK (length(name_digest) = 32)
 ){strict}";
 /// For the removal of rows in the past.
-const LOG_IN_ATTEMPTS_BY_TIME: &str = "CREATE INDEX ix_log_in_attempts_whole_at ON log_in_attempts (whole_at)";
+const LOG_IN_ATTEMPTS_BY_TIME: &str =
+    "CREATE INDEX ix_log_in_attempts_whole_at ON log_in_attempts (whole_at)";
 
-/// One row: a program works on this schema if it knows the migration that is named here. A migration that only adds leaves the name as it is; one
-/// that takes something away names the oldest migration whose programs no longer miss it.
+/// One row: a program works on this schema if it knows the migration that is named here. A
+/// migration that only adds leaves the name as it is; one that takes something away names the
+/// oldest migration whose programs no longer miss it.
 const SCHEMA_REQUIREMENTS: &str = "
 CREATE TABLE schema_requirements (
     id               {int} NOT NULL CONSTRAINT pk_schema_requirements PRIMARY KEY,
@@ -55,6 +61,14 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::execute(manager, &["DROP TABLE schema_requirements", "DROP TABLE log_in_attempts", "DROP TABLE outbox_lease"]).await
+        dialect::execute(
+            manager,
+            &[
+                "DROP TABLE schema_requirements",
+                "DROP TABLE log_in_attempts",
+                "DROP TABLE outbox_lease",
+            ],
+        )
+        .await
     }
 }

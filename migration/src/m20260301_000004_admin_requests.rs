@@ -9,7 +9,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `fingerprint` says what must be the same when a key comes again; `stock` and `difference` are the first answer.
+/// `fingerprint` says what must be the same when a key comes again; `stock` and `difference` are
+/// the first answer.
 const ADMIN_REQUESTS: &str = "
 CREATE TABLE admin_requests (
     key         text   NOT NULL,

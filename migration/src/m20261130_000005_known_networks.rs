@@ -1,9 +1,9 @@
-//! Creates what password checks need: where an account is known, and the greatest cost of a stored hash.
+//! Creates what password checks need: where an account is known, and the greatest cost of a stored
+//! hash.
 //!
 //! It only adds, so a program that was made before it still works on this schema.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DbBackend;
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 use crate::dialect;
 
@@ -21,9 +21,11 @@ CREATE TABLE known_networks (
     CONSTRAINT ck_known_networks_network_digest_length CHECK (length(network_digest) = 32)
 ){strict}";
 /// For the removal of old rows.
-const KNOWN_NETWORKS_BY_TIME: &str = "CREATE INDEX ix_known_networks_seen_at ON known_networks (seen_at)";
+const KNOWN_NETWORKS_BY_TIME: &str =
+    "CREATE INDEX ix_known_networks_seen_at ON known_networks (seen_at)";
 
-/// The cost of each active user's hash, log2 of scrypt's N: the greatest one is read at each log-in.
+/// The cost of each active user's hash, log2 of scrypt's N: the greatest one is read at each
+/// log-in.
 const HASH_COST_POSTGRES: &str = r"
 CREATE INDEX ix_users_hash_cost ON users
     ((substring(password_hash FROM '^\$scrypt\$ln=([0-9]{1,2}),')::integer)) WHERE is_active";

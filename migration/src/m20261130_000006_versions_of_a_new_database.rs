@@ -1,12 +1,11 @@
-//! Lets the versions of the products begin anew, so that those of a database that was made anew are none that an earlier one gave.
+//! Lets the versions of the products begin anew, so that those of a database that was made anew are
+//! none that an earlier one gave.
 //!
 //! Products have the same ids in every database. Users and orders have ids of their own.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DbBackend;
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
-use crate::dialect;
-use crate::versions::Era;
+use crate::{dialect, versions::Era};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -18,7 +17,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let next = Era::begin().next("version", manager.get_database_backend() == DbBackend::Sqlite);
+        let next =
+            Era::begin().next("version", manager.get_database_backend() == DbBackend::Sqlite);
         dialect::execute(manager, &[&format!("UPDATE products SET version = {next}")]).await
     }
 

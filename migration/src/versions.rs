@@ -1,8 +1,10 @@
-//! Where the versions of a new or a restored database begin, so that none comes again for different content.
+//! Where the versions of a new or a restored database begin, so that none comes again for different
+//! content.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The bits below the seconds: half of their range is for chance, and half for the changes of one row within a second.
+/// The bits below the seconds: half of their range is for chance, and half for the changes of one
+/// row within a second.
 const LOW_BITS: u32 = 30;
 /// The last second that fits: in the year 2242.
 const LAST_SECOND: i64 = (1 << 33) - 2;
@@ -10,7 +12,8 @@ const LAST_SECOND: i64 = (1 << 33) - 2;
 /// The versions that rows of a new or a restored database go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Era {
-    /// The least version: greater than any that an earlier database gave, if no clock was set back since.
+    /// The least version: greater than any that an earlier database gave, if no clock was set back
+    /// since.
     start: i64,
     /// What a version grows by at least: different each time, should a clock have been set back.
     step: i64,
@@ -31,7 +34,8 @@ impl Era {
         Self { start: (second << LOW_BITS) + step, step }
     }
 
-    /// The SQL expression of a column's next version: `greatest` is what the database calls its function of two numbers.
+    /// The SQL expression of a column's next version: `greatest` is what the database calls its
+    /// function of two numbers.
     #[must_use]
     pub fn next(self, column: &str, is_sqlite: bool) -> String {
         let greatest = if is_sqlite { "max" } else { "greatest" };
@@ -51,7 +55,10 @@ mod tests {
         let (first, second) = (Era::of(NOW, u32::MAX), Era::of(NOW + 1, 0));
         assert!(second.start - first.start >= 1 << (LOW_BITS - 1), "{first:?} {second:?}");
         assert!(Era::of(NOW, 0).start > 1 << 60, "above every version that was counted from 1");
-        assert!(Era::of(u64::MAX, u32::MAX).start > Era::of(NOW * 4, 0).start, "two centuries from now it still fits");
+        assert!(
+            Era::of(u64::MAX, u32::MAX).start > Era::of(NOW * 4, 0).start,
+            "two centuries from now it still fits"
+        );
     }
 
     #[test]

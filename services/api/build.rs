@@ -1,5 +1,5 @@
-//! Takes the files of Swagger UI (`/docs`) and Scalar (`/reference`) out of the crates that carry them: nothing is downloaded. The large ones are
-//! compressed, as they stay in the binary.
+//! Takes the files of Swagger UI (`/docs`) and Scalar (`/reference`) out of the crates that carry
+//! them: nothing is downloaded. The large ones are compressed, as they stay in the binary.
 
 #![allow(clippy::disallowed_macros)] // how a build script speaks to cargo
 
@@ -12,7 +12,8 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 /// What `/docs` needs, and no more: no second bundle, no source maps, no sample page.
-const SWAGGER_UI: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE"];
+const SWAGGER_UI: [&str; 4] =
+    ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE"];
 
 /// These are sent compressed.
 const COMPRESSED: [&str; 2] = [".css", ".js"];
@@ -25,12 +26,18 @@ fn main() -> io::Result<()> {
 }
 
 fn swagger_ui(out: &Path) -> io::Result<()> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED))?;
-    let names = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<io::Result<Vec<String>>>()?;
+    let mut archive =
+        zip::ZipArchive::new(Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED))?;
+    let names = archive
+        .file_names()
+        .map(|name| Ok(name?.into_owned()))
+        .collect::<io::Result<Vec<String>>>()?;
     for wanted in SWAGGER_UI {
         let parent = if wanted == "LICENSE" { "" } else { "dist/" };
         // The archive has one folder that is named after the version.
-        let name = names.iter().find(|name| name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}")));
+        let name = names.iter().find(|name| {
+            name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}"))
+        });
         let name = name.ok_or_else(|| {
             io::Error::other(format!("expected `{parent}{wanted}` in the archive of utoipa-swagger-ui-vendored; it is not there"))
         })?;
@@ -43,8 +50,11 @@ fn swagger_ui(out: &Path) -> io::Result<()> {
 
 fn scalar(out: &Path) -> io::Result<()> {
     let wanted = "scalar.js";
-    let bytes = scalar_api_reference::get_asset(wanted)
-        .ok_or_else(|| io::Error::other(format!("expected `{wanted}` among the assets of scalar_api_reference; it is not there")))?;
+    let bytes = scalar_api_reference::get_asset(wanted).ok_or_else(|| {
+        io::Error::other(format!(
+            "expected `{wanted}` among the assets of scalar_api_reference; it is not there"
+        ))
+    })?;
     write(out, wanted, &bytes)
 }
 

@@ -49,7 +49,8 @@ impl Builder {
         self
     }
 
-    /// For how long one attempt at a request may take, with its answer. 30 s by default: hashing a password takes a moment.
+    /// For how long one attempt at a request may take, with its answer. 30 s by default: hashing a
+    /// password takes a moment.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -73,7 +74,8 @@ impl Builder {
         self
     }
 
-    /// Sends through this client, with its own time-outs, proxies and certificates: those of the builder are not looked at then.
+    /// Sends through this client, with its own time-outs, proxies and certificates: those of the
+    /// builder are not looked at then.
     pub fn http(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -81,8 +83,8 @@ impl Builder {
 
     /// Makes the client. Nothing is sent.
     ///
-    /// It takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), and none if the URL is of this machine:
-    /// see [`without_proxy`].
+    /// It takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), and none
+    /// if the URL is of this machine: see [`without_proxy`].
     ///
     /// # Errors
     /// When the URL or the token cannot be one, or TLS cannot be set up.
@@ -98,9 +100,15 @@ impl Builder {
                 // The store redirects nowhere; whoever else does shall not see the token.
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
-                .map_err(|error| BuildError(format!("the HTTP client cannot be set up: {error}")))?,
+                .map_err(|error| {
+                    BuildError(format!("the HTTP client cannot be set up: {error}"))
+                })?,
         };
-        Ok(Store(Client::new_with_client(url.as_str().trim_end_matches('/'), http, Session { token, retries: self.retries })))
+        Ok(Store(Client::new_with_client(
+            url.as_str().trim_end_matches('/'),
+            http,
+            Session { token, retries: self.retries },
+        )))
     }
 }
 
@@ -118,7 +126,11 @@ impl std::error::Error for BuildError {}
 
 /// A base URL.
 fn base(text: &str) -> Result<Url, BuildError> {
-    let expected = |what: &str| BuildError(format!("the store's URL: expected one such as http://127.0.0.1:8080, got {text:?}: {what}"));
+    let expected = |what: &str| {
+        BuildError(format!(
+            "the store's URL: expected one such as http://127.0.0.1:8080, got {text:?}: {what}"
+        ))
+    };
     let url = Url::parse(text).map_err(|error| expected(&error.to_string()))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
         return Err(expected("only http and https have stores"));
@@ -138,7 +150,8 @@ pub(super) fn authorization(token: &str) -> Result<HeaderValue, BuildError> {
             "the token is not one: expected letters, digits and `-._~+/=`, as in the `access_token` of a log-in".to_owned(),
         ));
     }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| BuildError(error.to_string()))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|error| BuildError(error.to_string()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -156,9 +169,21 @@ mod tests {
         ] {
             assert_eq!(super::base(text).unwrap().as_str().trim_end_matches('/'), base);
         }
-        for text in ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://a/?b", "http://a/#b", "unix:/run/store"] {
+        for text in [
+            "",
+            "127.0.0.1:8080",
+            "ftp://127.0.0.1",
+            "http://",
+            "http://a/?b",
+            "http://a/#b",
+            "unix:/run/store",
+        ] {
             let error = Store::builder(text).build().unwrap_err().to_string();
-            assert!(error.contains("expected one such as http://127.0.0.1:8080") && error.contains(&format!("{text:?}")), "{error}");
+            assert!(
+                error.contains("expected one such as http://127.0.0.1:8080")
+                    && error.contains(&format!("{text:?}")),
+                "{error}"
+            );
         }
     }
 

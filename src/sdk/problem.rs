@@ -13,13 +13,16 @@ use crate::rest::client::{self, ResponseValue, types};
 pub enum Error {
     /// The store refused, and says why.
     Problem(Problem),
-    /// Nothing has changed since the version that `If-None-Match` named (304): what the caller has is still true.
+    /// Nothing has changed since the version that `If-None-Match` named (304): what the caller has
+    /// is still true.
     NotModified,
     /// The request was not sent, as it is none that the contract knows. Says what was expected.
     Request(String),
-    /// The store was not reached, or did not answer in time. Whether the request was done is not known.
+    /// The store was not reached, or did not answer in time. Whether the request was done is not
+    /// known.
     Connection(reqwest::Error),
-    /// An answer that the contract does not know: of something in between, or of another contract's store.
+    /// An answer that the contract does not know: of something in between, or of another contract's
+    /// store.
     Answer {
         /// Its status, unless the body was what could not be read.
         status: Option<StatusCode>,
@@ -125,8 +128,8 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused",
     /// 422: the new password is a common one, or the user's own sid, username or email.
     GuessablePassword = "guessable_password",
-    /// 429: too many wrong passwords for this account, or too many log-ins, registrations, or changes
-    /// of names or passwords from this address.
+    /// 429: too many wrong passwords for this account, or too many log-ins, registrations, or
+    /// changes of names or passwords from this address.
     TooManyAttempts = "too_many_attempts",
     /// 429: this user has too many changes in progress, or made too many within a minute. Nothing
     /// was changed.
@@ -151,7 +154,9 @@ impl Error {
     pub fn code(&self) -> Option<&Code> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
-            Self::NotModified | Self::Request(_) | Self::Connection(_) | Self::Answer { .. } => None,
+            Self::NotModified | Self::Request(_) | Self::Connection(_) | Self::Answer { .. } => {
+                None
+            }
         }
     }
 }
@@ -159,8 +164,26 @@ impl Error {
 impl From<ResponseValue<types::Problem>> for Problem {
     fn from(answer: ResponseValue<types::Problem>) -> Self {
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
-        let types::Problem { code, detail, errors, instance, request_id, status: _, title, type_: _ } = answer.into_inner();
-        Self { code: Code::from(code.as_str()), status, title, detail, instance, request_id, errors, retry_after }
+        let types::Problem {
+            code,
+            detail,
+            errors,
+            instance,
+            request_id,
+            status: _,
+            title,
+            type_: _,
+        } = answer.into_inner();
+        Self {
+            code: Code::from(code.as_str()),
+            status,
+            title,
+            detail,
+            instance,
+            request_id,
+            errors,
+            retry_after,
+        }
     }
 }
 
@@ -182,20 +205,30 @@ impl Error {
     fn of<E>(error: client::Error<E>, refusal: impl FnOnce(ResponseValue<E>) -> Self) -> Self {
         match error {
             client::Error::ErrorResponse(answer) => refusal(answer),
-            client::Error::InvalidRequest(reason) | client::Error::Custom(reason) => Self::Request(reason),
-            client::Error::CommunicationError(error) | client::Error::InvalidUpgrade(error) | client::Error::ResponseBodyError(error) => {
-                Self::Connection(error)
+            client::Error::InvalidRequest(reason) | client::Error::Custom(reason) => {
+                Self::Request(reason)
             }
-            client::Error::InvalidResponsePayload(_, error) => {
-                Self::Answer { status: None, reason: format!("the body is not what the contract says: {error}") }
+            client::Error::CommunicationError(error)
+            | client::Error::InvalidUpgrade(error)
+            | client::Error::ResponseBodyError(error) => Self::Connection(error),
+            client::Error::InvalidResponsePayload(_, error) => Self::Answer {
+                status: None,
+                reason: format!("the body is not what the contract says: {error}"),
+            },
+            client::Error::UnexpectedResponse(answer)
+                if answer.status() == StatusCode::NOT_MODIFIED =>
+            {
+                Self::NotModified
             }
-            client::Error::UnexpectedResponse(answer) if answer.status() == StatusCode::NOT_MODIFIED => Self::NotModified,
             client::Error::UnexpectedResponse(answer) => Self::undeclared(answer.status()),
         }
     }
 
     fn undeclared(status: StatusCode) -> Self {
-        Self::Answer { status: Some(status), reason: format!("the contract knows no {status} of this operation") }
+        Self::Answer {
+            status: Some(status),
+            reason: format!("the contract knows no {status} of this operation"),
+        }
     }
 }
 
@@ -213,10 +246,16 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problem(problem) => problem.fmt(formatter),
-            Self::NotModified => formatter.write_str("it has not changed since the version that the caller has"),
+            Self::NotModified => {
+                formatter.write_str("it has not changed since the version that the caller has")
+            }
             Self::Request(reason) => write!(formatter, "the request was not sent: {reason}"),
-            Self::Connection(_) => formatter.write_str("the store was not reached, or did not answer in time; is its URL right?"),
-            Self::Answer { reason, .. } => write!(formatter, "the answer is not one of a store of this contract: {reason}"),
+            Self::Connection(_) => formatter.write_str(
+                "the store was not reached, or did not answer in time; is its URL right?",
+            ),
+            Self::Answer { reason, .. } => {
+                write!(formatter, "the answer is not one of a store of this contract: {reason}")
+            }
         }
     }
 }
@@ -241,7 +280,13 @@ mod tests {
     #[test]
     fn the_codes_are_those_of_the_contract() {
         // The sentence that lists them.
-        let list = crate::OPENAPI_YAML.split("`code` is one of").nth(1).unwrap().split('.').next().unwrap();
+        let list = crate::OPENAPI_YAML
+            .split("`code` is one of")
+            .nth(1)
+            .unwrap()
+            .split('.')
+            .next()
+            .unwrap();
         let contract: BTreeSet<&str> = list.split('`').skip(1).step_by(2).collect();
         let known: BTreeSet<&str> = Code::ALL.iter().map(Code::as_str).collect();
         assert_eq!(known, contract);

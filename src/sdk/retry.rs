@@ -11,22 +11,24 @@ use reqwest::{
 use super::Session;
 use crate::rest::client::{Client, Error};
 
-/// What is tried again: requests that were answered with 503 or 429, or not at all, and that are safe (RFC 9110 §9.2.1) or carry an
-/// `Idempotency-Key`. Nothing else is sent twice.
+/// What is tried again: requests that were answered with 503 or 429, or not at all, and that are
+/// safe (RFC 9110 §9.2.1) or carry an `Idempotency-Key`. Nothing else is sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     /// How often a request is sent at most, the first time included. 1 is: never again.
     pub attempts: u32,
-    /// How long a single wait may be. When `Retry-After` says more, the answer is given to the caller at once.
+    /// How long a single wait may be. When `Retry-After` says more, the answer is given to the
+    /// caller at once.
     pub longest_wait: Duration,
-    /// How long the first wait is when nothing says it; each one after is twice as long. A part of it is random, so that clients that were refused
-    /// together do not come back together.
+    /// How long the first wait is when nothing says it; each one after is twice as long. A part of
+    /// it is random, so that clients that were refused together do not come back together.
     pub first_wait: Duration,
 }
 
 impl Retries {
     /// Every request is sent once.
-    pub const NEVER: Self = Self { attempts: 1, longest_wait: Duration::ZERO, first_wait: Duration::ZERO };
+    pub const NEVER: Self =
+        Self { attempts: 1, longest_wait: Duration::ZERO, first_wait: Duration::ZERO };
 
     /// How long to wait before the next attempt; `None` to give up. `made` is how many there were.
     fn wait(self, made: u32, outcome: &reqwest::Result<Response>) -> Option<Duration> {
@@ -34,7 +36,10 @@ impl Retries {
             return None;
         }
         let said = match outcome {
-            Ok(answer) if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status()) => {
+            Ok(answer)
+                if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]
+                    .contains(&answer.status()) =>
+            {
                 retry_after(answer.headers())
             }
             Ok(_) => return None,
@@ -44,7 +49,10 @@ impl Retries {
         };
         match said {
             Some(wait) => (wait <= self.longest_wait).then_some(wait),
-            None => Some(jittered(self.first_wait.saturating_mul(1 << (made - 1).min(16))).min(self.longest_wait)),
+            None => Some(
+                jittered(self.first_wait.saturating_mul(1 << (made - 1).min(16)))
+                    .min(self.longest_wait),
+            ),
         }
     }
 }
@@ -52,7 +60,11 @@ impl Retries {
 impl Default for Retries {
     /// Four attempts, 0.2 s, 0.4 s and 0.8 s apart or as the store says, up to 30 s each.
     fn default() -> Self {
-        Self { attempts: 4, longest_wait: Duration::from_secs(30), first_wait: Duration::from_millis(200) }
+        Self {
+            attempts: 4,
+            longest_wait: Duration::from_secs(30),
+            first_wait: Duration::from_millis(200),
+        }
     }
 }
 
@@ -63,13 +75,16 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Between the half and the whole of a time.
 fn jittered(time: Duration) -> Duration {
-    let random = u32::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..4].try_into().expect("a UUID has sixteen bytes"));
+    let random = u32::from_le_bytes(
+        uuid::Uuid::new_v4().as_bytes()[..4].try_into().expect("a UUID has sixteen bytes"),
+    );
     time / 2 + (time / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// Whether sending it twice does the same as sending it once.
 fn is_repeatable(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) || request.headers().contains_key("idempotency-key")
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.headers().contains_key("idempotency-key")
 }
 
 impl ClientHooks<Session> for Client {
@@ -86,7 +101,10 @@ impl ClientHooks<Session> for Client {
             let again = if is_repeatable(&request) { request.try_clone() } else { None };
             made += 1;
             let outcome = self.client().execute(request).await;
-            let (Some(again), Some(wait)) = (again, self.inner().retries.wait(made, &outcome)) else { return outcome };
+            let (Some(again), Some(wait)) = (again, self.inner().retries.wait(made, &outcome))
+            else {
+                return outcome;
+            };
             tokio::time::sleep(wait).await;
             request = again;
         }
@@ -124,7 +142,10 @@ mod tests {
         for (made, most) in [(1, 200), (2, 400), (3, 800), (99, 30_000)] {
             for said in [None, Some("Sun, 22 Nov 2026 08:00:00 GMT")] {
                 let wait = retries.wait(made, &answer(503, said)).unwrap();
-                assert!(wait <= Duration::from_millis(most) && wait >= Duration::from_millis(most / 2), "{made}: {wait:?}");
+                assert!(
+                    wait <= Duration::from_millis(most) && wait >= Duration::from_millis(most / 2),
+                    "{made}: {wait:?}"
+                );
             }
         }
     }
@@ -138,7 +159,10 @@ mod tests {
             }
             request
         };
-        assert!(is_repeatable(&request(Method::GET, false)) && is_repeatable(&request(Method::POST, true)));
+        assert!(
+            is_repeatable(&request(Method::GET, false))
+                && is_repeatable(&request(Method::POST, true))
+        );
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert!(!is_repeatable(&request(method, false)));
         }

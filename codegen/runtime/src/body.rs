@@ -20,7 +20,8 @@ pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-/// `application/json`, alone or with `charset=utf-8`: RFC 8259 knows no parameter, many clients send this one.
+/// `application/json`, alone or with `charset=utf-8`: RFC 8259 knows no parameter, many clients
+/// send this one.
 fn is_json(value: &[u8]) -> bool {
     let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let media_type = parts.next().unwrap_or_default();
@@ -30,7 +31,8 @@ fn is_json(value: &[u8]) -> bool {
         && match (parts.next(), parts.next()) {
             (None, _) => true,
             (Some(parameter), None) => {
-                parameter.eq_ignore_ascii_case(b"charset=utf-8") || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
+                parameter.eq_ignore_ascii_case(b"charset=utf-8")
+                    || parameter.eq_ignore_ascii_case(b"charset=\"utf-8\"")
             }
             (Some(_), Some(_)) => false,
         }
@@ -38,28 +40,46 @@ fn is_json(value: &[u8]) -> bool {
 
 /// Is the body sent as it is? An encoded one would only be found not to be JSON.
 pub(crate) fn check_content_coding(headers: &HeaderMap) -> Result<(), Rejection> {
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    // RFC 9110 §8.4.1: without regard to case; §5.6.1: members of a list may be empty. `identity` should not be sent, and does no harm.
+    let codings = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    // RFC 9110 §8.4.1: without regard to case; §5.6.1: members of a list may be empty. `identity`
+    // should not be sent, and does no harm.
     let identity = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-    if codings.map(<[u8]>::trim_ascii).all(identity) { Ok(()) } else { Err(Rejection::UnsupportedContentCoding) }
+    if codings.map(<[u8]>::trim_ascii).all(identity) {
+        Ok(())
+    } else {
+        Err(Rejection::UnsupportedContentCoding)
+    }
 }
 
-/// Reads a body of at most `limit` bytes. A body that is declared to be longer is refused before anything of it is read.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, Rejection> {
-    // What is no number never gets here: hyper refuses it. What is one too great for a `u64` is too great for us.
+/// Reads a body of at most `limit` bytes. A body that is declared to be longer is refused before
+/// anything of it is read.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Vec<u8>, Rejection> {
+    // What is no number never gets here: hyper refuses it. What is one too great for a `u64` is too
+    // great for us.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.is_some_and(|length| length.parse::<usize>().map_or(true, |length| length > limit)) {
+    if declared.is_some_and(|length| length.parse::<usize>().map_or(true, |length| length > limit))
+    {
         return Err(Rejection::BodyTooLarge { limit });
     }
     let mut bytes = Vec::new();
     let mut stream = std::pin::pin!(body.into_bytes_stream());
     loop {
         match stream.try_next().await {
-            Ok(Some(chunk)) if chunk.len() > limit - bytes.len() => return Err(Rejection::BodyTooLarge { limit }),
+            Ok(Some(chunk)) if chunk.len() > limit - bytes.len() => {
+                return Err(Rejection::BodyTooLarge { limit });
+            }
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes),
             Err(_) => {
-                let fault = Fault::of_body("", "expected a whole body; it broke off while it was read");
+                let fault =
+                    Fault::of_body("", "expected a whole body; it broke off while it was read");
                 return Err(Rejection::InvalidRequest { faults: fault.into() });
             }
         }
@@ -81,10 +101,19 @@ mod tests {
             }
             check_content_coding(&headers)
         };
-        for taken in [&[][..], &["identity"], &["Identity"], &["identity, identity"], &["identity", "identity"], &[""]] {
+        for taken in [
+            &[][..],
+            &["identity"],
+            &["Identity"],
+            &["identity, identity"],
+            &["identity", "identity"],
+            &[""],
+        ] {
             assert_eq!(check(taken), Ok(()), "{taken:?}");
         }
-        for refused in [&["gzip"][..], &["GZIP"], &["identity, br"], &["identity", "zstd"], &["unheard-of"]] {
+        for refused in
+            [&["gzip"][..], &["GZIP"], &["identity, br"], &["identity", "zstd"], &["unheard-of"]]
+        {
             assert_eq!(check(refused), Err(Rejection::UnsupportedContentCoding), "{refused:?}");
         }
     }

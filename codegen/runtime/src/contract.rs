@@ -32,7 +32,8 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// An operation on a path template, such as `/orders/{order_id}`, without credential, parameters and body.
+    /// An operation on a path template, such as `/orders/{order_id}`, without credential,
+    /// parameters and body.
     #[must_use]
     pub const fn new(path: &'static str, schemas: &'static Schemas) -> Self {
         Self { path, schemas, bearer: false, parameters: Vec::new(), body: None }
@@ -49,9 +50,21 @@ impl Contract {
     /// # Panics
     /// When `schema` is not what the generator writes.
     #[must_use]
-    pub fn parameter(mut self, location: Location, name: &'static str, need: Need, schema: &str) -> Self {
+    pub fn parameter(
+        mut self,
+        location: Location,
+        name: &'static str,
+        need: Need,
+        schema: &str,
+    ) -> Self {
         let schema = read(schema);
-        self.parameters.push(parameter::Described::new(location, name, need == Need::Required, self.schemas, &schema));
+        self.parameters.push(parameter::Described::new(
+            location,
+            name,
+            need == Need::Required,
+            self.schemas,
+            &schema,
+        ));
         self
     }
 
@@ -65,10 +78,18 @@ impl Contract {
         Self { body: Some(compiled), ..self }
     }
 
-    /// Holds a request against the contract: 401 before 415 before 413 before 400, and no body is read for the first two.
-    pub(crate) async fn accept(&self, request: &mut Request, limits: Limits) -> Result<Accepted, Rejection> {
+    /// Holds a request against the contract: 401 before 415 before 413 before 400, and no body is
+    /// read for the first two.
+    pub(crate) async fn accept(
+        &self,
+        request: &mut Request,
+        limits: Limits,
+    ) -> Result<Accepted, Rejection> {
         let token = if self.bearer {
-            Some(credential::bearer(request.headers()).map_err(|reason| Rejection::Unauthenticated { reason })?)
+            Some(
+                credential::bearer(request.headers())
+                    .map_err(|reason| Rejection::Unauthenticated { reason })?,
+            )
         } else {
             None
         };
@@ -86,11 +107,19 @@ impl Contract {
         if let (Some(compiled), Some(bytes)) = (&self.body, &bytes) {
             json::judge(bytes, compiled, &mut faults);
         }
-        if faults.is_empty() { Ok(Accepted { token, parameters, body: bytes }) } else { Err(Rejection::InvalidRequest { faults }) }
+        if faults.is_empty() {
+            Ok(Accepted { token, parameters, body: bytes })
+        } else {
+            Err(Rejection::InvalidRequest { faults })
+        }
     }
 
     /// The values of all parameters, in the document's order.
-    fn parameters(&self, request: &Request, faults: &mut Faults) -> Vec<(Location, &'static str, Option<Value>)> {
+    fn parameters(
+        &self,
+        request: &Request,
+        faults: &mut Faults,
+    ) -> Vec<(Location, &'static str, Option<Value>)> {
         let mut sent: Vec<Sent> = self.parameters.iter().map(|_| Sent::Never).collect();
         for (template, raw) in self.path.split('/').zip(request.uri().path().split('/')) {
             if let Some(name) = template.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
@@ -99,7 +128,8 @@ impl Contract {
                 sent[index].segment(raw);
             }
         }
-        // Operations without query parameters do not look at the query: trackers and caches append to it.
+        // Operations without query parameters do not look at the query: trackers and caches append
+        // to it.
         if self.parameters.iter().any(|parameter| parameter.location == Location::Query) {
             parameter::query(Query::of(request), &self.parameters, &mut sent, faults);
         }
@@ -109,7 +139,11 @@ impl Contract {
             }
         }
         let values = self.parameters.iter().zip(sent);
-        values.map(|(parameter, sent)| (parameter.location, parameter.name, parameter.value(sent, faults))).collect()
+        values
+            .map(|(parameter, sent)| {
+                (parameter.location, parameter.name, parameter.value(sent, faults))
+            })
+            .collect()
     }
 }
 
@@ -129,7 +163,10 @@ pub struct Accepted {
 impl Accepted {
     /// The value of a parameter; `None` if it was not sent and has no default.
     pub(crate) fn parameter(&self, location: Location, name: &str) -> Option<&Value> {
-        self.parameters.iter().find(|(at, of, _)| *at == location && *of == name).and_then(|(_, _, value)| value.as_ref())
+        self.parameters
+            .iter()
+            .find(|(at, of, _)| *at == location && *of == name)
+            .and_then(|(_, _, value)| value.as_ref())
     }
 }
 
@@ -140,7 +177,8 @@ pub struct Checked<E> {
 }
 
 impl<E> Checked<E> {
-    /// Lets only those requests pass to `endpoint` which `contract` allows. The contract is compiled now, not at the first request.
+    /// Lets only those requests pass to `endpoint` which `contract` allows. The contract is
+    /// compiled now, not at the first request.
     pub fn new(endpoint: E, contract: &'static LazyLock<Contract>) -> Self {
         LazyLock::force(contract);
         Self { endpoint, contract }
@@ -153,7 +191,10 @@ impl<E: Endpoint> Endpoint for Checked<E> {
     async fn call(&self, mut request: Request) -> Result<Response> {
         let Some(handling) = request.data::<Handling>().cloned() else {
             // Generated code never mounts an operation outside of `Guarded`.
-            return Err(poem::Error::from_string("this operation is not behind its guard", StatusCode::INTERNAL_SERVER_ERROR));
+            return Err(poem::Error::from_string(
+                "this operation is not behind its guard",
+                StatusCode::INTERNAL_SERVER_ERROR,
+            ));
         };
         match self.contract.accept(&mut request, handling.limits).await {
             Ok(accepted) => {

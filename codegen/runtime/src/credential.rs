@@ -39,7 +39,10 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Token, CredentialFault> {
     }
     let token = rest.trim_ascii_start();
     let body = token.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let well_formed = body > 0 && token[..body].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte));
+    let well_formed = body > 0
+        && token[..body]
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte));
     match std::str::from_utf8(token) {
         Ok(token) if well_formed => Ok(Token(token.to_owned())),
         Ok(_) | Err(_) => Err(CredentialFault::Malformed),
@@ -62,8 +65,13 @@ mod tests {
 
     #[test]
     fn takes_one_bearer_token_whatever_the_case_of_the_scheme() {
-        for value in ["Bearer a.b-c_d~e+f/g==", "bearer a.b-c_d~e+f/g==", "BEARER   a.b-c_d~e+f/g=="] {
-            assert_eq!(bearer(&headers(&[value.as_bytes()])).expect(value).as_str(), "a.b-c_d~e+f/g==");
+        for value in
+            ["Bearer a.b-c_d~e+f/g==", "bearer a.b-c_d~e+f/g==", "BEARER   a.b-c_d~e+f/g=="]
+        {
+            assert_eq!(
+                bearer(&headers(&[value.as_bytes()])).expect(value).as_str(),
+                "a.b-c_d~e+f/g=="
+            );
         }
     }
 

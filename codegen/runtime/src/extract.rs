@@ -11,7 +11,9 @@ use poem_openapi::{
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Accepted, Fault, Location, Need, Rejection, Schema, Token, body::JSON, routes::Handling};
+use crate::{
+    Accepted, Fault, Location, Need, Rejection, Schema, Token, body::JSON, routes::Handling,
+};
 
 /// A parameter of the document. Generated, one type for each.
 pub trait ParameterSpec: Send + Sync + 'static {
@@ -62,9 +64,15 @@ impl<'a, P: ParameterSpec> ApiExtractor<'a> for Parameter<P> {
         Some(P::schema().into())
     }
 
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
         let value = accepted(request)?.parameter(P::LOCATION, P::NAME).unwrap_or(&Value::Null);
-        P::read(value).map(Self).map_err(|_| mismatch(request, Fault::of_parameter(P::LOCATION, P::NAME, UNHELD)))
+        P::read(value)
+            .map(Self)
+            .map_err(|_| mismatch(request, Fault::of_parameter(P::LOCATION, P::NAME, UNHELD)))
     }
 }
 
@@ -91,9 +99,15 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
         })
     }
 
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
         let text = accepted(request)?.body.as_deref().unwrap_or(b"null");
-        serde_json::from_slice(text).map(Self).map_err(|_| mismatch(request, Fault::of_body("", UNHELD)))
+        serde_json::from_slice(text)
+            .map(Self)
+            .map_err(|_| mismatch(request, Fault::of_body("", UNHELD)))
     }
 }
 
@@ -106,7 +120,10 @@ pub fn token(request: &Request) -> poem::Result<Token> {
 }
 
 fn accepted(request: &Request) -> poem::Result<&Accepted> {
-    request.data::<Arc<Accepted>>().map(AsRef::as_ref).ok_or_else(|| unguarded("the request was held against no contract"))
+    request
+        .data::<Arc<Accepted>>()
+        .map(AsRef::as_ref)
+        .ok_or_else(|| unguarded("the request was held against no contract"))
 }
 
 fn unguarded(reason: &'static str) -> Error {
@@ -116,11 +133,14 @@ fn unguarded(reason: &'static str) -> Error {
 /// The detail of a [`mismatch`].
 const UNHELD: &str = "expected a value that this server can hold";
 
-/// The schema has let something pass that the Rust type does not hold. The generator sees to it that there is no such gap; if there is one all
-/// the same, the request is at fault and not the server.
+/// The schema has let something pass that the Rust type does not hold. The generator sees to it
+/// that there is no such gap; if there is one all the same, the request is at fault and not the
+/// server.
 fn mismatch(request: &Request, fault: Fault) -> Error {
     match request.data::<Handling>() {
-        Some(handling) => Error::from_response(handling.rejections.respond(Rejection::InvalidRequest { faults: fault.into() })),
+        Some(handling) => Error::from_response(
+            handling.rejections.respond(Rejection::InvalidRequest { faults: fault.into() }),
+        ),
         None => unguarded("this operation is not behind its guard"),
     }
 }

@@ -1,4 +1,5 @@
-//! The faults of one request, bounded while they are found: in number, in the length of each text, and in all.
+//! The faults of one request, bounded while they are found: in number, in the length of each text,
+//! and in all.
 
 use std::fmt::{self, Display, Write as _};
 

@@ -81,7 +81,8 @@ fn all_texts_together_have_a_bound() {
             faults.add(|| Fault::of_body(name.repeat(1000), detail.repeat(1000)));
         }
         let texts = faults.listed().iter();
-        let bytes: usize = texts.map(|fault| json_bytes(&fault.pointer) + json_bytes(&fault.detail)).sum();
+        let bytes: usize =
+            texts.map(|fault| json_bytes(&fault.pointer) + json_bytes(&fault.detail)).sum();
         assert!(bytes <= Faults::TEXT_BYTES && faults.listed().len() >= 24, "{bytes}");
         assert_eq!(faults.listed().len() + faults.omitted(), 40);
     }

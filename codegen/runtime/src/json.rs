@@ -96,7 +96,8 @@ struct Judge<'a, 'p> {
 impl Judge<'_, '_> {
     fn deeper<E: serde::de::Error>(&mut self) -> Result<usize, E> {
         if self.depth == MAX_DEPTH {
-            let detail = format_args!("expected at most {MAX_DEPTH} arrays and objects within each other");
+            let detail =
+                format_args!("expected at most {MAX_DEPTH} arrays and objects within each other");
             self.found.too_deep = Some(Fault::of_body(&self.path, detail));
             return Err(E::custom("nested too deep"));
         }
@@ -106,7 +107,8 @@ impl Judge<'_, '_> {
     /// Judges a value by itself: a single one, or an empty one in place of an array or an object.
     fn single(&mut self, value: &Value) {
         if let Some(schema) = self.schema {
-            schema.faults(value, &mut self.found.faults, |detail| Fault::of_body(&self.path, detail));
+            schema
+                .faults(value, &mut self.found.faults, |detail| Fault::of_body(&self.path, detail));
         }
     }
 
@@ -241,11 +243,14 @@ impl<'de> Visitor<'de> for Judge<'_, '_> {
                 }
                 None if members.is_some() => {
                     count += 1;
-                    self.found.faults.add(|| Fault::of_body(&path, "this member is not known here"));
+                    self.found
+                        .faults
+                        .add(|| Fault::of_body(&path, "this member is not known here"));
                 }
                 None => {}
             }
-            let judge = Judge { found: &mut *self.found, schema, path, depth, digests: self.digests };
+            let judge =
+                Judge { found: &mut *self.found, schema, path, depth, digests: self.digests };
             let digest = map.next_value_seed(judge)?;
             all.in_any_order(self.digests, &name, digest);
         }

@@ -90,7 +90,14 @@ fn goes_on_behind_faults_and_not_into_them() {
 
 #[test]
 fn what_is_only_parsed_has_to_be_json_too() {
-    for text in ["{\"x\":\"\\ud800\"}", "{\"x\":01}", "{\"x\":1e999}", "{\"x\":[1,]}", "{\"x\":\"\n\"}", "{\"x\":{1:2}}"] {
+    for text in [
+        "{\"x\":\"\\ud800\"}",
+        "{\"x\":01}",
+        "{\"x\":1e999}",
+        "{\"x\":[1,]}",
+        "{\"x\":\"\n\"}",
+        "{\"x\":{1:2}}",
+    ] {
         let found = found(text);
         assert_eq!((found.len(), found[0].0.as_str()), (1, ""), "{text}: {found:?}");
         assert!(found[0].1.contains("malformed"), "{found:?}");
@@ -101,7 +108,10 @@ fn what_is_only_parsed_has_to_be_json_too() {
 fn says_where_it_breaks_off_and_not_at_what() {
     let found = found("{\"secret\":\n hunter2}");
     assert_eq!(found.len(), 1);
-    assert!(found[0].1.contains("line 2, column 2") && !found[0].1.contains("hunter2"), "{found:?}");
+    assert!(
+        found[0].1.contains("line 2, column 2") && !found[0].1.contains("hunter2"),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! poem-openapi's description of schemas, responses, tags and credentials, as short expressions for generated code.
+//! poem-openapi's description of schemas, responses, tags and credentials, as short expressions for
+//! generated code.
 
 use std::{collections::HashMap, marker::PhantomData};
 
@@ -6,8 +7,8 @@ use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{
     OpenApi,
     registry::{
-        MetaApi, MetaExternalDocument, MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef,
-        MetaSecurityScheme, MetaTag, Registry,
+        MetaApi, MetaExternalDocument, MetaHeader, MetaMediaType, MetaResponse, MetaResponses,
+        MetaSchema, MetaSchemaRef, MetaSecurityScheme, MetaTag, Registry,
     },
     types::Type,
 };
@@ -15,7 +16,8 @@ use serde_json::Value;
 
 use crate::Need;
 
-/// The schema of a Rust type, which annotations are added to. The type itself gives `type`, `format` and `enum`, or a reference to a component.
+/// The schema of a Rust type, which annotations are added to. The type itself gives `type`,
+/// `format` and `enum`, or a reference to a component.
 pub struct Schema {
     schema: MetaSchemaRef,
     register: fn(&mut Registry),
@@ -36,7 +38,8 @@ macro_rules! annotations {
 }
 
 impl Schema {
-    /// Changes the schema where it stands. A reference has nothing beside it in OpenAPI 3.0, and the generator puts nothing there.
+    /// Changes the schema where it stands. A reference has nothing beside it in OpenAPI 3.0, and
+    /// the generator puts nothing there.
     fn with(mut self, change: impl FnOnce(&mut MetaSchema)) -> Self {
         if let MetaSchemaRef::Inline(schema) = &mut self.schema {
             change(schema);
@@ -108,7 +111,9 @@ impl Schema {
     /// `enum`, for a string.
     #[must_use]
     pub fn values(self, values: &[&str]) -> Self {
-        self.with(|schema| schema.enum_items = values.iter().map(|value| Value::from(*value)).collect())
+        self.with(|schema| {
+            schema.enum_items = values.iter().map(|value| Value::from(*value)).collect()
+        })
     }
 
     /// `externalDocs`.
@@ -129,11 +134,14 @@ impl From<Schema> for MetaSchemaRef {
 }
 
 impl From<Schema> for MetaSchema {
-    /// The schema where it stands; a reference becomes the schema `allOf` that reference, since it cannot stand here.
+    /// The schema where it stands; a reference becomes the schema `allOf` that reference, since it
+    /// cannot stand here.
     fn from(schema: Schema) -> Self {
         match schema.schema {
             MetaSchemaRef::Inline(schema) => *schema,
-            reference @ MetaSchemaRef::Reference(_) => Self { all_of: vec![reference], ..Self::ANY },
+            reference @ MetaSchemaRef::Reference(_) => {
+                Self { all_of: vec![reference], ..Self::ANY }
+            }
         }
     }
 }
@@ -148,7 +156,8 @@ pub struct Object<'r> {
     schema: MetaSchema,
 }
 
-/// The schema of an object without members, to begin with. The types of its members are registered as they come.
+/// The schema of an object without members, to begin with. The types of its members are registered
+/// as they come.
 pub fn object(registry: &mut Registry) -> Object<'_> {
     Object { registry, schema: MetaSchema::new("object") }
 }
@@ -172,8 +181,9 @@ impl Object<'_> {
     }
 }
 
-/// A type of the generated code that the document has a schema for. [`component_type!`](crate::component_type) and
-/// [`inline_type!`](crate::inline_type) make poem-openapi types of it.
+/// A type of the generated code that the document has a schema for.
+/// [`component_type!`](crate::component_type) and [`inline_type!`](crate::inline_type) make
+/// poem-openapi types of it.
 pub trait Component: Sized + Send + Sync + 'static {
     /// Its name in the document, or in Rust if it has none there.
     const NAME: &'static str;
@@ -187,12 +197,16 @@ macro_rules! component_type {
     ($type:ty) => {
         $crate::type_of!($type, {
             fn schema_ref() -> ::poem_openapi::registry::MetaSchemaRef {
-                ::poem_openapi::registry::MetaSchemaRef::Reference(<Self as $crate::Component>::NAME.to_owned())
+                ::poem_openapi::registry::MetaSchemaRef::Reference(
+                    <Self as $crate::Component>::NAME.to_owned(),
+                )
             }
 
             fn register(registry: &mut ::poem_openapi::registry::Registry) {
                 let name = <Self as $crate::Component>::NAME.to_owned();
-                registry.create_schema::<Self, _>(name, |registry| <Self as $crate::Component>::describe(registry).into());
+                registry.create_schema::<Self, _>(name, |registry| {
+                    <Self as $crate::Component>::describe(registry).into()
+                });
             }
         });
     };
@@ -250,13 +264,25 @@ impl Responses {
     /// Adds a response. What follows, up to the next one, belongs to it.
     #[must_use]
     pub fn response(mut self, status: u16, description: &'static str) -> Self {
-        self.0.push(MetaResponse { description, status: Some(status), status_range: None, content: Vec::new(), headers: Vec::new() });
+        self.0.push(MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: Vec::new(),
+            headers: Vec::new(),
+        });
         self
     }
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: &str, need: Need, description: Option<&str>, schema: Schema) -> Self {
+    pub fn header(
+        mut self,
+        name: &str,
+        need: Need,
+        description: Option<&str>,
+        schema: Schema,
+    ) -> Self {
         if let Some(response) = self.0.last_mut() {
             response.headers.push(MetaHeader {
                 name: name.to_owned(),
@@ -307,14 +333,19 @@ impl From<Tag> for MetaTag {
         Self {
             name: tag.name,
             description: tag.description,
-            external_docs: tag.external_docs.map(|(url, description)| external_docs(url, description)),
+            external_docs: tag
+                .external_docs
+                .map(|(url, description)| external_docs(url, description)),
         }
     }
 }
 
 /// The description of a bearer scheme.
 #[must_use]
-pub fn bearer_scheme(description: Option<&'static str>, bearer_format: Option<&'static str>) -> MetaSecurityScheme {
+pub fn bearer_scheme(
+    description: Option<&'static str>,
+    bearer_format: Option<&'static str>,
+) -> MetaSecurityScheme {
     MetaSecurityScheme {
         ty: "http",
         description,
@@ -327,7 +358,8 @@ pub fn bearer_scheme(description: Option<&'static str>, bearer_format: Option<&'
     }
 }
 
-/// An API's description without an implementation behind it: what the emitted document is made from.
+/// An API's description without an implementation behind it: what the emitted document is made
+/// from.
 pub struct Described<A>(PhantomData<A>);
 
 impl<A> Described<A> {

@@ -1,4 +1,5 @@
-//! Path segments, queries and headers: from what stands on the wire to JSON values for the schemas to judge.
+//! Path segments, queries and headers: from what stands on the wire to JSON values for the schemas
+//! to judge.
 
 use poem::http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
@@ -32,7 +33,13 @@ enum Kind {
 }
 
 impl Described {
-    pub(crate) fn new(location: Location, name: &'static str, required: bool, schemas: &Schemas, schema: &Value) -> Self {
+    pub(crate) fn new(
+        location: Location,
+        name: &'static str,
+        required: bool,
+        schemas: &Schemas,
+        schema: &Value,
+    ) -> Self {
         let resolved = schemas.resolve(schema);
         let kind = match resolved["type"].as_str() {
             Some("integer") => Kind::Integer,
@@ -40,10 +47,18 @@ impl Described {
             Some("boolean") => Kind::Boolean,
             Some(_) | None => Kind::String,
         };
-        Self { location, name, required, kind, default: resolved.get("default").cloned(), compiled: schemas.compile(schema) }
+        Self {
+            location,
+            name,
+            required,
+            kind,
+            default: resolved.get("default").cloned(),
+            compiled: schemas.compile(schema),
+        }
     }
 
-    /// The value of this parameter as it was sent, or its default; what is wrong with it goes to `faults`.
+    /// The value of this parameter as it was sent, or its default; what is wrong with it goes to
+    /// `faults`.
     pub(crate) fn value(&self, sent: Sent, faults: &mut Faults) -> Option<Value> {
         let mut refuse = |detail: &str| {
             faults.add(|| Fault::of_parameter(self.location, self.name, detail));
@@ -59,14 +74,18 @@ impl Described {
             Sent::Once(None) => {
                 return refuse(match self.location {
                     Location::Header => "expected visible ASCII characters and spaces",
-                    Location::Body | Location::Path | Location::Query => "expected UTF-8, percent-encoded where needed",
+                    Location::Body | Location::Path | Location::Query => {
+                        "expected UTF-8, percent-encoded where needed"
+                    }
                 });
             }
             Sent::Once(Some(text)) => text,
         };
         match self.kind.parse(text) {
             Ok(value) => {
-                self.compiled.faults(&value, faults, |detail| Fault::of_parameter(self.location, self.name, detail));
+                self.compiled.faults(&value, faults, |detail| {
+                    Fault::of_parameter(self.location, self.name, detail)
+                });
                 Some(value)
             }
             Err(detail) => refuse(detail),
@@ -79,7 +98,9 @@ impl Kind {
         match self {
             Self::String => Ok(Value::String(text)),
             Self::Integer => integer(&text).map(Value::from).ok_or("expected an integer"),
-            Self::Number => serde_json::from_str(&text).map(Value::Number).map_err(|_| "expected a number, written as in JSON"),
+            Self::Number => serde_json::from_str(&text)
+                .map(Value::Number)
+                .map_err(|_| "expected a number, written as in JSON"),
             Self::Boolean => match text.as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
@@ -92,7 +113,8 @@ impl Kind {
 /// An integer as JSON writes it: no plus, no leading zeros, no fraction, no exponent.
 fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let written_as_json = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+    let written_as_json = digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.len() == 1 || !digits.starts_with('0'));
     text.parse().ok().filter(|_| written_as_json)
 }
 
@@ -105,7 +127,8 @@ pub(crate) fn position(parameters: &[Described], location: Location, name: &str)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Never,
-    /// With this text. `None` if it is no text: bytes that are not UTF-8, or a broken percent-encoding.
+    /// With this text. `None` if it is no text: bytes that are not UTF-8, or a broken
+    /// percent-encoding.
     Once(Option<String>),
     /// More than once; none of them counts, so none is kept.
     Repeated,
@@ -130,7 +153,9 @@ impl Sent {
         if LISTS.iter().any(|list| list.as_str().eq_ignore_ascii_case(name)) {
             let lines: Vec<Option<&str>> = lines.collect();
             if !lines.is_empty() {
-                self.add(|| lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.join(", ")));
+                self.add(|| {
+                    lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.join(", "))
+                });
             }
         } else {
             lines.for_each(|line| self.add(|| line.map(str::to_owned)));
@@ -138,7 +163,8 @@ impl Sent {
     }
 }
 
-/// Adds the pairs of a query (`application/x-www-form-urlencoded`, as OpenAPI's style `form` writes it) to the parameters of the same places.
+/// Adds the pairs of a query (`application/x-www-form-urlencoded`, as OpenAPI's style `form` writes
+/// it) to the parameters of the same places.
 ///
 /// A pair that no parameter has the name of is a fault, once for each name that is listed.
 pub(crate) fn query(raw: &str, parameters: &[Described], sent: &mut [Sent], faults: &mut Faults) {
@@ -155,14 +181,20 @@ pub(crate) fn query(raw: &str, parameters: &[Described], sent: &mut [Sent], faul
     }
 }
 
-/// Decodes `%41` to `A`. `None` where a `%` is followed by something else than two hexadecimal digits, or where the outcome is not UTF-8.
+/// Decodes `%41` to `A`. `None` where a `%` is followed by something else than two hexadecimal
+/// digits, or where the outcome is not UTF-8.
 fn percent_decode(raw: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
             b'%' => {
-                let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+                let mut digit = || {
+                    bytes
+                        .next()
+                        .and_then(|digit| char::from(digit).to_digit(16))
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
                 digit()? * 16 + digit()?
             }
             other => other,

@@ -13,10 +13,18 @@ fn percent_encoding_is_decoded_or_refused() {
 
 #[test]
 fn integers_are_written_as_in_json() {
-    for (text, value) in [("0", 0), ("-1", -1), ("10", 10), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)] {
+    for (text, value) in [
+        ("0", 0),
+        ("-1", -1),
+        ("10", 10),
+        ("9223372036854775807", i64::MAX),
+        ("-9223372036854775808", i64::MIN),
+    ] {
         assert_eq!(integer(text), Some(value), "{text}");
     }
-    for text in ["", "-", "+1", "01", "-01", "1.0", "1e1", " 1", "1 ", "0x1", "9223372036854775808", "١"] {
+    for text in
+        ["", "-", "+1", "01", "-01", "1.0", "1e1", " 1", "1 ", "0x1", "9223372036854775808", "١"]
+    {
         assert_eq!(integer(text), None, "{text}");
     }
 }

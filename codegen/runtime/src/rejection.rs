@@ -4,11 +4,12 @@ use poem::Response;
 
 use crate::Faults;
 
-/// Why a request never reached an operation. Exhaustive on purpose: a new reason must break the build of whoever maps reasons to answers.
+/// Why a request never reached an operation. Exhaustive on purpose: a new reason must break the
+/// build of whoever maps reasons to answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// 400: the request is not what the document allows. At least one fault; none holds a value that
-    /// was sent.
+    /// 400: the request is not what the document allows. At least one fault; none holds a value
+    /// that was sent.
     InvalidRequest {
         /// The faults: of the path, the query and the headers in the document's order, then of the
         /// body in its own.
@@ -66,7 +67,8 @@ impl Location {
     }
 }
 
-/// What is wrong with the credential of a request. Whether a well-formed one is *good* is for the operation's implementation to say.
+/// What is wrong with the credential of a request. Whether a well-formed one is *good* is for the
+/// operation's implementation to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialFault {
     /// There is no `Authorization` header.
@@ -79,7 +81,8 @@ pub enum CredentialFault {
     Repeated,
 }
 
-/// Answers what is rejected. One implementation, so that every rejection of a server looks the same.
+/// Answers what is rejected. One implementation, so that every rejection of a server looks the
+/// same.
 pub trait Rejections: Send + Sync + 'static {
     /// The response to a request that was rejected.
     fn respond(&self, rejection: Rejection) -> Response;

@@ -1,4 +1,5 @@
-//! The outermost endpoint of a generated server: 404 and 405, by the document's own table of routes.
+//! The outermost endpoint of a generated server: 404 and 405, by the document's own table of
+//! routes.
 
 use std::sync::Arc;
 
@@ -49,10 +50,13 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         match self.service.call(request).await {
             Ok(response) => Ok(response.into_response()),
             // poem's router knows neither `Allow` nor how this server words its errors.
-            Err(error) if error.is::<MethodNotAllowedError>() => {
-                Ok(self.handling.rejections.respond(Rejection::MethodNotAllowed { allowed: allowed(self.routes, &path) }))
+            Err(error) if error.is::<MethodNotAllowedError>() => Ok(self
+                .handling
+                .rejections
+                .respond(Rejection::MethodNotAllowed { allowed: allowed(self.routes, &path) })),
+            Err(error) if error.is::<NotFoundError>() => {
+                Ok(self.handling.rejections.respond(Rejection::UnknownRoute))
             }
-            Err(error) if error.is::<NotFoundError>() => Ok(self.handling.rejections.respond(Rejection::UnknownRoute)),
             Err(error) => Ok(error.into_response()),
         }
     }
@@ -81,15 +85,21 @@ fn take_query(request: &mut Request) {
     *request.uri_mut() = Uri::from_parts(parts).expect("it was one, with a query");
 }
 
-/// The methods that a path has, for `Allow`: poem-openapi serves HEAD wherever there is GET, as RFC 9110 wants it.
+/// The methods that a path has, for `Allow`: poem-openapi serves HEAD wherever there is GET, as RFC
+/// 9110 wants it.
 fn allowed(routes: &[Route], path: &str) -> Vec<&'static str> {
-    // As in the router, a template with fewer variables wins: `/orders/latest` before `/orders/{order_id}`.
+    // As in the router, a template with fewer variables wins: `/orders/latest` before
+    // `/orders/{order_id}`.
     let variables = |template: &str| template.matches('{').count();
-    let mut candidates: Vec<&Route> = routes.iter().filter(|(_, template, _)| matches(template, path)).collect();
+    let mut candidates: Vec<&Route> =
+        routes.iter().filter(|(_, template, _)| matches(template, path)).collect();
     candidates.sort_by_key(|(_, template, _)| variables(template));
     let Some((_, best, _)) = candidates.first() else { return Vec::new() };
-    let mut methods: Vec<&'static str> =
-        candidates.iter().filter(|(_, template, _)| template == best).map(|(method, _, _)| *method).collect();
+    let mut methods: Vec<&'static str> = candidates
+        .iter()
+        .filter(|(_, template, _)| template == best)
+        .map(|(method, _, _)| *method)
+        .collect();
     if methods.contains(&"GET") && !methods.contains(&"HEAD") {
         methods.push("HEAD");
     }
@@ -102,7 +112,8 @@ fn matches(template: &str, path: &str) -> bool {
     loop {
         match (templates.next(), segments.next()) {
             (None, None) => return true,
-            (Some(template), Some(segment)) if template.starts_with('{') || template == segment => {}
+            (Some(template), Some(segment)) if template.starts_with('{') || template == segment => {
+            }
             (_, _) => return false,
         }
     }
@@ -126,7 +137,11 @@ mod tests {
         ] {
             let mut request = Request::builder().uri(sent.parse().expect("a URI")).finish();
             take_query(&mut request);
-            assert_eq!((request.uri().to_string().as_str(), Query::of(&request)), (left, query), "{sent}");
+            assert_eq!(
+                (request.uri().to_string().as_str(), Query::of(&request)),
+                (left, query),
+                "{sent}"
+            );
         }
     }
 

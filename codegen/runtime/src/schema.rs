@@ -25,12 +25,17 @@ impl Schemas {
     }
 
     fn components(&self) -> &Value {
-        self.components.get_or_init(|| serde_json::from_str(self.text).expect("the generator writes JSON"))
+        self.components
+            .get_or_init(|| serde_json::from_str(self.text).expect("the generator writes JSON"))
     }
 
     /// The schema itself, where `schema` is but a reference to one.
     pub(crate) fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        match schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
+        match schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|reference| reference.strip_prefix("#/components/schemas/"))
+        {
             Some(name) => self.resolve(&self.components()[name]),
             None => schema,
         }
@@ -39,24 +44,33 @@ impl Schemas {
     /// Compiles a schema of the document.
     ///
     /// # Panics
-    /// When it is no schema, or an open object: the generator has seen it, so this cannot happen to what it wrote.
+    /// When it is no schema, or an open object: the generator has seen it, so this cannot happen to
+    /// what it wrote.
     pub(crate) fn compile(&self, schema: &Value) -> Compiled {
         let schema = self.resolve(schema);
         let single = jsonschema::options()
-            // OpenAPI 3.0 is drawn from an older draft than its text says: exclusive bounds are booleans, and 1.0 is no integer.
+            // OpenAPI 3.0 is drawn from an older draft than its text says: exclusive bounds are
+            // booleans, and 1.0 is no integer.
             .with_draft(Draft::Draft4)
             .offline()
             .should_validate_formats(true)
             .should_ignore_unknown_formats(false)
             .with_pattern_options(PatternOptions::regex())
-            .with_email_options(EmailOptions::default().without_display_text().without_domain_literal())
-            .with_format("uuid", |text: &str| text.len() == 36 && uuid::Uuid::try_parse(text).is_ok())
+            .with_email_options(
+                EmailOptions::default().without_display_text().without_domain_literal(),
+            )
+            .with_format("uuid", |text: &str| {
+                text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+            })
             .with_format("date-time", |text: &str| {
-                time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).is_ok()
+                time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+                    .is_ok()
             })
             .with_format("password", |_: &str| true)
             .build(&translate(schema))
-            .unwrap_or_else(|error| panic!("the generator let a schema pass that cannot be compiled: {error}"));
+            .unwrap_or_else(|error| {
+                panic!("the generator let a schema pass that cannot be compiled: {error}")
+            });
         let parts = match schema["type"].as_str() {
             Some("object") => Parts::Members(self.members(schema)),
             Some("array") => Parts::Items(Box::new(self.items(schema))),
@@ -67,7 +81,8 @@ impl Schemas {
 
     fn members(&self, schema: &Value) -> Members {
         assert_eq!(schema["additionalProperties"], false, "the generator let an open object pass");
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let properties = schema["properties"].as_object().into_iter().flatten();
         let known = properties.map(|(name, schema)| Member {
             name: name.clone(),
@@ -95,8 +110,9 @@ fn length(bound: &Value) -> Option<usize> {
     bound.as_u64().map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
 }
 
-/// OpenAPI 3.0's dialect as JSON Schema draft 4, as far as it is about a value by itself: `nullable` becomes a type, number formats become bounds,
-/// what does not validate goes. What it says of the parts of a value is in [`Parts`].
+/// OpenAPI 3.0's dialect as JSON Schema draft 4, as far as it is about a value by itself:
+/// `nullable` becomes a type, number formats become bounds, what does not validate goes. What it
+/// says of the parts of a value is in [`Parts`].
 fn translate(schema: &Value) -> Value {
     let Some(members) = schema.as_object() else { return schema.clone() };
     let mut translated = Map::new();
@@ -105,14 +121,16 @@ fn translate(schema: &Value) -> Value {
             "type" if members.get("nullable") == Some(&Value::Bool(true)) => json!([value, "null"]),
             // The formats of numbers; `bounds` says what they mean.
             "format" if members.get("type").is_none_or(|kind| kind != "string") => continue,
-            "type" | "format" | "enum" | "pattern" | "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum"
-            | "exclusiveMaximum" | "multipleOf" => value.clone(),
+            "type" | "format" | "enum" | "pattern" | "minLength" | "maxLength" | "minimum"
+            | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => value.clone(),
             _ => continue,
         };
         translated.insert(keyword.clone(), value);
     }
     if let Some((least, greatest)) = bounds(schema) {
-        let tighter = |bound: Option<&Value>, is_tighter: &dyn Fn(i64) -> bool| bound.and_then(Value::as_i64).is_some_and(is_tighter);
+        let tighter = |bound: Option<&Value>, is_tighter: &dyn Fn(i64) -> bool| {
+            bound.and_then(Value::as_i64).is_some_and(is_tighter)
+        };
         if !tighter(members.get("minimum"), &|bound| bound >= least) {
             translated.insert("minimum".to_owned(), least.into());
             translated.remove("exclusiveMinimum");
@@ -142,8 +160,9 @@ pub(crate) struct Compiled {
     parts: Parts,
 }
 
-/// What a schema says of the parts of a value. jsonschema could judge them, too, but finds all faults before it hands out the first, and each is
-/// some 300 bytes: a body of 64 KiB can have 30,000.
+/// What a schema says of the parts of a value. jsonschema could judge them, too, but finds all
+/// faults before it hands out the first, and each is some 300 bytes: a body of 64 KiB can have
+/// 30,000.
 #[derive(Debug)]
 enum Parts {
     None,
@@ -194,7 +213,12 @@ impl Compiled {
     }
 
     /// Adds the faults of a value by itself, each made of its detail.
-    pub(crate) fn faults(&self, value: &Value, faults: &mut Faults, make: impl Fn(String) -> Fault) {
+    pub(crate) fn faults(
+        &self,
+        value: &Value,
+        faults: &mut Faults,
+        make: impl Fn(String) -> Fault,
+    ) {
         // Most values are good, and to say so is much cheaper than to look for faults.
         if self.single.is_valid(value) {
             return;
@@ -211,25 +235,35 @@ impl Compiled {
 /// What the schema wants, in words. Only what stands in the schema is shown, nothing of the value.
 fn expectation(error: &ValidationError<'_>) -> String {
     match error.kind() {
-        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => format!("expected {}", article(&kind.to_string())),
+        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => {
+            format!("expected {}", article(&kind.to_string()))
+        }
         ValidationErrorKind::Type { kind: TypeKind::Multiple(kinds) } => {
             let kinds: Vec<String> = kinds.iter().map(|kind| article(&kind.to_string())).collect();
             format!("expected {}", kinds.join(" or "))
         }
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<String> = options.as_array().into_iter().flatten().map(Value::to_string).collect();
+            let options: Vec<String> =
+                options.as_array().into_iter().flatten().map(Value::to_string).collect();
             format!("expected one of {}", options.join(", "))
         }
         ValidationErrorKind::Format { format } => format!("expected {}", format_in_words(format)),
         ValidationErrorKind::Pattern { pattern } => format!("expected text of the form {pattern}"),
-        ValidationErrorKind::MinLength { limit } => format!("expected at least {}", count(*limit, "character")),
-        ValidationErrorKind::MaxLength { limit } => format!("expected at most {}", count(*limit, "character")),
+        ValidationErrorKind::MinLength { limit } => {
+            format!("expected at least {}", count(*limit, "character"))
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            format!("expected at most {}", count(*limit, "character"))
+        }
         ValidationErrorKind::Minimum { limit } => format!("expected at least {limit}"),
         ValidationErrorKind::Maximum { limit } => format!("expected at most {limit}"),
         ValidationErrorKind::ExclusiveMinimum { limit } => format!("expected more than {limit}"),
         ValidationErrorKind::ExclusiveMaximum { limit } => format!("expected less than {limit}"),
-        ValidationErrorKind::MultipleOf { multiple_of } => format!("expected a multiple of {multiple_of}"),
-        // Keywords that are judged elsewhere or that the generator refuses; should one ever come, its name helps and its value stays hidden.
+        ValidationErrorKind::MultipleOf { multiple_of } => {
+            format!("expected a multiple of {multiple_of}")
+        }
+        // Keywords that are judged elsewhere or that the generator refuses; should one ever come,
+        // its name helps and its value stays hidden.
         ValidationErrorKind::AdditionalItems { .. }
         | ValidationErrorKind::AdditionalProperties { .. }
         | ValidationErrorKind::AnyOf { .. }
@@ -254,7 +288,9 @@ fn expectation(error: &ValidationError<'_>) -> String {
         | ValidationErrorKind::UnevaluatedItems { .. }
         | ValidationErrorKind::UnevaluatedProperties { .. }
         | ValidationErrorKind::UniqueItems
-        | ValidationErrorKind::Referencing(_) => format!("expected what the document's `{}` allows", error.kind().keyword()),
+        | ValidationErrorKind::Referencing(_) => {
+            format!("expected what the document's `{}` allows", error.kind().keyword())
+        }
     }
 }
 

@@ -31,12 +31,23 @@ fn accepts(schema: &Value, value: &Value) -> bool {
 fn an_integer_is_written_as_one() {
     let schema = json!({ "type": "integer", "format": "int32" });
     assert!(accepts(&schema, &json!(1)));
-    for value in [json!(1.0), json!(1.5), json!("1"), json!(null), json!(true), json!(2_147_483_648_i64), json!(-2_147_483_649_i64)] {
+    for value in [
+        json!(1.0),
+        json!(1.5),
+        json!("1"),
+        json!(null),
+        json!(true),
+        json!(2_147_483_648_i64),
+        json!(-2_147_483_649_i64),
+    ] {
         assert!(!accepts(&schema, &value), "{value}");
     }
     let schema = json!({ "type": "integer", "format": "int64" });
     assert!(accepts(&schema, &json!(i64::MAX)) && accepts(&schema, &json!(i64::MIN)));
-    assert!(!accepts(&schema, &json!(9_223_372_036_854_775_808_u64)) && !accepts(&schema, &json!(1e300)));
+    assert!(
+        !accepts(&schema, &json!(9_223_372_036_854_775_808_u64))
+            && !accepts(&schema, &json!(1e300))
+    );
 }
 
 #[test]
@@ -74,7 +85,14 @@ fn formats_are_asserted() {
         (
             "date-time",
             vec!["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.123456789+05:30"],
-            vec!["", "2026-01-31", "2026-02-30T12:00:00Z", "2026-01-31T25:00:00Z", "2026-01-31T12:00:00", "yesterday"],
+            vec![
+                "",
+                "2026-01-31",
+                "2026-02-30T12:00:00Z",
+                "2026-01-31T25:00:00Z",
+                "2026-01-31T12:00:00",
+                "yesterday",
+            ],
         ),
         (
             "email",
@@ -97,7 +115,11 @@ fn formats_are_asserted() {
 #[test]
 fn lengths_count_characters_and_patterns_are_of_the_whole_text_if_they_say_so() {
     let schema = json!({ "type": "string", "maxLength": 3 });
-    assert!(accepts(&schema, &json!("äöü")) && accepts(&schema, &json!("😀😀😀")) && !accepts(&schema, &json!("😀😀😀😀")));
+    assert!(
+        accepts(&schema, &json!("äöü"))
+            && accepts(&schema, &json!("😀😀😀"))
+            && !accepts(&schema, &json!("😀😀😀😀"))
+    );
     let schema = json!({ "type": "string", "pattern": "^[0-9]{1,3}$" });
     assert!(accepts(&schema, &json!("123")));
     for value in ["", "1234", "12\n", "\n12", "١٢"] {
@@ -124,30 +146,51 @@ fn references_are_followed_and_every_fault_has_its_pointer() {
 #[test]
 fn items_differ_as_json_compares_them() {
     let numbers = json!({ "type": "array", "uniqueItems": true, "items": { "type": "integer", "format": "int64" } });
-    assert!(accepts(&numbers, &json!([])) && accepts(&numbers, &json!([1, 2, -1, 0, i64::MAX, i64::MIN])));
-    assert_eq!(faults(&numbers, &json!([1, 2, 1])), [(String::new(), "expected items that differ from each other".to_owned())]);
+    assert!(
+        accepts(&numbers, &json!([]))
+            && accepts(&numbers, &json!([1, 2, -1, 0, i64::MAX, i64::MIN]))
+    );
+    assert_eq!(
+        faults(&numbers, &json!([1, 2, 1])),
+        [(String::new(), "expected items that differ from each other".to_owned())]
+    );
     let texts = json!({ "type": "array", "uniqueItems": true, "items": { "type": "string" } });
     assert!(accepts(&texts, &json!(["1", "", "a"])) && !accepts(&texts, &json!(["a", "b", "a"])));
     let pair = json!({ "type": "array", "uniqueItems": true, "items": { "$ref": "#/components/schemas/Pair" } });
-    assert!(accepts(&pair, &json!([{ "a": "x", "b": ["y"] }, { "a": "x", "b": ["z"] }, { "a": "x" }])));
+    assert!(accepts(
+        &pair,
+        &json!([{ "a": "x", "b": ["y"] }, { "a": "x", "b": ["z"] }, { "a": "x" }])
+    ));
     assert!(accepts(&pair, &json!([{ "a": "x", "b": ["y", "z"] }, { "a": "x", "b": ["z", "y"] }])));
     assert!(!accepts(&pair, &json!([{ "a": "x", "b": ["y"] }, { "b": ["y"], "a": "x" }])));
     let nested = json!({ "type": "array", "uniqueItems": true, "items": numbers });
-    assert!(accepts(&nested, &json!([[1, 2], [2, 1], []])) && !accepts(&nested, &json!([[1, 2], [3], [1, 2]])));
+    assert!(
+        accepts(&nested, &json!([[1, 2], [2, 1], []]))
+            && !accepts(&nested, &json!([[1, 2], [3], [1, 2]]))
+    );
 }
 
 #[test]
 fn numbers_of_items_and_members_have_bounds() {
     let schema = json!({ "type": "array", "minItems": 1, "maxItems": 2, "items": { "$ref": "#/components/schemas/Name" } });
     assert!(accepts(&schema, &json!(["a"])) && accepts(&schema, &json!(["a", "b"])));
-    assert_eq!(faults(&schema, &json!([])), [(String::new(), "expected at least 1 item".to_owned())]);
-    assert_eq!(faults(&schema, &json!(["a", "b", "c"])), [(String::new(), "expected at most 2 items".to_owned())]);
+    assert_eq!(
+        faults(&schema, &json!([])),
+        [(String::new(), "expected at least 1 item".to_owned())]
+    );
+    assert_eq!(
+        faults(&schema, &json!(["a", "b", "c"])),
+        [(String::new(), "expected at most 2 items".to_owned())]
+    );
     let schema = json!({
         "type": "object", "additionalProperties": false, "minProperties": 2, "maxProperties": 2,
         "properties": { "a": { "type": "boolean" }, "b": { "type": "boolean" }, "c": { "type": "boolean" } }
     });
     assert!(accepts(&schema, &json!({ "a": true, "c": true })));
-    assert_eq!(faults(&schema, &json!({ "a": true })), [(String::new(), "expected at least 2 members".to_owned())]);
+    assert_eq!(
+        faults(&schema, &json!({ "a": true })),
+        [(String::new(), "expected at least 2 members".to_owned())]
+    );
     let found = faults(&schema, &json!({ "a": true, "b": true, "c": true }));
     assert_eq!(found, [(String::new(), "expected at most 2 members".to_owned())]);
 }

@@ -51,7 +51,10 @@ pub(super) fn tags(api: &Api) -> TokenStream {
 /// One poem-openapi API for each tag.
 pub(super) fn apis(api: &Api) -> TokenStream {
     let checks = api.operations.iter().map(|operation| {
-        let (check, contract) = (format_ident!("check_{}", operation.rust_name), ident(&shouting(&operation.rust_name)));
+        let (check, contract) = (
+            format_ident!("check_{}", operation.rust_name),
+            ident(&shouting(&operation.rust_name)),
+        );
         quote! {
             fn #check<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
                 runtime::Checked::new(endpoint, &contracts::#contract)
@@ -60,7 +63,11 @@ pub(super) fn apis(api: &Api) -> TokenStream {
     });
     let apis = api.tags.iter().enumerate().map(|(index, tag)| {
         let (name, implemented) = (format_ident!("{}Api", tag.rust_name), ident(&tag.rust_name));
-        let operations = api.operations.iter().filter(|operation| operation.tag == index).map(|operation| method(api, operation));
+        let operations = api
+            .operations
+            .iter()
+            .filter(|operation| operation.tag == index)
+            .map(|operation| method(api, operation));
         quote! {
             struct #name<T>(::std::sync::Arc<T>);
 
@@ -72,7 +79,10 @@ pub(super) fn apis(api: &Api) -> TokenStream {
 }
 
 fn method(api: &Api, operation: &Operation) -> TokenStream {
-    let texts: Vec<&str> = [operation.summary.as_deref(), operation.description.as_deref()].into_iter().flatten().collect();
+    let texts: Vec<&str> = [operation.summary.as_deref(), operation.description.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
     let docs = (!texts.is_empty()).then(|| verbatim(&texts.join("\n\n")));
     let path = operation
         .path
@@ -85,10 +95,14 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
         })
         .collect::<Vec<_>>()
         .join("/");
-    let (method, id, check) = (&operation.method, &operation.id, format!("check_{}", operation.rust_name));
+    let (method, id, check) =
+        (&operation.method, &operation.id, format!("check_{}", operation.rust_name));
     let tag = format!("Tags::{}", api.tags[operation.tag].rust_name);
     let deprecated = operation.deprecated.then(|| quote! { , deprecated });
-    let external_docs = operation.external_docs.as_ref().map(|ExternalDocs { url, description: _ }| quote! { , external_docs = #url });
+    let external_docs = operation
+        .external_docs
+        .as_ref()
+        .map(|ExternalDocs { url, description: _ }| quote! { , external_docs = #url });
     let (name, response) = (ident(&operation.rust_name), ident(&operation.response_name));
     let trait_name = ident(&api.tags[operation.tag].rust_name);
 
@@ -103,7 +117,8 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
     for index in &operation.parameters {
         let parameter = &api.parameters[*index];
         let docs = parameter.description.as_deref().map(verbatim);
-        let (argument, kind, name) = (ident(&parameter.argument), ident(&parameter.rust_name), &parameter.name);
+        let (argument, kind, name) =
+            (ident(&parameter.argument), ident(&parameter.rust_name), &parameter.name);
         let deprecated = parameter.deprecated.then(|| quote! { , deprecated });
         // The default of the emitted document is that of queries.
         let explode = (parameter.location != Location::Query).then(|| quote! { , explode = false });
@@ -133,10 +148,14 @@ pub(super) fn service(api: &Api) -> TokenStream {
     let bounds: Vec<_> = api.tags.iter().map(|tag| ident(&tag.rust_name)).collect();
     let (types, values) = match &apis[..] {
         [api] => (quote! { #api<T> }, quote! { #api(implementation) }),
-        apis => (quote! { (#(#apis<T>),*) }, quote! { (#(#apis(::std::sync::Arc::clone(&implementation))),*) }),
+        apis => (
+            quote! { (#(#apis<T>),*) },
+            quote! { (#(#apis(::std::sync::Arc::clone(&implementation))),*) },
+        ),
     };
     let routes = api.operations.iter().map(|operation| {
-        let (method, path, id) = (operation.method.to_ascii_uppercase(), &operation.path, &operation.id);
+        let (method, path, id) =
+            (operation.method.to_ascii_uppercase(), &operation.path, &operation.id);
         quote! { (#method, #path, #id) }
     });
     let about = about(api);
@@ -148,8 +167,9 @@ pub(super) fn service(api: &Api) -> TokenStream {
 
         /// The server: an implementation of every operation, behind the document.
         ///
-        /// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is answered by `rejections` and never reaches the
-        /// implementation. HEAD is served wherever there is GET.
+        /// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is
+        /// answered by `rejections` and never reaches the implementation. HEAD is served wherever
+        /// there is GET.
         pub fn api<T>(
             implementation: ::std::sync::Arc<T>,
             rejections: ::std::sync::Arc<dyn runtime::Rejections>,
@@ -175,8 +195,10 @@ pub(super) fn service(api: &Api) -> TokenStream {
 
 fn about(api: &Api) -> TokenStream {
     let (title, version) = (&api.info.title, &api.info.version);
-    let description = api.info.description.as_ref().map(|description| quote! { .description(#description) });
-    let terms = api.info.terms_of_service.as_ref().map(|terms| quote! { .terms_of_service(#terms) });
+    let description =
+        api.info.description.as_ref().map(|description| quote! { .description(#description) });
+    let terms =
+        api.info.terms_of_service.as_ref().map(|terms| quote! { .terms_of_service(#terms) });
     let contact = api.info.contact.as_ref().map(|(name, url, email)| {
         let name = name.as_ref().map(|name| quote! { .name(#name) });
         let url = url.as_ref().map(|url| quote! { .url(#url) });
@@ -188,7 +210,10 @@ fn about(api: &Api) -> TokenStream {
         quote! { .license(::poem_openapi::LicenseObject::new(#name) #url) }
     });
     let servers = api.servers.iter().map(|server| {
-        let (url, description) = (&server.url, server.description.as_ref().map(|description| quote! { .description(#description) }));
+        let (url, description) = (
+            &server.url,
+            server.description.as_ref().map(|description| quote! { .description(#description) }),
+        );
         quote! { .server(::poem_openapi::ServerObject::new(#url) #description) }
     });
     let external_docs = api.external_docs.as_ref().map(|ExternalDocs { url, description }| {

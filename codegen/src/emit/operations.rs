@@ -20,7 +20,11 @@ pub(super) fn traits(api: &Api) -> TokenStream {
     let traits = api.tags.iter().enumerate().map(|(index, tag)| {
         let name = ident(&tag.rust_name);
         let docs = docs(tag.description.as_deref().unwrap_or(&tag.name));
-        let methods = api.operations.iter().filter(|operation| operation.tag == index).map(|operation| method(api, operation));
+        let methods = api
+            .operations
+            .iter()
+            .filter(|operation| operation.tag == index)
+            .map(|operation| method(api, operation));
         quote! {
             #docs
             pub trait #name: Send + Sync + 'static { #(#methods)* }
@@ -33,9 +37,13 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
     let (name, response) = (ident(&operation.rust_name), ident(&operation.response_name));
     let route = format!("`{} {}`", operation.method.to_ascii_uppercase(), operation.path);
     let paragraphs: Vec<&str> =
-        [operation.summary.as_deref(), operation.description.as_deref(), Some(&route)].into_iter().flatten().collect();
+        [operation.summary.as_deref(), operation.description.as_deref(), Some(&route)]
+            .into_iter()
+            .flatten()
+            .collect();
     let docs = docs(&paragraphs.join("\n\n"));
-    let arguments = arguments(api, operation).into_iter().map(|(name, kind)| quote! { #name: #kind });
+    let arguments =
+        arguments(api, operation).into_iter().map(|(name, kind)| quote! { #name: #kind });
     let deprecated = operation.deprecated.then(|| quote! { #[deprecated] });
     quote! {
         #docs
@@ -65,7 +73,8 @@ fn arguments(api: &Api, operation: &Operation) -> Vec<(TokenStream, TokenStream)
 }
 
 pub(super) fn scheme_argument(rust_name: &str) -> TokenStream {
-    let argument = ident(&crate::names::snake(rust_name).unwrap_or_else(|| "credential".to_owned()));
+    let argument =
+        ident(&crate::names::snake(rust_name).unwrap_or_else(|| "credential".to_owned()));
     quote! { #argument }
 }
 
@@ -100,9 +109,14 @@ pub(super) fn response_descriptions(api: &Api) -> TokenStream {
     let mut implementations = Vec::new();
     for operation in &api.operations {
         let name = ident(&operation.response_name);
-        let answers = operation.responses.iter().map(|(status, response)| answer(*status, response));
-        let mut bodies: Vec<&String> =
-            operation.responses.values().filter_map(|response| response.body.as_ref()).map(|(_, name)| name).collect();
+        let answers =
+            operation.responses.iter().map(|(status, response)| answer(*status, response));
+        let mut bodies: Vec<&String> = operation
+            .responses
+            .values()
+            .filter_map(|response| response.body.as_ref())
+            .map(|(_, name)| name)
+            .collect();
         bodies.sort();
         bodies.dedup();
         let registry = if bodies.is_empty() {
@@ -169,7 +183,9 @@ fn variant(response: &Response) -> TokenStream {
         quote! { #docs body: #component, }
     });
     let headers = response.headers.iter().map(|header| {
-        let docs = docs(header.description.as_deref().unwrap_or(&format!("The header `{}`.", header.name)));
+        let docs = docs(
+            header.description.as_deref().unwrap_or(&format!("The header `{}`.", header.name)),
+        );
         let (member, kind) = (ident(&header.rust_name), rust_type(&header.schema));
         let kind = if header.required {
             kind
@@ -187,15 +203,20 @@ fn variant(response: &Response) -> TokenStream {
 fn answer(status: u16, response: &Response) -> TokenStream {
     let name = ident(&response.rust_name);
     let headers = response.headers.iter().map(|header| {
-        let (member, name, kind) = (ident(&header.rust_name), header.name.to_ascii_lowercase(), rust_type(&header.schema));
+        let (member, name, kind) =
+            (ident(&header.rust_name), header.name.to_ascii_lowercase(), rust_type(&header.schema));
         quote! { .header::<#kind>(#name, #member) }
     });
     let end = match &response.body {
         Some((media_type, _)) => quote! { .body(#media_type, &body) },
         None => quote! { .empty() },
     };
-    let members: Vec<_> =
-        response.body.iter().map(|_| ident("body")).chain(response.headers.iter().map(|header| ident(&header.rust_name))).collect();
+    let members: Vec<_> = response
+        .body
+        .iter()
+        .map(|_| ident("body"))
+        .chain(response.headers.iter().map(|header| ident(&header.rust_name)))
+        .collect();
     let pattern = if members.is_empty() {
         quote! { Self::#name }
     } else {
@@ -205,10 +226,16 @@ fn answer(status: u16, response: &Response) -> TokenStream {
     quote! { #pattern => runtime::Answer::new(#status) #(#headers)* #end, }
 }
 
-fn described_response(api: &Api, response: &Response, status: &TokenStream, path: &TokenStream) -> TokenStream {
+fn described_response(
+    api: &Api,
+    response: &Response,
+    status: &TokenStream,
+    path: &TokenStream,
+) -> TokenStream {
     let description = &response.description;
     let headers = response.headers.iter().map(|header| {
-        let (name, need, schema) = (&header.name, need(header.required), expression(api, &header.schema));
+        let (name, need, schema) =
+            (&header.name, need(header.required), expression(api, &header.schema));
         let description = super::text::option(header.description.as_ref());
         quote! { .header(#name, #need, #description, #schema) }
     });
@@ -227,7 +254,8 @@ pub(super) fn parameters(api: &Api) -> TokenStream {
     let parameters = api.parameters.iter().map(|parameter| {
         let (rust_name, name) = (ident(&parameter.rust_name), &parameter.name);
         let docs = docs(parameter.description.as_deref().unwrap_or(name));
-        let (location, need, kind) = (location(parameter.location), need(parameter.required), qualified(parameter));
+        let (location, need, kind) =
+            (location(parameter.location), need(parameter.required), qualified(parameter));
         let schema = expression_in(api, &parameter.schema, &quote! { super:: });
         let optional = !parameter.required && parameter.schema.notes.default.is_none();
         let read = is_time(api, &parameter.schema).then(|| {
@@ -274,7 +302,9 @@ fn qualified(parameter: &Parameter) -> TokenStream {
             let name = ident(name);
             quote! { super::#name }
         }
-        crate::model::Shape::Scalar(_) | crate::model::Shape::Array(_) => rust_type(&parameter.schema),
+        crate::model::Shape::Scalar(_) | crate::model::Shape::Array(_) => {
+            rust_type(&parameter.schema)
+        }
     };
     if parameter.required || parameter.schema.notes.default.is_some() {
         kind
@@ -293,7 +323,8 @@ fn location(location: Location) -> TokenStream {
 
 /// What each operation's requests are held against.
 pub(super) fn contracts(api: &Api) -> TokenStream {
-    let schemas = serde_json::to_string_pretty(&Value::Object(api.request_schemas.clone())).expect("it was read from JSON");
+    let schemas = serde_json::to_string_pretty(&Value::Object(api.request_schemas.clone()))
+        .expect("it was read from JSON");
     let schemas = raw(&schemas);
     let contracts = api.operations.iter().map(|operation| {
         let (name, path) = (ident(&shouting(&operation.rust_name)), &operation.path);
@@ -318,8 +349,9 @@ pub(super) fn contracts(api: &Api) -> TokenStream {
 
         /// What each operation's requests are held against, before the operation sees them.
         mod contracts {
-            use super::runtime;
             use ::std::sync::LazyLock;
+
+            use super::runtime;
 
             #(#contracts)*
         }

@@ -28,7 +28,8 @@ pub(super) fn descriptions(api: &Api) -> TokenStream {
         match &component.kind {
             ComponentKind::Object { fields, closed: _ } => {
                 let properties = fields.iter().map(|field| {
-                    let (name, need, schema) = (&field.name, need(field.required), expression(api, &field.schema));
+                    let (name, need, schema) =
+                        (&field.name, need(field.required), expression(api, &field.schema));
                     quote! { .property(#name, #need, #schema) }
                 });
                 let schema = quote! { runtime::object(registry) #(#properties)* .end() #notes };
@@ -36,12 +37,17 @@ pub(super) fn descriptions(api: &Api) -> TokenStream {
             }
             ComponentKind::Enum { values } => {
                 let literals = values.iter().map(|value| &value.value);
-                let schema = quote! { runtime::schema::<String>().values(&[#(#literals),*]) #notes };
+                let schema =
+                    quote! { runtime::schema::<String>().values(&[#(#literals),*]) #notes };
                 described.push(described_component(component, &quote! { _ }, &schema));
             }
             ComponentKind::Scalar(scalar) => {
                 let (name, scalar) = (ident(&component.rust_name), scalar_type(*scalar));
-                let described = described_component(component, &quote! { _ }, &quote! { runtime::schema::<#scalar>() #notes });
+                let described = described_component(
+                    component,
+                    &quote! { _ },
+                    &quote! { runtime::schema::<#scalar>() #notes },
+                );
                 named.push(quote! {
                     pub(super) struct #name;
                     #described
@@ -51,7 +57,8 @@ pub(super) fn descriptions(api: &Api) -> TokenStream {
     }
     let module = (!named.is_empty()).then(|| {
         quote! {
-            /// Schemas of the document that are plain Rust types: their names, for the emitted document to refer to.
+            /// Schemas of the document that are plain Rust types: their names, for the emitted
+            /// document to refer to.
             mod named {
                 use super::runtime;
                 #(#named)*
@@ -105,7 +112,8 @@ fn object(api: &Api, component: &Component, fields: &[Field], closed: bool) -> T
     let deny = closed.then(|| quote! { #[serde(deny_unknown_fields)] });
     let members = fields.iter().map(|member| field(api, member));
     let secrets = fields.iter().any(is_secret);
-    let (derive, debug) = if secrets { (quote! {}, debug(&name, fields)) } else { (quote! { Debug, }, quote! {}) };
+    let (derive, debug) =
+        if secrets { (quote! {}, debug(&name, fields)) } else { (quote! { Debug, }, quote! {}) };
     quote! {
         #docs
         #[derive(Clone, #derive PartialEq, ::serde::Serialize, ::serde::Deserialize)]
@@ -155,11 +163,14 @@ fn field(api: &Api, field: &Field) -> TokenStream {
             quote! { #[serde(with = "::time::serde::rfc3339")] }
         }
     });
-    // A member that may be absent and may not be null is left out; one that may be null is written as such.
+    // A member that may be absent and may not be null is left out; one that may be null is written
+    // as such.
     let absent = match (field.required, field.schema.nullable) {
         (true, _) => None,
         (false, true) => Some(quote! { #[serde(default)] }),
-        (false, false) => Some(quote! { #[serde(default, skip_serializing_if = "Option::is_none")] }),
+        (false, false) => {
+            Some(quote! { #[serde(default, skip_serializing_if = "Option::is_none")] })
+        }
     };
     let rust_type = if optional {
         quote! { Option<#rust_type> }
@@ -205,7 +216,11 @@ fn docs_of_value(value: &str) -> TokenStream {
 }
 
 /// What poem-openapi needs to know about a type.
-fn described_component(component: &Component, registry: &TokenStream, schema: &TokenStream) -> TokenStream {
+fn described_component(
+    component: &Component,
+    registry: &TokenStream,
+    schema: &TokenStream,
+) -> TokenStream {
     let (name, text) = (ident(&component.rust_name), &component.rust_name);
     let implement = if component.named {
         quote! { component_type }
@@ -229,10 +244,10 @@ fn described_component(component: &Component, registry: &TokenStream, schema: &T
 pub(super) fn is_time(api: &Api, schema: &Schema) -> bool {
     match &schema.shape {
         Shape::Scalar(scalar) => *scalar == Scalar::DateTime,
-        Shape::Component(name) => api
-            .components
-            .iter()
-            .any(|component| component.rust_name == *name && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))),
+        Shape::Component(name) => api.components.iter().any(|component| {
+            component.rust_name == *name
+                && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))
+        }),
         // The reader refuses arrays of times.
         Shape::Array(_) => false,
     }
@@ -272,8 +287,9 @@ fn described_type(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream
     match &schema.shape {
         Shape::Scalar(scalar) => scalar_type(*scalar),
         Shape::Component(name) => {
-            let is_alias =
-                api.components.iter().any(|component| component.rust_name == *name && matches!(component.kind, ComponentKind::Scalar(_)));
+            let is_alias = api.components.iter().any(|component| {
+                component.rust_name == *name && matches!(component.kind, ComponentKind::Scalar(_))
+            });
             let name = ident(name);
             if is_alias {
                 quote! { #path named::#name }
@@ -353,7 +369,8 @@ pub(super) fn schemes(api: &Api) -> TokenStream {
         quote! {
             #docs
             ///
-            /// As it was sent: the implementation has to say whether it is good. Printing it does not show it.
+            /// As it was sent: the implementation has to say whether it is good. Printing it does
+            /// not show it.
             #[derive(Clone, Debug)]
             pub struct #rust_name(runtime::Token);
 

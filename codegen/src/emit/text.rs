@@ -6,11 +6,13 @@ use serde_json::Value;
 
 /// A text as `///` lines.
 pub(super) fn docs(text: &str) -> TokenStream {
-    let lines = text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") });
+    let lines =
+        text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") });
     quote! { #(#[doc = #lines])* }
 }
 
-/// A text as one attribute, which poem-openapi reads as it is; line by line it would lose what lines are indented by.
+/// A text as one attribute, which poem-openapi reads as it is; line by line it would lose what
+/// lines are indented by.
 pub(super) fn verbatim(text: &str) -> TokenStream {
     let text = if text.contains('\n') { text.to_owned() } else { format!(" {text}") };
     quote! { #[doc = #text] }

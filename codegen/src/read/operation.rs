@@ -39,27 +39,63 @@ impl Reader<'_> {
                 continue;
             };
             self.path_template(path, &at, &mut templates);
-            let PathItem { summary, description, get, put, post, delete, options, head, patch, trace, servers, parameters, extensions: _ } =
-                item;
-            self.refuse_if(summary.is_some(), &at, "summary", "a summary of a path is not supported; write it at the operations");
+            let PathItem {
+                summary,
+                description,
+                get,
+                put,
+                post,
+                delete,
+                options,
+                head,
+                patch,
+                trace,
+                servers,
+                parameters,
+                extensions: _,
+            } = item;
+            self.refuse_if(
+                summary.is_some(),
+                &at,
+                "summary",
+                "a summary of a path is not supported; write it at the operations",
+            );
             self.refuse_if(
                 description.is_some(),
                 &at,
                 "description",
                 "a description of a path is not supported; write it at the operations",
             );
-            self.refuse_if(!servers.is_empty(), &at, "servers", "servers of a path are not supported");
-            self.refuse_if(head.is_some(), &at, "head", "HEAD is served wherever there is GET, and not supported by itself");
+            self.refuse_if(
+                !servers.is_empty(),
+                &at,
+                "servers",
+                "servers of a path are not supported",
+            );
+            self.refuse_if(
+                head.is_some(),
+                &at,
+                "head",
+                "HEAD is served wherever there is GET, and not supported by itself",
+            );
             self.refuse_if(options.is_some(), &at, "options", "OPTIONS is not supported");
             self.refuse_if(trace.is_some(), &at, "trace", "TRACE is not supported");
             let shared: Vec<usize> = self.parameters_of(parameters, path, &at);
             let first = operations.len();
-            for (method, operation) in [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)] {
+            for (method, operation) in
+                [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)]
+            {
                 let Some(operation) = operation else { continue };
                 let at = at.at(method);
-                let Some(operation) = self.operation(operation, method, path, &shared, &scope, &at) else { continue };
+                let Some(operation) = self.operation(operation, method, path, &shared, &scope, &at)
+                else {
+                    continue;
+                };
                 if let Some(other) = ids.insert(operation.rust_name.clone(), at.at("operationId")) {
-                    self.refuse(&at.at("operationId"), format!("makes the same method name as that at {other}"));
+                    self.refuse(
+                        &at.at("operationId"),
+                        format!("makes the same method name as that at {other}"),
+                    );
                 }
                 if operations[first..].iter().any(|other| other.tag != operation.tag) {
                     self.refuse(&at.at("tags"), "the operations of one path have to have one tag: poem-openapi emits a path once for each");
@@ -70,7 +106,8 @@ impl Reader<'_> {
         operations
     }
 
-    /// Refuses templates that the router, or the document that it emits, would understand as something else.
+    /// Refuses templates that the router, or the document that it emits, would understand as
+    /// something else.
     fn path_template(&mut self, path: &str, at: &Pointer, templates: &mut HashMap<String, String>) {
         if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
             self.refuse(at, "empty segments are not supported in a path");
@@ -88,8 +125,13 @@ impl Reader<'_> {
                     shape.push_str("{}");
                 }
                 Some(_) => self.refuse(at, "a segment is either one variable or none"),
-                None if segment.contains(['{', '}']) => self.refuse(at, "a segment is either one variable or none"),
-                None if segment.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte)) => {
+                None if segment.contains(['{', '}']) => {
+                    self.refuse(at, "a segment is either one variable or none")
+                }
+                None if segment
+                    .bytes()
+                    .any(|byte| !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte)) =>
+                {
                     self.refuse(at, format!("the segment `{segment}` holds other characters than letters, digits and -._~"));
                 }
                 None => shape.push_str(segment),
@@ -125,9 +167,16 @@ impl Reader<'_> {
             extensions: _,
         } = operation;
         self.refuse_if(!callbacks.is_empty(), at, "callbacks", "callbacks are not supported");
-        self.refuse_if(!servers.is_empty(), at, "servers", "servers of an operation are not supported");
+        self.refuse_if(
+            !servers.is_empty(),
+            at,
+            "servers",
+            "servers of an operation are not supported",
+        );
         let tag = self.tag(tags, scope, &at.at("tags"));
-        let names = operation_id.as_deref().and_then(|id| Some((id, names::snake(id)?, names::pascal(id)?)));
+        let names = operation_id
+            .as_deref()
+            .and_then(|id| Some((id, names::snake(id)?, names::pascal(id)?)));
         let Some((id, rust_name, camel)) = names else {
             self.refuse(&at.at("operationId"), "an `operationId` is expected that makes a Rust name: it names the method and its response");
             return None;
@@ -155,12 +204,16 @@ impl Reader<'_> {
 
         let mut indices = shared.to_vec();
         for index in self.parameters_of(parameters, path, at) {
-            let (name, location) = (self.parameters[index].name.clone(), self.parameters[index].location);
-            if let Some(overridden) =
-                indices.iter().position(|other| self.parameters[*other].name == name && self.parameters[*other].location == location)
-            {
+            let (name, location) =
+                (self.parameters[index].name.clone(), self.parameters[index].location);
+            if let Some(overridden) = indices.iter().position(|other| {
+                self.parameters[*other].name == name && self.parameters[*other].location == location
+            }) {
                 if overridden >= shared.len() {
-                    self.refuse(&at.at("parameters"), format!("the parameter `{name}` is there twice"));
+                    self.refuse(
+                        &at.at("parameters"),
+                        format!("the parameter `{name}` is there twice"),
+                    );
                 }
                 indices.remove(overridden);
             }
@@ -172,8 +225,13 @@ impl Reader<'_> {
             Location::Query => 1,
             Location::Header => 2,
         });
-        let scheme = self.security(security.as_deref().or(scope.security), scope.schemes, &at.at("security"));
-        let body = request_body.as_ref().and_then(|body| self.body(body, method, &at.at("requestBody")));
+        let scheme = self.security(
+            security.as_deref().or(scope.security),
+            scope.schemes,
+            &at.at("security"),
+        );
+        let body =
+            request_body.as_ref().and_then(|body| self.body(body, method, &at.at("requestBody")));
         self.arguments(&indices, scheme.map(|index| scope.schemes[index].rust_name.as_str()), at);
         let responses = self.responses(responses, &at.at("responses"));
         Some(Operation {
@@ -194,7 +252,8 @@ impl Reader<'_> {
         })
     }
 
-    /// poem-openapi takes these texts from doc comments, which lose what stands at the ends of lines.
+    /// poem-openapi takes these texts from doc comments, which lose what stands at the ends of
+    /// lines.
     pub(super) fn doc_text(&mut self, text: Option<&str>, at: &Pointer) {
         if text.is_some_and(|text| text.lines().any(|line| line.ends_with([' ', '\t']))) {
             self.refuse(at, "a line ends in white space, which the emitted document would lose; for a hard line break write a backslash");
@@ -206,7 +265,10 @@ impl Reader<'_> {
 
     fn tag(&mut self, names: &[String], scope: &Scope<'_>, at: &Pointer) -> Option<usize> {
         let [name] = names else {
-            self.refuse(at, "exactly one tag is expected: it says which trait the operation belongs to");
+            self.refuse(
+                at,
+                "exactly one tag is expected: it says which trait the operation belongs to",
+            );
             return None;
         };
         let index = scope.tags.iter().position(|tag| tag.name == *name);
@@ -216,7 +278,12 @@ impl Reader<'_> {
         index
     }
 
-    fn security(&mut self, requirements: Option<&[SecurityRequirement]>, schemes: &[BearerScheme], at: &Pointer) -> Option<usize> {
+    fn security(
+        &mut self,
+        requirements: Option<&[SecurityRequirement]>,
+        schemes: &[BearerScheme],
+        at: &Pointer,
+    ) -> Option<usize> {
         match requirements.unwrap_or_default() {
             [] => None,
             [requirement] if requirement.len() == 1 => {
@@ -226,12 +293,18 @@ impl Reader<'_> {
                 }
                 let index = schemes.iter().position(|scheme| scheme.name == *name);
                 if index.is_none() {
-                    self.refuse(&at.at(0).at(name), "is none of the supported schemes at /components/securitySchemes");
+                    self.refuse(
+                        &at.at(0).at(name),
+                        "is none of the supported schemes at /components/securitySchemes",
+                    );
                 }
                 index
             }
             [_, ..] => {
-                self.refuse(at, "either no scheme or exactly one is supported; no combinations, no choice");
+                self.refuse(
+                    at,
+                    "either no scheme or exactly one is supported; no combinations, no choice",
+                );
                 None
             }
         }

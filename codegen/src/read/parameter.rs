@@ -1,6 +1,9 @@
 //! Parameters.
 
-use openapiv3::{HeaderStyle, Parameter as Typed, ParameterData, ParameterSchemaOrContent, PathStyle, QueryStyle, ReferenceOr};
+use openapiv3::{
+    HeaderStyle, Parameter as Typed, ParameterData, ParameterSchemaOrContent, PathStyle,
+    QueryStyle, ReferenceOr,
+};
 
 use super::{Reader, text};
 use crate::{
@@ -9,15 +12,22 @@ use crate::{
     names,
 };
 
-/// Headers that OpenAPI 3.0 says to ignore as parameters: content negotiation and security describe them.
+/// Headers that OpenAPI 3.0 says to ignore as parameters: content negotiation and security describe
+/// them.
 const IGNORED_HEADERS: [&str; 3] = ["accept", "content-type", "authorization"];
 
 impl Reader<'_> {
     pub(super) fn path_variables(&mut self, indices: &[usize], path: &str, at: &Pointer) {
         for segment in path.split('/').filter(|segment| segment.starts_with('{')) {
             let name = segment.trim_matches(['{', '}']);
-            if !indices.iter().any(|index| self.parameters[*index].location == Location::Path && self.parameters[*index].name == name) {
-                self.refuse(&at.at("parameters"), format!("the path's variable `{name}` has no parameter"));
+            if !indices.iter().any(|index| {
+                self.parameters[*index].location == Location::Path
+                    && self.parameters[*index].name == name
+            }) {
+                self.refuse(
+                    &at.at("parameters"),
+                    format!("the path's variable `{name}` has no parameter"),
+                );
             }
         }
     }
@@ -29,18 +39,28 @@ impl Reader<'_> {
         for index in indices {
             let argument = self.parameters[*index].argument.clone();
             if arguments.contains(&argument) {
-                self.refuse(&at.at("parameters"), format!("two arguments would be named `{argument}`"));
+                self.refuse(
+                    &at.at("parameters"),
+                    format!("two arguments would be named `{argument}`"),
+                );
             }
             arguments.push(argument);
         }
     }
 
-    pub(super) fn parameters_of(&mut self, parameters: &[ReferenceOr<Typed>], path: &str, at: &Pointer) -> Vec<usize> {
+    pub(super) fn parameters_of(
+        &mut self,
+        parameters: &[ReferenceOr<Typed>],
+        path: &str,
+        at: &Pointer,
+    ) -> Vec<usize> {
         let shared = self.components.parameters.clone();
         let mut indices = Vec::new();
         for (index, parameter) in parameters.iter().enumerate() {
             let at = at.at("parameters").at(index);
-            let Some((typed, at)) = self.follow(parameter, "parameters", &shared, &at) else { continue };
+            let Some((typed, at)) = self.follow(parameter, "parameters", &shared, &at) else {
+                continue;
+            };
             let key = at.to_string();
             if let Some(index) = self.shared.get(&key) {
                 indices.push(*index);
@@ -53,7 +73,9 @@ impl Reader<'_> {
         }
         for index in &indices {
             let parameter = &self.parameters[*index];
-            if parameter.location == Location::Path && !path.split('/').any(|segment| segment == format!("{{{}}}", parameter.name)) {
+            if parameter.location == Location::Path
+                && !path.split('/').any(|segment| segment == format!("{{{}}}", parameter.name))
+            {
                 let reason = format!("the path has no variable `{}`", parameter.name);
                 self.refuse(&at.at("parameters"), reason);
             }
@@ -61,17 +83,45 @@ impl Reader<'_> {
         indices
     }
 
-    fn parameter(&mut self, typed: &Typed, written: &ReferenceOr<Typed>, path: &str, at: &Pointer) -> Option<Parameter> {
+    fn parameter(
+        &mut self,
+        typed: &Typed,
+        written: &ReferenceOr<Typed>,
+        path: &str,
+        at: &Pointer,
+    ) -> Option<Parameter> {
         let (data, location) = match typed {
             Typed::Query { parameter_data, allow_reserved, style, allow_empty_value } => {
-                self.refuse_if(*allow_reserved, at, "allowReserved", "`allowReserved` is not supported");
-                self.refuse_if(*style != QueryStyle::Form, at, "style", "only the default style is supported");
-                self.refuse_if(allow_empty_value == &Some(true), at, "allowEmptyValue", "`allowEmptyValue` is not supported");
+                self.refuse_if(
+                    *allow_reserved,
+                    at,
+                    "allowReserved",
+                    "`allowReserved` is not supported",
+                );
+                self.refuse_if(
+                    *style != QueryStyle::Form,
+                    at,
+                    "style",
+                    "only the default style is supported",
+                );
+                self.refuse_if(
+                    allow_empty_value == &Some(true),
+                    at,
+                    "allowEmptyValue",
+                    "`allowEmptyValue` is not supported",
+                );
                 (parameter_data, Location::Query)
             }
-            Typed::Header { parameter_data, style: HeaderStyle::Simple } => (parameter_data, Location::Header),
+            Typed::Header { parameter_data, style: HeaderStyle::Simple } => {
+                (parameter_data, Location::Header)
+            }
             Typed::Path { parameter_data, style } => {
-                self.refuse_if(*style != PathStyle::Simple, at, "style", "only the default style is supported");
+                self.refuse_if(
+                    *style != PathStyle::Simple,
+                    at,
+                    "style",
+                    "only the default style is supported",
+                );
                 (parameter_data, Location::Path)
             }
             Typed::Cookie { .. } => {
@@ -80,9 +130,26 @@ impl Reader<'_> {
             }
         };
         // Examples: see `gaps`. `explode` means nothing for scalars.
-        let ParameterData { name, description, required, deprecated, format, example: _, examples: _, explode, extensions: _ } = data;
-        self.refuse_if(explode.is_some(), at, "explode", "`explode` means nothing for the parameters that are supported; leave it out");
-        if location == Location::Header && IGNORED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+        let ParameterData {
+            name,
+            description,
+            required,
+            deprecated,
+            format,
+            example: _,
+            examples: _,
+            explode,
+            extensions: _,
+        } = data;
+        self.refuse_if(
+            explode.is_some(),
+            at,
+            "explode",
+            "`explode` means nothing for the parameters that are supported; leave it out",
+        );
+        if location == Location::Header
+            && IGNORED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
+        {
             self.refuse(&at.at("name"), "OpenAPI ignores this header as a parameter; content types and security schemes describe it");
         }
         let valid_name = match location {
@@ -93,9 +160,12 @@ impl Reader<'_> {
             self.refuse(&at.at("name"), format!("`{name}` makes no name of an argument"));
             return None;
         };
-        // A parameter of `components` has its name from there; one that is written out, from where it stands.
+        // A parameter of `components` has its name from there; one that is written out, from where
+        // it stands.
         let rust_name = match written {
-            ReferenceOr::Reference { .. } => names::pascal(at.to_string().rsplit('/').next().unwrap_or_default()),
+            ReferenceOr::Reference { .. } => {
+                names::pascal(at.to_string().rsplit('/').next().unwrap_or_default())
+            }
             ReferenceOr::Item(_) => names::pascal(&format!("{} {name}", self.owner(path, at))),
         };
         let Some(rust_name) = rust_name else {
@@ -105,7 +175,10 @@ impl Reader<'_> {
         // In a module of their own, `parameters`.
         self.claim(&format!("parameters::{rust_name}"), at);
         let ParameterSchemaOrContent::Schema(schema) = format else {
-            self.refuse(&at.at("content"), "a parameter that is a document of its own is not supported; give it a `schema`");
+            self.refuse(
+                &at.at("content"),
+                "a parameter that is a document of its own is not supported; give it a `schema`",
+            );
             return None;
         };
         let schema_at = at.at("schema");
@@ -128,12 +201,24 @@ impl Reader<'_> {
         })
     }
 
-    /// Where a parameter that is written out stands: its operation's id, or the path without its variables.
+    /// Where a parameter that is written out stands: its operation's id, or the path without its
+    /// variables.
     fn owner(&self, path: &str, at: &Pointer) -> String {
         let pointer = at.to_string();
-        let operation = pointer.rsplit_once("/parameters/").map(|(operation, _)| format!("{operation}/operationId"));
-        let id = operation.and_then(|operation| self.raw.pointer(&operation)).and_then(|id| id.as_str());
-        id.map_or_else(|| path.split('/').filter(|segment| !segment.starts_with('{')).collect::<Vec<_>>().join(" "), str::to_owned)
+        let operation = pointer
+            .rsplit_once("/parameters/")
+            .map(|(operation, _)| format!("{operation}/operationId"));
+        let id =
+            operation.and_then(|operation| self.raw.pointer(&operation)).and_then(|id| id.as_str());
+        id.map_or_else(
+            || {
+                path.split('/')
+                    .filter(|segment| !segment.starts_with('{'))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            },
+            str::to_owned,
+        )
     }
 
     /// A default is given to the operation as it is, so that it has to be what the schema allows.
@@ -143,21 +228,30 @@ impl Reader<'_> {
         if required {
             self.refuse(&at, "a parameter that has to be there needs no default");
         }
-        let bound = |keyword: &str| schema.notes.bounds.iter().find(|(name, _)| *name == keyword).map(|(_, bound)| *bound);
-        let above = |number: i64, least: i64| number > least || (number == least && !schema.notes.exclusive_minimum);
-        let below = |number: i64, most: i64| number < most || (number == most && !schema.notes.exclusive_maximum);
+        let bound = |keyword: &str| {
+            schema.notes.bounds.iter().find(|(name, _)| *name == keyword).map(|(_, bound)| *bound)
+        };
+        let above = |number: i64, least: i64| {
+            number > least || (number == least && !schema.notes.exclusive_minimum)
+        };
+        let below = |number: i64, most: i64| {
+            number < most || (number == most && !schema.notes.exclusive_maximum)
+        };
         let within = |number: i64| {
             bound("minimum").is_none_or(|least| above(number, least))
                 && bound("maximum").is_none_or(|most| below(number, most))
                 && bound("multiple_of").is_none_or(|unit| unit != 0 && number % unit == 0)
         };
         let fits = match &schema.shape {
-            Shape::Scalar(Scalar::I32) => default.as_i64().is_some_and(|number| i32::try_from(number).is_ok() && within(number)),
+            Shape::Scalar(Scalar::I32) => default
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_ok() && within(number)),
             Shape::Scalar(Scalar::I64) => default.as_i64().is_some_and(within),
             Shape::Scalar(Scalar::Bool) => default.is_boolean(),
             Shape::Component(name) => self.model.iter().any(|component| match &component.kind {
                 ComponentKind::Enum { values } => {
-                    component.rust_name == *name && values.iter().any(|value| default.as_str() == Some(&value.value))
+                    component.rust_name == *name
+                        && values.iter().any(|value| default.as_str() == Some(&value.value))
                 }
                 ComponentKind::Object { .. } | ComponentKind::Scalar(_) => false,
             }),
@@ -171,5 +265,8 @@ impl Reader<'_> {
 
 /// A token by RFC 9110 §5.6.2.
 pub(super) fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -26,13 +26,21 @@ impl Reader<'_> {
             ReferenceOr::Reference { reference } => {
                 let name = self.component_name(reference, section, at)?;
                 match shared.get(&name) {
-                    Some(ReferenceOr::Item(item)) => Some((item.clone(), Pointer::of_reference(reference))),
+                    Some(ReferenceOr::Item(item)) => {
+                        Some((item.clone(), Pointer::of_reference(reference)))
+                    }
                     Some(ReferenceOr::Reference { .. }) => {
-                        self.refuse(&Pointer::of_reference(reference), "a reference to a reference is not supported");
+                        self.refuse(
+                            &Pointer::of_reference(reference),
+                            "a reference to a reference is not supported",
+                        );
                         None
                     }
                     None => {
-                        self.refuse(&at.at("$ref"), format!("refers to `{reference}`, which does not exist"));
+                        self.refuse(
+                            &at.at("$ref"),
+                            format!("refers to `{reference}`, which does not exist"),
+                        );
                         None
                     }
                 }
@@ -41,20 +49,31 @@ impl Reader<'_> {
     }
 
     /// The name in a reference to a section of `components`.
-    pub(super) fn component_name(&mut self, reference: &str, section: &str, at: &Pointer) -> Option<String> {
-        let name = reference.strip_prefix(&format!("#/components/{section}/")).filter(|name| !name.contains(['/', '~', '%']));
+    pub(super) fn component_name(
+        &mut self,
+        reference: &str,
+        section: &str,
+        at: &Pointer,
+    ) -> Option<String> {
+        let name = reference
+            .strip_prefix(&format!("#/components/{section}/"))
+            .filter(|name| !name.contains(['/', '~', '%']));
         if name.is_none() {
-            self.refuse(&at.at("$ref"), format!("refers to `{reference}`; only #/components/{section}/… is supported here"));
+            self.refuse(
+                &at.at("$ref"),
+                format!("refers to `{reference}`; only #/components/{section}/… is supported here"),
+            );
         }
         name.map(str::to_owned)
     }
 
-    /// Refuses components that no operation reaches: poem-openapi does not emit them, so that they would be lost without a word; and schemas
-    /// that contain themselves.
+    /// Refuses components that no operation reaches: poem-openapi does not emit them, so that they
+    /// would be lost without a word; and schemas that contain themselves.
     pub(super) fn reachability(&mut self) {
         let reached = reach(self.raw, [&self.raw["paths"]]);
         for section in ["schemas", "responses", "parameters", "requestBodies", "headers"] {
-            for name in self.raw["components"][section].as_object().into_iter().flat_map(Map::keys) {
+            for name in self.raw["components"][section].as_object().into_iter().flat_map(Map::keys)
+            {
                 let at = Pointer::root().at("components").at(section).at(name);
                 if !reached.contains(&at.to_string()) {
                     self.refuse(&at, "no operation refers to this, directly or not");
@@ -65,15 +84,21 @@ impl Reader<'_> {
             let at = Pointer::root().at("components").at("schemas").at(name);
             let below: Vec<&Value> = self.raw.pointer(&at.to_string()).into_iter().collect();
             if reach(self.raw, below).contains(&at.to_string()) {
-                self.refuse(&at, "refers to itself, directly or not; recursive types are not supported");
+                self.refuse(
+                    &at,
+                    "refers to itself, directly or not; recursive types are not supported",
+                );
             }
         }
     }
 
     /// The raw schemas that requests reach. They are held to more than those of responses.
     pub(super) fn request_schemas(&mut self, operations: &[Operation]) -> Map<String, Value> {
-        let mut roots: Vec<&Value> = self.parameters.iter().map(|parameter| &parameter.raw).collect();
-        roots.extend(operations.iter().filter_map(|operation| operation.body.as_ref()).map(|body| &body.raw));
+        let mut roots: Vec<&Value> =
+            self.parameters.iter().map(|parameter| &parameter.raw).collect();
+        roots.extend(
+            operations.iter().filter_map(|operation| operation.body.as_ref()).map(|body| &body.raw),
+        );
         let reached = reach(self.raw, roots);
         let schemas_at = Pointer::root().at("components").at("schemas");
         let mut schemas = Map::new();
@@ -84,8 +109,15 @@ impl Reader<'_> {
                 continue;
             }
             schemas.insert(name.clone(), raw.clone());
-            let Some(component) = self.model.iter().find(|component| component.named && component.rust_name == *name) else { continue };
-            refusals.extend(unchecked_format(component.notes.format.as_deref()).map(|reason| (at.at("format"), reason)));
+            let Some(component) =
+                self.model.iter().find(|component| component.named && component.rust_name == *name)
+            else {
+                continue;
+            };
+            refusals.extend(
+                unchecked_format(component.notes.format.as_deref())
+                    .map(|reason| (at.at("format"), reason)),
+            );
             if let ComponentKind::Object { fields, closed } = &component.kind {
                 if !closed {
                     refusals.push((
@@ -119,10 +151,10 @@ impl Reader<'_> {
     pub(super) fn arrays_of_times(&mut self) {
         let is_time = |schema: &Schema| match &schema.shape {
             Shape::Scalar(scalar) => *scalar == Scalar::DateTime,
-            Shape::Component(name) => self
-                .model
-                .iter()
-                .any(|component| component.rust_name == *name && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))),
+            Shape::Component(name) => self.model.iter().any(|component| {
+                component.rust_name == *name
+                    && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))
+            }),
             Shape::Array(_) => false,
         };
         let schemas_at = Pointer::root().at("components").at("schemas");
@@ -146,15 +178,20 @@ impl Reader<'_> {
     }
 
     /// Whether a parameter's schema is a scalar, a component that is one, or an enum.
-    pub(super) fn check_parameter_shape(&mut self, schema: &Schema, location: Location, at: &Pointer) {
+    pub(super) fn check_parameter_shape(
+        &mut self,
+        schema: &Schema,
+        location: Location,
+        at: &Pointer,
+    ) {
         let scalar = match &schema.shape {
             Shape::Scalar(_) => true,
             Shape::Array(_) => false,
-            Shape::Component(name) => self
-                .model
-                .iter()
-                .find(|component| component.rust_name == *name)
-                .is_some_and(|component| !matches!(component.kind, ComponentKind::Object { .. })),
+            Shape::Component(name) => {
+                self.model.iter().find(|component| component.rust_name == *name).is_some_and(
+                    |component| !matches!(component.kind, ComponentKind::Object { .. }),
+                )
+            }
         };
         if !scalar {
             self.refuse(at, "arrays and objects are not supported in parameters");
@@ -170,9 +207,14 @@ impl Reader<'_> {
 
 fn request_only(schema: &Schema, at: &Pointer) -> Vec<(Pointer, String)> {
     let mut refusals = Vec::new();
-    refusals.extend(unchecked_format(schema.notes.format.as_deref()).map(|reason| (at.at("format"), reason)));
+    refusals.extend(
+        unchecked_format(schema.notes.format.as_deref()).map(|reason| (at.at("format"), reason)),
+    );
     if schema.notes.default.is_some() {
-        refusals.push((at.at("default"), "a default of a body's member is not supported; only parameters have them".to_owned()));
+        refusals.push((
+            at.at("default"),
+            "a default of a body's member is not supported; only parameters have them".to_owned(),
+        ));
     }
     if let Shape::Array(items) = &schema.shape {
         refusals.extend(request_only(items, &at.at("items")));
@@ -184,7 +226,9 @@ fn request_only(schema: &Schema, at: &Pointer) -> Vec<(Pointer, String)> {
 fn unchecked_format(format: Option<&str>) -> Option<String> {
     match format {
         None | Some("email" | "password" | "uri") => None,
-        Some(other) => Some(format!("has the format `{other}`, which is not checked in requests and therefore not supported there")),
+        Some(other) => Some(format!(
+            "has the format `{other}`, which is not checked in requests and therefore not supported there"
+        )),
     }
 }
 
@@ -195,7 +239,10 @@ fn reach<'v>(root: &'v Value, from: impl IntoIterator<Item = &'v Value>) -> BTre
     while let Some(value) = open.pop() {
         match value {
             Value::Object(members) => {
-                if let Some(pointer) = members.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'))
+                if let Some(pointer) = members
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .and_then(|reference| reference.strip_prefix('#'))
                     && reached.insert(pointer.to_owned())
                 {
                     open.extend(root.pointer(pointer));

@@ -1,8 +1,9 @@
 //! Schemas.
 
 use openapiv3::{
-    AdditionalProperties, ArrayType, BooleanType, IntegerFormat, IntegerType, ObjectType, ReferenceOr, Schema as Typed, SchemaData,
-    SchemaKind, StringFormat, StringType, Type, VariantOrUnknownOrEmpty,
+    AdditionalProperties, ArrayType, BooleanType, IntegerFormat, IntegerType, ObjectType,
+    ReferenceOr, Schema as Typed, SchemaData, SchemaKind, StringFormat, StringType, Type,
+    VariantOrUnknownOrEmpty,
 };
 use serde_json::Value;
 
@@ -24,7 +25,9 @@ enum Read {
 impl Reader<'_> {
     /// Reads one of `components.schemas`.
     pub(super) fn component(&mut self, name: &str, schema: &ReferenceOr<Typed>, at: &Pointer) {
-        if !name.starts_with(|first: char| first.is_ascii_uppercase()) || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        if !name.starts_with(|first: char| first.is_ascii_uppercase())
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
             self.refuse(at, format!("`{name}` is no name for a Rust type; write it in upper camel case, of ASCII letters and digits"));
             return;
         }
@@ -34,31 +37,57 @@ impl Reader<'_> {
             return;
         };
         let nullable = schema.schema_data.nullable;
-        self.refuse_if(nullable, at, "nullable", "a component cannot be nullable: there is nothing to write beside a reference to it");
+        self.refuse_if(
+            nullable,
+            at,
+            "nullable",
+            "a component cannot be nullable: there is nothing to write beside a reference to it",
+        );
         let Some((read, notes)) = self.schema_parts(schema, name, at) else { return };
-        self.refuse_if(notes.default.is_some(), at, "default", "a component cannot have a default; write it at the parameter");
+        self.refuse_if(
+            notes.default.is_some(),
+            at,
+            "default",
+            "a component cannot have a default; write it at the parameter",
+        );
         let kind = match read {
             Read::Object(fields, closed) => ComponentKind::Object { fields, closed },
             Read::Enum(values) => ComponentKind::Enum { values },
             Read::Scalar(scalar) => ComponentKind::Scalar(scalar),
             Read::Array(_) => {
-                self.refuse(at, "an array as a component is not supported; write it where it is used");
+                self.refuse(
+                    at,
+                    "an array as a component is not supported; write it where it is used",
+                );
                 return;
             }
         };
         self.model.push(Component { rust_name: name.to_owned(), named: true, kind, notes });
     }
 
-    /// Reads a schema where it is used. An enum that is written out there becomes a type named `enum_name`.
-    pub(super) fn schema(&mut self, schema: &ReferenceOr<Typed>, enum_name: &str, at: &Pointer) -> Option<Schema> {
+    /// Reads a schema where it is used. An enum that is written out there becomes a type named
+    /// `enum_name`.
+    pub(super) fn schema(
+        &mut self,
+        schema: &ReferenceOr<Typed>,
+        enum_name: &str,
+        at: &Pointer,
+    ) -> Option<Schema> {
         let schema = match schema {
             ReferenceOr::Reference { reference } => {
                 let name = self.component_name(reference, "schemas", at)?;
                 if self.components.schemas.get(&name).is_none() {
-                    self.refuse(&at.at("$ref"), format!("refers to `{reference}`, which does not exist"));
+                    self.refuse(
+                        &at.at("$ref"),
+                        format!("refers to `{reference}`, which does not exist"),
+                    );
                     return None;
                 }
-                return Some(Schema { shape: Shape::Component(name), nullable: false, notes: Notes::default() });
+                return Some(Schema {
+                    shape: Shape::Component(name),
+                    nullable: false,
+                    notes: Notes::default(),
+                });
             }
             ReferenceOr::Item(schema) => schema,
         };
@@ -97,7 +126,10 @@ impl Reader<'_> {
             SchemaKind::AnyOf { .. } => return self.refuse_kind(at, "anyOf"),
             SchemaKind::Not { .. } => return self.refuse_kind(at, "not"),
             SchemaKind::Any(_) => {
-                self.refuse(at, "one `type` is expected, and beside it only keywords that go with it");
+                self.refuse(
+                    at,
+                    "one `type` is expected, and beside it only keywords that go with it",
+                );
                 return None;
             }
         };
@@ -105,11 +137,19 @@ impl Reader<'_> {
             Type::String(kind) => self.string(kind, &mut notes, at)?,
             Type::Integer(kind) => Read::Scalar(self.integer(kind, &mut notes, at)?),
             Type::Boolean(BooleanType { enumeration }) => {
-                self.refuse_if(!enumeration.is_empty(), at, "enum", "an enum of truth values is not supported");
+                self.refuse_if(
+                    !enumeration.is_empty(),
+                    at,
+                    "enum",
+                    "an enum of truth values is not supported",
+                );
                 Read::Scalar(Scalar::Bool)
             }
             Type::Number(_) => {
-                self.refuse(&at.at("type"), "`number` is not supported; use an integer of the smallest unit");
+                self.refuse(
+                    &at.at("type"),
+                    "`number` is not supported; use an integer of the smallest unit",
+                );
                 return None;
             }
             Type::Object(kind) => self.object(kind, name, &mut notes, at),
@@ -137,11 +177,30 @@ impl Reader<'_> {
             default,
             extensions: _,
         } = data;
-        self.refuse_if(*read_only, at, "readOnly", "`readOnly` is not supported; write one schema for requests and one for responses");
-        self.refuse_if(*write_only, at, "writeOnly", "`writeOnly` is not supported; write one schema for requests and one for responses");
-        self.refuse_if(discriminator.is_some(), at, "discriminator", "`discriminator` is not supported");
+        self.refuse_if(
+            *read_only,
+            at,
+            "readOnly",
+            "`readOnly` is not supported; write one schema for requests and one for responses",
+        );
+        self.refuse_if(
+            *write_only,
+            at,
+            "writeOnly",
+            "`writeOnly` is not supported; write one schema for requests and one for responses",
+        );
+        self.refuse_if(
+            discriminator.is_some(),
+            at,
+            "discriminator",
+            "`discriminator` is not supported",
+        );
         // `example: null` is one, but openapiv3 cannot tell it from none.
-        let null_example = self.raw.pointer(&at.at("example").to_string()).filter(|example| example.is_null()).cloned();
+        let null_example = self
+            .raw
+            .pointer(&at.at("example").to_string())
+            .filter(|example| example.is_null())
+            .cloned();
         Notes {
             title: title.clone(),
             description: text(description.as_deref()),
@@ -158,8 +217,17 @@ impl Reader<'_> {
         if let Some(pattern) = pattern
             && let Err(error) = regex::Regex::new(pattern)
         {
-            let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            self.refuse(&at.at("pattern"), format!("the pattern is none that Rust's `regex` knows: {reason}"));
+            let reason = error
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
+            self.refuse(
+                &at.at("pattern"),
+                format!("the pattern is none that Rust's `regex` knows: {reason}"),
+            );
         }
         notes.pattern.clone_from(pattern);
         self.bound(notes, "min_length", min_length.as_ref(), &at.at("minLength"));
@@ -172,11 +240,15 @@ impl Reader<'_> {
                 Scalar::String
             }
             VariantOrUnknownOrEmpty::Unknown(format) if format == "uuid" => Scalar::Uuid,
-            VariantOrUnknownOrEmpty::Unknown(format) if ["email", "uri", "uri-reference"].contains(&format.as_str()) => {
+            VariantOrUnknownOrEmpty::Unknown(format)
+                if ["email", "uri", "uri-reference"].contains(&format.as_str()) =>
+            {
                 notes.format = Some(format.clone());
                 Scalar::String
             }
-            VariantOrUnknownOrEmpty::Item(StringFormat::Date | StringFormat::Byte | StringFormat::Binary)
+            VariantOrUnknownOrEmpty::Item(
+                StringFormat::Date | StringFormat::Byte | StringFormat::Binary,
+            )
             | VariantOrUnknownOrEmpty::Unknown(_) => {
                 self.refuse(
                     &at.at("format"),
@@ -194,7 +266,11 @@ impl Reader<'_> {
         if enumeration.is_empty() {
             return Some(Read::Scalar(scalar));
         }
-        if scalar != Scalar::String || notes.format.is_some() || pattern.is_some() || !notes.bounds.is_empty() {
+        if scalar != Scalar::String
+            || notes.format.is_some()
+            || pattern.is_some()
+            || !notes.bounds.is_empty()
+        {
             self.refuse(at, "an enum says all there is to say; `format`, `pattern` and lengths are not supported beside it");
         }
         self.enumeration(enumeration, &at.at("enum")).map(Read::Enum)
@@ -213,7 +289,10 @@ impl Reader<'_> {
                 continue;
             };
             if let Some(other) = read.iter().find(|other| other.rust_name == rust_name) {
-                let reason = format!("`{value}` and `{}` would both be the variant `{rust_name}`", other.value);
+                let reason = format!(
+                    "`{value}` and `{}` would both be the variant `{rust_name}`",
+                    other.value
+                );
                 self.refuse(&at, reason);
             }
             read.push(EnumValue { value: value.clone(), rust_name });
@@ -222,7 +301,15 @@ impl Reader<'_> {
     }
 
     fn integer(&mut self, kind: &IntegerType, notes: &mut Notes, at: &Pointer) -> Option<Scalar> {
-        let IntegerType { format, multiple_of, exclusive_minimum, exclusive_maximum, minimum, maximum, enumeration } = kind;
+        let IntegerType {
+            format,
+            multiple_of,
+            exclusive_minimum,
+            exclusive_maximum,
+            minimum,
+            maximum,
+            enumeration,
+        } = kind;
         self.refuse_if(!enumeration.is_empty(), at, "enum", "an enum of numbers is not supported");
         self.bound(notes, "minimum", minimum.as_ref(), &at.at("minimum"));
         self.bound(notes, "maximum", maximum.as_ref(), &at.at("maximum"));
@@ -233,63 +320,108 @@ impl Reader<'_> {
             VariantOrUnknownOrEmpty::Item(IntegerFormat::Int32) => Some(Scalar::I32),
             VariantOrUnknownOrEmpty::Item(IntegerFormat::Int64) => Some(Scalar::I64),
             VariantOrUnknownOrEmpty::Empty | VariantOrUnknownOrEmpty::Unknown(_) => {
-                self.refuse(at, "an integer has to say how long it is: `format: int32` or `format: int64`");
+                self.refuse(
+                    at,
+                    "an integer has to say how long it is: `format: int32` or `format: int64`",
+                );
                 None
             }
         }
     }
 
     /// Notes a bound. poem-openapi keeps it as a float, so that it has to be one without loss.
-    fn bound<N: Copy + TryInto<i64>>(&mut self, notes: &mut Notes, keyword: &'static str, bound: Option<&N>, at: &Pointer) {
+    fn bound<N: Copy + TryInto<i64>>(
+        &mut self,
+        notes: &mut Notes,
+        keyword: &'static str,
+        bound: Option<&N>,
+        at: &Pointer,
+    ) {
         const EXACT_IN_A_FLOAT: i64 = 1 << 53;
         let Some(bound) = bound else { return };
         match (*bound).try_into() {
-            Ok(bound) if (-EXACT_IN_A_FLOAT..=EXACT_IN_A_FLOAT).contains(&bound) => notes.bounds.push((keyword, bound)),
-            Ok(_) | Err(_) => self.refuse(at, "is beyond 2^53, which the emitted document cannot say without loss"),
+            Ok(bound) if (-EXACT_IN_A_FLOAT..=EXACT_IN_A_FLOAT).contains(&bound) => {
+                notes.bounds.push((keyword, bound))
+            }
+            Ok(_) | Err(_) => self
+                .refuse(at, "is beyond 2^53, which the emitted document cannot say without loss"),
         }
     }
 
     fn object(&mut self, kind: &ObjectType, name: &str, notes: &mut Notes, at: &Pointer) -> Read {
-        let ObjectType { properties, required, additional_properties, min_properties, max_properties } = kind;
+        let ObjectType {
+            properties,
+            required,
+            additional_properties,
+            min_properties,
+            max_properties,
+        } = kind;
         self.bound(notes, "min_properties", min_properties.as_ref(), &at.at("minProperties"));
         self.bound(notes, "max_properties", max_properties.as_ref(), &at.at("maxProperties"));
         let closed = match additional_properties {
             None | Some(AdditionalProperties::Any(true)) => false,
             Some(AdditionalProperties::Any(false)) => true,
             Some(AdditionalProperties::Schema(_)) => {
-                self.refuse(&at.at("additionalProperties"), "members of free names are not supported; name them, or say `false`");
+                self.refuse(
+                    &at.at("additionalProperties"),
+                    "members of free names are not supported; name them, or say `false`",
+                );
                 false
             }
         };
         if additional_properties == &Some(AdditionalProperties::Any(true)) {
-            self.refuse(&at.at("additionalProperties"), "`true` is what is meant without it; leave it out");
+            self.refuse(
+                &at.at("additionalProperties"),
+                "`true` is what is meant without it; leave it out",
+            );
         }
         if properties.is_empty() {
             self.refuse(at, "an object without named members is not supported");
         }
         for (index, name) in required.iter().enumerate() {
             if !properties.contains_key(name) {
-                self.refuse(&at.at("required").at(index), format!("`{name}` is required, but is none of the properties"));
+                self.refuse(
+                    &at.at("required").at(index),
+                    format!("`{name}` is required, but is none of the properties"),
+                );
             }
         }
         let mut fields: Vec<Field> = Vec::new();
         for (property, schema) in properties {
             let at = at.at("properties").at(property);
-            let (Some(rust_name), Some(camel)) = (names::snake(property), names::pascal(property)) else {
+            let (Some(rust_name), Some(camel)) = (names::snake(property), names::pascal(property))
+            else {
                 self.refuse(&at, format!("`{property}` makes no name of a Rust field"));
                 continue;
             };
             if let Some(other) = fields.iter().find(|other| other.rust_name == rust_name) {
-                let reason = format!("`{property}` and `{}` would both be the field `{rust_name}`", other.name);
+                let reason = format!(
+                    "`{property}` and `{}` would both be the field `{rust_name}`",
+                    other.name
+                );
                 self.refuse(&at, reason);
             }
-            let Some(schema) = self.schema(&schema.clone().unbox(), &format!("{name}{camel}"), &at) else { continue };
-            fields.push(Field { name: property.clone(), rust_name, required: required.contains(property), schema });
+            let Some(schema) = self.schema(&schema.clone().unbox(), &format!("{name}{camel}"), &at)
+            else {
+                continue;
+            };
+            fields.push(Field {
+                name: property.clone(),
+                rust_name,
+                required: required.contains(property),
+                schema,
+            });
         }
         Read::Object(fields, closed)
     }
 
-    fn array(&mut self, kind: &ArrayType, name: &str, notes: &mut Notes, at: &Pointer) -> Option<Schema> {
+    fn array(
+        &mut self,
+        kind: &ArrayType,
+        name: &str,
+        notes: &mut Notes,
+        at: &Pointer,
+    ) -> Option<Schema> {
         let ArrayType { items, min_items, max_items, unique_items } = kind;
         self.bound(notes, "min_items", min_items.as_ref(), &at.at("minItems"));
         self.bound(notes, "max_items", max_items.as_ref(), &at.at("maxItems"));
@@ -298,8 +430,14 @@ impl Reader<'_> {
             self.refuse(at, "an array without `items` is not supported");
             return None;
         };
-        let schema = self.schema(&items.clone().unbox(), &format!("{name}Item"), &at.at("items"))?;
-        self.refuse_if(schema.nullable, &at.at("items"), "nullable", "items that may be null are not supported");
+        let schema =
+            self.schema(&items.clone().unbox(), &format!("{name}Item"), &at.at("items"))?;
+        self.refuse_if(
+            schema.nullable,
+            &at.at("items"),
+            "nullable",
+            "items that may be null are not supported",
+        );
         Some(schema)
     }
 

@@ -26,7 +26,8 @@ pub fn all(members: &[&str], length: usize) -> Vec<(String, Vec<u8>)> {
     }
 
     // The attack that was seen: one long key, and repeated members below it.
-    for (name, key) in [("tildes", "~"), ("slashes", "/"), ("quotes", "\\\""), ("NULs", "\\u0000")] {
+    for (name, key) in [("tildes", "~"), ("slashes", "/"), ("quotes", "\\\""), ("NULs", "\\u0000")]
+    {
         for share in [2, 4, 8] {
             let key = key.repeat(length / share / key.len());
             let below = fill(room - key.len() - 5, ",", |_| "\"\":1".to_owned());
@@ -35,7 +36,9 @@ pub fn all(members: &[&str], length: usize) -> Vec<(String, Vec<u8>)> {
         }
     }
 
-    for item in ["0", "[]", "{}", "\"\"", "null", "-1", "{\"\":0}", "{\"\":{\"\":0}}", "[[[]]]", "1.5"] {
+    for item in
+        ["0", "[]", "{}", "\"\"", "null", "-1", "{\"\":0}", "{\"\":{\"\":0}}", "[[[]]]", "1.5"]
+    {
         let items = fill(room, ",", |_| item.to_owned());
         add(format!("an array of {item}"), format!("[{items}]"));
         for member in members {

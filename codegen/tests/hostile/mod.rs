@@ -162,7 +162,9 @@ fn queries(operation: &Operation, head: usize) -> Vec<Hostile> {
         })
         .collect();
     queries.extend(known);
-    let request = |(what, query)| Hostile::new(operation, &format!("a query of {what}")).target(format!("{path}?{query}"));
+    let request = |(what, query)| {
+        Hostile::new(operation, &format!("a query of {what}")).target(format!("{path}?{query}"))
+    };
     queries.into_iter().map(request).collect()
 }
 
@@ -176,10 +178,19 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
         cookies = cookies.header("cookie", "a=b; ".repeat(room / 200 / 5 - 3));
     }
     requests.extend([many, cookies]);
-    let names = ["authorization", "content-type", "content-encoding", "x-request-id", "traceparent"]
-        .into_iter()
-        .chain(["x-forwarded-for", "cookie", "accept", "user-agent", "origin", "forwarded", "range"])
-        .chain(operation.headers.iter().copied());
+    let names =
+        ["authorization", "content-type", "content-encoding", "x-request-id", "traceparent"]
+            .into_iter()
+            .chain([
+                "x-forwarded-for",
+                "cookie",
+                "accept",
+                "user-agent",
+                "origin",
+                "forwarded",
+                "range",
+            ])
+            .chain(operation.headers.iter().copied());
     for name in names {
         for (what, value) in [
             ("long", "x".repeat(room)),

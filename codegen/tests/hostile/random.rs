@@ -33,7 +33,8 @@ impl<'a> Random<'a> {
         if self.rng.random_bool(0.4) {
             for _ in 0..self.rng.random_range(1..100) {
                 let Some(name) = operation.headers.choose(&mut self.rng) else { break };
-                let value: String = self.text(300).chars().filter(|c| (' '..='~').contains(c)).collect();
+                let value: String =
+                    self.text(300).chars().filter(|c| (' '..='~').contains(c)).collect();
                 if value.len() + name.len() + 4 > head {
                     break;
                 }
@@ -74,14 +75,21 @@ impl<'a> Random<'a> {
     /// Most often short, sometimes up to the bound.
     fn length(&mut self, most: usize) -> usize {
         let exponent = self.rng.random_range(0.0..=1.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rough size")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rough size"
+        )]
         let length = (most as f64).powf(exponent) as usize;
         length.min(most)
     }
 
     fn text(&mut self, most: usize) -> String {
-        let alphabets = ["a", "~/", "\"\\", "\0\u{1}\n", "äß", "😀", "0123456789", "@.-", " ,;=", "az/~\0é😀"];
-        let alphabet: Vec<char> = alphabets.choose(&mut self.rng).expect("alphabets").chars().collect();
+        let alphabets =
+            ["a", "~/", "\"\\", "\0\u{1}\n", "äß", "😀", "0123456789", "@.-", " ,;=", "az/~\0é😀"];
+        let alphabet: Vec<char> =
+            alphabets.choose(&mut self.rng).expect("alphabets").chars().collect();
         let length = self.length(most);
         let mut text = String::new();
         while text.len() < length {
@@ -93,7 +101,8 @@ impl<'a> Random<'a> {
     /// A value of about `room` bytes at most.
     fn value(&mut self, operation: &Operation, depth: usize, room: usize, out: &mut String) {
         let most = out.len() + room;
-        let kind = if depth == 0 { self.rng.random_range(0..8) } else { self.rng.random_range(0..14) };
+        let kind =
+            if depth == 0 { self.rng.random_range(0..8) } else { self.rng.random_range(0..14) };
         match kind {
             0..=4 => {
                 out.push('{');
@@ -105,7 +114,10 @@ impl<'a> Random<'a> {
                     if index > 0 {
                         out.push(',');
                     }
-                    let known = operation.members.choose(&mut self.rng).filter(|_| self.rng.random_bool(0.4));
+                    let known = operation
+                        .members
+                        .choose(&mut self.rng)
+                        .filter(|_| self.rng.random_bool(0.4));
                     let name = match known {
                         Some(known) => (*known).to_owned(),
                         None if again => name.clone(),

@@ -1,4 +1,5 @@
-//! The golden library as a running server: an implementation that does as it is told, and rejections that show all they got.
+//! The golden library as a running server: an implementation that does as it is told, and
+//! rejections that show all they got.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
@@ -65,13 +66,20 @@ impl ReadingRoom for Library {
     ) -> ListBooksResponse {
         self.called((limit, since, shelf, genre, sort, r#type, available));
         let planned = self.list.lock().expect("no test panics with it").clone();
-        planned.unwrap_or_else(|| ListBooksResponse::Ok { body: BookPage { items: vec![book()], next_page: None }, x_total: None })
+        planned.unwrap_or_else(|| ListBooksResponse::Ok {
+            body: BookPage { items: vec![book()], next_page: None },
+            x_total: None,
+        })
     }
 
     async fn add_book(&self, reader_card: ReaderCard, body: NewBook) -> AddBookResponse {
         self.called((reader_card.token(), &body));
         let planned = self.add.lock().expect("no test panics with it").clone();
-        planned.unwrap_or_else(|| AddBookResponse::Created { body: book(), location: "/books/1".to_owned(), etag: "\"1\"".to_owned() })
+        planned.unwrap_or_else(|| AddBookResponse::Created {
+            body: book(),
+            location: "/books/1".to_owned(),
+            etag: "\"1\"".to_owned(),
+        })
     }
 
     async fn get_book(&self, book_id: BookId, if_none_match: Option<String>) -> GetBookResponse {
@@ -105,7 +113,9 @@ impl Rejections for Shown {
         let (status, body) = match rejection {
             Rejection::InvalidRequest { faults } => {
                 let faults = faults.listed().iter();
-                let faults: Vec<Value> = faults.map(|fault| json!([fault.location.as_str(), fault.pointer, fault.detail])).collect();
+                let faults: Vec<Value> = faults
+                    .map(|fault| json!([fault.location.as_str(), fault.pointer, fault.detail]))
+                    .collect();
                 (400, json!(faults))
             }
             Rejection::Unauthenticated { reason } => {
@@ -159,11 +169,21 @@ impl Answer {
 
 impl<E: Endpoint> Desk<E> {
     /// Sends a request with headers, some of which may be repeated.
-    pub async fn send(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri_str(uri).body(body.into());
         for (name, value) in headers {
-            let name = poem::http::HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
-            request.headers_mut().append(name, poem::http::HeaderValue::from_bytes(value.as_bytes()).expect("a header's value"));
+            let name =
+                poem::http::HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
+            request.headers_mut().append(
+                name,
+                poem::http::HeaderValue::from_bytes(value.as_bytes()).expect("a header's value"),
+            );
         }
         let mut response = self.endpoint.get_response(request).await;
         let text = response.take_body().into_string().await.expect("text");
@@ -179,7 +199,12 @@ impl<E: Endpoint> Desk<E> {
         self.lend_at("/shelves/1/prose/loans?reader=Momo", &[], body).await
     }
 
-    pub async fn lend_at(&self, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub async fn lend_at(
+        &self,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut all = vec![("authorization", "Bearer card"), ("content-type", "application/json")];
         all.extend(headers);
         self.send(Method::PUT, uri, &all, body).await

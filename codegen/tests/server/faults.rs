@@ -14,7 +14,11 @@ fn faults(answer: &Answer) -> Vec<(String, String)> {
         .iter()
         .map(|fault| {
             (
-                format!("{}{}", fault[0].as_str().expect("a place"), fault[1].as_str().expect("a pointer")),
+                format!(
+                    "{}{}",
+                    fault[0].as_str().expect("a place"),
+                    fault[1].as_str().expect("a pointer")
+                ),
                 fault[2].as_str().expect("a detail").to_owned(),
             )
         })
@@ -92,17 +96,33 @@ async fn says_what_was_expected() {
         (json!({ "note": "12345678901" }), "body/note", "expected at most 10 characters"),
         (json!({ "note": 1 }), "body/note", "expected null or a string"),
         (json!({ "silent": "true" }), "body/silent", "expected a boolean"),
-        (json!({ "due": "2026-11-22 08:00" }), "body/due", "expected a date and time by RFC 3339, such as 2026-01-31T12:00:00Z"),
+        (
+            json!({ "due": "2026-11-22 08:00" }),
+            "body/due",
+            "expected a date and time by RFC 3339, such as 2026-01-31T12:00:00Z",
+        ),
         (json!({ "to": [] }), "body/to", "expected an object"),
         (json!({ "to": {} }), "body/to/email", "this member is missing"),
-        (json!({ "to": { "email": "Momo <momo@example.org>" } }), "body/to/email", "expected an email address"),
+        (
+            json!({ "to": { "email": "Momo <momo@example.org>" } }),
+            "body/to/email",
+            "expected an email address",
+        ),
         (
             json!({ "to": { "email": "a@b.cd", "cards": ["{01234567-89ab-7cde-8f01-23456789abcd}"] } }),
             "body/to/cards/0",
             "expected a UUID, such as 01234567-89ab-7cde-8f01-23456789abcd",
         ),
-        (json!({ "to": { "email": "a@b.cd", "tags": ["x", 1] } }), "body/to/tags/1", "expected a string"),
-        (json!({ "to": { "email": "a@b.cd", "tags": ["a1"] } }), "body/to/tags/0", "expected text of the form ^[a-z]+$"),
+        (
+            json!({ "to": { "email": "a@b.cd", "tags": ["x", 1] } }),
+            "body/to/tags/1",
+            "expected a string",
+        ),
+        (
+            json!({ "to": { "email": "a@b.cd", "tags": ["a1"] } }),
+            "body/to/tags/0",
+            "expected text of the form ^[a-z]+$",
+        ),
         (json!({ "colour": "red" }), "body/colour", "this member is not known here"),
     ] {
         let (at, what) = detail(changes.clone()).await;
@@ -112,8 +132,14 @@ async fn says_what_was_expected() {
     let (_, what) = detail(json!({ "to": { "email": "a@b.cd", "cards": [one, one] } })).await;
     assert_eq!(what, "expected items that differ from each other");
     let found = faults(&desk.lend("{}").await);
-    assert!(found.contains(&("body/pin".to_owned(), "this member is missing".to_owned())), "{found:?}");
-    assert!(found.contains(&("body".to_owned(), "expected at least 4 members".to_owned())), "{found:?}");
+    assert!(
+        found.contains(&("body/pin".to_owned(), "this member is missing".to_owned())),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&("body".to_owned(), "expected at least 4 members".to_owned())),
+        "{found:?}"
+    );
     let found = faults(
         &desk
             .send(
@@ -124,8 +150,17 @@ async fn says_what_was_expected() {
             )
             .await,
     );
-    assert!(found.contains(&("body/type".to_owned(), "expected one of \"book\", \"map\"".to_owned())), "{found:?}");
-    assert!(found.contains(&("body/shelf".to_owned(), "expected at most 9223372036854775807".to_owned())), "{found:?}");
+    assert!(
+        found.contains(&("body/type".to_owned(), "expected one of \"book\", \"map\"".to_owned())),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&(
+            "body/shelf".to_owned(),
+            "expected at most 9223372036854775807".to_owned()
+        )),
+        "{found:?}"
+    );
     assert_eq!(found.len(), 3, "{found:?}");
 }
 
@@ -150,14 +185,27 @@ async fn says_what_was_expected_of_parameters() {
         ("sort=Title", vec![("query/sort", "expected one of \"title\", \"by-age\", \"type\"")]),
         ("genre=", vec![("query/genre", "expected one of \"prose\", \"poetry\", \"non-fiction\"")]),
         ("available=1", vec![("query/available", "expected true or false")]),
-        ("since=2026-11-22", vec![("query/since", "expected a date and time by RFC 3339, such as 2026-01-31T12:00:00Z")]),
+        (
+            "since=2026-11-22",
+            vec![(
+                "query/since",
+                "expected a date and time by RFC 3339, such as 2026-01-31T12:00:00Z",
+            )],
+        ),
         ("Limit=1", vec![("query/Limit", "this parameter is not known here")]),
-        ("x=1&y=2", vec![("query/x", "this parameter is not known here"), ("query/y", "this parameter is not known here")]),
+        (
+            "x=1&y=2",
+            vec![
+                ("query/x", "this parameter is not known here"),
+                ("query/y", "this parameter is not known here"),
+            ],
+        ),
         ("%zz=1", vec![("query/%zz", "this parameter is not known here")]),
         ("a/b=1", vec![("query/a~1b", "this parameter is not known here")]),
     ] {
         let found = faults(&desk.get(&format!("/books?{query}")).await);
-        let found: Vec<(&str, &str)> = found.iter().map(|(place, detail)| (place.as_str(), detail.as_str())).collect();
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|(place, detail)| (place.as_str(), detail.as_str())).collect();
         assert_eq!(found, expected, "{query}");
     }
     assert_eq!(desk.get("/books?&limit=1&&").await.status, 200);
@@ -173,7 +221,10 @@ async fn says_what_was_expected_of_parameters() {
     }
     assert_eq!(desk.get("/books/01234567%2D89ab-7cde-8f01-23456789abcd").await.status, 200);
     // An operation without query parameters does not look at the query.
-    assert_eq!(desk.get("/books/01234567-89ab-7cde-8f01-23456789abcd?utm_source=x&%zz").await.status, 200);
+    assert_eq!(
+        desk.get("/books/01234567-89ab-7cde-8f01-23456789abcd?utm_source=x&%zz").await.status,
+        200
+    );
 
     let uri = "/shelves/1/prose/loans?reader=Momo";
     for (headers, place) in [
@@ -185,7 +236,10 @@ async fn says_what_was_expected_of_parameters() {
         (vec![("receipt-key", "é")], "header/Receipt-Key"),
     ] {
         let found = places(&desk.lend_at(uri, &headers, loan().to_string()).await);
-        assert!(found.iter().all(|found| found == place) && !found.is_empty(), "{headers:?}: {found:?}");
+        assert!(
+            found.iter().all(|found| found == place) && !found.is_empty(),
+            "{headers:?}: {found:?}"
+        );
     }
     let found = faults(&desk.lend_at("/shelves/1/prose/loans", &[], loan().to_string()).await);
     assert_eq!(found, [("query/reader".to_owned(), "this parameter is missing".to_owned())]);
@@ -216,14 +270,24 @@ async fn refuses_what_is_no_json() {
         assert_eq!(places(&desk.lend(body).await), ["body"], "{body:?}");
     }
     let answer = desk.lend(b"{\"pin\":\"\xff\"}".to_vec()).await;
-    assert_eq!(faults(&answer), [("body".to_owned(), "expected JSON in UTF-8; byte 8 is not UTF-8".to_owned())]);
+    assert_eq!(
+        faults(&answer),
+        [("body".to_owned(), "expected JSON in UTF-8; byte 8 is not UTF-8".to_owned())]
+    );
     for body in ["null", "1", "\"x\"", "[]", "true"] {
-        assert_eq!(faults(&desk.lend(body).await), [("body".to_owned(), "expected an object".to_owned())], "{body}");
+        assert_eq!(
+            faults(&desk.lend(body).await),
+            [("body".to_owned(), "expected an object".to_owned())],
+            "{body}"
+        );
     }
     let deep = format!("{{\"days\":{}{}}}", "[".repeat(400), "]".repeat(400));
     let found = faults(&desk.lend(deep).await);
     assert_eq!(found.len(), 1);
-    assert!(found[0].0.starts_with("body/days/0/0") && found[0].1.starts_with("expected at most 64"), "{found:?}");
+    assert!(
+        found[0].0.starts_with("body/days/0/0") && found[0].1.starts_with("expected at most 64"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -231,10 +295,20 @@ async fn refuses_repeated_keys_at_any_depth() {
     let desk = desk();
     for (body, place) in [
         (r#"{"days":7,"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"}}"#, "body/days"),
-        (r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd","email":"a@b.cd"}}"#, "body/to/email"),
-        (r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd","em\u0061il":"a@b.cd"}}"#, "body/to/email"),
+        (
+            r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd","email":"a@b.cd"}}"#,
+            "body/to/email",
+        ),
+        (
+            r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd","em\u0061il":"a@b.cd"}}"#,
+            "body/to/email",
+        ),
     ] {
-        assert_eq!(faults(&desk.lend(body).await), [(place.to_owned(), "this member is repeated".to_owned())], "{body}");
+        assert_eq!(
+            faults(&desk.lend(body).await),
+            [(place.to_owned(), "this member is repeated".to_owned())],
+            "{body}"
+        );
     }
     let found =
         places(&desk.lend(r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"},"x":[{"y":1,"y":1,"y":{"z":1,"z":1}}]}"#).await);
@@ -254,13 +328,18 @@ async fn never_shows_a_value() {
         format!(r#"{{"pin":"{secret}","pin":"{secret}"}}"#),
         format!(r#"{{"pin":"{secret}"#),
         format!(r#"{{"pin":{secret}}}"#),
-        format!(r#"{{"to":{{"email":"{secret}","cards":["{secret}"],"tags":["{secret}","{secret}"]}}}}"#),
+        format!(
+            r#"{{"to":{{"email":"{secret}","cards":["{secret}"],"tags":["{secret}","{secret}"]}}}}"#
+        ),
         format!("\"{secret}\""),
         format!("[\"{secret}\"] {secret}"),
         secret.to_owned(),
     ] {
-        let uri = format!("/shelves/{secret}/{secret}/loans?reader={secret}&reader={secret}&colour={secret}");
-        let answer = desk.lend_at(&uri, &[("x-desk", secret), ("receipt-key", secret)], body.clone()).await;
+        let uri = format!(
+            "/shelves/{secret}/{secret}/loans?reader={secret}&reader={secret}&colour={secret}"
+        );
+        let answer =
+            desk.lend_at(&uri, &[("x-desk", secret), ("receipt-key", secret)], body.clone()).await;
         assert_eq!(answer.status, 400);
         assert!(!answer.text.contains(secret), "{}", answer.text);
     }

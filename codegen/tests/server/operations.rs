@@ -20,12 +20,21 @@ async fn gives_operations_what_was_sent_and_defaults_for_what_was_not() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(
         desk.calls(),
-        ["(7, Some(2026-11-22 8:00:00.5 +08:00:00), Some(9223372036854775807), Some(NonFiction), ByAge, Some(\"x\"), true)"]
+        [
+            "(7, Some(2026-11-22 8:00:00.5 +08:00:00), Some(9223372036854775807), Some(NonFiction), ByAge, Some(\"x\"), true)"
+        ]
     );
 
     let id = "01234567-89ab-7cde-8f01-23456789abcd";
     assert_eq!(
-        desk.send(Method::GET, &format!("/books/{id}"), &[("if-none-match", "\"1\""), ("If-None-Match", "W/\"2\"")], ()).await.status,
+        desk.send(
+            Method::GET,
+            &format!("/books/{id}"),
+            &[("if-none-match", "\"1\""), ("If-None-Match", "W/\"2\"")],
+            ()
+        )
+        .await
+        .status,
         200
     );
     assert_eq!(desk.calls(), [format!("({id}, Some(\"\\\"1\\\", W/\\\"2\\\"\"))")]);
@@ -33,8 +42,13 @@ async fn gives_operations_what_was_sent_and_defaults_for_what_was_not() {
     let body = loan_with(
         json!({ "weight": -2147483648, "due": "2026-11-22T08:00:00Z", "silent": true, "note": "é✓", "to": { "email": "a@b.cd", "cards": [id], "tags": ["x"] } }),
     );
-    let answer =
-        desk.lend_at("/shelves/2147483647/poetry/loans?reader=%C3%89mile+Z", &[("X-DESK", "8"), ("receipt-key", "!~")], body).await;
+    let answer = desk
+        .lend_at(
+            "/shelves/2147483647/poetry/loans?reader=%C3%89mile+Z",
+            &[("X-DESK", "8"), ("receipt-key", "!~")],
+            body,
+        )
+        .await;
     assert_eq!(answer.status, 204, "{}", answer.text);
     let calls = desk.calls();
     assert!(
@@ -44,7 +58,9 @@ async fn gives_operations_what_was_sent_and_defaults_for_what_was_not() {
         "{calls:?}"
     );
     assert!(
-        calls[0].contains("weight: Some(-2147483648)") && calls[0].contains("silent: Some(true)") && calls[0].contains("Some(\"é✓\")"),
+        calls[0].contains("weight: Some(-2147483648)")
+            && calls[0].contains("silent: Some(true)")
+            && calls[0].contains("Some(\"é✓\")"),
         "{calls:?}"
     );
 }
@@ -55,16 +71,25 @@ async fn answers_in_every_declared_way() {
     let problem = || Problem { code: "no".to_owned(), faults: vec![] };
 
     let answer = desk.get("/books").await;
-    assert_eq!((answer.status, answer.header("content-type"), answer.header("x-total")), (200, Some("application/json"), None));
+    assert_eq!(
+        (answer.status, answer.header("content-type"), answer.header("x-total")),
+        (200, Some("application/json"), None)
+    );
     assert_eq!(
         answer.json(),
         json!({ "items": [{ "id": "00000000-0000-0000-0000-000000000001", "title": "Momo", "genre": "non-fiction", "shelf": i64::MAX, "added_at": "1970-01-01T00:00:00Z", "lent_until": null, "type": "book" }], "next_page": null })
     );
-    *desk.library.list.lock().expect("a lock") =
-        Some(ListBooksResponse::Ok { body: BookPage { items: vec![], next_page: Some("2".to_owned()) }, x_total: Some(3) });
+    *desk.library.list.lock().expect("a lock") = Some(ListBooksResponse::Ok {
+        body: BookPage { items: vec![], next_page: Some("2".to_owned()) },
+        x_total: Some(3),
+    });
     let answer = desk.get("/books").await;
-    assert_eq!((answer.header("x-total"), answer.json()), (Some("3"), json!({ "items": [], "next_page": "2" })));
-    *desk.library.list.lock().expect("a lock") = Some(ListBooksResponse::BadRequest { body: problem() });
+    assert_eq!(
+        (answer.header("x-total"), answer.json()),
+        (Some("3"), json!({ "items": [], "next_page": "2" }))
+    );
+    *desk.library.list.lock().expect("a lock") =
+        Some(ListBooksResponse::BadRequest { body: problem() });
     let answer = desk.get("/books").await;
     assert_eq!(
         (answer.status, answer.header("content-type"), answer.json()),
@@ -80,28 +105,42 @@ async fn answers_in_every_declared_way() {
         )
     };
     let answer = add().await;
-    assert_eq!((answer.status, answer.header("location"), answer.header("etag")), (201, Some("/books/1"), Some("\"1\"")));
+    assert_eq!(
+        (answer.status, answer.header("location"), answer.header("etag")),
+        (201, Some("/books/1"), Some("\"1\""))
+    );
     for (response, status) in [
         (AddBookResponse::BadRequest { body: problem() }, 400),
         (AddBookResponse::PayloadTooLarge { body: problem() }, 413),
         (AddBookResponse::UnsupportedMediaType { body: problem() }, 415),
-        (AddBookResponse::Unauthorized { body: problem(), www_authenticate: "Bearer".to_owned() }, 401),
+        (
+            AddBookResponse::Unauthorized {
+                body: problem(),
+                www_authenticate: "Bearer".to_owned(),
+            },
+            401,
+        ),
     ] {
         *desk.library.add.lock().expect("a lock") = Some(response);
         assert_eq!(add().await.status, status);
     }
     assert_eq!(add().await.header("www-authenticate"), Some("Bearer"));
 
-    *desk.library.get.lock().expect("a lock") = Some(GetBookResponse::NotModified { etag: "\"2\"".to_owned() });
+    *desk.library.get.lock().expect("a lock") =
+        Some(GetBookResponse::NotModified { etag: "\"2\"".to_owned() });
     let answer = desk.get("/books/01234567-89ab-7cde-8f01-23456789abcd").await;
-    assert_eq!((answer.status, answer.header("etag"), answer.header("content-type"), answer.text.as_str()), (304, Some("\"2\""), None, ""));
+    assert_eq!(
+        (answer.status, answer.header("etag"), answer.header("content-type"), answer.text.as_str()),
+        (304, Some("\"2\""), None, "")
+    );
     // A 404 of an operation stays what the operation made of it.
     *desk.library.get.lock().expect("a lock") = Some(GetBookResponse::NotFound { body: problem() });
     let answer = desk.get("/books/01234567-89ab-7cde-8f01-23456789abcd").await;
     assert_eq!((answer.status, answer.json()), (404, json!({ "code": "no", "faults": [] })));
 
     assert_eq!(desk.lend(loan().to_string()).await.status, 204);
-    *desk.library.lend.lock().expect("a lock") = Some(LendResponse::ServiceUnavailable { retry_after: 30 });
+    *desk.library.lend.lock().expect("a lock") =
+        Some(LendResponse::ServiceUnavailable { retry_after: 30 });
     let answer = desk.lend(loan().to_string()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("30")));
 }
@@ -109,7 +148,18 @@ async fn answers_in_every_declared_way() {
 #[tokio::test]
 async fn knows_its_routes_and_methods() {
     let desk = desk();
-    for path in ["/", "/book", "/books/", "/books//", "//books", "/books/1/2", "/shelves/1/loans", "/%62ooks", "/BOOKS", "/openapi.json"] {
+    for path in [
+        "/",
+        "/book",
+        "/books/",
+        "/books//",
+        "//books",
+        "/books/1/2",
+        "/shelves/1/loans",
+        "/%62ooks",
+        "/BOOKS",
+        "/openapi.json",
+    ] {
         let answer = desk.get(path).await;
         assert_eq!((answer.status, answer.json()), (404, json!("unknown route")), "{path}");
     }
@@ -144,9 +194,12 @@ async fn rejects_in_the_order_401_415_413_400() {
     let desk = desk();
     let too_long = "x".repeat(LIMIT + 1);
     let uri = "/shelves/0/prose/loans";
-    let answer = desk.send(Method::PUT, uri, &[("content-type", "text/plain")], too_long.clone()).await;
+    let answer =
+        desk.send(Method::PUT, uri, &[("content-type", "text/plain")], too_long.clone()).await;
     assert_eq!((answer.status, answer.json()), (401, json!("missing")));
-    for (value, reason) in [("Basic eDp5", "wrong scheme"), ("Bearer", "malformed"), ("Bearer a b", "malformed")] {
+    for (value, reason) in
+        [("Basic eDp5", "wrong scheme"), ("Bearer", "malformed"), ("Bearer a b", "malformed")]
+    {
         let answer = desk.send(Method::PUT, uri, &[("authorization", value)], ()).await;
         assert_eq!((answer.status, answer.json()), (401, json!(reason)), "{value}");
     }
@@ -154,10 +207,20 @@ async fn rejects_in_the_order_401_415_413_400() {
     assert_eq!(desk.send(Method::PUT, uri, &twice, ()).await.json(), json!("repeated"));
 
     let card = ("authorization", "bearer card");
-    for media_type in [None, Some("text/plain"), Some("application/jsonp"), Some("application/json; charset=latin1")] {
-        let headers: Vec<_> = [card].into_iter().chain(media_type.map(|value| ("content-type", value))).collect();
+    for media_type in [
+        None,
+        Some("text/plain"),
+        Some("application/jsonp"),
+        Some("application/json; charset=latin1"),
+    ] {
+        let headers: Vec<_> =
+            [card].into_iter().chain(media_type.map(|value| ("content-type", value))).collect();
         let answer = desk.send(Method::PUT, uri, &headers, too_long.clone()).await;
-        assert_eq!((answer.status, answer.json()), (415, json!("application/json")), "{media_type:?}");
+        assert_eq!(
+            (answer.status, answer.json()),
+            (415, json!("application/json")),
+            "{media_type:?}"
+        );
     }
     let two = [card, ("content-type", "application/json"), ("content-type", "application/json")];
     assert_eq!(desk.send(Method::PUT, uri, &two, loan().to_string()).await.status, 415);
@@ -175,15 +238,51 @@ async fn rejects_in_the_order_401_415_413_400() {
 async fn a_401_reads_nothing_of_the_body_and_a_declared_length_neither() {
     let desk = desk();
     let untouched = || {
-        Body::from_bytes_stream(futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> {
-            panic!("the body was read")
-        }))
+        Body::from_bytes_stream(futures_util::stream::poll_fn(
+            |_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> {
+                panic!("the body was read")
+            },
+        ))
     };
-    assert_eq!(desk.send(Method::PUT, "/shelves/1/prose/loans", &[("content-type", "application/json")], untouched()).await.status, 401);
-    assert_eq!(desk.send(Method::PUT, "/shelves/1/prose/loans", &[("authorization", "Bearer x")], untouched()).await.status, 415);
+    assert_eq!(
+        desk.send(
+            Method::PUT,
+            "/shelves/1/prose/loans",
+            &[("content-type", "application/json")],
+            untouched()
+        )
+        .await
+        .status,
+        401
+    );
+    assert_eq!(
+        desk.send(
+            Method::PUT,
+            "/shelves/1/prose/loans",
+            &[("authorization", "Bearer x")],
+            untouched()
+        )
+        .await
+        .status,
+        415
+    );
     let length = (LIMIT + 1).to_string();
-    assert_eq!(desk.lend_at("/shelves/1/prose/loans", &[("content-length", &length)], untouched()).await.status, 413);
-    assert_eq!(desk.lend_at("/shelves/1/prose/loans", &[("content-length", "99999999999999999999")], untouched()).await.status, 413);
+    assert_eq!(
+        desk.lend_at("/shelves/1/prose/loans", &[("content-length", &length)], untouched())
+            .await
+            .status,
+        413
+    );
+    assert_eq!(
+        desk.lend_at(
+            "/shelves/1/prose/loans",
+            &[("content-length", "99999999999999999999")],
+            untouched()
+        )
+        .await
+        .status,
+        413
+    );
 }
 
 #[tokio::test]
@@ -193,12 +292,14 @@ async fn reads_bodies_up_to_the_bound_whether_or_not_they_say_how_long_they_are(
     assert_eq!(desk.lend(padded(LIMIT)).await.status, 204);
     assert_eq!(desk.lend(padded(LIMIT + 1)).await.status, 413);
     let chunked = |text: String| {
-        let chunks: Vec<Result<Vec<u8>, std::io::Error>> = text.as_bytes().chunks(7).map(|chunk| Ok(chunk.to_vec())).collect();
+        let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+            text.as_bytes().chunks(7).map(|chunk| Ok(chunk.to_vec())).collect();
         Body::from_bytes_stream(futures_util::stream::iter(chunks))
     };
     assert_eq!(desk.lend(chunked(padded(LIMIT))).await.status, 204);
     assert_eq!(desk.lend(chunked(padded(LIMIT + 1))).await.status, 413);
-    let broken = futures_util::stream::iter([Ok(b"{".to_vec()), Err(std::io::Error::other("gone"))]);
+    let broken =
+        futures_util::stream::iter([Ok(b"{".to_vec()), Err(std::io::Error::other("gone"))]);
     assert_eq!(places(&desk.lend(Body::from_bytes_stream(broken)).await), ["body"]);
 }
 
@@ -239,7 +340,12 @@ async fn what_the_schema_accepts_the_types_can_hold() {
         .status
     };
     assert_eq!(
-        (add("9223372036854775807").await, add("9223372036854775808").await, add("18446744073709551616").await, add("1e3").await),
+        (
+            add("9223372036854775807").await,
+            add("9223372036854775808").await,
+            add("18446744073709551616").await,
+            add("1e3").await
+        ),
         (201, 400, 400, 400)
     );
 }
@@ -249,13 +355,21 @@ async fn the_least_document_is_served_and_emitted_too() {
     use poem::{Endpoint as _, Request};
 
     let limits = poem_contract_runtime::Limits { body_bytes: 0 };
-    let endpoint = minimal::server::api(std::sync::Arc::new(minimal::Pong), std::sync::Arc::new(Shown), limits);
+    let endpoint = minimal::server::api(
+        std::sync::Arc::new(minimal::Pong),
+        std::sync::Arc::new(Shown),
+        limits,
+    );
     // An operation without a body does not read one, whatever comes.
-    let request = |method: Method, path: &str| Request::builder().method(method).uri_str(path).body("ignored");
+    let request = |method: Method, path: &str| {
+        Request::builder().method(method).uri_str(path).body("ignored")
+    };
     assert_eq!(endpoint.get_response(request(Method::POST, "/ping?x=1")).await.status(), 204);
     assert_eq!(endpoint.get_response(request(Method::HEAD, "/ping")).await.status(), 405);
     assert_eq!(endpoint.get_response(request(Method::POST, "/")).await.status(), 404);
-    let document: Value = serde_norway::from_str(include_str!("../golden/minimal.yaml")).expect("YAML");
-    let emitted = serde_json::from_str(&minimal::server::spec_json::<minimal::Pong>()).expect("JSON");
+    let document: Value =
+        serde_norway::from_str(include_str!("../golden/minimal.yaml")).expect("YAML");
+    let emitted =
+        serde_json::from_str(&minimal::server::spec_json::<minimal::Pong>()).expect("JSON");
     assert_eq!(poem_contract::drift::compare(&document, &emitted), []);
 }

@@ -9,7 +9,8 @@ pub enum Level {
     Patch,
     /// Something is new or freer; whoever was built against the last release goes on working.
     Minor,
-    /// Somebody who was built against the last release, or generates code from the contract, may stop working.
+    /// Somebody who was built against the last release, or generates code from the contract, may
+    /// stop working.
     Major,
 }
 
@@ -51,7 +52,8 @@ pub struct Change {
     pub level: Level,
     /// Who saw it.
     pub witness: Witness,
-    /// Where, for a reader: `POST /orders, header Idempotency-Key`, `schema Order.status`, `merch.assistant.v1.Order`.
+    /// Where, for a reader: `POST /orders, header Idempotency-Key`, `schema Order.status`,
+    /// `merch.assistant.v1.Order`.
     pub place: String,
     /// What is different, in one sentence without a full stop.
     pub what: String,
@@ -69,14 +71,21 @@ impl fmt::Display for Change {
     }
 }
 
-/// What our rules have found so far: each difference once, with the gravest of its levels, as one schema is reached in many ways.
+/// What our rules have found so far: each difference once, with the gravest of its levels, as one
+/// schema is reached in many ways.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: BTreeMap<(String, String), (Level, String)>,
 }
 
 impl Findings {
-    pub(crate) fn add(&mut self, level: Level, place: impl Into<String>, what: impl Into<String>, why: impl Into<String>) {
+    pub(crate) fn add(
+        &mut self,
+        level: Level,
+        place: impl Into<String>,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) {
         let (key, why) = ((place.into(), what.into()), why.into());
         let graver = self.found.get(&key).is_none_or(|(known, _)| *known < level);
         if graver {
@@ -84,7 +93,12 @@ impl Findings {
         }
     }
 
-    pub(crate) fn breaking(&mut self, place: impl Into<String>, what: impl Into<String>, why: impl Into<String>) {
+    pub(crate) fn breaking(
+        &mut self,
+        place: impl Into<String>,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) {
         self.add(Level::Major, place, what, why);
     }
 
@@ -93,7 +107,13 @@ impl Findings {
     }
 
     pub(crate) fn into_changes(self) -> Vec<Change> {
-        let change = |((place, what), (level, why))| Change { level, witness: Witness::Ours, place, what, why };
+        let change = |((place, what), (level, why))| Change {
+            level,
+            witness: Witness::Ours,
+            place,
+            what,
+            why,
+        };
         self.found.into_iter().map(change).collect()
     }
 }

@@ -57,7 +57,8 @@ pub struct Contracts {
     pub openapi_text: String,
     /// The same, parsed.
     pub openapi: Value,
-    /// The `.proto` files: their texts by their names, as they import one another (`merch/logging/v1/logging.proto`).
+    /// The `.proto` files: their texts by their names, as they import one another
+    /// (`merch/logging/v1/logging.proto`).
     pub proto: BTreeMap<String, String>,
 }
 
@@ -68,8 +69,10 @@ impl Contracts {
     /// If one cannot be read, or `openapi.yaml` cannot be parsed.
     pub fn read(folder: &Path) -> Result<Self, ContractError> {
         let path = folder.join("openapi.yaml");
-        let openapi_text = fs::read_to_string(&path).map_err(|error| ContractError::File { path: path.clone(), error })?;
-        let openapi = serde_norway::from_str(&openapi_text).map_err(|error| ContractError::Yaml { path, error })?;
+        let openapi_text = fs::read_to_string(&path)
+            .map_err(|error| ContractError::File { path: path.clone(), error })?;
+        let openapi = serde_norway::from_str(&openapi_text)
+            .map_err(|error| ContractError::Yaml { path, error })?;
         let mut proto = BTreeMap::new();
         read_protos(&folder.join("proto"), "", &mut proto)?;
         Ok(Self { folder: folder.to_owned(), openapi_text, openapi, proto })
@@ -100,10 +103,9 @@ impl Contracts {
     /// If it is not a semantic version.
     pub fn version(&self) -> Result<Version, ContractError> {
         let found = &self.openapi["info"]["version"];
-        found
-            .as_str()
-            .and_then(|text| Version::parse(text).ok())
-            .ok_or_else(|| ContractError::Version { path: self.folder.join("openapi.yaml"), found: found.clone() })
+        found.as_str().and_then(|text| Version::parse(text).ok()).ok_or_else(|| {
+            ContractError::Version { path: self.folder.join("openapi.yaml"), found: found.clone() }
+        })
     }
 
     /// The `.proto` files, compiled, with their comments.
@@ -120,7 +122,10 @@ impl Contracts {
             compiler.open_files(self.proto.keys())?;
             Ok(compiler.file_descriptor_set())
         };
-        compile().map_err(|error| ContractError::Proto { path: self.folder.join("proto"), error: Box::new(error) })
+        compile().map_err(|error| ContractError::Proto {
+            path: self.folder.join("proto"),
+            error: Box::new(error),
+        })
     }
 
     /// The bytes that say which contracts these are, by their names below the folder.
@@ -144,7 +149,11 @@ impl FileResolver for Texts {
     }
 }
 
-fn read_protos(folder: &Path, prefix: &str, protos: &mut BTreeMap<String, String>) -> Result<(), ContractError> {
+fn read_protos(
+    folder: &Path,
+    prefix: &str,
+    protos: &mut BTreeMap<String, String>,
+) -> Result<(), ContractError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| ContractError::File { path, error }

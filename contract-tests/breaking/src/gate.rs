@@ -30,7 +30,9 @@ pub enum GateError {
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// The version is lower than the released one.
-    #[error("info.version in openapi.yaml is {current}, lower than the released {released}: versions only grow")]
+    #[error(
+        "info.version in openapi.yaml is {current}, lower than the released {released}: versions only grow"
+    )]
     Backwards {
         /// In `openapi.yaml`.
         current: Version,
@@ -42,7 +44,8 @@ pub enum GateError {
 /// A checkout, and the programs that are asked.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// The folder with `openapi.yaml`, `proto/`, `redocly-diff.yaml`, `buf.yaml` and `contract-tests/released/`.
+    /// The folder with `openapi.yaml`, `proto/`, `redocly-diff.yaml`, `buf.yaml` and
+    /// `contract-tests/released/`.
     pub root: PathBuf,
     /// `redocly`.
     pub redocly: PathBuf,
@@ -65,7 +68,8 @@ impl Gate {
     /// Asks all three witnesses, after each tool has shown that it is awake.
     ///
     /// # Errors
-    /// If there can be no judgement: a contract or the baseline cannot be read, a tool fails, or does not see a break that is known to be one.
+    /// If there can be no judgement: a contract or the baseline cannot be read, a tool fails, or
+    /// does not see a break that is known to be one.
     pub fn examine(&self) -> Result<Report, GateError> {
         let (redocly, buf) = (self.redocly(), self.buf());
         let (redocly, buf) = both(|| redocly.sees(), || buf.sees(&self.root));
@@ -80,7 +84,8 @@ impl Gate {
     pub fn ask(&self, redocly: bool, buf: bool) -> Result<Report, GateError> {
         let baseline = Baseline::read(&self.root)?;
         let contracts = Contracts::read(&self.root)?;
-        let (released, current, before) = (baseline.version, contracts.version()?, baseline.contracts);
+        let (released, current, before) =
+            (baseline.version, contracts.version()?, baseline.contracts);
         if current < released {
             return Err(GateError::Backwards { current, released });
         }
@@ -91,12 +96,21 @@ impl Gate {
         let (from_redocly, from_buf) = both(
             || {
                 if redocly {
-                    self.redocly().breaks((&released_at, &before.openapi), (Path::new("openapi.yaml"), &contracts.openapi))
+                    self.redocly().breaks(
+                        (&released_at, &before.openapi),
+                        (Path::new("openapi.yaml"), &contracts.openapi),
+                    )
                 } else {
                     Ok(Vec::new())
                 }
             },
-            || if buf { self.buf().breaking(&self.root, &folder.join("proto")) } else { Ok(Vec::new()) },
+            || {
+                if buf {
+                    self.buf().breaking(&self.root, &folder.join("proto"))
+                } else {
+                    Ok(Vec::new())
+                }
+            },
         );
         changes.extend(from_redocly?);
         changes.extend(from_buf?);
@@ -125,7 +139,8 @@ pub fn ours(old: &Contracts, new: &Contracts) -> Result<Vec<Change>, ContractErr
 }
 
 impl Report {
-    /// The part of the version that the gravest change asks to be raised; nothing if nothing has changed.
+    /// The part of the version that the gravest change asks to be raised; nothing if nothing has
+    /// changed.
     #[must_use]
     pub fn needs(&self) -> Option<Level> {
         self.changes.iter().map(|change| change.level).max()
@@ -142,7 +157,8 @@ impl Report {
         })
     }
 
-    /// Whether a break stands in a version that promises none. What is compatible may gather until the next release.
+    /// Whether a break stands in a version that promises none. What is compatible may gather until
+    /// the next release.
     #[must_use]
     pub fn refused(&self) -> bool {
         self.needs() == Some(Level::Major) && self.current.major <= self.released.major
@@ -157,10 +173,17 @@ impl fmt::Display for Report {
             return write!(formatter, "the contracts are those of release {released}");
         };
         if count(Level::Major) > 0 {
-            let before = if self.refused() { "The contracts break release" } else { "The contracts break, as their version says, release" };
+            let before = if self.refused() {
+                "The contracts break release"
+            } else {
+                "The contracts break, as their version says, release"
+            };
             writeln!(formatter, "{before} {released}, which stands in contract-tests/released/:")?;
             for witness in [Witness::Ours, Witness::Redocly, Witness::Buf] {
-                for change in changes.iter().filter(|change| change.level == Level::Major && change.witness == witness) {
+                for change in changes
+                    .iter()
+                    .filter(|change| change.level == Level::Major && change.witness == witness)
+                {
                     writeln!(formatter, "  - {change} [{witness}]")?;
                 }
             }
@@ -172,7 +195,11 @@ impl fmt::Display for Report {
                  in openapi.yaml from {current} to {next}: then the break is announced, and passes."
             )
         } else {
-            let gathered = format!("{} compatible changes and {} in words", count(Level::Minor), count(Level::Patch));
+            let gathered = format!(
+                "{} compatible changes and {} in words",
+                count(Level::Minor),
+                count(Level::Patch)
+            );
             write!(
                 formatter,
                 "since release {released}: {} breaks, {gathered}; the next release is {next} or later, info.version is {current}",

@@ -1,8 +1,10 @@
 //! Would a change of the contracts break somebody who was built against the last release?
 //!
-//! The last release stands in `contract-tests/released/`. [`gate::Gate`] holds `openapi.yaml` and `proto/` against it, by three witnesses: `redocly diff`,
-//! `buf breaking`, and the rules of this crate, which see what those two do not. A break is refused unless the major of `info.version` has grown.
-//! [`release`] moves the baseline. `docs/breaking-changes.md` says what counts as a break, and why.
+//! The last release stands in `contract-tests/released/`. [`gate::Gate`] holds `openapi.yaml` and
+//! `proto/` against it, by three witnesses: `redocly diff`, `buf breaking`, and the rules of this
+//! crate, which see what those two do not. A break is refused unless the major of `info.version`
+//! has grown. [`release`] moves the baseline. `docs/breaking-changes.md` says what counts as a
+//! break, and why.
 
 pub mod change;
 pub mod contracts;

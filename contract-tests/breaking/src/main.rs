@@ -1,4 +1,5 @@
-//! `contract-breaking check`, `release` and `replace`: what tools/breaking and tools/release-contract call.
+//! `contract-breaking check`, `release` and `replace`: what tools/breaking and
+//! tools/release-contract call.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -24,7 +25,8 @@ struct Arguments {
 enum Command {
     /// Fails if the contracts break the last release and `info.version` does not say so.
     Check(Tools),
-    /// Makes the contracts as they are the last release, and writes the entry in docs/contract-changelog.md.
+    /// Makes the contracts as they are the last release, and writes the entry in
+    /// docs/contract-changelog.md.
     Release {
         #[command(flatten)]
         tools: Tools,
@@ -32,7 +34,8 @@ enum Command {
         #[arg(long)]
         date: String,
     },
-    /// Makes the contracts as they are the baseline without a release. Only for what nobody has been given yet.
+    /// Makes the contracts as they are the baseline without a release. Only for what nobody has
+    /// been given yet.
     Replace,
 }
 
@@ -66,9 +69,17 @@ fn main() -> ExitCode {
 fn run(Arguments { command, root }: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
     // They run in other folders.
-    let program = |path: PathBuf| path.canonicalize().map_err(|error| format!("{}: {error}; tools/install brings it", path.display()));
-    let gate =
-        |Tools { redocly, buf }: Tools| Ok::<Gate, String>(Gate { root: root.clone(), redocly: program(redocly)?, buf: program(buf)? });
+    let program = |path: PathBuf| {
+        path.canonicalize()
+            .map_err(|error| format!("{}: {error}; tools/install brings it", path.display()))
+    };
+    let gate = |Tools { redocly, buf }: Tools| {
+        Ok::<Gate, String>(Gate {
+            root: root.clone(),
+            redocly: program(redocly)?,
+            buf: program(buf)?,
+        })
+    };
     match command {
         Command::Check(tools) => {
             let report = gate(tools)?.examine()?;
@@ -80,11 +91,17 @@ fn run(Arguments { command, root }: Arguments) -> Result<(), Box<dyn std::error:
         Command::Release { tools, date } => {
             let report = gate(tools)?.examine()?;
             let released = release::release(&root, &report, &date)?;
-            let done = format!("released {released}; the entry in {} may be made better by hand", release::CHANGELOG);
+            let done = format!(
+                "released {released}; the entry in {} may be made better by hand",
+                release::CHANGELOG
+            );
             print_done(&done, format_args!("{report}\n{done}"))?;
         }
         Command::Replace => {
-            let done = format!("contract-tests/released/ is now the contracts of this checkout, {}", Baseline::replace(&root)?);
+            let done = format!(
+                "contract-tests/released/ is now the contracts of this checkout, {}",
+                Baseline::replace(&root)?
+            );
             print_done(&done, &done)?;
         }
     }

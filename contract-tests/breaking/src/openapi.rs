@@ -1,12 +1,15 @@
 //! What a change of `openapi.yaml` does to those who were built against the one before.
 //!
-//! The rules deny by default: two documents are walked side by side, what is known to be harmless is let through, and everything else is a break, also
-//! a keyword that nobody here has thought of. Two principles decide what is harmless:
+//! The rules deny by default: two documents are walked side by side, what is known to be harmless
+//! is let through, and everything else is a break, also a keyword that nobody here has thought of.
+//! Two principles decide what is harmless:
 //!
-//! - **Direction.** What the store takes may grow, what it answers may shrink: a request that was good stays good, and an answer is one that an old client
-//!   has been told of. New members of answers are told of, as response schemas are open.
-//! - **Generated code.** Names that the document gives (operations, first tags, parameters, members, objects, enums), types and formats are in code that was
-//!   generated from it. A name that a generator makes up for a nameless schema is not promised.
+//! - **Direction.** What the store takes may grow, what it answers may shrink: a request that was
+//!   good stays good, and an answer is one that an old client has been told of. New members of
+//!   answers are told of, as response schemas are open.
+//! - **Generated code.** Names that the document gives (operations, first tags, parameters,
+//!   members, objects, enums), types and formats are in code that was generated from it. A name
+//!   that a generator makes up for a nameless schema is not promised.
 
 mod bounds;
 mod operations;
@@ -24,7 +27,8 @@ use crate::change::{Change, Findings, Level};
 use read::Side;
 pub(crate) use spelled::spelled_out;
 
-/// Every difference between two documents that means something, by place, and one [`Level::Patch`] if only words do.
+/// Every difference between two documents that means something, by place, and one [`Level::Patch`]
+/// if only words do.
 #[must_use]
 pub fn compare(old: &Value, new: &Value) -> Vec<Change> {
     let mut comparison = Comparison {
@@ -41,7 +45,12 @@ pub fn compare(old: &Value, new: &Value) -> Vec<Change> {
     let mut changes = findings.into_changes();
     if changes.is_empty() && without_version(old) != without_version(new) {
         let mut words = Findings::default();
-        words.add(Level::Patch, "openapi.yaml", "descriptions, examples or other words for people differ", "");
+        words.add(
+            Level::Patch,
+            "openapi.yaml",
+            "descriptions, examples or other words for people differ",
+            "",
+        );
         changes = words.into_changes();
     }
     changes
@@ -73,14 +82,19 @@ struct Comparison<'d> {
 const PROSE: [&str; 6] = ["description", "summary", "example", "examples", "externalDocs", "title"];
 
 /// Extensions that only documentation reads. Any other may steer a generator, as `x-go-name` does.
-const DOCUMENTATION: [&str; 6] = ["x-codeSamples", "x-code-samples", "x-displayName", "x-logo", "x-tagGroups", "x-traitTag"];
+const DOCUMENTATION: [&str; 6] =
+    ["x-codeSamples", "x-code-samples", "x-displayName", "x-logo", "x-tagGroups", "x-traitTag"];
 
 const UNKNOWN: &str = "not known to be harmless";
 
 impl<'d> Comparison<'d> {
     fn document(&mut self) {
         let (old, new) = (self.old.root, self.new.root);
-        let line = |document: &Value| document["openapi"].as_str().map(|text| text.splitn(3, '.').take(2).collect::<Vec<_>>().join("."));
+        let line = |document: &Value| {
+            document["openapi"]
+                .as_str()
+                .map(|text| text.splitn(3, '.').take(2).collect::<Vec<_>>().join("."))
+        };
         if line(old) != line(new) {
             self.findings.breaking(
                 "openapi.yaml",
@@ -88,7 +102,12 @@ impl<'d> Comparison<'d> {
                 "generators know one or the other",
             );
         }
-        self.rest("openapi.yaml", old, new, &["openapi", "info", "servers", "tags", "paths", "components", "security"]);
+        self.rest(
+            "openapi.yaml",
+            old,
+            new,
+            &["openapi", "info", "servers", "tags", "paths", "components", "security"],
+        );
         self.servers("openapi.yaml", old.get("servers"), new.get("servers"));
         self.operations();
         self.names();
@@ -112,7 +131,10 @@ impl<'d> Comparison<'d> {
         let nothing = Map::new();
         let (old, new) = (old.as_object().unwrap_or(&nothing), new.as_object().unwrap_or(&nothing));
         for keyword in union(old, new) {
-            if handled.contains(&keyword) || PROSE.contains(&keyword) || DOCUMENTATION.contains(&keyword) {
+            if handled.contains(&keyword)
+                || PROSE.contains(&keyword)
+                || DOCUMENTATION.contains(&keyword)
+            {
                 continue;
             }
             let what = match (old.get(keyword), new.get(keyword)) {

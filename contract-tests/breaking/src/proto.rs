@@ -1,7 +1,8 @@
 //! What a change of `proto/` does to those who were built against the one before.
 //!
-//! `buf breaking` holds the wire, the JSON names and the generated code; these rules are the second witness of that, and see what buf does not look for:
-//! enums on the topic, outcomes that an old client cannot see, and rules of fields that stand in comments.
+//! `buf breaking` holds the wire, the JSON names and the generated code; these rules are the second
+//! witness of that, and see what buf does not look for: enums on the topic, outcomes that an old
+//! client cannot see, and rules of fields that stand in comments.
 
 mod rules;
 mod symbols;
@@ -10,16 +11,17 @@ use std::collections::BTreeSet;
 
 use prost_types::{FieldDescriptorProto, FileDescriptorSet};
 
+use crate::change::{Change, Findings, Level};
 pub use rules::{Of, Rule};
 use symbols::Message;
 pub use symbols::Symbols;
 
-use crate::change::{Change, Findings, Level};
-
-/// The payload of the topic. It travels as JSON, by the names of its values, and strict readers refuse a name that they do not know.
+/// The payload of the topic. It travels as JSON, by the names of its values, and strict readers
+/// refuse a name that they do not know.
 const TOPIC: &str = "merch.logging.v1.LogMessage";
 
-/// Every difference between two compiled contracts that means something, by place, and one [`Level::Patch`] if only comments do.
+/// Every difference between two compiled contracts that means something, by place, and one
+/// [`Level::Patch`] if only comments do.
 #[must_use]
 pub fn compare(old: &FileDescriptorSet, new: &FileDescriptorSet) -> Vec<Change> {
     let (was, is) = (Symbols::of(old), Symbols::of(new));
@@ -31,7 +33,12 @@ pub fn compare(old: &FileDescriptorSet, new: &FileDescriptorSet) -> Vec<Change> 
     let mut changes = findings.into_changes();
     if changes.is_empty() && old != new {
         let mut words = Findings::default();
-        words.add(Level::Patch, "proto/", "comments, order or other things that nobody reads from the outside differ", "");
+        words.add(
+            Level::Patch,
+            "proto/",
+            "comments, order or other things that nobody reads from the outside differ",
+            "",
+        );
         changes = words.into_changes();
     }
     changes
@@ -44,7 +51,11 @@ fn files(old: &FileDescriptorSet, new: &FileDescriptorSet, findings: &mut Findin
             continue;
         };
         if was.package != is.package || was.syntax != is.syntax || was.options != is.options {
-            findings.breaking(was.name(), "its package, syntax or options are others", "generated code is called by them");
+            findings.breaking(
+                was.name(),
+                "its package, syntax or options are others",
+                "generated code is called by them",
+            );
         }
     }
     for is in &new.file {
@@ -62,7 +73,11 @@ fn enums(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
             continue;
         };
         for value in &old.value {
-            if !new.value.iter().any(|other| other.name == value.name && other.number == value.number) {
+            if !new
+                .value
+                .iter()
+                .any(|other| other.name == value.name && other.number == value.number)
+            {
                 findings.breaking(
                     name,
                     format!("the value {} = {} is gone", value.name(), value.number()),
@@ -89,23 +104,34 @@ fn enums(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
 }
 
 fn messages(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
-    let (asked, answered) = (was.reachable(was.requests()), was.reachable(was.responses().chain([TOPIC])));
+    let (asked, answered) =
+        (was.reachable(was.requests()), was.reachable(was.responses().chain([TOPIC])));
     for (name, old) in &was.messages {
         let Some(new) = is.messages.get(name) else {
             findings.breaking(name, "the message is gone", "");
             continue;
         };
-        let known = |field: &&FieldDescriptorProto| old.descriptor.field.iter().any(|other| other.number == field.number);
+        let known = |field: &&FieldDescriptorProto| {
+            old.descriptor.field.iter().any(|other| other.number == field.number)
+        };
         for field in &old.descriptor.field {
             let place = format!("{name}.{}", field.name());
             match new.descriptor.field.iter().find(|other| other.number == field.number) {
-                None => {
-                    findings.breaking(&place, format!("the field {} is gone", field.number()), "it is on the wire, and in generated code")
-                }
+                None => findings.breaking(
+                    &place,
+                    format!("the field {} is gone", field.number()),
+                    "it is on the wire, and in generated code",
+                ),
                 Some(other) => {
                     field_changes(&place, (old, field), (new, other), findings);
                     let ways = (asked.contains(name.as_str()), answered.contains(name.as_str()));
-                    rules::compare(&place, was.rule(name, field.name()), is.rule(name, other.name()), ways, findings);
+                    rules::compare(
+                        &place,
+                        was.rule(name, field.name()),
+                        is.rule(name, other.name()),
+                        ways,
+                        findings,
+                    );
                 }
             }
         }
@@ -113,7 +139,13 @@ fn messages(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
             let what = format!("the field {} = {} is new", field.name(), field.number());
             match new.oneof(field) {
                 Some(choice) if answered.contains(name.as_str()) && old.has_oneof(choice) => {
-                    findings.breaking(name, what, format!("an old client that is answered it finds nothing set in `{choice}`"));
+                    findings.breaking(
+                        name,
+                        what,
+                        format!(
+                            "an old client that is answered it finds nothing set in `{choice}`"
+                        ),
+                    );
                 }
                 _ => findings.compatible(name, what),
             }
@@ -131,7 +163,11 @@ fn field_changes(
 ) {
     let mut differs = |what: &str, same: bool| {
         if !same {
-            findings.breaking(place, format!("its {what} is another"), "it is on the wire, in JSON or in generated code");
+            findings.breaking(
+                place,
+                format!("its {what} is another"),
+                "it is on the wire, in JSON or in generated code",
+            );
         }
     };
     differs("name", old.name == new.name);
@@ -140,12 +176,21 @@ fn field_changes(
     differs("label", old.label == new.label && old.proto3_optional == new.proto3_optional);
     differs("default", old.default_value == new.default_value);
     differs("oneof", was.oneof(old) == is.oneof(new));
-    let plain =
-        |field: &FieldDescriptorProto| field.options.clone().map(|options| prost_types::FieldOptions { deprecated: None, ..options });
+    let plain = |field: &FieldDescriptorProto| {
+        field
+            .options
+            .clone()
+            .map(|options| prost_types::FieldOptions { deprecated: None, ..options })
+    };
     differs("option", plain(old).unwrap_or_default() == plain(new).unwrap_or_default());
-    let deprecated = |field: &FieldDescriptorProto| field.options.as_ref().is_some_and(|options| options.deprecated());
+    let deprecated = |field: &FieldDescriptorProto| {
+        field.options.as_ref().is_some_and(|options| options.deprecated())
+    };
     if deprecated(old) != deprecated(new) {
-        findings.compatible(place, if deprecated(new) { "it is deprecated" } else { "it is not deprecated any more" });
+        findings.compatible(
+            place,
+            if deprecated(new) { "it is deprecated" } else { "it is not deprecated any more" },
+        );
     }
 }
 
@@ -159,8 +204,17 @@ fn reserved(name: &str, was: &Message<'_>, is: &Message<'_>, findings: &mut Find
             );
         }
     }
-    for reserved in was.descriptor.reserved_name.iter().filter(|name| !is.descriptor.reserved_name.contains(name)) {
-        findings.breaking(name, format!("the name {reserved} is not reserved any more"), "old JSON may have it");
+    for reserved in was
+        .descriptor
+        .reserved_name
+        .iter()
+        .filter(|name| !is.descriptor.reserved_name.contains(name))
+    {
+        findings.breaking(
+            name,
+            format!("the name {reserved} is not reserved any more"),
+            "old JSON may have it",
+        );
     }
 }
 
@@ -180,7 +234,11 @@ fn services(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
                         && method.client_streaming() == other.client_streaming()
                         && method.server_streaming() == other.server_streaming();
                     if !same {
-                        findings.breaking(&place, "it takes or answers another message, or another number of them", "");
+                        findings.breaking(
+                            &place,
+                            "it takes or answers another message, or another number of them",
+                            "",
+                        );
                     }
                 }
             }
@@ -194,7 +252,12 @@ fn services(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
     additions("service", was.services.keys(), is.services.keys(), findings);
 }
 
-fn additions<'n>(kind: &str, old: impl Iterator<Item = &'n String>, new: impl Iterator<Item = &'n String>, findings: &mut Findings) {
+fn additions<'n>(
+    kind: &str,
+    old: impl Iterator<Item = &'n String>,
+    new: impl Iterator<Item = &'n String>,
+    findings: &mut Findings,
+) {
     let old: BTreeSet<&String> = old.collect();
     for name in new.filter(|name| !old.contains(name)) {
         findings.compatible(name, format!("the {kind} is new"));

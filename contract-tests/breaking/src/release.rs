@@ -34,7 +34,9 @@ pub enum BaselineError {
     #[error(transparent)]
     Contract(#[from] ContractError),
     /// It is not what was released.
-    #[error("contract-tests/released/ was edited: {what}. Restore it from git; only `make release-contract` moves it")]
+    #[error(
+        "contract-tests/released/ was edited: {what}. Restore it from git; only `make release-contract` moves it"
+    )]
     Edited {
         /// What does not fit.
         what: String,
@@ -66,7 +68,9 @@ pub enum ReleaseError {
     #[error("expected a date such as 2026-11-22, found \"{0}\"")]
     Date(String),
     /// The changelog is not as it was left.
-    #[error("{CHANGELOG}: expected a heading `## {0}`, that of the last release; the new entry belongs in front of it")]
+    #[error(
+        "{CHANGELOG}: expected a heading `## {0}`, that of the last release; the new entry belongs in front of it"
+    )]
     Changelog(Version),
     /// The baseline cannot be read.
     #[error(transparent)]
@@ -100,7 +104,8 @@ impl Baseline {
         root.join("contract-tests/released")
     }
 
-    /// Reads it, and makes sure that nobody has edited it: a baseline that follows the contracts by hand sees no break.
+    /// Reads it, and makes sure that nobody has edited it: a baseline that follows the contracts by
+    /// hand sees no break.
     ///
     /// # Errors
     /// If a file is missing, or differs from what was released.
@@ -114,11 +119,16 @@ impl Baseline {
         let contracts = Contracts::read(&folder)?;
         let version = contracts.version()?;
         if written.trim_end() != version.to_string() {
-            let what = format!("`version` says {}, and info.version there is {version}", written.trim_end());
+            let what = format!(
+                "`version` says {}, and info.version there is {version}",
+                written.trim_end()
+            );
             return Err(BaselineError::Edited { what });
         }
         if sums != self::sums(&contracts) {
-            return Err(BaselineError::Edited { what: "its files are not those of SHA256SUMS".to_owned() });
+            return Err(BaselineError::Edited {
+                what: "its files are not those of SHA256SUMS".to_owned(),
+            });
         }
         Ok(Self { version, contracts })
     }
@@ -140,11 +150,13 @@ impl Baseline {
     }
 }
 
-/// Makes the contracts of a checkout the last release: holds `info.version` against what has changed, writes the entry in the changelog, and moves the
-/// baseline. `date` is that of the release, in UTC.
+/// Makes the contracts of a checkout the last release: holds `info.version` against what has
+/// changed, writes the entry in the changelog, and moves the baseline. `date` is that of the
+/// release, in UTC.
 ///
 /// # Errors
-/// If there is nothing to release, the version has not grown as far as the changes need, or a file cannot be read or written.
+/// If there is nothing to release, the version has not grown as far as the changes need, or a file
+/// cannot be read or written.
 pub fn release(root: &Path, report: &Report, date: &str) -> Result<Version, ReleaseError> {
     if !is_date(date) {
         return Err(ReleaseError::Date(date.to_owned()));
@@ -153,15 +165,22 @@ pub fn release(root: &Path, report: &Report, date: &str) -> Result<Version, Rele
         return Err(ReleaseError::Nothing(report.released.clone()));
     };
     if report.current < expected {
-        return Err(ReleaseError::Version { level, expected, found: report.current.clone(), released: report.released.clone() });
+        return Err(ReleaseError::Version {
+            level,
+            expected,
+            found: report.current.clone(),
+            released: report.released.clone(),
+        });
     }
     let path = root.join(CHANGELOG);
     let failed = |error| ReleaseError::File { path: path.clone(), error };
     let changelog = fs::read_to_string(&path).map_err(failed)?;
     let last = format!("\n## {} ", report.released);
-    let at = changelog.find(&last).ok_or_else(|| ReleaseError::Changelog(report.released.clone()))?;
+    let at =
+        changelog.find(&last).ok_or_else(|| ReleaseError::Changelog(report.released.clone()))?;
     let changelog = format!("{}\n{}{}", &changelog[..at], entry(report, date), &changelog[at..]);
-    // The baseline first: were it the other way round and this one failed, the changelog would tell of a release that is none.
+    // The baseline first: were it the other way round and this one failed, the changelog would tell
+    // of a release that is none.
     let version = Baseline::replace(root)?;
     fs::write(&path, changelog).map_err(failed)?;
     Ok(version)
@@ -169,7 +188,9 @@ pub fn release(root: &Path, report: &Report, date: &str) -> Result<Version, Rele
 
 fn entry(report: &Report, date: &str) -> String {
     let mut entry = format!("## {} ({date})\n", report.current);
-    for (level, heading) in [(Level::Major, "Breaking"), (Level::Minor, "Compatible"), (Level::Patch, "Words")] {
+    for (level, heading) in
+        [(Level::Major, "Breaking"), (Level::Minor, "Compatible"), (Level::Patch, "Words")]
+    {
         let mut changes = report.changes.iter().filter(|change| change.level == level).peekable();
         if changes.peek().is_some() {
             write!(entry, "\n### {heading}\n\n").expect("a String takes everything");
@@ -195,7 +216,9 @@ fn sums(contracts: &Contracts) -> String {
 
 fn is_date(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    let number = |part: &str, digits: usize| (part.len() == digits).then(|| part.parse::<u32>().ok()).flatten();
+    let number = |part: &str, digits: usize| {
+        (part.len() == digits).then(|| part.parse::<u32>().ok()).flatten()
+    };
     match parts.as_slice() {
         [year, month, day] => {
             number(year, 4).is_some()

@@ -1,6 +1,7 @@
 //! The two programs that are asked as well: `redocly diff` and `buf breaking`.
 //!
-//! Both follow a configuration that somebody may empty by accident, and then find nothing: so each is first shown a break that it has to see.
+//! Both follow a configuration that somebody may empty by accident, and then find nothing: so each
+//! is first shown a break that it has to see.
 
 use std::{
     fs, io,
@@ -11,8 +12,10 @@ use std::{
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::change::{Change, Level, Witness};
-use crate::openapi::spelled_out;
+use crate::{
+    change::{Change, Level, Witness},
+    openapi::spelled_out,
+};
 
 /// A program that could not be asked, or whose silence means nothing.
 #[derive(Debug, Error)]
@@ -62,8 +65,13 @@ pub(crate) struct Redocly<'a> {
 impl Redocly<'_> {
     /// The breaks between two documents, at two paths below the root.
     ///
-    /// It compares what is written. Where that is a break, it is asked again with what OpenAPI leaves to defaults and places above spelled out.
-    pub(crate) fn breaks(&self, old: (&Path, &Value), new: (&Path, &Value)) -> Result<Vec<Change>, ToolError> {
+    /// It compares what is written. Where that is a break, it is asked again with what OpenAPI
+    /// leaves to defaults and places above spelled out.
+    pub(crate) fn breaks(
+        &self,
+        old: (&Path, &Value),
+        new: (&Path, &Value),
+    ) -> Result<Vec<Change>, ToolError> {
         let breaks = self.diff(old.0, new.0)?;
         if breaks.is_empty() {
             return Ok(breaks);
@@ -80,11 +88,20 @@ impl Redocly<'_> {
         let mut command = Command::new(self.program);
         command.current_dir(self.root).arg("diff").arg(old).arg(new);
         command.args(["--config", "redocly-diff.yaml", "--fail-on", "major", "--format", "json"]);
-        command.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true").env("NO_COLOR", "1");
+        command
+            .env("REDOCLY_TELEMETRY", "off")
+            .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")
+            .env("NO_COLOR", "1");
         let output = run(&mut command, self.program)?;
-        let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| failed(self.program, &output))?;
+        let report: Value =
+            serde_json::from_slice(&output.stdout).map_err(|_| failed(self.program, &output))?;
         let mut breaks = Vec::new();
-        for change in report["changes"].as_array().into_iter().flatten().filter(|change| change["impact"] == "major") {
+        for change in report["changes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|change| change["impact"] == "major")
+        {
             for verdict in change["verdicts"].as_array().into_iter().flatten() {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 breaks.push(Change {
@@ -96,18 +113,27 @@ impl Redocly<'_> {
                 });
             }
         }
-        // It also fails when it could not follow a reference; then what it has not found means nothing.
-        if output.status.success() == breaks.is_empty() { Ok(breaks) } else { Err(failed(self.program, &output)) }
+        // It also fails when it could not follow a reference; then what it has not found means
+        // nothing.
+        if output.status.success() == breaks.is_empty() {
+            Ok(breaks)
+        } else {
+            Err(failed(self.program, &output))
+        }
     }
 
     /// Fails unless a removed operation is seen.
     pub(crate) fn sees(&self) -> Result<(), ToolError> {
         let folder = tempfile::tempdir()?;
         let operation = json!({ "responses": { "200": { "description": "Done." } } });
-        let document =
-            |paths: Value| json!({ "openapi": "3.0.3", "info": { "title": "A trial", "version": "1.0.0" }, "paths": paths }).to_string();
+        let document = |paths: Value| {
+            json!({ "openapi": "3.0.3", "info": { "title": "A trial", "version": "1.0.0" }, "paths": paths }).to_string()
+        };
         let (old, new) = (folder.path().join("old.yaml"), folder.path().join("new.yaml"));
-        fs::write(&old, document(json!({ "/kept": { "get": operation }, "/removed": { "get": operation } })))?;
+        fs::write(
+            &old,
+            document(json!({ "/kept": { "get": operation }, "/removed": { "get": operation } })),
+        )?;
         fs::write(&new, document(json!({ "/kept": { "get": operation } })))?;
         if self.diff(&old, &new)?.is_empty() {
             let (config, expected) = ("redocly-diff.yaml", "`diff-recommended` under `extends`");
@@ -127,7 +153,10 @@ impl Buf<'_> {
     pub(crate) fn breaking(&self, folder: &Path, against: &Path) -> Result<Vec<Change>, ToolError> {
         const VIOLATIONS: i32 = 100;
         let mut command = Command::new(self.program);
-        command.current_dir(folder).args(["breaking", "--error-format", "json", "--against"]).arg(against);
+        command
+            .current_dir(folder)
+            .args(["breaking", "--error-format", "json", "--against"])
+            .arg(against);
         let output = run(&mut command, self.program)?;
         if output.status.success() {
             return Ok(Vec::new());
@@ -138,10 +167,13 @@ impl Buf<'_> {
         let breaks: Result<Vec<Change>, ToolError> = String::from_utf8_lossy(&output.stdout)
             .lines()
             .map(|line| {
-                let violation: Value = serde_json::from_str(line).map_err(|_| failed(self.program, &output))?;
+                let violation: Value =
+                    serde_json::from_str(line).map_err(|_| failed(self.program, &output))?;
                 let text = |member: &str| violation[member].as_str().unwrap_or_default().to_owned();
                 // What is gone has no line any more.
-                let line = violation["start_line"].as_u64().map_or_else(String::new, |line| format!(":{line}"));
+                let line = violation["start_line"]
+                    .as_u64()
+                    .map_or_else(String::new, |line| format!(":{line}"));
                 Ok(Change {
                     level: Level::Major,
                     witness: Witness::Buf,
@@ -151,7 +183,9 @@ impl Buf<'_> {
                 })
             })
             .collect();
-        breaks.and_then(|breaks| if breaks.is_empty() { Err(failed(self.program, &output)) } else { Ok(breaks) })
+        breaks.and_then(|breaks| {
+            if breaks.is_empty() { Err(failed(self.program, &output)) } else { Ok(breaks) }
+        })
     }
 
     /// Fails unless a renumbered and renamed field is seen under the configuration of `root`.
@@ -163,7 +197,9 @@ impl Buf<'_> {
             fs::create_dir_all(&package)?;
             fs::write(
                 package.join("trial.proto"),
-                format!("syntax = \"proto3\";\n\npackage trial.v1;\n\nmessage Trial {{\n  string {field};\n}}\n"),
+                format!(
+                    "syntax = \"proto3\";\n\npackage trial.v1;\n\nmessage Trial {{\n  string {field};\n}}\n"
+                ),
             )?;
         }
         fs::copy(root.join("buf.yaml"), new.join("buf.yaml"))?;
@@ -184,5 +220,9 @@ fn run(command: &mut Command, program: &Path) -> Result<Output, ToolError> {
 fn failed(program: &Path, output: &Output) -> ToolError {
     let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stdout));
-    ToolError::Failed { program: program.to_owned(), status: output.status.to_string(), output: text }
+    ToolError::Failed {
+        program: program.to_owned(),
+        status: output.status.to_string(),
+        output: text,
+    }
 }

@@ -1,7 +1,9 @@
-//! Cases that follow from the document: a new operation, member, bound or example has its cases without a line of code.
+//! Cases that follow from the document: a new operation, member, bound or example has its cases
+//! without a line of code.
 //!
-//! A good request is made of the document's examples and changed in one place; what then has to come follows from the document as well. Where
-//! the document leaves something open, both ways are good, and the case says "taken or refused": it fails when the server does.
+//! A good request is made of the document's examples and changed in one place; what then has to
+//! come follows from the document as well. Where the document leaves something open, both ways are
+//! good, and the case says "taken or refused": it fails when the server does.
 
 mod bodies;
 mod conditions;

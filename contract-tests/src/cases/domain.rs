@@ -1,10 +1,12 @@
-//! The cases of the domain: what the document promises in words, beyond the shape of a single answer.
+//! The cases of the domain: what the document promises in words, beyond the shape of a single
+//! answer.
 
 use std::sync::Arc;
 
 use crate::{document::Document, suite::Case};
 
-/// Fails the case unless the condition holds, with the answer that shows it: `ensure!(condition, &answer, "expected …, got {it}")`.
+/// Fails the case unless the condition holds, with the answer that shows it: `ensure!(condition,
+/// &answer, "expected …, got {it}")`.
 macro_rules! ensure {
     ($condition:expr, $answer:expr, $($message:tt)+) => {
         if !$condition {
@@ -30,8 +32,8 @@ mod tokens;
 mod users;
 mod wire;
 
-/// Every case of the domain whose operation and status `document` declares. Those that run alone stand in the order in which they are to run:
-/// the last one locks an account for a while.
+/// Every case of the domain whose operation and status `document` declares. Those that run alone
+/// stand in the order in which they are to run: the last one locks an account for a while.
 pub fn cases(document: &Arc<Document>) -> Vec<Case> {
     every().into_iter().filter(|case| declares(document, case)).collect()
 }
@@ -59,7 +61,9 @@ fn every() -> Vec<Case> {
 }
 
 fn declares(document: &Document, case: &Case) -> bool {
-    document.operation(&case.operation).is_some_and(|operation| operation.responses.contains_key(&case.status))
+    document
+        .operation(&case.operation)
+        .is_some_and(|operation| operation.responses.contains_key(&case.status))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The body of an answer, beyond what a schema can say: repeated members, secrets, which times and ids.
+//! The body of an answer, beyond what a schema can say: repeated members, secrets, which times and
+//! ids.
 
 use std::{cell::RefCell, collections::BTreeSet, fmt};
 
@@ -31,7 +32,8 @@ pub(super) fn read(body: &[u8], faults: &mut Vec<String>) -> Option<Value> {
     Some(value)
 }
 
-/// Builds a value, and notes members that are there more than once: `serde_json` by itself takes the last one without a word.
+/// Builds a value, and notes members that are there more than once: `serde_json` by itself takes
+/// the last one without a word.
 struct Once<'r> {
     pointer: String,
     repeated: &'r RefCell<Vec<String>>,
@@ -82,9 +84,10 @@ impl<'de> Visitor<'de> for Once<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) =
-            items.next_element_seed(Once { pointer: format!("{}/{}", self.pointer, list.len()), repeated: self.repeated })?
-        {
+        while let Some(item) = items.next_element_seed(Once {
+            pointer: format!("{}/{}", self.pointer, list.len()),
+            repeated: self.repeated,
+        })? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -93,10 +96,14 @@ impl<'de> Visitor<'de> for Once<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
-            let value = members.next_value_seed(Once { pointer: pointer.clone(), repeated: self.repeated })?;
+            let pointer =
+                format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
+            let value = members
+                .next_value_seed(Once { pointer: pointer.clone(), repeated: self.repeated })?;
             if object.insert(name, value).is_some() {
-                self.repeated.borrow_mut().push(format!("body {pointer}: expected once, is there more than once"));
+                self.repeated
+                    .borrow_mut()
+                    .push(format!("body {pointer}: expected once, is there more than once"));
             }
         }
         Ok(Value::Object(object))
@@ -108,7 +115,8 @@ pub(super) fn check_absent(exchange: &Exchange<'_>, faults: &mut Vec<String>) {
     if !exchange.body.is_empty() {
         faults.push(format!("body: expected none, got {} bytes", exchange.body.len()));
     }
-    // An HTTP client reads no body after a 204, so the only sign of one is how long it is said to be.
+    // An HTTP client reads no body after a 204, so the only sign of one is how long it is said to
+    // be.
     if exchange.status == 204
         && let Ok(length) = only(exchange.headers, "content-length")
         && length != "0"
@@ -119,25 +127,43 @@ pub(super) fn check_absent(exchange: &Exchange<'_>, faults: &mut Vec<String>) {
 
 /// That no secret of the request comes back.
 pub(super) fn check_secrets(exchange: &Exchange<'_>, secrets: &[String], faults: &mut Vec<String>) {
-    let contains = |text: &[u8], secret: &str| text.windows(secret.len()).any(|window| window == secret.as_bytes());
+    let contains = |text: &[u8], secret: &str| {
+        text.windows(secret.len()).any(|window| window == secret.as_bytes())
+    };
     let shown = |secret: &String| {
         // In JSON it looks different, if it has quotes.
         let escaped = Value::from(secret.as_str()).to_string();
-        contains(exchange.body, &escaped[1..escaped.len() - 1]) || exchange.headers.values().any(|value| contains(value.as_bytes(), secret))
+        contains(exchange.body, &escaped[1..escaped.len() - 1])
+            || exchange.headers.values().any(|value| contains(value.as_bytes(), secret))
     };
     if secrets.iter().any(|secret| secret.len() >= SHORTEST_SECRET && shown(secret)) {
-        faults.push("the answer shows a password or a token that was sent: expected that no answer does".to_owned());
+        faults.push(
+            "the answer shows a password or a token that was sent: expected that no answer does"
+                .to_owned(),
+        );
     }
 }
 
 /// What the document says of values in words: times are UTC, and ids that are called UUIDv7 are.
-pub(super) fn check_values(document: &Document, schema: &Value, value: &Value, faults: &mut Vec<String>) {
+pub(super) fn check_values(
+    document: &Document,
+    schema: &Value,
+    value: &Value,
+    faults: &mut Vec<String>,
+) {
     let mut found = BTreeSet::new();
     walk(document, schema, value, &mut String::new(), 0, &mut found);
     faults.extend(found);
 }
 
-fn walk(document: &Document, schema: &Value, value: &Value, pointer: &mut String, depth: usize, faults: &mut BTreeSet<String>) {
+fn walk(
+    document: &Document,
+    schema: &Value,
+    value: &Value,
+    pointer: &mut String,
+    depth: usize,
+    faults: &mut BTreeSet<String>,
+) {
     if depth > DEEPEST {
         return;
     }
@@ -162,14 +188,20 @@ fn walk(document: &Document, schema: &Value, value: &Value, pointer: &mut String
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                below(pointer, &index.to_string(), |pointer| walk(document, &schema["items"], item, pointer, depth + 1, faults));
+                below(pointer, &index.to_string(), |pointer| {
+                    walk(document, &schema["items"], item, pointer, depth + 1, faults)
+                });
             }
         }
         Value::Object(members) => {
             for (name, member) in members {
-                let declared =
-                    schema.get("properties").and_then(|properties| properties.get(name)).unwrap_or(&schema["additionalProperties"]);
-                below(pointer, name, |pointer| walk(document, declared, member, pointer, depth + 1, faults));
+                let declared = schema
+                    .get("properties")
+                    .and_then(|properties| properties.get(name))
+                    .unwrap_or(&schema["additionalProperties"]);
+                below(pointer, name, |pointer| {
+                    walk(document, declared, member, pointer, depth + 1, faults)
+                });
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -189,11 +221,15 @@ fn list<'s>(schema: &'s Value, keyword: &str) -> impl Iterator<Item = &'s Value>
 }
 
 fn text_fault(members: Members, schema: &Value, text: &str) -> Option<&'static str> {
-    let described = |word: &str| schema["description"].as_str().is_some_and(|description| description.contains(word));
+    let described = |word: &str| {
+        schema["description"].as_str().is_some_and(|description| description.contains(word))
+    };
     match schema["format"].as_str() {
         Some("date-time") => {
             // RFC 3339 has two spellings of UTC, and the document says only UTC; ours has one.
-            let utc = text.ends_with('Z') || members == Members::AsDeclared && (text.ends_with('z') || text.ends_with("+00:00"));
+            let utc = text.ends_with('Z')
+                || members == Members::AsDeclared
+                    && (text.ends_with('z') || text.ends_with("+00:00"));
             (!utc).then_some("expected a time in UTC, with Z at its end")
         }
         Some("uuid") if described("UUIDv7") => {
@@ -202,7 +238,8 @@ fn text_fault(members: Members, schema: &Value, text: &str) -> Option<&'static s
             if !seven {
                 return Some("expected a UUID of version 7");
             }
-            (id.hyphenated().to_string() != text).then_some("expected a UUID in small letters, with hyphens")
+            (id.hyphenated().to_string() != text)
+                .then_some("expected a UUID in small letters, with hyphens")
         }
         Some(_) | None => None,
     }

@@ -1,4 +1,5 @@
-//! What holds for every problem, wherever it is declared (RFC 9457, and the descriptions of the document).
+//! What holds for every problem, wherever it is declared (RFC 9457, and the descriptions of the
+//! document).
 
 use std::collections::BTreeSet;
 
@@ -20,12 +21,19 @@ const STACK_TRACES: [&str; 8] = [
 ];
 
 /// A problem that belongs to no operation.
-pub(super) fn check(document: &Document, exchange: &Exchange<'_>, sent: &Sent<'_>, faults: &mut Vec<String>) {
+pub(super) fn check(
+    document: &Document,
+    exchange: &Exchange<'_>,
+    sent: &Sent<'_>,
+    faults: &mut Vec<String>,
+) {
     match only(exchange.headers, "content-type") {
         Ok(media_type) => {
             let essence = media_type.split(';').next().unwrap_or_default().trim();
             if !essence.eq_ignore_ascii_case("application/problem+json") {
-                faults.push(format!("content-type: expected application/problem+json, got {media_type:?}"));
+                faults.push(format!(
+                    "content-type: expected application/problem+json, got {media_type:?}"
+                ));
             }
         }
         Err(fault) => faults.push(fault),
@@ -33,7 +41,8 @@ pub(super) fn check(document: &Document, exchange: &Exchange<'_>, sent: &Sent<'_
     check_with(document, None, &BTreeSet::new(), exchange, sent, faults);
 }
 
-/// A problem; `codes` are those that its response names, and `content` its own schema, if it has one.
+/// A problem; `codes` are those that its response names, and `content` its own schema, if it has
+/// one.
 pub(super) fn check_with(
     document: &Document,
     content: Option<&Content>,
@@ -56,7 +65,12 @@ pub(super) fn check_with(
         }
         (None, Some(validator)) => {
             faults.extend(document::faults(validator, &problem));
-            body::check_values(document, &serde_json::json!({ "$ref": "#/components/schemas/Problem" }), &problem, faults);
+            body::check_values(
+                document,
+                &serde_json::json!({ "$ref": "#/components/schemas/Problem" }),
+                &problem,
+                faults,
+            );
         }
         (None, None) => {}
     }
@@ -80,15 +94,22 @@ pub(super) fn check_with(
     match document.members() {
         Members::None => expect("type", &[format!("/problems#{code}").into()]),
         // Where the explanations stand is the server's affair.
-        Members::AsDeclared if kind.rsplit_once('#').is_none_or(|(_, fragment)| fragment != code) => {
-            faults.push(format!("body /type: expected that it ends in \"#{code}\", as its code, got {kind:?}"));
+        Members::AsDeclared
+            if kind.rsplit_once('#').is_none_or(|(_, fragment)| fragment != code) =>
+        {
+            faults.push(format!(
+                "body /type: expected that it ends in \"#{code}\", as its code, got {kind:?}"
+            ));
         }
         Members::AsDeclared => {}
     }
     let named = if codes.is_empty() { &document.codes } else { codes };
     if !named.is_empty() && !named.contains(code) {
         let named: Vec<&str> = named.iter().map(String::as_str).collect();
-        faults.push(format!("body /code: expected {}, as the document names them here, got {code:?}", named.join(" or ")));
+        faults.push(format!(
+            "body /code: expected {}, as the document names them here, got {code:?}",
+            named.join(" or ")
+        ));
     }
     let errors = problem.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
     if (code == "invalid_request") != (errors > 0) {
@@ -96,11 +117,14 @@ pub(super) fn check_with(
     }
     let body = String::from_utf8_lossy(exchange.body);
     if let Some(trace) = STACK_TRACES.iter().find(|trace| body.contains(*trace)) {
-        faults.push(format!("the problem shows the inside of a program ({trace:?}): expected words for the client"));
+        faults.push(format!(
+            "the problem shows the inside of a program ({trace:?}): expected words for the client"
+        ));
     }
 }
 
-/// What `instance` may be. The document says that it is the path that was asked for, as a URI reference; not how it is written.
+/// What `instance` may be. The document says that it is the path that was asked for, as a URI
+/// reference; not how it is written.
 fn instances(members: Members, path: &str, prefix: &str) -> Vec<Value> {
     let path = path.split('?').next().unwrap_or_default();
     let mut spellings = vec![reference(path)];
@@ -112,7 +136,11 @@ fn instances(members: Members, path: &str, prefix: &str) -> Vec<Value> {
         spellings.extend(spellings.clone().iter().map(|spelling| format!("{prefix}{spelling}")));
     }
     let mut known = BTreeSet::new();
-    spellings.into_iter().filter(|spelling| known.insert(spelling.clone())).map(Value::from).collect()
+    spellings
+        .into_iter()
+        .filter(|spelling| known.insert(spelling.clone()))
+        .map(Value::from)
+        .collect()
 }
 
 /// Without percent-encoding.
@@ -134,7 +162,8 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A path as a URI reference, for those paths that tests ask for: without a host, and with every `%` that begins no code encoded.
+/// A path as a URI reference, for those paths that tests ask for: without a host, and with every
+/// `%` that begins no code encoded.
 fn reference(path: &str) -> String {
     let mut parts = path.split('%');
     let mut reference = parts.next().unwrap_or_default().to_owned();

@@ -70,7 +70,11 @@ fn every_wrong_status_header_and_type_is_noticed() {
         ("no etag", 201, headers(&[JSON, ("location", "/orders/1")])),
         ("no location", 201, headers(&[JSON, ("etag", "\"1\"")])),
         ("a weak etag", 201, headers(&[JSON, ("location", "/orders/1"), ("etag", "W/\"1\"")])),
-        ("two etags", 201, headers(&[JSON, ("location", "/orders/1"), ("etag", "\"1\""), ("etag", "\"2\"")])),
+        (
+            "two etags",
+            201,
+            headers(&[JSON, ("location", "/orders/1"), ("etag", "\"1\""), ("etag", "\"2\"")]),
+        ),
         ("another type", 201, headers(&[PROBLEM, ("location", "/orders/1"), ("etag", "\"1\"")])),
         ("no type", 201, headers(&PLACED[1..])),
         ("no request id", 201, {
@@ -79,7 +83,11 @@ fn every_wrong_status_header_and_type_is_noticed() {
             headers
         }),
     ] {
-        assert_ne!(faults("POST", "/orders", status, &headers, &body), Vec::<String>::new(), "{what} was not noticed");
+        assert_ne!(
+            faults("POST", "/orders", status, &headers, &body),
+            Vec::<String>::new(),
+            "{what} was not noticed"
+        );
     }
 }
 
@@ -101,10 +109,18 @@ fn every_wrong_body_is_noticed() {
         ("colour", Some(json!("red"))),
     ] {
         let body = changed(order(), member, to.clone());
-        assert_ne!(faults("POST", "/orders", 201, &headers(&PLACED), &body), Vec::<String>::new(), "{member}: {to:?} was not noticed");
+        assert_ne!(
+            faults("POST", "/orders", 201, &headers(&PLACED), &body),
+            Vec::<String>::new(),
+            "{member}: {to:?} was not noticed"
+        );
     }
     assert_ne!(faults("POST", "/orders", 201, &headers(&PLACED), "{"), Vec::<String>::new());
-    assert_ne!(faults("POST", "/logout", 204, &headers(&[JSON]), "{}"), Vec::<String>::new(), "a body where none is declared");
+    assert_ne!(
+        faults("POST", "/logout", 204, &headers(&[JSON]), "{}"),
+        Vec::<String>::new(),
+        "a body where none is declared"
+    );
 }
 
 #[test]
@@ -120,9 +136,17 @@ fn every_wrong_problem_is_noticed() {
         ("title", None),
     ] {
         let body = changed(problem(), member, to.clone());
-        assert_ne!(faults("POST", "/orders", 409, &headers(&[PROBLEM]), &body), Vec::<String>::new(), "{member}: {to:?} was not noticed");
+        assert_ne!(
+            faults("POST", "/orders", 409, &headers(&[PROBLEM]), &body),
+            Vec::<String>::new(),
+            "{member}: {to:?} was not noticed"
+        );
     }
-    assert_ne!(faults("POST", "/orders", 409, &headers(&[JSON]), &problem().to_string()), Vec::<String>::new(), "the wrong type");
+    assert_ne!(
+        faults("POST", "/orders", 409, &headers(&[JSON]), &problem().to_string()),
+        Vec::<String>::new(),
+        "the wrong type"
+    );
 }
 
 #[test]
@@ -132,13 +156,44 @@ fn what_belongs_to_no_operation_is_404_or_405_with_allow() {
             .to_string()
     };
     let none = Vec::<String>::new();
-    assert_eq!(faults("GET", "/nowhere", 404, &headers(&[PROBLEM]), &problem(404, "route_not_found", "/nowhere")), none);
+    assert_eq!(
+        faults(
+            "GET",
+            "/nowhere",
+            404,
+            &headers(&[PROBLEM]),
+            &problem(404, "route_not_found", "/nowhere")
+        ),
+        none
+    );
     assert_ne!(faults("GET", "/nowhere", 200, &headers(&[JSON]), "{}"), none);
     let refused = problem(405, "method_not_allowed", "/orders");
-    assert_eq!(faults("DELETE", "/orders", 405, &headers(&[PROBLEM, ("allow", "GET, HEAD, POST")]), &refused), none);
-    assert_ne!(faults("DELETE", "/orders", 405, &headers(&[PROBLEM, ("allow", "GET")]), &refused), none, "an Allow that is not complete");
+    assert_eq!(
+        faults(
+            "DELETE",
+            "/orders",
+            405,
+            &headers(&[PROBLEM, ("allow", "GET, HEAD, POST")]),
+            &refused
+        ),
+        none
+    );
+    assert_ne!(
+        faults("DELETE", "/orders", 405, &headers(&[PROBLEM, ("allow", "GET")]), &refused),
+        none,
+        "an Allow that is not complete"
+    );
     assert_ne!(faults("DELETE", "/orders", 405, &headers(&[PROBLEM]), &refused), none, "no Allow");
-    assert_ne!(faults("DELETE", "/orders", 404, &headers(&[PROBLEM]), &problem(404, "route_not_found", "/orders")), none);
+    assert_ne!(
+        faults(
+            "DELETE",
+            "/orders",
+            404,
+            &headers(&[PROBLEM]),
+            &problem(404, "route_not_found", "/orders")
+        ),
+        none
+    );
 }
 
 #[test]
@@ -151,7 +206,13 @@ fn the_document_declares_fourteen_operations() {
 static OPEN: LazyLock<Document> = LazyLock::new(Document::embedded);
 
 /// The faults of an answer of any implementation, with what was sent.
-fn faults_of_any(path: &str, status: u16, headers: &HeaderMap, body: &str, sent: &Sent<'_>) -> Vec<String> {
+fn faults_of_any(
+    path: &str,
+    status: u16,
+    headers: &HeaderMap,
+    body: &str,
+    sent: &Sent<'_>,
+) -> Vec<String> {
     let method = if status == 201 || status == 409 { "POST" } else { "GET" };
     OPEN.check_sent(&Exchange { method, path, status, headers, body: body.as_bytes() }, sent)
 }
@@ -159,7 +220,10 @@ fn faults_of_any(path: &str, status: u16, headers: &HeaderMap, body: &str, sent:
 /// That exactly one fault is found, and that it speaks of this.
 #[track_caller]
 fn assert_one(faults: &[String], about: &str) {
-    assert!(faults.len() == 1 && faults[0].contains(about), "expected one fault about {about:?}, got {faults:?}");
+    assert!(
+        faults.len() == 1 && faults[0].contains(about),
+        "expected one fault about {about:?}, got {faults:?}"
+    );
 }
 
 #[test]
@@ -168,31 +232,56 @@ fn what_the_document_leaves_open_is_allowed_to_others() {
     let mut order = order();
     order["colour"] = json!("red");
     order["created_at"] = json!("2026-11-22T08:00:00+00:00");
-    let placed = headers(&[("content-type", "application/json; charset=utf-8"), PLACED[1], PLACED[2]]);
-    assert_eq!(faults_of_any("/orders", 201, &placed, &order.to_string(), &sent), Vec::<String>::new());
+    let placed =
+        headers(&[("content-type", "application/json; charset=utf-8"), PLACED[1], PLACED[2]]);
+    assert_eq!(
+        faults_of_any("/orders", 201, &placed, &order.to_string(), &sent),
+        Vec::<String>::new()
+    );
     let mut refused = problem();
     refused["hint"] = json!("x");
     refused["type"] = json!("https://errors.example/list#out_of_stock");
     let as_problem = headers(&[("content-type", "application/problem+json;charset=utf-8")]);
-    assert_eq!(faults_of_any("/orders", 409, &as_problem, &refused.to_string(), &sent), Vec::<String>::new());
+    assert_eq!(
+        faults_of_any("/orders", 409, &as_problem, &refused.to_string(), &sent),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn repeated_members_are_noticed_wherever_they_are() {
     let body = order().to_string().replace("\"quantity\":2", "\"quantity\":2,\"quantity\":2");
-    assert_one(&faults("POST", "/orders", 201, &headers(&PLACED), &body), "body /quantity: expected once");
-    let page = json!({ "items": [order()], "next_page": null }).to_string().replace("\"id\":", "\"id\":\"x\",\"id\":");
-    assert_one(&faults("GET", "/orders", 200, &headers(&[JSON]), &page), "body /items/0/id: expected once");
+    assert_one(
+        &faults("POST", "/orders", 201, &headers(&PLACED), &body),
+        "body /quantity: expected once",
+    );
+    let page = json!({ "items": [order()], "next_page": null })
+        .to_string()
+        .replace("\"id\":", "\"id\":\"x\",\"id\":");
+    assert_one(
+        &faults("GET", "/orders", 200, &headers(&[JSON]), &page),
+        "body /items/0/id: expected once",
+    );
 }
 
 #[test]
 fn an_integer_that_is_written_as_a_float_is_noticed() {
     for written in ["4999.0", "4.999e3"] {
-        let body = order().to_string().replace("\"unit_price_cents\":4999", &format!("\"unit_price_cents\":{written}"));
-        assert_one(&faults("POST", "/orders", 201, &headers(&PLACED), &body), "body /unit_price_cents: 4999.0 is not of type \"integer\"");
+        let body = order()
+            .to_string()
+            .replace("\"unit_price_cents\":4999", &format!("\"unit_price_cents\":{written}"));
+        assert_one(
+            &faults("POST", "/orders", 201, &headers(&PLACED), &body),
+            "body /unit_price_cents: 4999.0 is not of type \"integer\"",
+        );
     }
-    let page = json!({ "items": [order()], "next_page": null }).to_string().replace("\"quantity\":2", "\"quantity\":2.0");
-    assert_one(&faults("GET", "/orders", 200, &headers(&[JSON]), &page), "body /items/0/quantity: 2.0 is not of type \"integer\"");
+    let page = json!({ "items": [order()], "next_page": null })
+        .to_string()
+        .replace("\"quantity\":2", "\"quantity\":2.0");
+    assert_one(
+        &faults("GET", "/orders", 200, &headers(&[JSON]), &page),
+        "body /items/0/quantity: 2.0 is not of type \"integer\"",
+    );
     let body = problem().to_string().replace("\"status\":409", "\"status\":409.0");
     assert!(!faults("POST", "/orders", 409, &headers(&[PROBLEM]), &body).is_empty());
 }
@@ -207,7 +296,10 @@ fn times_are_utc_and_ids_are_of_version_7() {
     ] {
         let body = changed(order(), member, Some(json!(value)));
         assert_one(&faults("POST", "/orders", 201, &headers(&PLACED), &body), about);
-        assert_one(&faults_of_any("/orders", 201, &headers(&PLACED), &body, &Sent::default()), about);
+        assert_one(
+            &faults_of_any("/orders", 201, &headers(&PLACED), &body, &Sent::default()),
+            about,
+        );
     }
     let ours = changed(order(), "created_at", Some(json!("2026-11-22T08:00:00+00:00")));
     assert_one(&faults("POST", "/orders", 201, &headers(&PLACED), &ours), "with Z at its end");
@@ -217,9 +309,15 @@ fn times_are_utc_and_ids_are_of_version_7() {
 fn the_request_id_that_was_sent_has_to_come_back() {
     let body = order().to_string();
     let sent = Sent { request_id: Some("r-1"), ..Sent::default() };
-    assert_eq!(faults_of_any("/orders", 201, &headers(&PLACED), &body, &sent), Vec::<String>::new());
+    assert_eq!(
+        faults_of_any("/orders", 201, &headers(&PLACED), &body, &sent),
+        Vec::<String>::new()
+    );
     let sent = Sent { request_id: Some("r-2"), ..Sent::default() };
-    assert_one(&faults_of_any("/orders", 201, &headers(&PLACED), &body, &sent), "x-request-id: expected \"r-2\"");
+    assert_one(
+        &faults_of_any("/orders", 201, &headers(&PLACED), &body, &sent),
+        "x-request-id: expected \"r-2\"",
+    );
 }
 
 #[test]
@@ -233,7 +331,11 @@ fn what_may_be_refused_unread_need_not_give_back_the_id_or_the_path() {
         let sent = Sent { request_id: Some("r-2"), malformed, ..Sent::default() };
         faults_of_any("/nowhere/%00", 400, &headers(&[PROBLEM]), &body, &sent)
     };
-    assert!(refused(false).iter().any(|fault| fault.starts_with("x-request-id: expected")), "{:?}", refused(false));
+    assert!(
+        refused(false).iter().any(|fault| fault.starts_with("x-request-id: expected")),
+        "{:?}",
+        refused(false)
+    );
     assert_eq!(refused(true), Vec::<String>::new());
 }
 
@@ -241,13 +343,25 @@ fn what_may_be_refused_unread_need_not_give_back_the_id_or_the_path() {
 fn a_password_that_was_sent_may_be_nowhere() {
     let secrets = ["correct horse".to_owned(), "x".to_owned(), "with \"quotes\"".to_owned()];
     let sent = Sent { secrets: &secrets, ..Sent::default() };
-    assert_eq!(faults_of_any("/orders", 409, &headers(&[PROBLEM]), &problem().to_string(), &sent), Vec::<String>::new());
+    assert_eq!(
+        faults_of_any("/orders", 409, &headers(&[PROBLEM]), &problem().to_string(), &sent),
+        Vec::<String>::new()
+    );
     let body = changed(problem(), "detail", Some(json!("not \"correct horse\"")));
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent), "shows a password or a token");
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent),
+        "shows a password or a token",
+    );
     let body = changed(problem(), "detail", Some(json!("not with \"quotes\" either")));
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent), "shows a password or a token");
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent),
+        "shows a password or a token",
+    );
     let echoed = headers(&[PROBLEM, ("x-debug", "password=correct horse")]);
-    assert_one(&faults_of_any("/orders", 409, &echoed, &problem().to_string(), &sent), "shows a password or a token");
+    assert_one(
+        &faults_of_any("/orders", 409, &echoed, &problem().to_string(), &sent),
+        "shows a password or a token",
+    );
 }
 
 #[test]
@@ -255,19 +369,35 @@ fn the_code_is_one_that_the_response_names() {
     let mut other = problem();
     other["code"] = json!("email_taken");
     other["type"] = json!("/problems#email_taken");
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &other.to_string(), &Sent::default()), "expected out_of_stock");
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &other.to_string(), &Sent::default()),
+        "expected out_of_stock",
+    );
     other["type"] = json!("/problems#out_of_stock");
     other["code"] = json!("out_of_stock");
-    assert_eq!(faults_of_any("/orders", 409, &headers(&[PROBLEM]), &other.to_string(), &Sent::default()), Vec::<String>::new());
+    assert_eq!(
+        faults_of_any("/orders", 409, &headers(&[PROBLEM]), &other.to_string(), &Sent::default()),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn the_inside_of_a_program_may_not_be_in_a_problem() {
     let trace = "Traceback (most recent call last):\n  File \"app.py\", line 1";
     let body = changed(problem(), "detail", Some(json!(trace)));
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &Sent::default()), "the inside of a program");
-    let body = changed(problem(), "detail", Some(json!("java.lang.NullPointerException\n\tat shop.Orders.place(Orders.java:12)")));
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &Sent::default()), "the inside of a program");
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &Sent::default()),
+        "the inside of a program",
+    );
+    let body = changed(
+        problem(),
+        "detail",
+        Some(json!("java.lang.NullPointerException\n\tat shop.Orders.place(Orders.java:12)")),
+    );
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &Sent::default()),
+        "the inside of a program",
+    );
 }
 
 #[test]
@@ -275,37 +405,81 @@ fn behind_a_prefix_the_instance_may_have_it_or_not() {
     let sent = Sent { prefix: "/merch", ..Sent::default() };
     for instance in ["/orders", "/merch/orders"] {
         let body = changed(problem(), "instance", Some(json!(instance)));
-        assert_eq!(faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent), Vec::<String>::new());
+        assert_eq!(
+            faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent),
+            Vec::<String>::new()
+        );
     }
     let body = changed(problem(), "instance", Some(json!("/shop/orders")));
-    assert_one(&faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent), "body /instance");
+    assert_one(
+        &faults_of_any("/orders", 409, &headers(&[PROBLEM]), &body, &sent),
+        "body /instance",
+    );
 }
 
 #[test]
 fn retry_after_and_the_challenge_are_well_formed() {
     let body = |status: u16, code: &str| {
         let mut body = problem();
-        (body["status"], body["code"], body["type"]) = (json!(status), json!(code), json!(format!("/problems#{code}")));
+        (body["status"], body["code"], body["type"]) =
+            (json!(status), json!(code), json!(format!("/problems#{code}")));
         body.to_string()
     };
     let unavailable = body(503, "unavailable");
-    for (value, right) in [("1", true), ("0", false), ("-1", false), ("+5", false), ("1.5", false), ("soon", false), ("", false)] {
-        let faults = faults("GET", "/orders", 503, &headers(&[PROBLEM, ("retry-after", value)]), &unavailable);
+    for (value, right) in [
+        ("1", true),
+        ("0", false),
+        ("-1", false),
+        ("+5", false),
+        ("1.5", false),
+        ("soon", false),
+        ("", false),
+    ] {
+        let faults = faults(
+            "GET",
+            "/orders",
+            503,
+            &headers(&[PROBLEM, ("retry-after", value)]),
+            &unavailable,
+        );
         assert_eq!(faults.is_empty(), right, "Retry-After {value:?}: {faults:?}");
     }
-    assert!(!faults("GET", "/orders", 503, &headers(&[PROBLEM]), &unavailable).is_empty(), "no Retry-After");
+    assert!(
+        !faults("GET", "/orders", 503, &headers(&[PROBLEM]), &unavailable).is_empty(),
+        "no Retry-After"
+    );
     let missing = body(401, "token_missing");
-    for (value, right) in [("Bearer", true), ("bearer realm=\"x\"", true), ("Basic realm=\"x\"", false), ("Bear", false)] {
-        let faults = faults("GET", "/orders", 401, &headers(&[PROBLEM, ("www-authenticate", value)]), &missing);
+    for (value, right) in [
+        ("Bearer", true),
+        ("bearer realm=\"x\"", true),
+        ("Basic realm=\"x\"", false),
+        ("Bear", false),
+    ] {
+        let faults = faults(
+            "GET",
+            "/orders",
+            401,
+            &headers(&[PROBLEM, ("www-authenticate", value)]),
+            &missing,
+        );
         assert_eq!(faults.is_empty(), right, "WWW-Authenticate {value:?}: {faults:?}");
     }
-    assert!(!faults("GET", "/orders", 401, &headers(&[PROBLEM]), &missing).is_empty(), "no challenge");
+    assert!(
+        !faults("GET", "/orders", 401, &headers(&[PROBLEM]), &missing).is_empty(),
+        "no challenge"
+    );
 }
 
 #[test]
 fn no_body_comes_with_204_and_304() {
-    assert_one(&faults("POST", "/logout", 204, &headers(&[("content-length", "7")]), ""), "Content-Length");
-    assert_eq!(faults("POST", "/logout", 204, &headers(&[("content-length", "0")]), ""), Vec::<String>::new());
+    assert_one(
+        &faults("POST", "/logout", 204, &headers(&[("content-length", "7")]), ""),
+        "Content-Length",
+    );
+    assert_eq!(
+        faults("POST", "/logout", 204, &headers(&[("content-length", "0")]), ""),
+        Vec::<String>::new()
+    );
     let not_modified = headers(&[("etag", "\"1\"")]);
     assert_eq!(faults("GET", "/products/1", 304, &not_modified, ""), Vec::<String>::new());
     assert_one(&faults("GET", "/products/1", 304, &not_modified, "{}"), "body: expected none");

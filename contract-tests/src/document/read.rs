@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Content, Document, DocumentError, Header, Location, Members, Operation, Parameter, RequestBody, Response, Schemas};
+use super::{
+    Content, Document, DocumentError, Header, Location, Members, Operation, Parameter, RequestBody,
+    Response, Schemas,
+};
 
 /// References that refer to references, at most.
 const LONGEST_CHAIN: usize = 16;
@@ -14,16 +17,24 @@ const LONGEST_CHAIN: usize = 16;
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 pub(super) fn document(text: &str, members: Members) -> Result<Document, DocumentError> {
-    let yaml: serde_norway::Value = serde_norway::from_str(text).map_err(|error| whole(format!("expected YAML or JSON, but {error}")))?;
+    let yaml: serde_norway::Value = serde_norway::from_str(text)
+        .map_err(|error| whole(format!("expected YAML or JSON, but {error}")))?;
     let root = json(yaml).map_err(whole)?;
     let top = At { root: &root, pointer: String::new(), value: &root };
     match root.get("openapi").and_then(Value::as_str) {
         Some(version) if version.starts_with("3.0.") => {}
-        Some(version) => return Err(top.fault(&format!("expected an OpenAPI 3.0 document, got one of version {version}"))),
-        None => return Err(top.fault("expected an OpenAPI 3.0 document: it has no `openapi: 3.0.x`")),
+        Some(version) => {
+            return Err(top.fault(&format!(
+                "expected an OpenAPI 3.0 document, got one of version {version}"
+            )));
+        }
+        None => {
+            return Err(top.fault("expected an OpenAPI 3.0 document: it has no `openapi: 3.0.x`"));
+        }
     }
     let schemas = Schemas::of(&root, members);
-    let everywhere = root.get("security").and_then(Value::as_array).is_some_and(|needed| !needed.is_empty());
+    let everywhere =
+        root.get("security").and_then(Value::as_array).is_some_and(|needed| !needed.is_empty());
     let mut operations = Vec::new();
     for (path, item) in top.need("paths")?.members()? {
         if !path.starts_with('/') {
@@ -31,26 +42,40 @@ pub(super) fn document(text: &str, members: Members) -> Result<Document, Documen
         }
         for (method, operation) in item.members()? {
             if METHODS.contains(&method) {
-                operations.push(self::operation(path, method, &item, &operation, everywhere, &schemas)?);
+                operations
+                    .push(self::operation(path, method, &item, &operation, everywhere, &schemas)?);
             }
         }
     }
     if operations.is_empty() {
-        return Err(DocumentError { pointer: "/paths".to_owned(), fault: "expected at least one operation".to_owned() });
+        return Err(DocumentError {
+            pointer: "/paths".to_owned(),
+            fault: "expected at least one operation".to_owned(),
+        });
     }
     let mut ids = BTreeSet::new();
     if let Some(twice) = operations.iter().find(|operation| !ids.insert(operation.id.as_str())) {
-        let pointer = format!("/paths/{}/{}/operationId", escape(&twice.path), twice.method.as_str().to_lowercase());
-        return Err(DocumentError { pointer, fault: format!("expected an id that no other operation has, got {:?} again", twice.id) });
+        let pointer = format!(
+            "/paths/{}/{}/operationId",
+            escape(&twice.path),
+            twice.method.as_str().to_lowercase()
+        );
+        return Err(DocumentError {
+            pointer,
+            fault: format!("expected an id that no other operation has, got {:?} again", twice.id),
+        });
     }
     let described = root.pointer("/components/schemas/Problem");
-    let codes = described.and_then(|problem| problem["description"].as_str()).map(codes).unwrap_or_default();
+    let codes = described
+        .and_then(|problem| problem["description"].as_str())
+        .map(codes)
+        .unwrap_or_default();
     let problem = match described {
-        Some(_) => Some(
-            schemas
-                .compile(&json!({ "$ref": "#/components/schemas/Problem" }))
-                .map_err(|fault| DocumentError { pointer: "/components/schemas/Problem".to_owned(), fault })?,
-        ),
+        Some(_) => {
+            Some(schemas.compile(&json!({ "$ref": "#/components/schemas/Problem" })).map_err(
+                |fault| DocumentError { pointer: "/components/schemas/Problem".to_owned(), fault },
+            )?)
+        }
         None => None,
     };
     Ok(Document { members, schemas, operations, codes, problem, root })
@@ -69,13 +94,22 @@ fn operation(
         for declared in list.items()? {
             let Some(parameter) = parameter(&declared)? else { continue };
             // The operation's own takes the place of the path item's.
-            parameters.retain(|other| (other.location, &other.name) != (parameter.location, &parameter.name));
+            parameters.retain(|other| {
+                (other.location, &other.name) != (parameter.location, &parameter.name)
+            });
             parameters.push(parameter);
         }
     }
-    for name in path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name) {
-        if !parameters.iter().any(|parameter| parameter.location == Location::Path && parameter.name == name) {
-            return Err(operation.fault(&format!("expected a path parameter {name:?}, as the path has it; none is declared")));
+    for name in
+        path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
+    {
+        if !parameters
+            .iter()
+            .any(|parameter| parameter.location == Location::Path && parameter.name == name)
+        {
+            return Err(operation.fault(&format!(
+                "expected a path parameter {name:?}, as the path has it; none is declared"
+            )));
         }
     }
     let mut responses = BTreeMap::new();
@@ -91,19 +125,24 @@ fn operation(
     if responses.is_empty() {
         return Err(operation.need("responses")?.fault("expected at least one response"));
     }
-    let tag = operation.get("tags")?.and_then(|tags| tags.value.get(0)?.as_str().map(str::to_owned)).unwrap_or_default();
+    let tag = operation
+        .get("tags")?
+        .and_then(|tags| tags.value.get(0)?.as_str().map(str::to_owned))
+        .unwrap_or_default();
     let secured = match operation.get("security")? {
         // An empty requirement among others makes the token optional.
         Some(needed) => {
             let needed = needed.items()?;
-            !needed.is_empty() && !needed.iter().any(|one| one.value.as_object().is_some_and(Map::is_empty))
+            !needed.is_empty()
+                && !needed.iter().any(|one| one.value.as_object().is_some_and(Map::is_empty))
         }
         None => everywhere,
     };
     Ok(Operation {
         id: operation.need("operationId")?.text()?.to_owned(),
         // The names in METHODS are methods.
-        method: Method::from_bytes(method.to_uppercase().as_bytes()).map_err(|error| operation.fault(&error.to_string()))?,
+        method: Method::from_bytes(method.to_uppercase().as_bytes())
+            .map_err(|error| operation.fault(&error.to_string()))?,
         path: path.to_owned(),
         tag,
         secured,
@@ -121,13 +160,19 @@ fn parameter(declared: &At<'_>) -> Result<Option<Parameter>, DocumentError> {
         "query" => Location::Query,
         "header" => Location::Header,
         "cookie" => return Ok(None),
-        other => return Err(place.fault(&format!("expected path, query, header or cookie, got {other:?}"))),
+        other => {
+            return Err(
+                place.fault(&format!("expected path, query, header or cookie, got {other:?}"))
+            );
+        }
     };
     let schema = declared.need_raw("schema")?;
     let example = match declared.value.get("example") {
         Some(example) => Some(example.clone()),
         None => match declared.get("examples")? {
-            Some(examples) => examples.members()?.into_iter().find_map(|(_, one)| one.value.get("value").cloned()),
+            Some(examples) => {
+                examples.members()?.into_iter().find_map(|(_, one)| one.value.get("value").cloned())
+            }
             None => None,
         },
     };
@@ -148,10 +193,17 @@ fn request_body(declared: &At<'_>) -> Result<RequestBody, DocumentError> {
     let schema = media.need_raw("schema")?;
     let mut examples = Vec::new();
     if let Some(named) = media.get("examples")? {
-        examples.extend(named.members()?.into_iter().filter_map(|(name, one)| Some((name.to_owned(), one.value.get("value")?.clone()))));
+        examples.extend(
+            named
+                .members()?
+                .into_iter()
+                .filter_map(|(name, one)| Some((name.to_owned(), one.value.get("value")?.clone()))),
+        );
     }
-    examples.extend(media.value.get("example").map(|example| ("example".to_owned(), example.clone())));
-    examples.extend(example(declared.root, schema, 0).map(|example| ("schema".to_owned(), example)));
+    examples
+        .extend(media.value.get("example").map(|example| ("example".to_owned(), example.clone())));
+    examples
+        .extend(example(declared.root, schema, 0).map(|example| ("schema".to_owned(), example)));
     Ok(RequestBody {
         media_type: media_type.to_owned(),
         required: declared.value.get("required") == Some(&Value::Bool(true)),
@@ -163,7 +215,9 @@ fn request_body(declared: &At<'_>) -> Result<RequestBody, DocumentError> {
 fn response(declared: &At<'_>, schemas: &Schemas) -> Result<Response, DocumentError> {
     let description = declared.need("description")?.text()?.to_owned();
     let mut headers = Vec::new();
-    for (name, header) in declared.get("headers")?.map_or_else(|| Ok(Vec::new()), |headers| headers.members())? {
+    for (name, header) in
+        declared.get("headers")?.map_or_else(|| Ok(Vec::new()), |headers| headers.members())?
+    {
         let schema = header.need("schema")?;
         headers.push(Header {
             name: name.to_owned(),
@@ -173,24 +227,33 @@ fn response(declared: &At<'_>, schemas: &Schemas) -> Result<Response, DocumentEr
         });
     }
     let mut content = BTreeMap::new();
-    for (media_type, media) in declared.get("content")?.map_or_else(|| Ok(Vec::new()), |content| content.members())? {
+    for (media_type, media) in
+        declared.get("content")?.map_or_else(|| Ok(Vec::new()), |content| content.members())?
+    {
         let schema = media.need_raw("schema")?;
         let validator = schemas.compile(schema).map_err(|fault| media.fault(&fault))?;
-        content.insert(media_type.to_ascii_lowercase(), Content { schema: schema.clone(), validator });
+        content
+            .insert(media_type.to_ascii_lowercase(), Content { schema: schema.clone(), validator });
     }
     Ok(Response { codes: codes(&description), description, headers, content })
 }
 
-/// The words after "`code` is": `` `a`, `b` or `c` `` up to whatever does not go on with another one.
+/// The words after "`code` is": `` `a`, `b` or `c` `` up to whatever does not go on with another
+/// one.
 fn codes(description: &str) -> BTreeSet<String> {
     let words: Vec<&str> = description.split_whitespace().collect();
     let text = words.join(" ");
     let mut codes = BTreeSet::new();
     for part in text.split("`code` is ").skip(1) {
         let mut rest = part.strip_prefix("one of ").unwrap_or(part);
-        while let Some((word, after)) = rest.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
+        while let Some((word, after)) = rest.strip_prefix('`').and_then(|rest| rest.split_once('`'))
+        {
             codes.insert(word.to_owned());
-            let Some(next) = [", or ", ", ", " or ", " and "].iter().find_map(|joint| after.strip_prefix(joint)) else { break };
+            let Some(next) =
+                [", or ", ", ", " or ", " and "].iter().find_map(|joint| after.strip_prefix(joint))
+            else {
+                break;
+            };
             rest = next;
         }
     }
@@ -212,9 +275,16 @@ pub(super) fn example(root: &Value, schema: &Value, depth: usize) -> Option<Valu
         return Some(Value::Array(vec![example(root, items, depth + 1)?]));
     }
     let members = schema.get("properties")?.as_object()?;
-    let members: Map<String, Value> =
-        members.iter().filter_map(|(name, member)| Some((name.clone(), example(root, member, depth + 1)?))).collect();
-    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let members: Map<String, Value> = members
+        .iter()
+        .filter_map(|(name, member)| Some((name.clone(), example(root, member, depth + 1)?)))
+        .collect();
+    let required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     // One without a member that has to be there would be an example of nothing.
     required.into_iter().all(|name| members.contains_key(name)).then_some(Value::Object(members))
 }
@@ -235,11 +305,15 @@ impl<'d> At<'d> {
     /// What this refers to, if it is a reference.
     fn follow(mut self) -> Result<Self, DocumentError> {
         for _ in 0..LONGEST_CHAIN {
-            let Some(reference) = self.value.get("$ref").and_then(Value::as_str) else { return Ok(self) };
+            let Some(reference) = self.value.get("$ref").and_then(Value::as_str) else {
+                return Ok(self);
+            };
             let Some(pointer) = reference.strip_prefix('#') else {
                 return Err(self.fault(&format!("expected a reference into this document, got {reference:?}: put all in one file")));
             };
-            let Some(value) = self.root.pointer(pointer) else { return Err(self.fault(&format!("{reference:?} refers to nothing"))) };
+            let Some(value) = self.root.pointer(pointer) else {
+                return Err(self.fault(&format!("{reference:?} refers to nothing")));
+            };
             self = Self { root: self.root, pointer: pointer.to_owned(), value };
         }
         Err(self.fault("expected references that come to an end, got a circle"))
@@ -254,7 +328,8 @@ impl<'d> At<'d> {
     }
 
     fn need(&self, name: &str) -> Result<Self, DocumentError> {
-        self.get(name)?.ok_or_else(|| self.fault(&format!("expected a member `{name}`; it has none")))
+        self.get(name)?
+            .ok_or_else(|| self.fault(&format!("expected a member `{name}`; it has none")))
     }
 
     /// The member as it stands there, once it is sure that its references come to an end.
@@ -264,17 +339,32 @@ impl<'d> At<'d> {
     }
 
     fn text(&self) -> Result<&'d str, DocumentError> {
-        self.value.as_str().ok_or_else(|| self.fault(&format!("expected a text, got {}", kind(self.value))))
+        self.value
+            .as_str()
+            .ok_or_else(|| self.fault(&format!("expected a text, got {}", kind(self.value))))
     }
 
     fn members(&self) -> Result<Vec<(&'d str, Self)>, DocumentError> {
-        let members = self.value.as_object().ok_or_else(|| self.fault(&format!("expected an object, got {}", kind(self.value))))?;
-        members.iter().map(|(name, value)| Ok((name.as_str(), self.child(name, value).follow()?))).collect()
+        let members = self
+            .value
+            .as_object()
+            .ok_or_else(|| self.fault(&format!("expected an object, got {}", kind(self.value))))?;
+        members
+            .iter()
+            .map(|(name, value)| Ok((name.as_str(), self.child(name, value).follow()?)))
+            .collect()
     }
 
     fn items(&self) -> Result<Vec<Self>, DocumentError> {
-        let items = self.value.as_array().ok_or_else(|| self.fault(&format!("expected a list, got {}", kind(self.value))))?;
-        items.iter().enumerate().map(|(index, value)| self.child(&index.to_string(), value).follow()).collect()
+        let items = self
+            .value
+            .as_array()
+            .ok_or_else(|| self.fault(&format!("expected a list, got {}", kind(self.value))))?;
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| self.child(&index.to_string(), value).follow())
+            .collect()
     }
 }
 
@@ -304,9 +394,12 @@ fn json(yaml: serde_norway::Value) -> Result<Value, String> {
     Ok(match yaml {
         Yaml::Null => Value::Null,
         Yaml::Bool(value) => Value::Bool(value),
-        Yaml::Number(number) => serde_json::to_value(number).map_err(|error| format!("expected numbers that JSON has, but {error}"))?,
+        Yaml::Number(number) => serde_json::to_value(number)
+            .map_err(|error| format!("expected numbers that JSON has, but {error}"))?,
         Yaml::String(text) => Value::String(text),
-        Yaml::Sequence(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),
+        Yaml::Sequence(items) => {
+            Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?)
+        }
         Yaml::Mapping(members) => {
             let mut object = Map::new();
             for (name, value) in members {

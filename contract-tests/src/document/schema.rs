@@ -14,7 +14,9 @@ pub(super) struct Schemas {
 
 impl Schemas {
     pub(super) fn of(root: &Value, members: Members) -> Self {
-        let components = root.pointer("/components/schemas").map_or_else(|| json!({}), |schemas| translate(schemas, Place::Names, members));
+        let components = root
+            .pointer("/components/schemas")
+            .map_or_else(|| json!({}), |schemas| translate(schemas, Place::Names, members));
         Self { components, members }
     }
 
@@ -28,11 +30,14 @@ impl Schemas {
             "components": { "schemas": self.components },
         });
         jsonschema::options()
-            // OpenAPI 3.0 has this draft's exclusive bounds, and its integers: `1.0` is none to it, nor to a client in a typed language.
+            // OpenAPI 3.0 has this draft's exclusive bounds, and its integers: `1.0` is none to it,
+            // nor to a client in a typed language.
             .with_draft(Draft::Draft4)
             .offline()
             .should_validate_formats(true)
-            .with_format("uuid", |text: &str| text.len() == 36 && uuid::Uuid::try_parse(text).is_ok())
+            .with_format("uuid", |text: &str| {
+                text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+            })
             .build(&root)
             .map_err(|error| format!("expected a schema, but {error}"))
     }
@@ -40,7 +45,10 @@ impl Schemas {
 
 /// Everything that is wrong with a value.
 pub(crate) fn faults(schema: &Validator, value: &Value) -> Vec<String> {
-    schema.iter_errors(value).map(|error| format!("body {}: {error}", error.instance_path())).collect()
+    schema
+        .iter_errors(value)
+        .map(|error| format!("body {}: {error}", error.instance_path()))
+        .collect()
 }
 
 /// What an object in the document is.
@@ -56,7 +64,12 @@ enum Place {
 fn translate(value: &Value, place: Place, open: Members) -> Value {
     let Some(members) = value.as_object() else { return value.clone() };
     if place == Place::Names {
-        return Value::Object(members.iter().map(|(name, schema)| (name.clone(), translate(schema, Place::Schema, open))).collect());
+        return Value::Object(
+            members
+                .iter()
+                .map(|(name, schema)| (name.clone(), translate(schema, Place::Schema, open)))
+                .collect(),
+        );
     }
     if let Some(reference) = members.get("$ref") {
         // Whatever stands beside it is without meaning.
@@ -64,14 +77,19 @@ fn translate(value: &Value, place: Place, open: Members) -> Value {
     }
     let mut schema: Map<String, Value> = members
         .iter()
-        .filter(|(keyword, _)| !matches!(keyword.as_str(), "example" | "description" | "nullable" | "default"))
+        .filter(|(keyword, _)| {
+            !matches!(keyword.as_str(), "example" | "description" | "nullable" | "default")
+        })
         .map(|(keyword, value)| {
             let value = match keyword.as_str() {
                 "properties" => translate(value, Place::Names, open),
                 "items" | "not" | "additionalProperties" => translate(value, Place::Schema, open),
-                "allOf" | "anyOf" | "oneOf" => {
-                    value.as_array().into_iter().flatten().map(|schema| translate(schema, Place::Schema, open)).collect()
-                }
+                "allOf" | "anyOf" | "oneOf" => value
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|schema| translate(schema, Place::Schema, open))
+                    .collect(),
                 _ => value.clone(),
             };
             (keyword.clone(), value)

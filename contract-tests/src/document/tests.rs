@@ -1,4 +1,5 @@
-//! Reading: what the embedded document says, and sentences with a place for documents that cannot be used.
+//! Reading: what the embedded document says, and sentences with a place for documents that cannot
+//! be used.
 
 use serde_json::json;
 
@@ -47,10 +48,16 @@ fn the_embedded_document_is_read_whole() {
     let document = Document::embedded();
     assert_eq!(document.title().0, "SUSTech Merch Store");
     assert_eq!(document.operations().len(), 14);
-    assert_eq!(document.tags().into_iter().collect::<Vec<_>>(), ["Dialog", "OrderManager", "ProductManager", "UserManager"]);
+    assert_eq!(
+        document.tags().into_iter().collect::<Vec<_>>(),
+        ["Dialog", "OrderManager", "ProductManager", "UserManager"]
+    );
 
     let place_order = document.operation("place_order").unwrap();
-    assert_eq!((place_order.method.as_str(), place_order.path.as_str(), place_order.secured), ("POST", "/orders", true));
+    assert_eq!(
+        (place_order.method.as_str(), place_order.path.as_str(), place_order.secured),
+        ("POST", "/orders", true)
+    );
     assert!(!document.operation("log_in").unwrap().secured);
     let key = place_order.parameter(Location::Header, "idempotency-key").unwrap();
     assert!(!key.required);
@@ -58,10 +65,14 @@ fn the_embedded_document_is_read_whole() {
     let body = place_order.request_body.as_ref().unwrap();
     assert_eq!((body.media_type.as_str(), body.required), ("application/json", true));
     assert_eq!(document.resolve(&body.schema)["required"], json!(["product_id", "quantity"]));
-    assert_eq!(body.examples.last(), Some(&("schema".to_owned(), json!({ "product_id": 1, "quantity": 2 }))));
+    assert_eq!(
+        body.examples.last(),
+        Some(&("schema".to_owned(), json!({ "product_id": 1, "quantity": 2 })))
+    );
 
     let get_order = document.operation("get_order").unwrap();
-    let names: Vec<&str> = get_order.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    let names: Vec<&str> =
+        get_order.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     assert_eq!(names, ["order_id", "If-None-Match"], "those of the path item come first");
 }
 
@@ -71,7 +82,11 @@ fn the_codes_of_a_response_are_those_that_its_description_names() {
     let codes = |operation: &str, status: u16| -> Vec<String> {
         document.operation(operation).unwrap().responses[&status].codes.iter().cloned().collect()
     };
-    assert_eq!(codes("place_order", 400), ["invalid_request"], "and not `errors`, of which the sentence speaks next");
+    assert_eq!(
+        codes("place_order", 400),
+        ["invalid_request"],
+        "and not `errors`, of which the sentence speaks next"
+    );
     assert_eq!(codes("place_order", 401), ["token_invalid", "token_missing"]);
     assert_eq!(codes("register", 409), ["email_taken", "sid_taken", "username_taken"]);
     assert_eq!(codes("place_order", 201), Vec::<String>::new());
@@ -79,7 +94,12 @@ fn the_codes_of_a_response_are_those_that_its_description_names() {
     for operation in document.operations() {
         for (status, response) in operation.responses.iter().filter(|(status, _)| **status >= 400) {
             assert!(!response.codes.is_empty(), "{} {status} names no code", operation.id);
-            assert!(response.codes.is_subset(&document.codes), "{} {status}: {:?}", operation.id, response.codes);
+            assert!(
+                response.codes.is_subset(&document.codes),
+                "{} {status}: {:?}",
+                operation.id,
+                response.codes
+            );
         }
     }
 }
@@ -87,7 +107,10 @@ fn the_codes_of_a_response_are_those_that_its_description_names() {
 #[test]
 fn a_document_in_json_or_with_bare_status_codes_is_read_alike() {
     let document = Document::read(&small().to_string()).unwrap();
-    assert_eq!(document.declared(), [("get_thing".to_owned(), 200), ("get_thing".to_owned(), 404)].into());
+    assert_eq!(
+        document.declared(),
+        [("get_thing".to_owned(), 200), ("get_thing".to_owned(), 404)].into()
+    );
     let yaml = "openapi: 3.0.0\ninfo: {title: t, version: '1'}\npaths:\n  /:\n    get:\n      operationId: a\n      responses:\n        200: {description: d}\n";
     assert_eq!(Document::read(yaml).unwrap().declared(), [("a".to_owned(), 200)].into());
 }
@@ -102,11 +125,31 @@ fn what_cannot_be_used_is_named_with_its_place() {
         (spoilt("/paths", None), String::new(), "expected a member `paths`"),
         (spoilt("/paths", Some(json!({}))), "/paths".to_owned(), "at least one operation"),
         (spoilt("/paths", Some(json!([]))), "/paths".to_owned(), "expected an object, got a list"),
-        (spoilt(&format!("{get}/operationId"), None), get.to_owned(), "expected a member `operationId`"),
-        (spoilt(&format!("{get}/operationId"), Some(json!(1))), format!("{get}/operationId"), "expected a text, got a number"),
-        (spoilt(&format!("{get}/responses/default"), Some(json!({}))), format!("{get}/responses/default"), "expected a status code"),
-        (spoilt(&format!("{get}/responses/404/description"), None), format!("{get}/responses/404"), "expected a member `description`"),
-        (spoilt("/paths/~1things~1{thing_id}/parameters", Some(json!([]))), get.to_owned(), "expected a path parameter \"thing_id\""),
+        (
+            spoilt(&format!("{get}/operationId"), None),
+            get.to_owned(),
+            "expected a member `operationId`",
+        ),
+        (
+            spoilt(&format!("{get}/operationId"), Some(json!(1))),
+            format!("{get}/operationId"),
+            "expected a text, got a number",
+        ),
+        (
+            spoilt(&format!("{get}/responses/default"), Some(json!({}))),
+            format!("{get}/responses/default"),
+            "expected a status code",
+        ),
+        (
+            spoilt(&format!("{get}/responses/404/description"), None),
+            format!("{get}/responses/404"),
+            "expected a member `description`",
+        ),
+        (
+            spoilt("/paths/~1things~1{thing_id}/parameters", Some(json!([]))),
+            get.to_owned(),
+            "expected a path parameter \"thing_id\"",
+        ),
         (
             spoilt("/paths/~1things~1{thing_id}/parameters/0/in", Some(json!("body"))),
             "/paths/~1things~1{thing_id}/parameters/0/in".to_owned(),
@@ -123,8 +166,14 @@ fn what_cannot_be_used_is_named_with_its_place() {
             "expected a reference into this document",
         ),
         (
-            spoilt(&format!("{get}/responses/404"), Some(json!({ "$ref": "#/components/schemas/Round" })))
-                .replace("\"Thing\":", "\"Round\":{\"$ref\":\"#/components/schemas/Round\"},\"Thing\":"),
+            spoilt(
+                &format!("{get}/responses/404"),
+                Some(json!({ "$ref": "#/components/schemas/Round" })),
+            )
+            .replace(
+                "\"Thing\":",
+                "\"Round\":{\"$ref\":\"#/components/schemas/Round\"},\"Thing\":",
+            ),
             "/components/schemas/Round".to_owned(),
             "got a circle",
         ),
@@ -155,7 +204,9 @@ fn a_path_that_is_written_out_comes_before_a_template() {
     let mut document = small();
     document["paths"]["/things/best"] = json!({ "post": { "operationId": "vote", "responses": { "200": { "description": "d" } } } });
     let document = Document::read(&document.to_string()).unwrap();
-    let id = |method: &str, path: &str| document.operation_of(method, path).map(|operation| operation.id.as_str());
+    let id = |method: &str, path: &str| {
+        document.operation_of(method, path).map(|operation| operation.id.as_str())
+    };
     assert_eq!(id("POST", "/things/best"), Some("vote"));
     assert_eq!(id("GET", "/things/best"), None);
     assert_eq!(id("GET", "/things/7?x=/"), Some("get_thing"));

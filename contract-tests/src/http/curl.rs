@@ -28,7 +28,9 @@ pub(super) fn command(request: &Request) -> String {
         command.push_str(&format!(" \\\n  -H {}", quoted(&header)));
     }
     let Some(body) = &request.body else { return command };
-    if request.header("content-type").is_none() && !request.headers.iter().any(|(name, _)| name == "content-type") {
+    if request.header("content-type").is_none()
+        && !request.headers.iter().any(|(name, _)| name == "content-type")
+    {
         // curl would say that it is a form.
         command.push_str(" \\\n  -H 'Content-Type:'");
     }
@@ -76,7 +78,9 @@ fn octal(byte: u8) -> String {
 
 /// One word of a POSIX shell; of bash where there are bytes that cannot be shown.
 fn quoted(bytes: &[u8]) -> String {
-    let plain = std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(|character| character == '\n' || !character.is_control()));
+    let plain = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.chars().all(|character| character == '\n' || !character.is_control()));
     if let Some(text) = plain {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }

@@ -11,7 +11,9 @@ fn request(method: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Requ
         url: "http://127.0.0.1:1/orders?limit=1".to_owned(),
         headers: headers
             .iter()
-            .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap()))
+            .map(|(name, value)| {
+                (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap())
+            })
             .collect(),
         body: body.map(Bytes::copy_from_slice),
     }
@@ -20,11 +22,15 @@ fn request(method: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Requ
 /// What bash makes of the command: the arguments of `curl`, and what comes on its standard input.
 fn pasted(command: &str) -> (Vec<String>, Vec<u8>) {
     // A curl of our own that shows what it is given.
-    let script = format!("curl() {{ printf '%s\\0' \"$@\"; printf '\\1'; if [ \"${{!#}}\" = @- ]; then cat; fi; }}\n{command}\n");
+    let script = format!(
+        "curl() {{ printf '%s\\0' \"$@\"; printf '\\1'; if [ \"${{!#}}\" = @- ]; then cat; fi; }}\n{command}\n"
+    );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     let at = output.stdout.iter().position(|byte| *byte == 1).unwrap();
-    let arguments = output.stdout[..at].split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned());
+    let arguments = output.stdout[..at]
+        .split(|byte| *byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned());
     let mut arguments: Vec<String> = arguments.collect();
     arguments.pop();
     (arguments, output.stdout[at + 1..].to_vec())
@@ -32,8 +38,19 @@ fn pasted(command: &str) -> (Vec<String>, Vec<u8>) {
 
 #[test]
 fn a_request_without_a_body_is_one_line_a_header() {
-    let (arguments, input) = pasted(&request("GET", &[("authorization", b"Bearer it's"), ("x-empty", b"")], None).curl());
-    let expected = ["-sS", "-i", "--globoff", "http://127.0.0.1:1/orders?limit=1", "-H", "authorization: Bearer it's", "-H", "x-empty;"];
+    let (arguments, input) = pasted(
+        &request("GET", &[("authorization", b"Bearer it's"), ("x-empty", b"")], None).curl(),
+    );
+    let expected = [
+        "-sS",
+        "-i",
+        "--globoff",
+        "http://127.0.0.1:1/orders?limit=1",
+        "-H",
+        "authorization: Bearer it's",
+        "-H",
+        "x-empty;",
+    ];
     assert_eq!(arguments, expected);
     assert!(input.is_empty());
     assert!(pasted(&request("HEAD", &[], None).curl()).0.contains(&"--head".to_owned()));
@@ -44,12 +61,19 @@ fn a_request_without_a_body_is_one_line_a_header() {
 #[test]
 fn bodies_come_through_the_shell_as_they_are() {
     let json = [("content-type", &b"application/json"[..])];
-    for body in [&br#"{"a":"it's \"$HOME\" `date` \\"}"#[..], b"line\nbreak", b"", "汉字".as_bytes()] {
+    for body in
+        [&br#"{"a":"it's \"$HOME\" `date` \\"}"#[..], b"line\nbreak", b"", "汉字".as_bytes()]
+    {
         let (arguments, _) = pasted(&request("POST", &json, Some(body)).curl());
         let at = arguments.iter().position(|argument| argument == "--data-binary").unwrap();
         assert_eq!(arguments[at + 1].as_bytes(), body);
     }
-    for body in [b"@file".to_vec(), b"a\0b".to_vec(), vec![b'x'; 70_000], [b"{\"a\":\"", &[b'y'; 66_000][..], b"'\"}"].concat()] {
+    for body in [
+        b"@file".to_vec(),
+        b"a\0b".to_vec(),
+        vec![b'x'; 70_000],
+        [b"{\"a\":\"", &[b'y'; 66_000][..], b"'\"}"].concat(),
+    ] {
         let command = request("POST", &json, Some(&body)).curl();
         assert!(command.len() < 1_000, "{command}");
         let (arguments, input) = pasted(&command);
@@ -61,23 +85,39 @@ fn bodies_come_through_the_shell_as_they_are() {
 #[test]
 fn bytes_that_are_no_text_are_escaped() {
     let (arguments, _) = pasted(&request("GET", &[("x-raw", b"\xff'\\")], None).curl());
-    assert!(request("GET", &[("x-raw", b"\xff'\\")], None).curl().contains(r"$'x-raw: \xff\'\\'"), "{arguments:?}");
+    assert!(
+        request("GET", &[("x-raw", b"\xff'\\")], None).curl().contains(r"$'x-raw: \xff\'\\'"),
+        "{arguments:?}"
+    );
     let command = request("POST", &[], Some(b"\xc3\x28")).curl();
-    assert!(command.contains(r"--data-binary $'\xc3('") && command.contains("-H 'Content-Type:'"), "{command}");
+    assert!(
+        command.contains(r"--data-binary $'\xc3('") && command.contains("-H 'Content-Type:'"),
+        "{command}"
+    );
 }
 
 #[test]
 fn a_body_that_is_too_long_to_show_says_so() {
     let body: Vec<u8> = (0..20_000_u32).flat_map(u32::to_be_bytes).map(|byte| byte | 1).collect();
     let command = request("POST", &[], Some(&body)).curl();
-    assert!(command.contains("--data-binary @body\n# the file `body` has to hold the 80000 bytes that were sent"), "{command}");
+    assert!(
+        command.contains(
+            "--data-binary @body\n# the file `body` has to hold the 80000 bytes that were sent"
+        ),
+        "{command}"
+    );
 }
 
 #[test]
 fn what_an_answer_holds_does_not_command_the_terminal() {
-    let received = Received { status: 404, headers: HeaderMap::new(), body: Bytes::from_static(b"a\x1b[2J\0\r\n\xff") };
+    let received = Received {
+        status: 404,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"a\x1b[2J\0\r\n\xff"),
+    };
     assert_eq!(received.raw(), "HTTP/1.1 404 Not Found\n\na\\u{1b}[2J\\u{0}\\u{d}\n\u{FFFD}");
-    let long = Received { status: 200, headers: HeaderMap::new(), body: vec![b'x'; SHOWN + 5].into() };
+    let long =
+        Received { status: 200, headers: HeaderMap::new(), body: vec![b'x'; SHOWN + 5].into() };
     assert!(long.raw().ends_with("x\n… and 5 more bytes"));
 }
 
@@ -100,10 +140,21 @@ fn a_location_is_a_place_of_this_server_with_or_without_its_prefix() {
         let located = transport.locate(&asked, location);
         assert_eq!(located.as_deref().map_err(|_| ()), path, "{base} {location}: {located:?}");
     }
-    let transport = Transport::new("http://h:1/merch/".parse().unwrap(), Duration::from_secs(1)).unwrap();
-    for (path, sent) in [("/orders?limit=1", "/orders?limit=1"), ("/a/../🦊", "/%F0%9F%A6%8A"), ("//twice", "//twice"), ("/%zz", "/%zz")]
-    {
-        assert_eq!(transport.address(path), Ok((format!("http://h:1/merch{sent}"), sent.to_owned())));
+    let transport =
+        Transport::new("http://h:1/merch/".parse().unwrap(), Duration::from_secs(1)).unwrap();
+    for (path, sent) in [
+        ("/orders?limit=1", "/orders?limit=1"),
+        ("/a/../🦊", "/%F0%9F%A6%8A"),
+        ("//twice", "//twice"),
+        ("/%zz", "/%zz"),
+    ] {
+        assert_eq!(
+            transport.address(path),
+            Ok((format!("http://h:1/merch{sent}"), sent.to_owned()))
+        );
     }
-    assert_eq!((transport.url("/orders").as_str(), transport.prefix()), ("http://h:1/merch/orders", "/merch"));
+    assert_eq!(
+        (transport.url("/orders").as_str(), transport.prefix()),
+        ("http://h:1/merch/orders", "/merch")
+    );
 }

@@ -1,4 +1,5 @@
-//! The report as JUnit XML: a test suite for each operation, a test case for each case and each cell that no case reached.
+//! The report as JUnit XML: a test suite for each operation, a test case for each case and each
+//! cell that no case reached.
 
 use std::fmt::{self, Write as _};
 
@@ -23,9 +24,16 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
             "<testsuites name=\"{}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0.000\">",
             escape(&report.document)
         )?;
-        writeln!(text, "  <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0.000\">")?;
+        writeln!(
+            text,
+            "  <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0.000\">"
+        )?;
         let name = "the implementation can be tested";
-        writeln!(text, "    <testcase classname=\"run\" name=\"{name}\" time=\"0.000\"><error message=\"{}\"/></testcase>", escape(why))?;
+        writeln!(
+            text,
+            "    <testcase classname=\"run\" name=\"{name}\" time=\"0.000\"><error message=\"{}\"/></testcase>",
+            escape(why)
+        )?;
         return writeln!(text, "  </testsuite>\n</testsuites>");
     }
     writeln!(
@@ -37,10 +45,17 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         report.took.as_secs_f64()
     )?;
     for operation in &report.operations {
-        let cases: Vec<_> = report.cases.iter().filter(|case| case.operation == operation.id).collect();
-        let unreached_here: Vec<u16> = report.not_reached().filter(|(id, _)| *id == operation.id).map(|(_, status)| *status).collect();
-        let failed = cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Failed(_))).count();
-        let skipped = cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Skipped(_))).count();
+        let cases: Vec<_> =
+            report.cases.iter().filter(|case| case.operation == operation.id).collect();
+        let unreached_here: Vec<u16> = report
+            .not_reached()
+            .filter(|(id, _)| *id == operation.id)
+            .map(|(_, status)| *status)
+            .collect();
+        let failed =
+            cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Failed(_))).count();
+        let skipped =
+            cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Skipped(_))).count();
         let time: f64 = cases.iter().map(|case| case.took.as_secs_f64()).sum();
         let class = escape(&format!("{}.{}", operation.tag, operation.id));
         writeln!(
@@ -52,10 +67,16 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         )?;
         for case in cases {
             let name = escape(&format!("{} {}", case.status, case.name));
-            write!(text, "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{:.3}\"", case.took.as_secs_f64())?;
+            write!(
+                text,
+                "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{:.3}\"",
+                case.took.as_secs_f64()
+            )?;
             match &case.outcome {
                 CaseOutcome::Passed => writeln!(text, "/>")?,
-                CaseOutcome::Skipped(why) => writeln!(text, "><skipped message=\"{}\"/></testcase>", escape(why))?,
+                CaseOutcome::Skipped(why) => {
+                    writeln!(text, "><skipped message=\"{}\"/></testcase>", escape(why))?
+                }
                 CaseOutcome::Failed(failure) => writeln!(
                     text,
                     "><failure message=\"{}\">{}</failure></testcase>",

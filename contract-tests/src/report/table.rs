@@ -33,8 +33,18 @@ impl Paint {
 
 fn write(text: &mut String, report: &Report, paint: Paint) -> fmt::Result {
     writeln!(text, "{} at {}\n", report.document, report.url)?;
-    let widest = report.operations.iter().map(|operation| operation.id.len()).max().unwrap_or_default().max("operation".len());
-    writeln!(text, "{}", paint.paint(BOLD, &format!("{:widest$}  status  {:<14}  cases", "operation", "outcome")))?;
+    let widest = report
+        .operations
+        .iter()
+        .map(|operation| operation.id.len())
+        .max()
+        .unwrap_or_default()
+        .max("operation".len());
+    writeln!(
+        text,
+        "{}",
+        paint.paint(BOLD, &format!("{:widest$}  status  {:<14}  cases", "operation", "outcome"))
+    )?;
     for operation in &report.operations {
         let cells = report.cells.iter().filter(|((id, _), _)| *id == operation.id);
         for (index, ((_, status), cell)) in cells.enumerate() {
@@ -46,19 +56,38 @@ fn write(text: &mut String, report: &Report, paint: Paint) -> fmt::Result {
                 Outcome::NotReached => (YELLOW, "not reached"),
             };
             let outcome = paint.paint(colour, &format!("{word:<14}"));
-            writeln!(text, "{}", format!("{name:widest$}  {status:>6}  {outcome}  {}", note(cell)).trim_end())?;
+            writeln!(
+                text,
+                "{}",
+                format!("{name:widest$}  {status:>6}  {outcome}  {}", note(cell)).trim_end()
+            )?;
         }
     }
     for (index, (case, failure)) in report.failures().enumerate() {
         let heading = format!("{}. {} {}: {}", index + 1, case.operation, case.status, case.name);
-        writeln!(text, "\n{}\n{}", paint.paint(RED, &printable(&heading)), printable(failure.message()))?;
+        writeln!(
+            text,
+            "\n{}\n{}",
+            paint.paint(RED, &printable(&heading)),
+            printable(failure.message())
+        )?;
         for exchange in failure.exchanges() {
-            writeln!(text, "\n{}\n\n{}", indented(&exchange.request.curl()), indented(&exchange.raw_answer()))?;
+            writeln!(
+                text,
+                "\n{}\n\n{}",
+                indented(&exchange.request.curl()),
+                indented(&exchange.raw_answer())
+            )?;
         }
     }
     let mut gap = "\n";
     for (operation, status) in report.not_reached() {
-        writeln!(text, "{gap}{} {}", paint.paint(YELLOW, "not reached:"), unreached(operation, *status))?;
+        writeln!(
+            text,
+            "{gap}{} {}",
+            paint.paint(YELLOW, "not reached:"),
+            unreached(operation, *status)
+        )?;
         gap = "";
     }
     for warning in &report.warnings {
@@ -81,7 +110,9 @@ fn note(cell: &Cell) -> String {
     count(cell.skipped, "not run");
     match &cell.outcome {
         Outcome::NotReachable(why) => parts.push(why.clone()),
-        Outcome::Passed | Outcome::Failed if cell.passed + cell.failed == 0 => parts.push("answered in other cases".to_owned()),
+        Outcome::Passed | Outcome::Failed if cell.passed + cell.failed == 0 => {
+            parts.push("answered in other cases".to_owned())
+        }
         Outcome::Passed | Outcome::Failed | Outcome::NotReached => {}
     }
     parts.join(", ")
@@ -89,7 +120,8 @@ fn note(cell: &Cell) -> String {
 
 fn summary(report: &Report, paint: Paint) -> String {
     let (passed, failed, skipped) = report.counts();
-    let cells = |is: fn(&Outcome) -> bool| report.cells.values().filter(|cell| is(&cell.outcome)).count();
+    let cells =
+        |is: fn(&Outcome) -> bool| report.cells.values().filter(|cell| is(&cell.outcome)).count();
     let reached = cells(|outcome| matches!(outcome, Outcome::Passed | Outcome::Failed));
     let mut text = format!(
         "{passed} cases passed, {failed} failed, {skipped} not run; {} requests, {} users, {} orders, {:.1} s\n\
@@ -125,5 +157,8 @@ fn summary(report: &Report, paint: Paint) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("    {line}").trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

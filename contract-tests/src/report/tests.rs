@@ -7,15 +7,26 @@ fn cell(outcome: Outcome, passed: usize, failed: usize, skipped: usize) -> Cell 
 }
 
 fn case(name: &str, status: u16, outcome: CaseOutcome) -> CaseResult {
-    CaseResult { name: name.to_owned(), operation: "place_order".to_owned(), status, outcome, took: Duration::from_millis(1500) }
+    CaseResult {
+        name: name.to_owned(),
+        operation: "place_order".to_owned(),
+        status,
+        outcome,
+        took: Duration::from_millis(1500),
+    }
 }
 
 fn report() -> Report {
     let key = |status: u16| ("place_order".to_owned(), status);
-    let mut report = Report::unusable("http://h/".to_owned(), "Store 1.0.0".to_owned(), String::new());
+    let mut report =
+        Report::unusable("http://h/".to_owned(), "Store 1.0.0".to_owned(), String::new());
     report.unusable = None;
-    report.operations =
-        vec![Tested { id: "place_order".to_owned(), tag: "OrderManager".to_owned(), method: Method::POST, path: "/orders".to_owned() }];
+    report.operations = vec![Tested {
+        id: "place_order".to_owned(),
+        tag: "OrderManager".to_owned(),
+        method: Method::POST,
+        path: "/orders".to_owned(),
+    }];
     report.cells = BTreeMap::from([
         (key(201), cell(Outcome::Passed, 2, 0, 0)),
         (key(400), cell(Outcome::Failed, 1, 1, 0)),
@@ -25,7 +36,11 @@ fn report() -> Report {
     ]);
     report.cases = vec![
         case("buys", 201, CaseOutcome::Passed),
-        case("a \"quoted\" <name> & \u{1b}[2J\u{FFFF}", 400, CaseOutcome::Failed(Failure::new("expected 400,\ngot 201"))),
+        case(
+            "a \"quoted\" <name> & \u{1b}[2J\u{FFFF}",
+            400,
+            CaseOutcome::Failed(Failure::new("expected 400,\ngot 201")),
+        ),
         case("sold out", 409, CaseOutcome::Skipped("needs --exhaust-stock".to_owned())),
     ];
     report.warnings = vec!["the stock is not what it was".to_owned()];
@@ -60,7 +75,11 @@ fn junit_is_xml_that_counts_right() {
     let tree = roxmltree::Document::parse(&text).unwrap();
     let root = tree.root_element();
     let attribute = |name: &str| root.attribute(name).unwrap();
-    assert_eq!((attribute("tests"), attribute("failures"), attribute("skipped")), ("4", "2", "1"), "{text}");
+    assert_eq!(
+        (attribute("tests"), attribute("failures"), attribute("skipped")),
+        ("4", "2", "1"),
+        "{text}"
+    );
     let cases: Vec<_> = tree.descendants().filter(|node| node.has_tag_name("testcase")).collect();
     assert_eq!(cases.len(), 4);
     assert_eq!(cases[1].attribute("name"), Some("400 a \"quoted\" <name> & \\u{1b}[2J\\u{ffff}"));
@@ -69,7 +88,10 @@ fn junit_is_xml_that_counts_right() {
     let failure = cases[1].children().find(|node| node.has_tag_name("failure")).unwrap();
     assert_eq!(failure.attribute("message"), Some("expected 400,\ngot 201"));
     assert!(cases[2].children().any(|node| node.has_tag_name("skipped")));
-    assert!(cases[3].children().any(|node| node.has_tag_name("failure")), "a cell that no case reached");
+    assert!(
+        cases[3].children().any(|node| node.has_tag_name("failure")),
+        "a cell that no case reached"
+    );
 }
 
 #[test]
@@ -78,7 +100,9 @@ fn what_fails_a_run() {
     let passing = || {
         let mut report = report();
         report.cases.retain(|case| !matches!(case.outcome, CaseOutcome::Failed(_)));
-        report.cells.retain(|_, cell| matches!(cell.outcome, Outcome::Passed | Outcome::NotReachable(_)));
+        report
+            .cells
+            .retain(|_, cell| matches!(cell.outcome, Outcome::Passed | Outcome::NotReachable(_)));
         report
     };
     assert!(!passing().failed(), "a warning does not");

@@ -58,8 +58,14 @@ impl Answer {
     pub fn problem(&self, code: &str) -> Result<(), Failure> {
         match self.json.get("code").and_then(Value::as_str) {
             Some(came) if came == code => Ok(()),
-            Some(came) => Err(self.fail(format!("expected a problem of code {code}, got {} {came}", self.status))),
-            None => Err(self.fail(format!("expected a problem of code {code}, got {} without a code", self.status))),
+            Some(came) => {
+                Err(self
+                    .fail(format!("expected a problem of code {code}, got {} {came}", self.status)))
+            }
+            None => Err(self.fail(format!(
+                "expected a problem of code {code}, got {} without a code",
+                self.status
+            ))),
         }
     }
 

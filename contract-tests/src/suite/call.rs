@@ -84,7 +84,9 @@ impl Call {
                 self.headers.push((name, value));
                 self
             }
-            (_, _) => self.impossible(format!("{name:?} with this value is no header that HTTP knows")),
+            (_, _) => {
+                self.impossible(format!("{name:?} with this value is no header that HTTP knows"))
+            }
         }
     }
 
@@ -117,13 +119,14 @@ impl Call {
         Self { once: true, ..self }
     }
 
-    /// For what prepares cases: a faulty answer is noted as a failure of its own, and used as far as it goes. Otherwise one fault in registration would
-    /// hide everything else.
+    /// For what prepares cases: a faulty answer is noted as a failure of its own, and used as far
+    /// as it goes. Otherwise one fault in registration would hide everything else.
     pub(super) fn leniently(self) -> Self {
         Self { lenient: true, ..self }
     }
 
-    /// Sends it. After 429 and 503 it waits as `Retry-After` says and sends it again, within bounds.
+    /// Sends it. After 429 and 503 it waits as `Retry-After` says and sends it again, within
+    /// bounds.
     ///
     /// # Errors
     /// When there is no answer, or one that is not as the document declares it.
@@ -140,11 +143,18 @@ impl Call {
             context.remember(&exchange);
             let received = match &exchange.answer {
                 Ok(received) => received,
-                Err(error) => return Err(Failure::shown_by(format!("expected an answer, got none: {error}"), &exchange)),
+                Err(error) => {
+                    return Err(Failure::shown_by(
+                        format!("expected an answer, got none: {error}"),
+                        &exchange,
+                    ));
+                }
             };
             check(&context, &exchange, received, &secrets, lenient)?;
             let again = matches!(received.status, 429 | 503) && !once && attempt < ATTEMPTS;
-            if let Some(wait) = retry_after(received).filter(|wait| again && waited + *wait <= PATIENCE) {
+            if let Some(wait) =
+                retry_after(received).filter(|wait| again && waited + *wait <= PATIENCE)
+            {
                 waited += wait;
                 tokio::select! {
                     () = tokio::time::sleep(wait) => continue,
@@ -173,7 +183,12 @@ impl Call {
         if answer.status == status {
             return Ok(answer);
         }
-        let code = answer.json().get("code").and_then(Value::as_str).map(|code| format!(" {code}")).unwrap_or_default();
+        let code = answer
+            .json()
+            .get("code")
+            .and_then(Value::as_str)
+            .map(|code| format!(" {code}"))
+            .unwrap_or_default();
         Err(answer.fail(format!("expected {status}, got {}{code}", answer.status)))
     }
 
@@ -181,8 +196,18 @@ impl Call {
         if let Some(why) = self.impossible {
             return Err(Failure::new(format!("this case cannot be: {why}")));
         }
-        if self.path.contains('{') && self.context.document().operations().iter().any(|operation| operation.path == self.path) {
-            return Err(Failure::new(format!("this case cannot be: {} has a parameter without a value", self.path)));
+        if self.path.contains('{')
+            && self
+                .context
+                .document()
+                .operations()
+                .iter()
+                .any(|operation| operation.path == self.path)
+        {
+            return Err(Failure::new(format!(
+                "this case cannot be: {} has a parameter without a value",
+                self.path
+            )));
         }
         let mut path = self.path;
         for (index, pair) in self.query.iter().enumerate() {
@@ -191,22 +216,38 @@ impl Call {
         }
         let mut headers = self.headers;
         if !headers.iter().any(|(name, _)| name == "x-request-id") {
-            let id = HeaderValue::try_from(Uuid::now_v7().to_string()).map_err(|error| Failure::new(error.to_string()))?;
+            let id = HeaderValue::try_from(Uuid::now_v7().to_string())
+                .map_err(|error| Failure::new(error.to_string()))?;
             // First, so that who gives up in the middle of the headers knows it already.
             headers.insert(0, (HeaderName::from_static("x-request-id"), id));
         }
         // As it will be on the wire: `/…` comes in other characters, `/a/../b` in other segments.
-        let (url, path) = self.context.run().transport.address(&path).map_err(|why| Failure::new(format!("this case cannot be: {why}")))?;
+        let (url, path) = self
+            .context
+            .run()
+            .transport
+            .address(&path)
+            .map_err(|why| Failure::new(format!("this case cannot be: {why}")))?;
         Ok(Request { method: self.method, path, url, headers, body: self.body })
     }
 }
 
 /// Holds an answer against the document, and notes what it means.
-fn check(context: &Context, exchange: &Arc<Exchanged>, received: &Received, secrets: &[String], lenient: bool) -> Result<(), Failure> {
+fn check(
+    context: &Context,
+    exchange: &Arc<Exchanged>,
+    received: &Received,
+    secrets: &[String],
+    lenient: bool,
+) -> Result<(), Failure> {
     let request = &exchange.request;
     let document = context.document();
-    let sent =
-        Sent { request_id: request_id(request), prefix: context.run().transport.prefix(), secrets, malformed: request.is_malformed() };
+    let sent = Sent {
+        request_id: request_id(request),
+        prefix: context.run().transport.prefix(),
+        secrets,
+        malformed: request.is_malformed(),
+    };
     let faults = document.check_sent(
         &Exchange {
             method: request.method.as_str(),
@@ -227,11 +268,18 @@ fn check(context: &Context, exchange: &Arc<Exchanged>, received: &Received, secr
     if faults.is_empty() {
         return Ok(());
     }
-    let failure = Failure::shown_by(format!("the answer is not as the document declares it:\n- {}", faults.join("\n- ")), exchange);
+    let failure = Failure::shown_by(
+        format!("the answer is not as the document declares it:\n- {}", faults.join("\n- ")),
+        exchange,
+    );
     match operation {
         Some(operation) if lenient => {
             if !context.is_cleaning() {
-                context.ledger().incident(Incident { operation: operation.id.clone(), status: received.status, failure });
+                context.ledger().incident(Incident {
+                    operation: operation.id.clone(),
+                    status: received.status,
+                    failure,
+                });
             }
             Ok(())
         }
@@ -242,9 +290,15 @@ fn check(context: &Context, exchange: &Arc<Exchanged>, received: &Received, secr
 /// The path that the `Location` of an answer names: one where something can be read.
 fn located(context: &Context, answer: &Answer) -> Result<String, Failure> {
     let location = answer.header("location")?;
-    let path = context.run().transport.locate(answer.request(), location).map_err(|fault| answer.fail(format!("Location: {fault}")))?;
+    let path = context
+        .run()
+        .transport
+        .locate(answer.request(), location)
+        .map_err(|fault| answer.fail(format!("Location: {fault}")))?;
     if context.document().operation_of("GET", &path).is_none() {
-        return Err(answer.fail(format!("Location: expected the path of an operation, got {location:?}")));
+        return Err(
+            answer.fail(format!("Location: expected the path of an operation, got {location:?}"))
+        );
     }
     Ok(path)
 }
@@ -259,7 +313,11 @@ pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> R
         None => made == read,
     };
     if found.status != 200 || !same {
-        let what = format!("Location: expected that {:?} can be read and is what was made, got {}", found.request().path, found.status);
+        let what = format!(
+            "Location: expected that {:?} can be read and is what was made, got {}",
+            found.request().path,
+            found.status
+        );
         return Err(answer.fail(what).and(&found));
     }
     Ok(())
@@ -269,18 +327,37 @@ pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> R
 fn request_id(request: &Request) -> Option<&str> {
     let sent = request.headers.iter().filter(|(name, _)| name == "x-request-id").count();
     let allowed = |id: &&str| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')
+            })
     };
     request.header("x-request-id").filter(|id| sent == 1 && allowed(id))
 }
 
-/// What the answer may not show: the passwords of the run's users, and those and the token of this request, unless something else in it is the same.
+/// What the answer may not show: the passwords of the run's users, and those and the token of this
+/// request, unless something else in it is the same.
 fn secrets(context: &Context, request: &Request) -> Vec<String> {
-    let body: Value = request.body.as_ref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-    let members = || body.as_object().into_iter().flatten().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    let body: Value = request
+        .body
+        .as_ref()
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .unwrap_or_default();
+    let members = || {
+        body.as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+    };
     let is_secret = |name: &str| name.contains("password");
-    let sent = members().filter(|(name, _)| is_secret(name)).map(|(_, value)| value).chain(request.token());
-    let public = |secret: &str| request.path.contains(secret) || members().any(|(name, value)| !is_secret(name) && value.contains(secret));
+    let sent = members()
+        .filter(|(name, _)| is_secret(name))
+        .map(|(_, value)| value)
+        .chain(request.token());
+    let public = |secret: &str| {
+        request.path.contains(secret)
+            || members().any(|(name, value)| !is_secret(name) && value.contains(secret))
+    };
     let mut secrets = context.ledger().guarded();
     secrets.extend(sent.filter(|secret| !public(secret)).map(str::to_owned));
     secrets

@@ -7,7 +7,8 @@ use super::{Context, Failure};
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 type BoxedRun = Box<dyn FnOnce(Context) -> Outcome + Send>;
 
-/// What a case needs that a run does not always have. Without it the case is skipped, and the table says why.
+/// What a case needs that a run does not always have. Without it the case is skipped, and the table
+/// says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// It runs always.
@@ -44,7 +45,14 @@ impl Case {
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let run: BoxedRun = Box::new(move |context| Box::pin(run(context)));
-        Self { name: name.into(), operation: operation.to_owned(), status, alone: false, needs: Need::Nothing, run }
+        Self {
+            name: name.into(),
+            operation: operation.to_owned(),
+            status,
+            alone: false,
+            needs: Need::Nothing,
+            run,
+        }
     }
 
     /// The case, with no other beside it.

@@ -1,4 +1,5 @@
-//! The end of a run: its orders are cancelled, its users deactivated, and the catalogue is held against what it was.
+//! The end of a run: its orders are cancelled, its users deactivated, and the catalogue is held
+//! against what it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,17 +17,23 @@ const AT_ONCE: usize = 4;
 /// Pages of one user's orders that are looked at.
 const PAGES: usize = 1_000;
 
-/// Cancels every order of the run that is still placed, those too that arose where a refusal was expected, and deactivates its users. What could not be
-/// done is told in sentences.
+/// Cancels every order of the run that is still placed, those too that arose where a refusal was
+/// expected, and deactivates its users. What could not be done is told in sentences.
 pub(super) async fn clean(context: &Context) -> Vec<String> {
     let context = context.for_cleaning();
     let accounts = context.ledger().accounts().into_iter().filter(|account| account.active);
-    let mut warnings: Vec<String> =
-        stream::iter(accounts).map(|account| clean_user(&context, account)).buffer_unordered(AT_ONCE).concat().await;
+    let mut warnings: Vec<String> = stream::iter(accounts)
+        .map(|account| clean_user(&context, account))
+        .buffer_unordered(AT_ONCE)
+        .concat()
+        .await;
     // Those of users that are gone, or that the list of orders does not show.
     for Order { id, token, .. } in context.ledger().orders() {
         if let Err(failure) = cancel(&context, &id, &token).await {
-            warnings.push(format!("the order {id} stays placed, as it cannot be cancelled: {}", first_line(&failure)));
+            warnings.push(format!(
+                "the order {id} stays placed, as it cannot be cancelled: {}",
+                first_line(&failure)
+            ));
         }
     }
     warnings
@@ -36,19 +43,36 @@ async fn clean_user(context: &Context, account: Account) -> Vec<String> {
     let name = account.user.username.clone();
     let user = match entered(context, account).await {
         Ok(user) => user,
-        Err(failure) => return vec![format!("the user {name} stays, as it cannot log in: {}", first_line(&failure))],
+        Err(failure) => {
+            return vec![format!(
+                "the user {name} stays, as it cannot log in: {}",
+                first_line(&failure)
+            )];
+        }
     };
     let mut warnings = Vec::new();
     if let Err(failure) = cancel_listed(context, &user).await {
-        warnings.push(format!("the user {name} may have orders that are placed: {}", first_line(&failure)));
+        warnings.push(format!(
+            "the user {name} may have orders that are placed: {}",
+            first_line(&failure)
+        ));
     }
     // Those that the list did not show. What cannot be cancelled is told in the end.
     for order in context.ledger().orders().into_iter().filter(|order| order.user_id == user.id) {
         let _ = cancel(context, &order.id, &user.token).await;
     }
-    let deactivated = context.call("deactivate_user").path("user_id", &user.id).as_user(&user).leniently().expect(204).await;
+    let deactivated = context
+        .call("deactivate_user")
+        .path("user_id", &user.id)
+        .as_user(&user)
+        .leniently()
+        .expect(204)
+        .await;
     if let Err(failure) = deactivated {
-        warnings.push(format!("the user {name} stays, as it cannot be deactivated: {}", first_line(&failure)));
+        warnings.push(format!(
+            "the user {name} stays, as it cannot be deactivated: {}",
+            first_line(&failure)
+        ));
     }
     warnings
 }
@@ -56,7 +80,13 @@ async fn clean_user(context: &Context, account: Account) -> Vec<String> {
 /// The user with a token that is valid.
 async fn entered(context: &Context, account: Account) -> Result<User, Failure> {
     if account.logged_in {
-        let looked = context.call("get_user").path("user_id", &account.user.id).as_user(&account.user).leniently().send().await?;
+        let looked = context
+            .call("get_user")
+            .path("user_id", &account.user.id)
+            .as_user(&account.user)
+            .leniently()
+            .send()
+            .await?;
         if looked.status == 200 {
             return Ok(account.user);
         }
@@ -93,16 +123,27 @@ async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
 }
 
 async fn cancel(context: &Context, order_id: &str, token: &str) -> Result<(), Failure> {
-    context.call("cancel_order").path("order_id", order_id).bearer(token).leniently().expect(200).await.map(|_| ())
+    context
+        .call("cancel_order")
+        .path("order_id", order_id)
+        .bearer(token)
+        .leniently()
+        .expect(200)
+        .await
+        .map(|_| ())
 }
 
 /// Holds the stock against what it was.
-pub(super) async fn compare(before: Result<Vec<Product>, Failure>, context: &Context) -> Vec<String> {
+pub(super) async fn compare(
+    before: Result<Vec<Product>, Failure>,
+    context: &Context,
+) -> Vec<String> {
     let context = context.for_cleaning();
     let (Ok(before), Ok(after)) = (before, context.products().await) else {
         return vec!["the stock was not compared, as the catalogue cannot be read".to_owned()];
     };
-    let after: BTreeMap<i64, i64> = after.into_iter().map(|product| (product.id, product.stock)).collect();
+    let after: BTreeMap<i64, i64> =
+        after.into_iter().map(|product| (product.id, product.stock)).collect();
     let differs = before.into_iter().filter_map(|product| {
         let now = after.get(&product.id).copied();
         (now != Some(product.stock)).then(|| {

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use reqwest::Method;
@@ -16,7 +19,11 @@ use super::{
     ledger::{Incident, Ledger},
     pool::{self, Pool},
 };
-use crate::{document::Document, http::Exchanged, http::Transport, options::Options};
+use crate::{
+    document::Document,
+    http::{Exchanged, Transport},
+    options::Options,
+};
 
 /// Exchanges of a case that are remembered for its failure.
 const REMEMBERED: usize = 3;
@@ -108,8 +115,9 @@ impl Context {
         if other.id == than.id { self.user().await } else { Ok(other) }
     }
 
-    /// A user for this case alone, until the lease is dropped: for log-outs, changes of the password and the username, and lists of orders. It may have
-    /// orders of other cases, which are cancelled.
+    /// A user for this case alone, until the lease is dropped: for log-outs, changes of the
+    /// password and the username, and lists of orders. It may have orders of other cases, which are
+    /// cancelled.
     ///
     /// # Errors
     /// When nobody can register or log in.
@@ -117,7 +125,8 @@ impl Context {
         self.run.pool.lease(self).await
     }
 
-    /// A newly registered user, logged in, that nobody uses again: for deactivation. Each costs the server half a second and 128 MiB.
+    /// A newly registered user, logged in, that nobody uses again: for deactivation. Each costs the
+    /// server half a second and 128 MiB.
     ///
     /// # Errors
     /// When nobody can register or log in.
@@ -129,7 +138,8 @@ impl Context {
     pub fn call(&self, operation_id: &str) -> Call {
         match self.document().operation(operation_id) {
             Some(operation) => Call::new(self, operation.method.clone(), operation.path.clone()),
-            None => Call::new(self, Method::GET, "/".to_owned()).impossible(format!("the document has no operation {operation_id:?}")),
+            None => Call::new(self, Method::GET, "/".to_owned())
+                .impossible(format!("the document has no operation {operation_id:?}")),
         }
     }
 
@@ -148,7 +158,9 @@ impl Context {
             let most = products.into_iter().max_by_key(|product| product.stock);
             match most {
                 Some(product) if product.stock > 0 => Ok(product),
-                Some(_) | None => Err(Failure::new("expected a product with stock in the catalogue: put some in")),
+                Some(_) | None => {
+                    Err(Failure::new("expected a product with stock in the catalogue: put some in"))
+                }
             }
         });
         found.await.cloned()
@@ -199,13 +211,20 @@ impl Context {
         Uuid::now_v7()
     }
 
-    /// Follows the `Location` of an answer outside of any case: what is wrong with it is a failure of its own.
+    /// Follows the `Location` of an answer outside of any case: what is wrong with it is a failure
+    /// of its own.
     pub(super) async fn follow_location(&self, answer: &Answer, token: &str) {
         if let Err(failure) = super::call::follow(self, answer, token).await
             && !self.stopped()
-            && let Some(operation) = self.document().operation_of(answer.request().method.as_str(), &answer.request().path)
+            && let Some(operation) = self
+                .document()
+                .operation_of(answer.request().method.as_str(), &answer.request().path)
         {
-            self.ledger().incident(Incident { operation: operation.id.clone(), status: answer.status, failure });
+            self.ledger().incident(Incident {
+                operation: operation.id.clone(),
+                status: answer.status,
+                failure,
+            });
         }
     }
 
@@ -247,7 +266,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Context").field("url", &self.run.options.url.as_str()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Context")
+            .field("url", &self.run.options.url.as_str())
+            .finish_non_exhaustive()
     }
 }
 

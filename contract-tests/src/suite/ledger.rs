@@ -1,4 +1,5 @@
-//! What a run has left in the store so far, and what its answers were: noted from every exchange, whoever caused it.
+//! What a run has left in the store so far, and what its answers were: noted from every exchange,
+//! whoever caused it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,8 @@ struct Notes {
     orders: BTreeMap<String, Order>,
     /// The ids of all orders that were ever placed.
     seen: BTreeSet<String>,
-    /// Those that were cancelled: a replay shows them as they were placed, and they stay cancelled all the same.
+    /// Those that were cancelled: a replay shows them as they were placed, and they stay cancelled
+    /// all the same.
     cancelled: BTreeSet<String>,
     tally: BTreeMap<(String, u16), Tally>,
     incidents: Vec<Incident>,
@@ -59,7 +61,8 @@ pub(super) struct Tally {
     pub(super) faulty: usize,
 }
 
-/// A faulty answer that belongs to no case: to the registration of a user, say, that many cases then share.
+/// A faulty answer that belongs to no case: to the registration of a user, say, that many cases
+/// then share.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) operation: String,
@@ -71,23 +74,37 @@ impl Ledger {
     /// Notes what an answer means for the store.
     pub(super) fn note(&self, operation: &Operation, request: &Request, answer: &Received) {
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let sent: Value = request.body.as_ref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        let text = |value: &Value, member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
+        let sent: Value = request
+            .body
+            .as_ref()
+            .and_then(|body| serde_json::from_slice(body).ok())
+            .unwrap_or_default();
+        let text = |value: &Value, member: &str| {
+            value.get(member).and_then(Value::as_str).map(str::to_owned)
+        };
         let in_path = |name: &str| parameter(operation, request, name);
         let mut notes = self.notes();
         // Done is done, whether or not the status is the declared one.
         match (operation.id.as_str(), answer.status) {
             ("register", 200..=299) => {
-                let (Some(id), Some(username), Some(password)) = (text(&body, "id"), text(&sent, "username"), text(&sent, "password"))
+                let (Some(id), Some(username), Some(password)) =
+                    (text(&body, "id"), text(&sent, "username"), text(&sent, "password"))
                 else {
                     return;
                 };
-                let (sid, email) = (text(&sent, "sid").unwrap_or_default(), text(&sent, "email").unwrap_or_default());
-                let user = User { id: id.clone(), sid, username, email, password, token: String::new() };
+                let (sid, email) = (
+                    text(&sent, "sid").unwrap_or_default(),
+                    text(&sent, "email").unwrap_or_default(),
+                );
+                let user =
+                    User { id: id.clone(), sid, username, email, password, token: String::new() };
                 notes.accounts.insert(id, Account { user, logged_in: false, active: true });
             }
             ("log_in", 200..=299) => {
-                let (Some(id), Some(token)) = (text(&body, "user_id"), text(&body, "access_token")) else { return };
+                let (Some(id), Some(token)) = (text(&body, "user_id"), text(&body, "access_token"))
+                else {
+                    return;
+                };
                 if let Some(account) = notes.accounts.get_mut(&id) {
                     account.user.token = token;
                     account.logged_in = true;
@@ -102,7 +119,8 @@ impl Ledger {
                 }
             }
             ("change_password", 200..=299) => {
-                if let (Some(id), Some(password)) = (in_path("user_id"), text(&sent, "new_password"))
+                if let (Some(id), Some(password)) =
+                    (in_path("user_id"), text(&sent, "new_password"))
                     && let Some(account) = notes.accounts.get_mut(&id)
                 {
                     account.user.password = password;
@@ -110,13 +128,18 @@ impl Ledger {
                 }
             }
             ("deactivate_user", 200..=299) => {
-                if let Some(account) = in_path("user_id").and_then(|id| notes.accounts.get_mut(&id)) {
+                if let Some(account) = in_path("user_id").and_then(|id| notes.accounts.get_mut(&id))
+                {
                     account.active = false;
                 }
             }
             ("place_order", 200..=299) => {
                 if let (Some(id), Some(token)) = (text(&body, "id"), request.token()) {
-                    let order = Order { id: id.clone(), user_id: text(&body, "user_id").unwrap_or_default(), token: token.to_owned() };
+                    let order = Order {
+                        id: id.clone(),
+                        user_id: text(&body, "user_id").unwrap_or_default(),
+                        token: token.to_owned(),
+                    };
                     notes.seen.insert(id.clone());
                     if !notes.cancelled.contains(&id) {
                         notes.orders.insert(id, order);
@@ -132,7 +155,9 @@ impl Ledger {
             (_, 401) | ("log_out", 200..=299) => {
                 // This one may be void now: the next who wants it has to look.
                 if let Some(token) = request.token() {
-                    for account in notes.accounts.values_mut().filter(|account| account.user.token == token) {
+                    for account in
+                        notes.accounts.values_mut().filter(|account| account.user.token == token)
+                    {
                         account.logged_in = false;
                     }
                 }
@@ -155,7 +180,9 @@ impl Ledger {
     /// Notes a fault outside of any case, once for each kind.
     pub(super) fn incident(&self, incident: Incident) {
         let mut notes = self.notes();
-        let same = |other: &Incident| (&other.operation, other.status) == (&incident.operation, incident.status);
+        let same = |other: &Incident| {
+            (&other.operation, other.status) == (&incident.operation, incident.status)
+        };
         if !notes.incidents.iter().any(same) {
             notes.incidents.push(incident);
         }
@@ -184,7 +211,8 @@ impl Ledger {
         }
     }
 
-    /// Notes a password that stands nowhere but in this run, so that no answer at all may show it. Those of cases may be examples of the document.
+    /// Notes a password that stands nowhere but in this run, so that no answer at all may show it.
+    /// Those of cases may be examples of the document.
     pub(super) fn guard(&self, password: &str) {
         self.notes().guarded.push(password.to_owned());
     }

@@ -37,7 +37,8 @@ pub struct User {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     shared: [Mutex<Slot>; SHARED],
-    /// Those that no case has; the one that has been waiting longest comes first, as log-ins are limited for each account.
+    /// Those that no case has; the one that has been waiting longest comes first, as log-ins are
+    /// limited for each account.
     idle: SyncMutex<VecDeque<String>>,
 }
 
@@ -48,7 +49,8 @@ struct Slot {
     failures: Vec<Failure>,
 }
 
-/// A user that one case has for itself. It goes back to the pool when it is dropped, with whatever the case has changed.
+/// A user that one case has for itself. It goes back to the pool when it is dropped, with whatever
+/// the case has changed.
 #[derive(Debug)]
 pub struct Lease {
     user: User,
@@ -115,10 +117,13 @@ impl Lease {
         Ok(())
     }
 
-    /// Says that the password is another one now. The pool notes it by itself from a `change_password` that was answered 204.
+    /// Says that the password is another one now. The pool notes it by itself from a
+    /// `change_password` that was answered 204.
     pub fn set_password(&mut self, password: &str) {
         password.clone_into(&mut self.user.password);
-        self.context.ledger().change(&self.user.id, |account| password.clone_into(&mut account.user.password));
+        self.context
+            .ledger()
+            .change(&self.user.id, |account| password.clone_into(&mut account.user.password));
     }
 }
 
@@ -136,10 +141,17 @@ impl Drop for Lease {
     }
 }
 
-/// Cancels what the case before has left, so that a run needs no more stock than its cases hold at a time. What cannot be cancelled is told at the end.
+/// Cancels what the case before has left, so that a run needs no more stock than its cases hold at
+/// a time. What cannot be cancelled is told at the end.
 async fn cancel_former(context: &Context, user: &User) {
     for order in context.ledger().orders().into_iter().filter(|order| order.user_id == user.id) {
-        let _ = context.call("cancel_order").path("order_id", order.id).as_user(user).leniently().send().await;
+        let _ = context
+            .call("cancel_order")
+            .path("order_id", order.id)
+            .as_user(user)
+            .leniently()
+            .send()
+            .await;
     }
 }
 
@@ -169,7 +181,13 @@ async fn valid(context: &Context, id: &str) -> Result<User, Failure> {
     match context.ledger().account(id) {
         Some(Account { user, logged_in: true, active: true }) => Ok(user),
         Some(Account { user, active: true, .. }) => {
-            let looked = context.call("get_user").path("user_id", id).as_user(&user).leniently().send().await?;
+            let looked = context
+                .call("get_user")
+                .path("user_id", id)
+                .as_user(&user)
+                .leniently()
+                .send()
+                .await?;
             if looked.status == 200 {
                 context.ledger().change(id, |account| account.logged_in = true);
                 return Ok(user);

@@ -50,8 +50,14 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
     // Cells of a run say nothing of what only prepares it.
     let before = context.for_cleaning().products().await;
 
-    let mut runner = Runner { context: context.clone(), results: Vec::new(), progress: Progress::new(options.progress) };
-    let wanted = cases.into_iter().filter(|case| selected.contains(&case.operation) || document.operation(&case.operation).is_none());
+    let mut runner = Runner {
+        context: context.clone(),
+        results: Vec::new(),
+        progress: Progress::new(options.progress),
+    };
+    let wanted = cases.into_iter().filter(|case| {
+        selected.contains(&case.operation) || document.operation(&case.operation).is_none()
+    });
     let (alone, together) = runner.runnable(wanted.collect());
     runner.progress.total = alone.len() + together.len();
     runner.run(together, options.jobs).await;
@@ -63,14 +69,21 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
 
     let ledger = context.ledger();
     let mut cases = runner.results;
-    cases.extend(ledger.incidents().into_iter().filter(|incident| selected.contains(&incident.operation)).map(|incident| CaseResult {
-        name: "an answer that prepares other cases".to_owned(),
-        operation: incident.operation,
-        status: incident.status,
-        outcome: CaseOutcome::Failed(incident.failure),
-        took: Duration::ZERO,
-    }));
-    let operations = document.operations().iter().filter(|operation| selected.contains(&operation.id));
+    cases.extend(
+        ledger
+            .incidents()
+            .into_iter()
+            .filter(|incident| selected.contains(&incident.operation))
+            .map(|incident| CaseResult {
+                name: "an answer that prepares other cases".to_owned(),
+                operation: incident.operation,
+                status: incident.status,
+                outcome: CaseOutcome::Failed(incident.failure),
+                took: Duration::ZERO,
+            }),
+    );
+    let operations =
+        document.operations().iter().filter(|operation| selected.contains(&operation.id));
     Report {
         url,
         document: title,
@@ -114,7 +127,9 @@ impl Runner {
                 }
                 Need::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
                 Need::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
-                Need::PlainHttp if !plain => Some("needs plain http without a proxy: it reads the connection itself".to_owned()),
+                Need::PlainHttp if !plain => Some(
+                    "needs plain http without a proxy: it reads the connection itself".to_owned(),
+                ),
                 Need::Nothing | Need::ExhaustStock | Need::ExpiredToken | Need::PlainHttp => None,
             };
             match missing {
@@ -142,11 +157,19 @@ impl Runner {
             while running.len() < jobs && !stop.is_cancelled() {
                 let Some(case) = waiting.next() else { break };
                 let context = self.context.for_case();
-                let described = (case.name.clone(), case.operation.clone(), case.status, Instant::now(), context.clone());
+                let described = (
+                    case.name.clone(),
+                    case.operation.clone(),
+                    case.status,
+                    Instant::now(),
+                    context.clone(),
+                );
                 // A task of its own, so that a panic ends the case and nothing else.
                 let handle = running.spawn(async move {
                     let outcome = tokio::time::timeout(CASE_TIMEOUT, case.start(context)).await;
-                    outcome.unwrap_or_else(|_| Err(Failure::new(format!("expected an end within {CASE_TIMEOUT:?}"))))
+                    outcome.unwrap_or_else(|_| {
+                        Err(Failure::new(format!("expected an end within {CASE_TIMEOUT:?}")))
+                    })
                 });
                 names.insert(handle.id(), described);
             }
@@ -155,25 +178,50 @@ impl Runner {
                 Some(Ok((id, Err(failure)))) => (id, CaseOutcome::Failed(failure)),
                 Some(Err(error)) => {
                     let id = error.id();
-                    let why = error.try_into_panic().map_or_else(|error| error.to_string(), |panic| message(&*panic));
-                    (id, CaseOutcome::Failed(Failure::new(format!("the case itself broke (a fault of this program): {why}"))))
+                    let why = error
+                        .try_into_panic()
+                        .map_or_else(|error| error.to_string(), |panic| message(&*panic));
+                    (
+                        id,
+                        CaseOutcome::Failed(Failure::new(format!(
+                            "the case itself broke (a fault of this program): {why}"
+                        ))),
+                    )
                 }
                 None => break,
             };
-            let Some((name, operation, status, began, context)) = names.remove(&id) else { continue };
+            let Some((name, operation, status, began, context)) = names.remove(&id) else {
+                continue;
+            };
             let outcome = match outcome {
                 // What fails after that fails because of it.
-                CaseOutcome::Failed(_) if stop.is_cancelled() => CaseOutcome::Skipped("interrupted".to_owned()),
-                CaseOutcome::Failed(failure) => CaseOutcome::Failed(failure.or_shown_by(context.last())),
+                CaseOutcome::Failed(_) if stop.is_cancelled() => {
+                    CaseOutcome::Skipped("interrupted".to_owned())
+                }
+                CaseOutcome::Failed(failure) => {
+                    CaseOutcome::Failed(failure.or_shown_by(context.last()))
+                }
                 other => other,
             };
             self.progress.done(&name, matches!(outcome, CaseOutcome::Failed(_)));
-            self.results.push(CaseResult { name, operation, status, outcome, took: began.elapsed() });
+            self.results.push(CaseResult {
+                name,
+                operation,
+                status,
+                outcome,
+                took: began.elapsed(),
+            });
         }
         for case in waiting {
             let (name, operation, status) = (case.name, case.operation, case.status);
             let outcome = CaseOutcome::Skipped("interrupted".to_owned());
-            self.results.push(CaseResult { name, operation, status, outcome, took: Duration::ZERO });
+            self.results.push(CaseResult {
+                name,
+                operation,
+                status,
+                outcome,
+                took: Duration::ZERO,
+            });
         }
     }
 }
@@ -181,17 +229,28 @@ impl Runner {
 /// What a panic said.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "it panicked".to_owned())
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "it panicked".to_owned())
 }
 
-fn cells(document: &Document, selected: &BTreeSet<String>, cases: &[CaseResult], context: &Context) -> BTreeMap<(String, u16), Cell> {
+fn cells(
+    document: &Document,
+    selected: &BTreeSet<String>,
+    cases: &[CaseResult],
+    context: &Context,
+) -> BTreeMap<(String, u16), Cell> {
     let tally = context.ledger().tally();
-    let declared = document.declared().into_iter().filter(|(operation, _)| selected.contains(operation));
+    let declared =
+        document.declared().into_iter().filter(|(operation, _)| selected.contains(operation));
     declared
         .map(|key| {
             let (operation, status) = &key;
-            let here: Vec<&CaseResult> = cases.iter().filter(|case| case.operation == *operation && case.status == *status).collect();
-            let count = |is: fn(&CaseOutcome) -> bool| here.iter().filter(|case| is(&case.outcome)).count();
+            let here: Vec<&CaseResult> = cases
+                .iter()
+                .filter(|case| case.operation == *operation && case.status == *status)
+                .collect();
+            let count =
+                |is: fn(&CaseOutcome) -> bool| here.iter().filter(|case| is(&case.outcome)).count();
             let passed = count(|outcome| matches!(outcome, CaseOutcome::Passed));
             let failed = count(|outcome| matches!(outcome, CaseOutcome::Failed(_)));
             let skipped = here.iter().find_map(|case| match &case.outcome {
@@ -208,8 +267,12 @@ fn cells(document: &Document, selected: &BTreeSet<String>, cases: &[CaseResult],
                 Outcome::NotReachable(why)
             } else if matches!(status, 500 | 503) {
                 Outcome::NotReachable("nothing from outside brings it about".to_owned())
-            } else if *status == 429 && document.operation(operation).is_some_and(|operation| operation.secured) {
-                Outcome::NotReachable("a fast server answers before the bound is reached".to_owned())
+            } else if *status == 429
+                && document.operation(operation).is_some_and(|operation| operation.secured)
+            {
+                Outcome::NotReachable(
+                    "a fast server answers before the bound is reached".to_owned(),
+                )
             } else {
                 Outcome::NotReached
             };
@@ -240,7 +303,8 @@ impl Progress {
 
     fn say(&self, text: &str) {
         if self.shown {
-            let line: String = text.chars().filter(|character| !character.is_control()).take(78).collect();
+            let line: String =
+                text.chars().filter(|character| !character.is_control()).take(78).collect();
             // Without anyone to read it there is nothing to tell.
             let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
         }
@@ -255,5 +319,6 @@ impl Progress {
 
 /// Whether the client sends requests for `url` to the environment's proxy.
 fn goes_through_proxy(url: &Url) -> bool {
-    !is_loopback(url) && url.as_str().parse().is_ok_and(|uri| Matcher::from_system().intercept(&uri).is_some())
+    !is_loopback(url)
+        && url.as_str().parse().is_ok_and(|uri| Matcher::from_system().intercept(&uri).is_some())
 }

@@ -7,13 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use contract_tests::contract::{self, Exchange};
 use reqwest::{
     Method, RequestBuilder,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::Value;
-
-use contract_tests::contract::{self, Exchange};
 
 /// A request. `.await` sends it, and holds the answer against `openapi.yaml`.
 #[derive(Debug)]
@@ -31,7 +30,11 @@ impl Call {
     }
 
     /// Adds a header, beside those of the same name that it has already.
-    pub fn header(mut self, name: impl TryInto<HeaderName, Error: std::fmt::Debug>, value: impl AsRef<[u8]>) -> Self {
+    pub fn header(
+        mut self,
+        name: impl TryInto<HeaderName, Error: std::fmt::Debug>,
+        value: impl AsRef<[u8]>,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         headers.append(
             name.try_into().expect("the name of a header"),
@@ -39,7 +42,8 @@ impl Call {
         );
         // `RequestBuilder::headers` replaces, `header` appends.
         for (name, value) in headers {
-            self.request = self.request.header(name.expect("one value, so the name is there"), value);
+            self.request =
+                self.request.header(name.expect("one value, so the name is there"), value);
         }
         self
     }
@@ -67,12 +71,23 @@ impl Call {
     }
 
     async fn send(self) -> Answer {
-        let response = self.request.send().await.unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
+        let response = self
+            .request
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
+        let body = response
+            .bytes()
+            .await
+            .unwrap_or_else(|error| panic!("{} {}: {error:?}", self.method, self.path));
         let answer = Answer { method: self.method, path: self.path, status, headers, body };
         let faults = contract::check(&answer.exchange());
-        assert!(faults.is_empty(), "the answer is not what openapi.yaml declares:\n- {}\n{answer}", faults.join("\n- "));
+        assert!(
+            faults.is_empty(),
+            "the answer is not what openapi.yaml declares:\n- {}\n{answer}",
+            faults.join("\n- ")
+        );
         answer
     }
 }
@@ -121,16 +136,22 @@ impl Answer {
         body
     }
 
-    /// The places of a 400's faults, as `part pointer`, sorted: `body /quantity`. A place with several faults stands there once.
+    /// The places of a 400's faults, as `part pointer`, sorted: `body /quantity`. A place with
+    /// several faults stands there once.
     ///
     /// # Panics
     /// When it is no 400 `invalid_request`.
     #[track_caller]
     pub fn faults(&self) -> Vec<String> {
         let problem = self.problem(400, "invalid_request");
-        let text = |fault: &Value, member: &str| fault[member].as_str().expect("the schema says so").to_owned();
+        let text = |fault: &Value, member: &str| {
+            fault[member].as_str().expect("the schema says so").to_owned()
+        };
         let faults = problem["errors"].as_array().expect("invalid_request has `errors`");
-        let mut faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", text(fault, "in"), text(fault, "pointer"))).collect();
+        let mut faults: Vec<String> = faults
+            .iter()
+            .map(|fault| format!("{} {}", text(fault, "in"), text(fault, "pointer")))
+            .collect();
         faults.sort();
         faults.dedup();
         faults
@@ -142,7 +163,8 @@ impl Answer {
     /// When it is none.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("the body is no JSON ({error}):\n{self}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("the body is no JSON ({error}):\n{self}"))
     }
 
     /// A header that is there once.
@@ -155,13 +177,22 @@ impl Answer {
         match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().expect("headers of the store are ASCII"),
             (first, _) => {
-                panic!("{name}: expected once, is there {}:\n{self}", if first.is_some() { "more than once" } else { "not at all" })
+                panic!(
+                    "{name}: expected once, is there {}:\n{self}",
+                    if first.is_some() { "more than once" } else { "not at all" }
+                )
             }
         }
     }
 
     fn exchange(&self) -> Exchange<'_> {
-        Exchange { method: self.method.as_str(), path: &self.path, status: self.status, headers: &self.headers, body: &self.body }
+        Exchange {
+            method: self.method.as_str(),
+            path: &self.path,
+            status: self.status,
+            headers: &self.headers,
+            body: &self.body,
+        }
     }
 }
 

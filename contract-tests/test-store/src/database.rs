@@ -1,4 +1,5 @@
-//! A database for each test: made once for the process and migrated, then copied for each, and dropped at the end.
+//! A database for each test: made once for the process and migrated, then copied for each, and
+//! dropped at the end.
 
 use std::{
     env,
@@ -9,7 +10,8 @@ use std::{
 use merch_db::Location;
 use reqwest::Url;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, SqlxSqliteConnector, Statement,
+    ConnectOptions, ConnectionTrait as _, DatabaseConnection, QueryResult, SqlxSqliteConnector,
+    Statement,
     sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 use tempfile::TempDir;
@@ -19,7 +21,8 @@ use uuid::Uuid;
 /// The variable that says where a PostgreSQL stands for the tests.
 const POSTGRES_URL: &str = "MERCH_TEST_POSTGRES_URL";
 
-/// What the databases of the tests are called; a UUIDv7 follows, so that the time of their making can be read.
+/// What the databases of the tests are called; a UUIDv7 follows, so that the time of their making
+/// can be read.
 const PREFIX: &str = "merch_test_";
 
 /// Which database a store has.
@@ -27,7 +30,8 @@ const PREFIX: &str = "merch_test_";
 pub enum Database {
     /// A file of its own.
     Sqlite,
-    /// A database of its own, on the server that `MERCH_TEST_POSTGRES_URL` names. Without it a test fails: nothing is skipped.
+    /// A database of its own, on the server that `MERCH_TEST_POSTGRES_URL` names. Without it a test
+    /// fails: nothing is skipped.
     Postgres,
 }
 
@@ -46,7 +50,9 @@ impl OwnDatabase {
         match database {
             Database::Sqlite => {
                 let file = folder.join("store.db");
-                tokio::fs::copy(sqlite_template().await, &file).await.expect("a file can be copied into a folder just made");
+                tokio::fs::copy(sqlite_template().await, &file)
+                    .await
+                    .expect("a file can be copied into a folder just made");
                 Self::File(file)
             }
             Database::Postgres => {
@@ -67,8 +73,13 @@ impl OwnDatabase {
     async fn connect(&self) -> DatabaseConnection {
         match self {
             Self::File(file) => {
-                let pool = SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(file)).await;
-                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .connect_with(SqliteConnectOptions::new().filename(file))
+                    .await;
+                SqlxSqliteConnector::from_sqlx_sqlite_pool(
+                    pool.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+                )
             }
             Self::Postgres(name) => connect(&on_server(name)).await,
         }
@@ -82,9 +93,15 @@ impl OwnDatabase {
     /// The one integer that a query gives, on a connection of its own.
     pub(crate) async fn integer(&self, sql: &str) -> i64 {
         let connection = self.connect().await;
-        let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await;
-        let row = row.unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_else(|| panic!("{sql}: no row"));
-        let value = row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from));
+        let row = connection
+            .query_one_raw(Statement::from_string(connection.get_database_backend(), sql))
+            .await;
+        let row = row
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+            .unwrap_or_else(|| panic!("{sql}: no row"));
+        let value = row
+            .try_get_by_index::<i64>(0)
+            .or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from));
         connection.close().await.expect("a connection closes");
         value.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
@@ -92,7 +109,9 @@ impl OwnDatabase {
     pub(crate) async fn drop(self) {
         match self {
             Self::File(_) => {}
-            Self::Postgres(name) => on_postgres(&format!("DROP DATABASE {name} WITH (FORCE)")).await,
+            Self::Postgres(name) => {
+                on_postgres(&format!("DROP DATABASE {name} WITH (FORCE)")).await
+            }
         }
     }
 }
@@ -128,10 +147,15 @@ impl BareDatabase {
     /// When the query fails, or gives something else.
     pub async fn texts(&self, query: &str, columns: usize) -> Vec<Vec<String>> {
         let connection = self.own.connect().await;
-        let rows = connection.query_all_raw(Statement::from_string(connection.get_database_backend(), query)).await;
+        let rows = connection
+            .query_all_raw(Statement::from_string(connection.get_database_backend(), query))
+            .await;
         let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
-        let text = |row: &QueryResult, index| row.try_get_by_index(index).unwrap_or_else(|error| panic!("{query}: {error}"));
-        let texts = rows.iter().map(|row| (0..columns).map(|index| text(row, index)).collect()).collect();
+        let text = |row: &QueryResult, index| {
+            row.try_get_by_index(index).unwrap_or_else(|error| panic!("{query}: {error}"))
+        };
+        let texts =
+            rows.iter().map(|row| (0..columns).map(|index| text(row, index)).collect()).collect();
         connection.close().await.expect("a connection closes");
         texts
     }
@@ -148,7 +172,9 @@ async fn sqlite_template() -> PathBuf {
     let file = |folder: &TempDir| folder.path().join("template.db");
     let folder = FOLDER.get_or_init(|| async {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        merch_db::migrate(Location::file(file(&folder))).await.unwrap_or_else(|error| panic!("{error}"));
+        merch_db::migrate(Location::file(file(&folder)))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         folder
     });
     file(folder.await)
@@ -177,10 +203,15 @@ async fn drop_forgotten() {
         .query_all_raw(Statement::from_string(connection.get_database_backend(), query))
         .await
         .expect("the catalogue can be read");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("the clock is past 1970");
     for row in rows {
         let name: String = row.try_get_by_index(0).expect("a name is text");
-        let made = name.strip_prefix(PREFIX).and_then(|id| id.parse::<Uuid>().ok()).and_then(|id| id.get_timestamp());
+        let made = name
+            .strip_prefix(PREFIX)
+            .and_then(|id| id.parse::<Uuid>().ok())
+            .and_then(|id| id.get_timestamp());
         if made.is_some_and(|made| Duration::from_secs(made.to_unix().0) + KEPT < now) {
             // Another run may have been faster.
             connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.ok();
@@ -197,7 +228,9 @@ fn postgres() -> Url {
     let url = env::var(POSTGRES_URL).unwrap_or_else(|_| {
         panic!("{POSTGRES_URL} is not set: expected postgres://user@host:port/database of a PostgreSQL 17 whose user may create databases. `make test` and `tools/with-postgres COMMAND` bring one.")
     });
-    Url::parse(&url).unwrap_or_else(|error| panic!("{POSTGRES_URL} is no URL ({error}): expected postgres://user@host:port/database"))
+    Url::parse(&url).unwrap_or_else(|error| {
+        panic!("{POSTGRES_URL} is no URL ({error}): expected postgres://user@host:port/database")
+    })
 }
 
 fn on_server(name: &str) -> String {
@@ -209,7 +242,9 @@ fn on_server(name: &str) -> String {
 async fn connect(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
-    sea_orm::Database::connect(options).await.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
+    sea_orm::Database::connect(options)
+        .await
+        .unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
 }
 
 /// Runs statements on the server, outside of any store's database.

@@ -1,4 +1,5 @@
-//! The topic, read by a consumer that knows nothing of the services but the contract of the records.
+//! The topic, read by a consumer that knows nothing of the services but the contract of the
+//! records.
 
 use std::{
     collections::HashSet,
@@ -29,14 +30,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// A member that is a string; empty if it is absent, as the proto3 mapping leaves out what is empty.
+    /// A member that is a string; empty if it is absent, as the proto3 mapping leaves out what is
+    /// empty.
     ///
     /// # Panics
     /// When the member is something else.
     #[must_use]
     pub fn text(&self, member: &str) -> &str {
         match self.value.get(member) {
-            Some(value) => value.as_str().unwrap_or_else(|| panic!("{member} is no string: {}", self.value)),
+            Some(value) => {
+                value.as_str().unwrap_or_else(|| panic!("{member} is no string: {}", self.value))
+            }
             None => "",
         }
     }
@@ -79,7 +83,9 @@ impl Events {
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
         let mut assignment = TopicPartitionList::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a partition has a beginning");
+            assignment
+                .add_partition_offset(topic, partition.id(), Offset::Beginning)
+                .expect("a partition has a beginning");
         }
         consumer.assign(&assignment).expect("partitions that exist can be read");
 
@@ -96,8 +102,9 @@ impl Events {
                         partition: message.partition(),
                         offset: message.offset(),
                         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-                        value: serde_json::from_slice(payload)
-                            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(payload).into_owned())),
+                        value: serde_json::from_slice(payload).unwrap_or_else(|_| {
+                            Value::String(String::from_utf8_lossy(payload).into_owned())
+                        }),
                     };
                     records.lock().expect("nobody panics with it").push(record);
                     counted.send_modify(|count| *count += 1);
@@ -115,16 +122,26 @@ impl Events {
         self.find_all(what, 1, like).await.remove(0)
     }
 
-    /// Waits until there are so many different records that are like this, and gives them, those of one partition in their order.
+    /// Waits until there are so many different records that are like this, and gives them, those of
+    /// one partition in their order.
     ///
     /// # Panics
     /// When there are not that many in time.
-    pub async fn find_all(&self, what: &str, count: usize, like: impl Fn(&Record) -> bool) -> Vec<Record> {
-        let found = || self.different().into_iter().filter(|record| like(record)).collect::<Vec<_>>();
+    pub async fn find_all(
+        &self,
+        what: &str,
+        count: usize,
+        like: impl Fn(&Record) -> bool,
+    ) -> Vec<Record> {
+        let found =
+            || self.different().into_iter().filter(|record| like(record)).collect::<Vec<_>>();
         let mut changed = self.count.clone();
         let enough = changed.wait_for(|_| found().len() >= count);
         if timeout(PATIENCE, enough).await.is_err() {
-            panic!("{what}: expected {count} on the topic within {PATIENCE:?}, which has {:#?}", self.different());
+            panic!(
+                "{what}: expected {count} on the topic within {PATIENCE:?}, which has {:#?}",
+                self.different()
+            );
         }
         found()
     }
@@ -135,7 +152,9 @@ impl Events {
         let ends = tokio::task::spawn_blocking(move || {
             let partitions = consumer.assignment().expect("it was assigned");
             let ends = partitions.elements().into_iter().map(|partition| {
-                let (_, end) = consumer.fetch_watermarks(topic, partition.partition(), PATIENCE).expect("the broker answers");
+                let (_, end) = consumer
+                    .fetch_watermarks(topic, partition.partition(), PATIENCE)
+                    .expect("the broker answers");
                 (partition.partition(), end)
             });
             ends.collect::<Vec<_>>()
@@ -144,12 +163,18 @@ impl Events {
         let reached = || {
             let records = self.records.lock().expect("nobody panics with it");
             ends.iter().all(|(partition, end)| {
-                *end == 0 || records.iter().any(|record| record.partition == *partition && record.offset + 1 >= *end)
+                *end == 0
+                    || records
+                        .iter()
+                        .any(|record| record.partition == *partition && record.offset + 1 >= *end)
             })
         };
         let mut changed = self.count.clone();
         let waited = timeout(PATIENCE, changed.wait_for(|_| reached())).await;
-        assert!(waited.is_ok(), "the end of the topic ({ends:?}) was not reached within {PATIENCE:?}");
+        assert!(
+            waited.is_ok(),
+            "the end of the topic ({ends:?}) was not reached within {PATIENCE:?}"
+        );
         self.different()
     }
 
@@ -157,7 +182,11 @@ impl Events {
     fn different(&self) -> Vec<Record> {
         let mut seen = HashSet::new();
         let records = self.records.lock().expect("nobody panics with it");
-        records.iter().filter(|record| seen.insert(record.value["id"].to_string())).cloned().collect()
+        records
+            .iter()
+            .filter(|record| seen.insert(record.value["id"].to_string()))
+            .cloned()
+            .collect()
     }
 
     /// Ends the consumer, which says good-bye to the broker; so the broker has to be there still.
@@ -167,13 +196,19 @@ impl Events {
         let _ = (&mut self.task).await;
         let consumer = Arc::clone(&self.consumer);
         drop(self);
-        tokio::task::spawn_blocking(move || mem::drop(consumer)).await.expect("dropping does not panic");
+        tokio::task::spawn_blocking(move || mem::drop(consumer))
+            .await
+            .expect("dropping does not panic");
     }
 }
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Events").field("topic", &self.topic).field("count", &*self.count.borrow()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Events")
+            .field("topic", &self.topic)
+            .field("count", &*self.count.borrow())
+            .finish_non_exhaustive()
     }
 }
 

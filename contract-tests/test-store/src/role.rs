@@ -28,8 +28,9 @@ impl Role {
     where
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
-        let listener =
-            bind(name, address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())).await.unwrap_or_else(|error| panic!("{error}"));
+        let listener = bind(name, address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         let address = listener.local_addr().expect("a bound listener has an address");
         let (readiness, shutdown) = (Readiness::expecting(name), CancellationToken::new());
         let task = tokio::spawn(serve(listener, readiness.clone(), shutdown.clone()));

@@ -1,6 +1,9 @@
 //! One store, whole and in this process, for one test.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf,
+    sync::Mutex, time::Duration,
+};
 
 use merch_api::{CorsOrigins, Cost, Rate, SigningKey, TrustedProxies};
 use merch_contract::{
@@ -18,7 +21,8 @@ use crate::{Call, Database, Events, Record, TestUser, database::OwnDatabase, rol
 const TOPIC: &str = "log-channel";
 const PARTITIONS: i32 = 3;
 
-/// What differs from store to store. The defaults suit a test that is about something else: a hash costs nothing, and log-ins are not throttled.
+/// What differs from store to store. The defaults suit a test that is about something else: a hash
+/// costs nothing, and log-ins are not throttled.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
@@ -67,8 +71,9 @@ impl Default for Options {
 
 /// A whole store: database, broker, logging service, db service and api.
 ///
-/// A test ends it with [`finish`](Self::finish), which the macro [`on_both_databases!`](crate::on_both_databases) does; a store that is dropped
-/// otherwise fails the test.
+/// A test ends it with [`finish`](Self::finish), which the macro
+/// [`on_both_databases!`](crate::on_both_databases) does; a store that is dropped otherwise fails
+/// the test.
 #[derive(Debug)]
 pub struct TestStore {
     options: Options,
@@ -121,7 +126,13 @@ impl TestStore {
         let mut logging = start_logging(&broker, None).await;
         let mut db = start_db(&options, &database, logging.address(), None).await;
         let addresses = Addresses { logging: logging.address(), db: db.address() };
-        let mut api = start_api(&options, folder.path().join("journal"), url(addresses.db), addresses.logging).await;
+        let mut api = start_api(
+            &options,
+            folder.path().join("journal"),
+            url(addresses.db),
+            addresses.logging,
+        )
+        .await;
         let url = url(api.address());
         logging.ready().await;
         db.ready().await;
@@ -130,7 +141,12 @@ impl TestStore {
         Self {
             options,
             addresses,
-            running: AsyncMutex::new(Running { logging: Some(logging), db: Some(db), api: Some(api), more_apis: Vec::new() }),
+            running: AsyncMutex::new(Running {
+                logging: Some(logging),
+                db: Some(db),
+                api: Some(api),
+                more_apis: Vec::new(),
+            }),
             url,
             http: http_client(),
             events: OnceCell::new(),
@@ -152,9 +168,11 @@ impl TestStore {
         url(self.addresses.db)
     }
 
-    /// Starts one more api beside the first, on the same services and with a journal of its own, and gives its URL. It ends with the store.
+    /// Starts one more api beside the first, on the same services and with a journal of its own,
+    /// and gives its URL. It ends with the store.
     ///
-    /// `options` are this api's alone. `db_endpoint` is where it looks for the gRPC of the db service: [`db_url`](Self::db_url), or something between.
+    /// `options` are this api's alone. `db_endpoint` is where it looks for the gRPC of the db
+    /// service: [`db_url`](Self::db_url), or something between.
     ///
     /// # Panics
     /// When it cannot start, or does not find a db service there.
@@ -185,7 +203,8 @@ impl TestStore {
 
     /// The client for programs. It sends nothing twice, so that a test sees what came.
     pub(crate) fn sdk(&self) -> Store {
-        let store = Store::builder(&self.url).http(self.http.clone()).retries(Retries::NEVER).build();
+        let store =
+            Store::builder(&self.url).http(self.http.clone()).retries(Retries::NEVER).build();
         store.expect("the address of a store is a URL")
     }
 
@@ -211,10 +230,13 @@ impl TestStore {
 
     /// The topic, as a consumer sees it.
     pub async fn events(&self) -> &Events {
-        self.events.get_or_init(|| async { Events::follow(self.broker.bootstrap_servers(), TOPIC) }).await
+        self.events
+            .get_or_init(|| async { Events::follow(self.broker.bootstrap_servers(), TOPIC) })
+            .await
     }
 
-    /// Says which log events the test has caused, besides those that it has named before: one for each word (`order_placed`), in any order.
+    /// Says which log events the test has caused, besides those that it has named before: one for
+    /// each word (`order_placed`), in any order.
     pub fn expect_events<'w>(&self, words: impl IntoIterator<Item = &'w str>) {
         for word in words {
             self.expect_many(word, 1);
@@ -223,7 +245,12 @@ impl TestStore {
 
     /// Says that the test has caused so many events of one word.
     pub fn expect_many(&self, word: &str, times: usize) {
-        *self.expected.lock().expect("nobody panics with it").entry(word.to_owned()).or_default() += times;
+        *self
+            .expected
+            .lock()
+            .expect("nobody panics with it")
+            .entry(word.to_owned())
+            .or_default() += times;
     }
 
     /// Runs statements in the store's database, past all services.
@@ -238,7 +265,10 @@ impl TestStore {
 
     /// Sets a product's stock, past all services.
     pub async fn set_stock(&self, product_id: i32, stock: i32) {
-        self.sql(&format!("UPDATE products SET stock = {stock}, version = version + 1 WHERE id = {product_id}")).await;
+        self.sql(&format!(
+            "UPDATE products SET stock = {stock}, version = version + 1 WHERE id = {product_id}"
+        ))
+        .await;
     }
 
     /// Stops the db service, after it has drained.
@@ -253,7 +283,13 @@ impl TestStore {
         if let Some(role) = running.db.take() {
             role.stop().await;
         }
-        let mut db = start_db(&self.options, self.database(), self.addresses.logging, Some(self.addresses.db)).await;
+        let mut db = start_db(
+            &self.options,
+            self.database(),
+            self.addresses.logging,
+            Some(self.addresses.db),
+        )
+        .await;
         db.ready().await;
         running.db = Some(db);
     }
@@ -275,10 +311,12 @@ impl TestStore {
         running.logging = Some(logging);
     }
 
-    /// Stops everything in the order that loses nothing, reads the topic to its end, and ends the store.
+    /// Stops everything in the order that loses nothing, reads the topic to its end, and ends the
+    /// store.
     ///
     /// # Panics
-    /// When a log event is on the topic that the test has not expected, or one that it has expected is not there.
+    /// When a log event is on the topic that the test has not expected, or one that it has expected
+    /// is not there.
     pub async fn finish(self) {
         let expected = std::mem::take(&mut *self.expected.lock().expect("nobody panics with it"));
         let records = self.stop().await;
@@ -287,8 +325,9 @@ impl TestStore {
         }
     }
 
-    /// Ends the store like [`finish`](Self::finish), for a test whose events nobody can count beforehand: a fuzzer's, or another program's. Each event has
-    /// still to be one that the store knows how to read.
+    /// Ends the store like [`finish`](Self::finish), for a test whose events nobody can count
+    /// beforehand: a fuzzer's, or another program's. Each event has still to be one that the store
+    /// knows how to read.
     ///
     /// # Panics
     /// When a record is no event.
@@ -296,7 +335,10 @@ impl TestStore {
         let records = self.stop().await;
         for record in &records {
             let known = serde_json::from_value::<LogMessage>(record.value.clone());
-            assert!(known.is_ok_and(|event| !event.event.is_empty()), "no event of the contract: {record:?}");
+            assert!(
+                known.is_ok_and(|event| !event.event.is_empty()),
+                "no event of the contract: {record:?}"
+            );
         }
         records
     }
@@ -341,11 +383,16 @@ fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(),
         came.entry(record.word()).or_default().push(record);
     }
     let mut difference = String::new();
-    let words: std::collections::BTreeSet<&str> = expected.keys().map(String::as_str).chain(came.keys().copied()).collect();
+    let words: std::collections::BTreeSet<&str> =
+        expected.keys().map(String::as_str).chain(came.keys().copied()).collect();
     for word in words {
-        let (wanted, records) = (expected.get(word).copied().unwrap_or(0), came.get(word).map_or(&[][..], Vec::as_slice));
+        let (wanted, records) = (
+            expected.get(word).copied().unwrap_or(0),
+            came.get(word).map_or(&[][..], Vec::as_slice),
+        );
         if wanted != records.len() {
-            writeln!(difference, "{word}: expected {wanted}, came {}", records.len()).expect("a String takes everything");
+            writeln!(difference, "{word}: expected {wanted}, came {}", records.len())
+                .expect("a String takes everything");
             for record in records {
                 writeln!(difference, "    {}", record.value).expect("a String takes everything");
             }
@@ -354,30 +401,51 @@ fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(),
     if difference.is_empty() {
         return Ok(());
     }
-    Err(format!("the log events are not what the test expected (`store.expect_events`, `store.expect_many`):\n{difference}"))
+    Err(format!(
+        "the log events are not what the test expected (`store.expect_events`, `store.expect_many`):\n{difference}"
+    ))
 }
 
 async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
     let config = merch_logging::server::Config {
-        topic: merch_logging::provision::Topic { partitions: PARTITIONS, ..merch_logging::provision::Topic::new(TOPIC) },
+        topic: merch_logging::provision::Topic {
+            partitions: PARTITIONS,
+            ..merch_logging::provision::Topic::new(TOPIC)
+        },
         ..merch_logging::server::Config::new(broker.bootstrap_servers())
     };
-    Role::start("logging", address, |listener, readiness, shutdown| merch_logging::server::serve(listener, config, readiness, shutdown))
-        .await
+    Role::start("logging", address, |listener, readiness, shutdown| {
+        merch_logging::server::serve(listener, config, readiness, shutdown)
+    })
+    .await
 }
 
-async fn start_db(options: &Options, database: &OwnDatabase, logging: SocketAddr, address: Option<SocketAddr>) -> Role {
+async fn start_db(
+    options: &Options,
+    database: &OwnDatabase,
+    logging: SocketAddr,
+    address: Option<SocketAddr>,
+) -> Role {
     let mut config = merch_db::Config::new(database.location(), url(logging));
     // Tests look for every event.
     config.refusals.single_events = u32::MAX;
     let rate = |Rate { burst, period }| merch_db::Rate { burst, period };
     config.log_ins.per_network = rate(options.log_ins_per_account);
     config.log_ins.over_all = rate(options.log_ins_over_all_addresses);
-    Role::start("db", address, |listener, readiness, shutdown| merch_db::serve(listener, config, readiness, shutdown)).await
+    Role::start("db", address, |listener, readiness, shutdown| {
+        merch_db::serve(listener, config, readiness, shutdown)
+    })
+    .await
 }
 
-async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, logging: SocketAddr) -> Role {
-    let key = SigningKey::new(options.signing_key.clone()).unwrap_or_else(|error| panic!("{error}"));
+async fn start_api(
+    options: &Options,
+    journal: PathBuf,
+    db_endpoint: String,
+    logging: SocketAddr,
+) -> Role {
+    let key =
+        SigningKey::new(options.signing_key.clone()).unwrap_or_else(|error| panic!("{error}"));
     let mut config = merch_api::Config::new(db_endpoint, url(logging), journal, key);
     config.refusals.single_events = u32::MAX;
     config.hash_cost = options.hash_cost;
@@ -391,7 +459,10 @@ async fn start_api(options: &Options, journal: PathBuf, db_endpoint: String, log
     config.header_limit = options.header_limit;
     config.token_lifetime = options.token_lifetime;
     config.cors_origins = options.cors_origins.clone();
-    Role::start("api", None, |listener, readiness, shutdown| merch_api::serve(listener, config, readiness, shutdown)).await
+    Role::start("api", None, |listener, readiness, shutdown| {
+        merch_api::serve(listener, config, readiness, shutdown)
+    })
+    .await
 }
 
 fn url(address: SocketAddr) -> String {
@@ -399,9 +470,13 @@ fn url(address: SocketAddr) -> String {
 }
 
 fn http_client() -> reqwest::Client {
-    // No proxy, as the environment is not the store's affair, and no list of authorities, which takes longer to read than a request does to answer.
-    let client =
-        reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(crate::PATIENCE).redirect(reqwest::redirect::Policy::none());
+    // No proxy, as the environment is not the store's affair, and no list of authorities, which
+    // takes longer to read than a request does to answer.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(crate::PATIENCE)
+        .redirect(reqwest::redirect::Policy::none());
     client.build().expect("a client for plain HTTP needs nothing that could be missing")
 }
 
@@ -417,9 +492,20 @@ mod tests {
 
     #[test]
     fn surplus_and_missing_events_are_both_told() {
-        let expected: BTreeMap<String, usize> = [("order_placed".to_owned(), 2), ("user_registered".to_owned(), 1)].into();
-        assert_eq!(compare(&expected, &[record("order_placed"), record("order_placed"), record("user_registered")]), Ok(()));
-        let difference = compare(&expected, &[record("order_placed"), record("user_registered"), record("token_refused")]).unwrap_err();
+        let expected: BTreeMap<String, usize> =
+            [("order_placed".to_owned(), 2), ("user_registered".to_owned(), 1)].into();
+        assert_eq!(
+            compare(
+                &expected,
+                &[record("order_placed"), record("order_placed"), record("user_registered")]
+            ),
+            Ok(())
+        );
+        let difference = compare(
+            &expected,
+            &[record("order_placed"), record("user_registered"), record("token_refused")],
+        )
+        .unwrap_err();
         assert!(difference.contains("order_placed: expected 2, came 1"), "{difference}");
         assert!(difference.contains("token_refused: expected 0, came 1\n    {"), "{difference}");
         assert!(!difference.contains("user_registered"), "{difference}");

@@ -33,7 +33,11 @@ impl<'s> TestUser<'s> {
     /// The generated client, with the token.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.store.sdk().with_token(&self.token).expect("what a log-in has answered is a token").into_client()
+        self.store
+            .sdk()
+            .with_token(&self.token)
+            .expect("what a log-in has answered is a token")
+            .into_client()
     }
 
     /// Begins a request with the token.
@@ -79,10 +83,24 @@ pub(crate) async fn register_and_log_in(store: &TestStore) -> TestUser<'_> {
     let name = fresh_name();
     let (sid, username, email) = (name.clone(), name.clone(), format!("{name}@mail.example.com"));
     let client = store.anonymous();
-    let body = types::Registration::builder().sid(sid.clone()).username(username.clone()).email(email.clone()).password(PASSWORD);
-    let user = client.register().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot register: {error}"));
+    let body = types::Registration::builder()
+        .sid(sid.clone())
+        .username(username.clone())
+        .email(email.clone())
+        .password(PASSWORD);
+    let user = client
+        .register()
+        .body(body)
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("{name} cannot register: {error}"));
     let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
-    let token = client.log_in().body(body).send().await.unwrap_or_else(|error| panic!("{name} cannot log in: {error}"));
+    let token = client
+        .log_in()
+        .body(body)
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("{name} cannot log in: {error}"));
     store.expect_events(["user_registered", "user_logged_in"]);
     TestUser { store, id: *user.id, sid, username, email, token: token.access_token.clone() }
 }

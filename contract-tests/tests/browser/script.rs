@@ -14,7 +14,9 @@ const AT_MOST: Duration = Duration::from_secs(15 * 60);
 
 /// Cargo's target folder: tools are installed there, and pictures go there.
 pub(crate) fn target() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder")
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo makes the folder `tmp` in its target folder")
 }
 
 /// Runs a script and reads the JSON that it prints.
@@ -30,11 +32,21 @@ pub(crate) async fn run<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> 
     );
     let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/browser", name].iter().collect();
     let mut command = Command::new("node");
-    command.arg(script).args(arguments).env("NODE_TOOLS", node_tools).env("SCREENSHOTS", target().join("screenshots"));
+    command
+        .arg(script)
+        .args(arguments)
+        .env("NODE_TOOLS", node_tools)
+        .env("SCREENSHOTS", target().join("screenshots"));
     let output = finished(command).await;
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{name} ended with {}:\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name} has to print JSON ({error}); it printed:\n{text}"))
+    assert!(
+        output.status.success(),
+        "{name} ended with {}:\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{name} has to print JSON ({error}); it printed:\n{text}"))
 }
 
 /// Runs a program to its end.
@@ -44,6 +56,12 @@ pub(crate) async fn run<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> 
 pub(crate) async fn finished(mut command: Command) -> Output {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = timeout(AT_MOST, command.output()).await.unwrap_or_else(|_| panic!("{program} was to end within {AT_MOST:?}"));
-    output.unwrap_or_else(|error| panic!("{program} could not be run ({error}); tools/needs says what this machine has to have"))
+    let output = timeout(AT_MOST, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("{program} was to end within {AT_MOST:?}"));
+    output.unwrap_or_else(|error| {
+        panic!(
+            "{program} could not be run ({error}); tools/needs says what this machine has to have"
+        )
+    })
 }

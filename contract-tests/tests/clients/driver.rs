@@ -12,7 +12,8 @@ use std::{
 use merch_test_store::TestStore;
 use tokio::task::spawn_blocking;
 
-/// Far more than the slowest driver takes on a machine that does much else. Each of its requests has a limit of its own.
+/// Far more than the slowest driver takes on a machine that does much else. Each of its requests
+/// has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// The product without stock: neither the first nor the second.
 pub(crate) const SOLD_OUT: i32 = 3;
@@ -36,15 +37,29 @@ impl Driver {
     /// # Panics
     /// When the client is not made, or older than what it is made from.
     pub(crate) async fn of(language: &'static str) -> Self {
-        let check = move || Command::new(root().join("tools/clients")).arg("--check").arg(language).stdin(Stdio::null()).output();
-        let check = spawn_blocking(check).await.unwrap().unwrap_or_else(|error| panic!("tools/clients cannot be started: {error}"));
+        let check = move || {
+            Command::new(root().join("tools/clients"))
+                .arg("--check")
+                .arg(language)
+                .stdin(Stdio::null())
+                .output()
+        };
+        let check = spawn_blocking(check)
+            .await
+            .unwrap()
+            .unwrap_or_else(|error| panic!("tools/clients cannot be started: {error}"));
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .parent()
+            .expect("cargo makes the folder `tmp` in its target folder");
         let unique = merch_test_store::fresh_name();
         Self {
             program: target.join("clients").join(language).join("drive"),
             // The last digits of a fresh name are random, and there may be 14 at most.
-            variables: vec![("MERCH_UNIQUE", unique[unique.len() - 12..].to_owned()), ("MERCH_SOLD_OUT_PRODUCT", SOLD_OUT.to_string())],
+            variables: vec![
+                ("MERCH_UNIQUE", unique[unique.len() - 12..].to_owned()),
+                ("MERCH_SOLD_OUT_PRODUCT", SOLD_OUT.to_string()),
+            ],
         }
     }
 
@@ -61,7 +76,9 @@ impl Driver {
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         spawn_blocking(move || {
-            let child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", command.get_program().display()));
+            let child = command.spawn().unwrap_or_else(|error| {
+                panic!("{} cannot be started: {error}", command.get_program().display())
+            });
             finish(child)
         })
         .await
@@ -101,7 +118,10 @@ impl Run {
     pub(crate) fn expect_failure(&self, what: &str, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{what}: expected exit {code}\n{self}");
         for word in words {
-            assert!(self.stderr.contains(word), "{what}: expected {word:?} in what it says\n{self}");
+            assert!(
+                self.stderr.contains(word),
+                "{what}: expected {word:?} in what it says\n{self}"
+            );
         }
     }
 
@@ -113,7 +133,13 @@ impl Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout.trim_end(), self.stderr.trim_end())
+        write!(
+            formatter,
+            "exit {:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code,
+            self.stdout.trim_end(),
+            self.stderr.trim_end()
+        )
     }
 }
 
@@ -126,10 +152,13 @@ pub(crate) async fn store() -> TestStore {
 
 /// The checkout.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package is a folder of the workspace")
 }
 
-/// A test for each language. The modules name the tools that a language needs besides Node and Rust; `tools/test` skips those that a machine lacks.
+/// A test for each language. The modules name the tools that a language needs besides Node and
+/// Rust; `tools/test` skips those that a machine lacks.
 macro_rules! each_language {
     ($test:path) => {
         each_language! { @tests $test, rust typescript }

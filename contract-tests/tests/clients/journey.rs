@@ -1,4 +1,5 @@
-//! The journey as data: `contract-tests/clients/journey.json`. The tests here hold it against `openapi.yaml`, so that no driver has to.
+//! The journey as data: `contract-tests/clients/journey.json`. The tests here hold it against
+//! `openapi.yaml`, so that no driver has to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::driver::root;
 
-/// Steps that a language's generated client cannot express: language, and the step's name. It may only shrink.
+/// Steps that a language's generated client cannot express: language, and the step's name. It may
+/// only shrink.
 ///
 /// progenitor's types hold what the schema says, so that the client itself refuses such values.
 const INEXPRESSIBLE: [(&str, &str); 5] = [
@@ -18,7 +20,8 @@ const INEXPRESSIBLE: [(&str, &str); 5] = [
     ("rust", "no password at all"),
 ];
 
-/// Statuses that no typed client can cause at will: it always sends small JSON, and the server is well.
+/// Statuses that no typed client can cause at will: it always sends small JSON, and the server is
+/// well.
 const OUT_OF_REACH: [u16; 5] = [413, 415, 429, 500, 503];
 /// Their only parameter is an id, which is a UUID and no text in the types of most languages.
 const WITHOUT_400: [&str; 4] = ["cancel_order", "deactivate_user", "get_order", "get_user"];
@@ -42,12 +45,21 @@ pub(crate) struct Journey(Value);
 impl Journey {
     pub(crate) fn read() -> Self {
         let path = root().join("contract-tests/clients/journey.json");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self(
+            serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        )
     }
 
     pub(crate) fn steps(&self) -> Vec<Step<'_>> {
-        self.0["steps"].as_array().unwrap().iter().map(|step| Step(step.as_object().unwrap())).collect()
+        self.0["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| Step(step.as_object().unwrap()))
+            .collect()
     }
 
     /// The steps up to this one.
@@ -61,7 +73,9 @@ impl Journey {
     pub(crate) fn with(mut self, name: &str, pointer: &str, value: Value) -> Self {
         let place = self.place(name);
         let (parent, member) = pointer.rsplit_once('/').unwrap();
-        let parent = self.0["steps"][place].pointer_mut(parent).unwrap_or_else(|| panic!("the step {name:?} has {parent}"));
+        let parent = self.0["steps"][place]
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("the step {name:?} has {parent}"));
         parent.as_object_mut().unwrap().insert(member.replace("~1", "/"), value);
         self
     }
@@ -72,7 +86,10 @@ impl Journey {
     }
 
     fn place(&self, name: &str) -> usize {
-        self.steps().iter().position(|step| step.name() == name).unwrap_or_else(|| panic!("the journey has the step {name:?}"))
+        self.steps()
+            .iter()
+            .position(|step| step.name() == name)
+            .unwrap_or_else(|| panic!("the journey has the step {name:?}"))
     }
 
     /// How often each event is caused by the steps that a language takes.
@@ -117,7 +134,9 @@ impl<'j> Step<'j> {
 /// Every `${name}` in a value.
 fn variables_in(value: &Value, found: &mut BTreeSet<String>) {
     match value {
-        Value::String(text) => found.extend(text.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned()))),
+        Value::String(text) => found.extend(
+            text.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned())),
+        ),
         Value::Array(elements) => elements.iter().for_each(|element| variables_in(element, found)),
         Value::Object(members) => members.values().for_each(|member| variables_in(member, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -127,31 +146,50 @@ fn variables_in(value: &Value, found: &mut BTreeSet<String>) {
 #[test]
 fn every_status_that_a_typed_client_can_cause_comes_up() {
     let journey = Journey::read();
-    let taken: BTreeSet<(String, u16)> = journey.steps().iter().map(|step| (step.operation().to_owned(), step.status())).collect();
+    let taken: BTreeSet<(String, u16)> =
+        journey.steps().iter().map(|step| (step.operation().to_owned(), step.status())).collect();
     let mut wanted = Document::embedded().declared();
-    wanted.retain(|(operation, status)| !OUT_OF_REACH.contains(status) && (*status != 400 || !WITHOUT_400.contains(&operation.as_str())));
+    wanted.retain(|(operation, status)| {
+        !OUT_OF_REACH.contains(status)
+            && (*status != 400 || !WITHOUT_400.contains(&operation.as_str()))
+    });
     let missing: Vec<_> = wanted.difference(&taken).collect();
     let undeclared: Vec<_> = taken.difference(&wanted).collect();
-    assert!(missing.is_empty() && undeclared.is_empty(), "the journey lacks {missing:?}, and has {undeclared:?} that are not declared");
+    assert!(
+        missing.is_empty() && undeclared.is_empty(),
+        "the journey lacks {missing:?}, and has {undeclared:?} that are not declared"
+    );
 }
 
 #[test]
 fn every_code_that_a_typed_client_can_cause_comes_up() {
     let document = Document::embedded();
-    let wanted: BTreeSet<&str> = document.codes.iter().map(String::as_str).filter(|code| !CODES_OUT_OF_REACH.contains(code)).collect();
+    let wanted: BTreeSet<&str> = document
+        .codes
+        .iter()
+        .map(String::as_str)
+        .filter(|code| !CODES_OUT_OF_REACH.contains(code))
+        .collect();
     let journey = Journey::read();
-    let taken: BTreeSet<&str> = journey.steps().iter().filter_map(|step| step.0["expect"].get("code")?.as_str()).collect();
+    let taken: BTreeSet<&str> =
+        journey.steps().iter().filter_map(|step| step.0["expect"].get("code")?.as_str()).collect();
     assert_eq!(taken, wanted);
 }
 
 #[test]
 fn all_pages_are_walked() {
     let document = Document::embedded();
-    let paged =
-        document.operations().iter().filter(|operation| operation.parameters.iter().any(|parameter| parameter.name == "page_token"));
+    let paged = document.operations().iter().filter(|operation| {
+        operation.parameters.iter().any(|parameter| parameter.name == "page_token")
+    });
     let paged: BTreeSet<&str> = paged.map(|operation| operation.id.as_str()).collect();
     let journey = Journey::read();
-    let walked: BTreeSet<&str> = journey.steps().iter().filter(|step| step.0.contains_key("walk")).map(|step| step.operation()).collect();
+    let walked: BTreeSet<&str> = journey
+        .steps()
+        .iter()
+        .filter(|step| step.0.contains_key("walk"))
+        .map(|step| step.operation())
+        .collect();
     assert_eq!(walked, paged);
 }
 
@@ -159,7 +197,9 @@ fn all_pages_are_walked() {
 fn each_problem_has_its_code_and_each_secured_call_its_caller() {
     let document = Document::embedded();
     for step in Journey::read().steps() {
-        let operation = document.operation(step.operation()).unwrap_or_else(|| panic!("{:?} is no operation", step.operation()));
+        let operation = document
+            .operation(step.operation())
+            .unwrap_or_else(|| panic!("{:?} is no operation", step.operation()));
         assert_eq!(
             step.0["expect"].get("code").is_some(),
             step.status() >= 400,
@@ -167,7 +207,12 @@ fn each_problem_has_its_code_and_each_secured_call_its_caller() {
             step.name()
         );
         let refused = step.0["expect"].get("code").is_some_and(|code| code == "token_missing");
-        assert_eq!(step.0.contains_key("token"), operation.secured && !refused, "{:?}: a token goes where it is wanted", step.name());
+        assert_eq!(
+            step.0.contains_key("token"),
+            operation.secured && !refused,
+            "{:?}: a token goes where it is wanted",
+            step.name()
+        );
     }
 }
 
@@ -183,7 +228,14 @@ fn variables_are_set_once_and_before_they_are_used() {
         }
         let unknown: Vec<_> = used.difference(&known).collect();
         assert!(unknown.is_empty(), "{:?} sends {unknown:?}, which nothing has set", step.name());
-        for name in step.0.get("keep").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name) {
+        for name in step
+            .0
+            .get("keep")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+        {
             assert!(known.insert(name.clone()), "{:?} sets {name:?} again", step.name());
         }
         let mut expected = BTreeSet::new();
@@ -198,8 +250,14 @@ fn what_a_language_cannot_express_is_known() {
     let mut found = BTreeSet::new();
     let journey = Journey::read();
     for step in journey.steps() {
-        for (language, reason) in step.0.get("not_in").and_then(Value::as_object).into_iter().flatten() {
-            assert!(reason.as_str().is_some_and(|reason| reason.len() > 20), "{:?}: say why {language} cannot", step.name());
+        for (language, reason) in
+            step.0.get("not_in").and_then(Value::as_object).into_iter().flatten()
+        {
+            assert!(
+                reason.as_str().is_some_and(|reason| reason.len() > 20),
+                "{:?}: say why {language} cannot",
+                step.name()
+            );
             found.insert((language.as_str(), step.name()));
         }
     }

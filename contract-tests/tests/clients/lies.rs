@@ -1,4 +1,5 @@
-//! Each driver can fail: it notices a journey that expects something else, and a store that lies, and says at which step.
+//! Each driver can fail: it notices a journey that expects something else, and a store that lies,
+//! and says at which step.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -19,22 +20,63 @@ use crate::{
 /// The last step before somebody registers: all before it only read the catalogue.
 const READING: &str = "a product id below its minimum";
 
-/// Changes of a step that a right store cannot meet: the step, where, what, and what the driver has to say.
+/// Changes of a step that a right store cannot meet: the step, where, what, and what the driver has
+/// to say.
 fn changes() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])> {
     vec![
         ("one product", "/expect/status", json!(201), &["expected status 201, came 200"]),
-        ("a product that is not there", "/expect/status", json!(403), &["expected status 403, came 404", "product_not_found"]),
-        ("a product that is not there", "/expect/code", json!("order_not_found"), &["order_not_found", "product_not_found"]),
-        ("the product has not changed since", "/expect/headers", json!({ "ETag": "\"0\"" }), &["ETag", "\\\"0\\\""]),
-        ("one product", "/expect/body", json!({ "/category": "of another kind" }), &["/category", "of another kind"]),
+        (
+            "a product that is not there",
+            "/expect/status",
+            json!(403),
+            &["expected status 403, came 404", "product_not_found"],
+        ),
+        (
+            "a product that is not there",
+            "/expect/code",
+            json!("order_not_found"),
+            &["order_not_found", "product_not_found"],
+        ),
+        (
+            "the product has not changed since",
+            "/expect/headers",
+            json!({ "ETag": "\"0\"" }),
+            &["ETag", "\\\"0\\\""],
+        ),
+        (
+            "one product",
+            "/expect/body",
+            json!({ "/category": "of another kind" }),
+            &["/category", "of another kind"],
+        ),
         ("one product", "/expect/body", json!({ "/nothing": 1 }), &["/nothing", "nothing"]),
         ("one product", "/expect/body", json!({ "/id": { "$sum": ["${product}", 1] } }), &["/id"]),
-        ("one product", "/expect/body", json!({ "/price_cents": { "$product": ["${price}", 2] } }), &["/price_cents"]),
-        ("one product", "/expect/body", json!({ "/name": { "$type": "integer" } }), &["/name", "integer"]),
+        (
+            "one product",
+            "/expect/body",
+            json!({ "/price_cents": { "$product": ["${price}", 2] } }),
+            &["/price_cents"],
+        ),
+        (
+            "one product",
+            "/expect/body",
+            json!({ "/name": { "$type": "integer" } }),
+            &["/name", "integer"],
+        ),
         ("one product", "/keep", json!({ "nothing": "/nothing" }), &["/nothing"]),
         ("one product", "/keep", json!({ "nothing": "X-Nothing" }), &["X-Nothing"]),
-        ("a limit over its maximum", "/expect/body", json!({ "/errors/0/in": "body" }), &["/errors/0/in", "query"]),
-        ("the catalogue piece by piece is the same", "/expect/body", json!({ "/ids": [1] }), &["/ids"]),
+        (
+            "a limit over its maximum",
+            "/expect/body",
+            json!({ "/errors/0/in": "body" }),
+            &["/errors/0/in", "query"],
+        ),
+        (
+            "the catalogue piece by piece is the same",
+            "/expect/body",
+            json!({ "/ids": [1] }),
+            &["/ids"],
+        ),
     ]
 }
 
@@ -57,7 +99,8 @@ struct Answer {
     body: Value,
 }
 
-/// What a store might answer instead: the step that has to notice, what the lie does to the answer to a target, and what the driver has to say.
+/// What a store might answer instead: the step that has to notice, what the lie does to the answer
+/// to a target, and what the driver has to say.
 type Lie = (&'static str, fn(target: &str, answer: &mut Answer), &'static [&'static str]);
 
 const LIES: [Lie; 5] = [
@@ -122,30 +165,35 @@ async fn notices(language: &'static str) {
     let run = drive(&driver, &journey, store.url(), folder.path()).await;
     assert_eq!(run.code, Some(0), "the journey as it is: {run}");
     let reason = "a reason of more than twenty letters";
-    let skipping = journey.clone().with("a product that is not there", "/expect/status", json!(200)).with(
-        "a product that is not there",
-        "/not_in",
-        json!({ language: reason }),
-    );
+    let skipping = journey
+        .clone()
+        .with("a product that is not there", "/expect/status", json!(200))
+        .with("a product that is not there", "/not_in", json!({ language: reason }));
     let run = drive(&driver, &skipping, store.url(), folder.path()).await;
     assert_eq!(run.code, Some(0), "a step that is not in the language is skipped: {run}");
-    let skipped =
-        (1..).zip(skipping.steps()).filter_map(|(number, step)| Some(format!("{number} {} {}", step.operation(), step.not_in(language)?)));
+    let skipped = (1..).zip(skipping.steps()).filter_map(|(number, step)| {
+        Some(format!("{number} {} {}", step.operation(), step.not_in(language)?))
+    });
     assert_eq!(run.lines("skipped").collect::<Vec<_>>(), skipped.collect::<Vec<_>>());
 
     for (name, pointer, value, words) in changes() {
         let what = format!("{name}: {pointer} {value}");
-        let run = drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path()).await;
+        let run =
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+                .await;
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);
     }
     for (name, pointer, value, word) in nonsense() {
         let what = format!("{name}: {pointer} {value}");
-        let run = drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path()).await;
+        let run =
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+                .await;
         run.expect_failure(&what, 2, &[word]);
     }
     // The walk itself shall notice, and not the step before it.
-    let trusting = journey.clone().with("the catalogue on one page", "/expect", json!({ "status": 200 }));
+    let trusting =
+        journey.clone().with("the catalogue on one page", "/expect", json!({ "status": 200 }));
     for (number, (name, lie, words)) in LIES.into_iter().enumerate() {
         let liar = Liar::start(store.url(), lie).await;
         let run = drive(&driver, &trusting, &liar.url, folder.path()).await;
@@ -175,9 +223,15 @@ impl Liar {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (http, store) = (http.clone(), store.clone());
-                let service = service_fn(move |request| answer(http.clone(), format!("{store}{}", request.uri()), request, lie));
+                let service = service_fn(move |request| {
+                    answer(http.clone(), format!("{store}{}", request.uri()), request, lie)
+                });
                 // Clients may end a connection as they like.
-                connections.spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
+                connections.spawn(async move {
+                    drop(
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await,
+                    )
+                });
             }
         });
         Self { url, _task: task }

@@ -1,4 +1,5 @@
-//! Each language's client goes the whole journey; afterwards, what it did is in the store and on the topic, and nothing else.
+//! Each language's client goes the whole journey; afterwards, what it did is in the store and on
+//! the topic, and nothing else.
 
 use merch_test_store::TestStore;
 
@@ -16,7 +17,11 @@ async fn travel(language: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let journey = Journey::read();
     let run = drive(&Driver::of(language).await, &journey, store.url(), folder.path()).await;
-    assert_eq!(run.code, Some(0), "the {language} client did not come to the end of the journey\n{run}");
+    assert_eq!(
+        run.code,
+        Some(0),
+        "the {language} client did not come to the end of the journey\n{run}"
+    );
     let mut said = run.stdout.lines();
     for (number, step) in (1..).zip(journey.steps()) {
         let line = match step.not_in(language) {
@@ -31,7 +36,12 @@ async fn travel(language: &'static str) {
 }
 
 /// Runs a driver with a journey.
-pub(crate) async fn drive(driver: &Driver, journey: &Journey, url: &str, folder: &std::path::Path) -> Run {
+pub(crate) async fn drive(
+    driver: &Driver,
+    journey: &Journey,
+    url: &str,
+    folder: &std::path::Path,
+) -> Run {
     let path = folder.join("journey.json");
     std::fs::write(&path, journey.text()).unwrap();
     let path = path.to_str().expect("a temporary folder has a name of ASCII");
@@ -49,12 +59,24 @@ async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
         // The key of the order that was refused for want of stock is not among them.
         ("idempotency_keys", 1),
     ] {
-        assert_eq!(store.sql_integer(&format!("SELECT COUNT(*) FROM {rows}")).await, wanted, "{rows}");
+        assert_eq!(
+            store.sql_integer(&format!("SELECT COUNT(*) FROM {rows}")).await,
+            wanted,
+            "{rows}"
+        );
     }
     for product in 1..=SOLD_OUT {
-        let sold = format!("(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed')");
-        let pieces = store.sql_integer(&format!("SELECT stock + {sold} FROM products WHERE id = {product}")).await;
-        assert_eq!(pieces, if product == SOLD_OUT { 0 } else { STOCK }, "pieces of product {product}, in stock and sold");
+        let sold = format!(
+            "(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed')"
+        );
+        let pieces = store
+            .sql_integer(&format!("SELECT stock + {sold} FROM products WHERE id = {product}"))
+            .await;
+        assert_eq!(
+            pieces,
+            if product == SOLD_OUT { 0 } else { STOCK },
+            "pieces of product {product}, in stock and sold"
+        );
     }
     for (word, times) in &events {
         store.expect_many(word, *times);

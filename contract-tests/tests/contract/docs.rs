@@ -1,4 +1,5 @@
-//! The pages: Swagger UI and Scalar from the binary, the document word for word, the list of problems. `tests/browser/` looks at them.
+//! The pages: Swagger UI and Scalar from the binary, the document word for word, the list of
+//! problems. `tests/browser/` looks at them.
 
 use contract_tests::document::Document;
 use merch_contract::OPENAPI_YAML;
@@ -6,7 +7,8 @@ use merch_test_store::{Database, TestStore};
 use reqwest::Method;
 use serde_json::Value;
 
-/// What issue and design allow a page to load: its own files, and the small pictures inside the style sheet.
+/// What issue and design allow a page to load: its own files, and the small pictures inside the
+/// style sheet.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page.
@@ -22,17 +24,33 @@ fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
 #[tokio::test]
 async fn the_page_loads_only_from_here_and_has_nothing_inline() {
     let store = TestStore::start(Database::Sqlite).await;
-    for (path, csp) in [("/docs", CSP), ("/docs/", CSP), ("/reference", REFERENCE_CSP), ("/reference/", REFERENCE_CSP), ("/problems", CSP)]
-    {
+    for (path, csp) in [
+        ("/docs", CSP),
+        ("/docs/", CSP),
+        ("/reference", REFERENCE_CSP),
+        ("/reference/", REFERENCE_CSP),
+        ("/problems", CSP),
+    ] {
         let page = store.get(path).await.expect(200);
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         assert_eq!(page.header("content-security-policy"), csp);
         let text = String::from_utf8(page.body.to_vec()).unwrap();
         let lower = text.to_lowercase();
-        for inline in ["<style", " style=", " onload=", " onclick=", "javascript:", "<script>", "http://", "https://", "\"//"] {
+        for inline in [
+            "<style",
+            " style=",
+            " onload=",
+            " onclick=",
+            "javascript:",
+            "<script>",
+            "http://",
+            "https://",
+            "\"//",
+        ] {
             assert!(!lower.contains(inline), "{path} has {inline}");
         }
-        let loaded: Vec<&str> = attributes(&text, "src").into_iter().chain(attributes(&text, "href")).collect();
+        let loaded: Vec<&str> =
+            attributes(&text, "src").into_iter().chain(attributes(&text, "href")).collect();
         assert!(!loaded.is_empty());
         for file in loaded.into_iter().filter(|file| !file.starts_with('#')) {
             assert!(file.starts_with('/'), "{path} loads {file}");
@@ -45,7 +63,11 @@ async fn the_page_loads_only_from_here_and_has_nothing_inline() {
                 "json" => "application/json",
                 _ => "text/html; charset=utf-8",
             };
-            assert_eq!((answer.header("content-type"), answer.header("x-content-type-options")), (wanted, "nosniff"), "{file}");
+            assert_eq!(
+                (answer.header("content-type"), answer.header("x-content-type-options")),
+                (wanted, "nosniff"),
+                "{file}"
+            );
         }
     }
     for script in ["/docs/swagger-initializer.js", "/reference/scalar-initializer.js"] {
@@ -65,17 +87,38 @@ async fn large_files_are_sent_as_the_client_can_read_them() {
         ("/reference/scalar.js", "createApiReference"),
     ] {
         let plain = store.get(path).await.expect(200);
-        assert_eq!((plain.headers.get("content-encoding"), plain.header("vary")), (None, "accept-encoding"), "{path}");
+        assert_eq!(
+            (plain.headers.get("content-encoding"), plain.header("vary")),
+            (None, "accept-encoding"),
+            "{path}"
+        );
         assert!(String::from_utf8(plain.body.to_vec()).unwrap().contains(inside), "{path}");
         let packed = store.get(path).header("accept-encoding", "gzip, deflate").await.expect(200);
-        assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "accept-encoding"), "{path}");
-        assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 3 < plain.body.len(), "{path}");
+        assert_eq!(
+            (packed.header("content-encoding"), packed.header("vary")),
+            ("gzip", "accept-encoding"),
+            "{path}"
+        );
+        assert!(
+            packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 3 < plain.body.len(),
+            "{path}"
+        );
         // Each form has a tag of its own, good for that form alone.
         let (of_plain, of_packed) = (plain.header("etag"), packed.header("etag"));
         assert_ne!(of_plain, of_packed);
         store.get(path).header("if-none-match", of_plain).await.expect(304);
-        store.get(path).header("accept-encoding", "gzip").header("if-none-match", of_packed).await.expect(304);
-        store.get(path).header("accept-encoding", "gzip").header("if-none-match", of_plain).await.expect(200);
+        store
+            .get(path)
+            .header("accept-encoding", "gzip")
+            .header("if-none-match", of_packed)
+            .await
+            .expect(304);
+        store
+            .get(path)
+            .header("accept-encoding", "gzip")
+            .header("if-none-match", of_plain)
+            .await
+            .expect(200);
     }
     store.finish().await;
 }

@@ -1,4 +1,5 @@
-//! What the framework emits for the server, against `openapi.yaml`: the same in meaning, but for the closed list in `poem_contract::gaps`.
+//! What the framework emits for the server, against `openapi.yaml`: the same in meaning, but for
+//! the closed list in `poem_contract::gaps`.
 
 use merch_contract::{OPENAPI_YAML, rest::server};
 use poem_contract::drift::compare;
@@ -14,7 +15,8 @@ fn emitted() -> Value {
 
 #[test]
 fn the_emitted_document_is_the_written_one() {
-    let differences: Vec<String> = compare(&document(), &emitted()).iter().map(ToString::to_string).collect();
+    let differences: Vec<String> =
+        compare(&document(), &emitted()).iter().map(ToString::to_string).collect();
     assert!(
         differences.is_empty(),
         "what the framework emits is not what openapi.yaml says, and is not on the closed list in codegen/src/gaps.rs:\n{}",
@@ -43,11 +45,18 @@ fn a_change_on_either_side_is_noticed() {
             .unwrap()
             .remove(&key.replace("~1", "/"))
             .unwrap_or_else(|| panic!("nothing at {pointer}"));
-        assert!(!compare(&changed, &emitted()).is_empty(), "openapi.yaml without {pointer} was not noticed");
+        assert!(
+            !compare(&changed, &emitted()).is_empty(),
+            "openapi.yaml without {pointer} was not noticed"
+        );
     }
     let mut more = emitted();
-    more["components"]["schemas"]["Order"]["properties"]["colour"] = serde_json::json!({ "type": "string" });
-    assert!(!compare(&document(), &more).is_empty(), "a member that only the emitted document has was not noticed");
+    more["components"]["schemas"]["Order"]["properties"]["colour"] =
+        serde_json::json!({ "type": "string" });
+    assert!(
+        !compare(&document(), &more).is_empty(),
+        "a member that only the emitted document has was not noticed"
+    );
 }
 
 /// An implementation that is never called: only its type is looked at.

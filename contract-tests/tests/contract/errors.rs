@@ -12,9 +12,17 @@ fn with_body(user: &TestUser<'_>) -> Vec<(Method, String, Value)> {
             "/users".to_owned(),
             json!({ "sid": "1", "username": "unregistered", "email": "a@example.com", "password": "8 chars!" }),
         ),
-        (Method::POST, "/login".to_owned(), json!({ "username": "unregistered", "password": "8 chars!" })),
+        (
+            Method::POST,
+            "/login".to_owned(),
+            json!({ "username": "unregistered", "password": "8 chars!" }),
+        ),
         (Method::PATCH, user.path(), json!({})),
-        (Method::PUT, format!("{}/password", user.path()), json!({ "current_password": "x", "new_password": "8 chars!" })),
+        (
+            Method::PUT,
+            format!("{}/password", user.path()),
+            json!({ "current_password": "x", "new_password": "8 chars!" }),
+        ),
         (Method::POST, "/orders".to_owned(), json!({ "product_id": 1, "quantity": 1 })),
     ]
 }
@@ -66,7 +74,8 @@ on_both_databases! {
             let padding = " ".repeat(limit + 1 - body.to_string().len());
             let answer = alice.call(method.clone(), &path).body("application/json", format!("{body}{padding}")).await;
             assert!(answer.problem(413, "body_too_large")["detail"].as_str().unwrap().contains(&limit.to_string()));
-            // The rest of the body is not read, so the connection cannot be used again, and the client has to know.
+            // The rest of the body is not read, so the connection cannot be used again, and the
+            // client has to know.
             assert_eq!(answer.header("connection"), "close");
             // Without a length, too: it is counted as it comes.
             let chunks = (0..limit / 1000 + 1).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000)));
@@ -239,7 +248,8 @@ mod raw {
 
     /// Sends bytes and reads what comes until the other end closes.
     async fn exchange(store: &TestStore, request: &str) -> String {
-        let mut stream = TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
+        let mut stream =
+            TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         tokio::time::timeout(merch_test_store::PATIENCE, stream.read_to_end(&mut answer))

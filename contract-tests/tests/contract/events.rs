@@ -8,12 +8,29 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// Holds an event against the proto3 JSON mapping of `merch.logging.v1.LogMessage`.
 fn well_formed(record: &Record) {
-    let value = record.value.as_object().unwrap_or_else(|| panic!("no JSON object: {}", record.value));
-    let known =
-        ["id", "time", "service", "instance", "level", "event", "actor", "subject", "requestId", "traceId", "message", "attributes"];
+    let value =
+        record.value.as_object().unwrap_or_else(|| panic!("no JSON object: {}", record.value));
+    let known = [
+        "id",
+        "time",
+        "service",
+        "instance",
+        "level",
+        "event",
+        "actor",
+        "subject",
+        "requestId",
+        "traceId",
+        "message",
+        "attributes",
+    ];
     assert!(value.keys().all(|member| known.contains(&member.as_str())), "{value:?}");
     assert_eq!(record.text("id").parse::<uuid::Uuid>().unwrap().get_version_num(), 7);
-    time::OffsetDateTime::parse(record.text("time"), &time::format_description::well_known::Rfc3339).unwrap();
+    time::OffsetDateTime::parse(
+        record.text("time"),
+        &time::format_description::well_known::Rfc3339,
+    )
+    .unwrap();
     assert!(record.text("time").ends_with('Z'), "UTC: {}", record.text("time"));
     assert!(["api", "db"].contains(&record.text("service")));
     assert!(["LEVEL_INFO", "LEVEL_WARN"].contains(&record.text("level")), "{value:?}");
@@ -21,7 +38,10 @@ fn well_formed(record: &Record) {
         assert!(!record.text(member).is_empty(), "{member}: {value:?}");
     }
     if let Some(attributes) = value.get("attributes") {
-        assert!(attributes.as_object().unwrap().values().all(serde_json::Value::is_string), "{attributes}");
+        assert!(
+            attributes.as_object().unwrap().values().all(serde_json::Value::is_string),
+            "{attributes}"
+        );
     }
 }
 

@@ -15,7 +15,11 @@ fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
         (Method::GET, user.path(), None),
         (Method::PATCH, user.path(), Some(json!({}))),
         (Method::DELETE, user.path(), None),
-        (Method::PUT, format!("{}/password", user.path()), Some(json!({ "current_password": "x", "new_password": "12345678" }))),
+        (
+            Method::PUT,
+            format!("{}/password", user.path()),
+            Some(json!({ "current_password": "x", "new_password": "12345678" })),
+        ),
         (Method::POST, "/orders".to_owned(), Some(json!({ "product_id": 1, "quantity": 1 }))),
         (Method::GET, "/orders".to_owned(), None),
         (Method::GET, format!("/orders/{id}"), None),
@@ -24,7 +28,12 @@ fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
 }
 
 /// Sends all of them with this in `Authorization`, and holds the answers against what is expected.
-async fn refused_everywhere(store: &TestStore, user: &TestUser<'_>, authorization: &[&str], code: &str) {
+async fn refused_everywhere(
+    store: &TestStore,
+    user: &TestUser<'_>,
+    authorization: &[&str],
+    code: &str,
+) {
     let requests = with_token(user);
     store.expect_many("token_refused", requests.len());
     for (method, path, body) in requests {
@@ -43,8 +52,14 @@ async fn void_everywhere(store: &TestStore, user: &TestUser<'_>) {
     refused_everywhere(store, user, &[&format!("Bearer {}", user.token)], "token_invalid").await;
 }
 
-async fn change_password(user: &TestUser<'_>, current: &str, new: &str) -> merch_test_store::Answer {
-    user.call(Method::PUT, format!("{}/password", user.path())).json(&json!({ "current_password": current, "new_password": new })).await
+async fn change_password(
+    user: &TestUser<'_>,
+    current: &str,
+    new: &str,
+) -> merch_test_store::Answer {
+    user.call(Method::PUT, format!("{}/password", user.path()))
+        .json(&json!({ "current_password": current, "new_password": new }))
+        .await
 }
 
 /// The part of a JWT, as JSON.
@@ -214,7 +229,8 @@ on_both_databases! {
         let won: Vec<u16> = [&one, &other].iter().map(|answer| answer.status).filter(|status| *status == 204).collect();
         assert_eq!(won.len(), 1, "{one}{other}");
         let (winner, loser) = if one.status == 204 { ("the first new password", &other) } else { ("the other new password", &one) };
-        // It came too late with a password that is not the current one any more, or with a token that is void.
+        // It came too late with a password that is not the current one any more, or with a token
+        // that is void.
         match loser.status {
             401 => {
                 loser.problem(401, "token_invalid");

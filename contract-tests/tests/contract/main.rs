@@ -1,6 +1,7 @@
 //! The store, from outside, a file for each resource.
 //!
-//! One program and not one for each file: linking the whole store is what takes time, and all tests can run at the same time.
+//! One program and not one for each file: linking the whole store is what takes time, and all tests
+//! can run at the same time.
 
 // Tests end by panicking; that is what they are for.
 #![allow(clippy::unwrap_used)]

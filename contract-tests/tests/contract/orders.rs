@@ -7,11 +7,17 @@ use merch_contract::rest::client::types::{self, Order};
 use merch_test_store::{Answer, TestStore, TestUser, on_both_databases};
 use serde_json::{Value, json};
 
-/// How many buyers register at the same time: each is a write of its own, and SQLite's wait for the disk one after the other.
+/// How many buyers register at the same time: each is a write of its own, and SQLite's wait for the
+/// disk one after the other.
 const AT_ONCE: usize = 8;
 
 fn ids(page: &Value) -> Vec<String> {
-    page["items"].as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned()).collect()
+    page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|order| order["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 async fn stock(store: &TestStore, product_id: i32) -> i64 {
@@ -193,7 +199,8 @@ on_both_databases! {
         assert_eq!(spaced.await.expect(201).body, first.body);
         assert_eq!(stock(store, 1).await, 498);
 
-        // Also after it was cancelled, and with no stock left: what is asked again is what was answered then.
+        // Also after it was cancelled, and with no stock left: what is asked again is what was
+        // answered then.
         alice.post(format!("{}/cancel", first.header("location"))).await.expect(200);
         store.set_stock(1, 0).await;
         let replayed = order("key").await.expect(201);
@@ -271,7 +278,8 @@ on_both_databases! {
             let page = alice.get(&path).await.expect(200).json();
             assert_eq!(ids(&page).len(), 1);
             walked.extend(ids(&page));
-            // What is bought meanwhile is newer than the first page, so it is on none of the following ones.
+            // What is bought meanwhile is newer than the first page, so it is on none of the
+            // following ones.
             place(&alice, 2, 1).await;
             let Some(token) = page["next_page"].as_str() else { break };
             path = format!("/orders?limit=1&page_token={token}");
@@ -281,7 +289,8 @@ on_both_databases! {
         assert_eq!((orders.len(), orders.iter().map(|order| order.id.to_string()).collect::<BTreeSet<_>>().len()), (10, 10));
         store.expect_many("order_placed", 11);
 
-        // A page is for who asked for it: with somebody else's token one walks through one's own orders.
+        // A page is for who asked for it: with somebody else's token one walks through one's own
+        // orders.
         let token = alice.get("/orders?limit=1").await.json()["next_page"].as_str().unwrap().to_owned();
         let page = bob.get(format!("/orders?limit=100&page_token={token}")).await;
         if page.status == 200 {

@@ -6,7 +6,12 @@ use merch_test_store::on_both_databases;
 use serde_json::Value;
 
 fn ids(page: &Value) -> Vec<i64> {
-    page["items"].as_array().unwrap().iter().map(|product| product["id"].as_i64().unwrap()).collect()
+    page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|product| product["id"].as_i64().unwrap())
+        .collect()
 }
 
 on_both_databases! {

@@ -250,7 +250,11 @@ on_both_databases! {
 }
 
 async fn log_in(store: &TestStore, username: &str, password: &str) -> String {
-    let answer = store.post("/login").json(&json!({ "username": username, "password": password })).await.expect(200);
+    let answer = store
+        .post("/login")
+        .json(&json!({ "username": username, "password": password }))
+        .await
+        .expect(200);
     store.expect_events(["user_logged_in"]);
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }

@@ -47,7 +47,12 @@ pub(crate) struct Disagreement {
 
 impl Layers {
     pub(crate) fn new(contracts: &Contracts, sqlite: Schema, postgres: Schema) -> Self {
-        let mut layers = Self { document: Value::Null, descriptors: FileDescriptorSet::default(), sqlite, postgres };
+        let mut layers = Self {
+            document: Value::Null,
+            descriptors: FileDescriptorSet::default(),
+            sqlite,
+            postgres,
+        };
         layers.read(contracts);
         layers
     }
@@ -71,13 +76,21 @@ impl Layers {
         for (name, facts) in openapi {
             fields.entry(shape.field(&name)).or_default().openapi = Some(facts);
         }
-        for (name, facts) in shape.message.map(|message| proto::message(&self.descriptors, message)).into_iter().flatten() {
+        for (name, facts) in shape
+            .message
+            .map(|message| proto::message(&self.descriptors, message))
+            .into_iter()
+            .flatten()
+        {
             fields.entry(shape.field(&name)).or_default().proto = Some(facts);
         }
-        for (schema, layer) in
-            [(&self.postgres, Field::postgres_mut as fn(&mut Field) -> &mut Option<Facts>), (&self.sqlite, Field::sqlite_mut)]
-        {
-            for (name, facts) in shape.table.and_then(|table| schema.columns.get(table)).into_iter().flatten() {
+        for (schema, layer) in [
+            (&self.postgres, Field::postgres_mut as fn(&mut Field) -> &mut Option<Facts>),
+            (&self.sqlite, Field::sqlite_mut),
+        ] {
+            for (name, facts) in
+                shape.table.and_then(|table| schema.columns.get(table)).into_iter().flatten()
+            {
                 let name = shape.field(name);
                 if shape.is_resource || fields.contains_key(&name) {
                     *layer(fields.entry(name).or_default()) = Some(facts.clone());
@@ -98,7 +111,12 @@ impl Field {
     }
 
     fn layers(&self) -> Vec<(&'static str, &Facts)> {
-        let layers = [("openapi.yaml", &self.openapi), ("proto/", &self.proto), ("PostgreSQL", &self.postgres), ("SQLite", &self.sqlite)];
+        let layers = [
+            ("openapi.yaml", &self.openapi),
+            ("proto/", &self.proto),
+            ("PostgreSQL", &self.postgres),
+            ("SQLite", &self.sqlite),
+        ];
         layers.into_iter().filter_map(|(name, facts)| Some((name, facts.as_ref()?))).collect()
     }
 }
@@ -119,7 +137,11 @@ pub(crate) fn disagreements(layers: &Layers) -> Vec<Disagreement> {
 
 fn missing(shape: &Shape, place: &str, field: &Field, found: &mut Vec<Disagreement>) {
     let layers = [
-        ("openapi.yaml", shape.schema.is_some() || shape.operation.is_some(), field.openapi.is_none()),
+        (
+            "openapi.yaml",
+            shape.schema.is_some() || shape.operation.is_some(),
+            field.openapi.is_none(),
+        ),
         ("proto/", shape.message.is_some(), field.proto.is_none()),
         ("PostgreSQL", shape.is_resource, field.postgres.is_none()),
         ("SQLite", shape.is_resource, field.sqlite.is_none()),
@@ -139,17 +161,29 @@ fn compare(shape: &Shape, place: &str, field: &Field, found: &mut Vec<Disagreeme
     let mut common = layers.first().map_or_else(Vec::new, |(_, facts)| facts.kinds.clone());
     common.retain(|kind| layers.iter().all(|(_, facts)| facts.kinds.contains(kind)));
     if layers.len() > 1 && (common.is_empty() || common == [Kind::Other]) {
-        let types: Vec<String> = layers.iter().map(|(name, facts)| format!("{name}: {}", facts.native)).collect();
-        found.push(Disagreement { place: place.to_owned(), aspect: "type".to_owned(), what: types.join(", ") });
+        let types: Vec<String> =
+            layers.iter().map(|(name, facts)| format!("{name}: {}", facts.native)).collect();
+        found.push(Disagreement {
+            place: place.to_owned(),
+            aspect: "type".to_owned(),
+            what: types.join(", "),
+        });
         return;
     }
     let mut same = |aspect: &str, said: Vec<(&str, String)>| {
         if said.iter().any(|(_, value)| *value != said[0].1) {
-            let what: Vec<String> = said.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-            found.push(Disagreement { place: place.to_owned(), aspect: aspect.to_owned(), what: what.join(", ") });
+            let what: Vec<String> =
+                said.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            found.push(Disagreement {
+                place: place.to_owned(),
+                aspect: aspect.to_owned(),
+                what: what.join(", "),
+            });
         }
     };
-    let all = |value: &dyn Fn(&Facts) -> String| layers.iter().map(|(name, facts)| (*name, value(facts))).collect::<Vec<_>>();
+    let all = |value: &dyn Fn(&Facts) -> String| {
+        layers.iter().map(|(name, facts)| (*name, value(facts))).collect::<Vec<_>>()
+    };
     same("minimum", all(&|facts| show(facts.minimum)));
     same("maximum", all(&|facts| show(facts.maximum)));
     same("values", all(&|facts| show(facts.values.as_ref())));
@@ -159,20 +193,34 @@ fn compare(shape: &Shape, place: &str, field: &Field, found: &mut Vec<Disagreeme
     }
     // What only some layers can say.
     let of = |names: &[&str], value: &dyn Fn(&Facts) -> Option<String>| {
-        layers.iter().filter(|(name, _)| names.contains(name)).filter_map(|(name, facts)| Some((*name, value(facts)?))).collect::<Vec<_>>()
+        layers
+            .iter()
+            .filter(|(name, _)| names.contains(name))
+            .filter_map(|(name, facts)| Some((*name, value(facts)?)))
+            .collect::<Vec<_>>()
     };
     let contracts = ["openapi.yaml", "proto/"];
     if common.contains(&Kind::Text) {
         same("characters", of(&contracts, &|facts| Some(show(facts.characters.as_ref()))));
     }
-    if field.openapi.is_some() && field.proto.as_ref().is_some_and(|facts| facts.optional.is_some()) {
+    if field.openapi.is_some() && field.proto.as_ref().is_some_and(|facts| facts.optional.is_some())
+    {
         same(
             "presence",
-            of(&contracts, &|facts| facts.optional.map(|optional| if optional { "may be absent" } else { "is there" }.to_owned())),
+            of(&contracts, &|facts| {
+                facts
+                    .optional
+                    .map(|optional| if optional { "may be absent" } else { "is there" }.to_owned())
+            }),
         );
     }
     if shape.is_resource && shape.message.is_some() {
-        same("null", of(&["openapi.yaml", "proto/", "PostgreSQL", "SQLite"], &|facts| facts.nullable.map(|nullable| nullable.to_string())));
+        same(
+            "null",
+            of(&["openapi.yaml", "proto/", "PostgreSQL", "SQLite"], &|facts| {
+                facts.nullable.map(|nullable| nullable.to_string())
+            }),
+        );
     }
 }
 
@@ -182,15 +230,26 @@ fn show(value: Option<impl Debug>) -> String {
 
 /// Tables that no shape is about, and checks that are about more than one column.
 fn schemas(layers: &Layers, found: &mut Vec<Disagreement>) {
-    let known: BTreeSet<&str> = SHAPES.iter().chain([&EVENTS]).filter_map(|shape| shape.table).collect();
+    let known: BTreeSet<&str> =
+        SHAPES.iter().chain([&EVENTS]).filter_map(|shape| shape.table).collect();
     for (database, schema) in [("PostgreSQL", &layers.postgres), ("SQLite", &layers.sqlite)] {
         for table in schema.columns.keys().filter(|table| !known.contains(table.as_str())) {
-            let what = format!("{database} has it, and contract-tests/tests/gates/shapes.rs does not say what it is");
-            found.push(Disagreement { place: format!("table {table}"), aspect: "unknown".to_owned(), what });
+            let what = format!(
+                "{database} has it, and contract-tests/tests/gates/shapes.rs does not say what it is"
+            );
+            found.push(Disagreement {
+                place: format!("table {table}"),
+                aspect: "unknown".to_owned(),
+                what,
+            });
         }
         for check in &schema.others {
             let what = format!("{database} checks more than the bounds of one column");
-            found.push(Disagreement { place: check.clone(), aspect: format!("check in {database}"), what });
+            found.push(Disagreement {
+                place: check.clone(),
+                aspect: format!("check in {database}"),
+                what,
+            });
         }
         found.extend(schema.faults.iter().map(|fault| Disagreement {
             place: database.to_owned(),

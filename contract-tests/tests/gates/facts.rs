@@ -84,9 +84,17 @@ impl Facts {
             (None, None) => None,
         };
         words.extend(range(self.minimum, self.maximum));
-        let of = self.characters.as_ref().map_or_else(String::new, |class| format!(" of `{}`", spell(class)));
-        words.extend(range(self.shortest.filter(|shortest| *shortest > 0), self.longest).map(|range| format!("{range} characters{of}")));
-        words.extend(self.values.as_ref().map(|values| values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")));
+        let of = self
+            .characters
+            .as_ref()
+            .map_or_else(String::new, |class| format!(" of `{}`", spell(class)));
+        words.extend(
+            range(self.shortest.filter(|shortest| *shortest > 0), self.longest)
+                .map(|range| format!("{range} characters{of}")),
+        );
+        words.extend(self.values.as_ref().map(|values| {
+            values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")
+        }));
         if self.nullable == Some(true) {
             words.push("or null".to_owned());
         }
@@ -109,13 +117,16 @@ fn spell(class: &ClassUnicode) -> String {
     if negated {
         shown.negate();
     }
-    let character = |c: char| if c.is_control() || c == ' ' { format!("\\x{:02X}", u32::from(c)) } else { c.to_string() };
+    let character = |c: char| {
+        if c.is_control() || c == ' ' { format!("\\x{:02X}", u32::from(c)) } else { c.to_string() }
+    };
     let range = |range: &ClassUnicodeRange| match (range.start(), range.end()) {
         (start, end) if start == end => character(start),
         (start, end) => format!("{}-{}", character(start), character(end)),
     };
     // A hyphen by itself comes last, where it cannot be read as a range.
-    let (hyphens, others): (Vec<_>, Vec<_>) = shown.ranges().iter().partition(|range| range.start() == '-');
+    let (hyphens, others): (Vec<_>, Vec<_>) =
+        shown.ranges().iter().partition(|range| range.start() == '-');
     let ranges: String = others.into_iter().chain(hyphens).map(range).collect();
     format!("[{}{ranges}]", if negated { "^" } else { "" })
 }
@@ -136,28 +147,48 @@ fn texts(hir: &Hir) -> Texts {
         HirKind::Empty | HirKind::Look(_) => exactly(0, ClassUnicode::empty()),
         HirKind::Literal(literal) => {
             let text = std::str::from_utf8(&literal.0).expect("a pattern of texts");
-            exactly(text.chars().count(), ClassUnicode::new(text.chars().map(|c| ClassUnicodeRange::new(c, c))))
+            exactly(
+                text.chars().count(),
+                ClassUnicode::new(text.chars().map(|c| ClassUnicodeRange::new(c, c))),
+            )
         }
         HirKind::Class(Class::Unicode(class)) => exactly(1, class.clone()),
-        HirKind::Class(Class::Bytes(class)) => exactly(1, class.to_unicode_class().expect("a pattern of texts")),
+        HirKind::Class(Class::Bytes(class)) => {
+            exactly(1, class.to_unicode_class().expect("a pattern of texts"))
+        }
         HirKind::Capture(capture) => texts(&capture.sub),
         HirKind::Repetition(repetition) => {
             let sub = texts(&repetition.sub);
-            let longest = repetition.max.and_then(|max| sub.longest.map(|longest| longest * i64::from(max)));
-            Texts { shortest: sub.shortest * i64::from(repetition.min), longest, characters: sub.characters }
+            let longest =
+                repetition.max.and_then(|max| sub.longest.map(|longest| longest * i64::from(max)));
+            Texts {
+                shortest: sub.shortest * i64::from(repetition.min),
+                longest,
+                characters: sub.characters,
+            }
         }
-        HirKind::Concat(parts) => parts.iter().map(texts).fold(exactly(0, ClassUnicode::empty()), |mut all, part| {
-            all.characters.union(&part.characters);
-            let longest = all.longest.zip(part.longest).map(|(left, right)| left + right);
-            Texts { shortest: all.shortest + part.shortest, longest, characters: all.characters }
-        }),
+        HirKind::Concat(parts) => {
+            parts.iter().map(texts).fold(exactly(0, ClassUnicode::empty()), |mut all, part| {
+                all.characters.union(&part.characters);
+                let longest = all.longest.zip(part.longest).map(|(left, right)| left + right);
+                Texts {
+                    shortest: all.shortest + part.shortest,
+                    longest,
+                    characters: all.characters,
+                }
+            })
+        }
         HirKind::Alternation(parts) => {
             let mut parts = parts.iter().map(texts);
             let first = parts.next().expect("an alternation has parts");
             parts.fold(first, |mut all, part| {
                 all.characters.union(&part.characters);
                 let longest = all.longest.zip(part.longest).map(|(left, right)| left.max(right));
-                Texts { shortest: all.shortest.min(part.shortest), longest, characters: all.characters }
+                Texts {
+                    shortest: all.shortest.min(part.shortest),
+                    longest,
+                    characters: all.characters,
+                }
             })
         }
     }

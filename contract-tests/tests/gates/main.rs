@@ -1,4 +1,5 @@
-//! Data types agree across `openapi.yaml`, `proto/` and both databases; `docs/types.md` is what this test has read.
+//! Data types agree across `openapi.yaml`, `proto/` and both databases; `docs/types.md` is what
+//! this test has read.
 //!
 //! The gate against breaking changes has its tests in `contract-tests/breaking/tests/`.
 
@@ -15,9 +16,10 @@ mod sql;
 
 use std::{env, fs, path::Path};
 
-use agreement::{Layers, disagreements};
 use contract_breaking::Contracts;
 use merch_test_store::{BareDatabase, Database};
+
+use agreement::{Layers, disagreements};
 
 fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -26,8 +28,12 @@ fn repository() -> &'static Path {
 /// The layers as they are, with both databases migrated.
 async fn layers() -> Layers {
     let contracts = Contracts::read(repository()).unwrap_or_else(|error| panic!("{error}"));
-    let (sqlite, postgres) = (BareDatabase::create(Database::Sqlite).await, BareDatabase::create(Database::Postgres).await);
-    let layers = Layers::new(&contracts, sql::sqlite(&sqlite).await, sql::postgres(&postgres).await);
+    let (sqlite, postgres) = (
+        BareDatabase::create(Database::Sqlite).await,
+        BareDatabase::create(Database::Postgres).await,
+    );
+    let layers =
+        Layers::new(&contracts, sql::sqlite(&sqlite).await, sql::postgres(&postgres).await);
     sqlite.drop().await;
     postgres.drop().await;
     layers
@@ -57,7 +63,8 @@ async fn the_page_of_types_is_what_was_read() {
         return;
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    let new: Vec<&str> = page.lines().filter(|line| !written.lines().any(|other| other == *line)).collect();
+    let new: Vec<&str> =
+        page.lines().filter(|line| !written.lines().any(|other| other == *line)).collect();
     assert!(
         page == written,
         "docs/types.md is stale: run\n    UPDATE_GOLDEN=1 tools/with-postgres cargo test -p contract-tests --test gates\nlines that it lacks:\n{}",
@@ -78,27 +85,66 @@ async fn notices(file: &str, from: &str, to: &str, expected: &str) {
 }
 
 fn names(unexpected: &[String], expected: &str) {
-    assert!(unexpected.iter().any(|line| line.contains(expected)), "expected \"{expected}\" among {unexpected:#?}");
+    assert!(
+        unexpected.iter().any(|line| line.contains(expected)),
+        "expected \"{expected}\" among {unexpected:#?}"
+    );
 }
 
 const ASSISTANT: &str = "merch/assistant/v1/assistant.proto";
 
 #[tokio::test]
 async fn a_change_of_openapi_is_noticed() {
-    notices("openapi.yaml", "pattern: '^[A-Za-z0-9]{1,15}$'", "pattern: '^[A-Za-z0-9]{1,12}$'", "User.sid: longest").await;
-    notices("openapi.yaml", "pattern: '^[A-Za-z0-9_.-]{3,50}$'", "pattern: '^[A-Za-z0-9_.]{3,50}$'", "User.username: characters").await;
-    notices("openapi.yaml", "enum: [placed, cancelled]", "enum: [placed, cancelled, shipped]", "Order.status: values").await;
-    notices("openapi.yaml", "          maximum: 3\n", "          maximum: 4\n", "Purchase.quantity: maximum").await;
+    notices(
+        "openapi.yaml",
+        "pattern: '^[A-Za-z0-9]{1,15}$'",
+        "pattern: '^[A-Za-z0-9]{1,12}$'",
+        "User.sid: longest",
+    )
+    .await;
+    notices(
+        "openapi.yaml",
+        "pattern: '^[A-Za-z0-9_.-]{3,50}$'",
+        "pattern: '^[A-Za-z0-9_.]{3,50}$'",
+        "User.username: characters",
+    )
+    .await;
+    notices(
+        "openapi.yaml",
+        "enum: [placed, cancelled]",
+        "enum: [placed, cancelled, shipped]",
+        "Order.status: values",
+    )
+    .await;
+    notices(
+        "openapi.yaml",
+        "          maximum: 3\n",
+        "          maximum: 4\n",
+        "Purchase.quantity: maximum",
+    )
+    .await;
     let (price, narrow) = (
         "        price_cents:\n          description: What one piece costs, in minor units of `currency`.\n          type: integer\n          format: int",
         "64",
     );
-    notices("openapi.yaml", &format!("{price}{narrow}"), &format!("{price}32"), "Product.price_cents: type").await;
+    notices(
+        "openapi.yaml",
+        &format!("{price}{narrow}"),
+        &format!("{price}32"),
+        "Product.price_cents: type",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_change_of_the_protos_is_noticed() {
-    notices(ASSISTANT, "  // How many, 1 to 3.\n", "  // How many, 1 to 4.\n", "Purchase.quantity: maximum").await;
+    notices(
+        ASSISTANT,
+        "  // How many, 1 to 3.\n",
+        "  // How many, 1 to 4.\n",
+        "Purchase.quantity: maximum",
+    )
+    .await;
     notices(
         ASSISTANT,
         "  // When it was cancelled, UTC; not set while it is placed.\n",
@@ -107,8 +153,20 @@ async fn a_change_of_the_protos_is_noticed() {
     )
     .await;
     notices(ASSISTANT, "  int32 stock = 8;", "  int64 stock = 8;", "Product.stock: type").await;
-    notices(ASSISTANT, "  // 1 to 100 characters.\n", "  // 1 to 120 characters.\n", "Product.name: longest").await;
-    notices(ASSISTANT, "  optional string email = 5;", "  string email = 5;", "UserChange.email: presence").await;
+    notices(
+        ASSISTANT,
+        "  // 1 to 100 characters.\n",
+        "  // 1 to 120 characters.\n",
+        "Product.name: longest",
+    )
+    .await;
+    notices(
+        ASSISTANT,
+        "  optional string email = 5;",
+        "  string email = 5;",
+        "UserChange.email: presence",
+    )
+    .await;
     notices(
         ASSISTANT,
         "  int64 version = 9;\n",
@@ -128,9 +186,15 @@ async fn a_change_of_the_protos_is_noticed() {
 #[tokio::test]
 async fn a_change_of_sqlite_is_noticed() {
     let database = BareDatabase::create(Database::Sqlite).await;
-    let replace = |from: &str, to: &str| format!("UPDATE sqlite_master SET sql = replace(sql, '{from}', '{to}') WHERE name = 'orders'");
-    let (quantity, status) =
-        (replace("quantity BETWEEN 1 AND 3", "quantity BETWEEN 1 AND 4"), replace("user_id           BLOB", "user_id           TEXT"));
+    let replace = |from: &str, to: &str| {
+        format!(
+            "UPDATE sqlite_master SET sql = replace(sql, '{from}', '{to}') WHERE name = 'orders'"
+        )
+    };
+    let (quantity, status) = (
+        replace("quantity BETWEEN 1 AND 3", "quantity BETWEEN 1 AND 4"),
+        replace("user_id           BLOB", "user_id           TEXT"),
+    );
     database.execute(&format!("PRAGMA writable_schema = ON; {quantity}; {status}; ALTER TABLE users ADD COLUMN nickname TEXT")).await;
     let mut layers = layers().await;
     layers.sqlite = sql::sqlite(&database).await;

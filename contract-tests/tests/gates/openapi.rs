@@ -9,15 +9,23 @@ use crate::facts::{Facts, Kind};
 /// The members of a named schema.
 pub(crate) fn schema(document: &Value, name: &str) -> BTreeMap<String, Facts> {
     let schema = &document["components"]["schemas"][name];
-    let required = |member: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|name| name == member));
-    let members = schema["properties"].as_object().unwrap_or_else(|| panic!("openapi.yaml has no schema {name} with members"));
-    members.iter().map(|(member, value)| (member.clone(), facts(document, value, required(member)))).collect()
+    let required = |member: &str| {
+        schema["required"].as_array().is_some_and(|names| names.iter().any(|name| name == member))
+    };
+    let members = schema["properties"]
+        .as_object()
+        .unwrap_or_else(|| panic!("openapi.yaml has no schema {name} with members"));
+    members
+        .iter()
+        .map(|(member, value)| (member.clone(), facts(document, value, required(member))))
+        .collect()
 }
 
 /// The parameters of an operation, but for those of its path and the conditions on versions.
 pub(crate) fn parameters(document: &Value, path: &str, method: &str) -> BTreeMap<String, Facts> {
-    let parameters =
-        document["paths"][path][method]["parameters"].as_array().unwrap_or_else(|| panic!("{method} {path} has no parameters"));
+    let parameters = document["paths"][path][method]["parameters"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{method} {path} has no parameters"));
     let parameter = |value: &Value| {
         let parameter = follow(document, value);
         let name = parameter["name"].as_str().expect("a parameter has a name").to_owned();
@@ -27,7 +35,8 @@ pub(crate) fn parameters(document: &Value, path: &str, method: &str) -> BTreeMap
 }
 
 fn follow<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
-    let target = value["$ref"].as_str().and_then(|reference| document.pointer(reference.strip_prefix('#')?));
+    let target =
+        value["$ref"].as_str().and_then(|reference| document.pointer(reference.strip_prefix('#')?));
     target.map_or(value, |target| follow(document, target))
 }
 
@@ -45,14 +54,18 @@ fn facts(document: &Value, value: &Value, required: bool) -> Facts {
         ("boolean", None, None) => Kind::Bool,
         _ => Kind::Other,
     };
-    let mut facts = Facts::new(format.map_or_else(|| kind.to_owned(), |format| format!("{kind}, {format}")), &[meaning]);
+    let mut facts = Facts::new(
+        format.map_or_else(|| kind.to_owned(), |format| format!("{kind}, {format}")),
+        &[meaning],
+    );
     let number = |keyword: &str| schema[keyword].as_i64();
     (facts.minimum, facts.maximum) = (number("minimum"), number("maximum"));
     facts.length(number("minLength"), number("maxLength"));
     if let Some(pattern) = schema["pattern"].as_str() {
         facts.pattern(pattern);
     }
-    facts.values = values.map(|values| values.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    facts.values =
+        values.map(|values| values.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     facts.nullable = Some(schema["nullable"] == true);
     facts.optional = Some(!required);
     facts

@@ -43,7 +43,9 @@ pub(crate) fn write(layers: &Layers) -> String {
 }
 
 fn section(page: &mut String, shape: &Shape, layers: &Layers) {
-    let operation = shape.operation.map(|(path, method)| format!("the parameters of `{} {path}`", method.to_uppercase()));
+    let operation = shape
+        .operation
+        .map(|(path, method)| format!("the parameters of `{} {path}`", method.to_uppercase()));
     let sources = [
         shape.schema.map(|schema| format!("the schema `{schema}`")),
         operation,
@@ -51,11 +53,24 @@ fn section(page: &mut String, shape: &Shape, layers: &Layers) {
         shape.table.map(|table| format!("the table `{table}`")),
     ];
     let sources: Vec<String> = sources.into_iter().flatten().collect();
-    write!(page, "\n## {}\n\n{}.\n\n", shape.name, sources.join(" · ")).expect("a String takes everything");
-    page.push_str("| field | openapi.yaml | proto/ | PostgreSQL | SQLite |\n|---|---|---|---|---|\n");
+    write!(page, "\n## {}\n\n{}.\n\n", shape.name, sources.join(" · "))
+        .expect("a String takes everything");
+    page.push_str(
+        "| field | openapi.yaml | proto/ | PostgreSQL | SQLite |\n|---|---|---|---|---|\n",
+    );
     for (name, Field { openapi, proto, postgres, sqlite }) in layers.fields(shape) {
-        let words = |facts: Option<Facts>| facts.map_or_else(|| "–".to_owned(), |facts| facts.words());
-        line(page, &[&format!("`{name}`"), &words(openapi), &words(proto), &words(postgres), &words(sqlite)]);
+        let words =
+            |facts: Option<Facts>| facts.map_or_else(|| "–".to_owned(), |facts| facts.words());
+        line(
+            page,
+            &[
+                &format!("`{name}`"),
+                &words(openapi),
+                &words(proto),
+                &words(postgres),
+                &words(sqlite),
+            ],
+        );
     }
 }
 

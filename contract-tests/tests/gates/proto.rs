@@ -10,15 +10,23 @@ use crate::facts::{Facts, Kind, class};
 /// The fields of a message, by its full name.
 pub(crate) fn message(descriptors: &FileDescriptorSet, name: &str) -> BTreeMap<String, Facts> {
     let symbols = Symbols::of(descriptors);
-    let message = symbols.messages.get(name).unwrap_or_else(|| panic!("proto/ has no message {name}"));
-    message.descriptor.field.iter().map(|field| (field.name().to_owned(), facts(&symbols, name, field))).collect()
+    let message =
+        symbols.messages.get(name).unwrap_or_else(|| panic!("proto/ has no message {name}"));
+    message
+        .descriptor
+        .field
+        .iter()
+        .map(|field| (field.name().to_owned(), facts(&symbols, name, field)))
+        .collect()
 }
 
 fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> Facts {
     let type_name = field.type_name().trim_start_matches('.');
     let comment = symbols.comment(message, field.name()).unwrap_or_default();
     let (native, kind) = match field.r#type() {
-        _ if field.label() == prost_types::field_descriptor_proto::Label::Repeated => ("repeated", Kind::Other),
+        _ if field.label() == prost_types::field_descriptor_proto::Label::Repeated => {
+            ("repeated", Kind::Other)
+        }
         Type::String if comment.contains("UUID") => ("string", Kind::Uuid),
         Type::String => ("string", Kind::Text),
         Type::Int32 => ("int32", Kind::Int32),
@@ -26,7 +34,9 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
         Type::Bool => ("bool", Kind::Bool),
         Type::Bytes => ("bytes", Kind::Bytes),
         Type::Enum => (type_name.rsplit('.').next().unwrap_or_default(), Kind::Choice),
-        Type::Message if type_name == "google.protobuf.Timestamp" => ("google.protobuf.Timestamp", Kind::Time),
+        Type::Message if type_name == "google.protobuf.Timestamp" => {
+            ("google.protobuf.Timestamp", Kind::Time)
+        }
         _ => (type_name, Kind::Other),
     };
     let mut facts = Facts::new(native, &[kind]);
@@ -44,7 +54,10 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
     if field.r#type() == Type::Enum {
         facts.values = symbols.enums.get(type_name).map(|declared| {
             // ORDER_STATUS_PLACED of OrderStatus is `placed`; the first value is never sent.
-            let prefix = declared.value.first().map_or("", |zero| zero.name().trim_end_matches("UNSPECIFIED"));
+            let prefix = declared
+                .value
+                .first()
+                .map_or("", |zero| zero.name().trim_end_matches("UNSPECIFIED"));
             declared
                 .value
                 .iter()

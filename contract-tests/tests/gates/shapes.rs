@@ -11,14 +11,23 @@ pub(crate) struct Shape {
     pub(crate) operation: Option<(&'static str, &'static str)>,
     /// A message of `proto/`.
     pub(crate) message: Option<&'static str>,
-    /// A table. Of a resource every column counts; of a request, those that are called like one of its fields.
+    /// A table. Of a resource every column counts; of a request, those that are called like one of
+    /// its fields.
     pub(crate) table: Option<&'static str>,
     pub(crate) is_resource: bool,
     /// Fields that one layer calls otherwise, and what they are called here.
     pub(crate) aliases: &'static [(&'static str, &'static str)],
 }
 
-const NOTHING: Shape = Shape { name: "", schema: None, operation: None, message: None, table: None, is_resource: false, aliases: &[] };
+const NOTHING: Shape = Shape {
+    name: "",
+    schema: None,
+    operation: None,
+    message: None,
+    table: None,
+    is_resource: false,
+    aliases: &[],
+};
 
 /// A table of the db service's own: only the databases know it, and they agree.
 const fn internal(name: &'static str, table: &'static str) -> Shape {
@@ -66,7 +75,12 @@ pub(crate) const SHAPES: [Shape; 16] = [
         table: Some("users"),
         ..NOTHING
     },
-    Shape { name: "PasswordChange", schema: Some("PasswordChange"), message: Some("merch.assistant.v1.ChangePasswordRequest"), ..NOTHING },
+    Shape {
+        name: "PasswordChange",
+        schema: Some("PasswordChange"),
+        message: Some("merch.assistant.v1.ChangePasswordRequest"),
+        ..NOTHING
+    },
     Shape {
         name: "Credentials",
         schema: Some("Credentials"),
@@ -115,12 +129,21 @@ pub(crate) const SHAPES: [Shape; 16] = [
 ];
 
 /// The events and the table that they wait in.
-pub(crate) const EVENTS: Shape =
-    Shape { name: "LogMessage", message: Some("merch.logging.v1.LogMessage"), table: Some("outbox"), is_resource: true, ..NOTHING };
+pub(crate) const EVENTS: Shape = Shape {
+    name: "LogMessage",
+    message: Some("merch.logging.v1.LogMessage"),
+    table: Some("outbox"),
+    is_resource: true,
+    ..NOTHING
+};
 
 impl Shape {
     /// What a field is called here.
     pub(crate) fn field(&self, name: &str) -> String {
-        self.aliases.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, field)| field).to_owned()
+        self.aliases
+            .iter()
+            .find(|(alias, _)| *alias == name)
+            .map_or(name, |(_, field)| field)
+            .to_owned()
     }
 }

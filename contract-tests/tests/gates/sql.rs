@@ -31,7 +31,8 @@ pub(crate) async fn postgres(database: &BareDatabase) -> Schema {
     let columns = "SELECT table_name::text, column_name::text, data_type::text, is_nullable::text FROM information_schema.columns
                    WHERE table_schema = current_schema() AND table_name <> 'seaql_migrations'";
     for row in database.texts(columns, 4).await {
-        let [table, column, native, nullable] = row.try_into().expect("four columns were asked for");
+        let [table, column, native, nullable] =
+            row.try_into().expect("four columns were asked for");
         let kinds: &[Kind] = match native.as_str() {
             "uuid" => &[Kind::Uuid],
             "integer" => &[Kind::Int32],
@@ -61,9 +62,13 @@ pub(crate) async fn sqlite(database: &BareDatabase) -> Schema {
     for row in database.texts(tables, 3).await {
         let [table, sql, strict] = row.try_into().expect("three columns were asked for");
         if strict != "1" {
-            schema.faults.push(format!("table {table}: SQLite takes values of any type, as it is not STRICT"));
+            schema.faults.push(format!(
+                "table {table}: SQLite takes values of any type, as it is not STRICT"
+            ));
         }
-        let columns = format!("SELECT name, type, CAST(\"notnull\" AS TEXT) FROM pragma_table_info('{table}')");
+        let columns = format!(
+            "SELECT name, type, CAST(\"notnull\" AS TEXT) FROM pragma_table_info('{table}')"
+        );
         for row in database.texts(&columns, 3).await {
             let [column, native, not_null] = row.try_into().expect("three columns were asked for");
             let kinds: &[Kind] = match native.to_ascii_uppercase().as_str() {
@@ -72,7 +77,12 @@ pub(crate) async fn sqlite(database: &BareDatabase) -> Schema {
                 "TEXT" => &[Kind::Text, Kind::Choice, Kind::Time],
                 _ => &[Kind::Other],
             };
-            schema.column(table.clone(), column, Facts::new(native.to_ascii_uppercase(), kinds), not_null == "0");
+            schema.column(
+                table.clone(),
+                column,
+                Facts::new(native.to_ascii_uppercase(), kinds),
+                not_null == "0",
+            );
         }
         for (name, check) in constraints(&sql) {
             schema.check(&table, name, check);
@@ -94,14 +104,19 @@ impl Schema {
         };
         for (column, is_length, clause) in clauses {
             let facts = self.columns.get_mut(table).and_then(|columns| columns.get_mut(&column));
-            let facts = facts.unwrap_or_else(|| panic!("{name} is about {table}.{column}, which is no column"));
+            let facts = facts
+                .unwrap_or_else(|| panic!("{name} is about {table}.{column}, which is no column"));
             match clause {
                 Clause::Least(least) if is_length => facts.length(Some(least), None),
                 Clause::Most(most) if is_length => facts.length(None, Some(most)),
                 Clause::Least(least) => facts.minimum = facts.minimum.max(Some(least)),
-                Clause::Most(most) => facts.maximum = Some(facts.maximum.map_or(most, |own| own.min(most))),
+                Clause::Most(most) => {
+                    facts.maximum = Some(facts.maximum.map_or(most, |own| own.min(most)))
+                }
                 // `IN (TRUE, FALSE)` is how SQLite is told of a boolean.
-                Clause::Values(values) if values.iter().all(|value| value == "true" || value == "false") => {
+                Clause::Values(values)
+                    if values.iter().all(|value| value == "true" || value == "false") =>
+                {
                     facts.kinds.retain(|kind| *kind == Kind::Bool)
                 }
                 Clause::Values(values) => {
@@ -131,7 +146,8 @@ fn constraints(sql: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// What a check says, column by column, with whether it is about a length; nothing if it is more than bounds and values.
+/// What a check says, column by column, with whether it is about a length; nothing if it is more
+/// than bounds and values.
 fn clauses(check: &str) -> Option<Vec<(String, bool, Clause)>> {
     let tokens = tokens(check);
     let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
@@ -162,7 +178,9 @@ fn clauses(check: &str) -> Option<Vec<(String, bool, Clause)>> {
             // PostgreSQL's form of `IN`, and its own.
             ["=", "any", "array", rest @ ..] | ["in", rest @ ..] => {
                 let end = rest.iter().position(|word| *word == "and").unwrap_or(rest.len());
-                add(Clause::Values(rest[..end].iter().map(|value| value.trim_matches('\'').to_owned()).collect()));
+                add(Clause::Values(
+                    rest[..end].iter().map(|value| value.trim_matches('\'').to_owned()).collect(),
+                ));
                 &rest[end..]
             }
             ["=", number, rest @ ..] => {
@@ -180,7 +198,8 @@ fn clauses(check: &str) -> Option<Vec<(String, bool, Clause)>> {
     }
 }
 
-/// Words, numbers, texts and operators, in lower case, without casts, commas and brackets: the few checks that are read need none.
+/// Words, numbers, texts and operators, in lower case, without casts, commas and brackets: the few
+/// checks that are read need none.
 fn tokens(check: &str) -> Vec<String> {
     let check = check.trim().strip_prefix("CHECK").unwrap_or(check).replace("::text", "");
     let spaced: String = check.chars().map(|c| if "(),[]".contains(c) { ' ' } else { c }).collect();
@@ -198,9 +217,15 @@ mod tests {
     #[test]
     fn both_databases_spell_the_same() {
         for (sqlite, postgres) in [
-            ("(length(sid) BETWEEN 1 AND 15)", "CHECK (((length(sid) >= 1) AND (length(sid) <= 15)))"),
+            (
+                "(length(sid) BETWEEN 1 AND 15)",
+                "CHECK (((length(sid) >= 1) AND (length(sid) <= 15)))",
+            ),
             ("(length(currency) = 3)", "CHECK ((length(currency) = 3))"),
-            ("(status IN ('placed', 'cancelled'))", "CHECK ((status = ANY (ARRAY['placed'::text, 'cancelled'::text])))"),
+            (
+                "(status IN ('placed', 'cancelled'))",
+                "CHECK ((status = ANY (ARRAY['placed'::text, 'cancelled'::text])))",
+            ),
             ("(is_active IN (TRUE, FALSE))", "CHECK ((is_active = ANY (ARRAY[true, false])))"),
             ("(stock >= 0)", "CHECK ((stock >= 0))"),
         ] {

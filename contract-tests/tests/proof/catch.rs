@@ -1,4 +1,5 @@
-//! The suite against each mutant, which it has to notice, and against each control, which it may not.
+//! The suite against each mutant, which it has to notice, and against each control, which it may
+//! not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,10 +27,15 @@ const AT_ONCE: usize = 16;
 
 /// How a run of the suite noticed a mutant: `operation status: case`, of the mutant's operations.
 fn noticed(mutant: &Mutant, report: &Report) -> BTreeSet<String> {
-    // An answer that does not come says that something is broken, and not what. Nor is a fault of the suite a finding.
-    let told = |message: &str| !message.starts_with("expected an answer, got none") && !message.contains("a fault of this program");
-    let failures =
-        report.failures().filter(|(case, failure)| mutant.operations.contains(&case.operation.as_str()) && told(failure.message()));
+    // An answer that does not come says that something is broken, and not what. Nor is a fault of
+    // the suite a finding.
+    let told = |message: &str| {
+        !message.starts_with("expected an answer, got none")
+            && !message.contains("a fault of this program")
+    };
+    let failures = report.failures().filter(|(case, failure)| {
+        mutant.operations.contains(&case.operation.as_str()) && told(failure.message())
+    });
     failures.map(|(case, _)| described(&case.operation, case.status, &case.name)).collect()
 }
 
@@ -45,7 +51,8 @@ struct Trial<'t> {
 }
 
 impl Trial<'_> {
-    /// Which cases notice it: the one that `docs/mutants.md` names alone, if it still does, or else the first that are found.
+    /// Which cases notice it: the one that `docs/mutants.md` names alone, if it still does, or else
+    /// the first that are found.
     async fn go(&self, named: Option<&str>) -> Result<BTreeSet<String>, String> {
         self.store.stock_up().await;
         if let Some(named) = named {
@@ -55,9 +62,13 @@ impl Trial<'_> {
             }
         }
         // Those of the domain first: they are fewer, and each sees more.
-        let domain = cases::domain::cases(self.document).into_iter().chain(cases::derived::cases(self.document));
-        let concerned = domain.filter(|case| self.mutant.operations.contains(&case.operation.as_str()));
-        let all: Vec<String> = concerned.map(|case| described(&case.operation, case.status, &case.name)).collect();
+        let domain = cases::domain::cases(self.document)
+            .into_iter()
+            .chain(cases::derived::cases(self.document));
+        let concerned =
+            domain.filter(|case| self.mutant.operations.contains(&case.operation.as_str()));
+        let all: Vec<String> =
+            concerned.map(|case| described(&case.operation, case.status, &case.name)).collect();
         for some in all.chunks(AT_ONCE) {
             let noticed = self.run(&some.iter().cloned().collect()).await?;
             if !noticed.is_empty() {
@@ -70,13 +81,21 @@ impl Trial<'_> {
     /// Runs these cases against the mutant, which is as good as new.
     async fn run(&self, these: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
         let given = self.mutant.given;
-        let expired = if given == Given::ExpiredToken { Some(self.store.expired_token().await) } else { None };
-        let proxy = Proxy::start(Upstream::new(self.store.store.url()), self.mutant.act.clone()).await;
-        let options = options(proxy.url(), self.mutant.operations, expired, given == Given::ExhaustStock);
+        let expired = if given == Given::ExpiredToken {
+            Some(self.store.expired_token().await)
+        } else {
+            None
+        };
+        let proxy =
+            Proxy::start(Upstream::new(self.store.store.url()), self.mutant.act.clone()).await;
+        let options =
+            options(proxy.url(), self.mutant.operations, expired, given == Given::ExhaustStock);
         let mut chosen = cases::all(self.document);
         chosen.retain(|case| these.contains(&described(&case.operation, case.status, &case.name)));
         let run = suite::run_cases(options, self.document.clone(), chosen);
-        let report = tokio::time::timeout(LONGEST_RUN, run).await.map_err(|_| format!("the suite has not ended after {LONGEST_RUN:?}"))?;
+        let report = tokio::time::timeout(LONGEST_RUN, run)
+            .await
+            .map_err(|_| format!("the suite has not ended after {LONGEST_RUN:?}"))?;
         match report.unusable {
             Some(why) => Err(format!("the suite did not begin: {why}")),
             None => Ok(noticed(self.mutant, &report)),
@@ -101,8 +120,14 @@ async fn the_suite_notices_every_mutant() {
     let named = table::cases(&committed);
     let wanted = variable("MUTANT");
 
-    let chosen: Vec<_> = all.iter().filter(|mutant| wanted.as_ref().is_none_or(|part| mutant.name.contains(part.as_str()))).collect();
-    assert!(!chosen.is_empty(), "no mutant's name has the words {wanted:?} of MUTANT in it; docs/mutants.md has the names");
+    let chosen: Vec<_> = all
+        .iter()
+        .filter(|mutant| wanted.as_ref().is_none_or(|part| mutant.name.contains(part.as_str())))
+        .collect();
+    assert!(
+        !chosen.is_empty(),
+        "no mutant's name has the words {wanted:?} of MUTANT in it; docs/mutants.md has the names"
+    );
     let jobs = Mutex::new(chosen.into_iter());
     let outcomes = Mutex::new(BTreeMap::new());
     let worker = || async {
@@ -122,11 +147,22 @@ async fn the_suite_notices_every_mutant() {
     futures_util::future::join_all((0..STORES).map(|_| worker())).await;
 
     let outcomes = outcomes.into_inner().unwrap();
-    let missed: Vec<String> =
-        outcomes.iter().filter_map(|(name, outcome)| outcome.as_ref().err().map(|why| format!("{name}: {why}"))).collect();
-    assert!(missed.is_empty(), "{} of {} mutants got away:\n- {}", missed.len(), outcomes.len(), missed.join("\n- "));
+    let missed: Vec<String> = outcomes
+        .iter()
+        .filter_map(|(name, outcome)| outcome.as_ref().err().map(|why| format!("{name}: {why}")))
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "{} of {} mutants got away:\n- {}",
+        missed.len(),
+        outcomes.len(),
+        missed.join("\n- ")
+    );
     if outcomes.len() == all.len() {
-        let noticed = outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.ok()?))).collect();
+        let noticed = outcomes
+            .into_iter()
+            .filter_map(|(name, outcome)| Some((name, outcome.ok()?)))
+            .collect();
         table::compare(&committed, &all, &mutants::controls(), &noticed);
     }
 }
@@ -136,7 +172,14 @@ async fn the_suite_notices_every_mutant() {
 async fn a_mutant_that_breaks_nothing_gets_away() {
     let document = Arc::new(Document::embedded());
     let store = SuiteStore::start().await;
-    let mutant = Mutant { name: "", operations: &["greet"], breaks: "", how: "", act: mutants::nothing(), given: Given::Nothing };
+    let mutant = Mutant {
+        name: "",
+        operations: &["greet"],
+        breaks: "",
+        how: "",
+        act: mutants::nothing(),
+        given: Given::Nothing,
+    };
     let trial = Trial { mutant: &mutant, store: &store, document: &document };
     let outcome = trial.go(Some("`greet` 200: the version is the document's")).await;
     assert!(outcome.as_ref().is_err_and(|why| why.starts_with("none of ")), "{outcome:?}");
@@ -149,12 +192,22 @@ async fn the_suite_allows_what_the_contract_allows() {
     let mut controls: Vec<Control> = mutants::controls();
     if let Some(part) = variable("CONTROL") {
         controls.retain(|control| control.name.contains(&part));
-        assert!(!controls.is_empty(), "no control's name has the words {part:?} of CONTROL in it; docs/mutants.md has the names");
+        assert!(
+            !controls.is_empty(),
+            "no control's name has the words {part:?} of CONTROL in it; docs/mutants.md has the names"
+        );
     }
     let store = SuiteStore::start().await;
     store.stock_up().await;
     let proxy = Proxy::start(Upstream::new(store.store.url()), mutants::together(controls)).await;
-    let report = run(proxy.url(), &[], Some(store.expired_token().await), true, &Arc::new(Document::embedded())).await;
+    let report = run(
+        proxy.url(),
+        &[],
+        Some(store.expired_token().await),
+        true,
+        &Arc::new(Document::embedded()),
+    )
+    .await;
     // CONTROL=words tries one change alone.
     expect_no_complaint(&report);
     store.store.finish_whatever_came().await;
@@ -164,7 +217,14 @@ async fn the_suite_allows_what_the_contract_allows() {
 async fn the_suite_learns_the_catalogue() {
     let store = SuiteStore::start().await;
     store.store.sql(CATALOGUE).await;
-    let report = run(store.store.url(), &["ProductManager", "OrderManager"], None, false, &Arc::new(Document::embedded())).await;
+    let report = run(
+        store.store.url(),
+        &["ProductManager", "OrderManager"],
+        None,
+        false,
+        &Arc::new(Document::embedded()),
+    )
+    .await;
     expect_no_complaint(&report);
     store.store.finish_whatever_came().await;
 }

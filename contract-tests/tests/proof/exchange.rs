@@ -1,4 +1,5 @@
-//! A request and its answer as the proxy of the mutants holds them: whole, and open to every change.
+//! A request and its answer as the proxy of the mutants holds them: whole, and open to every
+//! change.
 
 use std::fmt::Write as _;
 
@@ -28,7 +29,10 @@ impl Request {
 
     /// Adds `Authorization: Bearer …`, in place of what was there.
     pub(crate) fn with_token(mut self, token: &str) -> Self {
-        self.headers.insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).expect("tokens are visible ASCII"));
+        self.headers.insert(
+            AUTHORIZATION,
+            HeaderValue::try_from(format!("Bearer {token}")).expect("tokens are visible ASCII"),
+        );
         self
     }
 
@@ -66,8 +70,13 @@ impl Request {
 
     /// Writes another query.
     pub(crate) fn set_query(&mut self, parameters: &[(String, String)]) {
-        let pairs: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        self.target = if pairs.is_empty() { self.path().to_owned() } else { format!("{}?{}", self.path(), pairs.join("&")) };
+        let pairs: Vec<String> =
+            parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.target = if pairs.is_empty() {
+            self.path().to_owned()
+        } else {
+            format!("{}?{}", self.path(), pairs.join("&"))
+        };
     }
 
     /// Lets only those parameters of the query stay that are wanted.
@@ -92,7 +101,8 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Changes a body that is a JSON object. What the edit leaves as it is stays so to the byte, repeated members and all.
+    /// Changes a body that is a JSON object. What the edit leaves as it is stays so to the byte,
+    /// repeated members and all.
     pub(crate) fn edit_json(&mut self, edit: impl FnOnce(&mut Value)) {
         let before = self.json();
         let mut body = before.clone();
@@ -161,7 +171,12 @@ pub(crate) enum Manner {
 impl Answer {
     /// One that the proxy makes itself, without a body.
     pub(crate) fn new(status: u16) -> Self {
-        let mut answer = Self { status, headers: HeaderMap::new(), body: Bytes::new(), manner: Manner::default() };
+        let mut answer = Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            manner: Manner::default(),
+        };
         answer.set("x-request-id", &uuid::Uuid::now_v7().to_string());
         answer
     }
@@ -193,12 +208,18 @@ impl Answer {
 
     /// Sets a header in place of what was there.
     pub(crate) fn set(&mut self, name: &'static str, value: &str) {
-        self.headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).expect("the value of a header"));
+        self.headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::try_from(value).expect("the value of a header"),
+        );
     }
 
     /// Adds a header beside what was there.
     pub(crate) fn add(&mut self, name: &'static str, value: &str) {
-        self.headers.append(HeaderName::from_static(name), HeaderValue::try_from(value).expect("the value of a header"));
+        self.headers.append(
+            HeaderName::from_static(name),
+            HeaderValue::try_from(value).expect("the value of a header"),
+        );
     }
 
     /// The body as JSON; null if it is none.
@@ -219,7 +240,8 @@ impl Answer {
         }
     }
 
-    /// Another status, which a problem in the body says as well, so that nothing but the status is wrong.
+    /// Another status, which a problem in the body says as well, so that nothing but the status is
+    /// wrong.
     pub(crate) fn set_status(&mut self, status: u16) {
         if self.status >= 400 {
             self.edit_json(|body| body["status"] = status.into());
@@ -229,9 +251,18 @@ impl Answer {
 
     /// As bytes of HTTP/1.1, after which the connection is closed.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Mutant\r\nconnection: close\r\ncontent-length: {}\r\n", self.status, self.body.len());
-        for (name, value) in self.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "connection" | "content-length")) {
-            write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())).expect("a String takes everything");
+        let mut head = format!(
+            "HTTP/1.1 {} Mutant\r\nconnection: close\r\ncontent-length: {}\r\n",
+            self.status,
+            self.body.len()
+        );
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "connection" | "content-length"))
+        {
+            write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()))
+                .expect("a String takes everything");
         }
         head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()

@@ -1,4 +1,5 @@
-//! 500 and 503 of every operation, brought about by a db service that fails: no hook in the api, and no list of gRPC methods here.
+//! 500 and 503 of every operation, brought about by a db service that fails: no hook in the api,
+//! and no list of gRPC methods here.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +20,8 @@ use crate::{
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Every way in which a call can fail without a reason that the contracts name, and what a client is told: 503 where waiting can help, 500 where only a
-/// change of the code can (docs/errors.md).
+/// Every way in which a call can fail without a reason that the contracts name, and what a client
+/// is told: 503 where waiting can help, 500 where only a change of the code can (docs/errors.md).
 fn faults() -> Vec<(Fault, u16)> {
     let bugs = [
         Code::Unknown,
@@ -36,9 +37,13 @@ fn faults() -> Vec<(Fault, u16)> {
         Code::DataLoss,
         Code::Unauthenticated,
     ];
-    let passing = [Code::Cancelled, Code::DeadlineExceeded, Code::ResourceExhausted, Code::Unavailable];
-    let bugs = bugs.into_iter().map(|code| (Fault::Status(code), 500)).chain([(Fault::Garbage, 500)]);
-    bugs.chain(passing.into_iter().map(|code| (Fault::Status(code), 503))).chain([(Fault::Break, 503)]).collect()
+    let passing =
+        [Code::Cancelled, Code::DeadlineExceeded, Code::ResourceExhausted, Code::Unavailable];
+    let bugs =
+        bugs.into_iter().map(|code| (Fault::Status(code), 500)).chain([(Fault::Garbage, 500)]);
+    bugs.chain(passing.into_iter().map(|code| (Fault::Status(code), 503)))
+        .chain([(Fault::Break, 503)])
+        .collect()
 }
 
 /// A user with an order.
@@ -56,7 +61,9 @@ impl Buyer {
         let registered = api.send(&Request::new(Method::POST, "/users").with_json(&user)).await;
         assert_eq!(registered.status, 201, "{registered:?}");
         let login = api.log_in(&name, PASSWORD).await.expect("a user just registered can log in");
-        let order = Request::new(Method::POST, "/orders").with_token(&login.token).with_json(&json!({ "product_id": 1, "quantity": 1 }));
+        let order = Request::new(Method::POST, "/orders")
+            .with_token(&login.token)
+            .with_json(&json!({ "product_id": 1, "quantity": 1 }));
         let placed = api.send(&order).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         let order = placed.json()["id"].as_str().expect("an order has an id").to_owned();
@@ -65,30 +72,46 @@ impl Buyer {
 
     /// A request of an operation that the store takes, once.
     fn request(&self, operation: &Operation) -> Request {
-        let path = operation.path.replace("{user_id}", &self.id).replace("{order_id}", &self.order).replace("{product_id}", "1");
-        assert!(!path.contains('{'), "{}: say here what stands for the parameter of {path}", operation.id);
+        let path = operation
+            .path
+            .replace("{user_id}", &self.id)
+            .replace("{order_id}", &self.order)
+            .replace("{product_id}", "1");
+        assert!(
+            !path.contains('{'),
+            "{}: say here what stands for the parameter of {path}",
+            operation.id
+        );
         let mut request = Request::new(operation.method.clone(), path);
         if operation.secured {
             request = request.with_token(&self.token);
         }
-        if operation.request_body.is_some() { request.with_json(&self.body(&operation.id)) } else { request }
+        if operation.request_body.is_some() {
+            request.with_json(&self.body(&operation.id))
+        } else {
+            request
+        }
     }
 
     fn body(&self, operation: &str) -> Value {
         let name = fresh_name();
         match operation {
-            "register" => json!({ "sid": name, "username": name, "email": format!("{name}@mail.example.com"), "password": PASSWORD }),
+            "register" => {
+                json!({ "sid": name, "username": name, "email": format!("{name}@mail.example.com"), "password": PASSWORD })
+            }
             "log_in" => json!({ "username": self.username, "password": PASSWORD }),
             "update_user" => json!({ "username": name }),
-            "change_password" => json!({ "current_password": PASSWORD, "new_password": "a much longer battery staple" }),
+            "change_password" => {
+                json!({ "current_password": PASSWORD, "new_password": "a much longer battery staple" })
+            }
             "place_order" => json!({ "product_id": 1, "quantity": 1 }),
             other => panic!("say here which body {other} takes"),
         }
     }
 }
 
-/// Calls every operation that declares 500 or 503, with each gRPC method that it needs failing in each way. Gives the statuses that were answered as
-/// they should be.
+/// Calls every operation that declares 500 or 503, with each gRPC method that it needs failing in
+/// each way. Gives the statuses that were answered as they should be.
 ///
 /// # Panics
 /// When one was answered otherwise, or with something of the failure in it.
@@ -101,14 +124,24 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
     let victim = Buyer::new(&sound).await;
     let mut exercised = BTreeSet::new();
     let mut wrong = Vec::new();
-    let declares = |operation: &&Operation| operation.responses.contains_key(&500) || operation.responses.contains_key(&503);
+    let declares = |operation: &&Operation| {
+        operation.responses.contains_key(&500) || operation.responses.contains_key(&503)
+    };
     for operation in document.operations().iter().filter(declares) {
         let willing = Buyer::new(&sound).await;
         db.take_called();
         let answer = behind.send(&willing.request(operation)).await;
-        assert!(answer.status < 300, "{}: with nothing broken the request is fine: {answer:?}", operation.id);
+        assert!(
+            answer.status < 300,
+            "{}: with nothing broken the request is fine: {answer:?}",
+            operation.id
+        );
         let methods: BTreeSet<String> = db.take_called().into_iter().collect();
-        assert!(!methods.is_empty(), "{} declares 500 or 503, and calls no method of the db service", operation.id);
+        assert!(
+            !methods.is_empty(),
+            "{} declares 500 or 503, and calls no method of the db service",
+            operation.id
+        );
         for method in methods {
             for (fault, status) in faults() {
                 db.fail(&method, fault.clone());
@@ -119,28 +152,54 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
                 if found.is_empty() {
                     exercised.insert((operation.id.clone(), status));
                 } else {
-                    wrong.push(format!("{}, {method} with {fault:?}: {}", operation.id, found.join("; ")));
+                    wrong.push(format!(
+                        "{}, {method} with {fault:?}: {}",
+                        operation.id,
+                        found.join("; ")
+                    ));
                 }
             }
         }
     }
-    for operation in document.operations().iter().filter(|operation| operation.secured && operation.responses.contains_key(&429)) {
-        let found = too_many_at_once(&db, &behind, &Buyer::new(&sound).await, document, operation).await;
+    for operation in document
+        .operations()
+        .iter()
+        .filter(|operation| operation.secured && operation.responses.contains_key(&429))
+    {
+        let found =
+            too_many_at_once(&db, &behind, &Buyer::new(&sound).await, document, operation).await;
         if found.is_empty() {
             exercised.insert((operation.id.clone(), 429));
         } else {
-            wrong.push(format!("{}, with as many under way as one user may have: {}", operation.id, found.join("; ")));
+            wrong.push(format!(
+                "{}, with as many under way as one user may have: {}",
+                operation.id,
+                found.join("; ")
+            ));
         }
     }
-    assert!(wrong.is_empty(), "failures of the db service have to be answered as docs/errors.md says:\n- {}", wrong.join("\n- "));
+    assert!(
+        wrong.is_empty(),
+        "failures of the db service have to be answered as docs/errors.md says:\n- {}",
+        wrong.join("\n- ")
+    );
     // The next request finds the db service again.
-    let again = behind.send(&victim.request(document.operation("get_user").expect("the document has it"))).await;
+    let again = behind
+        .send(&victim.request(document.operation("get_user").expect("the document has it")))
+        .await;
     assert_eq!(again.status, 200, "{again:?}");
     exercised
 }
 
-/// Sends as many requests of one user as may be under way while the db service stalls, and one more. Gives what is wrong with the answer to that one.
-async fn too_many_at_once(db: &FaultyDb, behind: &Upstream, buyer: &Buyer, document: &Document, operation: &Operation) -> Vec<String> {
+/// Sends as many requests of one user as may be under way while the db service stalls, and one
+/// more. Gives what is wrong with the answer to that one.
+async fn too_many_at_once(
+    db: &FaultyDb,
+    behind: &Upstream,
+    buyer: &Buyer,
+    document: &Document,
+    operation: &Operation,
+) -> Vec<String> {
     const AT_ONCE: usize = merch_api::Config::WRITES_PER_USER.get();
     let request = buyer.request(operation);
     db.stall();
@@ -150,7 +209,11 @@ async fn too_many_at_once(db: &FaultyDb, behind: &Upstream, buyer: &Buyer, docum
         let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
         let mut called = 0;
         while called < AT_ONCE {
-            assert!(tokio::time::Instant::now() < deadline, "{}: {called} of {AT_ONCE} calls reached the db service", operation.id);
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{}: {called} of {AT_ONCE} calls reached the db service",
+                operation.id
+            );
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             called += db.take_called().len();
         }
@@ -160,7 +223,11 @@ async fn too_many_at_once(db: &FaultyDb, behind: &Upstream, buyer: &Buyer, docum
     };
     let (answers, found) = futures_util::future::join(many, one_more).await;
     let answered = answers.iter().all(|answer| ![429, 500].contains(&answer.status));
-    if answered { found } else { [found, vec![format!("expected an answer to those before, got {answers:?}")]].concat() }
+    if answered {
+        found
+    } else {
+        [found, vec![format!("expected an answer to those before, got {answers:?}")]].concat()
+    }
 }
 
 /// What is wrong with an answer that had to be this one.
@@ -185,7 +252,10 @@ fn faults_of(document: &Document, request: &Request, answer: &Answer, status: u1
         faults.push(format!("expected the code {code}, got {}", answer.json()["code"]));
     }
     if matches!(status, 429 | 503)
-        && answer.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_none_or(|seconds| seconds == 0)
+        && answer
+            .header("retry-after")
+            .and_then(|seconds| seconds.parse::<u32>().ok())
+            .is_none_or(|seconds| seconds == 0)
     {
         faults.push("expected `Retry-After`".to_owned());
     }

@@ -1,4 +1,5 @@
-//! A gRPC endpoint between api and db that breaks one method in one way, and passes everything else on as bytes.
+//! A gRPC endpoint between api and db that breaks one method in one way, and passes everything else
+//! on as bytes.
 //!
 //! It knows no list of methods: what is asked for is the path of the HTTP/2 request.
 
@@ -63,9 +64,13 @@ struct Shared {
 }
 
 impl FaultyDb {
-    /// Listens on a free port of the loopback address. `db_url` is where the db service is: `http://127.0.0.1:port`.
+    /// Listens on a free port of the loopback address. `db_url` is where the db service is:
+    /// `http://127.0.0.1:port`.
     pub(crate) async fn start(db_url: &str) -> Self {
-        let db = db_url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("the db service is at http://address:port");
+        let db = db_url
+            .strip_prefix("http://")
+            .and_then(|rest| rest.parse().ok())
+            .expect("the db service is at http://address:port");
         let shared = Arc::new(Shared {
             db,
             upstream: AsyncMutex::default(),
@@ -73,7 +78,8 @@ impl FaultyDb {
             called: Mutex::default(),
             mended: watch::Sender::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
+        let listener =
+            TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let mut tasks = JoinSet::new();
         let of_all = shared.clone();
@@ -135,7 +141,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>, breaking: &CancellationToken) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        breaking: &CancellationToken,
+    ) -> Response<Body> {
         let mut mended = self.mended.subscribe();
         let path = request.uri().path();
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -166,7 +176,9 @@ impl Shared {
 
     async fn forward(&self, mut request: Request<Incoming>) -> Response<Incoming> {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        *request.uri_mut() = format!("http://{}{target}", self.db).parse::<Uri>().expect("a path that hyper has read is one");
+        *request.uri_mut() = format!("http://{}{target}", self.db)
+            .parse::<Uri>()
+            .expect("a path that hyper has read is one");
         let mut sender = self.sender().await;
         match sender.send_request(request).await {
             Ok(answer) => answer,
@@ -181,8 +193,9 @@ impl Shared {
             return sender.clone();
         }
         let stream = TcpStream::connect(self.db).await.expect("the db service accepts connections");
-        let (sender, connection) =
-            client::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("the db service speaks HTTP/2");
+        let (sender, connection) = client::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("the db service speaks HTTP/2");
         tokio::spawn(connection);
         upstream.insert(sender).clone()
     }

@@ -1,4 +1,5 @@
-//! Proves the suite itself: that it leaves out nothing that `openapi.yaml` declares, and that it notices when an implementation breaks it.
+//! Proves the suite itself: that it leaves out nothing that `openapi.yaml` declares, and that it
+//! notices when an implementation breaks it.
 
 // Tests end by panicking; that is what they are for.
 #![allow(clippy::unwrap_used)]

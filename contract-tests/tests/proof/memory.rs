@@ -1,4 +1,5 @@
-//! What a proxy has seen of users, tokens and orders, so that it can do in somebody's name what the store refuses.
+//! What a proxy has seen of users, tokens and orders, so that it can do in somebody's name what the
+//! store refuses.
 
 use std::collections::{HashMap, HashSet};
 
@@ -67,21 +68,31 @@ impl Memory {
                 }
             }
             (Some("change_password"), 204) => {
-                if let (Some(login), Some(password)) = (self.logins.get_mut(request.id()), request.json()["new_password"].as_str()) {
+                if let (Some(login), Some(password)) =
+                    (self.logins.get_mut(request.id()), request.json()["new_password"].as_str())
+                {
                     password.clone_into(&mut login.password);
                 }
             }
             (Some("update_user"), 200) => {
-                if let (Some(login), Some(username)) = (self.logins.get_mut(request.id()), answer.json()["username"].as_str()) {
+                if let (Some(login), Some(username)) =
+                    (self.logins.get_mut(request.id()), answer.json()["username"].as_str())
+                {
                     username.clone_into(&mut login.username);
                 }
             }
             (Some("place_order"), 201) => {
                 let order = answer.json();
-                if let (Some(id), Some(user_id), Some(product_id), Some(quantity)) =
-                    (order["id"].as_str(), order["user_id"].as_str(), order["product_id"].as_i64(), order["quantity"].as_i64())
-                {
-                    self.orders.insert(id.to_owned(), Placed { user_id: user_id.to_owned(), product_id, quantity });
+                if let (Some(id), Some(user_id), Some(product_id), Some(quantity)) = (
+                    order["id"].as_str(),
+                    order["user_id"].as_str(),
+                    order["product_id"].as_i64(),
+                    order["quantity"].as_i64(),
+                ) {
+                    self.orders.insert(
+                        id.to_owned(),
+                        Placed { user_id: user_id.to_owned(), product_id, quantity },
+                    );
                 }
             }
             _ => {}

@@ -19,7 +19,6 @@ use crate::{
     exchange::{Answer, Request},
     proxy::{Act, Acting, Upstream},
 };
-
 pub(crate) use controls::{CATALOGUE, Control, all as controls, together};
 
 /// One way to break the contract.
@@ -89,7 +88,10 @@ fn is_one(request: &Request, operations: &[&str]) -> bool {
 }
 
 /// Changes the answers of one status of the mutant's operations; 0 is any status.
-fn answers(status: u16, change: fn(&Request, &mut Answer)) -> impl FnOnce(&'static [&'static str]) -> Act {
+fn answers(
+    status: u16,
+    change: fn(&Request, &mut Answer),
+) -> impl FnOnce(&'static [&'static str]) -> Act {
     move |operations| {
         whole_of(operations, move |upstream, request| {
             Box::pin(async move {
@@ -142,17 +144,23 @@ fn whole(act: fn(Upstream, Request) -> Acting) -> impl FnOnce(&'static [&'static
     move |operations| whole_of(operations, act)
 }
 
-/// Answers every request in any way, also of other operations: where what an operation does shows elsewhere.
+/// Answers every request in any way, also of other operations: where what an operation does shows
+/// elsewhere.
 fn everywhere(act: fn(Upstream, Request) -> Acting) -> impl FnOnce(&'static [&'static str]) -> Act {
     move |_| Arc::new(act)
 }
 
-fn whole_of(operations: &'static [&'static str], act: impl Fn(Upstream, Request) -> Acting + Send + Sync + 'static) -> Act {
-    Arc::new(
-        move |upstream, request| {
-            if is_one(&request, operations) { act(upstream, request) } else { Box::pin(async move { upstream.send(&request).await }) }
-        },
-    )
+fn whole_of(
+    operations: &'static [&'static str],
+    act: impl Fn(Upstream, Request) -> Acting + Send + Sync + 'static,
+) -> Act {
+    Arc::new(move |upstream, request| {
+        if is_one(&request, operations) {
+            act(upstream, request)
+        } else {
+            Box::pin(async move { upstream.send(&request).await })
+        }
+    })
 }
 
 /// Passes everything on.
@@ -160,7 +168,8 @@ pub(crate) fn nothing() -> Act {
     Arc::new(|upstream, request| Box::pin(async move { upstream.send(&request).await }))
 }
 
-/// The same UUID with its time counted backwards: of two of them, the later one becomes the smaller. Twice is the UUID itself.
+/// The same UUID with its time counted backwards: of two of them, the later one becomes the
+/// smaller. Twice is the UUID itself.
 fn backwards(id: &str) -> Option<String> {
     let id = uuid::Uuid::try_parse(id).ok()?;
     let bits = id.as_u128() ^ (0xffff_ffff_ffff_u128 << 80);

@@ -1,4 +1,5 @@
-//! An HTTP proxy between the suite and a store, which passes everything on as it is, or as a mutant has it.
+//! An HTTP proxy between the suite and a store, which passes everything on as it is, or as a mutant
+//! has it.
 
 use std::{
     convert::Infallible,
@@ -53,8 +54,16 @@ struct Inner {
 impl Upstream {
     /// `url` is `http://127.0.0.1:port`.
     pub(crate) fn new(url: &str) -> Self {
-        let address = url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("a store's URL is http://address:port");
-        Self(Arc::new(Inner { address, idle: Mutex::default(), memory: Mutex::default(), own: AsyncMutex::default() }))
+        let address = url
+            .strip_prefix("http://")
+            .and_then(|rest| rest.parse().ok())
+            .expect("a store's URL is http://address:port");
+        Self(Arc::new(Inner {
+            address,
+            idle: Mutex::default(),
+            memory: Mutex::default(),
+            own: AsyncMutex::default(),
+        }))
     }
 
     /// What has passed so far. Not to be held over an `.await`.
@@ -75,27 +84,40 @@ impl Upstream {
         };
         let mut forwarded = hyper::Request::new(Full::new(request.body.clone()));
         *forwarded.method_mut() = request.method.clone();
-        *forwarded.uri_mut() = request.target.parse().expect("a target that hyper has read it can read again");
+        *forwarded.uri_mut() =
+            request.target.parse().expect("a target that hyper has read it can read again");
         *forwarded.headers_mut() = without_connection(request.headers.clone());
-        forwarded.headers_mut().insert(HOST, HeaderValue::try_from(self.0.address.to_string()).expect("an address is ASCII"));
+        forwarded.headers_mut().insert(
+            HOST,
+            HeaderValue::try_from(self.0.address.to_string()).expect("an address is ASCII"),
+        );
         let (head, body) = match connection.send_request(forwarded).await {
             Ok(answer) => answer.into_parts(),
-            Err(error) => panic!("{} {}: the store gave no answer: {error}", request.method, request.target),
+            Err(error) => {
+                panic!("{} {}: the store gave no answer: {error}", request.method, request.target)
+            }
         };
         let body = body.collect().await.expect("the store ends its answers").to_bytes();
         let closing = head.headers.get(CONNECTION).is_some_and(|value| value == "close");
         if !closing {
             self.0.idle.lock().expect("nobody panics with it").push(connection);
         }
-        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body, manner: Manner::Proper };
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+            manner: Manner::Proper,
+        };
         self.memory().note(request, &answer);
         answer
     }
 
     async fn connect(&self) -> SendRequest<Full<Bytes>> {
-        let stream = TcpStream::connect(self.0.address).await.expect("the store accepts connections");
+        let stream =
+            TcpStream::connect(self.0.address).await.expect("the store accepts connections");
         stream.set_nodelay(true).expect("an open socket takes options");
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("a handshake of HTTP/1 sends nothing");
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.expect("a handshake of HTTP/1 sends nothing");
         tokio::spawn(connection);
         sender
     }
@@ -107,7 +129,8 @@ impl Upstream {
             let name = fresh_name();
             let password = "the proxy of the mutants";
             let user = json!({ "sid": name, "username": name, "email": format!("{name}@proxy.example.com"), "password": password });
-            let answer = self.send(&Request::new(hyper::Method::POST, "/users").with_json(&user)).await;
+            let answer =
+                self.send(&Request::new(hyper::Method::POST, "/users").with_json(&user)).await;
             assert_eq!(answer.status, 201, "the proxy can register a user: {answer:?}");
             *own = self.log_in(&name, password).await;
         }
@@ -132,7 +155,8 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens on a free port of the loopback address.
     pub(crate) async fn start(upstream: Upstream, act: Act) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
+        let listener =
+            TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback address is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -172,7 +196,9 @@ async fn serve(stream: TcpStream, upstream: Upstream, act: Act) {
             Ok::<_, Infallible>(sent(answer))
         }
     });
-    let mut connection = http1::Builder::new().max_headers(512).serve_connection(TokioIo::new(stream), Box::new(service));
+    let mut connection = http1::Builder::new()
+        .max_headers(512)
+        .serve_connection(TokioIo::new(stream), Box::new(service));
     tokio::select! {
         // Clients may break a connection as they like.
         _ = &mut connection => {}
@@ -199,13 +225,16 @@ fn sent(answer: Answer) -> hyper::Response<BoxBody<Bytes, Infallible>> {
         Manner::Proper | Manner::BodyAtAnyRate => Full::new(whole).boxed(),
         Manner::Chunked => {
             let middle = whole.len() / 2;
-            let chunks = [whole.slice(..middle), whole.slice(middle..)].into_iter().filter(|chunk| !chunk.is_empty());
+            let chunks = [whole.slice(..middle), whole.slice(middle..)]
+                .into_iter()
+                .filter(|chunk| !chunk.is_empty());
             let frames: Vec<_> = chunks.map(|chunk| Ok(Frame::data(chunk))).collect();
             StreamBody::new(futures_util::stream::iter(frames)).boxed()
         }
     };
     let mut response = hyper::Response::new(body);
-    *response.status_mut() = hyper::StatusCode::from_u16(answer.status).expect("a status of three digits");
+    *response.status_mut() =
+        hyper::StatusCode::from_u16(answer.status).expect("a status of three digits");
     let mut headers = answer.headers;
     headers.remove(TRANSFER_ENCODING);
     headers.remove(CONTENT_LENGTH);

@@ -28,8 +28,10 @@ impl SuiteStore {
     /// Starts a store, and has a token made that expires soon.
     pub(crate) async fn start() -> Self {
         let mut options = merch_test_store::Options::default();
-        options.log_ins_per_account = Rate::new(NonZeroU32::new(20).unwrap(), Duration::from_millis(500));
-        options.registrations_per_address = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_millis(50));
+        options.log_ins_per_account =
+            Rate::new(NonZeroU32::new(20).unwrap(), Duration::from_millis(500));
+        options.registrations_per_address =
+            Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_millis(50));
         let store = TestStore::start_with(Database::Sqlite, options.clone()).await;
         // The same key and the same users, but tokens of one second.
         options.token_lifetime = Duration::from_secs(1);
@@ -48,7 +50,10 @@ impl SuiteStore {
             let (store, deadline) = (Upstream::new(self.store.url()), Instant::now() + PATIENCE);
             let request = Request::new(Method::GET, "/orders").with_token(&self.soon_expired);
             while store.send(&request).await.status == 200 {
-                assert!(Instant::now() < deadline, "a token of one second has not expired after {PATIENCE:?}");
+                assert!(
+                    Instant::now() < deadline,
+                    "a token of one second has not expired after {PATIENCE:?}"
+                );
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
@@ -63,8 +68,14 @@ impl SuiteStore {
     }
 }
 
-/// What a run is given: the address of a store or of a proxy before it, and what the command line can add.
-pub(crate) fn options(url: &str, only: &[&str], expired_token: Option<String>, exhaust_stock: bool) -> Options {
+/// What a run is given: the address of a store or of a proxy before it, and what the command line
+/// can add.
+pub(crate) fn options(
+    url: &str,
+    only: &[&str],
+    expired_token: Option<String>,
+    exhaust_stock: bool,
+) -> Options {
     let mut options = Options::new(url.parse().unwrap());
     options.only = only.iter().map(|name| (*name).to_owned()).collect();
     options.expired_token = expired_token;
@@ -73,7 +84,13 @@ pub(crate) fn options(url: &str, only: &[&str], expired_token: Option<String>, e
 }
 
 /// Runs the suite.
-pub(crate) async fn run(url: &str, only: &[&str], expired_token: Option<String>, exhaust_stock: bool, document: &Arc<Document>) -> Report {
+pub(crate) async fn run(
+    url: &str,
+    only: &[&str],
+    expired_token: Option<String>,
+    exhaust_stock: bool,
+    document: &Arc<Document>,
+) -> Report {
     suite::run(options(url, only, expired_token, exhaust_stock), document.clone()).await
 }
 
@@ -93,10 +110,22 @@ pub(crate) fn expect_no_complaint(report: &Report) {
 
 /// Everything that a report finds wrong; empty if it has not failed.
 pub(crate) fn complaints(report: &Report) -> Vec<String> {
-    let mut complaints: Vec<String> =
-        report.failures().map(|(case, failure)| format!("{} {} {}: {failure}", case.operation, case.status, case.name)).collect();
-    complaints.extend(report.not_reached().map(|(operation, status)| format!("{operation} {status} was not reached")));
+    let mut complaints: Vec<String> = report
+        .failures()
+        .map(|(case, failure)| {
+            format!("{} {} {}: {failure}", case.operation, case.status, case.name)
+        })
+        .collect();
+    complaints.extend(
+        report
+            .not_reached()
+            .map(|(operation, status)| format!("{operation} {status} was not reached")),
+    );
     complaints.extend(report.unusable.clone());
-    assert_eq!(report.failed(), !complaints.is_empty(), "a report fails because of something: {report:?}");
+    assert_eq!(
+        report.failed(),
+        !complaints.is_empty(),
+        "a report fails because of something: {report:?}"
+    );
     complaints
 }

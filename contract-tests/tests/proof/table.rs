@@ -27,7 +27,12 @@ Every answer in every case is held against the document, so that a broken body o
 ///
 /// # Panics
 /// When the file is not what it should be, with the first line that differs.
-pub(crate) fn compare(committed: &str, mutants: &[Mutant], controls: &[Control], noticed: &BTreeMap<&str, BTreeSet<String>>) {
+pub(crate) fn compare(
+    committed: &str,
+    mutants: &[Mutant],
+    controls: &[Control],
+    noticed: &BTreeMap<&str, BTreeSet<String>>,
+) {
     let text = write(mutants, controls, noticed, &cases(committed));
     if text == committed {
         return;
@@ -36,7 +41,10 @@ pub(crate) fn compare(committed: &str, mutants: &[Mutant], controls: &[Control],
     if is_set("UPDATE_GOLDEN") && !is_set("CI") {
         return fs::write(file(), text).expect("docs/ can be written");
     }
-    let differs = text.lines().zip(committed.lines().chain(std::iter::repeat(""))).find(|(new, old)| new != old);
+    let differs = text
+        .lines()
+        .zip(committed.lines().chain(std::iter::repeat("")))
+        .find(|(new, old)| new != old);
     let (new, old) = differs.unwrap_or(("(it ends here)", "(there is more)"));
     panic!(
         "docs/mutants.md is not what this run has found:\n-{old}\n+{new}\n\
@@ -53,24 +61,43 @@ fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/mutants.md")
 }
 
-/// The case that the committed table names for each mutant. It stays as long as it notices it, as which of them is found first may differ.
+/// The case that the committed table names for each mutant. It stays as long as it notices it, as
+/// which of them is found first may differ.
 pub(crate) fn cases(committed: &str) -> BTreeMap<&str, &str> {
     let rows = committed.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     rows.filter_map(|row| Some((row.split(" | ").next()?, row.rsplit(" | ").next()?))).collect()
 }
 
-fn write(mutants: &[Mutant], controls: &[Control], noticed: &BTreeMap<&str, BTreeSet<String>>, committed: &BTreeMap<&str, &str>) -> String {
+fn write(
+    mutants: &[Mutant],
+    controls: &[Control],
+    noticed: &BTreeMap<&str, BTreeSet<String>>,
+    committed: &BTreeMap<&str, &str>,
+) -> String {
     let mut text = HEAD.to_owned();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes everything");
     line(format!("\n## {} mutants\n", mutants.len()));
-    line("| mutant | operations | what the contract says | what the proxy does | noticed by |".to_owned());
+    line(
+        "| mutant | operations | what the contract says | what the proxy does | noticed by |"
+            .to_owned(),
+    );
     line("|---|---|---|---|---|".to_owned());
     for mutant in mutants {
         let cases = &noticed[mutant.name];
         let kept = committed.get(mutant.name).filter(|case| cases.contains(**case));
-        let case = kept.copied().or_else(|| cases.first().map(String::as_str)).expect("a mutant that was noticed was noticed by a case");
-        let operations: Vec<String> = mutant.operations.iter().map(|operation| format!("`{operation}`")).collect();
-        line(format!("| {} | {} | {} | {} | {case} |", mutant.name, operations.join(", "), mutant.breaks, mutant.how));
+        let case = kept
+            .copied()
+            .or_else(|| cases.first().map(String::as_str))
+            .expect("a mutant that was noticed was noticed by a case");
+        let operations: Vec<String> =
+            mutant.operations.iter().map(|operation| format!("`{operation}`")).collect();
+        line(format!(
+            "| {} | {} | {} | {} | {case} |",
+            mutant.name,
+            operations.join(", "),
+            mutant.breaks,
+            mutant.how
+        ));
     }
     line(format!("\n## {} controls\n", controls.len()));
     line("The whole suite passes with a proxy that changes nothing, and with all of these changes at once, with an expired token and until the stock is exhausted.\n".to_owned());

@@ -1,7 +1,9 @@
-//! Schemathesis against a whole store: every check, all phases, and each link of `openapi.yaml` followed.
+//! Schemathesis against a whole store: every check, all phases, and each link of `openapi.yaml`
+//! followed.
 //!
-//! The seed and the time are fixed, so that `make test` finds what it found before; `make fuzz-api` runs longer with a new seed
-//! (`MERCH_FUZZ_SEED`, `MERCH_FUZZ_SECONDS`). What the run must have seen is in `report.rs`.
+//! The seed and the time are fixed, so that `make test` finds what it found before; `make fuzz-api`
+//! runs longer with a new seed (`MERCH_FUZZ_SEED`, `MERCH_FUZZ_SECONDS`). What the run must have
+//! seen is in `report.rs`.
 
 // What Schemathesis says is for whoever reads the test's output.
 #![allow(clippy::disallowed_macros)]

@@ -1,4 +1,5 @@
-//! What a run of Schemathesis has done, from its events: a run that reached nothing finds nothing, and must not pass.
+//! What a run of Schemathesis has done, from its events: a run that reached nothing finds nothing,
+//! and must not pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,8 @@ use serde_json::Value;
 pub(crate) struct Report {
     /// Statuses by operation: `POST /orders`.
     operations: BTreeMap<String, BTreeSet<u64>>,
-    /// Statuses of requests that a link led to, by link: `POST /orders -> [201] ReadOrder -> GET /orders/{order_id}`.
+    /// Statuses of requests that a link led to, by link: `POST /orders -> [201] ReadOrder -> GET
+    /// /orders/{order_id}`.
     links: BTreeMap<String, BTreeSet<u64>>,
 }
 
@@ -19,12 +21,17 @@ impl Report {
     pub(crate) fn read(events: &str) -> Result<Self, String> {
         let mut report = Self::default();
         for line in events.lines() {
-            let event: Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+            let event: Value =
+                serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
             let recorder = &event["ScenarioFinished"]["recorder"];
             for (id, case) in recorder["cases"].as_object().into_iter().flatten() {
-                let Some(status) = recorder["interactions"][id]["response"]["status_code"].as_u64() else { continue };
+                let Some(status) = recorder["interactions"][id]["response"]["status_code"].as_u64()
+                else {
+                    continue;
+                };
                 let value = &case["value"];
-                let (Some(method), Some(path)) = (value["method"].as_str(), value["path"].as_str()) else {
+                let (Some(method), Some(path)) = (value["method"].as_str(), value["path"].as_str())
+                else {
                     return Err(format!("a case without method or path: {case}"));
                 };
                 report.operations.entry(format!("{method} {path}")).or_default().insert(status);
@@ -40,7 +47,9 @@ impl Report {
 
     /// Adds what another run has done.
     pub(crate) fn add(&mut self, other: Self) {
-        for (into, from) in [(&mut self.operations, other.operations), (&mut self.links, other.links)] {
+        for (into, from) in
+            [(&mut self.operations, other.operations), (&mut self.links, other.links)]
+        {
             for (key, statuses) in from {
                 into.entry(key).or_default().extend(statuses);
             }
@@ -58,8 +67,13 @@ impl Report {
     }
 }
 
-fn missing(wanted: &[String], seen: &BTreeMap<String, BTreeSet<u64>>, success: impl Fn(&u64) -> bool) -> Vec<String> {
-    let found = |key: &&String| seen.get(*key).is_some_and(|statuses| statuses.iter().any(&success));
+fn missing(
+    wanted: &[String],
+    seen: &BTreeMap<String, BTreeSet<u64>>,
+    success: impl Fn(&u64) -> bool,
+) -> Vec<String> {
+    let found =
+        |key: &&String| seen.get(*key).is_some_and(|statuses| statuses.iter().any(&success));
     wanted.iter().filter(|key| !found(key)).cloned().collect()
 }
 
@@ -77,10 +91,15 @@ pub(crate) fn links() -> Vec<String> {
     };
     let mut links = Vec::new();
     for operation in document.operations() {
-        let item = &document.root()["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+        let item =
+            &document.root()["paths"][&operation.path][operation.method.as_str().to_lowercase()];
         for (status, response) in item["responses"].as_object().into_iter().flatten() {
             for (link, target) in response["links"].as_object().into_iter().flatten() {
-                links.push(format!("{} -> [{status}] {link} -> {}", name(operation), led_to(&target["operationId"])));
+                links.push(format!(
+                    "{} -> [{status}] {link} -> {}",
+                    name(operation),
+                    led_to(&target["operationId"])
+                ));
             }
         }
     }
@@ -120,11 +139,19 @@ mod tests {
     fn a_link_counts_when_it_was_applied_and_led_somewhere() {
         let link = "POST /orders -> [201] ReadOrder -> GET /orders/{order_id}".to_owned();
         assert!(links().contains(&link), "{:?}", links());
-        for (applied, status, followed) in
-            [(true, 200, true), (true, 304, true), (false, 200, false), (true, 404, false), (true, 401, false)]
-        {
+        for (applied, status, followed) in [
+            (true, 200, true),
+            (true, 304, true),
+            (false, 200, false),
+            (true, 404, false),
+            (true, 401, false),
+        ] {
             let report = Report::read(&event(Some((&link, applied)), status)).unwrap();
-            assert_eq!(report.not_followed(std::slice::from_ref(&link)).is_empty(), followed, "{applied} {status}");
+            assert_eq!(
+                report.not_followed(std::slice::from_ref(&link)).is_empty(),
+                followed,
+                "{applied} {status}"
+            );
         }
     }
 

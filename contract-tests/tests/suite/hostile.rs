@@ -1,4 +1,5 @@
-//! Implementations that answer with rubbish, break off, hang, or stand behind a prefix: failures, never a broken suite.
+//! Implementations that answer with rubbish, break off, hang, or stand behind a prefix: failures,
+//! never a broken suite.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -58,7 +59,11 @@ fn assert_failed(report: &Report) {
     for (case, failure) in report.failures() {
         assert!(!failure.message().contains("a fault of this program"), "{}: {failure}", case.name);
     }
-    assert!(report.cells.values().all(|cell| cell.outcome != Outcome::Passed && cell.answers == 0), "{:?}", report.cells);
+    assert!(
+        report.cells.values().all(|cell| cell.outcome != Outcome::Passed && cell.answers == 0),
+        "{:?}",
+        report.cells
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,14 +73,18 @@ async fn rubbish_is_told_and_breaks_nothing() {
     assert_failed(&report);
     let table = contract_tests::report::table(&report, false);
     assert!(table.contains("content-type: expected"), "{table}");
-    assert!(!table.contains('\x1b') && !table.contains('\0'), "an answer cannot command the terminal");
+    assert!(
+        !table.contains('\x1b') && !table.contains('\0'),
+        "an answer cannot command the terminal"
+    );
     let xml = contract_tests::report::junit(&report);
     roxmltree::Document::parse(&xml).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_break_off_are_told() {
-    let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    let half =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     let url = server(|connection| answer(connection, half)).await;
     // That somebody is there is seen from any answer, and this is none.
     let report = run(&url, &["greet"]).await;
@@ -90,7 +99,11 @@ async fn what_hangs_is_given_up() {
         let is_first = first.swap(false, std::sync::atomic::Ordering::SeqCst);
         async move {
             if is_first {
-                answer(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+                answer(
+                    connection,
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                )
+                .await;
             } else {
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 drop(connection);
@@ -101,12 +114,20 @@ async fn what_hangs_is_given_up() {
     let report = run(&url, &["greet", "get_product"]).await;
     assert_failed(&report);
     assert!(report.failures().all(|(_, failure)| !failure.message().is_empty()));
-    assert!(report.failures().any(|(_, failure)| failure.message().starts_with("expected an answer, got none")), "{report:?}");
+    assert!(
+        report
+            .failures()
+            .any(|(_, failure)| failure.message().starts_with("expected an answer, got none")),
+        "{report:?}"
+    );
 }
 
 /// A proxy that answers only below `/merch`, and takes that away.
 pub(crate) async fn behind_prefix(store: &str) -> String {
-    let (store, http) = (store.to_owned(), reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap());
+    let (store, http) = (
+        store.to_owned(),
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
+    );
     let url = server(move |connection| {
         let (store, http) = (store.clone(), http.clone());
         async move {
@@ -118,9 +139,15 @@ pub(crate) async fn behind_prefix(store: &str) -> String {
     format!("{url}/merch/")
 }
 
-async fn forward(store: String, http: reqwest::Client, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn forward(
+    store: String,
+    http: reqwest::Client,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let Some(path) = head.uri.path_and_query().and_then(|path| path.as_str().strip_prefix("/merch")) else {
+    let Some(path) =
+        head.uri.path_and_query().and_then(|path| path.as_str().strip_prefix("/merch"))
+    else {
         return Ok(Response::builder().status(418).body(Full::default()).unwrap());
     };
     let body = body.collect().await.unwrap().to_bytes();
@@ -128,7 +155,13 @@ async fn forward(store: String, http: reqwest::Client, request: Request<Incoming
     for hop in ["host", "content-length", "transfer-encoding", "connection"] {
         headers.remove(hop);
     }
-    let answer = http.request(head.method, format!("{store}{path}")).headers(headers).body(body).send().await.unwrap();
+    let answer = http
+        .request(head.method, format!("{store}{path}"))
+        .headers(headers)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     let mut forwarded = Response::new(Full::default());
     *forwarded.status_mut() = answer.status();
     *forwarded.headers_mut() = answer.headers().clone();

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: what the suite has bought is cancelled all the same; the second one ends it at once.
+//! Ctrl-C and SIGTERM: what the suite has bought is cancelled all the same; the second one ends it
+//! at once.
 
 use std::{process::Command, time::Duration};
 
@@ -47,12 +48,18 @@ async fn the_second_one_ends_it_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut child = program(&["--url", &url, "--timeout", "600"]).spawn().unwrap();
-    let _connection = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the program connects").unwrap();
+    let _connection = tokio::time::timeout(PATIENCE, listener.accept())
+        .await
+        .expect("the program connects")
+        .unwrap();
     signal(&child, "INT");
     // A second signal before the first is seen would be one to the program.
     let mut told = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    tokio::time::timeout(PATIENCE, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line)).await.expect("it says so").unwrap();
+    tokio::time::timeout(PATIENCE, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
+        .await
+        .expect("it says so")
+        .unwrap();
     assert!(line.contains("once more, and it stays"), "{line}");
     signal(&child, "INT");
     let output = ended(child).await;
@@ -62,7 +69,11 @@ async fn the_second_one_ends_it_at_once() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_stalled_standard_error_does_not_hide_the_second_one() {
-    use std::{fs::File, io::Write as _, os::fd::AsRawFd as _, os::unix::fs::OpenOptionsExt as _};
+    use std::{
+        fs::File,
+        io::Write as _,
+        os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    };
     const NONBLOCK: i32 = 0o4000;
     let (_reader, writer) = std::io::pipe().unwrap();
     let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
@@ -71,13 +82,22 @@ async fn a_stalled_standard_error_does_not_hide_the_second_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut child = program(&["--url", &url, "--timeout", "600"]).stderr(writer).spawn().unwrap();
-    let _connection = tokio::time::timeout(PATIENCE, listener.accept()).await.expect("the program connects").unwrap();
+    let _connection = tokio::time::timeout(PATIENCE, listener.accept())
+        .await
+        .expect("the program connects")
+        .unwrap();
     // Nothing tells when the first one is seen, so there are more than two.
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it does not end");
         if let Some(id) = child.id() {
-            assert!(Command::new("kill").args(["-s", "INT", &id.to_string()]).status().unwrap().success());
+            assert!(
+                Command::new("kill")
+                    .args(["-s", "INT", &id.to_string()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -17,7 +17,11 @@ const LONGEST: Duration = Duration::from_secs(240);
 /// The program with these arguments, and nothing of this environment that it reads.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch-contract-tests"));
-    command.args(arguments).env_remove("MERCH_URL").env_remove("MERCH_EXPIRED_TOKEN").env_remove("NO_COLOR");
+    command
+        .args(arguments)
+        .env_remove("MERCH_URL")
+        .env_remove("MERCH_EXPIRED_TOKEN")
+        .env_remove("NO_COLOR");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -29,7 +33,10 @@ pub(crate) async fn run(arguments: &[&str]) -> Output {
 
 /// Waits until a program ends by itself.
 pub(crate) async fn ended(child: Child) -> Output {
-    tokio::time::timeout(LONGEST, child.wait_with_output()).await.expect("the program ends").unwrap()
+    tokio::time::timeout(LONGEST, child.wait_with_output())
+        .await
+        .expect("the program ends")
+        .unwrap()
 }
 
 pub(crate) fn stdout(output: &Output) -> &str {
@@ -44,13 +51,15 @@ pub(crate) fn stderr(output: &Output) -> &str {
 pub(crate) async fn store() -> TestStore {
     let mut options = Options::default();
     options.log_ins_per_account = Rate::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(360));
-    options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_secs(36));
+    options.log_ins_over_all_addresses =
+        Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_secs(36));
     options.registrations_per_address = merch_api::Config::REGISTRATIONS_PER_ADDRESS;
     options.log_ins_per_address = merch_api::Config::LOG_INS_PER_ADDRESS;
     TestStore::start_with(Database::Sqlite, options).await
 }
 
-/// What the suite has left in a store: active users, and orders that are placed. Then the stock of each product, by id.
+/// What the suite has left in a store: active users, and orders that are placed. Then the stock of
+/// each product, by id.
 pub(crate) async fn left_in(store: &TestStore) -> (i64, i64, Vec<i64>) {
     let users = store.sql_integer("SELECT COUNT(*) FROM users WHERE is_active").await;
     let orders = store.sql_integer("SELECT COUNT(*) FROM orders WHERE status = 'placed'").await;
@@ -73,11 +82,30 @@ pub(crate) async fn expired_token(store: &TestStore) -> String {
     let registered = http.post(format!("{url}/users")).json(&user).send().await.unwrap();
     assert_eq!(registered.status(), 201);
     let credentials = json!({ "username": name, "password": password });
-    let token: Value = http.post(format!("{url}/login")).json(&credentials).send().await.unwrap().json().await.unwrap();
+    let token: Value = http
+        .post(format!("{url}/login"))
+        .json(&credentials)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let token = token["access_token"].as_str().unwrap().to_owned();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while http.get(format!("{}/orders", store.url())).bearer_auth(&token).send().await.unwrap().status() == 200 {
-        assert!(tokio::time::Instant::now() < deadline, "a token of one second is still valid after {PATIENCE:?}");
+    while http
+        .get(format!("{}/orders", store.url()))
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        == 200
+    {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "a token of one second is still valid after {PATIENCE:?}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // It is not the suite's, so the suite does not deactivate it.

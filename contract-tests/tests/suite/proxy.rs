@@ -25,7 +25,13 @@ async fn a_store_elsewhere_is_tested_through_the_proxy_and_one_here_without() {
     let elsewhere = ["--url", "http://store.example/merch", "--only", "greet", "--timeout", "5"];
     for variable in ["http_proxy", "ALL_PROXY"] {
         let output = run(&elsewhere, &[(variable, proxy)]).await;
-        assert_eq!(output.status.code(), Some(0), "{variable}: {}{}", stdout(&output), stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{variable}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
     }
     let output = run(&elsewhere, &[("http_proxy", proxy), ("NO_PROXY", "store.example")]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
@@ -34,7 +40,9 @@ async fn a_store_elsewhere_is_tested_through_the_proxy_and_one_here_without() {
     let nobody = "http://127.0.0.1:1";
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
         let here = ["--url", &format!("http://{host}:{port}"), "--only", "greet"];
-        let output = run(&here, &[("http_proxy", nobody), ("HTTP_PROXY", nobody), ("ALL_PROXY", nobody)]).await;
+        let output =
+            run(&here, &[("http_proxy", nobody), ("HTTP_PROXY", nobody), ("ALL_PROXY", nobody)])
+                .await;
         assert_eq!(output.status.code(), Some(0), "{host}: {}", stderr(&output));
     }
     store.finish_whatever_came().await;

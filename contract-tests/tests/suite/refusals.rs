@@ -1,4 +1,5 @@
-//! Runs that test nothing: exit code 2, and one sentence that says what was expected, what came, and what to do.
+//! Runs that test nothing: exit code 2, and one sentence that says what was expected, what came,
+//! and what to do.
 
 use std::net::TcpListener;
 
@@ -28,14 +29,21 @@ async fn a_store_that_is_not_there() {
     let output = run(&["--url", &url, "--json"]).await;
     let report: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!((output.status.code(), &report["passed"]), (Some(2), &serde_json::json!(false)));
-    assert!(report["unusable"].as_str().unwrap().contains("expected an implementation"), "{report}");
+    assert!(
+        report["unusable"].as_str().unwrap().contains("expected an implementation"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
 async fn a_ci_sees_in_its_own_report_that_nothing_was_tested() {
     let folder = tempfile::tempdir().unwrap();
     let junit = folder.path().join("report.xml");
-    refused(&["--url", &nobody(), "--junit", junit.to_str().unwrap()], &["expected an implementation"]).await;
+    refused(
+        &["--url", &nobody(), "--junit", junit.to_str().unwrap()],
+        &["expected an implementation"],
+    )
+    .await;
     let xml = std::fs::read_to_string(&junit).unwrap();
     let tree = roxmltree::Document::parse(&xml).unwrap();
     let error = tree.descendants().find(|node| node.has_tag_name("error")).unwrap();
@@ -46,13 +54,22 @@ async fn a_ci_sees_in_its_own_report_that_nothing_was_tested() {
 async fn options_that_cannot_be() {
     let url = nobody();
     refused(&[], &["--url"]).await;
-    refused(&["--url", "127.0.0.1:8080"], &["expected an address such as http://127.0.0.1:8080"]).await;
+    refused(&["--url", "127.0.0.1:8080"], &["expected an address such as http://127.0.0.1:8080"])
+        .await;
     refused(&["--url", "ftp://x"], &["expected an address such as"]).await;
-    refused(&["--url", &url, "--only", "orders"], &["expected a tag (Dialog, OrderManager", "or an operation (greet, register"]).await;
+    refused(
+        &["--url", &url, "--only", "orders"],
+        &["expected a tag (Dialog, OrderManager", "or an operation (greet, register"],
+    )
+    .await;
     refused(&["--url", &url, "--jobs", "0"], &["expected a whole number from 1 to 64"]).await;
     refused(&["--url", &url, "--timeout", "soon"], &["expected a whole number of seconds"]).await;
     refused(&["--url", &url, "--expired-token", ""], &["expected a token"]).await;
-    refused(&["--url", &url, "--junit", "/nowhere/report.xml"], &["/nowhere/report.xml", "expected a file that can be written"]).await;
+    refused(
+        &["--url", &url, "--junit", "/nowhere/report.xml"],
+        &["/nowhere/report.xml", "expected a file that can be written"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -80,8 +97,21 @@ async fn a_document_that_is_none() {
 async fn help_and_version() {
     let output = run(&["--help"]).await;
     assert_eq!(output.status.code(), Some(0));
-    for option in ["--url", "--spec", "--only", "--junit", "--json", "--exhaust-stock", "--expired-token", "--jobs", "Exit codes:"] {
+    for option in [
+        "--url",
+        "--spec",
+        "--only",
+        "--junit",
+        "--json",
+        "--exhaust-stock",
+        "--expired-token",
+        "--jobs",
+        "Exit codes:",
+    ] {
         assert!(stdout(&output).contains(option), "{}", stdout(&output));
     }
-    assert_eq!(stdout(&run(&["--version"]).await), format!("merch-contract-tests {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        stdout(&run(&["--version"]).await),
+        format!("merch-contract-tests {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -25,13 +25,19 @@ fn assert_shape(report: &Value) {
     ];
     assert_eq!(members(report), expected);
     for cell in report["cells"].as_array().unwrap() {
-        assert_eq!(members(cell), ["operation", "status", "outcome", "reason", "passed", "failed", "not_run", "answers"]);
+        assert_eq!(
+            members(cell),
+            ["operation", "status", "outcome", "reason", "passed", "failed", "not_run", "answers"]
+        );
         let outcome = cell["outcome"].as_str().unwrap();
         assert!(["passed", "failed", "not_reachable", "not_reached"].contains(&outcome), "{cell}");
         assert_eq!(cell["reason"].is_string(), outcome.starts_with("not_"), "{cell}");
     }
     for case in report["cases"].as_array().unwrap() {
-        assert_eq!(members(case), ["name", "operation", "status", "outcome", "message", "exchanges", "seconds"]);
+        assert_eq!(
+            members(case),
+            ["name", "operation", "status", "outcome", "message", "exchanges", "seconds"]
+        );
         let outcome = case["outcome"].as_str().unwrap();
         assert!(["passed", "failed", "not_run"].contains(&outcome), "{case}");
         assert_eq!(case["message"].is_string(), outcome != "passed", "{case}");
@@ -45,13 +51,20 @@ fn assert_shape(report: &Value) {
 async fn a_tag_and_an_operation_are_tested_alone() {
     let store = TestStore::start(Database::Sqlite).await;
     let before = left_in(&store).await;
-    let output = run(&["--url", store.url(), "--only", "ProductManager", "--only", "get_order", "--json"]).await;
+    let output =
+        run(&["--url", store.url(), "--only", "ProductManager", "--only", "get_order", "--json"])
+            .await;
     let report: Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(output.status.code(), Some(0), "{report:#}{}", stderr(&output));
     assert_shape(&report);
     assert_eq!(report["passed"], true);
     for list in ["cells", "cases"] {
-        let mut operations: Vec<&str> = report[list].as_array().unwrap().iter().map(|entry| entry["operation"].as_str().unwrap()).collect();
+        let mut operations: Vec<&str> = report[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["operation"].as_str().unwrap())
+            .collect();
         operations.sort_unstable();
         operations.dedup();
         assert_eq!(operations, ["get_order", "get_product", "list_products"], "{list}");
@@ -67,18 +80,26 @@ async fn what_fails_is_told_with_a_command_to_paste() {
     store.sql("UPDATE products SET currency = 'cny' WHERE id = 2").await;
     let folder = tempfile::tempdir().unwrap();
     let junit = folder.path().join("report.xml");
-    let output = run(&["--url", store.url(), "--only", "list_products", "--junit", junit.to_str().unwrap()]).await;
+    let output =
+        run(&["--url", store.url(), "--only", "list_products", "--junit", junit.to_str().unwrap()])
+            .await;
     let table = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{table}{}", stderr(&output));
     assert!(table.contains("list_products     200  failed"), "{table}");
-    assert!(table.contains(&format!("    curl -sS -i --globoff '{}/products", store.url())), "{table}");
+    assert!(
+        table.contains(&format!("    curl -sS -i --globoff '{}/products", store.url())),
+        "{table}"
+    );
     assert!(table.contains("    HTTP/1.1 200 OK\n"), "{table}");
     assert!(table.contains("currency"), "{table}");
     assert!(table.ends_with("The implementation does not keep to the document.\n"), "{table}");
     let xml = std::fs::read_to_string(&junit).unwrap();
     let tree = roxmltree::Document::parse(&xml).unwrap();
     let failure = tree.descendants().find(|node| node.has_tag_name("failure")).unwrap();
-    assert!(failure.attribute("message").unwrap().contains("not as the document declares it"), "{xml}");
+    assert!(
+        failure.attribute("message").unwrap().contains("not as the document declares it"),
+        "{xml}"
+    );
     assert!(failure.text().unwrap().contains("curl -sS"), "{xml}");
     store.finish_whatever_came().await;
 }

@@ -26,7 +26,11 @@ async fn run(store: &TestStore, change: impl FnOnce(&mut Options), cases: Vec<Ca
 
 /// What came of a case: `passed`, the failure's message, or why it was skipped.
 fn came_of<'r>(report: &'r Report, name: &str) -> &'r str {
-    let case = report.cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
+    let case = report
+        .cases
+        .iter()
+        .find(|case| case.name == name)
+        .unwrap_or_else(|| panic!("no case {name}"));
     match &case.outcome {
         CaseOutcome::Passed => "passed",
         CaseOutcome::Failed(failure) => failure.message(),
@@ -64,8 +68,12 @@ async fn each_kind_of_end_is_told_in_its_cell() {
         Case::new("place_order", 409, "sold out", |_| async { Ok(()) }).needs(Need::ExhaustStock),
         Case::new("place_order", 401, "expired", |_| async { Ok(()) }).needs(Need::ExpiredToken),
         Case::new("list_orders", 200, "not asked for", |_| async { Err("it runs".into()) }),
-        Case::new("no_such_operation", 200, "of another document", |_| async { Err("it runs".into()) }),
-        Case::new("place_order", 422, "cannot be", |context| async move { context.call("get_order").expect(200).await.map(|_| ()) }),
+        Case::new("no_such_operation", 200, "of another document", |_| async {
+            Err("it runs".into())
+        }),
+        Case::new("place_order", 422, "cannot be", |context| async move {
+            context.call("get_order").expect(200).await.map(|_| ())
+        }),
     ];
     let report = run(&store, |_| {}, cases).await;
 
@@ -76,7 +84,10 @@ async fn each_kind_of_end_is_told_in_its_cell() {
     assert_eq!(came_of(&report, "sold out"), "needs --exhaust-stock");
     assert_eq!(came_of(&report, "expired"), "needs --expired-token");
     assert!(came_of(&report, "of another document").contains("no_such_operation"));
-    assert!(came_of(&report, "cannot be").contains("/orders/{order_id} has a parameter without a value"));
+    assert!(
+        came_of(&report, "cannot be")
+            .contains("/orders/{order_id} has a parameter without a value")
+    );
     assert!(report.cases.iter().all(|case| case.name != "not asked for"));
 
     assert_eq!(outcome(&report, 201), &Outcome::Passed);
@@ -88,11 +99,18 @@ async fn each_kind_of_end_is_told_in_its_cell() {
     assert!(matches!(outcome(&report, 500), Outcome::NotReachable(_)));
     assert_eq!(report.not_reached().count(), 2, "413 and 415");
 
-    let (_, failure) = report.failures().find(|(case, _)| case.name == "expects what does not come").unwrap();
+    let (_, failure) =
+        report.failures().find(|(case, _)| case.name == "expects what does not come").unwrap();
     let curl = failure.exchanges()[0].request.curl();
-    assert!(curl.starts_with(&format!("curl -sS -i --globoff -X 'POST' '{}/orders'", store.url())), "{curl}");
+    assert!(
+        curl.starts_with(&format!("curl -sS -i --globoff -X 'POST' '{}/orders'", store.url())),
+        "{curl}"
+    );
     let (_, failure) = report.failures().find(|(case, _)| case.name == "panics").unwrap();
-    assert!(failure.exchanges().iter().any(|exchange| exchange.request.path == "/orders"), "the last ones of the case: {failure}");
+    assert!(
+        failure.exchanges().iter().any(|exchange| exchange.request.path == "/orders"),
+        "the last ones of the case: {failure}"
+    );
 
     assert_eq!(report.warnings, Vec::<String>::new());
     assert_eq!(left_in(&store).await, before, "orders are cancelled whatever came of their cases");
@@ -168,12 +186,22 @@ async fn what_somebody_else_has_bought_meanwhile_is_a_warning_and_no_failure() {
         let order = json!({ "product_id": sold.id, "quantity": 3 });
         context.call("place_order").as_user(&other).json(&order).expect(201).await?;
         // With its user gone, nobody can cancel the order any more.
-        context.call("deactivate_user").path("user_id", &other.id).as_user(&other).expect(204).await.map(|_| ())
+        context
+            .call("deactivate_user")
+            .path("user_id", &other.id)
+            .as_user(&other)
+            .expect(204)
+            .await
+            .map(|_| ())
     });
     let report = run(&store, |_| {}, vec![buys, sell]).await;
     assert_eq!(report.failures().count(), 0, "{report:?}");
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
     assert!(report.warnings[0].contains("stays placed"), "{:?}", report.warnings);
-    assert!(report.warnings[1].contains("somebody else trades, or pieces get lost"), "{:?}", report.warnings);
+    assert!(
+        report.warnings[1].contains("somebody else trades, or pieces get lost"),
+        "{:?}",
+        report.warnings
+    );
     store.finish_whatever_came().await;
 }

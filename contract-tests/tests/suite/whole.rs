@@ -1,4 +1,5 @@
-//! The whole suite against our own store: everything is reached, everything passes, nothing is left behind.
+//! The whole suite against our own store: everything is reached, everything passes, nothing is left
+//! behind.
 
 use contract_tests::document::Document;
 
@@ -13,21 +14,37 @@ async fn everything_passes_on_our_store_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let junit = folder.path().join("report.xml");
 
-    let output = run(&["--url", store.url(), "--exhaust-stock", "--expired-token", &token, "--junit", junit.to_str().unwrap()]).await;
+    let output = run(&[
+        "--url",
+        store.url(),
+        "--exhaust-stock",
+        "--expired-token",
+        &token,
+        "--junit",
+        junit.to_str().unwrap(),
+    ])
+    .await;
     let table = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{table}{}", stderr(&output));
     assert_eq!(stderr(&output), "", "nothing is shown where no terminal is");
     assert!(!table.contains("warning:") && !table.contains("not reached"), "{table}");
-    assert!(table.ends_with("The implementation keeps to the document, as far as this run went.\n"), "{table}");
+    assert!(
+        table.ends_with("The implementation keeps to the document, as far as this run went.\n"),
+        "{table}"
+    );
     assert!(!table.contains('\x1b'), "colours are for terminals");
     let widest = table.lines().max_by_key(|line| line.chars().count()).unwrap();
     assert!(widest.chars().count() <= 100, "{widest}");
     for (operation, status) in Document::embedded().declared() {
         let outcome = outcome_of(table, &operation, status);
         // A bound on what one user has under way: a fast server may answer before it is reached.
-        let by_chance = status == 429 && !["register", "log_in", "change_password"].contains(&operation.as_str());
+        let by_chance = status == 429
+            && !["register", "log_in", "change_password"].contains(&operation.as_str());
         let expected = if matches!(status, 500 | 503) { "not reachable" } else { "passed" };
-        assert!(outcome == expected || (by_chance && outcome == "not reachable"), "{operation} {status}:\n{table}");
+        assert!(
+            outcome == expected || (by_chance && outcome == "not reachable"),
+            "{operation} {status}:\n{table}"
+        );
     }
     assert_eq!(left_in(&store).await, before);
 
@@ -36,7 +53,10 @@ async fn everything_passes_on_our_store_and_nothing_is_left() {
     let root = tree.root_element();
     let count = |name: &str| tree.descendants().filter(|node| node.has_tag_name(name)).count();
     assert_eq!(root.attribute("tests").unwrap().parse(), Ok(count("testcase")));
-    assert_eq!((root.attribute("failures"), count("failure"), root.attribute("skipped"), count("skipped")), (Some("0"), 0, Some("0"), 0));
+    assert_eq!(
+        (root.attribute("failures"), count("failure"), root.attribute("skipped"), count("skipped")),
+        (Some("0"), 0, Some("0"), 0)
+    );
     assert_eq!(count("testsuite"), 14, "a suite for each operation");
 
     store.finish_whatever_came().await;

@@ -1,4 +1,5 @@
-//! The comparison: what buyers were told, what PostgreSQL holds, and what a plain consumer reads from Kafka have to be one story.
+//! The comparison: what buyers were told, what PostgreSQL holds, and what a plain consumer reads
+//! from Kafka have to be one story.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,7 +79,9 @@ impl Books {
 
     fn parse(row: &Value) -> Result<Self> {
         let list = |name: &str| row[name].as_array().with_context(|| name.to_owned());
-        let uuid = |value: &Value| value.as_str().and_then(|text| text.parse::<Uuid>().ok()).context("an id");
+        let uuid = |value: &Value| {
+            value.as_str().and_then(|text| text.parse::<Uuid>().ok()).context("an id")
+        };
         let number = |value: &Value| value.as_i64().context("a number");
         let mut books = Self::default();
         for order in list("orders")? {
@@ -91,7 +94,10 @@ impl Books {
             books.orders.insert(uuid(&order[0])?, told);
         }
         for key in list("keys")? {
-            books.keys.insert((uuid(&key[0])?, key[1].as_str().context("a key")?.to_owned()), uuid(&key[2])?);
+            books.keys.insert(
+                (uuid(&key[0])?, key[1].as_str().context("a key")?.to_owned()),
+                uuid(&key[2])?,
+            );
         }
         books.users = list("users")?.iter().map(uuid).collect::<Result<_>>()?;
         for product in list("stock")? {
@@ -112,13 +118,16 @@ impl Books {
     }
 }
 
-/// Waits until every event has left the outbox and every journal, so that what is not on the topic then is lost.
+/// Waits until every event has left the outbox and every journal, so that what is not on the topic
+/// then is lost.
 ///
 /// # Errors
 /// When events still wait after a minute, or some were set aside as nobody can ship them.
 pub async fn all_shipped(stack: &Stack) -> Result<Duration> {
     let look = async || {
-        let waiting = stack.psql("SELECT count(*) FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await?;
+        let waiting = stack
+            .psql("SELECT count(*) FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL")
+            .await?;
         ensure!(waiting == "0", "{waiting} events wait in the outbox");
         Ok(())
     };
@@ -137,7 +146,8 @@ pub async fn all_shipped(stack: &Stack) -> Result<Duration> {
 pub async fn audit(stack: &Stack, ledger: &Ledger, before: &Books) -> Result<Figures> {
     all_shipped(stack).await?;
     let books = Books::read(stack).await?;
-    // The api's journals are on disks of their own: their events have no table to ask, so they are waited for on the topic.
+    // The api's journals are on disks of their own: their events have no table to ask, so they are
+    // waited for on the topic.
     let look = async || {
         let topic = Topic::read(stack).await?;
         let (figures, faults) = compare(ledger, &books, &topic, before);
@@ -152,29 +162,46 @@ pub async fn audit(stack: &Stack, ledger: &Ledger, before: &Books) -> Result<Fig
 
 /// Every difference, as a sentence.
 #[must_use]
-pub fn compare(ledger: &Ledger, books: &Books, topic: &Topic, before: &Books) -> (Figures, Vec<String>) {
+pub fn compare(
+    ledger: &Ledger,
+    books: &Books,
+    topic: &Topic,
+    before: &Books,
+) -> (Figures, Vec<String>) {
     let mut faults = ledger.faults.clone();
     let new = books.orders.iter().filter(|(id, _)| !before.orders.contains_key(id));
-    let held: BTreeMap<_, _> = new.filter(|(_, order)| ledger.users.contains(&order.user)).collect();
+    let held: BTreeMap<_, _> =
+        new.filter(|(_, order)| ledger.users.contains(&order.user)).collect();
     faults.extend(
-        before.orders.keys().filter(|id| !books.orders.contains_key(id)).map(|id| format!("order {id} was in the database and is gone")),
+        before
+            .orders
+            .keys()
+            .filter(|id| !books.orders.contains_key(id))
+            .map(|id| format!("order {id} was in the database and is gone")),
     );
     let untold: Vec<_> = held.iter().filter(|(id, _)| !ledger.orders.contains_key(id)).collect();
 
     for (id, told) in &ledger.orders {
         match books.orders.get(id) {
             None => faults.push(format!("order {id} was answered 201 and is not in the database")),
-            Some(order) if order != told => faults.push(format!("order {id}: told {told:?}, held {order:?}")),
+            Some(order) if order != told => {
+                faults.push(format!("order {id}: told {told:?}, held {order:?}"))
+            }
             Some(_) => {}
         }
     }
-    // An order that nobody was told of is right only if a call without a key went unanswered, and only once for each.
+    // An order that nobody was told of is right only if a call without a key went unanswered, and
+    // only once for each.
     let mut unknown = ledger.unknown.clone();
     for (id, order) in &untold {
-        let same = |call: &Told| (call.user, call.product, call.quantity) == (order.user, order.product, order.quantity);
+        let same = |call: &Told| {
+            (call.user, call.product, call.quantity) == (order.user, order.product, order.quantity)
+        };
         match unknown.iter().position(same) {
             Some(position) => drop(unknown.swap_remove(position)),
-            None => faults.push(format!("order {id} is in the database and nobody was told: {order:?}")),
+            None => {
+                faults.push(format!("order {id} is in the database and nobody was told: {order:?}"))
+            }
         }
     }
     for (user, key) in &ledger.refused {
@@ -192,18 +219,33 @@ pub fn compare(ledger: &Ledger, books: &Books, topic: &Topic, before: &Books) ->
         faults.push(format!("pieces left and sold: {now:?}, and before {then:?}"));
     }
     faults.extend(missing_events(ledger, books, topic));
-    let figures =
-        Figures { told: ledger.orders.len(), held: held.len(), untold: untold.len(), events: topic.events.len(), repeats: topic.repeats };
+    let figures = Figures {
+        told: ledger.orders.len(),
+        held: held.len(),
+        untold: untold.len(),
+        events: topic.events.len(),
+        repeats: topic.repeats,
+    };
     (figures, faults)
 }
 
-/// Each order, cancellation and user of the whole database has its one event, and no event speaks of an order that is not there.
+/// Each order, cancellation and user of the whole database has its one event, and no event speaks
+/// of an order that is not there.
 fn missing_events(ledger: &Ledger, books: &Books, topic: &Topic) -> Vec<String> {
     let mut faults = Vec::new();
     let orders = books.orders.iter();
     let expected = [
-        ("order_placed", orders.clone().map(|(id, _)| format!("order:{id}")).collect::<BTreeSet<_>>()),
-        ("order_cancelled", orders.filter(|(_, order)| order.cancelled).map(|(id, _)| format!("order:{id}")).collect()),
+        (
+            "order_placed",
+            orders.clone().map(|(id, _)| format!("order:{id}")).collect::<BTreeSet<_>>(),
+        ),
+        (
+            "order_cancelled",
+            orders
+                .filter(|(_, order)| order.cancelled)
+                .map(|(id, _)| format!("order:{id}"))
+                .collect(),
+        ),
         ("user_registered", books.users.iter().map(|id| format!("user:{id}")).collect()),
     ];
     for (word, subjects) in expected {
@@ -212,19 +254,33 @@ fn missing_events(ledger: &Ledger, books: &Books, topic: &Topic) -> Vec<String> 
             match seen.get(subject.as_str()) {
                 None => faults.push(format!("no {word} of {subject} is on the topic")),
                 Some(1) => {}
-                Some(count) => faults.push(format!("{count} different {word} of {subject} are on the topic")),
+                Some(count) => {
+                    faults.push(format!("{count} different {word} of {subject} are on the topic"))
+                }
             }
         }
         let unfounded = seen.keys().filter(|subject| !subjects.contains(**subject));
-        faults.extend(unfounded.map(|subject| format!("{word} of {subject} is on the topic and not in the database")));
+        faults.extend(
+            unfounded.map(|subject| {
+                format!("{word} of {subject} is on the topic and not in the database")
+            }),
+        );
     }
     let arrived: BTreeSet<&str> = topic.events.iter().map(|event| event.id.as_str()).collect();
     let lost = books.outbox.iter().filter(|id| !arrived.contains(id.to_string().as_str()));
     faults.extend(lost.map(|id| format!("event {id} of the outbox is not on the topic")));
-    let refused: BTreeSet<&str> =
-        topic.events.iter().filter(|event| event.event == "token_refused").map(|event| event.request_id.as_str()).collect();
+    let refused: BTreeSet<&str> = topic
+        .events
+        .iter()
+        .filter(|event| event.event == "token_refused")
+        .map(|event| event.request_id.as_str())
+        .collect();
     let unseen = ledger.unauthorized.iter().filter(|id| !refused.contains(id.as_str()));
-    faults.extend(unseen.map(|id| format!("request {id} was answered 401 and has no token_refused on the topic")));
+    faults.extend(
+        unseen.map(|id| {
+            format!("request {id} was answered 401 and has no token_refused on the topic")
+        }),
+    );
     faults
 }
 
@@ -273,9 +329,15 @@ mod tests {
         let lies: [(&str, Change); 12] = [
             ("not in the database", |_, books, _| books.orders.clear()),
             ("nobody was told", |ledger, _, _| ledger.orders.clear()),
-            ("told Told", |_, books, _| books.orders.values_mut().for_each(|order| order.quantity = 3)),
-            ("told Told", |ledger, _, _| ledger.orders.values_mut().for_each(|order| order.cancelled = true)),
-            ("was refused and is held", |ledger, _, _| ledger.refused.push((Uuid::from_u128(1), "k".to_owned()))),
+            ("told Told", |_, books, _| {
+                books.orders.values_mut().for_each(|order| order.quantity = 3)
+            }),
+            ("told Told", |ledger, _, _| {
+                ledger.orders.values_mut().for_each(|order| order.cancelled = true)
+            }),
+            ("was refused and is held", |ledger, _, _| {
+                ledger.refused.push((Uuid::from_u128(1), "k".to_owned()))
+            }),
             ("oversold", |_, books, _| {
                 books.stock.insert(1, -1);
             }),
@@ -295,7 +357,10 @@ mod tests {
         ];
         let (ledger, books, topic, before) = story();
         let (figures, faults) = compare(&ledger, &books, &topic, &before);
-        assert_eq!((figures, faults), (Figures { told: 1, held: 1, untold: 0, events: 3, repeats: 0 }, Vec::new()));
+        assert_eq!(
+            (figures, faults),
+            (Figures { told: 1, held: 1, untold: 0, events: 3, repeats: 0 }, Vec::new())
+        );
         for (name, lie) in lies {
             let (mut ledger, mut books, mut topic, before) = story();
             lie(&mut ledger, &mut books, &mut topic);
@@ -323,7 +388,8 @@ mod tests {
     fn orders_of_before_are_another_story_but_must_still_be_there() {
         let (ledger, books, topic, _) = story();
         let before = books.clone();
-        let (figures, faults) = compare(&Ledger { users: ledger.users, ..Ledger::default() }, &books, &topic, &before);
+        let (figures, faults) =
+            compare(&Ledger { users: ledger.users, ..Ledger::default() }, &books, &topic, &before);
         assert_eq!((figures.held, figures.untold, faults), (0, 0, Vec::new()));
         let gone = Books { orders: BTreeMap::new(), ..books };
         let (_, faults) = compare(&Ledger::default(), &gone, &topic, &before);

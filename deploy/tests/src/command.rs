@@ -1,4 +1,5 @@
-//! Programs that a test runs (docker, make): under a deadline, ended with the test, and with an error that shows what they said.
+//! Programs that a test runs (docker, make): under a deadline, ended with the test, and with an
+//! error that shows what they said.
 
 use std::{
     path::Path,
@@ -9,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tokio::{io::AsyncWriteExt as _, process};
 
-/// Variables that would change what a Compose project is, if the shell of whoever runs the tests has them.
+/// Variables that would change what a Compose project is, if the shell of whoever runs the tests
+/// has them.
 const OURS: [&str; 5] = ["MERCH_", "COMPOSE_", "POSTGRES_", "KAFKA_", "STORE"];
 
 /// A program to run once. Its arguments are shown in errors, so no secret may be among them.
@@ -26,7 +28,9 @@ impl Command {
     pub fn new(program: impl AsRef<std::ffi::OsStr>) -> Self {
         let mut process = process::Command::new(program);
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)) && !name.starts_with("MERCH_TEST_")) {
+            if name.to_str().is_some_and(|name| {
+                OURS.iter().any(|ours| name.starts_with(ours)) && !name.starts_with("MERCH_TEST_")
+            }) {
                 process.env_remove(name);
             }
         }
@@ -35,7 +39,10 @@ impl Command {
     }
 
     /// Adds arguments.
-    pub fn args<A: AsRef<std::ffi::OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn args<A: AsRef<std::ffi::OsStr>>(
+        mut self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         self.process.args(arguments);
         self
     }
@@ -66,7 +73,11 @@ impl Command {
 
     fn shown(&self) -> String {
         let process = self.process.as_std();
-        std::iter::once(process.get_program()).chain(process.get_args()).map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        std::iter::once(process.get_program())
+            .chain(process.get_args())
+            .map(|part| part.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Runs it to its end, whatever that is.
@@ -77,7 +88,8 @@ impl Command {
         let shown = self.shown();
         self.process.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.process.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = self.process.spawn().with_context(|| format!("{shown}: it cannot be started"))?;
+        let mut child =
+            self.process.spawn().with_context(|| format!("{shown}: it cannot be started"))?;
         let run = async {
             if let (Some(input), Some(mut stdin)) = (self.input.take(), child.stdin.take()) {
                 // Who ends without reading says why on standard error.
@@ -91,16 +103,23 @@ impl Command {
         }
     }
 
-    /// Runs it and answers with what it printed, standard output alone, without white space at both ends.
+    /// Runs it and answers with what it printed, standard output alone, without white space at both
+    /// ends.
     ///
     /// # Errors
-    /// When it cannot be started, takes too long, or ends with another code than 0: then all that it said is shown.
+    /// When it cannot be started, takes too long, or ends with another code than 0: then all that
+    /// it said is shown.
     pub async fn succeed(self) -> Result<String> {
         let shown = self.shown();
         let output = self.output().await?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            bail!("{shown}: {}\n{}{}", output.status, text, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "{shown}: {}\n{}{}",
+                output.status,
+                text,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(text.trim().to_owned())
     }
@@ -113,15 +132,36 @@ mod tests {
     #[tokio::test]
     async fn it_reads_prints_and_fails_aloud() {
         assert_eq!(Command::new("cat").input(" a\nb\n").succeed().await.unwrap(), "a\nb");
-        let failed = Command::new("sh").args(["-c", "echo out; echo why >&2; exit 3"]).succeed().await.unwrap_err().to_string();
-        assert!(failed.contains("exit status: 3") && failed.contains("out") && failed.contains("why"), "{failed}");
-        assert!(Command::new("/nowhere/at/all").succeed().await.unwrap_err().to_string().contains("cannot be started"));
+        let failed = Command::new("sh")
+            .args(["-c", "echo out; echo why >&2; exit 3"])
+            .succeed()
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            failed.contains("exit status: 3") && failed.contains("out") && failed.contains("why"),
+            "{failed}"
+        );
+        assert!(
+            Command::new("/nowhere/at/all")
+                .succeed()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be started")
+        );
     }
 
     #[tokio::test]
     async fn it_is_killed_at_its_deadline() {
         let started = std::time::Instant::now();
-        let late = Command::new("sleep").args(["60"]).limit(Duration::from_millis(50)).succeed().await.unwrap_err().to_string();
+        let late = Command::new("sleep")
+            .args(["60"])
+            .limit(Duration::from_millis(50))
+            .succeed()
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(late.contains("sleep 60: expected it to end"), "{late}");
         assert!(started.elapsed() < Duration::from_secs(30));
     }

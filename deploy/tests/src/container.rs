@@ -44,16 +44,26 @@ pub async fn docker(arguments: &[&str]) -> Result<String> {
     Command::new("docker").args(arguments).limit(ORDER).succeed().await
 }
 
-/// The containers of a Compose project, stopped ones too, sorted by service and name; those of `docker compose run` are left out.
+/// The containers of a Compose project, stopped ones too, sorted by service and name; those of
+/// `docker compose run` are left out.
 ///
 /// # Errors
 /// When the engine does not answer.
 pub async fn of_project(project: &str) -> Result<Vec<Container>> {
     let format = r#"{{.Label "com.docker.compose.service"}} {{.Names}} {{.ID}}"#;
     let label = format!("label=com.docker.compose.project={project}");
-    let listed =
-        docker(&["ps", "--all", "--no-trunc", "--filter", &label, "--filter", "label=com.docker.compose.oneoff=False", "--format", format])
-            .await?;
+    let listed = docker(&[
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--filter",
+        &label,
+        "--filter",
+        "label=com.docker.compose.oneoff=False",
+        "--format",
+        format,
+    ])
+    .await?;
     let mut containers = parse_list(&listed)?;
     containers.sort();
     Ok(containers)
@@ -61,7 +71,9 @@ pub async fn of_project(project: &str) -> Result<Vec<Container>> {
 
 fn parse_list(listed: &str) -> Result<Vec<Container>> {
     let line = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-        [service, name, id] => Ok(Container { service: service.to_owned(), name: name.to_owned(), id: id.to_owned() }),
+        [service, name, id] => {
+            Ok(Container { service: service.to_owned(), name: name.to_owned(), id: id.to_owned() })
+        }
         _ => bail!("docker ps: expected service, name and id, got {line:?}"),
     };
     listed.lines().map(line).collect()
@@ -136,7 +148,8 @@ impl Container {
         all.pop().with_context(|| format!("docker inspect {self}: nothing"))
     }
 
-    /// `running`, `paused`, `exited`, …; a running one that has a health check is `starting`, `healthy` or `unhealthy`.
+    /// `running`, `paused`, `exited`, …; a running one that has a health check is `starting`,
+    /// `healthy` or `unhealthy`.
     ///
     /// # Errors
     /// When there is no such container any more.
@@ -162,7 +175,13 @@ impl Container {
     /// # Errors
     /// When it fails, with all that it said.
     pub async fn exec(&self, program: &[&str], input: &str, limit: Duration) -> Result<String> {
-        Command::new("docker").args(["exec", "--interactive", &self.id]).args(program).input(input).limit(limit).succeed().await
+        Command::new("docker")
+            .args(["exec", "--interactive", &self.id])
+            .args(program)
+            .input(input)
+            .limit(limit)
+            .succeed()
+            .await
     }
 
     /// All that it has written to standard output and standard error.
@@ -171,19 +190,29 @@ impl Container {
     /// When the engine does not answer.
     pub async fn logs(&self) -> Result<String> {
         let output = Command::new("docker").args(["logs", &self.id]).limit(ORDER).output().await?;
-        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        Ok(format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 }
 
 const STATE: &str = "{{if and .State.Health (eq .State.Status \"running\")}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}";
 
 fn networks(inspected: &Value) -> Result<Vec<(String, Vec<String>)>> {
-    let networks = inspected["NetworkSettings"]["Networks"].as_object().context("docker inspect: no networks")?;
+    let networks = inspected["NetworkSettings"]["Networks"]
+        .as_object()
+        .context("docker inspect: no networks")?;
     let id = inspected["Id"].as_str().unwrap_or_default();
     let aliases = |network: &Value| {
         let all = network["Aliases"].as_array().map_or(&[][..], Vec::as_slice);
         // The engine adds the short id by itself, and refuses nothing else.
-        all.iter().filter_map(Value::as_str).filter(|alias| !id.starts_with(alias)).map(str::to_owned).collect()
+        all.iter()
+            .filter_map(Value::as_str)
+            .filter(|alias| !id.starts_with(alias))
+            .map(str::to_owned)
+            .collect()
     };
     Ok(networks.iter().map(|(name, network)| (name.clone(), aliases(network))).collect())
 }
@@ -196,8 +225,11 @@ impl Disconnected {
     pub async fn connect(self) -> Result<()> {
         for (network, aliases) in &self.networks {
             let aliases = aliases.iter().flat_map(|alias| ["--alias", alias]);
-            let words: Vec<&str> =
-                ["network", "connect"].into_iter().chain(aliases).chain([network.as_str(), &self.container.id]).collect();
+            let words: Vec<&str> = ["network", "connect"]
+                .into_iter()
+                .chain(aliases)
+                .chain([network.as_str(), &self.container.id])
+                .collect();
             docker(&words).await?;
         }
         Ok(())
@@ -214,9 +246,21 @@ mod tests {
     fn what_the_engine_lists_is_read() {
         let listed = "api merch-api-1 0123abc\ndb merch-db-2 4567def";
         let read = parse_list(listed).unwrap();
-        assert_eq!(read[1], Container { service: "db".to_owned(), name: "merch-db-2".to_owned(), id: "4567def".to_owned() });
+        assert_eq!(
+            read[1],
+            Container {
+                service: "db".to_owned(),
+                name: "merch-db-2".to_owned(),
+                id: "4567def".to_owned()
+            }
+        );
         assert!(parse_list("").unwrap().is_empty());
-        assert!(parse_list("api 0123abc").unwrap_err().to_string().contains("expected service, name and id"));
+        assert!(
+            parse_list("api 0123abc")
+                .unwrap_err()
+                .to_string()
+                .contains("expected service, name and id")
+        );
     }
 
     #[test]

@@ -92,7 +92,8 @@ impl Answer {
     }
 }
 
-/// Sends requests to one address. Cheap to clone; clones share connections and what is written down.
+/// Sends requests to one address. Cheap to clone; clones share connections and what is written
+/// down.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
@@ -116,7 +117,11 @@ impl Client {
     /// # Errors
     /// When there can be no HTTP client.
     pub fn new(base: impl Into<String>) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).build().context("an HTTP client")?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(40))
+            .build()
+            .context("an HTTP client")?;
         Ok(Self { base: base.into(), http, seen: Arc::default() })
     }
 
@@ -182,7 +187,9 @@ impl Request {
             Err(error) => Outcome::Nothing(format!("{error:#}")),
         };
         let came = answer.as_ref().ok();
-        let header = |name: &str| came.map(|answer| answer.header(name).to_owned()).filter(|value| !value.is_empty());
+        let header = |name: &str| {
+            came.map(|answer| answer.header(name).to_owned()).filter(|value| !value.is_empty())
+        };
         let exchange = Exchange {
             request: self.shown.clone(),
             repeatable: self.repeatable,
@@ -234,13 +241,26 @@ mod tests {
         let busy = "HTTP/1.1 503 Busy\r\nX-Request-Id: r1\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{\"code\":\"unavailable\"}";
         let client = Client::new(server(vec![busy, ""]).await).unwrap();
         let answer = client.post("/orders").header("Idempotency-Key", "k").send().await.unwrap();
-        assert!(answer.clone().expect(503).is_ok() && answer.expect(201).unwrap_err().to_string().contains("expected 201, got 503"));
+        assert!(
+            answer.clone().expect(503).is_ok()
+                && answer.expect(201).unwrap_err().to_string().contains("expected 201, got 503")
+        );
         assert!(client.post("/users").send().await.is_err());
         let seen = client.take();
         assert_eq!((seen.len(), client.take().len()), (2, 0));
-        assert_eq!((&seen[0].outcome, seen[0].repeatable, seen[0].code.as_deref()), (&Outcome::Answered(503), true, Some("unavailable")));
+        assert_eq!(
+            (&seen[0].outcome, seen[0].repeatable, seen[0].code.as_deref()),
+            (&Outcome::Answered(503), true, Some("unavailable"))
+        );
         assert_eq!(seen[0].request_id.as_deref(), Some("r1"));
-        assert!(seen[1].failed() && !seen[1].repeatable && matches!(seen[1].outcome, Outcome::Nothing(_)));
-        assert!(seen[0].spans(seen[0].began) && !seen[0].spans(seen[1].ended() + Duration::from_secs(1)));
+        assert!(
+            seen[1].failed()
+                && !seen[1].repeatable
+                && matches!(seen[1].outcome, Outcome::Nothing(_))
+        );
+        assert!(
+            seen[0].spans(seen[0].began)
+                && !seen[0].spans(seen[1].ended() + Duration::from_secs(1))
+        );
     }
 }

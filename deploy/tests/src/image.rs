@@ -1,4 +1,5 @@
-//! The image under test: the one that `tools/test-compose` has built, or one of the program in the target folder.
+//! The image under test: the one that `tools/test-compose` has built, or one of the program in the
+//! target folder.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::{
 /// From source it compiles everything.
 const BUILD: Duration = Duration::from_secs(3600);
 
-/// The image's name: `MERCH_TEST_IMAGE`, or else one that is built here, once in a process: of `target/debug/merch`, or of the sources with
-/// `MERCH_TEST_IMAGE_FROM_SOURCE=1`.
+/// The image's name: `MERCH_TEST_IMAGE`, or else one that is built here, once in a process: of
+/// `target/debug/merch`, or of the sources with `MERCH_TEST_IMAGE_FROM_SOURCE=1`.
 ///
 /// # Errors
 /// When there is no program to put into it, or the engine cannot build it.
@@ -30,7 +31,8 @@ const IMAGE: &str = "merch:test";
 
 async fn build() -> Result<()> {
     let script = root().join("tools/operate/image");
-    let mut command = Command::new(&script).in_folder(root()).limit(BUILD).env("MERCH_IMAGE", IMAGE);
+    let mut command =
+        Command::new(&script).in_folder(root()).limit(BUILD).env("MERCH_IMAGE", IMAGE);
     if std::env::var_os("MERCH_TEST_IMAGE_FROM_SOURCE").is_none() {
         let program = target().join("debug/merch");
         ensure!(program.is_file(), "{} is not there; build it (cargo build)", program.display());

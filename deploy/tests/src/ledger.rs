@@ -49,7 +49,8 @@ impl Ledger {
     /// An order was answered with 201.
     pub fn placed(&mut self, id: Uuid, told: Told) {
         if let Some(known) = self.orders.get(&id)
-            && (known.user, known.product, known.quantity) != (told.user, told.product, told.quantity)
+            && (known.user, known.product, known.quantity)
+                != (told.user, told.product, told.quantity)
         {
             self.faults.push(format!("order {id} was told twice, with other contents"));
         }

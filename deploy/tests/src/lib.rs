@@ -1,7 +1,8 @@
-//! The store in its containers, for tests: a Compose project of one's own, what may be done to it, and what is compared afterwards.
+//! The store in its containers, for tests: a Compose project of one's own, what may be done to it,
+//! and what is compared afterwards.
 //!
-//! What stands in `tests/` needs a container engine and the program `target/debug/merch`; `make test-compose` sees to both. Without an engine only
-//! the tests of this library run.
+//! What stands in `tests/` needs a container engine and the program `target/debug/merch`; `make
+//! test-compose` sees to both. Without an engine only the tests of this library run.
 
 #![allow(clippy::disallowed_macros, reason = "progress of tests that take minutes")]
 

@@ -1,4 +1,5 @@
-//! Buyers that shop without pause, and do what good clients do: they repeat an order with its key until they know what has become of it.
+//! Buyers that shop without pause, and do what good clients do: they repeat an order with its key
+//! until they know what has become of it.
 
 use std::{
     sync::Arc,
@@ -51,7 +52,12 @@ impl Buyer {
     /// # Errors
     /// When it is refused.
     pub async fn log_in(client: &Client, name: &str) -> Result<String> {
-        let answer = client.post("/login").json(&json!({ "username": name, "password": PASSWORD })).send().await?.expect(200)?;
+        let answer = client
+            .post("/login")
+            .json(&json!({ "username": name, "password": PASSWORD }))
+            .send()
+            .await?
+            .expect(200)?;
         answer.body["access_token"].as_str().map(str::to_owned).context("log_in: no access_token")
     }
 }
@@ -65,13 +71,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sets `buyers` to work through `client`; each rests for `rest` between two requests. `products` are those that they buy.
+    /// Sets `buyers` to work through `client`; each rests for `rest` between two requests.
+    /// `products` are those that they buy.
     #[must_use]
     pub fn start(client: Client, buyers: &[Buyer], rest: Duration, products: &[i64]) -> Self {
         let stop = Arc::new(Notify::new());
         let mut tasks = JoinSet::new();
         for buyer in buyers {
-            let shopper = Shopper { client: client.clone(), buyer: buyer.clone(), ledger: Ledger::default() };
+            let shopper =
+                Shopper { client: client.clone(), buyer: buyer.clone(), ledger: Ledger::default() };
             tasks.spawn(shopper.shop(rest, products.to_vec(), Arc::clone(&stop)));
         }
         Self { client, stop, buyers: tasks }
@@ -82,7 +90,8 @@ impl Load {
         tokio::time::sleep(time).await;
     }
 
-    /// Lets each finish what is under way; what they were told, and every exchange in the order of ending.
+    /// Lets each finish what is under way; what they were told, and every exchange in the order of
+    /// ending.
     ///
     /// # Errors
     /// When an order's fate cannot be learned, or an answer is not as the contract has it.
@@ -91,7 +100,9 @@ impl Load {
         while !self.buyers.is_empty() {
             // Again and again, as a buyer hears it only while it rests.
             self.stop.notify_waiters();
-            if let Ok(Some(done)) = tokio::time::timeout(Duration::from_millis(20), self.buyers.join_next()).await {
+            if let Ok(Some(done)) =
+                tokio::time::timeout(Duration::from_millis(20), self.buyers.join_next()).await
+            {
                 ledger.merge(done.context("a buyer panicked")??);
             }
         }
@@ -106,15 +117,23 @@ struct Shopper {
 }
 
 impl Shopper {
-    async fn shop(mut self, rest: Duration, products: Vec<i64>, stop: Arc<Notify>) -> Result<Ledger> {
+    async fn shop(
+        mut self,
+        rest: Duration,
+        products: Vec<i64>,
+        stop: Arc<Notify>,
+    ) -> Result<Ledger> {
         self.ledger.users.insert(self.buyer.user);
         for turn in 0_usize.. {
-            let (product, quantity) = (products[turn % products.len()], i64::try_from(turn % 3 + 1)?);
+            let (product, quantity) =
+                (products[turn % products.len()], i64::try_from(turn % 3 + 1)?);
             match turn % 8 {
                 0 => self.order_without_key(product, quantity).await?,
                 2 => self.cancel_one().await?,
                 4 => drop(self.client.get("/products").send().await),
-                5 => drop(self.client.get("/orders?limit=5").bearer(&self.buyer.token).send().await),
+                5 => {
+                    drop(self.client.get("/orders?limit=5").bearer(&self.buyer.token).send().await)
+                }
                 6 => self.show_a_bad_token().await,
                 _ => self.order(product, quantity).await?,
             }
@@ -133,7 +152,14 @@ impl Shopper {
     async fn order(&mut self, product: i64, quantity: i64) -> Result<()> {
         let key = Uuid::new_v4().to_string();
         let body = json!({ "product_id": product, "quantity": quantity });
-        let answer = insist(|| self.client.post("/orders").bearer(&self.buyer.token).header("Idempotency-Key", &key).json(&body)).await?;
+        let answer = insist(|| {
+            self.client
+                .post("/orders")
+                .bearer(&self.buyer.token)
+                .header("Idempotency-Key", &key)
+                .json(&body)
+        })
+        .await?;
         match answer.status {
             201 => {
                 let (id, told) = (id(&answer)?, self.told(product, quantity));
@@ -154,7 +180,9 @@ impl Shopper {
                 self.ledger.placed(id, told);
             }
             Ok(answer) if answer.status == 409 => {}
-            Ok(answer) if answer.status < 500 => bail!("an order without a key: {} {}", answer.status, answer.text),
+            Ok(answer) if answer.status < 500 => {
+                bail!("an order without a key: {} {}", answer.status, answer.text)
+            }
             // Whether it was placed is not known.
             Ok(_) | Err(_) => self.ledger.unknown.push(told),
         }
@@ -163,7 +191,9 @@ impl Shopper {
 
     /// Cancels one of its orders; to cancel twice is harmless, so it insists.
     async fn cancel_one(&mut self) -> Result<()> {
-        let Some((&id, _)) = self.ledger.orders.iter().find(|(_, told)| !told.cancelled) else { return Ok(()) };
+        let Some((&id, _)) = self.ledger.orders.iter().find(|(_, told)| !told.cancelled) else {
+            return Ok(());
+        };
         let path = format!("/orders/{id}/cancel");
         let answer = insist(|| self.client.post(&path).bearer(&self.buyer.token)).await?;
         ensure!(answer.status == 200, "cancelling {id}: {} {}", answer.status, answer.text);
@@ -191,11 +221,18 @@ async fn insist(request: impl Fn() -> Request) -> Result<Answer> {
             Ok(answer) => format!("{} {}", answer.status, answer.text),
             Err(error) => format!("{error:#}"),
         };
-        ensure!(began.elapsed() < PATIENCE, "no answer for {} s; the last time: {seen}", PATIENCE.as_secs());
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "no answer for {} s; the last time: {seen}",
+            PATIENCE.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 fn id(answer: &Answer) -> Result<Uuid> {
-    answer.body["id"].as_str().and_then(|id| id.parse().ok()).with_context(|| format!("expected an id: {}", answer.text))
+    answer.body["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .with_context(|| format!("expected an id: {}", answer.text))
 }

@@ -1,4 +1,5 @@
-//! The `.env` of a stack under test: as `.env.example` has it, with random secrets, a free port, and limits that a load generator can live with.
+//! The `.env` of a stack under test: as `.env.example` has it, with random secrets, a free port,
+//! and limits that a load generator can live with.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -21,13 +22,21 @@ impl Settings {
     /// What `example` sets, with a new random value for each secret.
     ///
     /// # Errors
-    /// When a line is neither a comment nor `NAME=value`, or a secret has a value already: a default password is no secret.
+    /// When a line is neither a comment nor `NAME=value`, or a secret has a value already: a
+    /// default password is no secret.
     pub fn from_example(example: &str) -> Result<Self> {
         let mut settings = Self::default();
-        for line in example.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, value) = line.split_once('=').with_context(|| format!(".env.example: expected NAME=value, got {line:?}"))?;
+        for line in
+            example.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            let (name, value) = line
+                .split_once('=')
+                .with_context(|| format!(".env.example: expected NAME=value, got {line:?}"))?;
             if is_secret(name) {
-                ensure!(value.is_empty(), ".env.example: {name} has a value, which everybody can read; leave it empty");
+                ensure!(
+                    value.is_empty(),
+                    ".env.example: {name} has a value, which everybody can read; leave it empty"
+                );
                 settings.set(name, &random_secret());
             } else {
                 settings.set(name, value);
@@ -43,8 +52,12 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut settings = Self::default();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, value) = line.split_once('=').with_context(|| format!("{}: expected NAME=value in each line", path.display()))?;
+        for line in
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            let (name, value) = line
+                .split_once('=')
+                .with_context(|| format!("{}: expected NAME=value in each line", path.display()))?;
             settings.set(name, value);
         }
         Ok(settings)
@@ -77,10 +90,12 @@ impl Settings {
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-        let text: String = self.lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let text: String =
+            self.lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let mut options = std::fs::OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("{}", path.display()))
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("{}", path.display()))
     }
 }
 
@@ -113,10 +128,14 @@ mod tests {
     #[test]
     fn the_examples_secrets_become_random_ones() {
         let example = "# The port\nMERCH_PORT=8080\n\nPOSTGRES_PASSWORD=\nMERCH_JWT_KEY=\n";
-        let (one, two) = (Settings::from_example(example).unwrap(), Settings::from_example(example).unwrap());
+        let (one, two) =
+            (Settings::from_example(example).unwrap(), Settings::from_example(example).unwrap());
         assert_eq!((one.get("MERCH_PORT"), one.get("MERCH_TLS_PORT")), (Some("8080"), None));
         let secrets = one.secrets();
-        assert_eq!(secrets.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["POSTGRES_PASSWORD", "MERCH_JWT_KEY"]);
+        assert_eq!(
+            secrets.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["POSTGRES_PASSWORD", "MERCH_JWT_KEY"]
+        );
         assert!(secrets.iter().all(|(_, value)| value.len() == 64) && secrets[0].1 != secrets[1].1);
         assert_ne!(one, two);
     }
@@ -136,7 +155,10 @@ mod tests {
         settings.set("B", "1");
         settings.set("B", "2");
         settings.write(&path).unwrap();
-        let (read, mode) = (Settings::read(&path).unwrap(), std::fs::metadata(&path).unwrap().permissions().mode());
+        let (read, mode) = (
+            Settings::read(&path).unwrap(),
+            std::fs::metadata(&path).unwrap().permissions().mode(),
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!((read.get("B"), mode & 0o777), (Some("2"), 0o600));
         assert_eq!(read, settings);

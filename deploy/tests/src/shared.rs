@@ -1,4 +1,5 @@
-//! One stack for all tests of a process, and one test at a time: what one of them kills, the others would miss.
+//! One stack for all tests of a process, and one test at a time: what one of them kills, the others
+//! would miss.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,27 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// Enough to lose one of each.
 pub const REPLICAS: Replicas = Replicas { api: 3, db: 2, logging: 2 };
 
-/// Runs `test` on the stack, alone and with everything healthy, and keeps all logs in `target/compose-logs` if it fails.
+/// Runs `test` on the stack, alone and with everything healthy, and keeps all logs in
+/// `target/compose-logs` if it fails.
 ///
 /// `prepare` is done once, before the first test.
 ///
 /// # Panics
 /// When the test fails, or there is no stack.
-pub async fn on_stack(name: &str, prepare: impl AsyncFnOnce(&Stack) -> Result<()>, test: impl AsyncFnOnce(&Stack) -> Result<()>) {
+pub async fn on_stack(
+    name: &str,
+    prepare: impl AsyncFnOnce(&Stack) -> Result<()>,
+    test: impl AsyncFnOnce(&Stack) -> Result<()>,
+) {
     let _turn = TURN.lock().await;
     let up = async || {
         let stack = Stack::up(REPLICAS, |_| {}).await.map_err(|error| format!("{error:#}"))?;
         figure("up", &format!("all of {REPLICAS:?} healthy within {}", seconds(stack.took())));
         match prepare(&stack).await {
             Ok(()) => Ok(stack),
-            Err(error) => Err(format!("{error:#}\nThe logs are in {}", stack.keep_logs("prepare").display())),
+            Err(error) => {
+                Err(format!("{error:#}\nThe logs are in {}", stack.keep_logs("prepare").display()))
+            }
         }
     };
     let stack = match STACK.get_or_init(up).await {
@@ -57,7 +65,10 @@ struct KeepLogs<'a> {
 impl Drop for KeepLogs<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            figure(self.name, &format!("FAILED; the logs are in {}", self.stack.keep_logs(self.name).display()));
+            figure(
+                self.name,
+                &format!("FAILED; the logs are in {}", self.stack.keep_logs(self.name).display()),
+            );
         }
     }
 }
@@ -70,5 +81,9 @@ pub fn figure(name: &str, text: &str) {
 /// A time as people read it.
 #[must_use]
 pub fn seconds(time: Duration) -> String {
-    if time < Duration::from_secs(1) { format!("{} ms", time.as_millis()) } else { format!("{:.1} s", time.as_secs_f64()) }
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
 }

@@ -1,4 +1,5 @@
-//! A whole stack: a Compose project of its own on a free port, brought up for the tests of one process and torn down whatever happens to it.
+//! A whole stack: a Compose project of its own on a free port, brought up for the tests of one
+//! process and torn down whatever happens to it.
 
 use std::{
     collections::BTreeMap,
@@ -70,10 +71,12 @@ pub fn target() -> PathBuf {
 impl Stack {
     /// Brings one up and waits until all of it is healthy.
     ///
-    /// `change` may change the `.env` that it gets: `.env.example` with random secrets, free ports, and rates that a load generator can live with.
+    /// `change` may change the `.env` that it gets: `.env.example` with random secrets, free ports,
+    /// and rates that a load generator can live with.
     ///
     /// # Errors
-    /// When there is no engine, no image can be built, or something does not become healthy; the error has the logs of what is not.
+    /// When there is no engine, no image can be built, or something does not become healthy; the
+    /// error has the logs of what is not.
     pub async fn up(replicas: Replicas, change: impl FnOnce(&mut Settings)) -> Result<Self> {
         let project = format!("{}-{}", prefix(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let folder = target().join("compose-tests").join(&project);
@@ -82,7 +85,11 @@ impl Stack {
         let (port, tls_port) = (free_port()?, free_port()?);
         let example = fs::read_to_string(root().join(".env.example")).context(".env.example")?;
         let mut settings = Settings::from_example(&example)?;
-        for (name, value) in [("MERCH_IMAGE", &image[..]), ("MERCH_BIND", "127.0.0.1"), ("COMPOSE_PROJECT_NAME", &project)] {
+        for (name, value) in [
+            ("MERCH_IMAGE", &image[..]),
+            ("MERCH_BIND", "127.0.0.1"),
+            ("COMPOSE_PROJECT_NAME", &project),
+        ] {
             settings.set(name, value);
         }
         let counts = [("API", replicas.api), ("DB", replicas.db), ("LOGGING", replicas.logging)];
@@ -100,14 +107,30 @@ impl Stack {
         change(&mut settings);
         settings.write(&folder.join("env"))?;
         fs::write(folder.join("overlay.yaml"), OVERLAY).context("overlay.yaml")?;
-        let reaper = if std::env::var_os("MERCH_TEST_KEEP").is_some() { None } else { Some(reaper(&project, &folder)?) };
+        let reaper = if std::env::var_os("MERCH_TEST_KEEP").is_some() {
+            None
+        } else {
+            Some(reaper(&project, &folder)?)
+        };
         let url = format!("http://127.0.0.1:{port}");
-        let mut stack =
-            Self { project, folder, settings: Mutex::new(settings), replicas, url, tls_port, took: Duration::ZERO, _reaper: reaper };
+        let mut stack = Self {
+            project,
+            folder,
+            settings: Mutex::new(settings),
+            replicas,
+            url,
+            tls_port,
+            took: Duration::ZERO,
+            _reaper: reaper,
+        };
         let began = Instant::now();
         if let Err(first) = stack.compose_up(&[]).await {
-            // On a machine that others load, too, a check may take longer than it may. What is really ill is ill again.
-            eprintln!("    up: tried again, as the first time failed: {:.300}", format!("{first:#}").lines().last().unwrap_or_default());
+            // On a machine that others load, too, a check may take longer than it may. What is
+            // really ill is ill again.
+            eprintln!(
+                "    up: tried again, as the first time failed: {:.300}",
+                format!("{first:#}").lines().last().unwrap_or_default()
+            );
             if let Err(error) = stack.compose_up(&[]).await {
                 let kept = stack.keep_logs("up");
                 bail!("{error:#}\nThe logs are in {}", kept.display());
@@ -202,7 +225,8 @@ impl Stack {
         self.command("docker").args(["compose"]).args(words)
     }
 
-    /// `docker compose up --detach --wait` and `more` words; the `.env` says how many there are of each role.
+    /// `docker compose up --detach --wait` and `more` words; the `.env` says how many there are of
+    /// each role.
     ///
     /// # Errors
     /// When something does not become healthy.
@@ -226,10 +250,15 @@ impl Stack {
     /// # Errors
     /// When there is none.
     pub async fn one(&self, service: &str) -> Result<Container> {
-        self.containers(Some(service)).await?.into_iter().next().with_context(|| format!("no container of {service}"))
+        self.containers(Some(service))
+            .await?
+            .into_iter()
+            .next()
+            .with_context(|| format!("no container of {service}"))
     }
 
-    /// Waits until all that is to run is running and healthy, the roles as many as were asked for; brings back what a test has left hurt.
+    /// Waits until all that is to run is running and healthy, the roles as many as were asked for;
+    /// brings back what a test has left hurt.
     ///
     /// # Errors
     /// When it is not within two minutes.
@@ -251,7 +280,14 @@ impl Stack {
                 }
             }
             let Replicas { api, db, logging } = self.replicas;
-            for (service, wanted) in [("postgres", 1), ("kafka", 1), ("nginx", 1), ("api", api), ("db", db), ("logging", logging)] {
+            for (service, wanted) in [
+                ("postgres", 1),
+                ("kafka", 1),
+                ("nginx", 1),
+                ("api", api),
+                ("db", db),
+                ("logging", logging),
+            ] {
                 let healthy = count.get(service).copied().unwrap_or(0);
                 ensure!(healthy == wanted, "{healthy} of {wanted} {service} are healthy");
             }
@@ -260,7 +296,8 @@ impl Stack {
         until("all of the stack to be healthy", Duration::from_secs(120), look).await.map(drop)
     }
 
-    /// Runs SQL in the postgres container and answers with what it prints: unaligned rows, no headers.
+    /// Runs SQL in the postgres container and answers with what it prints: unaligned rows, no
+    /// headers.
     ///
     /// # Errors
     /// When a statement fails.
@@ -274,8 +311,11 @@ impl Stack {
     /// # Errors
     /// When it fails.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>> {
-        let printed = self.psql(&format!("SELECT coalesce(json_agg(row), '[]') FROM ({query}) AS row;")).await?;
-        serde_json::from_str(&printed).with_context(|| format!("{query}: expected JSON, got {printed:?}"))
+        let printed = self
+            .psql(&format!("SELECT coalesce(json_agg(row), '[]') FROM ({query}) AS row;"))
+            .await?;
+        serde_json::from_str(&printed)
+            .with_context(|| format!("{query}: expected JSON, got {printed:?}"))
     }
 
     /// Where Kafka is for whoever is in its network, as the logging service was told.
@@ -285,20 +325,40 @@ impl Stack {
     pub async fn brokers(&self) -> Result<String> {
         let inspected = self.one("logging").await?.inspect().await?;
         let variables = inspected["Config"]["Env"].as_array().map_or(&[][..], Vec::as_slice);
-        let found = variables.iter().filter_map(Value::as_str).find_map(|variable| variable.strip_prefix("MERCH_KAFKA_BROKERS="));
+        let found = variables
+            .iter()
+            .filter_map(Value::as_str)
+            .find_map(|variable| variable.strip_prefix("MERCH_KAFKA_BROKERS="));
         found.map(str::to_owned).context("the logging service has no MERCH_KAFKA_BROKERS")
     }
 
-    /// `/metrics` of a container, read from inside its own network, as the port is open to nobody else.
+    /// `/metrics` of a container, read from inside its own network, as the port is open to nobody
+    /// else.
     ///
     /// # Errors
     /// When it does not answer.
     pub async fn metrics(&self, of: &Container) -> Result<String> {
         // PostgreSQL's image has a bash, and is there.
-        let image = self.one("postgres").await?.inspect().await?["Image"].as_str().unwrap_or_default().to_owned();
-        let read = format!("exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+        let image = self.one("postgres").await?.inspect().await?["Image"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let read = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+        );
         let network = format!("container:{}", of.id);
-        container::docker(&["run", "--rm", "--network", &network, "--entrypoint", "bash", &image, "-c", &read]).await
+        container::docker(&[
+            "run",
+            "--rm",
+            "--network",
+            &network,
+            "--entrypoint",
+            "bash",
+            &image,
+            "-c",
+            &read,
+        ])
+        .await
     }
 
     /// Keeps the logs of all containers and their states in `target/compose-logs`, and says where.
@@ -307,8 +367,12 @@ impl Stack {
         let path = folder.join(format!("{}-{name}.log", self.project));
         // Without tokio: it runs while a test panics.
         let run = |words: &[&str]| {
-            let said = std::process::Command::new("docker").args(words).stdin(Stdio::null()).output();
-            said.map_or_else(|error| error.to_string().into_bytes(), |said| [said.stdout, said.stderr].concat())
+            let said =
+                std::process::Command::new("docker").args(words).stdin(Stdio::null()).output();
+            said.map_or_else(
+                |error| error.to_string().into_bytes(),
+                |said| [said.stdout, said.stderr].concat(),
+            )
         };
         let filter = format!("label=com.docker.compose.project={}", self.project);
         let mut kept = run(&["ps", "--all", "--filter", &filter]);
@@ -333,13 +397,16 @@ services:
       MERCH_HASH_COST: '10'
 ";
 
-/// How the names of this process's projects begin. `tools/test-compose` sets it, to tear down what is left by it.
+/// How the names of this process's projects begin. `tools/test-compose` sets it, to tear down what
+/// is left by it.
 fn prefix() -> String {
-    std::env::var("MERCH_TEST_PROJECT").unwrap_or_else(|_| format!("merch-test-{}", std::process::id()))
+    std::env::var("MERCH_TEST_PROJECT")
+        .unwrap_or_else(|_| format!("merch-test-{}", std::process::id()))
 }
 
-/// Starts what tears the stack down when this process is gone: a shell that waits for its standard input to end, in a process group of its own, so
-/// that neither a panic, nor Ctrl-C, nor SIGKILL leaves anything behind.
+/// Starts what tears the stack down when this process is gone: a shell that waits for its standard
+/// input to end, in a process group of its own, so that neither a panic, nor Ctrl-C, nor SIGKILL
+/// leaves anything behind.
 fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
     let script = r#"

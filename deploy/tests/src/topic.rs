@@ -1,4 +1,5 @@
-//! What a plain Kafka consumer reads from the topic: from its beginning to its end, with the console consumer of the kafka container.
+//! What a plain Kafka consumer reads from the topic: from its beginning to its end, with the
+//! console consumer of the kafka container.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,16 +52,24 @@ impl Topic {
         let brokers = stack.brokers().await?;
         // It ends when nothing came for so long, which it reports as an error with code 0.
         let idle = "3000";
-        let program = ["/opt/kafka/bin/kafka-console-consumer.sh", "--bootstrap-server", &brokers, "--topic", "log-channel"];
+        let program = [
+            "/opt/kafka/bin/kafka-console-consumer.sh",
+            "--bootstrap-server",
+            &brokers,
+            "--topic",
+            "log-channel",
+        ];
         let options = ["--from-beginning", "--timeout-ms", idle];
-        let printed = kafka.exec(&[&program[..], &options[..]].concat(), "", Duration::from_secs(90)).await?;
+        let printed =
+            kafka.exec(&[&program[..], &options[..]].concat(), "", Duration::from_secs(90)).await?;
         Self::parse(&printed)
     }
 
     fn parse(printed: &str) -> Result<Self> {
         let (mut topic, mut known) = (Self::default(), BTreeSet::new());
         for line in printed.lines().filter(|line| !line.trim().is_empty()) {
-            let event: Event = serde_json::from_str(line).with_context(|| format!("a record of the topic is no event: {line:?}"))?;
+            let event: Event = serde_json::from_str(line)
+                .with_context(|| format!("a record of the topic is no event: {line:?}"))?;
             if known.insert(event.id.clone()) {
                 topic.events.push(event);
             } else {
@@ -83,7 +92,11 @@ impl Topic {
     /// The processes of a service that wrote any of it.
     #[must_use]
     pub fn instances(&self, service: &str) -> BTreeSet<&str> {
-        self.events.iter().filter(|event| event.service == service).map(|event| event.instance.as_str()).collect()
+        self.events
+            .iter()
+            .filter(|event| event.service == service)
+            .map(|event| event.instance.as_str())
+            .collect()
     }
 }
 
@@ -94,10 +107,20 @@ mod tests {
     #[test]
     fn repeats_are_dropped_and_counted() {
         let line = |id: u8, event: &str| {
-            format!(r#"{{"id":"{id}","service":"db","instance":"x","event":"{event}","subject":"order:1","requestId":"r"}}"#)
+            format!(
+                r#"{{"id":"{id}","service":"db","instance":"x","event":"{event}","subject":"order:1","requestId":"r"}}"#
+            )
         };
-        let topic = Topic::parse(&[line(1, "order_placed"), String::new(), line(1, "order_placed"), line(2, "order_cancelled")].join("\n"))
-            .unwrap();
+        let topic = Topic::parse(
+            &[
+                line(1, "order_placed"),
+                String::new(),
+                line(1, "order_placed"),
+                line(2, "order_cancelled"),
+            ]
+            .join("\n"),
+        )
+        .unwrap();
         assert_eq!((topic.events.len(), topic.repeats), (2, 1));
         assert_eq!(topic.events[0].request_id, "r");
         assert_eq!(topic.by_subject("order_placed"), BTreeMap::from([("order:1", 1)]));

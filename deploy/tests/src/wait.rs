@@ -13,7 +13,11 @@ const BETWEEN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When `limit` has passed.
-pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<(T, Duration)> {
+pub async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Result<T>,
+) -> Result<(T, Duration)> {
     let started = Instant::now();
     loop {
         let seen = match look().await {
@@ -21,7 +25,10 @@ pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -
             Err(seen) => seen,
         };
         if started.elapsed() >= limit {
-            bail!("waited {:.1} s for {what}; at the last look: {seen:#}", started.elapsed().as_secs_f64());
+            bail!(
+                "waited {:.1} s for {what}; at the last look: {seen:#}",
+                started.elapsed().as_secs_f64()
+            );
         }
         tokio::time::sleep(BETWEEN).await;
     }
@@ -41,7 +48,14 @@ mod tests {
             if looks == 3 { Ok("there") } else { Err(anyhow!("look {looks}")) }
         };
         assert_eq!(until("it", Duration::from_secs(5), look).await.unwrap().0, "there");
-        let never = until("it", Duration::from_millis(1), async || Err::<(), _>(anyhow!("nothing"))).await.unwrap_err().to_string();
-        assert!(never.contains("for it") && never.ends_with("at the last look: nothing"), "{never}");
+        let never =
+            until("it", Duration::from_millis(1), async || Err::<(), _>(anyhow!("nothing")))
+                .await
+                .unwrap_err()
+                .to_string();
+        assert!(
+            never.contains("for it") && never.ends_with("at the last look: nothing"),
+            "{never}"
+        );
     }
 }

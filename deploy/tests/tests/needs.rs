@@ -1,4 +1,5 @@
-//! `make test` on a machine that lacks a tool: `tools/needs` names it, and what needs it can be left out.
+//! `make test` on a machine that lacks a tool: `tools/needs` names it, and what needs it can be
+//! left out.
 
 use std::{
     collections::BTreeSet,
@@ -45,19 +46,32 @@ fn a_missing_tool_is_a_line_and_in_ci_an_error() {
     let path = path_without(&["go", "mvn", "curl"]);
     let (success, printed, missing) = needs(path.path(), &[]);
     assert!(success, "{printed}");
-    for (tool, reason) in [("go", "go: not found. Install Go"), ("java", "mvn: not found. Install a JDK"), ("curl", "curl: not found.")] {
-        assert!(missing.lines().any(|line| line.starts_with(&format!("{tool}\t{reason}"))), "{tool}: {missing}");
+    for (tool, reason) in [
+        ("go", "go: not found. Install Go"),
+        ("java", "mvn: not found. Install a JDK"),
+        ("curl", "curl: not found."),
+    ] {
+        assert!(
+            missing.lines().any(|line| line.starts_with(&format!("{tool}\t{reason}"))),
+            "{tool}: {missing}"
+        );
     }
     for variables in [[("CI", "true")], [("REQUIRE_ALL", "1")]] {
         let (success, printed, _) = needs(path.path(), &variables);
-        assert!(!success && printed.contains("go: not found") && printed.contains("mvn: not found"), "{variables:?}: {printed}");
+        assert!(
+            !success && printed.contains("go: not found") && printed.contains("mvn: not found"),
+            "{variables:?}: {printed}"
+        );
     }
 }
 
 #[test]
 fn what_everything_needs_is_always_an_error() {
     let (success, printed, _) = needs(path_without(&["npm", "make"]).path(), &[]);
-    assert!(!success && printed.contains("npm: not found") && printed.contains("make: not found"), "{printed}");
+    assert!(
+        !success && printed.contains("npm: not found") && printed.contains("make: not found"),
+        "{printed}"
+    );
 }
 
 /// The names in `mod needs_…`, below a folder.
@@ -65,14 +79,20 @@ fn modules(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         if path.is_dir() {
-            if !["target", ".git", "node_modules", "gen"].contains(&name.to_string_lossy().as_ref()) {
+            if !["target", ".git", "node_modules", "gen"].contains(&name.to_string_lossy().as_ref())
+            {
                 modules(&path, found);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("a text");
-            found.extend(
-                text.lines().filter_map(|line| Some(line.trim().strip_prefix("mod needs_")?.trim_end_matches([' ', '{', ';']).to_owned())),
-            );
+            found.extend(text.lines().filter_map(|line| {
+                Some(
+                    line.trim()
+                        .strip_prefix("mod needs_")?
+                        .trim_end_matches([' ', '{', ';'])
+                        .to_owned(),
+                )
+            }));
         }
     }
 }
@@ -81,8 +101,11 @@ fn modules(folder: &Path, found: &mut BTreeSet<String>) {
 fn each_module_of_tests_that_need_a_tool_is_named_after_one_that_can_be_missing() {
     let table = fs::read_to_string(root().join("tools/lib.sh")).expect("a text");
     let (_, table) = table.split_once("OPTIONAL_SUITES='\n").expect("the table");
-    let tools: BTreeSet<String> =
-        table.lines().take_while(|line| *line != "'").filter_map(|line| Some(line.split_once('|')?.0.trim().to_owned())).collect();
+    let tools: BTreeSet<String> = table
+        .lines()
+        .take_while(|line| *line != "'")
+        .filter_map(|line| Some(line.split_once('|')?.0.trim().to_owned()))
+        .collect();
     let mut found = BTreeSet::new();
     modules(root(), &mut found);
     assert_eq!(found, tools);

@@ -1,4 +1,5 @@
-//! The operator's words without an engine: what they refuse, and that what they refuse is not done. `docker` and `merch` only note what they are told.
+//! The operator's words without an engine: what they refuse, and that what they refuse is not done.
+//! `docker` and `merch` only note what they are told.
 
 use std::{
     fs,
@@ -46,7 +47,14 @@ impl Desk {
         }
         for (program, does) in [("docker", docker), ("merch", "")] {
             let path = desk.path(&format!("bin/{program}"));
-            fs::write(&path, format!("#!/bin/sh\necho \"{program} $*\" >>'{}'\n{does}\n", desk.path("done").display())).expect("a file");
+            fs::write(
+                &path,
+                format!(
+                    "#!/bin/sh\necho \"{program} $*\" >>'{}'\n{does}\n",
+                    desk.path("done").display()
+                ),
+            )
+            .expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
         desk
@@ -58,14 +66,26 @@ impl Desk {
 
     /// Says a word. `Err` is what it said when it failed.
     fn say(&self, program: &str, words: &[&str], store: &str) -> Result<(), String> {
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").expect("a path"));
+        let path =
+            format!("{}:{}", self.path("bin").display(), std::env::var("PATH").expect("a path"));
         let mut command = Command::new(program);
-        command.args(words).current_dir(root()).stdin(Stdio::null()).env("PATH", path).env("YES", "1").env("STORE", store);
-        for (name, file) in [("MERCH", "bin/merch"), ("MERCH_DATA_DIR", "data"), ("MERCH_ENV_FILE", "env"), ("CARGO_TARGET_DIR", "target")]
-        {
+        command
+            .args(words)
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .env("PATH", path)
+            .env("YES", "1")
+            .env("STORE", store);
+        for (name, file) in [
+            ("MERCH", "bin/merch"),
+            ("MERCH_DATA_DIR", "data"),
+            ("MERCH_ENV_FILE", "env"),
+            ("CARGO_TARGET_DIR", "target"),
+        ] {
             command.env(name, self.path(file));
         }
-        for name in ["COMPOSE_ENV_FILES", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "FILE", "SERVICE"] {
+        for name in ["COMPOSE_ENV_FILES", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "FILE", "SERVICE"]
+        {
             command.env_remove(name);
         }
         let output = command.output().expect("it starts");
@@ -88,7 +108,10 @@ fn a_misspelt_store_is_no_store() {
     for word in WORDS {
         let desk = Desk::with(ENGINE);
         let said = desk.word(word, &[], "embeded").unwrap_err();
-        assert!(said.contains("STORE is \"embeded\"; expected compose or embedded"), "{word}: {said}");
+        assert!(
+            said.contains("STORE is \"embeded\"; expected compose or embedded"),
+            "{word}: {said}"
+        );
         assert_eq!(desk.done(), "", "{word}");
     }
 }
@@ -100,9 +123,17 @@ fn without_its_engine_the_compose_stack_is_not_mistaken_for_the_embedded_store()
     fs::write(desk.path("data/merch.db"), "orders").unwrap();
     let said = desk.word("db-reset", &[], "").unwrap_err();
     assert!(said.contains("no container engine answers"), "{said}");
-    assert!(desk.path("data/merch.db").exists() && !desk.done().contains("merch"), "{}", desk.done());
+    assert!(
+        desk.path("data/merch.db").exists() && !desk.done().contains("merch"),
+        "{}",
+        desk.done()
+    );
     desk.word("db-reset", &[], "embedded").unwrap();
-    assert!(!desk.path("data/merch.db").exists() && desk.done().contains("merch migrate"), "{}", desk.done());
+    assert!(
+        !desk.path("data/merch.db").exists() && desk.done().contains("merch migrate"),
+        "{}",
+        desk.done()
+    );
 }
 
 #[test]
@@ -124,8 +155,16 @@ fn the_database_is_not_touched_while_its_writers_cannot_be_stopped() {
     let desk = Desk::with(STUBBORN);
     let said = desk.word("db-reset", &[], "compose").unwrap_err();
     assert!(said.contains("the database was not made anew"), "{said}");
-    assert!(desk.done().contains("docker stop one") && !desk.done().contains("exec"), "{}", desk.done());
-    assert!(desk.done().trim_end().ends_with("docker start one one"), "they are started again: {}", desk.done());
+    assert!(
+        desk.done().contains("docker stop one") && !desk.done().contains("exec"),
+        "{}",
+        desk.done()
+    );
+    assert!(
+        desk.done().trim_end().ends_with("docker start one one"),
+        "they are started again: {}",
+        desk.done()
+    );
 
     let desk = Desk::with(ENGINE);
     desk.word("db-reset", &[], "compose").unwrap();
@@ -138,7 +177,10 @@ fn a_scale_that_is_remembered_leaves_the_other_lines_alone() {
     // Without the end of the last line.
     fs::write(desk.path("env"), "MERCH_DB_REPLICAS=1\nMERCH_ADMIN_TOKEN=token").unwrap();
     desk.say("make", &["scale", "api=3", "db=2"], "").unwrap();
-    assert_eq!(fs::read_to_string(desk.path("env")).unwrap(), "MERCH_DB_REPLICAS=2\nMERCH_ADMIN_TOKEN=token\nMERCH_API_REPLICAS=3\n");
+    assert_eq!(
+        fs::read_to_string(desk.path("env")).unwrap(),
+        "MERCH_DB_REPLICAS=2\nMERCH_ADMIN_TOKEN=token\nMERCH_API_REPLICAS=3\n"
+    );
     for typo in ["apl=3", "api=0", "api=many"] {
         let before = desk.done();
         let said = desk.say("make", &["scale", typo, "db=4"], "").unwrap_err();

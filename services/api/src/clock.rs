@@ -1,4 +1,5 @@
-//! Whether the clock of this machine agrees with the database's: tokens are good until a time that this clock tells.
+//! Whether the clock of this machine agrees with the database's: tokens are good until a time that
+//! this clock tells.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -19,11 +20,15 @@ const LOOK_AT_FIRST: Duration = Duration::from_millis(500);
 
 /// How far the clock of this machine is ahead of the database's.
 static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
-    register_gauge!("merch_api_clock_skew_seconds", "How far this machine's clock is ahead of the database's.")
-        .expect("the name is registered here and nowhere else, with valid words")
+    register_gauge!(
+        "merch_api_clock_skew_seconds",
+        "How far this machine's clock is ahead of the database's."
+    )
+    .expect("the name is registered here and nowhere else, with valid words")
 });
 
-/// Keeps `part` up to date until `shutdown` is cancelled: not ready while this clock differs too much from the database's.
+/// Keeps `part` up to date until `shutdown` is cancelled: not ready while this clock differs too
+/// much from the database's.
 pub(crate) async fn follow(db: Db, part: Part, shutdown: CancellationToken) {
     let (mut pause, mut log) = (LOOK_AT_FIRST, SkewLog::default());
     while let Some(reading) = shutdown.run_until_cancelled(read(&db)).await {
@@ -47,13 +52,19 @@ pub(crate) async fn follow(db: Db, part: Part, shutdown: CancellationToken) {
     }
 }
 
-/// Reads the database's clock. Gives by how many seconds this machine's is ahead of it, and by how many that may be wrong.
+/// Reads the database's clock. Gives by how many seconds this machine's is ahead of it, and by how
+/// many that may be wrong.
 async fn read(db: &Db) -> Result<(f64, f64), CallFailure> {
     let asked = Instant::now();
     let request = proto::GetClockRequest {};
-    let answer = db.call(Kind::Safe, request, |mut db, request| async move { db.get_clock(request).await }).await?;
+    let answer = db
+        .call(Kind::Safe, request, |mut db, request| async move { db.get_clock(request).await })
+        .await?;
     let (now, uncertainty) = (OffsetDateTime::now_utc(), asked.elapsed().as_secs_f64() / 2.0);
-    let theirs = crate::model::time(crate::model::required(answer.now, "GetClock answered without a time")?)?;
+    let theirs = crate::model::time(crate::model::required(
+        answer.now,
+        "GetClock answered without a time",
+    )?)?;
     // The database's clock was read in the middle of the call, about.
     Ok(((now - theirs).as_seconds_f64() - uncertainty, uncertainty))
 }

@@ -5,7 +5,6 @@
 use std::{future::Future, net::IpAddr, sync::Arc};
 
 /// The header that carries the request id in both directions.
-pub(crate) use merch_chassis::grpc::trace::REQUEST_ID;
 use merch_chassis::grpc::trace::{self, MAX_REQUEST_ID, TRACEPARENT, Trace};
 use merch_contract::grpc::assistant::v1 as proto;
 use poem::{
@@ -17,12 +16,14 @@ use poem_contract_runtime::shorten;
 use uuid::Uuid;
 
 use crate::proxies::Proxies;
+pub(crate) use merch_chassis::grpc::trace::REQUEST_ID;
 
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// The longest path that is logged and answered, in bytes as JSON writes them; a longer one is cut and ends in `…`. No route has so long a path.
+/// The longest path that is logged and answered, in bytes as JSON writes them; a longer one is cut
+/// and ends in `…`. No route has so long a path.
 pub(crate) const PATH_BYTES: usize = 256;
 
 /// The ids of a request and where it came from. Cheap to clone.
@@ -43,8 +44,15 @@ impl RequestContext {
     pub(crate) fn of(request: &Request, proxies: &Proxies) -> Self {
         let sender = proxies.sender(peer(request.remote_addr()), request.headers());
         Self(Arc::new(Inner {
-            request_id: sender.believed.then(|| request_id(request.headers())).flatten().unwrap_or_else(|| Uuid::now_v7().to_string()),
-            trace: sender.believed.then(|| only(request.headers(), &TRACEPARENT).and_then(Trace::parse)).flatten(),
+            request_id: sender
+                .believed
+                .then(|| request_id(request.headers()))
+                .flatten()
+                .unwrap_or_else(|| Uuid::now_v7().to_string()),
+            trace: sender
+                .believed
+                .then(|| only(request.headers(), &TRACEPARENT).and_then(Trace::parse))
+                .flatten(),
             client: sender.address,
             path: shorten(request.uri().path(), PATH_BYTES),
         }))
@@ -81,12 +89,14 @@ impl RequestContext {
         self.0.client
     }
 
-    /// The path that was asked for, as it was sent, without the query, and cut after [`PATH_BYTES`].
+    /// The path that was asked for, as it was sent, without the query, and cut after
+    /// [`PATH_BYTES`].
     pub(crate) fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// Puts the ids of this request on a call that it causes. Without a trace of the sender's the call starts one.
+    /// Puts the ids of this request on a call that it causes. Without a trace of the sender's the
+    /// call starts one.
     pub(crate) fn attach<T>(&self, call: &mut tonic::Request<T>) {
         match &self.0.trace {
             Some(known) => trace::attach(call, self.request_id(), known),
@@ -96,14 +106,18 @@ impl RequestContext {
 
     /// For a gRPC request.
     pub(crate) fn to_proto(&self) -> proto::RequestContext {
-        proto::RequestContext { request_id: self.request_id().to_owned(), trace_id: self.trace_id().unwrap_or_default().to_owned() }
+        proto::RequestContext {
+            request_id: self.request_id().to_owned(),
+            trace_id: self.trace_id().unwrap_or_default().to_owned(),
+        }
     }
 }
 
 /// The id that was sent, if it is one.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let well_formed = |id: &str| {
-        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+        (1..=MAX_REQUEST_ID).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
     };
     only(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
 }
@@ -139,7 +153,15 @@ mod tests {
             assert_eq!(request_id(&headers("x-request-id", &[taken])).as_deref(), Some(taken));
         }
         let too_long = "x".repeat(129);
-        for refused in [vec![], vec![""], vec!["a b"], vec!["a\u{e4}"], vec!["a,b"], vec!["a", "a"], vec![too_long.as_str()]] {
+        for refused in [
+            vec![],
+            vec![""],
+            vec!["a b"],
+            vec!["a\u{e4}"],
+            vec!["a,b"],
+            vec!["a", "a"],
+            vec![too_long.as_str()],
+        ] {
             assert_eq!(request_id(&headers("x-request-id", &refused)), None, "{refused:?}");
         }
     }

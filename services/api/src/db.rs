@@ -11,11 +11,12 @@ use merch_chassis::{
         replicas::{CallError, Connection, Endpoints, Replicas},
     },
 };
-use merch_contract::grpc::assistant::v1::{assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME};
+use merch_contract::grpc::assistant::v1::{
+    assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME,
+};
 use tonic::{Request, Response, Status};
 
 use crate::context::RequestContext;
-
 pub(crate) use failure::{CallFailure, refused, wrong_page_token};
 /// Whether a call may be made once more when it is not known what has become of it.
 pub(crate) use merch_chassis::grpc::replicas::Kind;
@@ -31,17 +32,31 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Begins to look for its replicas at `endpoint`: one URI, or several with commas between them. They may come up later.
+    /// Begins to look for its replicas at `endpoint`: one URI, or several with commas between them.
+    /// They may come up later.
     ///
     /// # Errors
     /// When it is anything else, or `transport` does not allow to reach it.
-    pub(crate) fn find(endpoint: &str, transport: &Transport, deadline: Duration) -> Result<Self, StartError> {
-        Ok(Self { replicas: Replicas::find(Endpoints::parse("db", endpoint, transport)?, SERVICE_NAME), deadline })
+    pub(crate) fn find(
+        endpoint: &str,
+        transport: &Transport,
+        deadline: Duration,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
+            replicas: Replicas::find(Endpoints::parse("db", endpoint, transport)?, SERVICE_NAME),
+            deadline,
+        })
     }
 
-    /// Makes one call, on another replica if the first one fails in a way that allows it. The deadline is that of all attempts together; it is told to the
-    /// server, and kept here too, should the server not keep it.
-    pub(crate) async fn call<M, T, F, A>(&self, kind: Kind, message: M, method: F) -> Result<T, CallFailure>
+    /// Makes one call, on another replica if the first one fails in a way that allows it. The
+    /// deadline is that of all attempts together; it is told to the server, and kept here too,
+    /// should the server not keep it.
+    pub(crate) async fn call<M, T, F, A>(
+        &self,
+        kind: Kind,
+        message: M,
+        method: F,
+    ) -> Result<T, CallFailure>
     where
         M: Clone,
         F: Fn(Client, Request<M>) -> A,

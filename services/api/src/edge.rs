@@ -1,4 +1,5 @@
-//! What holds for every answer, whatever gives it: ids, limits, time, panics, headers, log and metrics.
+//! What holds for every answer, whatever gives it: ids, limits, time, panics, headers, log and
+//! metrics.
 
 mod cors;
 mod host;
@@ -27,14 +28,14 @@ use crate::{
     problem::{Code, Problem},
     proxies::Proxies,
 };
-
 pub use cors::{CorsOrigins, InvalidOrigin};
 pub(crate) use metrics::Metrics;
 
 /// The longest method that is logged, in bytes: HTTP takes any token as one.
 const METHOD_BYTES: usize = 32;
 
-/// The outermost endpoint. Its answer is always a response, and every one of 400 and above is a problem.
+/// The outermost endpoint. Its answer is always a response, and every one of 400 and above is a
+/// problem.
 pub(crate) struct Edge<E> {
     inner: E,
     events: Events,
@@ -46,8 +47,9 @@ pub(crate) struct Edge<E> {
 }
 
 impl<E: Endpoint> Edge<E> {
-    /// `proxies` are believed; `header_limit` bounds the request line and the headers together, in bytes; `timeout` bounds the time from the end of the headers to the
-    /// beginning of the answer; `cors_origins` may use the API from a browser.
+    /// `proxies` are believed; `header_limit` bounds the request line and the headers together, in
+    /// bytes; `timeout` bounds the time from the end of the headers to the beginning of the answer;
+    /// `cors_origins` may use the API from a browser.
     pub(crate) fn new(
         inner: E,
         events: Events,
@@ -60,8 +62,8 @@ impl<E: Endpoint> Edge<E> {
         Self { inner, events, metrics, proxies, header_limit, timeout, cors_origins }
     }
 
-    /// Returns the answer. If reading the body failed at a bound, the answer names the bound, whatever
-    /// the endpoint answers to the part that was read.
+    /// Returns the answer. If reading the body failed at a bound, the answer names the bound,
+    /// whatever the endpoint answers to the part that was read.
     async fn answer(&self, request: Request) -> Response {
         let arrival = request.data::<Arc<Arrival>>().cloned();
         let response = self.bounded(request).await;
@@ -87,25 +89,39 @@ impl<E: Endpoint> Edge<E> {
         let work = AssertUnwindSafe(self.logged(request)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(response)) => response,
-            // What panicked is dropped as a whole, and nothing of it is used again; the hook has logged where it was.
-            Ok(Err(panic)) => Problem::internal(format!("the code panicked: {}", panic_text(panic.as_ref()))).response(),
-            // The work is dropped. Whether a change was made is unknown to the client: an order with a key can be sent again.
-            Err(_) => Problem::unavailable(format!("no answer within {} ms", self.timeout.as_millis()), None).response(),
+            // What panicked is dropped as a whole, and nothing of it is used again; the hook has
+            // logged where it was.
+            Ok(Err(panic)) => {
+                Problem::internal(format!("the code panicked: {}", panic_text(panic.as_ref())))
+                    .response()
+            }
+            // The work is dropped. Whether a change was made is unknown to the client: an order
+            // with a key can be sent again.
+            Err(_) => Problem::unavailable(
+                format!("no answer within {} ms", self.timeout.as_millis()),
+                None,
+            )
+            .response(),
         }
     }
 
-    /// The answer, after the log event of a credential that was refused before any operation could see it.
+    /// The answer, after the log event of a credential that was refused before any operation could
+    /// see it.
     async fn logged(&self, request: Request) -> Response {
         let response = match self.inner.call(request).await {
             Ok(response) => response.into_response(),
             Err(error) if error.is_from_response() => error.into_response(),
-            Err(error) => return Problem::internal(format!("the framework failed: {error}")).response(),
+            Err(error) => {
+                return Problem::internal(format!("the framework failed: {error}")).response();
+            }
         };
         match response.data::<RefusedCredential>() {
-            Some(RefusedCredential(refusal)) => match self.events.token_refused(*refusal, None).await {
-                Ok(()) => response,
-                Err(problem) => problem.response(),
-            },
+            Some(RefusedCredential(refusal)) => {
+                match self.events.token_refused(*refusal, None).await {
+                    Ok(()) => response,
+                    Err(problem) => problem.response(),
+                }
+            }
             None => response,
         }
     }
@@ -138,18 +154,27 @@ pub(crate) async fn unread(problem: Problem) -> Response {
 fn header_bytes(request: &Request) -> usize {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let line = request.method().as_str().len() + target + " HTTP/1.1\r\n".len() + 1;
-    request.headers().iter().fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + ": \r\n".len())
+    request
+        .headers()
+        .iter()
+        .fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + ": \r\n".len())
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
 }
 
 /// The Content-Security-Policy of every answer that is no page.
-const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const NOTHING: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The headers of every answer. Answers are about somebody or about this moment, so nobody keeps them; the catalogue may be kept and has to be
-/// asked about each time, and the pages say for themselves.
+/// The headers of every answer. Answers are about somebody or about this moment, so nobody keeps
+/// them; the catalogue may be kept and has to be asked about each time, and the pages say for
+/// themselves.
 fn finish(response: &mut Response, context: &RequestContext) {
     let operation = response.data::<OperationId>().map(|id| id.0);
     let caching = match operation {
@@ -161,14 +186,18 @@ fn finish(response: &mut Response, context: &RequestContext) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
     // What is no page runs nothing and loads nothing, if a browser is made to show it.
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NOTHING));
     let id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
     headers.insert(REQUEST_ID, id);
 }
 
-/// One line and one observation for each request, also for one that is dropped because the client went away.
+/// One line and one observation for each request, also for one that is dropped because the client
+/// went away.
 struct AccessLog<'a> {
     metrics: &'a Metrics,
     context: RequestContext,
@@ -221,7 +250,11 @@ impl Drop for AccessLog<'_> {
 
 /// What answered, in words of which there are few: an operation, a page, or `none`.
 fn operation(response: &Response) -> &'static str {
-    response.data::<OperationId>().map(|id| id.0).or_else(|| response.data::<PageName>().map(|name| name.0)).unwrap_or("none")
+    response
+        .data::<OperationId>()
+        .map(|id| id.0)
+        .or_else(|| response.data::<PageName>().map(|name| name.0))
+        .unwrap_or("none")
 }
 
 #[cfg(test)]
@@ -239,9 +272,12 @@ mod tests {
     use crate::proxies::TrustedProxies;
 
     /// What the edge makes of an endpoint's answer to a request with the id `r-1`.
-    async fn answer<F: Future<Output = Result<Response>> + Send>(inner: impl Fn(Request) -> F + Send + Sync) -> (Response, Value) {
+    async fn answer<F: Future<Output = Result<Response>> + Send>(
+        inner: impl Fn(Request) -> F + Send + Sync,
+    ) -> (Response, Value) {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
+        let journal =
+            Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
         let edge = Edge::new(
             make(inner),
@@ -264,7 +300,10 @@ mod tests {
         for (name, value) in [
             ("access-control-allow-origin", "*"),
             ("cache-control", "no-store"),
-            ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+            (
+                "content-security-policy",
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
             ("cross-origin-resource-policy", "same-origin"),
             ("referrer-policy", "no-referrer"),
             ("x-content-type-options", "nosniff"),
@@ -287,21 +326,31 @@ mod tests {
         assert_eq!(body["instance"], "/some/path");
         assert!(!body.to_string().contains("inside"));
         // A panic before the first await, too.
-        let (response, _) = answer(|_| -> std::future::Ready<Result<Response>> { panic!("at once") }).await;
+        let (response, _) =
+            answer(|_| -> std::future::Ready<Result<Response>> { panic!("at once") }).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     #[tokio::test]
     async fn an_error_of_the_framework_is_a_problem() {
-        let (response, body) = answer(|_| async { Err(Error::from_string("the inside of a bug", StatusCode::IM_A_TEAPOT)) }).await;
-        assert_eq!((response.status(), &body["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into()));
+        let (response, body) = answer(|_| async {
+            Err(Error::from_string("the inside of a bug", StatusCode::IM_A_TEAPOT))
+        })
+        .await;
+        assert_eq!(
+            (response.status(), &body["code"]),
+            (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into())
+        );
         assert!(!body.to_string().contains("inside"));
     }
 
     #[tokio::test]
     async fn what_takes_too_long_is_a_problem() {
         let (response, body) = answer(|_| std::future::pending()).await;
-        assert_eq!((response.status(), &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &"unavailable".into()));
+        assert_eq!(
+            (response.status(), &body["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"unavailable".into())
+        );
         assert_eq!(response.header("retry-after"), Some("1"));
     }
 
@@ -309,7 +358,10 @@ mod tests {
     async fn the_endpoint_knows_the_request() {
         let (response, _) = answer(|_| async {
             let context = RequestContext::current();
-            assert_eq!((context.request_id(), context.path(), context.trace_id()), ("r-1", "/some/path", None));
+            assert_eq!(
+                (context.request_id(), context.path(), context.trace_id()),
+                ("r-1", "/some/path", None)
+            );
             Ok(StatusCode::NO_CONTENT.into())
         })
         .await;

@@ -1,4 +1,5 @@
-//! Entity tags made from versions, and the conditions that clients make of them (RFC 9110 §8.8.3, §13.1).
+//! Entity tags made from versions, and the conditions that clients make of them (RFC 9110 §8.8.3,
+//! §13.1).
 
 use poem_contract_runtime::{Fault, Location};
 
@@ -25,7 +26,8 @@ struct Tag<'a> {
     opaque: &'a str,
 }
 
-/// Whether `If-None-Match` names the tag, so that the answer is 304. Tags are compared weakly (§13.1.2).
+/// Whether `If-None-Match` names the tag, so that the answer is 304. Tags are compared weakly
+/// (§13.1.2).
 ///
 /// # Errors
 /// 400 for a header that is no list of entity tags.
@@ -41,8 +43,9 @@ pub(crate) fn none_match_holds(header: Option<&str>, tag: &str) -> Result<bool, 
 /// A version that no row has: versions begin at 1.
 const NO_VERSION: i64 = 0;
 
-/// The versions that `If-Match` allows; none at all if any will do. Weak tags match nothing (§13.1.1), and neither do tags that were never made
-/// here: a header of such tags alone gives a version that no row has, as the change must not be made.
+/// The versions that `If-Match` allows; none at all if any will do. Weak tags match nothing
+/// (§13.1.1), and neither do tags that were never made here: a header of such tags alone gives a
+/// version that no row has, as the change must not be made.
 ///
 /// # Errors
 /// 400 for a header that is no list of entity tags.
@@ -51,7 +54,11 @@ pub(crate) fn expected_versions(header: Option<&str>) -> Result<Vec<i64>, Proble
     match parse(header) {
         Some(Condition::Any) => Ok(Vec::new()),
         Some(Condition::OneOf(tags)) => {
-            let mut versions: Vec<i64> = tags.into_iter().filter(|tag| !tag.weak).filter_map(|tag| version(tag.opaque)).collect();
+            let mut versions: Vec<i64> = tags
+                .into_iter()
+                .filter(|tag| !tag.weak)
+                .filter_map(|tag| version(tag.opaque))
+                .collect();
             versions.sort_unstable();
             versions.dedup();
             if versions.is_empty() {
@@ -74,7 +81,8 @@ fn malformed(header: &str) -> Problem {
     Problem::invalid_request(Fault::of_parameter(Location::Header, header, detail))
 }
 
-/// `*`, or a list of `W/"…"` and `"…"`. Empty elements of the list are allowed (§5.6.1), an empty list is not.
+/// `*`, or a list of `W/"…"` and `"…"`. Empty elements of the list are allowed (§5.6.1), an empty
+/// list is not.
 fn parse(header: &str) -> Option<Condition<'_>> {
     let blank = [' ', '\t'];
     let mut rest = header.trim_matches(blank);
@@ -107,7 +115,8 @@ mod tests {
     use super::*;
     use crate::problem::Code;
 
-    const MALFORMED: [&str; 10] = ["", " ", ",", "1", "\"1", "1\"", "\"1\" \"2\"", "w/\"1\"", "\"a b\"", "*, \"1\""];
+    const MALFORMED: [&str; 10] =
+        ["", " ", ",", "1", "\"1", "1\"", "\"1\" \"2\"", "w/\"1\"", "\"a b\"", "*, \"1\""];
 
     #[test]
     fn if_none_match() {
@@ -125,7 +134,10 @@ mod tests {
             assert_eq!(none_match_holds(header, "\"7\""), Ok(holds), "{header:?}");
         }
         for header in MALFORMED {
-            assert_eq!(none_match_holds(Some(header), "\"7\"").expect_err(header).code(), Code::InvalidRequest);
+            assert_eq!(
+                none_match_holds(Some(header), "\"7\"").expect_err(header).code(),
+                Code::InvalidRequest
+            );
         }
     }
 
@@ -148,7 +160,10 @@ mod tests {
             assert_eq!(expected_versions(header), Ok(versions), "{header:?}");
         }
         for header in MALFORMED {
-            assert_eq!(expected_versions(Some(header)).expect_err(header).code(), Code::InvalidRequest);
+            assert_eq!(
+                expected_versions(Some(header)).expect_err(header).code(),
+                Code::InvalidRequest
+            );
         }
     }
 }

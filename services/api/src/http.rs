@@ -1,4 +1,5 @@
-//! The handler floor: what the contract gives in, one use-case, what the contract allows out. Nothing is decided here.
+//! The handler floor: what the contract gives in, one use-case, what the contract allows out.
+//! Nothing is decided here.
 
 mod dialog;
 mod orders;
@@ -13,9 +14,8 @@ use merch_contract::rest::server as rest;
 use poem::{Endpoint, Response};
 use poem_contract_runtime::Limits;
 
-pub(crate) use rejections::{Answers, RefusedCredential};
-
 use crate::{db::wrong_page_token, problem::Problem, store::Store};
+pub(crate) use rejections::{Answers, RefusedCredential};
 
 /// Implements every operation of the document over the store's use-cases.
 struct Api {
@@ -29,7 +29,8 @@ pub(crate) fn operations(store: Arc<Store>, body_limit: usize) -> impl Endpoint<
     rest::api(Arc::new(api), Arc::new(Answers), Limits { body_bytes: body_limit })
 }
 
-/// The `page_token` of a request. An empty one is none that a page ever had; to the db service it would mean the first page, as in gRPC none is sent so.
+/// The `page_token` of a request. An empty one is none that a page ever had; to the db service it
+/// would mean the first page, as in gRPC none is sent so.
 fn page_token(sent: Option<String>) -> Result<Option<String>, Problem> {
     if sent.as_deref() == Some("") { Err(wrong_page_token()) } else { Ok(sent) }
 }

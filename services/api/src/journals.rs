@@ -1,7 +1,10 @@
-//! The journals of all replicas that share a data folder: each replica has one for itself, and those that live ship what one that is gone left behind.
+//! The journals of all replicas that share a data folder: each replica has one for itself, and
+//! those that live ship what one that is gone left behind.
 //!
-//! A replica that is killed and starts again may well start with another journal than it had; a replica that is scaled away does not start again at all.
-//! So nobody owns a journal for longer than it holds its lock, which the system frees even after kill -9, and what stands in one is everybody's business.
+//! A replica that is killed and starts again may well start with another journal than it had; a
+//! replica that is scaled away does not start again at all. So nobody owns a journal for longer
+//! than it holds its lock, which the system frees even after kill -9, and what stands in one is
+//! everybody's business.
 
 use std::{
     collections::BTreeMap,
@@ -22,16 +25,22 @@ use tokio_util::sync::CancellationToken;
 const MOST: usize = 1000;
 /// Between two looks at what was left behind.
 const LOOK: Duration = Duration::from_secs(5);
-/// After a failure: files that are damaged do not get better, and each look at them is a line in the log.
+/// After a failure: files that are damaged do not get better, and each look at them is a line in
+/// the log.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How long one journal is held to be shipped. The logging service may be away for longer; then the next look takes it again.
+/// How long one journal is held to be shipped. The logging service may be away for longer; then the
+/// next look takes it again.
 const HOLD: Duration = Duration::from_secs(600);
 
-/// Opens the first journal that nobody has of `first`, `first-2`, `first-3` and so on. Blocks for as long as its last segment takes to read.
+/// Opens the first journal that nobody has of `first`, `first-2`, `first-3` and so on. Blocks for
+/// as long as its last segment takes to read.
 ///
 /// # Errors
 /// When a folder cannot be made, read or written, or all are taken.
-pub(crate) fn take(first: &Path, options: &JournalOptions) -> Result<(Journal, PathBuf), StartError> {
+pub(crate) fn take(
+    first: &Path,
+    options: &JournalOptions,
+) -> Result<(Journal, PathBuf), StartError> {
     for number in 1..=MOST {
         let folder = numbered(first, number);
         if let Some(journal) = Journal::open_if_free(&folder, options.clone())? {
@@ -54,10 +63,11 @@ fn numbered(first: &Path, number: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Ships what replicas that are gone left in their journals, again and again until `shutdown` is cancelled; what is under way then is left to others.
+/// Ships what replicas that are gone left in their journals, again and again until `shutdown` is
+/// cancelled; what is under way then is left to others.
 ///
-/// `own` is the journal that this replica writes. `ship` ships one journal until it is empty, as [`merch_logging::client::ship`] does when its token is
-/// cancelled already.
+/// `own` is the journal that this replica writes. `ship` ships one journal until it is empty, as
+/// [`merch_logging::client::ship`] does when its token is cancelled already.
 pub(crate) async fn adopt<F: Future<Output = ()>>(
     first: PathBuf,
     own: PathBuf,
@@ -88,11 +98,19 @@ pub(crate) async fn adopt<F: Future<Output = ()>>(
 
 /// The folders beside `own` that may hold events, whether somebody has them or not.
 fn left_behind(first: &Path, own: &Path) -> Vec<PathBuf> {
-    let (Some(parent), Some(name)) = (first.parent(), first.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
+    let (Some(parent), Some(name)) =
+        (first.parent(), first.file_name().and_then(|name| name.to_str()))
+    else {
+        return Vec::new();
+    };
     let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
     let is_journal = |candidate: &str| {
         candidate.strip_prefix(name).is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix('-').and_then(|number| number.parse().ok()).is_some_and(|number: usize| number > 1)
+            rest.is_empty()
+                || rest
+                    .strip_prefix('-')
+                    .and_then(|number| number.parse().ok())
+                    .is_some_and(|number: usize| number > 1)
         })
     };
     let mut folders: Vec<_> = entries
@@ -113,17 +131,29 @@ async fn adopt_one<F: Future<Output = ()>>(
     ship: &impl Fn(Journal, ShipOptions, CancellationToken) -> F,
 ) -> Result<(), AdoptError> {
     let (path, options) = (folder.to_owned(), options.clone());
-    let Some(journal) = blocking(move || Journal::open_if_free(path, options)).await?? else { return Ok(()) };
+    let Some(journal) = blocking(move || Journal::open_if_free(path, options)).await?? else {
+        return Ok(());
+    };
     let events = journal.backlog();
     if events > 0 {
         tracing::info!(folder = %folder.display(), events, "log events that a replica left behind are shipped");
         let now = CancellationToken::new();
         now.cancel();
-        // A name of its own in the metrics: whether this stream is connected says nothing of the replica's own.
-        ship(journal.clone(), ShipOptions { drain_timeout: HOLD, ..ShipOptions::new("api-adopted") }, now).await;
+        // A name of its own in the metrics: whether this stream is connected says nothing of the
+        // replica's own.
+        ship(
+            journal.clone(),
+            ShipOptions { drain_timeout: HOLD, ..ShipOptions::new("api-adopted") },
+            now,
+        )
+        .await;
     }
     let left = journal.backlog();
-    if blocking(move || journal.clear()).await?? || left == 0 { Ok(()) } else { Err(AdoptError::Left(left)) }
+    if blocking(move || journal.clear()).await?? || left == 0 {
+        Ok(())
+    } else {
+        Err(AdoptError::Left(left))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,11 +164,15 @@ enum AdoptError {
     Clear(#[from] io::Error),
     #[error("a thread ended with a bug: {0}")]
     Bug(#[from] tokio::task::JoinError),
-    #[error("{0} of them are left, as the logging service did not take them or the files are damaged; it is tried again")]
+    #[error(
+        "{0} of them are left, as the logging service did not take them or the files are damaged; it is tried again"
+    )]
     Left(u64),
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
     tokio::task::spawn_blocking(work).await
 }
 
@@ -159,7 +193,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
         let replicas = [(); 3].map(|()| take(&first, &options).unwrap());
-        let names = replicas.each_ref().map(|(_, folder)| folder.file_name().unwrap().to_str().unwrap());
+        let names =
+            replicas.each_ref().map(|(_, folder)| folder.file_name().unwrap().to_str().unwrap());
         assert_eq!(names, ["journal", "journal-2", "journal-3"]);
         let [_one, two, _three] = replicas;
         drop(two);
@@ -191,9 +226,23 @@ mod tests {
 
         let (arrived, shutdown) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let adopting = tokio::spawn({
-            let (arrived, first, own_folder, options, shutdown) =
-                (Arc::clone(&arrived), first.clone(), own_folder.clone(), options.clone(), shutdown.clone());
-            async move { adopt(first, own_folder, options, |journal, _, _| deliver(journal, Arc::clone(&arrived)), shutdown).await }
+            let (arrived, first, own_folder, options, shutdown) = (
+                Arc::clone(&arrived),
+                first.clone(),
+                own_folder.clone(),
+                options.clone(),
+                shutdown.clone(),
+            );
+            async move {
+                adopt(
+                    first,
+                    own_folder,
+                    options,
+                    |journal, _, _| deliver(journal, Arc::clone(&arrived)),
+                    shutdown,
+                )
+                .await
+            }
         });
         tokio::time::timeout(Duration::from_secs(20), async {
             while Journal::may_hold_events(&gone_folder).unwrap() {
@@ -226,7 +275,8 @@ mod tests {
         let (gone, folder) = take(&first, &options).unwrap();
         gone.append(event("left behind")).await.unwrap();
         drop(gone);
-        let error = adopt_one(&folder, &options, &|_, _, _| async {}).await.unwrap_err().to_string();
+        let error =
+            adopt_one(&folder, &options, &|_, _, _| async {}).await.unwrap_err().to_string();
         assert!(error.starts_with("1 of them are left"), "{error}");
         assert_eq!(Journal::open(&folder, options).unwrap().backlog(), 1);
     }

@@ -1,8 +1,11 @@
-//! The REST gateway of the store: it authenticates, calls the db service over gRPC, and answers as `openapi.yaml` says.
+//! The REST gateway of the store: it authenticates, calls the db service over gRPC, and answers as
+//! `openapi.yaml` says.
 //!
-//! A request comes through `listen` (connections) and `edge` (what holds for every answer) to `pages` or to the generated server, which holds it
-//! against the document and calls the handler floor, `http`; a handler calls one use-case of `store`, which speaks to the db service (`db`),
-//! checks passwords and tokens (`identity`) and writes log events (`events`). Every error is a `problem`.
+//! A request comes through `listen` (connections) and `edge` (what holds for every answer) to
+//! `pages` or to the generated server, which holds it against the document and calls the handler
+//! floor, `http`; a handler calls one use-case of `store`, which speaks to the db service (`db`),
+//! checks passwords and tokens (`identity`) and writes log events (`events`). Every error is a
+//! `problem`.
 
 mod clock;
 mod config;
@@ -29,11 +32,6 @@ use merch_logging::client::{ShipOptions, journal::Journal, ship, watch_age};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use config::Config;
-pub use edge::{CorsOrigins, InvalidOrigin};
-pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
-pub use proxies::{InvalidProxy, TrustedProxies};
-
 use crate::{
     db::Db,
     edge::{Edge, Metrics},
@@ -44,12 +42,17 @@ use crate::{
     proxies::Proxies,
     store::Store,
 };
+pub use config::Config;
+pub use edge::{CorsOrigins, InvalidOrigin};
+pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
+pub use proxies::{InvalidProxy, TrustedProxies};
 
 /// The time between two removals of idle entries from the rate limits.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under way, ships what is in the journal, and returns. From
-/// [`Readiness::stop`] on, which may come before that, each answer closes its connection.
+/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under
+/// way, ships what is in the journal, and returns. From [`Readiness::stop`] on, which may come
+/// before that, each answer closes its connection.
 ///
 /// `readiness` gets three parts:
 /// - `db`: ready while at least one replica of the db service says that it is serving;
@@ -60,14 +63,25 @@ const FORGET: Duration = Duration::from_secs(60);
 /// # Errors
 /// When an endpoint is no URI, [`Config::transport`] does not allow to reach one, or the journal
 /// cannot be opened.
-pub fn serve(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+pub fn serve(
+    listener: TcpListener,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Serving {
     Box::pin(run(listener, config, readiness, shutdown))
 }
 
-async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn run(
+    listener: TcpListener,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
     let db = Db::find(&config.db_endpoint, &config.transport, config.call_deadline)?;
     let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
-    let (folder, options, shared) = (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
+    let (folder, options, shared) =
+        (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
     let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {
         true => journals::take(&folder, &options),
         false => Ok((Journal::open(&folder, options)?, folder)),
@@ -80,7 +94,11 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
         db: db.clone(),
         events: events.clone(),
         hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
-        throttle: Throttle::new(config.log_ins_per_address, config.registrations_per_address, config.write_rate),
+        throttle: Throttle::new(
+            config.log_ins_per_address,
+            config.registrations_per_address,
+            config.write_rate,
+        ),
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
         writes: InFlight::new(config.writes_per_user),
         revoked: RevokedTokens::default(),
@@ -88,7 +106,8 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     });
     let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));
-    // Once before anybody is served, so that the first request is judged as all others are. A name that is not there yet comes up later.
+    // Once before anybody is served, so that the first request is judged as all others are. A name
+    // that is not there yet comes up later.
     proxies.look_up().await;
     let edge = Edge::new(
         pages,
@@ -101,8 +120,10 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     );
 
     let adopting = tokio::spawn({
-        let (first, options, logging, shutdown) = (config.journal_folder, config.journal, logging.clone(), shutdown.clone());
-        let ship = move |journal, options, shutdown| ship(journal, logging.clone(), options, shutdown);
+        let (first, options, logging, shutdown) =
+            (config.journal_folder, config.journal, logging.clone(), shutdown.clone());
+        let ship =
+            move |journal, options, shutdown| ship(journal, logging.clone(), options, shutdown);
         async move {
             if config.journal_shared {
                 journals::adopt(first, journal_folder, options, ship, shutdown).await;
@@ -127,7 +148,14 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let comparing = tokio::spawn(clock::follow(db.clone(), clock_part, shutdown.clone()));
     let following = tokio::spawn(readiness::follow_db(db, part, shutdown.clone()));
     let part = readiness.part("events");
-    let aging = tokio::spawn(watch_age(journal, "api", status, config.event_age_limit, part, shutdown.clone()));
+    let aging = tokio::spawn(watch_age(
+        journal,
+        "api",
+        status,
+        config.event_age_limit,
+        part,
+        shutdown.clone(),
+    ));
 
     let bounds = Bounds {
         header_limit: config.header_limit,
@@ -147,7 +175,10 @@ async fn run(listener: TcpListener, config: Config, readiness: Readiness, shutdo
     let patience = config.call_deadline.min(config.drain_timeout);
     if tokio::time::timeout(patience, store.unfinished.wait()).await.is_err() {
         let requests = store.unfinished.len();
-        tracing::warn!(requests, "log-ins or password changes are still under way; their refusals may be missing from the log");
+        tracing::warn!(
+            requests,
+            "log-ins or password changes are still under way; their refusals may be missing from the log"
+        );
     }
     // Nothing else refuses any more; what was counted of refusals is written.
     refused_all.cancel();

@@ -1,7 +1,8 @@
 //! The HTTP/1.1 server: accepting, bounds on a connection, and a drain that ends.
 //!
-//! poem's own server leaves the time that headers may take and their size to hyper's defaults (none, and about 400 KiB), so the connections are
-//! served here. HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and what ends TLS in front of this server speaks HTTP/1.1 to it.
+//! poem's own server leaves the time that headers may take and their size to hyper's defaults
+//! (none, and about 400 KiB), so the connections are served here. HTTP/1.1 alone: no browser speaks
+//! HTTP/2 without TLS, and what ends TLS in front of this server speaks HTTP/1.1 to it.
 
 mod addresses;
 mod arrival;
@@ -43,6 +44,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::arrival::{Arrival, Fault};
 use self::{
     addresses::Addresses,
     arrival::{Bounded, Limits, Memory, Share},
@@ -53,19 +55,19 @@ use self::{
 };
 use crate::proxies::Proxies;
 
-pub(crate) use self::arrival::{Arrival, Fault};
-
-/// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is far more than anybody sends.
+/// Headers in one request. hyper answers more of them by itself, with a bare 431, and so this is
+/// far more than anybody sends.
 const MOST_HEADERS: usize = 256;
-/// hyper answers a head that does not fit its buffer by itself, with a bare 431. So its buffer has room
-/// for more than is ever read of a head; it grows with what has arrived.
+/// hyper answers a head that does not fit its buffer by itself, with a bare 431. So its buffer has
+/// room for more than is ever read of a head; it grows with what has arrived.
 const BUFFER: usize = 4;
 /// The smallest buffer that hyper takes.
 const SMALLEST_BUFFER: usize = 8192;
 /// After a failure to accept, most often for want of file descriptors, before trying again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a new connection may take to bring its first request while the server is closing: an older one that is idle is closed at once.
+/// How long a new connection may take to bring its first request while the server is closing: an
+/// older one that is idle is closed at once.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// A connection that waits in the system's queue is accepted within this time.
 const QUEUED: Duration = Duration::from_millis(10);
@@ -101,10 +103,13 @@ pub(crate) struct Bounds {
     pub(crate) drain_timeout: Duration,
 }
 
-/// Serves `endpoint` until `shutdown` is cancelled; then no connection is accepted, idle ones are closed, and requests under way have the drain's time.
+/// Serves `endpoint` until `shutdown` is cancelled; then no connection is accepted, idle ones are
+/// closed, and requests under way have the drain's time.
 ///
-/// Once `stopping` is cancelled, some time before that, connections are accepted and requests served as ever, but each answer is the last one of its
-/// connection (`Connection: close`): a proxy that keeps connections to this process open makes its next ones to others, and none is closed under a request.
+/// Once `stopping` is cancelled, some time before that, connections are accepted and requests
+/// served as ever, but each answer is the last one of its connection (`Connection: close`): a proxy
+/// that keeps connections to this process open makes its next ones to others, and none is closed
+/// under a request.
 pub(crate) async fn serve<E: Endpoint + 'static>(
     listener: TcpListener,
     endpoint: E,
@@ -135,15 +140,24 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
             return;
         };
         let arrival = Arrival::new(Share::new(&memory, admitted.memory()), limits);
-        let connection = connection(stream, peer, Arc::clone(&endpoint), bounds, arrival, stopping.clone(), shutdown.clone());
+        let connection = connection(
+            stream,
+            peer,
+            Arc::clone(&endpoint),
+            bounds,
+            arrival,
+            stopping.clone(),
+            shutdown.clone(),
+        );
         connections.spawn(async move {
             let _held = (place, admitted, Open::new());
             cut.run_until_cancelled(connection).await
         });
     };
     loop {
-        // The place first: while there is none, whoever connects waits in the system's queue, and takes nothing of this process. A rush is served a
-        // little later; were its connections closed, all of it would come back at once.
+        // The place first: while there is none, whoever connects waits in the system's queue, and
+        // takes nothing of this process. A rush is served a little later; were its connections
+        // closed, all of it would come back at once.
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = async { (places.take().await, listener.accept().await) } => accepted,
@@ -151,7 +165,8 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
         match accepted {
             (place, Ok((stream, peer))) => start(place, stream, peer),
             (_, Err(error)) => {
-                // A connection that was gone before it was accepted is nobody's fault; anything else may last, and must not spin.
+                // A connection that was gone before it was accepted is nobody's fault; anything
+                // else may last, and must not spin.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -159,10 +174,13 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
             }
         }
     }
-    // Closing the listener resets the connections that wait in the system's queue; whoever has come so far is served.
+    // Closing the listener resets the connections that wait in the system's queue; whoever has come
+    // so far is served.
     let last = tokio::time::Instant::now() + FIRST_REQUEST;
     while tokio::time::Instant::now() < last
-        && let Ok((place, accepted)) = tokio::time::timeout(QUEUED, async { (places.take().await, listener.accept().await) }).await
+        && let Ok((place, accepted)) =
+            tokio::time::timeout(QUEUED, async { (places.take().await, listener.accept().await) })
+                .await
     {
         match accepted {
             Ok((stream, peer)) => start(place, stream, peer),
@@ -172,7 +190,10 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     drop(listener);
     connections.close();
     if tokio::time::timeout(bounds.drain_timeout, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "requests were still under way at the end of the drain and are cut off");
+        tracing::warn!(
+            connections = connections.len(),
+            "requests were still under way at the end of the drain and are cut off"
+        );
         cut.cancel();
         connections.wait().await;
     }
@@ -187,7 +208,8 @@ async fn connection<E: Endpoint>(
     stopping: CancellationToken,
     shutdown: CancellationToken,
 ) {
-    // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot be told works all the same.
+    // Without it an answer may wait for the acknowledgement of the one before. A socket that cannot
+    // be told works all the same.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let accepted = tokio::time::Instant::now();
@@ -222,13 +244,15 @@ async fn connection<E: Endpoint>(
         let large_head = arrival.begin();
         let (endpoint, stopping) = (Arc::clone(&endpoint), stopping.clone());
         let has_body = !request.body().is_end_stream();
-        let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
+        let mut request: Request =
+            (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
         let read = has_body.then(|| watch_body(&mut request));
         // The endpoint reads from it whether the body was cut off at a bound.
         request.set_data(Arc::clone(&arrival));
         Box::pin(async move {
             let mut response: Response = endpoint.get_response(request).await;
-            // hyper closes a connection on which the rest of a body may still come; a client that is not told would use it again.
+            // hyper closes a connection on which the rest of a body may still come; a client that
+            // is not told would use it again.
             let cut_short = read.is_some_and(|read| !read.load(Ordering::Relaxed));
             if let Some(fault) = arrival.body_fault() {
                 meters::refused(match fault {
@@ -240,7 +264,9 @@ async fn connection<E: Endpoint>(
             let last = cut_short || large_head || stopping.is_cancelled();
             arrival.end(last);
             if last {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(http::Response::from(response))
         })
@@ -250,7 +276,13 @@ async fn connection<E: Endpoint>(
         .header_read_timeout(bounds.header_timeout)
         .max_headers(MOST_HEADERS)
         .max_buf_size((bounds.header_limit * BUFFER).max(SMALLEST_BUFFER))
-        .serve_connection(TokioIo::new(Bounded::new(Progress::new(stream, bounds.write_timeout), Arc::clone(&arrival))), service);
+        .serve_connection(
+            TokioIo::new(Bounded::new(
+                Progress::new(stream, bounds.write_timeout),
+                Arc::clone(&arrival),
+            )),
+            service,
+        );
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
@@ -271,8 +303,10 @@ async fn connection<E: Endpoint>(
         });
         let answer = refusal::to_head(fault, bounds.header_limit).await;
         // In the middle of an earlier answer this one would be garbage.
-        let written =
-            flushed && tokio::time::timeout(bounds.write_timeout, stream.write_all(&answer)).await.is_ok_and(|written| written.is_ok());
+        let written = flushed
+            && tokio::time::timeout(bounds.write_timeout, stream.write_all(&answer))
+                .await
+                .is_ok_and(|written| written.is_ok());
         match written {
             true => close(stream, bounds.write_timeout, shutdown).await,
             false => reset(&stream),
@@ -309,7 +343,10 @@ fn watch_body(request: &mut Request) -> Arc<AtomicBool> {
 
 /// Whether a write has made no progress for too long.
 fn is_stuck(error: &hyper::Error) -> bool {
-    error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Makes the system drop what it keeps for a client that does not take it. If it refuses, it keeps

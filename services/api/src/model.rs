@@ -129,7 +129,11 @@ impl TryFrom<proto::Order> for Order {
             status: match order.status() {
                 proto::OrderStatus::Placed => OrderStatus::Placed,
                 proto::OrderStatus::Cancelled => OrderStatus::Cancelled,
-                proto::OrderStatus::Unspecified => return Err(CallFailure::BadAnswer("an order has no status that is known here")),
+                proto::OrderStatus::Unspecified => {
+                    return Err(CallFailure::BadAnswer(
+                        "an order has no status that is known here",
+                    ));
+                }
             },
             currency: order.currency,
             created_at: time(required(order.created_at, "an order has no created_at")?)?,
@@ -159,7 +163,8 @@ fn version(version: i64) -> Result<i64, CallFailure> {
 
 pub(crate) fn time(timestamp: Timestamp) -> Result<OffsetDateTime, CallFailure> {
     let nanos = i128::from(timestamp.seconds) * 1_000_000_000 + i128::from(timestamp.nanos);
-    OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| CallFailure::BadAnswer("a time is out of range"))
+    OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .map_err(|_| CallFailure::BadAnswer("a time is out of range"))
 }
 
 #[cfg(test)]
@@ -185,7 +190,10 @@ mod tests {
     #[test]
     fn an_order_keeps_its_microseconds() {
         let order = Order::try_from(order()).unwrap();
-        assert_eq!((order.created_at.unix_timestamp(), order.created_at.microsecond()), (1_795_334_400, 123_456));
+        assert_eq!(
+            (order.created_at.unix_timestamp(), order.created_at.microsecond()),
+            (1_795_334_400, 123_456)
+        );
         assert_eq!(order.cancelled_at, None);
     }
 

@@ -1,4 +1,5 @@
-//! What people read: the documentation to try out and to read, the document itself, and the list of problems. All of it is in the binary.
+//! What people read: the documentation to try out and to read, the document itself, and the list of
+//! problems. All of it is in the binary.
 
 mod content;
 mod problems;
@@ -24,7 +25,8 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Nothing inline and nothing from another host. Swagger UI's style sheet has its small pictures inside, as `data:`.
+/// Nothing inline and nothing from another host. Swagger UI's style sheet has its small pictures
+/// inside, as `data:`.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page. Its scripts are held to the same as all others.
@@ -76,8 +78,18 @@ impl<E: Endpoint<Output = Response>> Pages<E> {
             ("/docs/swagger-plugins.js", SCRIPT, ASK, own!("swagger-plugins.js")),
             ("/docs/swagger-initializer.js", SCRIPT, ASK, own!("swagger-initializer.js")),
             ("/docs/swagger-ui.css", CSS, KEEP, Content::gzip(built!("swagger-ui.css.gz"))),
-            ("/docs/swagger-ui-bundle.js", SCRIPT, KEEP, Content::gzip(built!("swagger-ui-bundle.js.gz"))),
-            ("/docs/favicon-32x32.png", "image/png", KEEP, Content::plain(built!("favicon-32x32.png"))),
+            (
+                "/docs/swagger-ui-bundle.js",
+                SCRIPT,
+                KEEP,
+                Content::gzip(built!("swagger-ui-bundle.js.gz")),
+            ),
+            (
+                "/docs/favicon-32x32.png",
+                "image/png",
+                KEEP,
+                Content::plain(built!("favicon-32x32.png")),
+            ),
             ("/docs/swagger-ui-license.txt", TEXT, KEEP, Content::plain(built!("LICENSE"))),
             ("/reference", HTML, ASK, own!("reference.html")),
             ("/reference/", HTML, ASK, own!("reference.html")),
@@ -101,7 +113,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let Some(page) = self.pages.get(request.uri().path()) else { return self.next.call(request).await };
+        let Some(page) = self.pages.get(request.uri().path()) else {
+            return self.next.call(request).await;
+        };
         let mut response = if request.method() == Method::GET || request.method() == Method::HEAD {
             page.response(&request)
         } else {
@@ -116,7 +130,8 @@ impl Page {
     fn response(&self, request: &Request) -> Response {
         let form = self.content.form(request.header("accept-encoding"));
         let etag = format!("\"{}{}\"", self.digest, if form.gzip { "-gzip" } else { "" });
-        // A condition that cannot be read is none: a browser is better served with the page than with an error.
+        // A condition that cannot be read is none: a browser is better served with the page than
+        // with an error.
         let known = etag::none_match_holds(request.header("if-none-match"), &etag).unwrap_or(false);
         let csp = if self.name.starts_with("/reference") { REFERENCE_CSP } else { CSP };
         let mut response = Response::builder()
@@ -139,9 +154,10 @@ impl Page {
 
 /// The document as JSON, its members in the document's order.
 fn openapi_json() -> Vec<u8> {
-    let document: serde_json::Value =
-        serde_norway::from_str(OPENAPI_YAML).expect("the code was generated from this document, so it can be read");
-    serde_json::to_vec_pretty(&document).expect("what was read as a JSON value can be written as one")
+    let document: serde_json::Value = serde_norway::from_str(OPENAPI_YAML)
+        .expect("the code was generated from this document, so it can be read");
+    serde_json::to_vec_pretty(&document)
+        .expect("what was read as a JSON value can be written as one")
 }
 
 #[cfg(test)]
@@ -151,9 +167,14 @@ mod tests {
     #[test]
     fn the_json_is_the_document_in_its_order() {
         let text = String::from_utf8(openapi_json()).unwrap();
-        let (info, paths, components) =
-            (text.find("\"info\"").unwrap(), text.find("\"paths\"").unwrap(), text.find("\"components\"").unwrap());
-        assert!(text.starts_with("{\n  \"openapi\": \"3.0.3\"") && info < paths && paths < components);
+        let (info, paths, components) = (
+            text.find("\"info\"").unwrap(),
+            text.find("\"paths\"").unwrap(),
+            text.find("\"components\"").unwrap(),
+        );
+        assert!(
+            text.starts_with("{\n  \"openapi\": \"3.0.3\"") && info < paths && paths < components
+        );
         let (json, yaml): (serde_json::Value, serde_json::Value) =
             (serde_json::from_str(&text).unwrap(), serde_norway::from_str(OPENAPI_YAML).unwrap());
         assert_eq!(json, yaml);
@@ -161,8 +182,13 @@ mod tests {
 
     #[test]
     fn the_page_has_nothing_inline_and_nothing_from_elsewhere() {
-        for text in [include_str!("pages/docs.html"), include_str!("pages/reference.html"), &problems::html()] {
-            for forbidden in ["<style", " style=", " onload", " onclick", "<script>", "http:", "//"] {
+        for text in [
+            include_str!("pages/docs.html"),
+            include_str!("pages/reference.html"),
+            &problems::html(),
+        ] {
+            for forbidden in ["<style", " style=", " onload", " onclick", "<script>", "http:", "//"]
+            {
                 assert!(!text.contains(forbidden), "{forbidden}");
             }
         }

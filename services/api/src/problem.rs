@@ -1,4 +1,5 @@
-//! The one table of what can go wrong for a client: `code`, status, title and text of every problem (RFC 9457).
+//! The one table of what can go wrong for a client: `code`, status, title and text of every problem
+//! (RFC 9457).
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -13,9 +14,10 @@ use crate::context::RequestContext;
 
 macro_rules! codes {
     ($($variant:ident $word:literal $status:ident $title:literal, $detail:literal, $why:literal;)*) => {
-        /// What programs match on. A new line of the table is all that a new code takes, also for `/problems`; that every code is in the document,
-        /// and every code of the document here, is for a test. An operation that comes to a status that the document does not declare for it
-        /// answers 500 (`http::refusals`): the build does not notice.
+        /// What programs match on. A new line of the table is all that a new code takes, also for
+        /// `/problems`; that every code is in the document, and every code of the document here, is
+        /// for a test. An operation that comes to a status that the document does not declare for
+        /// it answers 500 (`http::refusals`): the build does not notice.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Code {
             $(#[doc = $why] $variant,)*
@@ -140,14 +142,16 @@ impl Code {
     }
 }
 
-/// The longest cause that is logged, in bytes: a panic's text or another service's message may hold what a client sent.
+/// The longest cause that is logged, in bytes: a panic's text or another service's message may hold
+/// what a client sent.
 const CAUSE_BYTES: usize = 1024;
 
 /// What `Retry-After` says when nothing better is known, in seconds.
 const RETRY_AFTER: u32 = 1;
 
-/// An answer of 400 or above, before it is bound to a request. It holds public text only: what went wrong inside is logged where the problem is
-/// made, with the request id, and cannot be sent by accident.
+/// An answer of 400 or above, before it is bound to a request. It holds public text only: what went
+/// wrong inside is logged where the problem is made, with the request id, and cannot be sent by
+/// accident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     code: Code,
@@ -158,7 +162,12 @@ pub(crate) struct Problem {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: Cow::Borrowed(code.entry().detail), faults: Faults::new(), retry_after: RETRY_AFTER }
+        Self {
+            code,
+            detail: Cow::Borrowed(code.entry().detail),
+            faults: Faults::new(),
+            retry_after: RETRY_AFTER,
+        }
     }
 }
 
@@ -170,7 +179,10 @@ impl Problem {
             (1, 0) => "1 fault was found; `errors` has it.".to_owned(),
             (count, 0) => format!("{count} faults were found; `errors` has them all."),
             (count, omitted) => {
-                format!("{} faults were found; `errors` has the first {count}.", count.saturating_add(omitted))
+                format!(
+                    "{} faults were found; `errors` has the first {count}.",
+                    count.saturating_add(omitted)
+                )
             }
         };
         Self { detail: Cow::Owned(detail), faults, ..Code::InvalidRequest.into() }
@@ -178,22 +190,32 @@ impl Problem {
 
     /// 413 with the bound.
     pub(crate) fn body_too_large(limit: usize) -> Self {
-        Self { detail: Cow::Owned(format!("The body may have at most {limit} bytes.")), ..Code::BodyTooLarge.into() }
+        Self {
+            detail: Cow::Owned(format!("The body may have at most {limit} bytes.")),
+            ..Code::BodyTooLarge.into()
+        }
     }
 
     /// 415 with the type that is taken.
     pub(crate) fn unsupported_media_type(expected: &str) -> Self {
-        Self { detail: Cow::Owned(format!("Send `Content-Type` as `{expected}`.")), ..Code::UnsupportedMediaType.into() }
+        Self {
+            detail: Cow::Owned(format!("Send `Content-Type` as `{expected}`.")),
+            ..Code::UnsupportedMediaType.into()
+        }
     }
 
     /// 415 for a body that is compressed, or otherwise coded.
     pub(crate) fn unsupported_content_coding() -> Self {
-        Self { detail: Cow::Borrowed("Send the body as it is, without `Content-Encoding`."), ..Code::UnsupportedMediaType.into() }
+        Self {
+            detail: Cow::Borrowed("Send the body as it is, without `Content-Encoding`."),
+            ..Code::UnsupportedMediaType.into()
+        }
     }
 
     /// 431 with the bound.
     pub(crate) fn headers_too_large(limit: usize) -> Self {
-        let detail = format!("The request line and the headers may have at most {limit} bytes together.");
+        let detail =
+            format!("The request line and the headers may have at most {limit} bytes together.");
         Self { detail: Cow::Owned(detail), ..Code::HeadersTooLarge.into() }
     }
 
@@ -233,7 +255,8 @@ impl Problem {
         i32::try_from(self.retry_after).unwrap_or(i32::MAX)
     }
 
-    /// The value of `WWW-Authenticate`; meaningful with 401. A request without a token is not told of an error (RFC 6750 §3.1).
+    /// The value of `WWW-Authenticate`; meaningful with 401. A request without a token is not told
+    /// of an error (RFC 6750 §3.1).
     pub(crate) fn challenge(&self) -> &'static str {
         if self.code == Code::TokenInvalid { r#"Bearer error="invalid_token""# } else { "Bearer" }
     }
@@ -241,7 +264,8 @@ impl Problem {
     /// The body, for the request that is being answered.
     pub(crate) fn body(self) -> rest::Problem {
         let context = RequestContext::current();
-        let errors = (!self.faults.listed().is_empty()).then(|| self.faults.into_iter().map(fault).collect());
+        let errors = (!self.faults.listed().is_empty())
+            .then(|| self.faults.into_iter().map(fault).collect());
         rest::Problem {
             r#type: format!("/problems#{}", self.code.word()),
             title: self.code.title().to_owned(),
@@ -256,12 +280,17 @@ impl Problem {
 
     /// The whole answer, for what is answered outside of any operation.
     pub(crate) fn response(self) -> Response {
-        let (status, retry_after, challenge) = (self.code.status(), self.retry_after(), self.challenge());
-        let body = serde_json::to_vec(&self.body()).expect("a problem has string keys and no part that can fail");
-        let mut response = Response::builder().status(status).header(header::CONTENT_TYPE, MEDIA_TYPE).body(body);
+        let (status, retry_after, challenge) =
+            (self.code.status(), self.retry_after(), self.challenge());
+        let body = serde_json::to_vec(&self.body())
+            .expect("a problem has string keys and no part that can fail");
+        let mut response =
+            Response::builder().status(status).header(header::CONTENT_TYPE, MEDIA_TYPE).body(body);
         match status {
             StatusCode::UNAUTHORIZED => {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
@@ -286,15 +315,21 @@ fn fault(fault: Fault) -> rest::Fault {
     rest::Fault { r#in, pointer: fault.pointer, detail: fault.detail }
 }
 
-/// The path that was asked for as a URI reference (RFC 3986). HTTP libraries take more in a path than a URI may hold; what it may not is
-/// percent-encoded, and what is percent-encoded already stays as it is.
+/// The path that was asked for as a URI reference (RFC 3986). HTTP libraries take more in a path
+/// than a URI may hold; what it may not is percent-encoded, and what is percent-encoded already
+/// stays as it is.
 fn instance(path: &str) -> String {
     let bytes = path.as_bytes();
     // Two slashes would begin a host (§4.2); one dot before them is no step anywhere (§5.2.4).
     let mut reference = if path.starts_with("//") { "/.".to_owned() } else { String::new() };
     for (at, byte) in bytes.iter().copied().enumerate() {
-        let encoded = || bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) || (byte == b'%' && encoded()) {
+        let encoded = || {
+            bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        if byte.is_ascii_alphanumeric()
+            || b"-._~!$&'()*+,;=:@/".contains(&byte)
+            || (byte == b'%' && encoded())
+        {
             reference.push(char::from(byte));
         } else {
             reference.push_str(&format!("%{byte:02X}"));
@@ -317,7 +352,8 @@ mod tests {
     fn the_table_is_the_one_of_the_document() {
         let words: Vec<&str> = Code::ALL.iter().map(|code| code.word()).collect();
         let text = merch_contract::OPENAPI_YAML;
-        let listed = &text[text.find("`code` is one of `invalid_request`").expect("the list of codes")..];
+        let listed =
+            &text[text.find("`code` is one of `invalid_request`").expect("the list of codes")..];
         let listed = &listed[..listed.find("Later versions can add codes").expect("its end")];
         let listed: Vec<&str> = listed.split('`').skip(3).step_by(2).collect();
         assert_eq!(listed, words);
@@ -331,20 +367,29 @@ mod tests {
         assert_eq!(titles.len(), Code::ALL.len());
         for code in Code::ALL {
             assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
-            assert!(code.word().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{code:?}");
+            assert!(
+                code.word().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{code:?}"
+            );
         }
     }
 
     #[test]
     fn the_documents_examples_are_what_is_sent() {
-        let document: serde_json::Value = serde_norway::from_str(merch_contract::OPENAPI_YAML).expect("the document is YAML");
+        let document: serde_json::Value =
+            serde_norway::from_str(merch_contract::OPENAPI_YAML).expect("the document is YAML");
         let responses = document["components"]["responses"].as_object().expect("responses");
         let mut seen = 0;
-        for example in
-            responses.values().filter_map(|response| response["content"][MEDIA_TYPE]["examples"].as_object()).flat_map(|e| e.values())
+        for example in responses
+            .values()
+            .filter_map(|response| response["content"][MEDIA_TYPE]["examples"].as_object())
+            .flat_map(|e| e.values())
         {
             let value = &example["value"];
-            let code = Code::ALL.iter().find(|code| code.word() == value["code"]).expect("a code of the table");
+            let code = Code::ALL
+                .iter()
+                .find(|code| code.word() == value["code"])
+                .expect("a code of the table");
             assert_eq!(value["title"], code.title());
             assert_eq!(value["status"], code.status().as_u16());
             assert_eq!(value["type"], format!("/problems#{}", code.word()));
@@ -364,11 +409,15 @@ mod tests {
         let body = Problem::invalid_request(faults.clone()).body();
         let json = serde_json::to_value(body).expect("JSON");
         assert_eq!(json["detail"], "2 faults were found; `errors` has them all.");
-        assert_eq!(json["errors"][0], serde_json::json!({"in": "body", "pointer": "/quantity", "detail": "expected at most 3"}));
+        assert_eq!(
+            json["errors"][0],
+            serde_json::json!({"in": "body", "pointer": "/quantity", "detail": "expected at most 3"})
+        );
         assert_eq!(json["errors"][1]["pointer"], "/a~1b~0c");
 
         for index in 0..1000 {
-            faults.add(|| Fault::of_body(format_args!("/{index}"), "this member is not known here"));
+            faults
+                .add(|| Fault::of_body(format_args!("/{index}"), "this member is not known here"));
         }
         let json = serde_json::to_value(Problem::invalid_request(faults).body()).expect("JSON");
         assert_eq!(json["errors"].as_array().map(Vec::len), Some(Faults::MOST));
@@ -380,7 +429,9 @@ mod tests {
     fn the_longest_problem_is_short_enough() {
         let mut faults = Faults::new();
         for _ in 0..1000 {
-            faults.add(|| Fault::of_parameter(Location::Header, &"\0".repeat(10_000), "\0".repeat(10_000)));
+            faults.add(|| {
+                Fault::of_parameter(Location::Header, &"\0".repeat(10_000), "\0".repeat(10_000))
+            });
         }
         let mut body = Problem::invalid_request(faults).body();
         body.instance = instance(&shorten("\0".repeat(10_000), PATH_BYTES));
@@ -393,7 +444,10 @@ mod tests {
     fn an_instance_is_a_uri_reference() {
         for (path, reference) in [
             ("/", "/"),
-            ("/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e", "/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e"),
+            (
+                "/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e",
+                "/orders/0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e",
+            ),
             ("/a~b!$&'()*+,;=:@", "/a~b!$&'()*+,;=:@"),
             ("/caf%c3%A9", "/caf%c3%A9"),
             ("/50%/%2/%zz/%%41", "/50%25/%252/%25zz/%25%41"),
@@ -410,7 +464,11 @@ mod tests {
     #[test]
     fn waiting_is_rounded_up() {
         for (wait, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_001, 60)] {
-            assert_eq!(Problem::too_many_attempts(Duration::from_millis(wait)).retry_after(), seconds, "{wait} ms");
+            assert_eq!(
+                Problem::too_many_attempts(Duration::from_millis(wait)).retry_after(),
+                seconds,
+                "{wait} ms"
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Proxies in front of this service whose word is taken: for where a request comes from, and for its ids.
+//! Proxies in front of this service whose word is taken: for where a request comes from, and for
+//! its ids.
 //!
-//! Every client can send `X-Forwarded-For`. A trusted proxy appends the address that it saw. So the last entry is taken if the peer of the connection is
-//! such a proxy, the entry before it if that address is such a proxy as well, and so on; nothing of the header otherwise.
+//! Every client can send `X-Forwarded-For`. A trusted proxy appends the address that it saw. So the
+//! last entry is taken if the peer of the connection is such a proxy, the entry before it if that
+//! address is such a proxy as well, and so on; nothing of the header otherwise.
 
 use std::{
     collections::HashMap,
@@ -23,12 +25,14 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How often host names are looked up: a container that was replaced has another address.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The same while a name has no addresses: a proxy that has just been started should not be a stranger for long.
+/// The same while a name has no addresses: a proxy that has just been started should not be a
+/// stranger for long.
 const WHILE_UNKNOWN: Duration = Duration::from_millis(100);
 /// How long one look-up may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long a name's addresses are kept while looking it up fails. A name server that is away for a moment must not make all clients look like one; an
-/// address must not stay trusted when somebody else may have it.
+/// For how long a name's addresses are kept while looking it up fails. A name server that is away
+/// for a moment must not make all clients look like one; an address must not stay trusted when
+/// somebody else may have it.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// Who is trusted: single addresses, networks and host names. By default nobody.
@@ -103,17 +107,24 @@ impl Network {
     fn has(self, address: IpAddr) -> bool {
         match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
-                (first.to_bits() ^ address.to_bits()).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+                (first.to_bits() ^ address.to_bits())
+                    .checked_shr(32 - u32::from(self.bits))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(first), IpAddr::V6(address)) => {
-                (first.to_bits() ^ address.to_bits()).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+                (first.to_bits() ^ address.to_bits())
+                    .checked_shr(128 - u32::from(self.bits))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
     }
 }
 
-/// RFC 1123 §2.1, and the underscores that container engines allow. What ends in a number is an address that was mistyped, and no name.
+/// RFC 1123 §2.1, and the underscores that container engines allow. What ends in a number is an
+/// address that was mistyped, and no name.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -121,7 +132,8 @@ fn is_host_name(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let last_is_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let last_is_number =
+        text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     text.len() <= 253 && text.split('.').all(label) && !last_is_number
 }
 
@@ -130,7 +142,8 @@ fn is_host_name(text: &str) -> bool {
 pub(crate) struct Sender {
     /// The client's address, as far as it is known.
     pub(crate) address: Option<IpAddr>,
-    /// Whether the request's ids are taken: those of a trusted proxy, and anybody's where no proxy is set.
+    /// Whether the request's ids are taken: those of a trusted proxy, and anybody's where no proxy
+    /// is set.
     pub(crate) believed: bool,
 }
 
@@ -159,13 +172,17 @@ impl Proxies {
         }
         match peer {
             // A proxy that says nothing that can be read is where the request comes from.
-            Some(peer) if self.trust(peer) => Sender { address: Some(self.client_of(peer, headers)), believed: true },
+            Some(peer) if self.trust(peer) => {
+                Sender { address: Some(self.client_of(peer, headers)), believed: true }
+            }
             Some(_) | None => Sender { address: peer, believed: false },
         }
     }
 
-    /// Returns the address of the client for which `proxy`, a trusted one, sent a request: the last entry of `X-Forwarded-For` that is not itself a
-    /// trusted proxy's. Entries before that one are the client's own claims. Where an entry cannot be read, the proxy that wrote it is the client.
+    /// Returns the address of the client for which `proxy`, a trusted one, sent a request: the last
+    /// entry of `X-Forwarded-For` that is not itself a trusted proxy's. Entries before that one are
+    /// the client's own claims. Where an entry cannot be read, the proxy that wrote it is the
+    /// client.
     fn client_of(&self, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = proxy;
         for entry in headers.get_all(FORWARDED_FOR).iter().rev().flat_map(entries) {
@@ -194,7 +211,8 @@ impl Proxies {
             let shutdown = &shutdown;
             async move {
                 let again = async || {
-                    tokio::time::sleep(if self.is_known(host) { AGAIN } else { WHILE_UNKNOWN }).await;
+                    tokio::time::sleep(if self.is_known(host) { AGAIN } else { WHILE_UNKNOWN })
+                        .await;
                     self.look_up_one(host, system).await;
                 };
                 while shutdown.run_until_cancelled(again()).await.is_some() {}
@@ -208,11 +226,18 @@ impl Proxies {
         self.look_up_by(system).await;
     }
 
-    async fn look_up_by<F: Future<Output = io::Result<Vec<IpAddr>>>>(&self, look_up: impl Fn(String) -> F) {
+    async fn look_up_by<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+        &self,
+        look_up: impl Fn(String) -> F,
+    ) {
         join_all(self.trusted.hosts.iter().map(|host| self.look_up_one(host, &look_up))).await;
     }
 
-    async fn look_up_one<F: Future<Output = io::Result<Vec<IpAddr>>>>(&self, host: &str, look_up: impl Fn(String) -> F) {
+    async fn look_up_one<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+        &self,
+        host: &str,
+        look_up: impl Fn(String) -> F,
+    ) {
         let answer = tokio::time::timeout(PATIENCE, look_up(host.to_owned())).await;
         let answer = match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(addresses) if addresses.is_empty() => Err(io::ErrorKind::NotFound.into()),
@@ -221,8 +246,12 @@ impl Proxies {
         let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(addresses) => {
-                let addresses: Vec<_> = addresses.into_iter().map(|address| address.to_canonical()).collect();
-                let known = found.insert(host.to_owned(), Found { addresses: addresses.clone(), at: Instant::now() });
+                let addresses: Vec<_> =
+                    addresses.into_iter().map(|address| address.to_canonical()).collect();
+                let known = found.insert(
+                    host.to_owned(),
+                    Found { addresses: addresses.clone(), at: Instant::now() },
+                );
                 if known.is_none_or(|known| !same(&known.addresses, &addresses)) {
                     tracing::info!(host, ?addresses, "a trusted proxy was found");
                 }
@@ -231,7 +260,8 @@ impl Proxies {
                 found.remove(host);
                 tracing::warn!(host, %error, "a trusted proxy cannot be found any more: nobody is taken for it now");
             }
-            // For a while the last answer holds. A proxy that was never found may not have been started yet.
+            // For a while the last answer holds. A proxy that was never found may not have been
+            // started yet.
             Err(error) => tracing::debug!(host, %error, "a trusted proxy cannot be found"),
         }
     }
@@ -251,12 +281,16 @@ fn same(one: &[IpAddr], other: &[IpAddr]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
 
-/// Returns the entries of one `X-Forwarded-For`, last first: addresses, each with a port perhaps; `None` for something else.
+/// Returns the entries of one `X-Forwarded-For`, last first: addresses, each with a port perhaps;
+/// `None` for something else.
 fn entries(value: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
     value.to_str().unwrap_or_default().rsplit(',').map(|entry| {
         let entry = entry.trim();
-        let address = entry.parse::<IpAddr>().or_else(|_| entry.parse::<SocketAddr>().map(|address| address.ip()));
-        let address = address.or_else(|_| entry.trim_start_matches('[').trim_end_matches(']').parse());
+        let address = entry
+            .parse::<IpAddr>()
+            .or_else(|_| entry.parse::<SocketAddr>().map(|address| address.ip()));
+        let address =
+            address.or_else(|_| entry.trim_start_matches('[').trim_end_matches(']').parse());
         address.ok().map(|address| address.to_canonical())
     })
 }
@@ -276,15 +310,22 @@ mod tests {
     fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(FORWARDED_FOR, poem::http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(
+                FORWARDED_FOR,
+                poem::http::HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
         headers
     }
 
     #[test]
     fn entries_are_addresses_networks_and_names() {
-        let read: TrustedProxies = " 10.0.0.0/8,192.0.2.1, 2001:db8::/32 ,NGINX, a_b.example,".parse().unwrap();
-        assert_eq!((read.networks.len(), read.hosts.as_slice()), (3, ["nginx".to_owned(), "a_b.example".to_owned()].as_slice()));
+        let read: TrustedProxies =
+            " 10.0.0.0/8,192.0.2.1, 2001:db8::/32 ,NGINX, a_b.example,".parse().unwrap();
+        assert_eq!(
+            (read.networks.len(), read.hosts.as_slice()),
+            (3, ["nginx".to_owned(), "a_b.example".to_owned()].as_slice())
+        );
         assert!("".parse::<TrustedProxies>().unwrap().is_empty());
         for wrong in [
             "10.0.0.0/33",
@@ -302,7 +343,11 @@ mod tests {
             "*",
         ] {
             let error = wrong.parse::<TrustedProxies>().unwrap_err().to_string();
-            assert!(error.starts_with("expected addresses") && error.ends_with(&format!("got `{wrong}`")), "{error}");
+            assert!(
+                error.starts_with("expected addresses")
+                    && error.ends_with(&format!("got `{wrong}`")),
+                "{error}"
+            );
         }
     }
 
@@ -330,9 +375,13 @@ mod tests {
 
     #[test]
     fn a_stranger_is_who_connects_and_nothing_it_says_is_believed() {
-        let sender = proxies("10.0.0.0/8,nginx").sender(Some(ip("192.0.2.1")), &headers(&["203.0.113.9"]));
+        let sender =
+            proxies("10.0.0.0/8,nginx").sender(Some(ip("192.0.2.1")), &headers(&["203.0.113.9"]));
         assert_eq!(sender, Sender { address: Some(ip("192.0.2.1")), believed: false });
-        assert_eq!(proxies("10.0.0.0/8").sender(None, &headers(&["203.0.113.9"])), Sender { address: None, believed: false });
+        assert_eq!(
+            proxies("10.0.0.0/8").sender(None, &headers(&["203.0.113.9"])),
+            Sender { address: None, believed: false }
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::Db;
 
-/// Keeps `part` up to date until `shutdown` is cancelled; then it is not ready any more, so that nobody sends new requests.
+/// Keeps `part` up to date until `shutdown` is cancelled; then it is not ready any more, so that
+/// nobody sends new requests.
 pub(crate) async fn follow_db(db: Db, part: Part, shutdown: CancellationToken) {
     tokio::select! {
         () = db.follow(&part) => {}

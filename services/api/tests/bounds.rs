@@ -5,26 +5,31 @@
 //! begins with another one.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
-#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "the greatest figures, shown with --nocapture")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    reason = "the greatest figures, shown with --nocapture"
+)]
 
 #[path = "../../../codegen/tests/hostile/mod.rs"]
 mod hostile;
 mod support;
 
 use std::{
-    env, io,
-    io::{Read as _, Write as _},
+    env,
+    io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     panic,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use hostile::{Bounds, Hostile, Operation, Random, corpus};
 use peak_alloc::PeakAlloc;
 use serde_json::Value;
-use support::Api;
 use uuid::Uuid;
+
+use hostile::{Bounds, Hostile, Operation, Random, corpus};
+use support::Api;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -37,8 +42,8 @@ const ANSWER: usize = 16 * 1024;
 const LINE: usize = 4 * 1024;
 /// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
 const MILLISECONDS: u128 = 2_000;
-/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts, so
-/// that a stall of the machine is no failure.
+/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts,
+/// so that a stall of the machine is no failure.
 const RUNS: usize = 3;
 
 const ID: &str = "{0198c0de-7e57-7000-8000-000000000001}";
@@ -47,7 +52,11 @@ const OPERATIONS: [Operation; 10] = [
     operation("POST", "/login", &["username", "password"]),
     operation("POST", "/users", &["sid", "username", "email", "password"]),
     operation("PATCH", "/users/{0198c0de-7e57-7000-8000-000000000001}", &["username", "email"]),
-    operation("PUT", "/users/{0198c0de-7e57-7000-8000-000000000001}/password", &["current_password", "new_password"]),
+    operation(
+        "PUT",
+        "/users/{0198c0de-7e57-7000-8000-000000000001}/password",
+        &["current_password", "new_password"],
+    ),
     operation("POST", "/orders", &["product_id", "quantity"]),
     operation("GET", "/orders", &[]),
     operation("GET", "/orders/{0198c0de-7e57-7000-8000-000000000001}", &[]),
@@ -56,7 +65,11 @@ const OPERATIONS: [Operation; 10] = [
     operation("POST", "/logout", &[]),
 ];
 
-const fn operation(method: &'static str, path: &'static str, members: &'static [&'static str]) -> Operation {
+const fn operation(
+    method: &'static str,
+    path: &'static str,
+    members: &'static [&'static str],
+) -> Operation {
     Operation {
         method,
         path,
@@ -151,7 +164,9 @@ struct Driver {
 
 impl Driver {
     fn send(&mut self, hostile: &Hostile, with_token: bool) {
-        let Some(request) = bytes(hostile, with_token.then_some(self.token.as_str())) else { return };
+        let Some(request) = bytes(hostile, with_token.then_some(self.token.as_str())) else {
+            return;
+        };
         let what = &hostile.what;
         let mut least = u128::MAX;
         for _ in 0..RUNS {
@@ -188,11 +203,15 @@ impl Driver {
         assert!(status != 503, "{what}: {text}");
         // What hyper refuses by itself has no body; neither has an answer to HEAD.
         if status >= 400 && !body.is_empty() {
-            let problem: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{what}: {text}"));
+            let problem: Value =
+                serde_json::from_str(body).unwrap_or_else(|_| panic!("{what}: {text}"));
             assert_eq!(problem["status"], status, "{what}");
             let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
             assert!(errors.len() <= 32 && errors.is_empty() == (status != 400), "{what}: {text}");
-            assert!(errors.iter().all(|fault| fault["pointer"].as_str().unwrap().len() <= 256), "{what}");
+            assert!(
+                errors.iter().all(|fault| fault["pointer"].as_str().unwrap().len() <= 256),
+                "{what}"
+            );
         }
     }
 }
@@ -212,7 +231,8 @@ fn no_request_costs_more_than_its_bound() {
         shown(info);
     }));
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (api, token) = runtime.block_on(async {
         let api = Api::start_with(|config| {
             assert_eq!((config.body_limit, config.header_limit), (BOUNDS.body, BOUNDS.head));
@@ -231,7 +251,8 @@ fn no_request_costs_more_than_its_bound() {
     for hostile in corpus(&OPERATIONS[4..5], BOUNDS).into_iter().step_by(10) {
         driver.send(&hostile, false);
     }
-    let (seed, count) = (number("HOSTILE_SEED").unwrap_or(0), number("HOSTILE_REQUESTS").unwrap_or(500));
+    let (seed, count) =
+        (number("HOSTILE_SEED").unwrap_or(0), number("HOSTILE_REQUESTS").unwrap_or(500));
     let mut random = Random::new(seed, &OPERATIONS, BOUNDS);
     for index in 0..count {
         let mut hostile = random.request();

@@ -12,8 +12,9 @@ use std::{
 use merch_contract::grpc::assistant::v1 as proto;
 use reqwest::Method;
 use serde_json::json;
-use support::{Answer, Api, KEY, PASSWORD, user};
 use uuid::Uuid;
+
+use support::{Answer, Api, KEY, PASSWORD, user};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -33,14 +34,20 @@ impl io::Write for Lines {
 async fn secrets_stay_secret() {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(move || writer.clone());
     tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
 
-    let api = Api::start_with(|config| config.logging_endpoint = "http://127.0.0.1:1".to_owned()).await;
+    let api =
+        Api::start_with(|config| config.logging_endpoint = "http://127.0.0.1:1".to_owned()).await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
-    let (new, wrong, bad_token) = ("a much longer battery staple", "wrong-horse-wrong-horse", "eyJhbGciOiJub25lIn0.c2VjcmV0LXRva2Vu.eA");
+    let (new, wrong, bad_token) = (
+        "a much longer battery staple",
+        "wrong-horse-wrong-horse",
+        "eyJhbGciOiJub25lIn0.c2VjcmV0LXRva2Vu.eA",
+    );
     let hash = Arc::new(Mutex::new(String::new()));
     api.db.create_user.answers({
         let hash = Arc::clone(&hash);
@@ -53,9 +60,15 @@ async fn secrets_stay_secret() {
     api.db.get_user.answers(|_| Err(tonic::Status::internal("a fault")));
 
     let registration = json!({"sid": "1", "username": "alice", "email": "alice@mail.example.com", "password": PASSWORD});
-    assert_eq!(Answer::of(api.request(Method::POST, "/users").json(&registration)).await.status, 201);
+    assert_eq!(
+        Answer::of(api.request(Method::POST, "/users").json(&registration)).await.status,
+        201
+    );
     let unknown_member = json!({"username": "alice", "password": PASSWORD, "passwort": wrong});
-    assert_eq!(Answer::of(api.request(Method::POST, "/login").json(&unknown_member)).await.status, 400);
+    assert_eq!(
+        Answer::of(api.request(Method::POST, "/login").json(&unknown_member)).await.status,
+        400
+    );
     // A password in the field of the name, as it happens.
     assert_eq!(api.log_in(wrong, wrong).await.status, 401);
     assert_eq!(api.log_in("alice", wrong).await.status, 401);
@@ -74,10 +87,25 @@ async fn secrets_stay_secret() {
     let key = String::from_utf8_lossy(&KEY).into_owned();
     let logged = lines.0.lock().unwrap().clone();
     assert!(logged.len() > 10_000, "something was captured");
-    for (what, text) in [("log lines", String::from_utf8_lossy(&logged)), ("the journal", String::from_utf8_lossy(&on_disk))] {
-        for secret in [PASSWORD, new, wrong, bad_token, &token, token.rsplit('.').next().unwrap(), &hash, &key] {
+    for (what, text) in [
+        ("log lines", String::from_utf8_lossy(&logged)),
+        ("the journal", String::from_utf8_lossy(&on_disk)),
+    ] {
+        for secret in [
+            PASSWORD,
+            new,
+            wrong,
+            bad_token,
+            &token,
+            token.rsplit('.').next().unwrap(),
+            &hash,
+            &key,
+        ] {
             if let Some(at) = text.find(secret) {
-                panic!("`{secret}` in {what}: {}", &text[text[..at].rfind('\n').unwrap_or(0)..at + secret.len()]);
+                panic!(
+                    "`{secret}` in {what}: {}",
+                    &text[text[..at].rfind('\n').unwrap_or(0)..at + secret.len()]
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The admin port of a role: `/livez`, `/readyz` and `/metrics`, for orchestrators and operators, never for the public.
+//! The admin port of a role: `/livez`, `/readyz` and `/metrics`, for orchestrators and operators,
+//! never for the public.
 
 use std::{
     convert::Infallible,
@@ -29,7 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Readiness, StartError, network::is_loopback, tcp};
 
-/// How long open connections may take to end once `shutdown` is cancelled: an answer here takes microseconds.
+/// How long open connections may take to end once `shutdown` is cancelled: an answer here takes
+/// microseconds.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Connections that are open at the same time; further ones wait in the system's queue.
 const CONNECTIONS: usize = 64;
@@ -45,8 +47,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves the admin port until `shutdown` is cancelled.
 ///
 /// - `GET /livez`: 200 as long as the process answers;
-/// - `GET /readyz`: 200 `{"ready": true, "status": "ready"}`; 200 with status `degraded` and `"reasons": [{"part": …, "reason": …}]`, when the role does
-///   its work and something behind it does not; 503 `{"ready": false, "status": "not_ready", "reasons": …}`;
+/// - `GET /readyz`: 200 `{"ready": true, "status": "ready"}`; 200 with status `degraded` and
+///   `"reasons": [{"part": …, "reason": …}]`, when the role does its work and something behind it
+///   does not; 503 `{"ready": false, "status": "not_ready", "reasons": …}`;
 /// - `GET /metrics`: what is registered with [`prometheus::default_registry`], as text.
 ///
 /// On a loopback address, a request for a host that is neither an address nor `localhost` is
@@ -56,12 +59,23 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
-    let failed = |error: std::io::Error| StartError::new(format!("the admin server failed: {error}"));
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    let failed =
+        |error: std::io::Error| StartError::new(format!("the admin server failed: {error}"));
     let address = listener.local_addr().map_err(failed)?;
     let is_loopback = is_loopback(address.ip());
-    let routes = Route::new().at("/livez", get(livez)).at("/readyz", get(readyz)).at("/metrics", get(metrics)).data(readiness);
-    let routes = Arc::new(routes.before(move |request| async move { if is_loopback { of_this_machine(request) } else { Ok(request) } }));
+    let routes = Route::new()
+        .at("/livez", get(livez))
+        .at("/readyz", get(readyz))
+        .at("/metrics", get(metrics))
+        .data(readiness);
+    let routes = Arc::new(routes.before(move |request| async move {
+        if is_loopback { of_this_machine(request) } else { Ok(request) }
+    }));
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let accept = async || (Arc::clone(&places).acquire_owned().await, listener.accept().await);
@@ -94,7 +108,12 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Cancel
 }
 
 /// Answers one request and closes the connection.
-async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, local: SocketAddr, routes: Arc<E>) {
+async fn connection<E: Endpoint>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    routes: Arc<E>,
+) {
     tcp::bound(&stream, EXCHANGE_TIMEOUT);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let routes = Arc::clone(&routes);
@@ -150,12 +169,17 @@ fn readyz(readiness: Data<&Readiness>) -> Response {
     let answer = |status, ready, word, reasons: Vec<(&str, String)>| {
         let mut body = json!({ "ready": ready, "status": word });
         if !reasons.is_empty() {
-            body["reasons"] = reasons.into_iter().map(|(part, reason)| json!({ "part": part, "reason": reason })).collect();
+            body["reasons"] = reasons
+                .into_iter()
+                .map(|(part, reason)| json!({ "part": part, "reason": reason }))
+                .collect();
         }
         json_response(status, &body)
     };
     match (readiness.check(), readiness.degraded()) {
-        (Ok(()), degraded) if degraded.is_empty() => answer(StatusCode::OK, true, "ready", degraded),
+        (Ok(()), degraded) if degraded.is_empty() => {
+            answer(StatusCode::OK, true, "ready", degraded)
+        }
         (Ok(()), degraded) => answer(StatusCode::OK, true, "degraded", degraded),
         (Err(reasons), _) => answer(StatusCode::SERVICE_UNAVAILABLE, false, "not_ready", reasons),
     }
@@ -166,7 +190,9 @@ fn metrics() -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&prometheus::gather(), &mut text) {
-        Ok(()) => Response::builder().header(header::CONTENT_TYPE, encoder.format_type()).body(text),
+        Ok(()) => {
+            Response::builder().header(header::CONTENT_TYPE, encoder.format_type()).body(text)
+        }
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-/// `text`, which says what `error` is, and then each of its causes: for errors whose own text is no more than "transport error".
+/// `text`, which says what `error` is, and then each of its causes: for errors whose own text is no
+/// more than "transport error".
 #[must_use]
 pub fn with_causes(text: impl Into<String>, error: &dyn Error) -> String {
     let mut text = text.into();
@@ -36,7 +37,8 @@ mod tests {
 
     #[test]
     fn every_cause_is_told_once() {
-        let error = Layer("outer", Some(Box::new(Layer("middle", Some(Box::new(Layer("inner", None)))))));
+        let error =
+            Layer("outer", Some(Box::new(Layer("middle", Some(Box::new(Layer("inner", None)))))));
         assert_eq!(with_causes("what happened", &error), "what happened: middle: inner");
         assert_eq!(with_causes("alone", &Layer("alone", None)), "alone");
     }

@@ -1,4 +1,5 @@
-//! How far the clock of a role may differ from the database's, by which everything is decided that times decide.
+//! How far the clock of a role may differ from the database's, by which everything is decided that
+//! times decide.
 
 use crate::Part;
 
@@ -19,7 +20,10 @@ impl SkewLog {
         let fault = skew_fault(skew, uncertainty);
         match (&fault, self.is_wrong) {
             (Some(fault), false) => tracing::error!(skew_seconds = skew, "not ready: {fault}"),
-            (None, true) => tracing::info!(skew_seconds = skew, "the clock of this machine agrees with the database's again"),
+            (None, true) => tracing::info!(
+                skew_seconds = skew,
+                "the clock of this machine agrees with the database's again"
+            ),
             (Some(_), true) | (None, false) => {}
         }
         self.is_wrong = fault.is_some();
@@ -30,7 +34,8 @@ impl SkewLog {
     }
 }
 
-/// Says why a role whose clock is `skew` seconds ahead of the database's is not ready, if it is not.
+/// Says why a role whose clock is `skew` seconds ahead of the database's is not ready, if it is
+/// not.
 fn skew_fault(skew: f64, uncertainty: f64) -> Option<String> {
     let is_too_far = skew.abs() - uncertainty > MAX_SKEW_SECONDS;
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
@@ -48,7 +53,8 @@ mod tests {
 
     #[test]
     fn a_clock_is_wrong_only_as_far_as_the_measurement_is_certain() {
-        for (skew, uncertainty) in [(0.0, 0.0), (5.0, 0.0), (-5.0, 0.0), (6.0, 1.0), (-60.0, 55.0)] {
+        for (skew, uncertainty) in [(0.0, 0.0), (5.0, 0.0), (-5.0, 0.0), (6.0, 1.0), (-60.0, 55.0)]
+        {
             assert_eq!(skew_fault(skew, uncertainty), None, "{skew} {uncertainty}");
         }
         let ahead = skew_fault(172_800.0, 0.01).unwrap();

@@ -74,7 +74,9 @@ impl Owners {
                 ROOT => "root".to_owned(),
                 own => format!("root or the user {own}, who runs this process"),
             };
-            return Err(denied(format!("it belongs to the user {owner}, who can change it; expected {expected}")));
+            return Err(denied(format!(
+                "it belongs to the user {owner}, who can change it; expected {expected}"
+            )));
         }
         // The owner of a folder can link another user's file into it, and have its content sent on.
         if self.store.is_some_and(|store| store != owner) && found.is_file() && found.nlink() > 1 {
@@ -114,10 +116,11 @@ impl Owners {
     fn open_with(&self, options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         // Without NONBLOCK a pipe at this path would wait for its other end.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| {
-            let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-            if is_link { denied("it is a symbolic link".to_owned()) } else { error }
-        })?;
+        let file =
+            options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| {
+                let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+                if is_link { denied("it is a symbolic link".to_owned()) } else { error }
+            })?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(denied("it is no regular file".to_owned()));
@@ -202,7 +205,9 @@ pub fn check_private(path: &Path) -> io::Result<()> {
     if mode & OTHERS_WRITE == 0 {
         return Ok(());
     }
-    Err(denied(format!("other users of this machine may write to it (mode {mode:o}); check what is in it and `chmod go-w` it")))
+    Err(denied(format!(
+        "other users of this machine may write to it (mode {mode:o}); check what is in it and `chmod go-w` it"
+    )))
 }
 
 /// What other users may do with a file or folder.
@@ -331,7 +336,8 @@ mod tests {
         fs::hard_link(at("victim"), at("hard")).unwrap();
         let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
         assert!(made.success());
-        let links = [("symbolic", "symbolic link"), ("dangling", "symbolic link"), ("hard", "hard link")];
+        let links =
+            [("symbolic", "symbolic link"), ("dangling", "symbolic link"), ("hard", "hard link")];
         for (name, reason) in links {
             let error = open_lock(&at(name)).unwrap_err().to_string();
             assert!(error.contains(reason), "{name}: {error}");

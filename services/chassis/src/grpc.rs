@@ -1,4 +1,5 @@
-//! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain that ends.
+//! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain
+//! that ends.
 
 mod access;
 mod connections;
@@ -31,8 +32,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The bounds of a gRPC server, and what it offers.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The time a call may take until its answer begins, for callers that send no `grpc-timeout` or a longer one. A long-lived stream is answered at
-    /// once, so it may last for longer.
+    /// The time a call may take until its answer begins, for callers that send no `grpc-timeout` or
+    /// a longer one. A long-lived stream is answered at once, so it may last for longer.
     pub deadline: Duration,
     /// Calls that one connection may have under way; a client waits with more than these.
     pub concurrent_calls_per_connection: u32,
@@ -70,7 +71,8 @@ impl Default for Limits {
 /// What a server says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Contract {
-    /// The full names of the services in `routes`, for gRPC health: `merch.assistant.v1.AssistantService`.
+    /// The full names of the services in `routes`, for gRPC health:
+    /// `merch.assistant.v1.AssistantService`.
     pub services: &'static [&'static str],
     /// An encoded `FileDescriptorSet` that describes them, for reflection.
     pub file_descriptor_set: &'static [u8],
@@ -78,15 +80,18 @@ pub struct Contract {
     pub access: Access,
 }
 
-/// Serves `routes`, the standard health service (which follows `readiness`, per service and for the whole server) and, if [`Limits::reflection`] says so, reflection (v1 and v1alpha) until `shutdown` is
-/// cancelled; then no call is accepted, and those under way have [`Limits::drain`] to end. What is not
-/// done by then, streams included, is answered `UNAVAILABLE`, and what was computing it is dropped. Not reached by that
-/// are tasks that a call has spawned, and a stream whose client takes nothing of it.
+/// Serves `routes`, the standard health service (which follows `readiness`, per service and for the
+/// whole server) and, if [`Limits::reflection`] says so, reflection (v1 and v1alpha) until
+/// `shutdown` is cancelled; then no call is accepted, and those under way have [`Limits::drain`] to
+/// end. What is not done by then, streams included, is answered `UNAVAILABLE`, and what was
+/// computing it is dropped. Not reached by that are tasks that a call has spawned, and a stream
+/// whose client takes nothing of it.
 ///
-/// Each call runs in a span with its method, its `x-request-id` and the trace id of its `traceparent`.
+/// Each call runs in a span with its method, its `x-request-id` and the trace id of its
+/// `traceparent`.
 ///
-/// A call past its deadline is answered with `DEADLINE_EXCEEDED`. The size of a message is bounded where the generated service is made
-/// (`max_decoding_message_size`; tonic's default is 4 MiB).
+/// A call past its deadline is answered with `DEADLINE_EXCEEDED`. The size of a message is bounded
+/// where the generated service is made (`max_decoding_message_size`; tonic's default is 4 MiB).
 ///
 /// # Errors
 /// When the descriptors cannot be read.
@@ -115,7 +120,8 @@ pub async fn serve(
         cut: cut.clone(),
         shutdown: ended,
     };
-    let mut drained = std::pin::pin!(drained(connections.serve(incoming), &limits, &cut, &shutdown));
+    let mut drained =
+        std::pin::pin!(drained(connections.serve(incoming), &limits, &cut, &shutdown));
     // In this task, so that the port and the socket are free once this returns or is dropped.
     tokio::select! {
         () = &mut drained => {}
@@ -124,8 +130,14 @@ pub async fn serve(
     Ok(())
 }
 
-/// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after `shutdown` is cancelled.
-async fn drained(serving: impl Future<Output = ()>, limits: &Limits, cut: &CancellationToken, shutdown: &CancellationToken) {
+/// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after
+/// `shutdown` is cancelled.
+async fn drained(
+    serving: impl Future<Output = ()>,
+    limits: &Limits,
+    cut: &CancellationToken,
+    shutdown: &CancellationToken,
+) {
     let mut serving = std::pin::pin!(serving);
     let too_long = async {
         shutdown.cancelled().await;
@@ -141,7 +153,9 @@ async fn drained(serving: impl Future<Output = ()>, limits: &Limits, cut: &Cance
     );
     cut.cancel();
     if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
-        tracing::warn!("clients still hold connections open, or do not take their last answers; these end with the process");
+        tracing::warn!(
+            "clients still hold connections open, or do not take their last answers; these end with the process"
+        );
     }
 }
 
@@ -150,12 +164,17 @@ fn with_reflection(routes: Routes, contract: Contract, wanted: bool) -> Result<R
     if !wanted {
         return Ok(routes);
     }
-    let unreadable = |error| StartError::new(format!("the gRPC descriptors of this build cannot be read: {error}"));
+    let unreadable = |error| {
+        StartError::new(format!("the gRPC descriptors of this build cannot be read: {error}"))
+    };
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(contract.file_descriptor_set)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let (v1, v1alpha) = (described().build_v1().map_err(unreadable)?, described().build_v1alpha().map_err(unreadable)?);
+    let (v1, v1alpha) = (
+        described().build_v1().map_err(unreadable)?,
+        described().build_v1alpha().map_err(unreadable)?,
+    );
     Ok(routes.add_service(v1).add_service(v1alpha))
 }

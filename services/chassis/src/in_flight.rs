@@ -1,9 +1,11 @@
 //! A bound on how much one key (a user, an address) occupies at the same time.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// Counts what is under way for each key, and admits no more than a fixed number of one key.
 ///
@@ -66,7 +68,8 @@ impl<K: Eq + Hash> Drop for InFlightPermit<K> {
     }
 }
 
-/// Locks the counts. No code that can panic runs under the lock, so a poisoned state is still a whole one.
+/// Locks the counts. No code that can panic runs under the lock, so a poisoned state is still a
+/// whole one.
 fn lock<K>(held: &Mutex<HashMap<K, usize>>) -> MutexGuard<'_, HashMap<K, usize>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,10 @@
 //! What every role of the store has in common, and nothing of what the store sells. The api and the
 //! db service share one type of the store's domain through it: [`WriteClass`].
 //!
-//! A role is a library with one `serve(listener, config, readiness, shutdown)`. The caller binds ([`bind`]), so that port 0 works and the address is
-//! known before anything runs; the role says through [`Readiness`] whether it can do its work; it drains and returns once `shutdown` is cancelled.
+//! A role is a library with one `serve(listener, config, readiness, shutdown)`. The caller binds
+//! ([`bind`]), so that port 0 works and the address is known before anything runs; the role says
+//! through [`Readiness`] whether it can do its work; it drains and returns once `shutdown` is
+//! cancelled.
 
 pub mod admin;
 mod causes;
@@ -29,5 +31,6 @@ pub use refusals::Refusals;
 pub use start::{StartError, bind};
 pub use write_class::WriteClass;
 
-/// A role that serves: what every `serve` returns. Boxed, so that a role is compiled once, in its own crate, and not again in each program that starts it.
+/// A role that serves: what every `serve` returns. Boxed, so that a role is compiled once, in its
+/// own crate, and not again in each program that starts it.
 pub type Serving = std::pin::Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;

@@ -1,4 +1,5 @@
-//! The authority of the internal network, and the roles' certificates that it signs: what `merch pki` does.
+//! The authority of the internal network, and the roles' certificates that it signs: what `merch
+//! pki` does.
 //!
 //! | file | what | mode |
 //! |---|---|---|
@@ -14,8 +15,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -30,7 +31,8 @@ use crate::{
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// How long a role's certificate is valid, unless something else is asked for: 90 days.
 pub const ROLE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// A certificate begins to be valid a little before it is made, as the clocks of two machines differ.
+/// A certificate begins to be valid a little before it is made, as the clocks of two machines
+/// differ.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// What became of one certificate.
@@ -53,7 +55,8 @@ pub enum Renew {
     All,
 }
 
-/// Makes an authority in `folder`, unless there is one, and certificates of all roles that are valid for `lifetime`. An authority is never replaced.
+/// Makes an authority in `folder`, unless there is one, and certificates of all roles that are
+/// valid for `lifetime`. An authority is never replaced.
 ///
 /// # Errors
 /// When the folder cannot be written to, half of an authority is there, or another user can replace
@@ -75,16 +78,25 @@ pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outco
     for role in Role::ALL {
         let folder = folder.join(role.name());
         create(&folder)?;
-        let files = Files { cert: folder.join("tls.crt"), key: folder.join("tls.key"), ca: folder.join("ca.crt") };
+        let files = Files {
+            cert: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+            ca: folder.join("ca.crt"),
+        };
         if fs::read_to_string(&files.ca).ok().as_ref() != Some(&pem) {
             write(&files.ca, &pem, 0o644)?;
         }
-        let kept = usable(&files, role).filter(|not_after| renew == Renew::Due && has_time(*not_after, lifetime));
+        let kept = usable(&files, role)
+            .filter(|not_after| renew == Renew::Due && has_time(*not_after, lifetime));
         let not_after = match kept {
             Some(not_after) => not_after,
             None => sign(&files, role, &issuer, lifetime)?,
         };
-        outcomes.push(Outcome { name: role.name(), made: kept.is_none(), not_after: Some(not_after) });
+        outcomes.push(Outcome {
+            name: role.name(),
+            made: kept.is_none(),
+            not_after: Some(not_after),
+        });
     }
     Ok(outcomes)
 }
@@ -107,11 +119,15 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
     }
     match (fs::read_to_string(&cert), fs::read_to_string(&key).map(Zeroizing::new)) {
         (Ok(pem), Ok(text)) => {
-            let key_pair =
-                KeyPair::from_pem(&text).map_err(|error| StartError::new(format!("{} holds no private key: {error}", key.display())))?;
+            let key_pair = KeyPair::from_pem(&text).map_err(|error| {
+                StartError::new(format!("{} holds no private key: {error}", key.display()))
+            })?;
             Ok((false, pem, key_pair))
         }
-        (Err(no_cert), Err(no_key)) if no_cert.kind() == io::ErrorKind::NotFound && no_key.kind() == io::ErrorKind::NotFound => {
+        (Err(no_cert), Err(no_key))
+            if no_cert.kind() == io::ErrorKind::NotFound
+                && no_key.kind() == io::ErrorKind::NotFound =>
+        {
             let key_pair = KeyPair::generate().map_err(|error| failed(&error))?;
             let mut params = authority_params();
             valid_for(&mut params, CA_LIFETIME);
@@ -121,8 +137,15 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
             Ok((true, pem, key_pair))
         }
         (cert_read, key_read) => {
-            let reason = [cert_read.err().map(|error| (cert, error)), key_read.err().map(|error| (key, error))];
-            let reason: Vec<_> = reason.into_iter().flatten().map(|(path, error)| format!("{}: {error}", path.display())).collect();
+            let reason = [
+                cert_read.err().map(|error| (cert, error)),
+                key_read.err().map(|error| (key, error)),
+            ];
+            let reason: Vec<_> = reason
+                .into_iter()
+                .flatten()
+                .map(|(path, error)| format!("{}: {error}", path.display()))
+                .collect();
             Err(StartError::new(format!(
                 "the authority in {} cannot be read ({}); expected both of its files, or none to make a new one",
                 folder.display(),
@@ -132,23 +155,31 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
     }
 }
 
-/// Everything about the authority but its key and its times. It may vouch for the roles' names alone.
+/// Everything about the authority but its key and its times. It may vouch for the roles' names
+/// alone.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name("merch internal authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let names = GeneralSubtree::DnsName("merch.internal".to_owned());
-    params.name_constraints = Some(NameConstraints { permitted_subtrees: vec![names], excluded_subtrees: vec![] });
+    params.name_constraints =
+        Some(NameConstraints { permitted_subtrees: vec![names], excluded_subtrees: vec![] });
     params
 }
 
 /// Makes a key and a certificate of `role`, and returns when that expires.
-fn sign(files: &Files, role: Role, issuer: &Issuer<'_, KeyPair>, lifetime: Duration) -> Result<SystemTime, StartError> {
+fn sign(
+    files: &Files,
+    role: Role,
+    issuer: &Issuer<'_, KeyPair>,
+    lifetime: Duration,
+) -> Result<SystemTime, StartError> {
     let mut params = CertificateParams::new(vec![role.host()]).map_err(|error| failed(&error))?;
     params.distinguished_name = name(&format!("merch {role}"));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     valid_for(&mut params, lifetime);
     let key = KeyPair::generate().map_err(|error| failed(&error))?;
@@ -176,7 +207,11 @@ fn name(common: &str) -> DistinguishedName {
 
 /// For the owner only, as the keys.
 fn create(folder: &Path) -> Result<(), StartError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unwritable(folder, &error))
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
@@ -193,7 +228,10 @@ fn untrusted(path: &Path, error: &io::Error) -> StartError {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> StartError {
-    StartError::new(format!("{} cannot be written: {error}; expected a folder that this user may write to (--pki-dir)", path.display()))
+    StartError::new(format!(
+        "{} cannot be written: {error}; expected a folder that this user may write to (--pki-dir)",
+        path.display()
+    ))
 }
 
 fn failed(error: &rcgen::Error) -> StartError {
@@ -216,7 +254,8 @@ mod tests {
         let folder = folder.path().join("pki");
         let everything = ["ca", "api", "db", "logging", "operator"];
         assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything);
-        let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+        let mode =
+            |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (mode("ca"), mode("ca/ca.key"), mode("api"), mode("api/tls.key"), mode("api/tls.crt")),
             (0o700, 0o600, 0o700, 0o600, 0o644)
@@ -229,12 +268,18 @@ mod tests {
         let outcomes = make(&folder, Renew::All, ROLE_LIFETIME).unwrap();
         assert_eq!(made(&outcomes), everything[1..]);
         let left = outcomes[1].not_after.unwrap().duration_since(SystemTime::now()).unwrap();
-        assert!(left <= ROLE_LIFETIME && left > ROLE_LIFETIME - Duration::from_secs(60), "{left:?}");
+        assert!(
+            left <= ROLE_LIFETIME && left > ROLE_LIFETIME - Duration::from_secs(60),
+            "{left:?}"
+        );
         assert!(read("ca/ca.key") == authority && read("api/tls.key") != key);
 
         // One whose time is nearly up, one that is gone, and one of another role.
         make(&folder, Renew::All, Duration::from_secs(600)).unwrap();
-        assert_eq!(made(&make(&folder, Renew::Due, Duration::from_secs(600)).unwrap()), Vec::<&str>::new());
+        assert_eq!(
+            made(&make(&folder, Renew::Due, Duration::from_secs(600)).unwrap()),
+            Vec::<&str>::new()
+        );
         assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything[1..]);
         fs::remove_file(folder.join("db/tls.key")).unwrap();
         fs::copy(folder.join("api/tls.crt"), folder.join("logging/tls.crt")).unwrap();
@@ -276,7 +321,10 @@ mod tests {
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         fs::remove_file(folder.path().join("ca/ca.key")).unwrap();
         let error = make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap_err().to_string();
-        assert!(error.contains("ca.key") && error.contains("expected both of its files"), "{error}");
+        assert!(
+            error.contains("ca.key") && error.contains("expected both of its files"),
+            "{error}"
+        );
         assert!(!folder.path().join("ca/ca.key").exists());
     }
 }

@@ -1,4 +1,5 @@
-//! Whether a role can do its work now, and if not, why: what `/readyz` and the gRPC health service answer.
+//! Whether a role can do its work now, and if not, why: what `/readyz` and the gRPC health service
+//! answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -53,10 +54,16 @@ impl Default for Readiness {
 
 impl Readiness {
     fn with_parent(parent: Weak<Inner>) -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), parent, stopping: CancellationToken::new() }))
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+            parent,
+            stopping: CancellationToken::new(),
+        }))
     }
 
-    /// A readiness that is not ready before it has a part or a child: `/readyz` may be asked before the roles are started.
+    /// A readiness that is not ready before it has a part or a child: `/readyz` may be asked before
+    /// the roles are started.
     #[must_use]
     pub fn expecting(name: &'static str) -> Self {
         let readiness = Self::default();
@@ -76,9 +83,11 @@ impl Readiness {
         Part { of: self.clone(), index }
     }
 
-    /// A readiness of its own whose parts also count for this one. It is not ready before it has a part: a role adds its parts while it starts.
+    /// A readiness of its own whose parts also count for this one. It is not ready before it has a
+    /// part: a role adds its parts while it starts.
     ///
-    /// Several roles in one process each get a child: a role's health must not wait for a role that waits for it.
+    /// Several roles in one process each get a child: a role's health must not wait for a role that
+    /// waits for it.
     pub fn child(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
@@ -91,7 +100,8 @@ impl Readiness {
         child
     }
 
-    /// A child whose parts that are not ready make this one degraded, and not "not ready": of a role that the others do without for a while.
+    /// A child whose parts that are not ready make this one degraded, and not "not ready": of a
+    /// role that the others do without for a while.
     pub fn background(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
@@ -100,8 +110,9 @@ impl Readiness {
         child
     }
 
-    /// Not ready from now on, whatever its parts say, as what it stands for is about to stop: whoever asks goes elsewhere, and who comes all the same is
-    /// served. Its children, if it has any, are not told.
+    /// Not ready from now on, whatever its parts say, as what it stands for is about to stop:
+    /// whoever asks goes elsewhere, and who comes all the same is served. Its children, if it has
+    /// any, are not told.
     pub fn stop(&self) {
         self.0.stopping.cancel();
         self.notify();
@@ -123,7 +134,8 @@ impl Readiness {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// The parts that are degraded, each with its reason. They take nothing from [`check`](Self::check): a balancer goes on sending requests.
+    /// The parts that are degraded, each with its reason. They take nothing from
+    /// [`check`](Self::check): a balancer goes on sending requests.
     #[must_use]
     pub fn degraded(&self) -> Vec<(&'static str, String)> {
         let state = self.state();
@@ -196,8 +208,8 @@ impl Part {
         self.set(Condition::Ready);
     }
 
-    /// This part can do its work, and something behind it cannot, which an operator has to look at. `reason` is shown as in
-    /// [`not_ready`](Self::not_ready).
+    /// This part can do its work, and something behind it cannot, which an operator has to look at.
+    /// `reason` is shown as in [`not_ready`](Self::not_ready).
     pub fn degraded(&self, reason: impl Into<String>) {
         self.set(Condition::Degraded(reason.into()));
     }
@@ -242,7 +254,11 @@ mod tests {
         let process = Readiness::expecting("roles");
         assert_eq!(process.check(), Err(vec![("roles", "starting".to_owned())]));
         process.background("logging").part("kafka").ready();
-        assert_eq!(process.check(), Err(vec![("roles", "starting".to_owned())]), "others do without that one");
+        assert_eq!(
+            process.check(),
+            Err(vec![("roles", "starting".to_owned())]),
+            "others do without that one"
+        );
         let db = process.child("db");
         assert_eq!(process.check(), Err(vec![("db", "starting".to_owned())]));
         db.part("database").ready();
@@ -300,7 +316,10 @@ mod tests {
         parts.iter().for_each(Part::ready);
         api.stop();
         let stopping = Err(vec![("process", "shutting down".to_owned())]);
-        assert_eq!((api.check(), process.check(), db.check()), (stopping.clone(), stopping.clone(), Ok(())));
+        assert_eq!(
+            (api.check(), process.check(), db.check()),
+            (stopping.clone(), stopping.clone(), Ok(()))
+        );
         assert!(api.stopping().is_cancelled() && !db.stopping().is_cancelled());
         process.stop();
         parts[0].not_ready("gone");

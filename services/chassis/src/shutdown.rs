@@ -13,8 +13,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The exit code after a second signal: 128 + SIGINT, as shells have it.
 const IMPATIENT: i32 = 130;
 
-/// A token that is cancelled by the first SIGTERM or Ctrl-C. A second one ends the process at once with exit code 130, for whoever will not wait for the
-/// drain.
+/// A token that is cancelled by the first SIGTERM or Ctrl-C. A second one ends the process at once
+/// with exit code 130, for whoever will not wait for the drain.
 ///
 /// # Errors
 /// When the system does not let this process listen for signals.
@@ -25,7 +25,10 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
         let token = token.clone();
         async move {
             let signal = signals.next().await;
-            tracing::info!(signal, "shutting down: what is under way is finished first; a second signal ends at once");
+            tracing::info!(
+                signal,
+                "shutting down: what is under way is finished first; a second signal ends at once"
+            );
             token.cancel();
             let signal = signals.next().await;
             tracing::warn!(signal, "ending at once: requests and events under way are cut off");
@@ -44,14 +47,17 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
 ///
 /// # Errors
 /// When the system does not let this process listen for signals.
-pub fn on_first_signal(last_words: impl FnOnce() -> i32 + Send + 'static) -> Result<CancellationToken, StartError> {
+pub fn on_first_signal(
+    last_words: impl FnOnce() -> i32 + Send + 'static,
+) -> Result<CancellationToken, StartError> {
     let mut signals = Signals::listen()?;
     let token = CancellationToken::new();
     tokio::spawn({
         let token = token.clone();
         async move {
             signals.next().await;
-            // Not a task: the runtime may end before the process does. Without a thread the token has to do.
+            // Not a task: the runtime may end before the process does. Without a thread the token
+            // has to do.
             let _ = thread::Builder::new().name("deadline".to_owned()).spawn(|| {
                 thread::sleep(GRACE);
                 let exit_code = telemetry::bounded(last_words).unwrap_or(1);
@@ -72,14 +78,23 @@ struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on; the system's own way of ending this process at a signal is gone with it.
+    /// Listens from now on; the system's own way of ending this process at a signal is gone with
+    /// it.
     ///
     /// # Errors
     /// When the system does not let this process listen for signals.
     fn listen() -> Result<Self, StartError> {
-        let listen =
-            |kind| signal(kind).map_err(|error| StartError::new(format!("this process cannot listen for SIGTERM and Ctrl-C: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                StartError::new(format!(
+                    "this process cannot listen for SIGTERM and Ctrl-C: {error}"
+                ))
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next one and gives its name.

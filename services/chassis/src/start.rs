@@ -4,14 +4,14 @@ use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that may wait to be accepted. Beyond them the system drops SYNs, and a client that is
-/// dropped tries again only after a second.
+/// Connections that may wait to be accepted. Beyond them the system drops SYNs, and a client that
+/// is dropped tries again only after a second.
 const BACKLOG: u32 = 4096;
 
 /// A failure to start, or a failure that ended a role while it ran.
 ///
-/// Its text is one sentence that says what was expected, what came, and what to do. It is shown to the person who started the program as it stands,
-/// so it never holds a secret.
+/// Its text is one sentence that says what was expected, what came, and what to do. It is shown to
+/// the person who started the program as it stands, so it never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError(String);
 
@@ -43,10 +43,16 @@ impl std::error::Error for StartError {}
 pub async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let limit = system_limit();
     let backlog = backlog(limit);
-    let listener = listen(address, backlog)
-        .map_err(|error| StartError::new(format!("{what} cannot listen on {address}: {}", advice(&error, address))))?;
+    let listener = listen(address, backlog).map_err(|error| {
+        StartError::new(format!("{what} cannot listen on {address}: {}", advice(&error, address)))
+    })?;
     if backlog < BACKLOG {
-        tracing::warn!(what, backlog, wanted = BACKLOG, "the system limits the listen backlog; raise net.core.somaxconn");
+        tracing::warn!(
+            what,
+            backlog,
+            wanted = BACKLOG,
+            "the system limits the listen backlog; raise net.core.somaxconn"
+        );
     } else {
         tracing::info!(what, backlog, "listen backlog set");
     }
@@ -74,7 +80,8 @@ fn backlog(system_limit: Option<u32>) -> u32 {
     system_limit.map_or(BACKLOG, |limit| limit.clamp(1, BACKLOG))
 }
 
-/// What is wrong with an address, and what to do. The list of kinds is open (`io::ErrorKind` is not exhaustive), so the last arm shows the system's words.
+/// What is wrong with an address, and what to do. The list of kinds is open (`io::ErrorKind` is not
+/// exhaustive), so the last arm shows the system's words.
 fn advice(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -132,7 +139,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_of_another_machine_is_named() {
         // TEST-NET-1 (RFC 5737): never an address of a machine.
-        let error = bind("the admin server (--admin-listen)", ([192, 0, 2, 1], 0).into()).await.unwrap_err().to_string();
+        let error = bind("the admin server (--admin-listen)", ([192, 0, 2, 1], 0).into())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with("the admin server (--admin-listen) cannot listen on 192.0.2.1:0: this machine has no address 192.0.2.1"),
             "{error}"
@@ -141,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_forbidden_port_says_what_to_do() {
-        let text = advice(&io::Error::from(io::ErrorKind::PermissionDenied), ([127, 0, 0, 1], 80).into());
+        let text =
+            advice(&io::Error::from(io::ErrorKind::PermissionDenied), ([127, 0, 0, 1], 80).into());
         assert!(text.contains("above 1023"), "{text}");
     }
 }

@@ -1,4 +1,5 @@
-//! Log lines of the process itself, for its operator: human or JSON, on standard error. (The store's log events are another thing: they go to Kafka.)
+//! Log lines of the process itself, for its operator: human or JSON, on standard error. (The
+//! store's log events are another thing: they go to Kafka.)
 
 mod writer;
 
@@ -8,13 +9,16 @@ use std::{
     str::FromStr,
 };
 
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use self::writer::Lines;
 pub use self::writer::{FlushGuard, bounded, flush};
 use crate::StartError;
 
-/// What is logged when nothing else is asked for: the store's own words from `info` on, and only warnings of its libraries.
+/// What is logged when nothing else is asked for: the store's own words from `info` on, and only
+/// warnings of its libraries.
 pub const DEFAULT_FILTER: &str = "warn,merch=info,merch_api=info,merch_chassis=info,merch_db=info,merch_logging=info,merch_migration=info";
 
 /// The shape of a log line.
@@ -39,26 +43,29 @@ impl FromStr for Format {
     }
 }
 
-/// Starts logging for the whole process, panics included. `filter` is in the language of tracing's `EnvFilter`, for example `info,merch_db=debug`;
-/// [`DEFAULT_FILTER`] is a good one.
+/// Starts logging for the whole process, panics included. `filter` is in the language of tracing's
+/// `EnvFilter`, for example `info,merch_db=debug`; [`DEFAULT_FILTER`] is a good one.
 ///
-/// Lines are written by a thread, and never waited for: past 8,192 lines or 4 MiB that wait, they are
-/// dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes them at the end.
+/// Lines are written by a thread, and never waited for: past 8,192 lines or 4 MiB that wait, they
+/// are dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes them at
+/// the end.
 ///
 /// # Errors
 /// When the filter cannot be read, or logging was started before.
 pub fn init(format: Format, filter: &str) -> Result<FlushGuard, StartError> {
     let filter = parse_filter(filter)?;
-    // An error is reported on standard error by default, with a macro that panics where that is full or closed.
-    let lines = tracing_subscriber::fmt::layer().with_writer(Lines::to(stderr())).log_internal_errors(false);
+    // An error is reported on standard error by default, with a macro that panics where that is
+    // full or closed.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(Lines::to(stderr()))
+        .log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Human => lines.with_ansi(stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .try_init()
-        .map_err(|error| StartError::new(format!("logging cannot be started twice in one process: {error}")))?;
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|error| {
+        StartError::new(format!("logging cannot be started twice in one process: {error}"))
+    })?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(FlushGuard::new())
 }
@@ -79,7 +86,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     // `capture` obeys RUST_BACKTRACE, as the standard hook does.
     let backtrace = std::backtrace::Backtrace::capture();
     match backtrace.status() {
-        std::backtrace::BacktraceStatus::Captured => tracing::error!(message, location, thread, %backtrace, "a bug: the code panicked"),
+        std::backtrace::BacktraceStatus::Captured => {
+            tracing::error!(message, location, thread, %backtrace, "a bug: the code panicked")
+        }
         _ => tracing::error!(message, location, thread, "a bug: the code panicked"),
     }
 }
@@ -94,7 +103,10 @@ mod tests {
     fn formats_are_named_by_word() {
         assert_eq!("human".parse(), Ok(Format::Human));
         assert_eq!("json".parse(), Ok(Format::Json));
-        assert_eq!("xml".parse::<Format>(), Err("expected `human` or `json`, got `xml`".to_owned()));
+        assert_eq!(
+            "xml".parse::<Format>(),
+            Err("expected `human` or `json`, got `xml`".to_owned())
+        );
     }
 
     #[test]
@@ -119,7 +131,8 @@ mod tests {
         }
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let subscriber =
+            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panic));
         tracing::subscriber::with_default(subscriber, || {
@@ -127,6 +140,11 @@ mod tests {
         });
         std::panic::set_hook(before);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("seven is not eight") && text.contains("telemetry.rs") && text.contains("ERROR"), "{text}");
+        assert!(
+            text.contains("seven is not eight")
+                && text.contains("telemetry.rs")
+                && text.contains("ERROR"),
+            "{text}"
+        );
     }
 }

@@ -37,7 +37,11 @@ async fn start_at(address: [u8; 4]) -> Admin {
 impl Admin {
     /// The status and the whole answer.
     async fn get(&self, path: &str) -> (u16, String) {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address)).await
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.address
+        ))
+        .await
     }
 
     async fn send(&self, request: &str) -> (u16, String) {
@@ -65,13 +69,21 @@ async fn readyz_follows_readiness_and_says_why_not() {
     assert_eq!(admin.get("/livez").await.0, 200);
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 503);
-    has(&answer, &[r#""ready":false"#, r#""status":"not_ready""#, r#"[{"part":"database","reason":"starting"}]"#]);
+    has(
+        &answer,
+        &[
+            r#""ready":false"#,
+            r#""status":"not_ready""#,
+            r#"[{"part":"database","reason":"starting"}]"#,
+        ],
+    );
     database.ready();
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
     has(&answer, &[r#""ready":true"#, r#""status":"ready""#]);
     assert!(!answer.contains("reasons"), "{answer}");
-    // Something behind it is in trouble: a balancer goes on sending requests, and an operator sees why to look.
+    // Something behind it is in trouble: a balancer goes on sending requests, and an operator sees
+    // why to look.
     database.degraded("the oldest log event waits for 75 s");
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
@@ -88,7 +100,11 @@ async fn metrics_are_prometheus_text() {
     counter.inc();
     let (status, answer) = start().await.get("/metrics").await;
     assert_eq!(status, 200);
-    assert!(answer.contains("text/plain; version=0.0.4") && answer.contains("merch_chassis_test_total 1"), "{answer}");
+    assert!(
+        answer.contains("text/plain; version=0.0.4")
+            && answer.contains("merch_chassis_test_total 1"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

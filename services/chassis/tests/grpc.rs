@@ -23,7 +23,9 @@ use tonic::{
     service::Routes,
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -72,15 +74,24 @@ struct Server {
 
 async fn start(limits: grpc::Limits) -> Server {
     let listener = bind("the test service", ([127, 0, 0, 1], 0).into()).await.unwrap();
-    let channel = Endpoint::new(format!("http://{}", listener.local_addr().unwrap())).unwrap().connect_lazy();
-    let (readiness, shutdown, finish) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
+    let channel =
+        Endpoint::new(format!("http://{}", listener.local_addr().unwrap())).unwrap().connect_lazy();
+    let (readiness, shutdown, finish) =
+        (Readiness::default(), CancellationToken::new(), CancellationToken::new());
     let dropped = CancellationToken::new();
     let (sender, called) = mpsc::unbounded_channel();
-    let routes = Routes::new(Slow { called: sender, finish: finish.clone(), dropped: dropped.clone() });
-    let contract = grpc::Contract { services: &["test.Slow"], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: &[] };
+    let routes =
+        Routes::new(Slow { called: sender, finish: finish.clone(), dropped: dropped.clone() });
+    let contract = grpc::Contract {
+        services: &["test.Slow"],
+        file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET,
+        access: &[],
+    };
     let task = tokio::spawn({
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
-        async move { grpc::serve(listener, routes, contract, limits, readiness, shutdown).await.unwrap() }
+        async move {
+            grpc::serve(listener, routes, contract, limits, readiness, shutdown).await.unwrap()
+        }
     });
     Server { channel, readiness, shutdown, called, finish, dropped, task }
 }
@@ -101,7 +112,10 @@ impl Server {
         tokio::spawn(async move {
             client.ready().await.unwrap();
             let path = http::uri::PathAndQuery::from_static("/test.Slow/Wait");
-            client.unary::<(), (), _>(Request::new(()), path, tonic_prost::ProstCodec::default()).await.unwrap_err()
+            client
+                .unary::<(), (), _>(Request::new(()), path, tonic_prost::ProstCodec::default())
+                .await
+                .unwrap_err()
         })
     }
 }
@@ -111,8 +125,11 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
     let server = start(grpc::Limits::default()).await;
     assert_eq!(server.health("").await, ServingStatus::Serving);
     let part = server.readiness.part("database");
-    let mut watched =
-        HealthClient::new(server.channel.clone()).watch(HealthCheckRequest { service: "test.Slow".to_owned() }).await.unwrap().into_inner();
+    let mut watched = HealthClient::new(server.channel.clone())
+        .watch(HealthCheckRequest { service: "test.Slow".to_owned() })
+        .await
+        .unwrap()
+        .into_inner();
     let mut wait_for = async |wanted: ServingStatus| {
         let wait = async { while watched.next().await.unwrap().unwrap().status() != wanted {} };
         timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {wanted:?} seen"));
@@ -133,19 +150,26 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
 macro_rules! listed {
     ($version:ident, $server:expr) => {{
         use tonic_reflection::pb::$version::{
-            ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
-            server_reflection_response::MessageResponse,
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
         };
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
-        let answers = ServerReflectionClient::new($server.channel.clone()).server_reflection_info(tokio_stream::iter([request])).await;
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let answers = ServerReflectionClient::new($server.channel.clone())
+            .server_reflection_info(tokio_stream::iter([request]))
+            .await;
         match answers {
             Err(status) => Err(status.code()),
-            Ok(answers) => match answers.into_inner().next().await.unwrap().unwrap().message_response {
-                Some(MessageResponse::ListServicesResponse(list)) => {
-                    Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+            Ok(answers) => {
+                match answers.into_inner().next().await.unwrap().unwrap().message_response {
+                    Some(MessageResponse::ListServicesResponse(list)) => {
+                        Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+                    }
+                    answer => panic!("{answer:?}"),
                 }
-                answer => panic!("{answer:?}"),
-            },
+            }
         }
     }};
 }
@@ -163,7 +187,9 @@ async fn reflection_is_off_and_lists_the_services_in_both_versions_when_asked_fo
 
 #[tokio::test]
 async fn a_caller_without_a_deadline_has_that_of_the_server() {
-    let server = start(grpc::Limits { deadline: Duration::from_millis(50), ..grpc::Limits::default() }).await;
+    let server =
+        start(grpc::Limits { deadline: Duration::from_millis(50), ..grpc::Limits::default() })
+            .await;
     let status = timeout(PATIENCE, server.call()).await.unwrap().unwrap();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 }
@@ -198,7 +224,9 @@ async fn a_call_is_answered_on_a_connection_that_has_reached_its_age() {
 #[tokio::test]
 async fn what_is_longer_than_the_drain_ends_with_its_connection() {
     let short = Duration::from_millis(100);
-    let server = start(grpc::Limits { connection_age: short, drain: short, ..grpc::Limits::default() }).await;
+    let server =
+        start(grpc::Limits { connection_age: short, drain: short, ..grpc::Limits::default() })
+            .await;
     let request = HealthCheckRequest { service: "test.Slow".to_owned() };
     let mut client = HealthClient::new(server.channel.clone());
     let mut stream = client.watch(request).await.unwrap().into_inner();
@@ -224,7 +252,8 @@ async fn the_drain_has_an_end() {
     let mut server = start(grpc::Limits { drain, ..grpc::Limits::default() }).await;
     let call = server.call();
     let request = HealthCheckRequest { service: "test.Slow".to_owned() };
-    let mut stream = HealthClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
+    let mut stream =
+        HealthClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
     timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
     let before = Instant::now();
     server.shutdown.cancel();
@@ -241,9 +270,13 @@ async fn the_drain_has_an_end() {
             }
         }
     };
-    let status = timeout(PATIENCE, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
+    let status =
+        timeout(PATIENCE, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::Unavailable, "the server closes the connection, and this call has taken longer than its drain")
+        (
+            Code::Unavailable,
+            "the server closes the connection, and this call has taken longer than its drain"
+        )
     );
 }

@@ -1,7 +1,10 @@
 //! Signals, on a process of their own: this test program starts itself again as the child.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
-#![allow(clippy::disallowed_macros, reason = "the child tells its parent on standard output how far it is")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "the child tells its parent on standard output how far it is"
+)]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -11,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-/// Not a test: what the child does. Says "ready", and "drained" after the first signal; only a second one ends it.
+/// Not a test: what the child does. Says "ready", and "drained" after the first signal; only a
+/// second one ends it.
 #[tokio::test]
 #[ignore = "the child of the tests below"]
 async fn child() {
@@ -30,7 +34,9 @@ fn first_then_second(first: &str, second: &str) {
         .unwrap();
     let pid = child.id().to_string();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    let kill = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success())
+    };
     assert!(lines.any(|line| line == "ready"), "the child was never ready");
     kill(first);
     assert!(lines.any(|line| line == "drained"), "the child did not see {first}");
@@ -67,7 +73,13 @@ fn a_command_that_is_stuck_ends_after_one_signal() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.any(|line| line == "ready"), "the child was never ready");
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         let (ended, end) = mpsc::channel();
         let id = child.id().to_string();
         thread::spawn(move || ended.send(child.wait().unwrap()));

@@ -1,4 +1,5 @@
-//! The operator's credential: how strong it has to be, and how one that was sent is compared with it.
+//! The operator's credential: how strong it has to be, and how one that was sent is compared with
+//! it.
 
 use std::fmt;
 
@@ -8,7 +9,8 @@ use subtle::ConstantTimeEq as _;
 /// Bytes of an admin token, at least.
 const LEAST: usize = 32;
 
-/// The admin token. Only its digest is kept, so that the token itself is in no log and no core dump of this service.
+/// The admin token. Only its digest is kept, so that the token itself is in no log and no core dump
+/// of this service.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
@@ -17,7 +19,8 @@ pub struct AdminToken([u8; 32]);
 pub enum WeakAdminToken {
     /// So few bytes.
     Short(usize),
-    /// It has a blank, a control character or a character beyond ASCII, none of which a header can carry.
+    /// It has a blank, a control character or a character beyond ASCII, none of which a header can
+    /// carry.
     Unprintable,
 }
 
@@ -36,7 +39,8 @@ impl AdminToken {
         Ok(Self(digest(token.as_bytes())))
     }
 
-    /// Whether `sent` is this token. The time that it takes says nothing but the length of what was sent.
+    /// Whether `sent` is this token. The time that it takes says nothing but the length of what was
+    /// sent.
     pub(crate) fn is(&self, sent: &[u8]) -> bool {
         self.0.ct_eq(&digest(sent)).into()
     }
@@ -75,7 +79,12 @@ mod tests {
     fn only_the_token_itself_is_it() {
         let token = AdminToken::new(TOKEN).unwrap();
         assert!(token.is(TOKEN.as_bytes()));
-        for other in ["", "0123456789abcdef0123456789abcdeF", "0123456789abcdef0123456789abcdef0", "0123456789abcdef0123456789abcde"] {
+        for other in [
+            "",
+            "0123456789abcdef0123456789abcdeF",
+            "0123456789abcdef0123456789abcdef0",
+            "0123456789abcdef0123456789abcde",
+        ] {
             assert!(!token.is(other.as_bytes()), "{other}");
         }
         assert!(!format!("{token:?}").contains("0123"));
@@ -84,7 +93,10 @@ mod tests {
     #[test]
     fn a_weak_one_is_refused_and_not_shown() {
         assert_eq!(AdminToken::new(&TOKEN[1..]).unwrap_err(), WeakAdminToken::Short(31));
-        assert_eq!(AdminToken::new(&TOKEN.replace('0', " ")).unwrap_err(), WeakAdminToken::Unprintable);
+        assert_eq!(
+            AdminToken::new(&TOKEN.replace('0', " ")).unwrap_err(),
+            WeakAdminToken::Unprintable
+        );
         assert!(WeakAdminToken::Short(31).to_string().contains("at least 32 random bytes, got 31"));
     }
 }

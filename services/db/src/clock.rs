@@ -1,15 +1,20 @@
-//! Time. What times decide is decided by the database's clock, whatever the clock of this machine says.
+//! Time. What times decide is decided by the database's clock, whatever the clock of this machine
+//! says.
 //!
-//! On PostgreSQL the server's clock is read regularly, and goes on from a reading by this machine's monotonic clock: no jump of this machine's
-//! clock reaches a row. Keys and leases, which decide something for as long as a day, are compared by the server itself.
+//! On PostgreSQL the server's clock is read regularly, and goes on from a reading by this machine's
+//! monotonic clock: no jump of this machine's clock reaches a row. Keys and leases, which decide
+//! something for as long as a day, are compared by the server itself.
 //!
-//! On SQLite the database has no other clock than this machine's. Times that are shown are of that clock. The age of a key is measured by the monotonic
-//! clock of this process alone: a key expires only after this process itself has run for as long as keys are kept, so that no jump, forwards or
-//! backwards, before or after a restart, removes one early.
+//! On SQLite the database has no other clock than this machine's. Times that are shown are of that
+//! clock. The age of a key is measured by the monotonic clock of this process alone: a key expires
+//! only after this process itself has run for as long as keys are kept, so that no jump, forwards
+//! or backwards, before or after a restart, removes one early.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use pbjson_types::Timestamp;
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, Value};
@@ -17,7 +22,8 @@ use time::OffsetDateTime;
 
 use crate::database::Database;
 
-/// Two times within a second may compare wrongly on SQLite, as text without trailing zeros: keys are kept for this much longer.
+/// Two times within a second may compare wrongly on SQLite, as text without trailing zeros: keys
+/// are kept for this much longer.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The clocks of a machine.
@@ -82,7 +88,8 @@ struct Inner {
     backend: DbBackend,
     /// The first reading.
     begun: Reading,
-    /// The reading from which the time goes on: replaced by a later one that disagrees with it by more than its uncertainty; on SQLite the first one.
+    /// The reading from which the time goes on: replaced by a later one that disagrees with it by
+    /// more than its uncertainty; on SQLite the first one.
     latest: Mutex<Reading>,
 }
 
@@ -97,12 +104,21 @@ impl Clock {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub(crate) async fn begin(database: &Database, machine: Arc<dyn MachineClock>) -> Result<Self, DbErr> {
+    pub(crate) async fn begin(
+        database: &Database,
+        machine: Arc<dyn MachineClock>,
+    ) -> Result<Self, DbErr> {
         let (begun, _) = read(database, machine.as_ref()).await?;
-        Ok(Self(Arc::new(Inner { machine, backend: database.backend(), begun, latest: Mutex::new(begun) })))
+        Ok(Self(Arc::new(Inner {
+            machine,
+            backend: database.backend(),
+            begun,
+            latest: Mutex::new(begun),
+        })))
     }
 
-    /// Reads the database's clock again. Says how far this machine's clock is ahead of it; on SQLite, how far it has jumped since the start.
+    /// Reads the database's clock again. Says how far this machine's clock is ahead of it; on
+    /// SQLite, how far it has jumped since the start.
     ///
     /// # Errors
     /// If the database does not answer in time.
@@ -125,20 +141,22 @@ impl Clock {
         self.0.backend == DbBackend::Postgres
     }
 
-    /// Returns the time of the database, in UTC and whole microseconds: what PostgreSQL keeps, so that a row that is read later shows the time that was
-    /// answered at first.
+    /// Returns the time of the database, in UTC and whole microseconds: what PostgreSQL keeps, so
+    /// that a row that is read later shows the time that was answered at first.
     pub(crate) fn now(&self) -> OffsetDateTime {
         if self.is_of_a_server() { self.steady() } else { in_microseconds(self.0.machine.now()) }
     }
 
-    /// Returns the same by the monotonic clock, on SQLite too: it goes on from the start of this process and never jumps.
+    /// Returns the same by the monotonic clock, on SQLite too: it goes on from the start of this
+    /// process and never jumps.
     pub(crate) fn steady(&self) -> OffsetDateTime {
         let latest = *self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
         in_microseconds(latest.at(self.0.machine.uptime()))
     }
 
-    /// The value to which a statement that expires rows compares their age, `None` if none may expire yet: for PostgreSQL the seconds that they are kept,
-    /// for SQLite the time before which they were made.
+    /// The value to which a statement that expires rows compares their age, `None` if none may
+    /// expire yet: for PostgreSQL the seconds that they are kept, for SQLite the time before which
+    /// they were made.
     pub(crate) fn expiry(&self, retention: Duration) -> Option<Value> {
         if self.is_of_a_server() {
             return Some((retention + SLACK).as_secs_f64().into());
@@ -148,8 +166,12 @@ impl Clock {
     }
 }
 
-/// Reads the database's clock, and how far the reading may be wrong. On SQLite it is this machine's.
-async fn read(database: &Database, machine: &dyn MachineClock) -> Result<(Reading, Duration), DbErr> {
+/// Reads the database's clock, and how far the reading may be wrong. On SQLite it is this
+/// machine's.
+async fn read(
+    database: &Database,
+    machine: &dyn MachineClock,
+) -> Result<(Reading, Duration), DbErr> {
     if database.backend() != DbBackend::Postgres {
         database.answers().await?;
         return Ok((Reading { time: machine.now(), uptime: machine.uptime() }, Duration::ZERO));
@@ -173,6 +195,7 @@ fn in_microseconds(time: OffsetDateTime) -> OffsetDateTime {
 
 /// For the wire.
 pub(crate) fn timestamp(time: OffsetDateTime) -> Timestamp {
-    let nanos = i32::try_from(time.nanosecond()).expect("a second has fewer nanoseconds than fit an i32");
+    let nanos =
+        i32::try_from(time.nanosecond()).expect("a second has fewer nanoseconds than fit an i32");
     Timestamp { seconds: time.unix_timestamp(), nanos }
 }

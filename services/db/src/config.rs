@@ -1,16 +1,20 @@
 //! What the operator can set about the db service, with the defaults that suit one machine.
 
-use std::fmt;
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use merch_logging::client::flood::FloodLimits;
 
-use crate::admin_token::AdminToken;
-use crate::clock::{MachineClock, SystemClock};
-use crate::database::Location;
+use crate::{
+    admin_token::AdminToken,
+    clock::{MachineClock, SystemClock},
+    database::Location,
+};
 
 /// Settings of the db service. [`Config::new`] fills in defaults; change what you need.
 #[derive(Clone)]
@@ -23,11 +27,13 @@ pub struct Config {
     pub orders: Orders,
     /// How many passwords may be checked of one account, at all replicas together.
     pub log_ins: LogIns,
-    /// How many changes one user may have under way in this process; more are refused with RESOURCE_EXHAUSTED, `ERROR_REASON_TOO_MANY_WRITES`.
+    /// How many changes one user may have under way in this process; more are refused with
+    /// RESOURCE_EXHAUSTED, `ERROR_REASON_TOO_MANY_WRITES`.
     pub writes_per_user: NonZeroUsize,
     /// Who ships the outbox where several replicas share it.
     pub turns: Turns,
-    /// The logging service, `https://host:port`, `http://host:port` or `unix:/path`. Need not be up: events wait in the outbox.
+    /// The logging service, `https://host:port`, `http://host:port` or `unix:/path`. Need not be
+    /// up: events wait in the outbox.
     pub logging_endpoint: String,
     /// How this process proves who it is, and what it may use to reach others.
     pub transport: merch_chassis::grpc::Transport,
@@ -35,13 +41,16 @@ pub struct Config {
     pub shipped_events: ShippedEvents,
     /// How many refusals of one client become log events of their own; the rest are counted.
     pub refusals: FloodLimits,
-    /// How long the oldest event may wait to be shipped before the service calls itself degraded (`/readyz`); it serves on.
+    /// How long the oldest event may wait to be shipped before the service calls itself degraded
+    /// (`/readyz`); it serves on.
     pub event_age_limit: Duration,
-    /// How long the last events may take to ship when the service stops. What is left waits in the outbox for the next start.
+    /// How long the last events may take to ship when the service stops. What is left waits in the
+    /// outbox for the next start.
     pub drain: Duration,
     /// The time between two rounds of housekeeping: old idempotency keys and shipped events.
     pub housekeeping_interval: Duration,
-    /// The operator's credential. Without one the operator's service, `merch.admin.v1.AdminService`, is not offered.
+    /// The operator's credential. Without one the operator's service,
+    /// `merch.admin.v1.AdminService`, is not offered.
     pub admin_token: Option<AdminToken>,
     /// Bounds of the gRPC server.
     pub grpc: merch_chassis::grpc::Limits,
@@ -49,14 +58,17 @@ pub struct Config {
     pub clock: Arc<dyn MachineClock>,
 }
 
-/// How connections to the database are used. Times are upper bounds; what passes one is answered with UNAVAILABLE.
+/// How connections to the database are used. Times are upper bounds; what passes one is answered
+/// with UNAVAILABLE.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// Connections to PostgreSQL, or readers of an SQLite file (which has one writer besides). At least 1.
+    /// Connections to PostgreSQL, or readers of an SQLite file (which has one writer besides). At
+    /// least 1.
     pub connections: u32,
     /// The wait for a free connection.
     pub acquire_timeout: Duration,
-    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is waited for at the start.
+    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is
+    /// waited for at the start.
     pub start_patience: Duration,
     /// One statement (PostgreSQL).
     pub statement_timeout: Duration,
@@ -64,20 +76,23 @@ pub struct Pool {
     pub lock_timeout: Duration,
     /// One transaction as a whole.
     pub transaction_timeout: Duration,
-    /// How long PostgreSQL lets a transaction stand idle between two statements. Who does that is frozen or cut off, and holds the rows that every other
-    /// replica waits for: so it has to be well below `lock_timeout`, or they all fail with it.
+    /// How long PostgreSQL lets a transaction stand idle between two statements. Who does that is
+    /// frozen or cut off, and holds the rows that every other replica waits for: so it has to be
+    /// well below `lock_timeout`, or they all fail with it.
     pub idle_timeout: Duration,
     /// What stands before PostgreSQL, if anything does.
     pub pooler: Option<Pooler>,
-    /// A file that holds PostgreSQL's password, which then counts and not that of the URL. It is looked at again when the server refuses the password, so
-    /// that it may be changed while the service runs.
+    /// A file that holds PostgreSQL's password, which then counts and not that of the URL. It is
+    /// looked at again when the server refuses the password, so that it may be changed while the
+    /// service runs.
     pub password_file: Option<PathBuf>,
 }
 
 /// What stands before PostgreSQL and hands out its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooler {
-    /// A connection of PostgreSQL's is one client's for the time of a transaction (PgBouncer with `pool_mode=transaction`).
+    /// A connection of PostgreSQL's is one client's for the time of a transaction (PgBouncer with
+    /// `pool_mode=transaction`).
     Transaction,
 }
 
@@ -100,10 +115,12 @@ impl Default for Pool {
 /// How orders are taken.
 #[derive(Clone, Debug)]
 pub struct Orders {
-    /// Orders of one transaction, at most. At least 256, as a call may bring as many and is never divided.
+    /// Orders of one transaction, at most. At least 256, as a call may bring as many and is never
+    /// divided.
     pub batch: usize,
-    /// Orders taken in and not answered yet: those that wait, and those of the transaction in flight. More are refused with UNAVAILABLE,
-    /// `ERROR_REASON_OVERLOADED`. At least `batch`; with less than twice that, less than a batch can wait behind a full one.
+    /// Orders taken in and not answered yet: those that wait, and those of the transaction in
+    /// flight. More are refused with UNAVAILABLE, `ERROR_REASON_OVERLOADED`. At least `batch`; with
+    /// less than twice that, less than a batch can wait behind a full one.
     pub queue: usize,
     /// How long an idempotency key is kept. At least 24 hours, by the contract.
     pub idempotency_retention: Duration,
@@ -158,13 +175,15 @@ impl Default for LogIns {
     }
 }
 
-/// How several replicas on one PostgreSQL take turns in shipping the outbox. The same for all of them, but while one after another is changed.
+/// How several replicas on one PostgreSQL take turns in shipping the outbox. The same for all of
+/// them, but while one after another is changed.
 #[derive(Clone, Debug)]
 pub struct Turns {
-    /// How long events wait at most when the replica that ships them is killed: for so long its lease is made out. 1 s to 60 s.
+    /// How long events wait at most when the replica that ships them is killed: for so long its
+    /// lease is made out. 1 s to 60 s.
     pub lease: Duration,
-    /// How long a replica tries to ship without any event coming through, before it lets another try. More than the logging service takes to say
-    /// that Kafka is away.
+    /// How long a replica tries to ship without any event coming through, before it lets another
+    /// try. More than the logging service takes to say that Kafka is away.
     pub patience: Duration,
 }
 
@@ -179,7 +198,8 @@ impl Default for Turns {
 pub enum ShippedEvents {
     /// It is deleted: the broker keeps it.
     Delete,
-    /// The newest are kept and shipped again at the next start: the broker lives in this process's memory and starts empty.
+    /// The newest are kept and shipped again at the next start: the broker lives in this process's
+    /// memory and starts empty.
     ShipAgainAtStart {
         /// How many are kept, about: the rest is removed by housekeeping.
         kept: u64,
@@ -187,7 +207,8 @@ pub enum ShippedEvents {
 }
 
 impl Config {
-    /// More than a person has under way, and too few to hold up others: a change takes a few milliseconds of the lock that all sales share.
+    /// More than a person has under way, and too few to hold up others: a change takes a few
+    /// milliseconds of the lock that all sales share.
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
     /// The defaults, for this database and this logging service.

@@ -1,4 +1,5 @@
-//! Opens the database, PostgreSQL or SQLite, with the guarantees and time limits that the store needs.
+//! Opens the database, PostgreSQL or SQLite, with the guarantees and time limits that the store
+//! needs.
 
 mod connection;
 mod location;
@@ -10,20 +11,22 @@ mod schema;
 mod server;
 mod sqlite;
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use merch_chassis::StartError;
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 
-pub use self::connection::{Connection, Transaction};
-pub use self::location::Location;
 use self::location::Options;
 pub(crate) use self::patience::Patience;
-pub use self::schema::{migrate, migrate_patiently};
+pub use self::{
+    connection::{Connection, Transaction},
+    location::Location,
+    schema::{migrate, migrate_patiently},
+};
 use crate::config::Pool;
 
-/// Rows that one statement of [`Database::remove`] removes at most: it must not hold up an order or a log-in.
+/// Rows that one statement of [`Database::remove`] removes at most: it must not hold up an order or
+/// a log-in.
 pub(crate) const BOUND: u32 = 1_000;
 
 /// An open database.
@@ -56,7 +59,10 @@ impl Database {
             Options::Sqlite(options) => {
                 let file = options.get_filename();
                 if !file.exists() {
-                    return Err(StartError::new(format!("there is no database file {}: run `merch migrate` to make it", file.display())));
+                    return Err(StartError::new(format!(
+                        "there is no database file {}: run `merch migrate` to make it",
+                        file.display()
+                    )));
                 }
                 let (writer, reader) = sqlite::open(options, pool).await?;
                 (Connection::sqlite(writer, pool), Connection::sqlite(reader, pool))
@@ -85,14 +91,19 @@ impl Database {
         self.transaction_timeout
     }
 
-    /// `work`, for as long as a transaction may take. The database's own limits are of no use when a connection falls silent; whoever works in
-    /// the background, with no caller's deadline, waits no longer than this.
+    /// `work`, for as long as a transaction may take. The database's own limits are of no use when
+    /// a connection falls silent; whoever works in the background, with no caller's deadline, waits
+    /// no longer than this.
     ///
     /// # Errors
     /// Those of `work`, or that it took too long.
-    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         let patience = self.transaction_timeout;
-        let late = |_| Err(DbErr::Custom(format!("the database did not answer within {patience:?}")));
+        let late =
+            |_| Err(DbErr::Custom(format!("the database did not answer within {patience:?}")));
         tokio::time::timeout(patience, work).await.unwrap_or_else(late)
     }
 
@@ -105,14 +116,16 @@ impl Database {
         self.within(self.reader.query_one_raw(question)).await.map(|_| ())
     }
 
-    /// Runs `statement`, which removes at most `bound` rows, until it removes fewer. Returns the number of rows that were removed.
+    /// Runs `statement`, which removes at most `bound` rows, until it removes fewer. Returns the
+    /// number of rows that were removed.
     ///
     /// # Errors
     /// If the database does not answer one of the statements, or not in time.
     pub(crate) async fn remove(&self, statement: Statement, bound: u64) -> Result<u64, DbErr> {
         let mut removed = 0;
         loop {
-            let rows = self.within(self.writer.execute_raw(statement.clone())).await?.rows_affected();
+            let rows =
+                self.within(self.writer.execute_raw(statement.clone())).await?.rows_affected();
             removed += rows;
             if rows < bound {
                 return Ok(removed);
@@ -131,7 +144,8 @@ impl Database {
     /// Refuses a schema that this program does not fit.
     ///
     /// # Errors
-    /// If the schema's version cannot be read, or not in time; within, one sentence if it does not fit.
+    /// If the schema's version cannot be read, or not in time; within, one sentence if it does not
+    /// fit.
     pub(crate) async fn check_schema(&self) -> Result<Result<(), StartError>, DbErr> {
         self.within(schema::check(&self.reader)).await
     }

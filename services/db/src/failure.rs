@@ -1,7 +1,7 @@
-//! Why a request was not done, and how that is told: a reason for the caller, the causes for the log.
+//! Why a request was not done, and how that is told: a reason for the caller, the causes for the
+//! log.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::DbErr;
@@ -31,9 +31,11 @@ pub(crate) enum Failure {
     Invalid(Vec<Fault>),
     /// Too many passwords were checked of this account; after this time another one may be.
     TooManyLogIns(Duration),
-    /// The database undid the transaction, because of another one or by going away. Nothing of it is stored; it may be run again at once.
+    /// The database undid the transaction, because of another one or by going away. Nothing of it
+    /// is stored; it may be run again at once.
     Undone(DbErr),
-    /// The database is away or busy; or something failed while committing, and nobody knows whether the work was done.
+    /// The database is away or busy; or something failed while committing, and nobody knows whether
+    /// the work was done.
     Unavailable(DbErr),
     /// The transaction took longer than it may.
     TimedOut,
@@ -48,13 +50,16 @@ impl Failure {
     }
 }
 
-/// Errors displayed, never debugged: PostgreSQL's details quote the row, and that may hold a password's hash.
+/// Errors displayed, never debugged: PostgreSQL's details quote the row, and that may hold a
+/// password's hash.
 impl fmt::Debug for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reason) => formatter.debug_tuple("Refused").field(reason).finish(),
             Self::Invalid(faults) => formatter.debug_tuple("Invalid").field(faults).finish(),
-            Self::TooManyLogIns(wait) => formatter.debug_tuple("TooManyLogIns").field(wait).finish(),
+            Self::TooManyLogIns(wait) => {
+                formatter.debug_tuple("TooManyLogIns").field(wait).finish()
+            }
             Self::Undone(error) => write!(formatter, "Undone({error})"),
             Self::Unavailable(error) => write!(formatter, "Unavailable({error})"),
             Self::TimedOut => formatter.write_str("TimedOut"),
@@ -70,9 +75,16 @@ impl From<Failure> for Status {
             Failure::Refused(reason) => refusal(reason),
             Failure::Invalid(faults) => {
                 let mut details = error_info(ErrorReason::InvalidField);
-                let violations: Vec<_> = faults.into_iter().map(|fault| FieldViolation::new(fault.field, fault.expected)).collect();
+                let violations: Vec<_> = faults
+                    .into_iter()
+                    .map(|fault| FieldViolation::new(fault.field, fault.expected))
+                    .collect();
                 details.set_bad_request(violations);
-                Status::with_error_details(Code::InvalidArgument, sentence(ErrorReason::InvalidField), details)
+                Status::with_error_details(
+                    Code::InvalidArgument,
+                    sentence(ErrorReason::InvalidField),
+                    details,
+                )
             }
             Failure::TooManyLogIns(wait) => after(ErrorReason::TooManyLogIns, wait),
             Failure::Undone(error) | Failure::Unavailable(error) => {
@@ -116,8 +128,12 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::Unspecified => Code::Internal,
         ErrorReason::InvalidField | ErrorReason::InvalidPageToken => Code::InvalidArgument,
         ErrorReason::TokenRevoked => Code::Unauthenticated,
-        ErrorReason::UserNotFound | ErrorReason::ProductNotFound | ErrorReason::OrderNotFound => Code::NotFound,
-        ErrorReason::SidTaken | ErrorReason::UsernameTaken | ErrorReason::EmailTaken => Code::AlreadyExists,
+        ErrorReason::UserNotFound | ErrorReason::ProductNotFound | ErrorReason::OrderNotFound => {
+            Code::NotFound
+        }
+        ErrorReason::SidTaken | ErrorReason::UsernameTaken | ErrorReason::EmailTaken => {
+            Code::AlreadyExists
+        }
         ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Code::FailedPrecondition,
         ErrorReason::VersionMismatch => Code::Aborted,
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Code::Unavailable,
@@ -128,9 +144,13 @@ fn code(reason: ErrorReason) -> Code {
 /// One sentence for people.
 pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
     match reason {
-        ErrorReason::Unspecified => "there is no reason for this error, which is a fault in the db service",
+        ErrorReason::Unspecified => {
+            "there is no reason for this error, which is a fault in the db service"
+        }
         ErrorReason::InvalidField => "the request breaks the rules of its fields",
-        ErrorReason::InvalidPageToken => "the page token was not made by this method for this filter",
+        ErrorReason::InvalidPageToken => {
+            "the page token was not made by this method for this filter"
+        }
         ErrorReason::TokenRevoked => "the caller's token is void",
         ErrorReason::UserNotFound => "there is no such user",
         ErrorReason::ProductNotFound => "there is no such product",
@@ -143,8 +163,12 @@ pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
         ErrorReason::VersionMismatch => "the row has another version than was expected",
         ErrorReason::DatabaseUnavailable => "the database does not answer; try again",
         ErrorReason::Overloaded => "more orders are waiting than the service takes; try again",
-        ErrorReason::TooManyLogIns => "too many passwords were checked for this account; try again later",
-        ErrorReason::TooManyWrites => "this user has too many changes under way; wait for one of them",
+        ErrorReason::TooManyLogIns => {
+            "too many passwords were checked for this account; try again later"
+        }
+        ErrorReason::TooManyWrites => {
+            "this user has too many changes under way; wait for one of them"
+        }
     }
 }
 
@@ -170,7 +194,10 @@ mod tests {
         let status = Status::from(Failure::TooManyLogIns(wait));
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = status.get_error_details();
-        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("ERROR_REASON_TOO_MANY_LOG_INS"));
+        assert_eq!(
+            details.error_info().map(|info| info.reason.as_str()),
+            Some("ERROR_REASON_TOO_MANY_LOG_INS")
+        );
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(wait));
     }
 
@@ -188,9 +215,15 @@ mod tests {
 
     #[test]
     fn no_form_of_a_failure_quotes_a_row() {
-        let error = || DbErr::Query(sea_orm::RuntimeErr::SqlxError(sea_orm::sqlx::Error::Encode(Box::new(Violation("$scrypt$"))).into()));
+        let error = || {
+            DbErr::Query(sea_orm::RuntimeErr::SqlxError(
+                sea_orm::sqlx::Error::Encode(Box::new(Violation("$scrypt$"))).into(),
+            ))
+        };
         assert!(format!("{:?}", error()).contains("$scrypt$"), "the error itself does");
-        for failure in [Failure::Undone(error()), Failure::Unavailable(error()), Failure::Fault(error())] {
+        for failure in
+            [Failure::Undone(error()), Failure::Unavailable(error()), Failure::Fault(error())]
+        {
             let told = format!("{failure:?}");
             assert!(told.contains("a check was violated") && !told.contains("$scrypt$"), "{told}");
         }
@@ -198,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_fault_says_nothing_of_its_cause() {
-        let status = Status::from(Failure::Fault(DbErr::Custom("relation \"users\" does not exist".into())));
+        let status =
+            Status::from(Failure::Fault(DbErr::Custom("relation \"users\" does not exist".into())));
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("users"));
         assert!(status.details().is_empty());

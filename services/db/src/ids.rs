@@ -1,7 +1,9 @@
 //! Ids: UUIDv7 of which later ones are greater, whatever the clock does.
 
-use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    num::NonZeroU64,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use time::OffsetDateTime;
@@ -9,12 +11,14 @@ use uuid::{Builder, Uuid};
 
 use crate::database::Database;
 
-/// The bits of a UUIDv7 that are not of its time, its version or its variant (RFC 9562, section 5.7).
+/// The bits of a UUIDv7 that are not of its time, its version or its variant (RFC 9562, section
+/// 5.7).
 const RANDOM_BITS: u32 = 74;
 /// Those of them below the variant.
 const LOW_BITS: u32 = 62;
-/// The bits of the step from an id to the next one where the clock gives none that is greater. Two processes that step from the same id hit on one id
-/// with the probability 2⁻⁴⁸, and within a millisecond there is room for 2²⁶ steps.
+/// The bits of the step from an id to the next one where the clock gives none that is greater. Two
+/// processes that step from the same id hit on one id with the probability 2⁻⁴⁸, and within a
+/// millisecond there is room for 2²⁶ steps.
 const STEP_BITS: u32 = 48;
 const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 
@@ -50,7 +54,8 @@ impl Ids {
         }
     }
 
-    /// Gives an id of this moment, or, where that would not be greater than the last one, the next one after it.
+    /// Gives an id of this moment, or, where that would not be greater than the last one, the next
+    /// one after it.
     pub(crate) fn next(&self, now: OffsetDateTime) -> Uuid {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let step = NonZeroU64::MIN.saturating_add(rand::random::<u64>() >> (u64::BITS - STEP_BITS));
@@ -65,14 +70,16 @@ fn fresh(now: OffsetDateTime) -> Uuid {
     Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
-/// `fresh`, if it is greater than `last`; else the id that is `step` after `last`. At the end of all time, `fresh` again.
+/// `fresh`, if it is greater than `last`; else the id that is `step` after `last`. At the end of
+/// all time, `fresh` again.
 fn successor(last: Uuid, fresh: Uuid, step: NonZeroU64) -> Uuid {
     if fresh > last {
         return fresh;
     }
     let bits = last.as_u128();
     let low = (1 << LOW_BITS) - 1;
-    let (mut milliseconds, random) = (bits >> 80, ((bits >> 64) & 0xfff) << LOW_BITS | (bits & low));
+    let (mut milliseconds, random) =
+        (bits >> 80, ((bits >> 64) & 0xfff) << LOW_BITS | (bits & low));
     let mut random = random + u128::from(step.get());
     if random >> RANDOM_BITS != 0 {
         milliseconds += 1;
@@ -81,7 +88,13 @@ fn successor(last: Uuid, fresh: Uuid, step: NonZeroU64) -> Uuid {
     if milliseconds > LATEST_MILLISECOND {
         return fresh;
     }
-    Uuid::from_u128(milliseconds << 80 | 0x7 << 76 | (random >> LOW_BITS) << 64 | 0b10 << LOW_BITS | (random & low))
+    Uuid::from_u128(
+        milliseconds << 80
+            | 0x7 << 76
+            | (random >> LOW_BITS) << 64
+            | 0b10 << LOW_BITS
+            | (random & low),
+    )
 }
 
 #[cfg(test)]
@@ -138,6 +151,9 @@ mod tests {
         ] {
             assert_eq!(successor(id(last), Uuid::nil(), one), id(next), "{last}");
         }
-        assert_eq!(successor(id("ffffffff-ffff-7fff-bfff-ffffffffffff"), Uuid::nil(), one), Uuid::nil());
+        assert_eq!(
+            successor(id("ffffffff-ffff-7fff-bfff-ffffffffffff"), Uuid::nil(), one),
+            Uuid::nil()
+        );
     }
 }

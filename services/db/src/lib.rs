@@ -1,4 +1,5 @@
-//! The db service: users, products and orders over PostgreSQL or SQLite, behind `merch.assistant.v1.AssistantService`.
+//! The db service: users, products and orders over PostgreSQL or SQLite, behind
+//! `merch.assistant.v1.AssistantService`.
 //!
 //! | floor | modules |
 //! |---|---|

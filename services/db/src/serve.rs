@@ -1,46 +1,65 @@
 //! Runs the service: opens, serves, and stops in the order that loses nothing.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use merch_chassis::grpc::{Contract, Listener};
-use merch_chassis::{InFlight, Readiness, Serving, StartError};
-use merch_contract::grpc::admin::v1::admin_service_server::{self as admin, AdminServiceServer};
-use merch_contract::grpc::assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME};
-use merch_contract::grpc::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
-use merch_logging::client::event::Origin;
-use merch_logging::client::flood::Flood;
-use merch_logging::client::{ShipOptions, ship, watch_age};
+use merch_chassis::{
+    InFlight, Readiness, Serving, StartError,
+    grpc::{Contract, Listener},
+};
+use merch_contract::grpc::{
+    FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN,
+    admin::v1::admin_service_server::{self as admin, AdminServiceServer},
+    assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME},
+};
+use merch_logging::client::{ShipOptions, event::Origin, flood::Flood, ship, watch_age};
 use sea_orm::DbErr;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use uuid::Uuid;
 
-use crate::admin_token::AdminToken;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::database::{Database, Patience};
-use crate::db_error::{Intent, meaning};
-use crate::failure::Failure;
-use crate::grpc::admin::{Admin, Guarded};
-use crate::grpc::{ACCESS, Assistant};
-use crate::ids::Ids;
-use crate::store::lease::{self, Lease};
-use crate::store::outbox::Outbox;
-use crate::store::turns::{Leading, ship_in_turns};
-use crate::store::{Store, committer, housekeeping};
+use crate::{
+    admin_token::AdminToken,
+    clock::Clock,
+    config::Config,
+    database::{Database, Patience},
+    db_error::{Intent, meaning},
+    failure::Failure,
+    grpc::{
+        ACCESS, Assistant,
+        admin::{Admin, Guarded},
+    },
+    ids::Ids,
+    store::{
+        Store, committer, housekeeping,
+        lease::{self, Lease},
+        outbox::Outbox,
+        turns::{Leading, ship_in_turns},
+    },
+};
 
-/// Serves the database on `listener` until `shutdown` is cancelled, and returns when all is drained: no call is accepted any more, the orders that
-/// wait are committed, and the events are shipped (or, after [`Config::drain`], wait in the outbox).
+/// Serves the database on `listener` until `shutdown` is cancelled, and returns when all is
+/// drained: no call is accepted any more, the orders that wait are committed, and the events are
+/// shipped (or, after [`Config::drain`], wait in the outbox).
 ///
 /// # Errors
-/// One sentence, if the configuration cannot be used, the database is not there or its schema is not migrated.
-pub fn serve(listener: impl Into<Listener>, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+/// One sentence, if the configuration cannot be used, the database is not there or its schema is
+/// not migrated.
+pub fn serve(
+    listener: impl Into<Listener>,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Serving {
     Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 
-async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn run(
+    listener: Listener,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
     let (part, clock_part) = (readiness.part("database"), readiness.part("clock"));
     check(&config)?;
     let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
@@ -67,15 +86,24 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
         clock,
         ids,
     };
-    let (orders, committer) = committer::new(store.clone(), config.orders.queue, config.orders.batch);
+    let (orders, committer) =
+        committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
-    let (closing, resting, shipped) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (closing, resting, shipped) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let refused_all = CancellationToken::new();
     let mut committing = tokio::spawn(committer.run(closing.clone()));
     let options = ShipOptions { drain_timeout: config.drain, ..ShipOptions::new("db") };
     let (patience, stop, status) = (config.turns.patience, shipped.clone(), options.status.clone());
     let events = readiness.part("events");
-    let aging = tokio::spawn(watch_age(outbox.clone(), "db", status, config.event_age_limit, events, resting.clone()));
+    let aging = tokio::spawn(watch_age(
+        outbox.clone(),
+        "db",
+        status,
+        config.event_age_limit,
+        events,
+        resting.clone(),
+    ));
     let summarising = tokio::spawn({
         let (store, stop) = (store.clone(), refused_all.clone());
         async move { store.summarise_refusals(stop).await }
@@ -88,9 +116,14 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
             ship(outbox, logging, options, stop).await;
         }
     });
-    let keeping =
-        tokio::spawn(housekeeping::run(store.clone(), config.orders.idempotency_retention, config.housekeeping_interval, resting.clone()));
-    let watching = tokio::spawn(housekeeping::watch(store.clone(), part, clock_part, resting.clone()));
+    let keeping = tokio::spawn(housekeeping::run(
+        store.clone(),
+        config.orders.idempotency_retention,
+        config.housekeeping_interval,
+        resting.clone(),
+    ));
+    let watching =
+        tokio::spawn(housekeeping::watch(store.clone(), part, clock_part, resting.clone()));
 
     let (routes, contract) = offered(store, orders, config.admin_token);
     let served = tokio::select! {
@@ -120,7 +153,11 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
 ///
 /// # Errors
 /// One sentence, if something cannot be read or the schema does not fit.
-async fn begin(database: &Database, outbox: &Outbox, config: &Config) -> Result<(Clock, Ids), StartError> {
+async fn begin(
+    database: &Database,
+    outbox: &Outbox,
+    config: &Config,
+) -> Result<(Clock, Ids), StartError> {
     let mut patience = Patience::new(config.pool.start_patience);
     loop {
         let (what, error) = match try_to_begin(database, outbox, config).await {
@@ -130,7 +167,11 @@ async fn begin(database: &Database, outbox: &Outbox, config: &Config) -> Result<
         let sentence = format!("{what} cannot be read: {error}; try again");
         let passes = match meaning(error, Intent::Plain) {
             Failure::Undone(_) | Failure::Unavailable(_) => true,
-            Failure::Refused(_) | Failure::Invalid(_) | Failure::TooManyLogIns(_) | Failure::TimedOut | Failure::Fault(_) => false,
+            Failure::Refused(_)
+            | Failure::Invalid(_)
+            | Failure::TooManyLogIns(_)
+            | Failure::TimedOut
+            | Failure::Fault(_) => false,
         };
         if !(passes && patience.wait(&sentence).await) {
             return Err(StartError::new(sentence));
@@ -148,22 +189,43 @@ async fn try_to_begin(
     config: &Config,
 ) -> Result<Result<(Clock, Ids), StartError>, (&'static str, DbErr)> {
     let unread = |what| move |error| (what, error);
-    if let Err(unfit) = database.check_schema().await.map_err(unread("the schema's version (table seaql_migrations)"))? {
+    if let Err(unfit) = database
+        .check_schema()
+        .await
+        .map_err(unread("the schema's version (table seaql_migrations)"))?
+    {
         return Ok(Err(unfit));
     }
     outbox.begin().await.map_err(unread("the outbox"))?;
-    let clock = Clock::begin(database, config.clock.clone()).await.map_err(unread("the database's clock"))?;
+    let clock = Clock::begin(database, config.clock.clone())
+        .await
+        .map_err(unread("the database's clock"))?;
     let ids = Ids::above(database).await.map_err(unread("the greatest ids"))?;
     Ok(Ok((clock, ids)))
 }
 
 /// The services and what is said of them: the operator's only where there is a credential for it.
-fn offered(store: Store, orders: committer::Queue, admin_token: Option<AdminToken>) -> (Routes, Contract) {
+fn offered(
+    store: Store,
+    orders: committer::Queue,
+    admin_token: Option<AdminToken>,
+) -> (Routes, Contract) {
     let assistant = AssistantServiceServer::new(Assistant { store: store.clone(), orders });
     match admin_token {
-        None => (Routes::new(assistant), Contract { services: &[SERVICE_NAME], file_descriptor_set: FILE_DESCRIPTOR_SET, access: ACCESS }),
+        None => (
+            Routes::new(assistant),
+            Contract {
+                services: &[SERVICE_NAME],
+                file_descriptor_set: FILE_DESCRIPTOR_SET,
+                access: ACCESS,
+            },
+        ),
         Some(token) => (
-            Routes::new(assistant).add_service(Guarded::new(AdminServiceServer::new(Admin { store: store.clone() }), token, store)),
+            Routes::new(assistant).add_service(Guarded::new(
+                AdminServiceServer::new(Admin { store: store.clone() }),
+                token,
+                store,
+            )),
             Contract {
                 services: &[SERVICE_NAME, admin::SERVICE_NAME],
                 file_descriptor_set: FILE_DESCRIPTOR_SET_WITH_ADMIN,
@@ -177,10 +239,16 @@ fn check(config: &Config) -> Result<(), StartError> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let orders = &config.orders;
     if orders.batch < 256 {
-        return Err(StartError::new(format!("orders of one transaction: expected a bound of at least 256, got {}", orders.batch)));
+        return Err(StartError::new(format!(
+            "orders of one transaction: expected a bound of at least 256, got {}",
+            orders.batch
+        )));
     }
     if orders.queue < orders.batch {
-        return Err(StartError::new(format!("orders that may wait: expected at least {}, got {}", orders.batch, orders.queue)));
+        return Err(StartError::new(format!(
+            "orders that may wait: expected at least {}, got {}",
+            orders.batch, orders.queue
+        )));
     }
     if orders.idempotency_retention < DAY {
         return Err(StartError::new(format!(
@@ -197,7 +265,9 @@ fn check(config: &Config) -> Result<(), StartError> {
         )));
     }
     if config.housekeeping_interval.is_zero() {
-        return Err(StartError::new("the time between two rounds of housekeeping must be more than zero"));
+        return Err(StartError::new(
+            "the time between two rounds of housekeeping must be more than zero",
+        ));
     }
     Ok(())
 }

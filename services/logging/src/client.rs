@@ -1,4 +1,5 @@
-//! The side that writes events: what an event is, where it waits on disk, and how it gets to the logging service.
+//! The side that writes events: what an event is, where it waits on disk, and how it gets to the
+//! logging service.
 
 pub mod event;
 

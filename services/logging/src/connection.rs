@@ -1,4 +1,5 @@
-//! The way to Kafka: where it is, how it is protected, and what a client has to say when it does not get through.
+//! The way to Kafka: where it is, how it is protected, and what a client has to say when it does
+//! not get through.
 
 use std::{
     fmt, fs,
@@ -19,10 +20,12 @@ use rdkafka::{
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
-/// Whether this program has TLS and SCRAM: both are OpenSSL's, which the feature `kafka-tls` compiles.
+/// Whether this program has TLS and SCRAM: both are OpenSSL's, which the feature `kafka-tls`
+/// compiles.
 pub const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
-/// librdkafka says the same thing about the same broker no more than twice a minute; what is older need not be so any longer.
+/// librdkafka says the same thing about the same broker no more than twice a minute; what is older
+/// need not be so any longer.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Where Kafka is, and how it is spoken to.
@@ -41,16 +44,19 @@ pub enum Security {
     Plaintext,
     /// Encrypted, with a server that proves who it is.
     Tls(Trust),
-    /// Readable by all on the way, with a client that proves who it is without sending its password.
+    /// Readable by all on the way, with a client that proves who it is without sending its
+    /// password.
     SaslPlaintext(Scram),
     /// Encrypted, and both prove who they are.
     SaslTls(Trust, Scram),
 }
 
-/// Whose word is taken for who a server is. The certificate has to name the host that was asked for, too.
+/// Whose word is taken for who a server is. The certificate has to name the host that was asked
+/// for, too.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// A PEM file with the certificates of the authorities; `None` takes those that the system trusts.
+    /// A PEM file with the certificates of the authorities; `None` takes those that the system
+    /// trusts.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -138,9 +144,11 @@ impl Security {
 }
 
 impl Connection {
-    /// What every client of Kafka here has in common: it is let in, and comes back quickly after a broker does.
+    /// What every client of Kafka here has in common: it is let in, and comes back quickly after a
+    /// broker does.
     ///
-    /// The result holds the password and shows it to whoever formats it: it is handed to librdkafka and to nobody else.
+    /// The result holds the password and shows it to whoever formats it: it is handed to librdkafka
+    /// and to nobody else.
     ///
     /// # Errors
     /// When this program has no TLS, or the settings make no sense. The password is not in it.
@@ -153,7 +161,8 @@ impl Connection {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("log.connection.close", "false")
-            // A topic that appears because somebody asked for it has the broker's number of partitions and not ours; `provision` makes it.
+            // A topic that appears because somebody asked for it has the broker's number of
+            // partitions and not ours; `provision` makes it.
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Warning);
         if matches!(self.security, Security::Plaintext) {
@@ -170,19 +179,27 @@ impl Connection {
         if let Some(Trust { ca_file: Some(file) }) = self.security.trust() {
             config.set("ssl.ca.location", authorities(file)?);
         }
-        if let Some(Scram { mechanism, username, password: Password(password) }) = self.security.scram() {
-            for (what, text) in
-                [("user name (MERCH_KAFKA_USERNAME)", username.as_str()), ("password (MERCH_KAFKA_PASSWORD)", password.as_str())]
-            {
+        if let Some(Scram { mechanism, username, password: Password(password) }) =
+            self.security.scram()
+        {
+            for (what, text) in [
+                ("user name (MERCH_KAFKA_USERNAME)", username.as_str()),
+                ("password (MERCH_KAFKA_PASSWORD)", password.as_str()),
+            ] {
                 if text.is_empty() || text.contains('\0') {
-                    return Err(StartError::new(format!("Kafka's {what} is empty or holds a zero byte; expected text")));
+                    return Err(StartError::new(format!(
+                        "Kafka's {what} is empty or holds a zero byte; expected text"
+                    )));
                 }
             }
             let mechanism = match mechanism {
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
             };
-            config.set("sasl.mechanism", mechanism).set("sasl.username", username).set("sasl.password", password.as_str());
+            config
+                .set("sasl.mechanism", mechanism)
+                .set("sasl.username", username)
+                .set("sasl.password", password.as_str());
         }
         Ok(config)
     }
@@ -200,7 +217,8 @@ impl Connection {
         ))
     }
 
-    /// Why Kafka does not answer, in a sentence: what librdkafka complained of, if it did, and which setting that is about.
+    /// Why Kafka does not answer, in a sentence: what librdkafka complained of, if it did, and
+    /// which setting that is about.
     pub(crate) fn silence(&self, error: &KafkaError, ears: &Ears) -> String {
         let brokers = &self.brokers;
         let Some(Complaint { code, reason, .. }) = ears.complaint() else {
@@ -214,17 +232,24 @@ impl Connection {
             RDKafkaErrorCode::SSL => format!(
                 "there is no TLS with Kafka at {brokers}: {reason}; expected a certificate for that host, by an authority of MERCH_KAFKA_CA_FILE"
             ),
-            // A connection that was there and was cut: by a broker that died, or by a listener that wants SASL and was sent something else.
-            _ if ["security.protocol", "receive.message.max.bytes", "Send failed", "Receive failed"]
-                .iter()
-                .any(|word| reason.contains(word)) =>
+            // A connection that was there and was cut: by a broker that died, or by a listener that
+            // wants SASL and was sent something else.
+            _ if [
+                "security.protocol",
+                "receive.message.max.bytes",
+                "Send failed",
+                "Receive failed",
+            ]
+            .iter()
+            .any(|word| reason.contains(word)) =>
             {
                 format!(
                     "Kafka at {brokers} does not answer: {reason}; is it to be spoken to with MERCH_KAFKA_SECURITY={}?",
                     self.security.word()
                 )
             }
-            // A listener that wants SASL and is sent something else closes the connection without a word, which is no news by itself.
+            // A listener that wants SASL and is sent something else closes the connection without a
+            // word, which is no news by itself.
             RDKafkaErrorCode::AllBrokersDown => format!(
                 "Kafka at {brokers} does not answer: no connection to any of its brokers lasts; is it to be spoken to with MERCH_KAFKA_SECURITY={}?",
                 self.security.word()
@@ -234,21 +259,30 @@ impl Connection {
     }
 }
 
-/// The path of a file that holds certificates: librdkafka's own words for one that does not are OpenSSL's.
+/// The path of a file that holds certificates: librdkafka's own words for one that does not are
+/// OpenSSL's.
 fn authorities(file: &Path) -> Result<&str, StartError> {
-    let wrong = |what: &str| StartError::new(format!("MERCH_KAFKA_CA_FILE (--kafka-ca-file): the file {} {what}", file.display()));
+    let wrong = |what: &str| {
+        StartError::new(format!(
+            "MERCH_KAFKA_CA_FILE (--kafka-ca-file): the file {} {what}",
+            file.display()
+        ))
+    };
     let content = fs::read(file).map_err(|error| {
         wrong(&format!("cannot be read: {error}; expected a PEM file with the certificates of the authorities that Kafka's is from"))
     })?;
     if !content.windows(BEGIN.len()).any(|window| window == BEGIN) {
-        return Err(wrong("holds no certificate; expected PEM, which begins with -----BEGIN CERTIFICATE-----"));
+        return Err(wrong(
+            "holds no certificate; expected PEM, which begins with -----BEGIN CERTIFICATE-----",
+        ));
     }
     file.to_str().ok_or_else(|| wrong("has a name that is not UTF-8; librdkafka wants one that is"))
 }
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// What librdkafka tells the owner of a client, on its own threads: log lines, which go to ours, and complaints, of which the most telling one is kept.
+/// What librdkafka tells the owner of a client, on its own threads: log lines, which go to ours,
+/// and complaints, of which the most telling one is kept.
 #[derive(Clone, Default)]
 pub(crate) struct Ears {
     complaint: Arc<Mutex<Option<Complaint>>>,
@@ -265,7 +299,8 @@ struct Complaint {
 }
 
 impl Complaint {
-    /// A refusal says more than the connection that ended because of it, and that says more than that all of them have ended.
+    /// A refusal says more than the connection that ended because of it, and that says more than
+    /// that all of them have ended.
     fn weight(&self) -> u8 {
         match self.code {
             RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => 2,
@@ -287,11 +322,15 @@ impl Ears {
 
     fn hear(&self, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        // How long it took is different each time; without it, what is said of the same fault is the same.
+        // How long it took is different each time; without it, what is said of the same fault is
+        // the same.
         let reason = reason.split(" (after ").next().unwrap_or(reason).to_owned();
         let heard = Complaint { code, reason, at: Instant::now() };
         let mut kept = self.kept();
-        if kept.as_ref().is_none_or(|old| heard.weight() >= old.weight() || old.at.elapsed() >= FRESH) {
+        if kept
+            .as_ref()
+            .is_none_or(|old| heard.weight() >= old.weight() || old.at.elapsed() >= FRESH)
+        {
             *kept = Some(heard);
         }
     }
@@ -313,7 +352,9 @@ impl ClientContext for Ears {
             | RDKafkaLogLevel::Warning => {
                 tracing::warn!(target: "librdkafka", facility, "{message}");
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "{message}")
+            }
             RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
         }
     }
@@ -339,13 +380,19 @@ mod tests {
     use super::*;
 
     fn scram(password: &str) -> Scram {
-        Scram { mechanism: Mechanism::ScramSha512, username: "merch".to_owned(), password: Password::new(password) }
+        Scram {
+            mechanism: Mechanism::ScramSha512,
+            username: "merch".to_owned(),
+            password: Password::new(password),
+        }
     }
 
     #[test]
     fn a_password_is_not_shown() {
-        let connection =
-            Connection { brokers: "kafka:9092".to_owned(), security: Security::SaslTls(Trust { ca_file: None }, scram("hush")) };
+        let connection = Connection {
+            brokers: "kafka:9092".to_owned(),
+            security: Security::SaslTls(Trust { ca_file: None }, scram("hush")),
+        };
         assert!(!format!("{connection:?}").contains("hush"));
         let refused = KafkaError::ClientConfig(
             rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
@@ -360,12 +407,22 @@ mod tests {
     #[test]
     #[cfg(feature = "kafka-tls")]
     fn settings_that_make_no_sense_are_told() {
-        let told = |security| Connection { brokers: "kafka:9092".to_owned(), security }.client().unwrap_err().to_string();
+        let told = |security| {
+            Connection { brokers: "kafka:9092".to_owned(), security }
+                .client()
+                .unwrap_err()
+                .to_string()
+        };
         let wrong = told(Security::SaslPlaintext(scram("")));
         assert!(wrong.starts_with("Kafka's password (MERCH_KAFKA_PASSWORD) is empty"), "{wrong}");
         let ca_file = |path: &Path| Security::Tls(Trust { ca_file: Some(path.to_owned()) });
         let wrong = told(ca_file(Path::new("/nowhere/ca.pem")));
-        assert!(wrong.starts_with("MERCH_KAFKA_CA_FILE (--kafka-ca-file): the file /nowhere/ca.pem cannot be read: "), "{wrong}");
+        assert!(
+            wrong.starts_with(
+                "MERCH_KAFKA_CA_FILE (--kafka-ca-file): the file /nowhere/ca.pem cannot be read: "
+            ),
+            "{wrong}"
+        );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         fs::write(&file, "-----BEGIN PRIVATE KEY-----").unwrap();
@@ -375,9 +432,15 @@ mod tests {
 
     #[test]
     fn a_program_without_tls_says_which_one_is_needed() {
-        for security in [Security::Tls(Trust { ca_file: None }), Security::SaslPlaintext(scram("hush"))] {
+        for security in
+            [Security::Tls(Trust { ca_file: None }), Security::SaslPlaintext(scram("hush"))]
+        {
             let wrong = security.check_compiled(false).unwrap_err().to_string();
-            assert!(wrong.contains("compiled without TLS and SASL") && wrong.contains("feature kafka-tls"), "{wrong}");
+            assert!(
+                wrong.contains("compiled without TLS and SASL")
+                    && wrong.contains("feature kafka-tls"),
+                "{wrong}"
+            );
             assert!(security.check_compiled(true).is_ok());
         }
     }
@@ -388,7 +451,11 @@ mod tests {
         let connection = Connection::from("kafka:9092");
         let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
         let said = |ears: &Ears| connection.silence(&timed_out, ears);
-        assert!(said(&ears).starts_with("Kafka at kafka:9092 does not answer: Meta data fetch error"), "{}", said(&ears));
+        assert!(
+            said(&ears).starts_with("Kafka at kafka:9092 does not answer: Meta data fetch error"),
+            "{}",
+            said(&ears)
+        );
         for (code, reason) in [
             (RDKafkaErrorCode::BrokerTransportFailure, "refused"),
             (RDKafkaErrorCode::Authentication, "no such user (after 3ms in state AUTH_REQ)"),
@@ -397,7 +464,13 @@ mod tests {
         ] {
             ears.error(KafkaError::Global(code), reason);
         }
-        assert!(said(&ears).starts_with("Kafka at kafka:9092 does not let this client in: no such user; expected"), "{}", said(&ears));
+        assert!(
+            said(&ears).starts_with(
+                "Kafka at kafka:9092 does not let this client in: no such user; expected"
+            ),
+            "{}",
+            said(&ears)
+        );
         ears.forget();
         ears.error(KafkaError::Global(RDKafkaErrorCode::SSL), "unknown authority");
         assert!(

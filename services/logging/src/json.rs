@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use crate::proto::LogMessage;
 
-/// The value of the event's Kafka record: one line of UTF-8 JSON, members in lowerCamelCase, absent where they hold the default.
+/// The value of the event's Kafka record: one line of UTF-8 JSON, members in lowerCamelCase, absent
+/// where they hold the default.
 ///
 /// # Errors
 /// When the time or the level is out of its range; [`crate::rules::check`] finds both.
 pub fn to_vec(event: &LogMessage) -> Result<Vec<u8>, serde_json::Error> {
     let mut value = serde_json::to_value(event)?;
-    // proto3 JSON is "Z-normalized" (protobuf.dev/programming-guides/json, `Timestamp`); pbjson-types 0.9 writes +00:00, which readers need not accept.
+    // proto3 JSON is "Z-normalized" (protobuf.dev/programming-guides/json, `Timestamp`);
+    // pbjson-types 0.9 writes +00:00, which readers need not accept.
     if let Some(Value::String(time)) = value.get_mut("time")
         && let Some(local) = time.strip_suffix("+00:00")
     {
@@ -60,7 +62,8 @@ mod tests {
 
     #[test]
     fn text_cannot_leave_its_line() {
-        let event = LogMessage { message: "one\ntwo\u{1b}[31m".to_owned(), ..LogMessage::default() };
+        let event =
+            LogMessage { message: "one\ntwo\u{1b}[31m".to_owned(), ..LogMessage::default() };
         let bytes = to_vec(&event).unwrap();
         assert!(!bytes.iter().any(u8::is_ascii_control), "{}", String::from_utf8_lossy(&bytes));
     }

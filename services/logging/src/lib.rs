@@ -1,4 +1,5 @@
-//! Log events of the store: written once, kept on disk until Kafka has them, read back by the operator.
+//! Log events of the store: written once, kept on disk until Kafka has them, read back by the
+//! operator.
 //!
 //! | feature | module | for |
 //! |---|---|---|

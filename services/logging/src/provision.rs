@@ -1,4 +1,5 @@
-//! Making the topic of the events, and comparing the one that is there with the one that was asked for.
+//! Making the topic of the events, and comparing the one that is there with the one that was asked
+//! for.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +11,9 @@ use std::{
 use merch_chassis::StartError;
 use rdkafka::{
     ClientContext,
-    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::Client,
     error::{IsError as _, KafkaError, RDKafkaErrorCode},
     producer::{Producer as _, ThreadedProducer},
@@ -28,7 +31,8 @@ const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
-/// The topic that the operator asks for. What is `None` is left to the broker's defaults, and never compared.
+/// The topic that the operator asks for. What is `None` is left to the broker's defaults, and never
+/// compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
@@ -48,14 +52,24 @@ pub struct Topic {
 impl Topic {
     /// A topic of that name with three partitions; the rest is the broker's to decide.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: 3, replication: None, retention: None, retention_bytes: None, min_insync_replicas: None }
+        Self {
+            name: name.into(),
+            partitions: 3,
+            replication: None,
+            retention: None,
+            retention_bytes: None,
+            min_insync_replicas: None,
+        }
     }
 
     /// The settings that a topic is made with.
     fn settings(&self) -> Vec<(&'static str, String)> {
-        let retention = self.retention.map(|retention| (RETENTION, retention.milliseconds().to_string()));
-        let retention_bytes = self.retention_bytes.map(|bytes| (RETENTION_BYTES, bytes.bytes().to_string()));
-        let min_insync_replicas = self.min_insync_replicas.map(|number| (MIN_INSYNC_REPLICAS, number.to_string()));
+        let retention =
+            self.retention.map(|retention| (RETENTION, retention.milliseconds().to_string()));
+        let retention_bytes =
+            self.retention_bytes.map(|bytes| (RETENTION_BYTES, bytes.bytes().to_string()));
+        let min_insync_replicas =
+            self.min_insync_replicas.map(|number| (MIN_INSYNC_REPLICAS, number.to_string()));
         retention.into_iter().chain(retention_bytes).chain(min_insync_replicas).collect()
     }
 }
@@ -79,7 +93,8 @@ impl Retention {
     }
 }
 
-/// How much of a partition the broker keeps: past it, the oldest segments are deleted, however young.
+/// How much of a partition the broker keeps: past it, the oldest segments are deleted, however
+/// young.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetentionBytes {
     /// At least this many bytes, as they are stored.
@@ -120,39 +135,54 @@ impl fmt::Display for Ensured {
                 if let Some(replication) = topic.replication {
                     write!(formatter, ", replication factor {replication}")?;
                 }
-                topic.settings().iter().try_for_each(|(name, value)| write!(formatter, ", {name} {value}"))
+                topic
+                    .settings()
+                    .iter()
+                    .try_for_each(|(name, value)| write!(formatter, ", {name} {value}"))
             }
             Self::Present { name, differences } if differences.is_empty() => {
                 write!(formatter, "{name} is there, as asked for")
             }
             Self::Present { name, differences } => {
                 write!(formatter, "{name} is there, and left as it is")?;
-                differences.iter().try_for_each(|difference| write!(formatter, "\n  differs: {difference}"))
+                differences
+                    .iter()
+                    .try_for_each(|difference| write!(formatter, "\n  differs: {difference}"))
             }
         }
     }
 }
 
-/// Sees to it that the topic is there: makes it where it is missing, and says how it differs where it is not. A Kafka that does not answer yet is waited
-/// for, at most `patience`.
+/// Sees to it that the topic is there: makes it where it is missing, and says how it differs where
+/// it is not. A Kafka that does not answer yet is waited for, at most `patience`.
 ///
 /// # Errors
 /// When Kafka does not answer in time, or does not make the topic.
-pub async fn ensure(connection: &Connection, topic: &Topic, patience: Duration) -> Result<Ensured, StartError> {
+pub async fn ensure(
+    connection: &Connection,
+    topic: &Topic,
+    patience: Duration,
+) -> Result<Ensured, StartError> {
     let deadline = Instant::now() + patience;
     let ears = Ears::default();
     let unusable = |error: KafkaError| connection.unusable(&error);
     // A producer, as it polls by itself and so hears what is complained of.
-    let asking: Arc<ThreadedProducer<Ears>> = Arc::new(connection.client()?.create_with_context(ears.clone()).map_err(unusable)?);
+    let asking: Arc<ThreadedProducer<Ears>> =
+        Arc::new(connection.client()?.create_with_context(ears.clone()).map_err(unusable)?);
     let admin = admin(connection)?;
     let (mut created, mut told) = (false, None);
     loop {
         let (asked, name) = (Arc::clone(&asking), topic.name.clone());
         let sight = spawn_blocking(move || look(asked.client(), &name, ANSWER)).await;
-        let problem = match sight.map_err(|error| StartError::new(format!("Kafka could not be asked: {error}")))? {
+        let problem = match sight
+            .map_err(|error| StartError::new(format!("Kafka could not be asked: {error}")))?
+        {
             Ok(Sight::There(_)) if created => return Ok(Ensured::Created(topic.clone())),
             Ok(Sight::There(shape)) => {
-                return Ok(Ensured::Present { name: topic.name.clone(), differences: differences(&admin, topic, &shape).await });
+                return Ok(Ensured::Present {
+                    name: topic.name.clone(),
+                    differences: differences(&admin, topic, &shape).await,
+                });
             }
             Ok(Sight::Leaderless(partitions)) => leaderless(partitions, &topic.name),
             Ok(Sight::Missing) => match create(&admin, topic, ANSWER).await {
@@ -161,9 +191,13 @@ pub async fn ensure(connection: &Connection, topic: &Topic, patience: Duration) 
                     format!("Kafka has made the topic {} and does not show it yet", topic.name)
                 }
                 // Somebody else was quicker, and the next look shows what they made.
-                Err(RDKafkaErrorCode::TopicAlreadyExists) => format!("Kafka does not show the topic {} yet", topic.name),
+                Err(RDKafkaErrorCode::TopicAlreadyExists) => {
+                    format!("Kafka does not show the topic {} yet", topic.name)
+                }
                 Err(code) if is_passing(code) => refused(&connection.brokers, topic, code),
-                Err(code) => return Err(StartError::new(refused(&connection.brokers, topic, code))),
+                Err(code) => {
+                    return Err(StartError::new(refused(&connection.brokers, topic, code)));
+                }
             },
             Err(error) => connection.silence(&error, &ears),
         };
@@ -180,7 +214,10 @@ pub async fn ensure(connection: &Connection, topic: &Topic, patience: Duration) 
 
 /// A client for what changes Kafka rather than using it.
 pub(crate) fn admin(connection: &Connection) -> Result<AdminClient<Ears>, StartError> {
-    connection.client()?.create_with_context(Ears::default()).map_err(|error| connection.unusable(&error))
+    connection
+        .client()?
+        .create_with_context(Ears::default())
+        .map_err(|error| connection.unusable(&error))
 }
 
 /// What Kafka shows of a topic.
@@ -199,11 +236,19 @@ pub(crate) struct Shape {
 }
 
 /// Asks Kafka for the topic. Blocks.
-pub(crate) fn look<C: ClientContext>(client: &Client<C>, name: &str, timeout: Duration) -> Result<Sight, KafkaError> {
+pub(crate) fn look<C: ClientContext>(
+    client: &Client<C>,
+    name: &str,
+    timeout: Duration,
+) -> Result<Sight, KafkaError> {
     let metadata = client.fetch_metadata(Some(name), timeout)?;
-    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(Sight::Missing) };
+    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+        return Ok(Sight::Missing);
+    };
     match topic.error().filter(|error| error.is_error()).map(RDKafkaErrorCode::from) {
-        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(Sight::Missing),
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            return Ok(Sight::Missing);
+        }
         Some(error) => return Err(KafkaError::MetadataFetch(error)),
         None => {}
     }
@@ -213,7 +258,11 @@ pub(crate) fn look<C: ClientContext>(client: &Client<C>, name: &str, timeout: Du
     Ok(match topic.partitions().iter().filter(|partition| partition.leader() < 0).count() {
         0 => Sight::There(Shape {
             partitions: topic.partitions().len(),
-            replication: topic.partitions().iter().map(|partition| partition.replicas().len()).collect(),
+            replication: topic
+                .partitions()
+                .iter()
+                .map(|partition| partition.replicas().len())
+                .collect(),
         }),
         leaderless => Sight::Leaderless(leaderless),
     })
@@ -224,14 +273,28 @@ pub(crate) fn leaderless(partitions: usize, topic: &str) -> String {
 }
 
 /// Tells Kafka to make the topic.
-pub(crate) async fn create(admin: &AdminClient<Ears>, topic: &Topic, timeout: Duration) -> Result<(), RDKafkaErrorCode> {
+pub(crate) async fn create(
+    admin: &AdminClient<Ears>,
+    topic: &Topic,
+    timeout: Duration,
+) -> Result<(), RDKafkaErrorCode> {
     let settings = topic.settings();
     // -1: as many as the broker has for its default.
-    let wanted = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication.unwrap_or(-1)));
+    let wanted = NewTopic::new(
+        &topic.name,
+        topic.partitions,
+        TopicReplication::Fixed(topic.replication.unwrap_or(-1)),
+    );
     let wanted = settings.iter().fold(wanted, |wanted, (name, value)| wanted.set(name, value));
-    let options = AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
+    let options =
+        AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
     match admin.create_topics([&wanted], &options).await {
-        Ok(results) => results.into_iter().next().unwrap_or_else(|| Ok(topic.name.clone())).map(drop).map_err(|(_, code)| code),
+        Ok(results) => results
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Ok(topic.name.clone()))
+            .map(drop)
+            .map_err(|(_, code)| code),
         Err(error) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
     }
 }
@@ -242,10 +305,13 @@ pub(crate) fn refused(brokers: &str, topic: &Topic, code: RDKafkaErrorCode) -> S
         RDKafkaErrorCode::InvalidReplicationFactor => {
             "; it has fewer brokers than that, or not all of them are up: expected a MERCH_KAFKA_REPLICATION of at most their number"
         }
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
             "; expected a user who may create it, or a topic that somebody else has made"
         }
-        RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidPartitions => {
+        RDKafkaErrorCode::InvalidConfig
+        | RDKafkaErrorCode::PolicyViolation
+        | RDKafkaErrorCode::InvalidPartitions => {
             "; its own log says which of partitions, replication, retention, retention bytes and min.insync.replicas it does not allow"
         }
         _ => "",
@@ -253,7 +319,8 @@ pub(crate) fn refused(brokers: &str, topic: &Topic, code: RDKafkaErrorCode) -> S
     format!("Kafka at {brokers} does not make the topic {}: {code}{advice}", topic.name)
 }
 
-/// Whether another attempt may end otherwise. A broker that has just started may not know of the others yet.
+/// Whether another attempt may end otherwise. A broker that has just started may not know of the
+/// others yet.
 fn is_passing(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -290,13 +357,19 @@ async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) ->
     match setting_differences(admin, topic).await {
         Ok(differences) => found.extend(differences),
         // The topic works nevertheless. librdkafka's test broker does not have the request.
-        Err(error) => found.push(format!("its settings were not compared, as they cannot be read: {error}")),
+        Err(error) => {
+            found.push(format!("its settings were not compared, as they cannot be read: {error}"))
+        }
     }
     found
 }
 
-/// Returns a sentence on each setting in which the topic differs from the one that the operator asks for.
-pub(crate) async fn setting_differences(admin: &AdminClient<Ears>, topic: &Topic) -> Result<Vec<String>, KafkaError> {
+/// Returns a sentence on each setting in which the topic differs from the one that the operator
+/// asks for.
+pub(crate) async fn setting_differences(
+    admin: &AdminClient<Ears>,
+    topic: &Topic,
+) -> Result<Vec<String>, KafkaError> {
     let settings = topic.settings();
     if settings.is_empty() {
         return Ok(Vec::new());
@@ -304,17 +377,26 @@ pub(crate) async fn setting_differences(admin: &AdminClient<Ears>, topic: &Topic
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let answer = admin.describe_configs([&ResourceSpecifier::Topic(&topic.name)], &options).await?;
     let missing = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
-    let resource: ConfigResource = answer.into_iter().next().unwrap_or(missing).map_err(KafkaError::AdminOp)?;
+    let resource: ConfigResource =
+        answer.into_iter().next().unwrap_or(missing).map_err(KafkaError::AdminOp)?;
     let differs = settings.into_iter().filter_map(|(name, wanted)| {
         let has = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
-        (has != wanted).then(|| format!("{name} {has}, where {wanted} was asked for; kafka-configs.sh --alter changes it"))
+        (has != wanted).then(|| {
+            format!(
+                "{name} {has}, where {wanted} was asked for; kafka-configs.sh --alter changes it"
+            )
+        })
     });
     Ok(differs.collect())
 }
 
 /// `90s`, `500ms`
 fn shown(time: Duration) -> String {
-    if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
+    if time.subsec_millis() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{} ms", time.as_millis())
+    }
 }
 
 #[cfg(test)]
@@ -335,13 +417,24 @@ mod tests {
             Ensured::Created(topic.clone()).to_string(),
             "created log-channel with 6 partitions, replication factor 3, retention.ms 3600000, retention.bytes 1024, min.insync.replicas 2"
         );
-        assert_eq!(Topic { retention: Some(Retention::Forever), ..Topic::new("t") }.settings(), [(RETENTION, "-1".to_owned())]);
-        let unlimited = Topic { retention_bytes: Some(RetentionBytes::Unlimited), ..Topic::new("t") };
+        assert_eq!(
+            Topic { retention: Some(Retention::Forever), ..Topic::new("t") }.settings(),
+            [(RETENTION, "-1".to_owned())]
+        );
+        let unlimited =
+            Topic { retention_bytes: Some(RetentionBytes::Unlimited), ..Topic::new("t") };
         assert_eq!(unlimited.settings(), [(RETENTION_BYTES, "-1".to_owned())]);
         let present = |differences: &[&str]| {
-            Ensured::Present { name: "t".to_owned(), differences: differences.iter().map(|text| (*text).to_owned()).collect() }.to_string()
+            Ensured::Present {
+                name: "t".to_owned(),
+                differences: differences.iter().map(|text| (*text).to_owned()).collect(),
+            }
+            .to_string()
         };
         assert_eq!(present(&[]), "t is there, as asked for");
-        assert_eq!(present(&["one", "two"]), "t is there, and left as it is\n  differs: one\n  differs: two");
+        assert_eq!(
+            present(&["one", "two"]),
+            "t is there, and left as it is\n  differs: one\n  differs: two"
+        );
     }
 }

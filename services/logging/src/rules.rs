@@ -1,4 +1,5 @@
-//! What `proto/merch/logging/v1/logging.proto` demands of an event and of a request, for both sides of the stream.
+//! What `proto/merch/logging/v1/logging.proto` demands of an event and of a request, for both sides
+//! of the stream.
 
 use merch_chassis::grpc::Role;
 use prost::Message as _;
@@ -14,10 +15,12 @@ pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 pub const MAX_ATTRIBUTES: usize = 32;
 /// Bytes of one attribute's value.
 pub const MAX_ATTRIBUTE_BYTES: usize = 1024;
-/// Bytes that a request needs beside its events: its number, and up to as much for the tag and length of each event.
+/// Bytes that a request needs beside its events: its number, and up to as much for the tag and
+/// length of each event.
 pub const REQUEST_OVERHEAD: usize = 16;
 
-/// The first and the last second of the years 0001 to 9999, the range of `google.protobuf.Timestamp`.
+/// The first and the last second of the years 0001 to 9999, the range of
+/// `google.protobuf.Timestamp`.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// A rule that an event or a request breaks. It never holds the offending value.
@@ -52,8 +55,20 @@ pub fn size_in_request(event: &LogMessage) -> usize {
 #[must_use]
 pub fn check(event: &LogMessage) -> Vec<Violation> {
     // Every field by name: one that is added to the contract has to be thought of here.
-    let LogMessage { id, time, service, instance, level, event: word, actor, subject, request_id: _, trace_id, message: _, attributes } =
-        event;
+    let LogMessage {
+        id,
+        time,
+        service,
+        instance,
+        level,
+        event: word,
+        actor,
+        subject,
+        request_id: _,
+        trace_id,
+        message: _,
+        attributes,
+    } = event;
     let mut violations = Vec::new();
     let mut demand = |holds: bool, field: &str, expected: &str| {
         if !holds {
@@ -63,25 +78,54 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
 
     demand(is_uuid_v7(id), "id", "a UUIDv7 in its text form of 36 characters, in lower case");
     demand(
-        time.as_ref().is_some_and(|time| SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)),
+        time.as_ref().is_some_and(|time| {
+            SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+        }),
         "time",
         "a time in the years 0001 to 9999",
     );
     demand((1..=64).contains(&service.chars().count()), "service", "1 to 64 characters");
     demand((1..=128).contains(&instance.chars().count()), "instance", "1 to 128 characters");
     demand(
-        matches!(Level::try_from(*level), Ok(Level::Debug | Level::Info | Level::Warn | Level::Error)),
+        matches!(
+            Level::try_from(*level),
+            Ok(Level::Debug | Level::Info | Level::Warn | Level::Error)
+        ),
         "level",
         "LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN or LEVEL_ERROR",
     );
-    demand(is_lower_snake(word) && word.len() <= 64, "event", "a word in lower_snake of 1 to 64 characters");
+    demand(
+        is_lower_snake(word) && word.len() <= 64,
+        "event",
+        "a word in lower_snake of 1 to 64 characters",
+    );
     let named = matches!(actor.as_str(), "anonymous" | "operator");
-    demand(named || actor.strip_prefix("user:").is_some_and(is_uuid), "actor", "`user:` and the user's id, `operator` or `anonymous`");
-    demand(subject.is_empty() || is_subject(subject), "subject", "`user:`, `order:` or `product:` and the id, or nothing");
-    demand(trace_id.is_empty() || is_trace_id(trace_id), "trace_id", "32 lower-case hexadecimal digits, or nothing");
+    demand(
+        named || actor.strip_prefix("user:").is_some_and(is_uuid),
+        "actor",
+        "`user:` and the user's id, `operator` or `anonymous`",
+    );
+    demand(
+        subject.is_empty() || is_subject(subject),
+        "subject",
+        "`user:`, `order:` or `product:` and the id, or nothing",
+    );
+    demand(
+        trace_id.is_empty() || is_trace_id(trace_id),
+        "trace_id",
+        "32 lower-case hexadecimal digits, or nothing",
+    );
     demand(attributes.len() <= MAX_ATTRIBUTES, "attributes", "at most 32 attributes");
-    demand(attributes.keys().all(|name| is_lower_snake(name)), "attributes", "names in lower_snake");
-    demand(attributes.values().all(|value| value.len() <= MAX_ATTRIBUTE_BYTES), "attributes", "values of at most 1,024 bytes");
+    demand(
+        attributes.keys().all(|name| is_lower_snake(name)),
+        "attributes",
+        "names in lower_snake",
+    );
+    demand(
+        attributes.values().all(|value| value.len() <= MAX_ATTRIBUTE_BYTES),
+        "attributes",
+        "values of at most 1,024 bytes",
+    );
     if size_in_request(event) + REQUEST_OVERHEAD > MAX_REQUEST_BYTES {
         violations.push(Violation::new("message", "an event of less than 1 MiB in all"));
     }
@@ -117,7 +161,10 @@ pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<V
     for (index, message) in messages.iter().enumerate().take(MAX_EVENTS) {
         let of_sender = sender.map(|role| check_sender(message, role)).unwrap_or_default();
         let broken = check(message).into_iter().chain(of_sender);
-        violations.extend(broken.map(|violation| Violation { field: format!("messages[{index}].{}", violation.field), ..violation }));
+        violations.extend(broken.map(|violation| Violation {
+            field: format!("messages[{index}].{}", violation.field),
+            ..violation
+        }));
     }
     violations
 }
@@ -128,13 +175,17 @@ fn is_uuid_v7(text: &str) -> bool {
 
 /// The usual form alone: 36 characters, lower case, as consumers compare ids as text.
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase()) && Uuid::try_parse(text).is_ok()
+    text.len() == 36
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && Uuid::try_parse(text).is_ok()
 }
 
 fn is_subject(text: &str) -> bool {
     match text.split_once(':') {
         Some(("user" | "order", id)) => is_uuid(id),
-        Some(("product", id)) => !id.is_empty() && id.len() <= 19 && id.bytes().all(|byte| byte.is_ascii_digit()),
+        Some(("product", id)) => {
+            !id.is_empty() && id.len() <= 19 && id.bytes().all(|byte| byte.is_ascii_digit())
+        }
         Some(_) | None => false,
     }
 }
@@ -148,7 +199,10 @@ pub fn is_trace_id(text: &str) -> bool {
 /// Words of lower-case letters and digits, joined by single underscores, beginning with a letter.
 fn is_lower_snake(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.split('_').all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+        && text.split('_').all(|word| {
+            !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
 }
 
 #[cfg(test)]
@@ -185,17 +239,35 @@ mod tests {
         assert_eq!(check(&valid()), vec![]);
         assert_eq!(broken(|event| event.id = Uuid::new_v4().to_string()), ["id"]);
         assert_eq!(broken(|event| event.id = event.id.replace('-', "")), ["id"]);
-        assert_eq!(broken(|event| event.id = "01981F3E-7A00-7000-8000-000000000001".to_owned()), ["id"]);
+        assert_eq!(
+            broken(|event| event.id = "01981F3E-7A00-7000-8000-000000000001".to_owned()),
+            ["id"]
+        );
         assert_eq!(broken(|event| event.time = None), ["time"]);
-        assert_eq!(broken(|event| event.time = Some(Timestamp { seconds: 0, nanos: -1 })), ["time"]);
-        assert_eq!(broken(|event| event.time = Some(Timestamp { seconds: i64::MAX, nanos: 0 })), ["time"]);
+        assert_eq!(
+            broken(|event| event.time = Some(Timestamp { seconds: 0, nanos: -1 })),
+            ["time"]
+        );
+        assert_eq!(
+            broken(|event| event.time = Some(Timestamp { seconds: i64::MAX, nanos: 0 })),
+            ["time"]
+        );
         assert_eq!(broken(|event| event.service.clear()), ["service"]);
         assert_eq!(broken(|event| event.service = "é".repeat(64)), [""; 0]);
         assert_eq!(broken(|event| event.service = "é".repeat(65)), ["service"]);
         assert_eq!(broken(|event| event.instance = "x".repeat(129)), ["instance"]);
         assert_eq!(broken(|event| event.level = 0), ["level"]);
         assert_eq!(broken(|event| event.level = 5), ["level"]);
-        for word in ["", "Order", "order placed", "order__placed", "_order", "order_", "2nd", &"x".repeat(65)] {
+        for word in [
+            "",
+            "Order",
+            "order placed",
+            "order__placed",
+            "_order",
+            "order_",
+            "2nd",
+            &"x".repeat(65),
+        ] {
             assert_eq!(broken(|event| event.event = word.to_owned()), ["event"], "{word}");
         }
         for actor in ["", "user:", "user:7", "root"] {
@@ -203,27 +275,49 @@ mod tests {
         }
         assert_eq!(broken(|event| event.actor = "operator".to_owned()), [""; 0]);
         for subject in ["product:", "product:x", "order:7", "shelf:1", "product"] {
-            assert_eq!(broken(|event| event.subject = subject.to_owned()), ["subject"], "{subject}");
+            assert_eq!(
+                broken(|event| event.subject = subject.to_owned()),
+                ["subject"],
+                "{subject}"
+            );
         }
         assert_eq!(broken(|event| event.subject = "product:3".to_owned()), [""; 0]);
         assert_eq!(broken(|event| event.trace_id.make_ascii_uppercase()), ["trace_id"]);
-        assert_eq!(broken(|event| event.attributes = (0..33).map(|n| (format!("a{n}"), String::new())).collect()), ["attributes"]);
-        assert_eq!(broken(|event| event.attributes = [("a".to_owned(), "x".repeat(1025))].into()), ["attributes"]);
-        assert_eq!(broken(|event| event.attributes = [("A".to_owned(), String::new())].into()), ["attributes"]);
+        assert_eq!(
+            broken(|event| event.attributes =
+                (0..33).map(|n| (format!("a{n}"), String::new())).collect()),
+            ["attributes"]
+        );
+        assert_eq!(
+            broken(|event| event.attributes = [("a".to_owned(), "x".repeat(1025))].into()),
+            ["attributes"]
+        );
+        assert_eq!(
+            broken(|event| event.attributes = [("A".to_owned(), String::new())].into()),
+            ["attributes"]
+        );
         assert_eq!(broken(|event| event.message = "x".repeat(MAX_REQUEST_BYTES)), ["message"]);
     }
 
     #[test]
     fn a_sender_speaks_for_its_own_role() {
         let fields = |service: &str, actor: &str, sender: Option<Role>| -> Vec<String> {
-            let event = LogMessage { service: service.to_owned(), actor: actor.to_owned(), ..valid() };
+            let event =
+                LogMessage { service: service.to_owned(), actor: actor.to_owned(), ..valid() };
             let request = StreamLogsRequest { sequence: 1, messages: vec![valid(), event] };
             let broken = check_request(&request, sender).into_iter();
-            broken.map(|violation| violation.field).filter(|field| field.starts_with("messages[1]")).collect()
+            broken
+                .map(|violation| violation.field)
+                .filter(|field| field.starts_with("messages[1]"))
+                .collect()
         };
         assert_eq!(fields("api", "anonymous", Some(Role::Api)), [""; 0]);
         for other in ["db", "logging", "operator", "API"] {
-            assert_eq!(fields(other, "anonymous", Some(Role::Api)), ["messages[1].service"], "{other}");
+            assert_eq!(
+                fields(other, "anonymous", Some(Role::Api)),
+                ["messages[1].service"],
+                "{other}"
+            );
         }
         assert_eq!(fields("api", "operator", Some(Role::Api)), ["messages[1].actor"]);
         assert_eq!(fields("db", "operator", Some(Role::Db)), [""; 0]);
@@ -235,9 +329,13 @@ mod tests {
     #[test]
     fn an_event_of_the_greatest_size_fits_a_request() {
         let mut event = valid();
-        event.message = "x".repeat(MAX_REQUEST_BYTES - size_in_request(&event) - REQUEST_OVERHEAD - 8);
+        event.message =
+            "x".repeat(MAX_REQUEST_BYTES - size_in_request(&event) - REQUEST_OVERHEAD - 8);
         assert_eq!(check(&event), vec![]);
-        assert_eq!(check_request(&StreamLogsRequest { sequence: u64::MAX, messages: vec![event] }, None), vec![]);
+        assert_eq!(
+            check_request(&StreamLogsRequest { sequence: u64::MAX, messages: vec![event] }, None),
+            vec![]
+        );
     }
 
     #[test]
@@ -245,7 +343,10 @@ mod tests {
         let mut bad = valid();
         bad.id.clear();
         let fields = |messages: Vec<LogMessage>| -> Vec<String> {
-            check_request(&StreamLogsRequest { sequence: 1, messages }, None).into_iter().map(|violation| violation.field).collect()
+            check_request(&StreamLogsRequest { sequence: 1, messages }, None)
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect()
         };
         assert_eq!(fields(vec![valid(), valid(), valid(), bad]), ["messages[3].id"]);
         assert_eq!(fields(vec![]), ["messages"]);

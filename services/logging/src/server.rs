@@ -21,9 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use self::{kafka::Kafka, service::Service};
-use crate::{connection::Connection, proto::logging_service_server::LoggingServiceServer, provision::Topic};
+use crate::{
+    connection::Connection, proto::logging_service_server::LoggingServiceServer, provision::Topic,
+};
 
-/// Bytes of a request that are read before it is refused. More than the contract allows, so that one that is a little too large is told what is wrong.
+/// Bytes of a request that are read before it is refused. More than the contract allows, so that
+/// one that is a little too large is told what is wrong.
 const READABLE_REQUEST: usize = 4 * 1024 * 1024;
 
 /// The roles that write events.
@@ -38,9 +41,11 @@ pub struct Config {
     pub topic: Topic,
     /// Whether it may be made here; else somebody else has to (`merch topic`).
     pub create_topic: bool,
-    /// How long Kafka may take to acknowledge an event before the sender is told to send it again. librdkafka's own default is five minutes.
+    /// How long Kafka may take to acknowledge an event before the sender is told to send it again.
+    /// librdkafka's own default is five minutes.
     pub delivery_timeout: Duration,
-    /// Bytes that wait for Kafka, of all streams together; past them the streams are read no further.
+    /// Bytes that wait for Kafka, of all streams together; past them the streams are read no
+    /// further.
     pub queue_bytes: usize,
     /// Requests of one stream that wait for Kafka.
     pub stream_window: usize,
@@ -72,18 +77,29 @@ impl Config {
     }
 }
 
-/// Serves `LoggingService` until `shutdown` is cancelled; then nothing more is taken, and what was taken is acknowledged to its sender, within
-/// [`Config::drain_timeout`].
+/// Serves `LoggingService` until `shutdown` is cancelled; then nothing more is taken, and what was
+/// taken is acknowledged to its sender, within [`Config::drain_timeout`].
 ///
-/// A Kafka that is not there is no error: the service is not ready (part `kafka`) until it is, and events wait where they come from.
+/// A Kafka that is not there is no error: the service is not ready (part `kafka`) until it is, and
+/// events wait where they come from.
 ///
 /// # Errors
 /// When the settings for Kafka make no sense, or the listener cannot be used.
-pub fn serve(listener: impl Into<Listener>, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Serving {
+pub fn serve(
+    listener: impl Into<Listener>,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Serving {
     Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 
-async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn run(
+    listener: Listener,
+    config: Config,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
     let part = readiness.part("kafka");
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
     let kafka = Arc::new(Kafka::new(config)?);
@@ -93,7 +109,8 @@ async fn run(listener: Listener, config: Config, readiness: Readiness, shutdown:
         async move { kafka.give_up_in_time().await }
     });
     let service = Service::new(Arc::clone(&kafka), shutdown.clone());
-    let routes = Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
+    let routes =
+        Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
     let contract = grpc::Contract {
         services: &["merch.logging.v1.LoggingService"],
         file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET,
@@ -122,9 +139,14 @@ mod tests {
         let mut methods = BTreeSet::new();
         for file in set.file.iter().filter(|file| file.package() == "merch.logging.v1") {
             for service in &file.service {
-                methods.extend(service.method.iter().map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+                methods.extend(service.method.iter().map(|method| {
+                    format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                }));
             }
         }
-        assert_eq!(ACCESS.iter().map(|(method, _)| (*method).to_owned()).collect::<BTreeSet<_>>(), methods);
+        assert_eq!(
+            ACCESS.iter().map(|(method, _)| (*method).to_owned()).collect::<BTreeSet<_>>(),
+            methods
+        );
     }
 }

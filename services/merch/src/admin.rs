@@ -6,8 +6,9 @@ use command_output::{print, print_done};
 use merch_chassis::StartError;
 use merch_contract::grpc::{
     admin::v1::{
-        DeactivateUserRequest, Everyone, ListUsersRequest, RestockRequest, RevokeTokensRequest, SetPriceRequest, UserRef,
-        restock_request::Change, revoke_tokens_request::Whose, user_ref::By,
+        DeactivateUserRequest, Everyone, ListUsersRequest, RestockRequest, RevokeTokensRequest,
+        SetPriceRequest, UserRef, restock_request::Change, revoke_tokens_request::Whose,
+        user_ref::By,
     },
     assistant::v1::User,
 };
@@ -27,17 +28,27 @@ const PAGE: usize = 100;
 /// Does what it says and prints what came of it.
 ///
 /// # Errors
-/// When the service cannot be reached, refuses the credential, or refuses the call; the sentence says what to do.
+/// When the service cannot be reached, refuses the credential, or refuses the call; the sentence
+/// says what to do.
 pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
     match command {
         Admin::Restock(settings) => restock(settings).await,
         Admin::SetPrice(settings) => {
             let client = Client::connect(&settings.target)?;
-            let request = SetPriceRequest { context: Some(client.context()), product_id: settings.product, price_cents: settings.cents };
-            let answer = client.call(request, async |service, request| service.set_price(request).await).await?;
+            let request = SetPriceRequest {
+                context: Some(client.context()),
+                product_id: settings.product,
+                price_cents: settings.cents,
+            };
+            let answer = client
+                .call(request, async |service, request| service.set_price(request).await)
+                .await?;
             let product = answer.product.unwrap_or_default();
             let (now, before) = (price(product.price_cents), price(answer.previous_price_cents));
-            let done = format!("product {} costs {now} {} now, before {before}", product.id, product.currency);
+            let done = format!(
+                "product {} costs {now} {} now, before {before}",
+                product.id, product.currency
+            );
             let text = if settings.target.json {
                 json!({
                     "product_id": product.id, "price_cents": product.price_cents,
@@ -45,7 +56,12 @@ pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
                 })
                 .to_string()
             } else {
-                let rows = [vec![Cell::number(product.id), Cell::text(&product.name), Cell::number(now), Cell::number(before)]];
+                let rows = [vec![
+                    Cell::number(product.id),
+                    Cell::text(&product.name),
+                    Cell::number(now),
+                    Cell::number(before),
+                ]];
                 table(&["id", "name", &format!("price ({})", product.currency), "before"], &rows)
             };
             Ok(print_done(done, text)?)
@@ -53,8 +69,13 @@ pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
         Admin::ListUsers(settings) => list_users(settings).await,
         Admin::Deactivate(settings) => {
             let client = Client::connect(&settings.target)?;
-            let request = DeactivateUserRequest { context: Some(client.context()), user: Some(user_ref(&settings.user)) };
-            let answer = client.call(request, async |service, request| service.deactivate_user(request).await).await?;
+            let request = DeactivateUserRequest {
+                context: Some(client.context()),
+                user: Some(user_ref(&settings.user)),
+            };
+            let answer = client
+                .call(request, async |service, request| service.deactivate_user(request).await)
+                .await?;
             let user = answer.user.unwrap_or_default();
             let done = if answer.changed {
                 format!("{} ({}) is inactive now, and its tokens are void", user.username, user.id)
@@ -85,18 +106,28 @@ async fn restock(settings: &Restock) -> Result<(), Failure> {
         product_id: settings.product,
         change: Some(change),
     };
-    let answer = client.call(request, async |service, request| service.restock(request).await).await?;
-    let done = format!("product {}: {:+} pieces, {} in stock", settings.product, answer.difference, answer.stock);
+    let answer =
+        client.call(request, async |service, request| service.restock(request).await).await?;
+    let done = format!(
+        "product {}: {:+} pieces, {} in stock",
+        settings.product, answer.difference, answer.stock
+    );
     if settings.target.json {
         let text = json!({
             "product_id": settings.product, "stock": answer.stock, "difference": answer.difference, "replayed": answer.replayed,
         });
         return Ok(print_done(done, text)?);
     }
-    let rows = [vec![Cell::number(settings.product), Cell::number(format!("{:+}", answer.difference)), Cell::number(answer.stock)]];
+    let rows = [vec![
+        Cell::number(settings.product),
+        Cell::number(format!("{:+}", answer.difference)),
+        Cell::number(answer.stock),
+    ]];
     let mut text = table(&["id", "difference", "stock"], &rows);
     if answer.replayed {
-        text.push_str("\nThis key was used before: nothing was done now, and this is the first answer.");
+        text.push_str(
+            "\nThis key was used before: nothing was done now, and this is the first answer.",
+        );
     }
     Ok(print_done(done, text)?)
 }
@@ -113,7 +144,9 @@ async fn list_users(settings: &ListUsers) -> Result<(), Failure> {
             username_prefix: settings.prefix.clone(),
             active: settings.active,
         };
-        let page = client.call(request, async |service, request| service.list_users(request).await).await?;
+        let page = client
+            .call(request, async |service, request| service.list_users(request).await)
+            .await?;
         for user in page.users {
             shown += 1;
             if settings.target.json {
@@ -144,22 +177,31 @@ async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), Failure> {
             None => Whose::Everyone(Everyone { page_token }),
         };
         let request = RevokeTokensRequest { context: Some(client.context()), whose: Some(whose) };
-        let answer = client.call(request, async |service, request| service.revoke_tokens(request).await).await?;
+        let answer = client
+            .call(request, async |service, request| service.revoke_tokens(request).await)
+            .await?;
         users += answer.users;
         page_token = answer.next_page_token;
         if page_token.is_empty() {
             break;
         }
     }
-    let done = format!("the tokens of {users} {} are void: they have to log in again", if users == 1 { "user" } else { "users" });
-    let text = if settings.target.json { json!({ "users": users }).to_string() } else { done.clone() };
+    let done = format!(
+        "the tokens of {users} {} are void: they have to log in again",
+        if users == 1 { "user" } else { "users" }
+    );
+    let text =
+        if settings.target.json { json!({ "users": users }).to_string() } else { done.clone() };
     Ok(print_done(done, text)?)
 }
 
-/// What has the form of an id is one, whatever somebody chose for a name: the id is the one that nobody chooses.
+/// What has the form of an id is one, whatever somebody chose for a name: the id is the one that
+/// nobody chooses.
 fn user_ref(user: &str) -> UserRef {
     let id = Uuid::try_parse(user).ok().filter(|_| user.len() == 36);
-    UserRef { by: Some(id.map_or_else(|| By::Username(user.to_owned()), |id| By::UserId(id.to_string()))) }
+    UserRef {
+        by: Some(id.map_or_else(|| By::Username(user.to_owned()), |id| By::UserId(id.to_string()))),
+    }
 }
 
 /// `49.99` of 4999.
@@ -169,7 +211,10 @@ fn price(cents: i64) -> String {
 
 fn since(user: &User) -> String {
     let seconds = user.created_at.map_or(0, |time| u64::try_from(time.seconds).unwrap_or_default());
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).to_string()
+    humantime::format_rfc3339_seconds(
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
+    )
+    .to_string()
 }
 
 fn as_json(user: &User) -> Value {
@@ -199,11 +244,17 @@ mod tests {
         let id = "019ad1f0-0000-7000-8000-000000000001";
         assert_eq!(user_ref(id).by, Some(By::UserId(id.to_owned())));
         assert_eq!(user_ref("ada").by, Some(By::Username("ada".to_owned())));
-        assert_eq!(user_ref("019ad1f0000070008000000000000001").by, Some(By::Username("019ad1f0000070008000000000000001".to_owned())));
+        assert_eq!(
+            user_ref("019ad1f0000070008000000000000001").by,
+            Some(By::Username("019ad1f0000070008000000000000001".to_owned()))
+        );
     }
 
     #[test]
     fn prices_have_two_places() {
-        assert_eq!((price(4999).as_str(), price(5).as_str(), price(0).as_str()), ("49.99", "0.05", "0.00"));
+        assert_eq!(
+            (price(4999).as_str(), price(5).as_str(), price(0).as_str()),
+            ("49.99", "0.05", "0.00")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The operator's credential: given as a setting, or made once and kept in the data folder, where `merch admin` finds it.
+//! The operator's credential: given as a setting, or made once and kept in the data folder, where
+//! `merch admin` finds it.
 
 use std::path::Path;
 
@@ -27,8 +28,12 @@ pub(crate) fn kept_in(file: &Path) -> Result<Secret, StartError> {
 /// When the file cannot be read, or is another user's than the store's.
 pub(crate) fn read(file: &Path) -> Result<Secret, StartError> {
     let bytes = secret::read_kept("MERCH_ADMIN_TOKEN", file)?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| StartError::new(format!("the key file {} is not text in UTF-8; remove it to have a new one made", file.display())))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        StartError::new(format!(
+            "the key file {} is not text in UTF-8; remove it to have a new one made",
+            file.display()
+        ))
+    })?;
     Ok(text.into())
 }
 
@@ -37,8 +42,11 @@ pub(crate) fn read(file: &Path) -> Result<Secret, StartError> {
 /// # Errors
 /// When it is too weak. It is never shown.
 pub(crate) fn strong_enough(token: &Secret) -> Result<AdminToken, StartError> {
-    AdminToken::new(token.reveal())
-        .map_err(|error| StartError::new(format!("the credential in MERCH_ADMIN_TOKEN (--admin-token) or its file: {error}")))
+    AdminToken::new(token.reveal()).map_err(|error| {
+        StartError::new(format!(
+            "the credential in MERCH_ADMIN_TOKEN (--admin-token) or its file: {error}"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -52,8 +60,16 @@ mod tests {
         let token = kept_in(&file).unwrap();
         strong_enough(&token).unwrap();
         assert_eq!(kept_in(&file).unwrap(), token);
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&file).unwrap().permissions()
+            ) & 0o777,
+            0o600
+        );
         let error = strong_enough(&"hush-hush".into()).unwrap_err().to_string();
-        assert!(error.contains("at least 32 random bytes, got 9") && !error.contains("hush"), "{error}");
+        assert!(
+            error.contains("at least 32 random bytes, got 9") && !error.contains("hush"),
+            "{error}"
+        );
     }
 }

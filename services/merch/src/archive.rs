@@ -1,6 +1,8 @@
-//! The file of a backup: a tar archive, so that any machine can look into it, that begins with a manifest of what it holds and its checksums.
+//! The file of a backup: a tar archive, so that any machine can look into it, that begins with a
+//! manifest of what it holds and its checksums.
 //!
-//! Members: `manifest.json`, `merch.db` (the whole database, the outbox and the idempotency keys with it), and `journal/…` (the api's log events).
+//! Members: `manifest.json`, `merch.db` (the whole database, the outbox and the idempotency keys
+//! with it), and `journal/…` (the api's log events).
 
 use std::{
     fs::{self, File},
@@ -24,7 +26,8 @@ pub(crate) const DATABASE_FILES: [&str; 3] = [DATABASE, "merch.db-wal", "merch.d
 /// The folder of the journal within.
 pub(crate) const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
-/// The form that is written here. One that is not known is refused, as nobody knows what it would mean.
+/// The form that is written here. One that is not known is refused, as nobody knows what it would
+/// mean.
 const FORMAT: u32 = 1;
 /// A manifest is a few kilobytes.
 const LONGEST_MANIFEST: u64 = 1024 * 1024;
@@ -48,24 +51,37 @@ struct Member {
     sha256: String,
 }
 
-/// Writes `file` from the folder `staged`, which holds [`DATABASE`] and perhaps [`JOURNAL`]: whole or not at all, for its owner only, and durable.
-/// Yields its bytes.
+/// Writes `file` from the folder `staged`, which holds [`DATABASE`] and perhaps [`JOURNAL`]: whole
+/// or not at all, for its owner only, and durable. Yields its bytes.
 ///
 /// # Errors
 /// When there is such a file already, or it cannot be written.
 pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(file),
-        _ => StartError::new(format!("the backup {} cannot be written: {error}; see whether the disk is full", file.display())),
+        _ => StartError::new(format!(
+            "the backup {} cannot be written: {error}; see whether the disk is full",
+            file.display()
+        )),
     };
-    let members = members(staged).and_then(|names| names.into_iter().map(|name| member(staged, name)).collect()).map_err(failed)?;
-    let manifest = Manifest { format: FORMAT, program: env!("CARGO_PKG_VERSION").to_owned(), taken_at, files: members };
+    let members = members(staged)
+        .and_then(|names| names.into_iter().map(|name| member(staged, name)).collect())
+        .map_err(failed)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        taken_at,
+        files: members,
+    };
     write_whole(file, staged, &manifest).map_err(failed)
 }
 
 /// That a backup of this name is there.
 pub(crate) fn exists(file: &Path) -> StartError {
-    StartError::new(format!("there is a file {} already, and no backup is overwritten; choose another name", file.display()))
+    StartError::new(format!(
+        "there is a file {} already, and no backup is overwritten; choose another name",
+        file.display()
+    ))
 }
 
 fn write_whole(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
@@ -90,7 +106,9 @@ fn header(bytes: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes);
     header.set_mode(0o600);
-    header.set_mtime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+    header.set_mtime(
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    );
     header
 }
 
@@ -99,9 +117,17 @@ fn header(bytes: u64) -> tar::Header {
 /// # Errors
 /// When it is no backup, or one byte of it is not what was written.
 pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
-    let damaged = |what: String| StartError::new(format!("{} cannot be restored: {what}; nothing was changed", file.display()));
-    let broken = |error: io::Error| damaged(format!("it is no whole backup of `merch backup` ({error})"));
-    let open = File::open(file).map_err(|error| StartError::new(format!("the backup {} cannot be read: {error}", file.display())))?;
+    let damaged = |what: String| {
+        StartError::new(format!(
+            "{} cannot be restored: {what}; nothing was changed",
+            file.display()
+        ))
+    };
+    let broken =
+        |error: io::Error| damaged(format!("it is no whole backup of `merch backup` ({error})"));
+    let open = File::open(file).map_err(|error| {
+        StartError::new(format!("the backup {} cannot be read: {error}", file.display()))
+    })?;
     let mut archive = tar::Archive::new(io::BufReader::new(open));
     let mut entries = archive.entries().map_err(broken)?;
     let manifest = match entries.next() {
@@ -111,24 +137,36 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
             serde_json::from_slice::<Manifest>(&text).map_err(|error| broken(error.into()))?
         }
         Some(Err(error)) => return Err(broken(error)),
-        Some(Ok(_)) | None => return Err(damaged(format!("it does not begin with {MANIFEST}, so that `merch backup` has not written it"))),
+        Some(Ok(_)) | None => {
+            return Err(damaged(format!(
+                "it does not begin with {MANIFEST}, so that `merch backup` has not written it"
+            )));
+        }
     };
     if manifest.format != FORMAT {
         let Manifest { format, program, .. } = &manifest;
-        return Err(damaged(format!("its form is {format} and this `merch` knows {FORMAT}; expected a `merch` of {program} or newer")));
+        return Err(damaged(format!(
+            "its form is {format} and this `merch` knows {FORMAT}; expected a `merch` of {program} or newer"
+        )));
     }
     let mut missing = manifest.files.iter();
     for entry in entries {
         let mut entry = entry.map_err(broken)?;
-        let Some(member) = missing.next().filter(|member| member.name.as_bytes() == entry.path_bytes().as_ref()) else {
+        let Some(member) =
+            missing.next().filter(|member| member.name.as_bytes() == entry.path_bytes().as_ref())
+        else {
             return Err(damaged("its members are not those of its manifest".to_owned()));
         };
         // The names come from outside: nothing is written but where it belongs.
-        let place =
-            place(folder, &member.name).ok_or_else(|| damaged(format!("it has a member {:?}, which no backup has", member.name)))?;
+        let place = place(folder, &member.name).ok_or_else(|| {
+            damaged(format!("it has a member {:?}, which no backup has", member.name))
+        })?;
         let sha256 = unpack(&mut entry, &place).map_err(broken)?;
         if sha256 != member.sha256 {
-            return Err(damaged(format!("{} is not what was written there (its SHA-256 differs)", member.name)));
+            return Err(damaged(format!(
+                "{} is not what was written there (its SHA-256 differs)",
+                member.name
+            )));
         }
     }
     match missing.next() {
@@ -160,7 +198,9 @@ fn unpack(source: &mut impl Read, place: &Path) -> io::Result<String> {
 /// Where a member belongs in `folder`; `None` for what no backup has.
 fn place(folder: &Path, name: &str) -> Option<PathBuf> {
     let simple = |name: &str| {
-        !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+        !name.is_empty()
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
     };
     match name.split_once('/') {
         None if name == DATABASE => Some(folder.join(DATABASE)),
@@ -236,16 +276,31 @@ mod tests {
     fn what_goes_in_comes_out() {
         let folder = tempfile::tempdir().unwrap();
         let file = backup(folder.path());
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions())
+                & 0o777,
+            0o600
+        );
         let out = folder.path().join("out");
         let manifest = read(&file, &out).unwrap();
         assert_eq!(manifest.taken_at, "2026-11-22T23:00:00Z");
         for name in ["merch.db", "journal/00000000000000000001.journal", "journal/acknowledged"] {
-            assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(folder.path().join("staged").join(name)).unwrap(), "{name}");
+            assert_eq!(
+                fs::read(out.join(name)).unwrap(),
+                fs::read(folder.path().join("staged").join(name)).unwrap(),
+                "{name}"
+            );
         }
-        let again = write(&file, &folder.path().join("staged"), String::new()).unwrap_err().to_string();
+        let again =
+            write(&file, &folder.path().join("staged"), String::new()).unwrap_err().to_string();
         assert!(again.contains("no backup is overwritten"), "{again}");
-        assert!(fs::read_dir(folder.path()).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with('.')));
+        assert!(
+            fs::read_dir(folder.path()).unwrap().all(|entry| !entry
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with('.'))
+        );
     }
 
     #[test]
@@ -254,7 +309,8 @@ mod tests {
         let file = backup(folder.path());
         let whole = fs::read(&file).unwrap();
         let size = whole.len();
-        // In the manifest, in a header, within the database, within the journal, and cut off at several places.
+        // In the manifest, in a header, within the database, within the journal, and cut off at
+        // several places.
         let journal = whole.windows(6).position(|window| window == b"events").unwrap();
         let first = whole.windows(100).position(|window| window == [7; 100]).unwrap();
         let damaged = [600, first - 400, first + 50_000, journal].map(|place| {
@@ -265,16 +321,33 @@ mod tests {
         let cut = [0, 100, 700, first + 50_000, journal].map(|end| whole[..end].to_vec());
         for (index, bytes) in damaged.into_iter().chain(cut).enumerate() {
             fs::write(&file, bytes).unwrap();
-            let error = read(&file, &folder.path().join(format!("out{index}"))).unwrap_err().to_string();
-            assert!(error.contains("cannot be restored") && error.contains("nothing was changed"), "{index} of {size}: {error}");
+            let error =
+                read(&file, &folder.path().join(format!("out{index}"))).unwrap_err().to_string();
+            assert!(
+                error.contains("cannot be restored") && error.contains("nothing was changed"),
+                "{index} of {size}: {error}"
+            );
         }
     }
 
     #[test]
     fn nothing_is_written_but_where_it_belongs() {
         let folder = Path::new("/data");
-        assert_eq!(place(folder, "journal/00000000000000000001.journal"), Some(folder.join("journal/00000000000000000001.journal")));
-        for name in ["", "../merch.db", "/etc/passwd", "jwt.key", "journal", "journal/", "journal/..", "journal/a/b", "journal/.x"] {
+        assert_eq!(
+            place(folder, "journal/00000000000000000001.journal"),
+            Some(folder.join("journal/00000000000000000001.journal"))
+        );
+        for name in [
+            "",
+            "../merch.db",
+            "/etc/passwd",
+            "jwt.key",
+            "journal",
+            "journal/",
+            "journal/..",
+            "journal/a/b",
+            "journal/.x",
+        ] {
             assert_eq!(place(folder, name), None, "{name}");
         }
     }

@@ -1,4 +1,5 @@
-//! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a failure, go on for a while as "not ready", drain.
+//! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a
+//! failure, go on for a while as "not ready", drain.
 
 use std::{thread, time::Duration};
 
@@ -8,14 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{run_file::RunFile, settings::common::Role, supervisor::Supervisor};
 
-/// How long a role may take before it is cut off: its calls have `drain` to end, and the events they wrote as long again to be shipped.
+/// How long a role may take before it is cut off: its calls have `drain` to end, and the events
+/// they wrote as long again to be shipped.
 fn patience(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
 }
 
-/// Prints where a ready process listens. It keeps serving when that cannot be written: run.json has the addresses.
+/// Prints where a ready process listens. It keeps serving when that cannot be written: run.json has
+/// the addresses.
 ///
-/// A thread of its own prints, and nothing waits for it: a full pipe must not keep a signal from being seen.
+/// A thread of its own prints, and nothing waits for it: a full pipe must not keep a signal from
+/// being seen.
 pub(crate) fn announce(text: String) {
     let printing = thread::Builder::new().name("announce".to_owned()).spawn(|| {
         if let Err(error) = print(text) {
@@ -45,7 +49,12 @@ impl Process {
     /// When the system does not let this process listen for them.
     pub(crate) fn new() -> Result<Self, StartError> {
         let shutdown = merch_chassis::shutdown::on_signals()?;
-        Ok(Self { readiness: Readiness::expecting("roles"), roles: Supervisor::default(), front: None, shutdown })
+        Ok(Self {
+            readiness: Readiness::expecting("roles"),
+            roles: Supervisor::default(),
+            front: None,
+            shutdown,
+        })
     }
 
     /// Runs `work`, before any role is started. Gives `None` when a signal came first.
@@ -53,9 +62,13 @@ impl Process {
         self.shutdown.run_until_cancelled(work).await
     }
 
-    /// Starts a role of the store, which gets a readiness of its own. The last one is that which others send their requests to.
-    pub(crate) fn start<F>(&mut self, name: &'static str, serve: impl FnOnce(Readiness, CancellationToken) -> F)
-    where
+    /// Starts a role of the store, which gets a readiness of its own. The last one is that which
+    /// others send their requests to.
+    pub(crate) fn start<F>(
+        &mut self,
+        name: &'static str,
+        serve: impl FnOnce(Readiness, CancellationToken) -> F,
+    ) where
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
         let readiness = self.readiness.child(name);
@@ -63,17 +76,23 @@ impl Process {
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Starts a role that the others do without for a while: while it is not ready, the process is degraded.
-    pub(crate) fn start_in_background<F>(&mut self, name: &'static str, serve: impl FnOnce(Readiness, CancellationToken) -> F)
-    where
+    /// Starts a role that the others do without for a while: while it is not ready, the process is
+    /// degraded.
+    pub(crate) fn start_in_background<F>(
+        &mut self,
+        name: &'static str,
+        serve: impl FnOnce(Readiness, CancellationToken) -> F,
+    ) where
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
         let readiness = self.readiness.background(name);
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Waits until every role is ready, calls `announce`, and then waits for a signal or the end of a role; the roles are drained either way, each with
-    /// the drain's time for what is under way. After a signal the process says first that it is not ready any more, and goes on for the shutdown's delay.
+    /// Waits until every role is ready, calls `announce`, and then waits for a signal or the end of
+    /// a role; the roles are drained either way, each with the drain's time for what is under way.
+    /// After a signal the process says first that it is not ready any more, and goes on for the
+    /// shutdown's delay.
     ///
     /// # Errors
     /// Why a role ended although nobody asked it to, or what failed while draining.
@@ -97,7 +116,8 @@ impl Process {
                 }
             },
         };
-        // A failed start is told in one sentence at the end of the process; of a store that was open, the log tells it in its place, too.
+        // A failed start is told in one sentence at the end of the process; of a store that was
+        // open, the log tells it in its place, too.
         if let (Err(error), true) = (&ended, announced) {
             tracing::error!(%error, "a role has ended: the others are drained");
         }

@@ -1,8 +1,9 @@
 //! `merch backup`: the whole of an embedded store in one file, taken while it runs.
 //!
-//! The database is one consistent snapshot (SQLite's VACUUM INTO), so that orders, stock, idempotency keys and the outbox agree. The api's journal knows nothing
-//! of the tables; of it, everything that was durable when the backup began is in it. The keys are not: who finds a backup can neither sign tokens nor be
-//! the operator.
+//! The database is one consistent snapshot (SQLite's VACUUM INTO), so that orders, stock,
+//! idempotency keys and the outbox agree. The api's journal knows nothing of the tables; of it,
+//! everything that was durable when the backup began is in it. The keys are not: who finds a backup
+//! can neither sign tokens nor be the operator.
 
 use std::{fs, io, path::Path, time::SystemTime};
 
@@ -21,7 +22,8 @@ use crate::{
     sqlite::{self, Access},
 };
 
-/// The file with the number of the last event that is shipped. The rest of the journal's files are its events.
+/// The file with the number of the last event that is shipped. The rest of the journal's files are
+/// its events.
 const ACKNOWLEDGED: &str = "acknowledged";
 /// What the name of the folder begins with that holds the copy until the backup is written.
 const PREFIX: &str = ".merch-backup-";
@@ -29,7 +31,8 @@ const PREFIX: &str = ".merch-backup-";
 /// Takes the backup and says what is in it.
 ///
 /// # Errors
-/// When there is no such database, there is a file of this name, or the disk fails; then there is no file.
+/// When there is no such database, there is a file of this name, or the disk fails; then there is
+/// no file.
 pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
     let instead = "use pg_dump (`make backup` runs it)";
     let source = sqlite::file(&settings.database, &settings.data, instead)?;
@@ -48,13 +51,21 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
     }
     // On the disk that the backup is for, and gone whatever happens. Mode 0700.
     let staged = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder).map_err(|error| {
-        StartError::new(format!("nothing can be written to {}: {error}; expected a folder that this user may write to", folder.display()))
+        StartError::new(format!(
+            "nothing can be written to {}: {error}; expected a folder that this user may write to",
+            folder.display()
+        ))
     })?;
     let taken_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let journal = copy_journal(&settings.data.data_dir.join(JOURNAL), &staged.path().join(JOURNAL)).map_err(|error| {
-        StartError::new(format!("the journal in {} cannot be copied: {error}", settings.data.data_dir.join(JOURNAL).display()))
-    })?;
-    let Counts { users, orders, unshipped } = copy_database(&source, &staged.path().join(DATABASE)).await?;
+    let journal = copy_journal(&settings.data.data_dir.join(JOURNAL), &staged.path().join(JOURNAL))
+        .map_err(|error| {
+            StartError::new(format!(
+                "the journal in {} cannot be copied: {error}",
+                settings.data.data_dir.join(JOURNAL).display()
+            ))
+        })?;
+    let Counts { users, orders, unshipped } =
+        copy_database(&source, &staged.path().join(DATABASE)).await?;
     let bytes = archive::write(&settings.file, staged.path(), taken_at)?;
     let file = settings.file.display();
     Ok(print_done(
@@ -75,9 +86,13 @@ struct Counts {
 /// A snapshot of `source` in `copy`, proven to be whole.
 async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError> {
     let failed = |error: sqlx::Error| {
-        StartError::new(format!("the database {} cannot be copied: {error}; see whether the disk is full", source.display()))
+        StartError::new(format!(
+            "the database {} cannot be copied: {error}; see whether the disk is full",
+            source.display()
+        ))
     };
-    // Absolute, as SQLite takes `file:…` for a URI; and never another name than the one that is read below.
+    // Absolute, as SQLite takes `file:…` for a URI; and never another name than the one that is
+    // read below.
     let copy = &std::path::absolute(copy).map_err(|error| failed(error.into()))?;
     let Some(copy_text) = copy.to_str().map(str::to_owned) else {
         return Err(StartError::new(format!(
@@ -91,12 +106,18 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     sqlx::query("VACUUM INTO ?").bind(copy_text).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     let mut connection = sqlite::open(copy, Access::Read).await?;
-    check(&mut connection).await.map_err(|what| StartError::new(format!("the database {} is damaged: {what}", source.display())))?;
+    check(&mut connection).await.map_err(|what| {
+        StartError::new(format!("the database {} is damaged: {what}", source.display()))
+    })?;
     let counts = async {
         Ok(Counts {
             users: count(&mut connection, "users").await?,
             orders: count(&mut connection, "orders").await?,
-            unshipped: count(&mut connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await?,
+            unshipped: count(
+                &mut connection,
+                "outbox WHERE shipped_at IS NULL AND set_aside IS NULL",
+            )
+            .await?,
         })
     };
     let counts = counts.await.map_err(failed)?;
@@ -110,26 +131,43 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
 /// The first of it, or that it cannot be looked at.
 pub(crate) async fn check(connection: &mut SqliteConnection) -> Result<(), String> {
     let told = |error: sqlx::Error| error.to_string();
-    let found: String =
-        sqlx::raw_sql("PRAGMA integrity_check(1)").fetch_one(&mut *connection).await.and_then(|row| row.try_get(0)).map_err(told)?;
+    let found: String = sqlx::raw_sql("PRAGMA integrity_check(1)")
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(told)?;
     if found != "ok" {
         return Err(found);
     }
-    match sqlx::raw_sql("PRAGMA foreign_key_check").fetch_optional(connection).await.map_err(told)? {
-        Some(row) => Err(format!("a row of {} refers to one that is not there", row.try_get::<String, _>(0).map_err(told)?)),
+    match sqlx::raw_sql("PRAGMA foreign_key_check")
+        .fetch_optional(connection)
+        .await
+        .map_err(told)?
+    {
+        Some(row) => Err(format!(
+            "a row of {} refers to one that is not there",
+            row.try_get::<String, _>(0).map_err(told)?
+        )),
         None => Ok(()),
     }
 }
 
 /// `from` is a table, perhaps with a condition, written here.
-pub(crate) async fn count(connection: &mut SqliteConnection, from: &'static str) -> Result<i64, sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT count(*) FROM {from}"))).fetch_one(connection).await?.try_get(0)
+pub(crate) async fn count(
+    connection: &mut SqliteConnection,
+    from: &'static str,
+) -> Result<i64, sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT count(*) FROM {from}")))
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
 }
 
 /// Copies the journal of a store that may be running. Yields the number of files.
 ///
-/// How far it is shipped is read first: a file that is gone a moment later, or one more event that is shipped, then costs at most that events are sent again.
-/// The last file may end within an event that is just being written, as after a crash; the journal is used to that.
+/// How far it is shipped is read first: a file that is gone a moment later, or one more event that
+/// is shipped, then costs at most that events are sent again. The last file may end within an event
+/// that is just being written, as after a crash; the journal is used to that.
 fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
     let mut names = Vec::new();
     match fs::read_dir(journal) {
@@ -142,7 +180,9 @@ fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
         Err(error) => return Err(error),
     }
     // Not the lock, nor a file that is being replaced.
-    names.retain(|name| name == ACKNOWLEDGED || name.ends_with(".journal") || name.ends_with(".jsonl"));
+    names.retain(|name| {
+        name == ACKNOWLEDGED || name.ends_with(".journal") || name.ends_with(".jsonl")
+    });
     names.sort_unstable_by_key(|name| (name != ACKNOWLEDGED, name.clone()));
     archive::make_folder(copy)?;
     // A link would put a file of another user into the backup.

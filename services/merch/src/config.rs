@@ -29,9 +29,10 @@ pub(crate) enum Broker {
     Embedded,
 }
 
-/// How many of its last events each source, the api and the db service, keeps for the next start's empty broker, and ships again to it. An event takes
-/// about half a kilobyte, so that all of these are some 10 MB there, far below what its eight partitions of 5 MiB hold: more would make each start longer
-/// for history that few look at.
+/// How many of its last events each source, the api and the db service, keeps for the next start's
+/// empty broker, and ships again to it. An event takes about half a kilobyte, so that all of these
+/// are some 10 MB there, far below what its eight partitions of 5 MiB hold: more would make each
+/// start longer for history that few look at.
 const KEPT_FOR_EMBEDDED: u64 = 10_000;
 
 /// Open files that are no connections of clients.
@@ -65,13 +66,14 @@ pub(crate) fn api(
     broker: Broker,
     role: &Role,
 ) -> Result<merch_api::Config, StartError> {
-    let mut config = merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
+    let mut config =
+        merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
     config.transport = endpoints.transport.clone();
     config.verify_keys = keys.verifying;
     config.trusted_proxies = settings.trusted_proxies.clone().unwrap_or_default();
     config.cors_origins = settings.cors_origins.clone().unwrap_or_default();
-    config.hash_cost =
-        Cost::new(settings.hash_cost).map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
+    config.hash_cost = Cost::new(settings.hash_cost)
+        .map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
     if config.hash_cost.is_weak() {
         tracing::warn!(
             hash_cost = settings.hash_cost,
@@ -93,7 +95,8 @@ pub(crate) fn api(
             "the system limits open files, and with them connections; raise `ulimit -n`"
         );
     }
-    config.connections_per_address = settings.connections_per_address.map_or(config.connections / 4, usize::from);
+    config.connections_per_address =
+        settings.connections_per_address.map_or(config.connections / 4, usize::from);
     config.body_limit = settings.body_limit;
     config.header_limit = settings.header_limit;
     config.request_timeout = settings.request_timeout;
@@ -115,7 +118,9 @@ fn open_files() -> u64 {
 /// How many connections leave room for the other files: databases, journal, calls between services.
 fn connections(open_files: u64) -> usize {
     let room = open_files.saturating_sub(RESERVED_FILES).max(open_files / 2);
-    usize::try_from(room).map_or(merch_api::Config::CONNECTIONS, |room| room.clamp(1, merch_api::Config::CONNECTIONS))
+    usize::try_from(room).map_or(merch_api::Config::CONNECTIONS, |room| {
+        room.clamp(1, merch_api::Config::CONNECTIONS)
+    })
 }
 
 /// The db service.
@@ -161,7 +166,12 @@ pub(crate) fn logging(
 }
 
 fn limits(grpc: &Grpc, role: &Role) -> Limits {
-    Limits { deadline: role.grpc_deadline, drain: role.drain_timeout, reflection: grpc.grpc_reflection, ..Limits::default() }
+    Limits {
+        deadline: role.grpc_deadline,
+        drain: role.drain_timeout,
+        reflection: grpc.grpc_reflection,
+        ..Limits::default()
+    }
 }
 
 /// So many at once, and so many in each minute after that.
@@ -187,9 +197,33 @@ mod tests {
         const HUSH: &str = "hush-0123456789abcdef0123456789abcdef";
         let url = format!("postgres://merch:{HUSH}@db.example/merch");
         let line = [
-            &["merch", "--jwt-key", HUSH, "--jwt-verify-key", HUSH, "--admin-token", HUSH, "--database-url", &url][..],
-            &["--database-direct-url", &url, "--database-password", HUSH, "--kafka-brokers", "kafka.example:9092"],
-            &["--kafka-security", "sasl_plaintext", "--kafka-username", "merch", "--kafka-password", HUSH],
+            &[
+                "merch",
+                "--jwt-key",
+                HUSH,
+                "--jwt-verify-key",
+                HUSH,
+                "--admin-token",
+                HUSH,
+                "--database-url",
+                &url,
+            ][..],
+            &[
+                "--database-direct-url",
+                &url,
+                "--database-password",
+                HUSH,
+                "--kafka-brokers",
+                "kafka.example:9092",
+            ],
+            &[
+                "--kafka-security",
+                "sasl_plaintext",
+                "--kafka-username",
+                "merch",
+                "--kafka-password",
+                HUSH,
+            ],
         ];
         let arguments = Arguments::try_parse_from(line.concat()).unwrap();
         let mut shown = vec![format!("{arguments:?}"), format!("{arguments:#?}")];
@@ -201,16 +235,39 @@ mod tests {
         let keys = Keys { signing: given.signing.unwrap(), verifying: given.verifying };
         shown.push(format!("{keys:?}"));
         let transport = Transport::default();
-        let endpoints = Endpoints { db: "http://127.0.0.1:1", logging: "http://127.0.0.1:1", transport: &transport };
-        shown.push(format!("{:?}", api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()));
+        let endpoints = Endpoints {
+            db: "http://127.0.0.1:1",
+            logging: "http://127.0.0.1:1",
+            transport: &transport,
+        };
+        shown.push(format!(
+            "{:?}",
+            api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()
+        ));
         let location = store.database.or_in(folder.path()).unwrap();
         shown.push(format!("{location:?}"));
-        let mut db = db(&store.db, location, endpoints.logging, &transport, Broker::Kafka, &store.grpc, &store.role);
-        db.admin_token = store.admin.read().unwrap().as_ref().map(|token| admin_key::strong_enough(token).unwrap());
+        let mut db = db(
+            &store.db,
+            location,
+            endpoints.logging,
+            &transport,
+            Broker::Kafka,
+            &store.grpc,
+            &store.role,
+        );
+        db.admin_token = store
+            .admin
+            .read()
+            .unwrap()
+            .as_ref()
+            .map(|token| admin_key::strong_enough(token).unwrap());
         shown.push(format!("{db:?}"));
         let kafka = store.kafka_security.connection("kafka.example:9092").unwrap();
         shown.push(format!("{kafka:?}"));
-        shown.push(format!("{:?}", logging(&store.logging, kafka, &store.grpc, &store.role).unwrap()));
+        shown.push(format!(
+            "{:?}",
+            logging(&store.logging, kafka, &store.grpc, &store.role).unwrap()
+        ));
         for text in shown {
             assert!(text.len() > 10 && !text.contains("hush"), "{text}");
         }

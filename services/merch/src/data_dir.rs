@@ -1,4 +1,5 @@
-//! The data folder: made with the first start, for its owner only, and each of its parts used by one process at a time.
+//! The data folder: made with the first start, for its owner only, and each of its parts used by
+//! one process at a time.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -17,7 +18,8 @@ use crate::archive::{DATABASE, DATABASE_FILES, make_folder};
 
 /// The file with the operator's credential.
 pub(crate) const ADMIN_KEY: &str = "admin.key";
-/// The file that is there while a restore puts things in their places: after a crash there may be some of each.
+/// The file that is there while a restore puts things in their places: after a crash there may be
+/// some of each.
 pub(crate) const RESTORING: &str = "restore-unfinished";
 
 /// A data folder that exists, that this process may write to, and parts of which it holds.
@@ -33,7 +35,8 @@ pub(crate) struct DataDir {
 pub(crate) enum Part {
     /// The api's journal of log events.
     Journal,
-    /// One of the journals, each of another `merch api`: several may have this part, and none while one has [`Part::Journal`].
+    /// One of the journals, each of another `merch api`: several may have this part, and none while
+    /// one has [`Part::Journal`].
     Journals,
     /// The SQLite database.
     Database,
@@ -189,9 +192,12 @@ fn lock(path: &Path, part: Part) -> Result<File, StartError> {
     };
     match taken {
         Ok(()) => {
-            // `make down` reads it: others cannot look for the holder in /proc, as the process is not dumpable.
+            // `make down` reads it: others cannot look for the holder in /proc, as the process is
+            // not dumpable.
             if !matches!(part, Part::Journals) {
-                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(|error| unusable(path, &error))?;
+                file.set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()))
+                    .map_err(|error| unusable(path, &error))?;
             }
             Ok(file)
         }
@@ -253,7 +259,11 @@ mod tests {
         }
         refused("data folder");
         chown(folder.path(), Some(effective_user()), None).unwrap();
-        let files = [("merch.db", "database file"), ("merch.db-wal", "database file"), ("api.lock", "lock file")];
+        let files = [
+            ("merch.db", "database file"),
+            ("merch.db-wal", "database file"),
+            ("api.lock", "lock file"),
+        ];
         for (name, what) in files {
             fs::write(at(name), "").unwrap();
             chown(at(name), Some(65_534), None).unwrap();
@@ -284,8 +294,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
         DataDir::open(folder.path(), &[Part::Database]).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join("api.lock")).unwrap().trim(), std::process::id().to_string());
-        let error = DataDir::open(folder.path(), &[Part::Database, Part::Journal]).unwrap_err().to_string();
+        assert_eq!(
+            fs::read_to_string(folder.path().join("api.lock")).unwrap().trim(),
+            std::process::id().to_string()
+        );
+        let error =
+            DataDir::open(folder.path(), &[Part::Database, Part::Journal]).unwrap_err().to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(first);
         DataDir::open(folder.path(), &[Part::Journal]).unwrap();
@@ -308,6 +322,9 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "").unwrap();
         let error = DataDir::open(&path, &[]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("the data folder {} cannot be used: ", path.display())), "{error}");
+        assert!(
+            error.starts_with(&format!("the data folder {} cannot be used: ", path.display())),
+            "{error}"
+        );
     }
 }

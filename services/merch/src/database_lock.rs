@@ -1,12 +1,13 @@
 //! One process at a time works on an SQLite file, whatever name it has for it.
 //!
-//! Two stores on one file would each ship a part of its events, and each judge orders by a stock that the other changes.
-//! The folder's locks do not see that: the file may be reached by another data folder, a symbolic link, a hard link or a URL.
-//! So the file itself is locked.
+//! Two stores on one file would each ship a part of its events, and each judge orders by a stock
+//! that the other changes. The folder's locks do not see that: the file may be reached by another
+//! data folder, a symbolic link, a hard link or a URL. So the file itself is locked.
 //!
-//! On Linux the lock is flock(2)'s, which belongs to the inode and does not interact with the fcntl(2) locks that SQLite takes on
-//! the same file. Elsewhere the two exclude each other, so the lock is on a file beside it, `merch.db.lock`.
-//! The lock is held until the process ends: closing any descriptor of a file drops the fcntl(2) locks of the whole process.
+//! On Linux the lock is flock(2)'s, which belongs to the inode and does not interact with the
+//! fcntl(2) locks that SQLite takes on the same file. Elsewhere the two exclude each other, so the
+//! lock is on a file beside it, `merch.db.lock`. The lock is held until the process ends: closing
+//! any descriptor of a file drops the fcntl(2) locks of the whole process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -35,7 +36,8 @@ pub(crate) struct DatabaseLock {
 }
 
 impl DatabaseLock {
-    /// Takes the file of `location`, which is made, for its owner only, if it is not there. PostgreSQL needs no lock.
+    /// Takes the file of `location`, which is made, for its owner only, if it is not there.
+    /// PostgreSQL needs no lock.
     ///
     /// # Errors
     /// If another process has it, a restore of it was cut off, or it cannot be opened.
@@ -64,7 +66,8 @@ impl DatabaseLock {
         }
     }
 
-    /// As [`DatabaseLock::take_file`], also where a restore was cut off: for the restore that mends it.
+    /// As [`DatabaseLock::take_file`], also where a restore was cut off: for the restore that mends
+    /// it.
     ///
     /// # Errors
     /// If another process has it, or it cannot be opened.
@@ -77,7 +80,9 @@ impl DatabaseLock {
         };
         let database = match archive::private(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(path).map_err(unusable)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                open(path).map_err(unusable)?
+            }
             Err(error) => return Err(unusable(error)),
         };
         let links = hard_links(path);
@@ -103,8 +108,8 @@ impl DatabaseLock {
         }
     }
 
-    /// Refuses a file with several hard links that another process works on: SQLite keeps the newest commits beside the name
-    /// that the process has for it, and would not see them here.
+    /// Refuses a file with several hard links that another process works on: SQLite keeps the
+    /// newest commits beside the name that the process has for it, and would not see them here.
     ///
     /// # Errors
     /// If it is so.
@@ -144,7 +149,8 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
     Ok(database)
 }
 
-/// The file that stands for the database; canonical, so that all names of the database lead to the same one.
+/// The file that stands for the database; canonical, so that all names of the database lead to the
+/// same one.
 #[cfg(not(target_os = "linux"))]
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
     let mut beside = path.canonicalize()?.into_os_string();
@@ -152,7 +158,8 @@ fn lock_file(path: &Path, _: File) -> io::Result<File> {
     merch_chassis::file_permissions::open_lock(Path::new(&beside))
 }
 
-/// How many names the file has. After a crash, a store that opens it by another one does not find the write-ahead log.
+/// How many names the file has. After a crash, a store that opens it by another one does not find
+/// the write-ahead log.
 fn hard_links(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
 }
@@ -175,7 +182,14 @@ mod tests {
         std::os::unix::fs::symlink(at("merch.db"), at("symbolic")).unwrap();
         std::os::unix::fs::symlink(folder.path(), at("other/folder")).unwrap();
         fs::hard_link(at("merch.db"), at("hard")).unwrap();
-        for name in ["merch.db", "symbolic", "hard", "other/folder/merch.db", "other/../merch.db", "./merch.db"] {
+        for name in [
+            "merch.db",
+            "symbolic",
+            "hard",
+            "other/folder/merch.db",
+            "other/../merch.db",
+            "./merch.db",
+        ] {
             let error = alone(&at(name)).unwrap_err();
             assert!(error.contains("is in use by another merch; stop it"), "{name}: {error}");
             let error = DatabaseLock::take_file(&at(name), Use::Migration).unwrap_err().to_string();
@@ -203,7 +217,11 @@ mod tests {
         let path = folder.path().join("merch.db");
         let _lock = alone(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(alone(&folder.path().join("nowhere/merch.db")).unwrap_err().contains("cannot be opened"));
+        assert!(
+            alone(&folder.path().join("nowhere/merch.db"))
+                .unwrap_err()
+                .contains("cannot be opened")
+        );
     }
 
     #[test]
@@ -216,6 +234,8 @@ mod tests {
 
     #[test]
     fn postgres_needs_no_lock() {
-        assert!(DatabaseLock::take(&Location::from("postgres://h/d"), Use::Alone).unwrap().is_none());
+        assert!(
+            DatabaseLock::take(&Location::from("postgres://h/d"), Use::Alone).unwrap().is_none()
+        );
     }
 }

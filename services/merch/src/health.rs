@@ -1,4 +1,5 @@
-//! `merch health`: asks a running store whether it is ready, for scripts and container health checks.
+//! `merch health`: asks a running store whether it is ready, for scripts and container health
+//! checks.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -19,7 +20,8 @@ use crate::{
 /// An answer takes microseconds; past this the store is not well.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks the admin address that is set, or that of the store which runs with the data folder, and prints that it is ready.
+/// Asks the admin address that is set, or that of the store which runs with the data folder, and
+/// prints that it is ready.
 ///
 /// # Errors
 /// When no store runs, or it is not ready.
@@ -28,10 +30,11 @@ pub(crate) fn run(settings: &Health) -> Result<(), Failure> {
         Some(address) => reachable(address),
         None => {
             let admin = run_file::read(&settings.data.data_dir)?.admin;
-            admin
-                .trim_start_matches("http://")
-                .parse()
-                .map_err(|_| StartError::new(format!("run.json names the admin address `{admin}`, which is none; start `merch` again")))?
+            admin.trim_start_matches("http://").parse().map_err(|_| {
+                StartError::new(format!(
+                    "run.json names the admin address `{admin}`, which is none; start `merch` again"
+                ))
+            })?
         }
     };
     Ok(print(check(admin)?)?)
@@ -42,8 +45,11 @@ pub(crate) fn run(settings: &Health) -> Result<(), Failure> {
 /// # Errors
 /// When nobody answers there, or the answer is that it is not ready, with the reasons.
 fn check(admin: SocketAddr) -> Result<String, StartError> {
-    let answer = get(admin, "/readyz")
-        .map_err(|error| StartError::new(format!("no answer from the admin address {admin}: {error}; is the store running?")))?;
+    let answer = get(admin, "/readyz").map_err(|error| {
+        StartError::new(format!(
+            "no answer from the admin address {admin}: {error}; is the store running?"
+        ))
+    })?;
     judge(admin, &answer)
 }
 
@@ -60,11 +66,18 @@ fn get(address: SocketAddr, path: &str) -> io::Result<String> {
 
 fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
     let status = answer.split(' ').nth(1).unwrap_or_default();
-    let body: Value = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
+    let body: Value = answer
+        .split_once("\r\n\r\n")
+        .and_then(|(_, body)| serde_json::from_str(body).ok())
+        .unwrap_or_default();
     match (status, body["ready"].as_bool()) {
-        ("200", Some(true)) if body["status"] == "degraded" => Ok(format!("ready, but degraded (asked {admin}): {}", reasons(&body))),
+        ("200", Some(true)) if body["status"] == "degraded" => {
+            Ok(format!("ready, but degraded (asked {admin}): {}", reasons(&body)))
+        }
         ("200", Some(true)) => Ok(format!("ready (asked {admin})")),
-        ("503", Some(false)) => Err(StartError::new(format!("not ready (asked {admin}): {}", reasons(&body)))),
+        ("503", Some(false)) => {
+            Err(StartError::new(format!("not ready (asked {admin}): {}", reasons(&body))))
+        }
         _ => Err(StartError::new(format!(
             "{admin} is not the admin address of a store: it answered /readyz with `{}`",
             answer.lines().next().unwrap_or_default()
@@ -75,7 +88,9 @@ fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
 /// The reasons that `/readyz` gives, in one line.
 pub(crate) fn reasons(body: &Value) -> String {
     let reasons = body["reasons"].as_array().into_iter().flatten();
-    let reasons: Vec<_> = reasons.map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"]))).collect();
+    let reasons: Vec<_> = reasons
+        .map(|reason| format!("{}: {}", text(&reason["part"]), text(&reason["reason"])))
+        .collect();
     reasons.join("; ")
 }
 
@@ -90,12 +105,25 @@ mod tests {
     #[test]
     fn answers_are_told_in_a_sentence() {
         let admin = ([127, 0, 0, 1], 9).into();
-        assert_eq!(judge(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"), Ok("ready (asked 127.0.0.1:9)".to_owned()));
-        let degraded =
-            "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
-        assert_eq!(judge(admin, degraded), Ok("ready, but degraded (asked 127.0.0.1:9): events: they wait".to_owned()));
+        assert_eq!(
+            judge(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"),
+            Ok("ready (asked 127.0.0.1:9)".to_owned())
+        );
+        let degraded = "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
+        assert_eq!(
+            judge(admin, degraded),
+            Ok("ready, but degraded (asked 127.0.0.1:9): events: they wait".to_owned())
+        );
         let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
-        assert_eq!(judge(admin, not_ready).unwrap_err().to_string(), "not ready (asked 127.0.0.1:9): db: starting; kafka: gone");
-        assert!(judge(admin, "HTTP/1.1 200 OK\r\n\r\n<html>").unwrap_err().to_string().contains("is not the admin address of a store"));
+        assert_eq!(
+            judge(admin, not_ready).unwrap_err().to_string(),
+            "not ready (asked 127.0.0.1:9): db: starting; kafka: gone"
+        );
+        assert!(
+            judge(admin, "HTTP/1.1 200 OK\r\n\r\n<html>")
+                .unwrap_err()
+                .to_string()
+                .contains("is not the admin address of a store")
+        );
     }
 }

@@ -11,11 +11,14 @@ use crate::failure::Failure;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs `work` until it ends, a signal arrives, or the reader of standard output has gone. The last
-/// two are no failure. After a signal the process ends within about a second, even if `work` blocks.
+/// two are no failure. After a signal the process ends within about a second, even if `work`
+/// blocks.
 ///
 /// # Errors
 /// As `work`, or when this process cannot listen for signals.
-pub(crate) async fn until_interrupted(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(crate) async fn until_interrupted(
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let signal = on_first_signal(|| 0)?;
     tokio::select! {
         // An error that is there already is not lost with the reader.

@@ -1,6 +1,8 @@
-//! `merch`: the store in one process, each of its roles alone, and the commands that an operator needs.
+//! `merch`: the store in one process, each of its roles alone, and the commands that an operator
+//! needs.
 //!
-//! Here is all that reads flags and environment, prints, and decides exit codes: 0 done, 1 failed (one sentence on standard error), 2 a wrong command line.
+//! Here is all that reads flags and environment, prints, and decides exit codes: 0 done, 1 failed
+//! (one sentence on standard error), 2 a wrong command line.
 
 mod admin;
 mod admin_key;
@@ -53,37 +55,41 @@ use crate::{
 /// How long threads that are busy at the end are waited for.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Runs the program with the arguments and the environment of this process, and returns its exit code.
+/// Runs the program with the arguments and the environment of this process, and returns its exit
+/// code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match parsed(Arguments::try_parse().map_err(variables::named)) {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
     };
-    run(arguments).unwrap_or_else(|failure| telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE))
+    run(arguments).unwrap_or_else(|failure| {
+        telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE)
+    })
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // Declared first, so that it is dropped last: the log is flushed after everything has ended.
     let mut _flush = None;
     if let Some(log) = log_of(&arguments) {
-        _flush = telemetry::init(log.log_format, &log.log_filter)
-            .map(Some)
-            .map_err(|error| StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}")))?;
+        _flush = telemetry::init(log.log_format, &log.log_filter).map(Some).map_err(|error| {
+            StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}"))
+        })?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         for sentence in variables::unread(names, arguments.command.is_none()) {
             tracing::warn!("variables of the environment are {sentence}");
         }
     }
     core_dumps::allow(role_of(&arguments).is_some_and(|role| role.core_dumps));
-    // Each connection is an open file, and the usual soft limit of 1,024 is there for programs that cannot count further. What the system grants has to do.
+    // Each connection is an open file, and the usual soft limit of 1,024 is there for programs that
+    // cannot count further. What the system grants has to do.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the number of open files stays as low as it is");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError::new(format!("the threads of this process cannot be started: {error}")))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            StartError::new(format!("the threads of this process cannot be started: {error}"))
+        })?;
     block_on(runtime, LINGER, async {
         match arguments.command {
             None => store::run(arguments.store).await?,
@@ -105,8 +111,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Runs `work`, and waits at most `linger` for threads that it leaves busy: a call of librdkafka that
-/// never returns must not keep the process from ending.
+/// Runs `work`, and waits at most `linger` for threads that it leaves busy: a call of librdkafka
+/// that never returns must not keep the process from ending.
 fn block_on<T>(runtime: Runtime, linger: Duration, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(work);
     let begun = Instant::now();
@@ -130,13 +136,21 @@ fn role_of(arguments: &Arguments) -> Option<&Role> {
 
 fn log_of(arguments: &Arguments) -> Option<&Log> {
     match &arguments.command {
-        None | Some(Command::Api(_) | Command::Db(_) | Command::Logging(_)) => role_of(arguments).map(|role| &role.log),
+        None | Some(Command::Api(_) | Command::Db(_) | Command::Logging(_)) => {
+            role_of(arguments).map(|role| &role.log)
+        }
         Some(Command::Migrate(settings)) => Some(&settings.log),
         Some(Command::Topic(settings)) => Some(&settings.log),
         Some(Command::Logs(settings)) => Some(&settings.log),
         Some(Command::Backup(settings)) => Some(&settings.log),
         Some(Command::Restore(settings)) => Some(&settings.log),
-        Some(Command::Health(_) | Command::Admin(_) | Command::Sql(_) | Command::Top(_) | Command::Pki(_)) => None,
+        Some(
+            Command::Health(_)
+            | Command::Admin(_)
+            | Command::Sql(_)
+            | Command::Top(_)
+            | Command::Pki(_),
+        ) => None,
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
 /// How long Kafka may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Prints the events that are there and, with `--follow`, those that come, until a signal or until the reader closes the pipe.
+/// Prints the events that are there and, with `--follow`, those that come, until a signal or until
+/// the reader closes the pipe.
 ///
 /// # Errors
 /// When no brokers are set and no store runs with the data folder, or Kafka cannot be read.
@@ -32,17 +33,30 @@ async fn show(settings: &Logs) -> Result<(), Failure> {
         None => run_file::read(&settings.data.data_dir)?.kafka,
     };
     let kafka = settings.security.connection(&brokers)?;
-    let options = ReadOptions { kafka, topic: settings.topic.kafka_topic.clone(), follow: settings.follow, timeout: PATIENCE };
+    let options = ReadOptions {
+        kafka,
+        topic: settings.topic.kafka_topic.clone(),
+        follow: settings.follow,
+        timeout: PATIENCE,
+    };
     let mut failure = None;
-    let read = topic::read(options, only(&settings.filter, topic::print(Stdout, settings.json, &mut failure))).await;
+    let read = topic::read(
+        options,
+        only(&settings.filter, topic::print(Stdout, settings.json, &mut failure)),
+    )
+    .await;
     match failure {
         Some(error) => Err(OutputError::from(error).into()),
         None => Ok(read?),
     }
 }
 
-/// Gives `sink` the records that `filter` allows. One that is no event is shown only where nothing is asked for.
-fn only(filter: &Filter, mut sink: impl FnMut(Record) -> ControlFlow<()>) -> impl FnMut(Record) -> ControlFlow<()> {
+/// Gives `sink` the records that `filter` allows. One that is no event is shown only where nothing
+/// is asked for.
+fn only(
+    filter: &Filter,
+    mut sink: impl FnMut(Record) -> ControlFlow<()>,
+) -> impl FnMut(Record) -> ControlFlow<()> {
     move |record| {
         let shown = match &record.event {
             Ok(event) => filter.allows(event),
@@ -58,7 +72,13 @@ impl Filter {
             Some(beginning) => event.event.starts_with(beginning),
             None => event.event == *word,
         };
-        let of = |subject: &String| if subject.ends_with(':') { event.subject.starts_with(subject) } else { event.subject == *subject };
+        let of = |subject: &String| {
+            if subject.ends_with(':') {
+                event.subject.starts_with(subject)
+            } else {
+                event.subject == *subject
+            }
+        };
         (self.event.is_empty() || self.event.iter().any(is))
             && self.subject.as_ref().is_none_or(of)
             && self.level.as_deref().is_none_or(|level| event.level >= i32::from(grave(level)))
@@ -95,8 +115,12 @@ mod tests {
             subject: "product:1".to_owned(),
             ..LogMessage::default()
         };
-        let allows =
-            |line: &str| Line::try_parse_from(std::iter::once("test").chain(line.split_whitespace())).unwrap().filter.allows(&event);
+        let allows = |line: &str| {
+            Line::try_parse_from(std::iter::once("test").chain(line.split_whitespace()))
+                .unwrap()
+                .filter
+                .allows(&event)
+        };
         for line in [
             "",
             "--event order_placed,order_refused",

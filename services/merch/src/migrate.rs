@@ -14,7 +14,8 @@ use crate::{
     settings::Migrate,
 };
 
-/// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending, or the schema is of another program.
+/// Migrates, or with `--status` only looks; exit code 1 when it looked and something is pending, or
+/// the schema is of another program.
 ///
 /// # Errors
 /// When there is no such database, or a migration fails.
@@ -50,7 +51,9 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, Failure> {
 /// Whether an SQLite file is there and needs no migration.
 async fn fits(location: &Location) -> bool {
     match location.sqlite_file() {
-        Ok(Some(file)) if file.exists() => matches!(look(location).await, Ok(Standing::UpToDate | Standing::Ahead { .. })),
+        Ok(Some(file)) if file.exists() => {
+            matches!(look(location).await, Ok(Standing::UpToDate | Standing::Ahead { .. }))
+        }
         Ok(_) | Err(_) => false,
     }
 }
@@ -74,10 +77,13 @@ fn tell(standing: Standing) -> Result<ExitCode, OutputError> {
             lines.push("the schema is newer than this `merch`, which works on it".to_owned());
             (lines, ExitCode::SUCCESS)
         }
-        Standing::TooNew { required } => {
-            (vec![format!("the schema asks for a `merch` that knows {required}: start a newer one")], ExitCode::FAILURE)
+        Standing::TooNew { required } => (
+            vec![format!("the schema asks for a `merch` that knows {required}: start a newer one")],
+            ExitCode::FAILURE,
+        ),
+        Standing::Astray { pending, unknown } => {
+            ([each("pending", &pending), each("unknown", &unknown)].concat(), ExitCode::FAILURE)
         }
-        Standing::Astray { pending, unknown } => ([each("pending", &pending), each("unknown", &unknown)].concat(), ExitCode::FAILURE),
     };
     print(lines.join("\n"))?;
     Ok(code)

@@ -12,7 +12,8 @@ use crate::{
 /// Makes what is missing or all anew, and prints what it did.
 ///
 /// # Errors
-/// When the folder cannot be written to, half of an authority is there, or standard output does not take the answer.
+/// When the folder cannot be written to, half of an authority is there, or standard output does not
+/// take the answer.
 pub(crate) fn run(command: &Pki) -> Result<(), Failure> {
     let (folder, renew) = match command {
         Pki::Init(folder) => (folder, Renew::Due),
@@ -25,6 +26,12 @@ pub(crate) fn run(command: &Pki) -> Result<(), Failure> {
 }
 
 fn row(outcome: &Outcome) -> Vec<Cell> {
-    let expires = outcome.not_after.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string());
-    vec![Cell::text(outcome.name), Cell::text(if outcome.made { "made" } else { "kept" }), Cell::text(expires)]
+    let expires = outcome
+        .not_after
+        .map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string());
+    vec![
+        Cell::text(outcome.name),
+        Cell::text(if outcome.made { "made" } else { "kept" }),
+        Cell::text(expires),
+    ]
 }

@@ -1,4 +1,5 @@
-//! `merch restore`: puts a backup in the place of an embedded store, whole or not at all, and throws nothing away.
+//! `merch restore`: puts a backup in the place of an embedded store, whole or not at all, and
+//! throws nothing away.
 
 use std::{
     fmt::Write as _,
@@ -33,7 +34,8 @@ const PARTS: [&str; 4] = {
 /// Checks the backup to the last byte, prepares it, and only then puts it in its place.
 ///
 /// # Errors
-/// When a store runs on the folder, there is one and `--replace` is not given, or the backup is damaged. Nothing is changed then.
+/// When a store runs on the folder, there is one and `--replace` is not given, or the backup is
+/// damaged. Nothing is changed then.
 pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     let instead = "use pg_restore (`make restore` runs it)";
     sqlite::file(&settings.database, &settings.data, instead)?;
@@ -46,7 +48,8 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     refuse_links(&settings.data.data_dir)?;
     let data = DataDir::open_as_it_is(&settings.data.data_dir, &[Part::Journal, Part::Database])?;
     let folder = data.path();
-    let there: Vec<&str> = PARTS.into_iter().filter(|name| is_something(&folder.join(name))).collect();
+    let there: Vec<&str> =
+        PARTS.into_iter().filter(|name| is_something(&folder.join(name))).collect();
     if !there.is_empty() && !settings.replace {
         return Err(StartError::new(format!(
             "there is a store in {} already ({}); choose an empty folder with --data-dir, or --replace it: it is then kept beside the restored one",
@@ -58,15 +61,22 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     // A store may run on the file that has another data folder.
     let current = folder.join(DATABASE);
     let _lock = current.exists().then(|| DatabaseLock::lock(&current, Use::Alone)).transpose()?;
-    let staged = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder).map_err(|error| failed(folder, &error))?;
+    let staged = tempfile::Builder::new()
+        .prefix(".restore-")
+        .tempdir_in(folder)
+        .map_err(|error| failed(folder, &error))?;
     let manifest = archive::read(&settings.file, staged.path())?;
     let database = staged.path().join(DATABASE);
     let mut connection = sqlite::open(&database, Access::Read).await?;
     check(&mut connection).await.map_err(|what| {
-        StartError::new(format!("{} cannot be restored: its database is damaged: {what}; nothing was changed", settings.file.display()))
+        StartError::new(format!(
+            "{} cannot be restored: its database is damaged: {what}; nothing was changed",
+            settings.file.display()
+        ))
     })?;
     let counted = async {
-        let (users, orders) = (count(&mut connection, "users").await?, count(&mut connection, "orders").await?);
+        let (users, orders) =
+            (count(&mut connection, "users").await?, count(&mut connection, "orders").await?);
         connection.close().await?;
         Ok::<_, sea_orm::sqlx::Error>((users, orders))
     };
@@ -79,21 +89,29 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     merch_db::mark_restored(data_dir::database(staged.path()), &manifest.taken_at).await?;
 
     // Before the old one is moved, while it can still be read in its place.
-    let left = if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
+    let left =
+        if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
     let replaced = swap(&data, staged.path()).map_err(|error| failed(folder, &error))?;
     let mut text = format!(
         "restored what was committed until {}: users {users}, orders {orders}. Everyone has to log in again. Start `merch` on it.",
         manifest.taken_at
     );
     if let Some(replaced) = replaced {
-        let events = left.map_or_else(String::new, |events| format!(", with {events} of its events that were not shipped"));
-        let _ = write!(text, "\nWhat was there before is in {}{events}; remove it when you no longer need it.", replaced.display());
+        let events = left.map_or_else(String::new, |events| {
+            format!(", with {events} of its events that were not shipped")
+        });
+        let _ = write!(
+            text,
+            "\nWhat was there before is in {}{events}; remove it when you no longer need it.",
+            replaced.display()
+        );
     }
     Ok(print_done(text.replace('\n', " "), text)?)
 }
 
-/// Refuses a part of the store that is a symbolic link. A restore renames what is there, and of a link that would be the
-/// link alone: a relative one then leads nowhere, and the store's files stay where the restored ones were expected.
+/// Refuses a part of the store that is a symbolic link. A restore renames what is there, and of a
+/// link that would be the link alone: a relative one then leads nowhere, and the store's files stay
+/// where the restored ones were expected.
 fn refuse_links(folder: &Path) -> Result<(), StartError> {
     for name in PARTS {
         let link = folder.join(name);
@@ -117,8 +135,8 @@ async fn unshipped(database: &Path) -> Option<i64> {
     count(&mut connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await.ok()
 }
 
-/// Moves what is there into a folder of its own, and the staged store into its place. While that is under way a mark says so, so that no store starts
-/// between the two.
+/// Moves what is there into a folder of its own, and the staged store into its place. While that is
+/// under way a mark says so, so that no store starts between the two.
 fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
     write_whole(&data.restoring(), b"", 0o600)?;
@@ -140,7 +158,8 @@ fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn make_aside(folder: &Path) -> io::Result<PathBuf> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "-");
+    let now =
+        humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "-");
     let aside = folder.join(format!("replaced-{now}"));
     archive::make_folder(&aside)?;
     Ok(aside)

@@ -41,9 +41,19 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     let data = DataDir::open(&settings.data.data_dir, &[Part::Journals])?;
     let listener = bind("the api (--listen)", settings.api.listen).await?;
     let address = listener.local_addr().map_err(|error| gone(&error))?;
-    let endpoints = Endpoints { db: &settings.db_endpoint, logging: &settings.events.logging_endpoint, transport: &transport };
-    let mut config =
-        config::api(&settings.api, Keys { signing, verifying: given.verifying }, endpoints, &data, Broker::Kafka, &settings.role)?;
+    let endpoints = Endpoints {
+        db: &settings.db_endpoint,
+        logging: &settings.events.logging_endpoint,
+        transport: &transport,
+    };
+    let mut config = config::api(
+        &settings.api,
+        Keys { signing, verifying: given.verifying },
+        endpoints,
+        &data,
+        Broker::Kafka,
+        &settings.role,
+    )?;
     config.journal_shared = true;
     config.writes_per_user = settings.users.writes_per_user();
     settings.writing.apply_to_api(&mut config);
@@ -53,7 +63,8 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     .await
 }
 
-/// The db service alone. It migrates nothing: with several of them, who does and when is the operator's to say.
+/// The db service alone. It migrates nothing: with several of them, who does and when is the
+/// operator's to say.
 ///
 /// # Errors
 /// Why it could not start, or ended.
@@ -63,7 +74,11 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     let admin_token = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let process = Process::new()?;
     let path = &settings.data.data_dir;
-    let data = settings.database.is_default().then(|| DataDir::open(path, &[Part::Database])).transpose()?;
+    let data = settings
+        .database
+        .is_default()
+        .then(|| DataDir::open(path, &[Part::Database]))
+        .transpose()?;
     let location = settings.database.or_in(data.as_ref().map_or(path, DataDir::path))?;
     // A file that is not there is an error of the service: `merch migrate` makes it.
     let _lock = match location.sqlite_file()? {
@@ -73,7 +88,15 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     let at = settings.db.db_listen.clone().unwrap_or(Listen::Tcp(local(50051)));
     let listener = Listener::bind("the db service (--db-listen)", &at, &transport).await?;
     let logging = &settings.events.logging_endpoint;
-    let mut config = config::db(&settings.db, location, logging, &transport, Broker::Kafka, &settings.grpc, &settings.role);
+    let mut config = config::db(
+        &settings.db,
+        location,
+        logging,
+        &transport,
+        Broker::Kafka,
+        &settings.grpc,
+        &settings.role,
+    );
     settings.database.apply(&mut config.pool);
     config.admin_token = admin_token;
     config.writes_per_user = settings.users.writes_per_user();
@@ -94,10 +117,16 @@ pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
     let config = config::logging(&settings.logging, kafka, &settings.grpc, &settings.role)?;
     let process = Process::new()?;
     let at = settings.logging.logging_listen.clone().unwrap_or(Listen::Tcp(local(50052)));
-    let listener = Listener::bind("the logging service (--logging-listen)", &at, &transport).await?;
-    run(process, "logging", announced(&listener), local(9103), &settings.role, |readiness, shutdown| {
-        merch_logging::server::serve(listener, config, readiness, shutdown)
-    })
+    let listener =
+        Listener::bind("the logging service (--logging-listen)", &at, &transport).await?;
+    run(
+        process,
+        "logging",
+        announced(&listener),
+        local(9103),
+        &settings.role,
+        |readiness, shutdown| merch_logging::server::serve(listener, config, readiness, shutdown),
+    )
     .await
 }
 
@@ -136,7 +165,9 @@ async fn run<F>(
 where
     F: Future<Output = Result<(), StartError>> + Send + 'static,
 {
-    let admin = bind("the admin server (--admin-listen)", role.admin_listen.unwrap_or(admin_address)).await?;
+    let admin =
+        bind("the admin server (--admin-listen)", role.admin_listen.unwrap_or(admin_address))
+            .await?;
     let admin_address = admin.local_addr().map_err(|error| gone(&error))?;
     tracing::debug!(role = name, address, admin = %admin_address, "listening");
     let readiness = process.readiness.clone();

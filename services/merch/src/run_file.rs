@@ -39,7 +39,8 @@ pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{}", reachable(address))
 }
 
-/// `0.0.0.0` and `[::]` mean every address of this machine when bound to, and none when connected to.
+/// `0.0.0.0` and `[::]` mean every address of this machine when bound to, and none when connected
+/// to.
 pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -64,7 +65,10 @@ impl RunFile {
             .map_err(io::Error::other)
             .and_then(|text| write_whole(&path, format!("{text}\n").as_bytes(), 0o644));
         written.map_err(|error| {
-            StartError::new(format!("{} cannot be written: {error}; expected a folder that this user may write to", path.display()))
+            StartError::new(format!(
+                "{} cannot be written: {error}; expected a folder that this user may write to",
+                path.display()
+            ))
         })?;
         Ok(Self(path))
     }
@@ -99,8 +103,12 @@ pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
         )),
         _ => StartError::new(format!("{} cannot be read: {error}; choose the folder of your own store with --data-dir", path.display())),
     })?;
-    serde_json::from_str(&text)
-        .map_err(|error| StartError::new(format!("{} is not what merch writes there ({error}); start `merch` again", path.display())))
+    serde_json::from_str(&text).map_err(|error| {
+        StartError::new(format!(
+            "{} is not what merch writes there ({error}); start `merch` again",
+            path.display()
+        ))
+    })
 }
 
 fn path(data_dir: &Path) -> PathBuf {

@@ -1,6 +1,8 @@
-//! The command line and the environment: what can be set, what it means, and what is taken when it is not.
+//! The command line and the environment: what can be set, what it means, and what is taken when it
+//! is not.
 //!
-//! Each role has only the settings that it uses, in a group of its own; `config.rs` turns them into what the services take.
+//! Each role has only the settings that it uses, in a group of its own; `config.rs` turns them into
+//! what the services take.
 
 pub(crate) mod api;
 pub(crate) mod common;
@@ -36,7 +38,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Only the REST gateway: authentication and HTTP, in front of a db service and a logging service
+    /// Only the REST gateway: authentication and HTTP, in front of a db service and a logging
+    /// service
     Api(ApiRole),
     /// Only the db service: users, products and orders over gRPC, in front of the database
     Db(DbRole),
@@ -44,7 +47,8 @@ pub(crate) enum Command {
     Logging(LoggingRole),
     /// Bring the database's schema up to date
     Migrate(Migrate),
-    /// Make the Kafka topic of the log events, or say how the one that is there differs from what is asked for
+    /// Make the Kafka topic of the log events, or say how the one that is there differs from what
+    /// is asked for
     Topic(Topic),
     /// Read the store's log events from Kafka
     Logs(Logs),
@@ -79,7 +83,8 @@ pub(crate) struct Store {
     pub(crate) database: db::DatabaseUrl,
     #[command(flatten)]
     pub(crate) logging: logging::Logging,
-    /// Kafka's bootstrap servers, host:port with commas between them. Not set: a broker in this process, in memory
+    /// Kafka's bootstrap servers, host:port with commas between them. Not set: a broker in this
+    /// process, in memory
     #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Kafka")]
     pub(crate) kafka_brokers: Option<String>,
     #[command(flatten)]
@@ -105,7 +110,8 @@ pub(crate) struct ApiRole {
     pub(crate) api: api::Api,
     #[command(flatten)]
     pub(crate) keys: api::TokenKeys,
-    /// Where the db service is; one name for all of its replicas, or several URLs with commas between them
+    /// Where the db service is; one name for all of its replicas, or several URLs with commas
+    /// between them
     #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50051", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: String,
     #[command(flatten)]
@@ -165,8 +171,8 @@ pub(crate) struct Migrate {
     /// Only say which migrations are pending; exit code 1 if any is
     #[arg(long)]
     pub(crate) status: bool,
-    /// The database was just restored from a backup that was taken then (RFC 3339): every token becomes void, as those that were revoked since would hold
-    /// again, and an event says so
+    /// The database was just restored from a backup that was taken then (RFC 3339): every token
+    /// becomes void, as those that were revoked since would hold again, and an event says so
     #[arg(long, value_name = "TIME", conflicts_with = "status", value_parser = values::time)]
     pub(crate) restored: Option<String>,
     #[command(flatten)]
@@ -204,7 +210,8 @@ pub(crate) struct Logs {
 /// Which events `merch logs` shows: those that everything given here allows.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Filter {
-    /// Only these events, such as order_placed, with commas between them; log_in* is all that begin like that
+    /// Only these events, such as order_placed, with commas between them; log_in* is all that begin
+    /// like that
     #[arg(long, value_name = "WORD,…", value_delimiter = ',', help_heading = "Filters")]
     pub(crate) event: Vec<String>,
     /// Only what was done to this: order:ID, or order: for all orders
@@ -257,8 +264,9 @@ mod tests {
     fn every_setting_says_what_it_is_and_has_a_variable() {
         /// What is said anew each time, and is no setting.
         const OF_ONE_RUN: &[&str] = &[
-            "help", "version", "status", "follow", "json", "add", "set", "key", "prefix", "active", "limit", "everyone", "write",
-            "replace", "once", "event", "subject", "level", "restored",
+            "help", "version", "status", "follow", "json", "add", "set", "key", "prefix", "active",
+            "limit", "everyone", "write", "replace", "once", "event", "subject", "level",
+            "restored",
         ];
         let everything = Arguments::command();
         for command in variables::commands(&everything) {
@@ -266,8 +274,15 @@ mod tests {
                 let id = argument.get_id().as_str();
                 assert!(argument.get_help().is_some(), "{} --{id} has no help", command.get_name());
                 if !argument.is_positional() && !OF_ONE_RUN.contains(&id) {
-                    let variable = argument.get_env().unwrap_or_else(|| panic!("{} --{id} has no variable", command.get_name()));
-                    assert_eq!(variable, format!("MERCH_{}", id.to_uppercase()).as_str(), "{}", command.get_name());
+                    let variable = argument
+                        .get_env()
+                        .unwrap_or_else(|| panic!("{} --{id} has no variable", command.get_name()));
+                    assert_eq!(
+                        variable,
+                        format!("MERCH_{}", id.to_uppercase()).as_str(),
+                        "{}",
+                        command.get_name()
+                    );
                 }
             }
         }
@@ -275,9 +290,11 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown_in_help() {
-        for secret in ["jwt_key", "jwt_verify_key", "database_url", "admin_token", "kafka_password"] {
+        for secret in ["jwt_key", "jwt_verify_key", "database_url", "admin_token", "kafka_password"]
+        {
             let command = Arguments::command();
-            let argument = command.get_arguments().find(|argument| argument.get_id() == secret).unwrap();
+            let argument =
+                command.get_arguments().find(|argument| argument.get_id() == secret).unwrap();
             assert!(argument.is_hide_env_values_set(), "{secret}");
         }
     }
@@ -285,7 +302,9 @@ mod tests {
     #[test]
     fn settings_of_the_whole_store_are_not_for_its_subcommands() {
         assert!(Arguments::try_parse_from(["merch", "--listen", "127.0.0.1:0", "logs"]).is_err());
-        assert!(Arguments::try_parse_from(["merch", "api", "--database-url", "sqlite://x"]).is_err());
+        assert!(
+            Arguments::try_parse_from(["merch", "api", "--database-url", "sqlite://x"]).is_err()
+        );
         assert!(Arguments::try_parse_from(["merch", "api", "--listen", "127.0.0.1:0"]).is_ok());
     }
 }

@@ -18,9 +18,13 @@ mod tests {
 
     #[test]
     fn a_shell_reads_the_same_path() {
-        for (path, word) in
-            [("/a/merch-data", "/a/merch-data"), ("/a b", "'/a b'"), ("/a'b", "'/a'\\''b'"), ("/a?b$(x)", "'/a?b$(x)'"), ("/店", "/店")]
-        {
+        for (path, word) in [
+            ("/a/merch-data", "/a/merch-data"),
+            ("/a b", "'/a b'"),
+            ("/a'b", "'/a'\\''b'"),
+            ("/a?b$(x)", "'/a?b$(x)'"),
+            ("/店", "/店"),
+        ] {
             assert_eq!(shell_word(Path::new(path)), word);
         }
     }

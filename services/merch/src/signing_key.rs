@@ -1,4 +1,5 @@
-//! The keys of tokens: the one that signs, given as a setting, read from a file, or made once and kept in the data folder; and those that verify only.
+//! The keys of tokens: the one that signs, given as a setting, read from a file, or made once and
+//! kept in the data folder; and those that verify only.
 
 use std::{
     fs,
@@ -13,7 +14,8 @@ use zeroize::Zeroizing;
 
 use crate::settings::{api::TokenKeys, secret};
 
-/// Random bytes of a key that is made here: as many as HS256's output has (RFC 7518 §3.2). In the file they stand as hexadecimal digits.
+/// Random bytes of a key that is made here: as many as HS256's output has (RFC 7518 §3.2). In the
+/// file they stand as hexadecimal digits.
 const FRESH: usize = 32;
 
 const SIGNS: &str = "MERCH_JWT_KEY";
@@ -31,22 +33,38 @@ pub(crate) struct GivenKeys {
 /// The keys from the settings.
 ///
 /// # Errors
-/// When a key is given twice, as itself and as a file, a file cannot be read, or a key is too short.
+/// When a key is given twice, as itself and as a file, a file cannot be read, or a key is too
+/// short.
 pub(crate) fn from_settings(settings: &TokenKeys) -> Result<GivenKeys, StartError> {
-    let signing = secret::read_bytes(SIGNS, settings.jwt_key.as_ref(), settings.jwt_key_file.as_deref())?;
-    let verifying = secret::read_list(VERIFIES, settings.jwt_verify_key.as_ref(), settings.jwt_verify_key_file.as_deref())?;
+    let signing =
+        secret::read_bytes(SIGNS, settings.jwt_key.as_ref(), settings.jwt_key_file.as_deref())?;
+    let verifying = secret::read_list(
+        VERIFIES,
+        settings.jwt_verify_key.as_ref(),
+        settings.jwt_verify_key_file.as_deref(),
+    )?;
     Ok(GivenKeys {
         // As those that verify are read, so that one key is the same in both places.
-        signing: signing.map(|key| strong_enough(key.trim_ascii(), "the key in MERCH_JWT_KEY (--jwt-key) or its file")).transpose()?,
+        signing: signing
+            .map(|key| {
+                strong_enough(key.trim_ascii(), "the key in MERCH_JWT_KEY (--jwt-key) or its file")
+            })
+            .transpose()?,
         verifying: verifying.map_or_else(|| Ok(Vec::new()), |keys| several(&keys))?,
     })
 }
 
 /// Keys with commas or line breaks between them. Spaces around them are nobody's key.
 fn several(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
-    let keys = text.split(|byte| matches!(byte, b',' | b'\n')).map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
-    let keys: Vec<_> =
-        keys.map(|key| strong_enough(key, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key) or its file")).collect::<Result<_, _>>()?;
+    let keys = text
+        .split(|byte| matches!(byte, b',' | b'\n'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|key| !key.is_empty());
+    let keys: Vec<_> = keys
+        .map(|key| {
+            strong_enough(key, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key) or its file")
+        })
+        .collect::<Result<_, _>>()?;
     // An empty setting is an empty slot of a configuration: no further key.
     Ok(keys)
 }
@@ -78,14 +96,16 @@ pub(crate) fn make_if_missing(file: &Path) -> Result<bool, StartError> {
     }
 }
 
-/// Writes a fresh key beside `file` first, so that a crash leaves no half of a key under its name; then links it there, which never replaces another.
+/// Writes a fresh key beside `file` first, so that a crash leaves no half of a key under its name;
+/// then links it there, which never replaces another.
 fn make(file: &Path) -> io::Result<()> {
     if file.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let mut bytes = Zeroizing::new([0; FRESH]);
     rand::rngs::SysRng.try_fill_bytes(&mut *bytes).map_err(io::Error::other)?;
-    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+    let text: Zeroizing<String> =
+        Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     let fresh = file.with_extension(format!("key.{}", std::process::id()));
     let written = create_fresh(&fresh, 0o600).and_then(|mut fresh| {
         writeln!(fresh, "{}", text.as_str())?;
@@ -105,10 +125,16 @@ mod tests {
     use super::*;
     use crate::settings::values::Secret;
 
-    const KEYS: [&str; 2] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+    const KEYS: [&str; 2] =
+        ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
 
     fn nothing() -> TokenKeys {
-        TokenKeys { jwt_key: None, jwt_key_file: None, jwt_verify_key: None, jwt_verify_key_file: None }
+        TokenKeys {
+            jwt_key: None,
+            jwt_key_file: None,
+            jwt_verify_key: None,
+            jwt_verify_key_file: None,
+        }
     }
 
     fn key(text: &str) -> SigningKey {
@@ -123,7 +149,11 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap().trim_end().len(), 2 * FRESH);
         assert_eq!(kept_in(&file).unwrap(), key);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions())
+                & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -163,7 +193,10 @@ mod tests {
     #[test]
     fn two_folders_have_two_keys() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert_ne!(kept_in(&one.path().join("jwt.key")).unwrap(), kept_in(&two.path().join("jwt.key")).unwrap());
+        assert_ne!(
+            kept_in(&one.path().join("jwt.key")).unwrap(),
+            kept_in(&two.path().join("jwt.key")).unwrap()
+        );
     }
 
     #[test]
@@ -175,12 +208,26 @@ mod tests {
         let file = || Some(file.clone());
         for (settings, what) in [
             (TokenKeys { jwt_key: short(), ..nothing() }, "the key in MERCH_JWT_KEY (--jwt-key)"),
-            (TokenKeys { jwt_key_file: file(), ..nothing() }, "the key in MERCH_JWT_KEY (--jwt-key)"),
-            (TokenKeys { jwt_verify_key: short(), ..nothing() }, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"),
-            (TokenKeys { jwt_verify_key_file: file(), ..nothing() }, "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"),
+            (
+                TokenKeys { jwt_key_file: file(), ..nothing() },
+                "the key in MERCH_JWT_KEY (--jwt-key)",
+            ),
+            (
+                TokenKeys { jwt_verify_key: short(), ..nothing() },
+                "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)",
+            ),
+            (
+                TokenKeys { jwt_verify_key_file: file(), ..nothing() },
+                "a key in MERCH_JWT_VERIFY_KEY (--jwt-verify-key)",
+            ),
         ] {
             let error = from_settings(&settings).unwrap_err().to_string();
-            assert!(error.starts_with(what) && error.contains("at least 32 random bytes, got 9;") && !error.contains("hush"), "{error}");
+            assert!(
+                error.starts_with(what)
+                    && error.contains("at least 32 random bytes, got 9;")
+                    && !error.contains("hush"),
+                "{error}"
+            );
         }
     }
 
@@ -190,21 +237,44 @@ mod tests {
         let settings = TokenKeys { jwt_key: Some(KEYS[0].into()), ..nothing() };
         assert_eq!(from_settings(&settings).unwrap().signing, Some(key(KEYS[0])));
         let both = TokenKeys { jwt_key_file: Some("/nowhere".into()), ..settings };
-        assert!(from_settings(&both).unwrap_err().to_string().starts_with("both MERCH_JWT_KEY (--jwt-key)"));
-        let both = TokenKeys { jwt_verify_key: Some(KEYS[0].into()), jwt_verify_key_file: Some("/nowhere".into()), ..nothing() };
-        assert!(from_settings(&both).unwrap_err().to_string().starts_with("both MERCH_JWT_VERIFY_KEY (--jwt-verify-key)"));
+        assert!(
+            from_settings(&both)
+                .unwrap_err()
+                .to_string()
+                .starts_with("both MERCH_JWT_KEY (--jwt-key)")
+        );
+        let both = TokenKeys {
+            jwt_verify_key: Some(KEYS[0].into()),
+            jwt_verify_key_file: Some("/nowhere".into()),
+            ..nothing()
+        };
+        assert!(
+            from_settings(&both)
+                .unwrap_err()
+                .to_string()
+                .starts_with("both MERCH_JWT_VERIFY_KEY (--jwt-verify-key)")
+        );
     }
 
     #[test]
     fn several_keys_may_verify() {
         let [one, two] = KEYS;
-        for text in [format!("{one},{two}"), format!("{one}\r\n{two}"), format!(" {one} ,\n, {two}\n")] {
+        for text in
+            [format!("{one},{two}"), format!("{one}\r\n{two}"), format!(" {one} ,\n, {two}\n")]
+        {
             let settings = TokenKeys { jwt_verify_key: Some(text.as_str().into()), ..nothing() };
-            assert_eq!(from_settings(&settings).unwrap().verifying, [key(one), key(two)], "{text:?}");
+            assert_eq!(
+                from_settings(&settings).unwrap().verifying,
+                [key(one), key(two)],
+                "{text:?}"
+            );
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         let in_file = Some(file.path().to_owned());
-        for none in [TokenKeys { jwt_verify_key: Some("".into()), ..nothing() }, TokenKeys { jwt_verify_key_file: in_file, ..nothing() }] {
+        for none in [
+            TokenKeys { jwt_verify_key: Some("".into()), ..nothing() },
+            TokenKeys { jwt_verify_key_file: in_file, ..nothing() },
+        ] {
             assert_eq!(from_settings(&none).unwrap().verifying, []);
         }
     }

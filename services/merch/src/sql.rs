@@ -13,7 +13,10 @@ use std::{
 use command_output::{OutputError, print, prompt, say};
 use futures_util::TryStreamExt as _;
 use merch_chassis::StartError;
-use sea_orm::sqlx::{self, AssertSqlSafe, Row as _, sqlite::SqliteConnection, sqlite::SqliteRow};
+use sea_orm::sqlx::{
+    self, AssertSqlSafe, Row as _,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 
 use self::{
     statements::{complete, first_word, statements},
@@ -25,28 +28,41 @@ use crate::{
     sqlite::{self, Access},
 };
 
-const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
-const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
+const TABLES: &str =
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+const SCHEMA: &str =
+    "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
-/// Runs what the command line or standard input says. At a terminal an error is told and the next statement asked for.
+/// Runs what the command line or standard input says. At a terminal an error is told and the next
+/// statement asked for.
 ///
-/// With `--write` every statement is run to its end, whether or not its rows can be printed: a full disk at standard output
-/// must not decide how much of a change is made.
+/// With `--write` every statement is run to its end, whether or not its rows can be printed: a full
+/// disk at standard output must not decide how much of a change is made.
 ///
 /// # Errors
-/// When the database is not SQLite's or cannot be opened, or a statement fails. With `--write` the error says how many
-/// before it were carried out, and how many rolled back.
+/// When the database is not SQLite's or cannot be opened, or a statement fails. With `--write` the
+/// error says how many before it were carried out, and how many rolled back.
 pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
-    let file = sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
+    let file =
+        sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
     let access = if settings.write { Access::Write } else { Access::Read };
     let connection = sqlite::open(&file, access).await?;
-    let mut shell = Shell { connection, json: settings.json, write: settings.write, in_transaction: false, output: Ok(()) };
+    let mut shell = Shell {
+        connection,
+        json: settings.json,
+        write: settings.write,
+        in_transaction: false,
+        output: Ok(()),
+    };
     match &settings.statement {
         Some(text) => shell.run_all(text).await?,
         None if io::stdin().is_terminal() => shell.ask().await?,
         None => {
-            let text = io::read_to_string(io::stdin())
-                .map_err(|error| StartError::new(format!("standard input cannot be read: {error}; expected SQL in UTF-8")))?;
+            let text = io::read_to_string(io::stdin()).map_err(|error| {
+                StartError::new(format!(
+                    "standard input cannot be read: {error}; expected SQL in UTF-8"
+                ))
+            })?;
             shell.run_all(&text).await?;
         }
     }
@@ -67,15 +83,21 @@ struct Shell {
 }
 
 impl Shell {
-    /// Line by line until the end of the input or `.quit`. Reading a line holds up this thread, which has nothing else to do.
+    /// Line by line until the end of the input or `.quit`. Reading a line holds up this thread,
+    /// which has nothing else to do.
     async fn ask(&mut self) -> Result<(), StartError> {
         let mode = if self.write { "It may write" } else { "Read-only; --write changes that" };
-        say(format_args!("{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none."));
+        say(format_args!(
+            "{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none."
+        ));
         let mut text = String::new();
         loop {
             prompt(if text.is_empty() { "merch> " } else { "  ...> " });
             let read = io::stdin().lock().read_line(&mut text);
-            if read.map_err(|error| StartError::new(format!("the terminal cannot be read: {error}")))? == 0 {
+            if read
+                .map_err(|error| StartError::new(format!("the terminal cannot be read: {error}")))?
+                == 0
+            {
                 return Ok(());
             }
             let done = match text.trim() {
@@ -96,7 +118,8 @@ impl Shell {
         }
     }
 
-    /// Runs the statements of `text`, after which the connection is closed: what a transaction holds then is rolled back.
+    /// Runs the statements of `text`, after which the connection is closed: what a transaction
+    /// holds then is rolled back.
     async fn run_all(&mut self, text: &str) -> Result<(), StartError> {
         self.run(text).await.map_err(|(error, mut tally)| {
             tally.roll_back();
@@ -125,7 +148,10 @@ impl Shell {
 
     async fn count(&mut self, statement: &str, succeeded: bool, tally: &mut Tally) {
         let word = first_word(statement).to_ascii_uppercase();
-        let moves = matches!(word.as_str(), "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT");
+        let moves = matches!(
+            word.as_str(),
+            "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT"
+        );
         // A failure may end a transaction, too: `INSERT OR ROLLBACK`.
         if moves || (self.in_transaction && !succeeded) {
             self.in_transaction = self.is_in_transaction().await;
@@ -153,7 +179,8 @@ impl Shell {
         let mut rows = Vec::new();
         let (mut found, json) = (0_u64, self.json);
         // Rows as JSON need not wait for one another; a table has to know the widest.
-        let mut stream = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch(&mut self.connection);
+        let mut stream =
+            sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch(&mut self.connection);
         while let Some(row) = stream.try_next().await? {
             found += 1;
             if json {
@@ -183,7 +210,10 @@ impl Shell {
         if changed > 0 {
             self.print(format_args!("({changed} {} changed)", plural(changed)));
         } else {
-            self.print(format_args!("({found} {})", plural(i64::try_from(found).unwrap_or(i64::MAX))));
+            self.print(format_args!(
+                "({found} {})",
+                plural(i64::try_from(found).unwrap_or(i64::MAX))
+            ));
         }
         Ok(())
     }
@@ -204,10 +234,15 @@ fn sentence(error: &sqlx::Error) -> String {
     const READONLY: &str = "8";
     match error {
         sqlx::Error::Database(error) if error.code().as_deref() == Some(READONLY) => {
-            "the statement writes, and the file is opened for reading alone; --write lets it".to_owned()
+            "the statement writes, and the file is opened for reading alone; --write lets it"
+                .to_owned()
         }
-        sqlx::Error::Database(error) => format!("SQLite refuses the statement: {}", error.message()),
-        sqlx::Error::Decode(error) => format!("the statement was run, but a value of its answer cannot be shown: {error}"),
+        sqlx::Error::Database(error) => {
+            format!("SQLite refuses the statement: {}", error.message())
+        }
+        sqlx::Error::Decode(error) => {
+            format!("the statement was run, but a value of its answer cannot be shown: {error}")
+        }
         error => format!("the statement failed: {error}"),
     }
 }

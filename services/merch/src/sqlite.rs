@@ -28,7 +28,11 @@ pub(crate) enum Access {
 ///
 /// # Errors
 /// For PostgreSQL: `instead` says what does the same there.
-pub(crate) fn file(database: &DatabaseUrl, data: &Data, instead: &str) -> Result<PathBuf, StartError> {
+pub(crate) fn file(
+    database: &DatabaseUrl,
+    data: &Data,
+    instead: &str,
+) -> Result<PathBuf, StartError> {
     database.check()?;
     database.or_in(&data.data_dir)?.sqlite_file()?.ok_or_else(|| {
         StartError::new(format!("the database is PostgreSQL, and this command is for the SQLite file of an embedded store; {instead}"))
@@ -39,7 +43,10 @@ pub(crate) fn file(database: &DatabaseUrl, data: &Data, instead: &str) -> Result
 ///
 /// # Errors
 /// When it is not there, is no database, or may not be read.
-pub(crate) async fn open(file: &std::path::Path, access: Access) -> Result<SqliteConnection, StartError> {
+pub(crate) async fn open(
+    file: &std::path::Path,
+    access: Access,
+) -> Result<SqliteConnection, StartError> {
     if !file.exists() {
         return Err(StartError::new(format!(
             "there is no database file {}; start `merch`, which makes it, or choose its folder with --data-dir",
@@ -48,8 +55,12 @@ pub(crate) async fn open(file: &std::path::Path, access: Access) -> Result<Sqlit
     }
     DatabaseLock::check_links(file)?;
     // Absolute: SQLite takes a name such as `file:x` for a URI.
-    let absolute = std::path::absolute(file)
-        .map_err(|error| StartError::new(format!("the database file {} has no absolute path: {error}", file.display())))?;
+    let absolute = std::path::absolute(file).map_err(|error| {
+        StartError::new(format!(
+            "the database file {} has no absolute path: {error}",
+            file.display()
+        ))
+    })?;
     SqliteConnectOptions::new()
         .filename(absolute)
         .read_only(access == Access::Read)

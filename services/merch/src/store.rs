@@ -1,4 +1,5 @@
-//! `merch`: every role in one process, with the same gRPC hops as between machines, over sockets in the data folder.
+//! `merch`: every role in one process, with the same gRPC hops as between machines, over sockets in
+//! the data folder.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -25,7 +26,8 @@ use crate::{
 /// A port of the system's choosing, for this machine alone.
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Of the embedded broker's topic. Each takes up to 5 MiB of memory and then forgets its oldest records, so more of them remember a longer rush.
+/// Of the embedded broker's topic. Each takes up to 5 MiB of memory and then forgets its oldest
+/// records, so more of them remember a longer rush.
 const PARTITIONS: i32 = 8;
 
 /// Opens the store and keeps it open until a signal.
@@ -45,7 +47,11 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let given = signing_key::from_settings(&settings.keys)?;
     let given_admin = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
     let mut process = Process::new()?;
-    let parts: &[Part] = if settings.database.is_default() { &[Part::Journal, Part::Database] } else { &[Part::Journal] };
+    let parts: &[Part] = if settings.database.is_default() {
+        &[Part::Journal, Part::Database]
+    } else {
+        &[Part::Journal]
+    };
     let data = DataDir::open(&settings.data.data_dir, parts)?;
     // The folder may be a link to one that has another name.
     settings.database.check_in(data.path())?;
@@ -58,7 +64,8 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
         Some(token) => token,
         None => admin_key::strong_enough(&admin_key::kept_in(&data.admin_key_file())?)?,
     };
-    let (database, direct) = (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
+    let (database, direct) =
+        (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
     // Before the migration, which would change a file that another store works on.
     let _lock = DatabaseLock::take(&database, Use::Alone)?;
     let listeners = Listeners::bind(&settings, &data, &transport).await?;
@@ -80,10 +87,23 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let addresses = listeners.addresses(&data, kafka.brokers.clone())?;
     let (db_besides, logging_besides) = (listeners.db_besides, listeners.logging_besides);
     let role = &settings.role;
-    // The roles of this process reach each other by its own sockets, for which nothing has to be proved.
-    let endpoints = Endpoints { db: &addresses.db, logging: &addresses.logging, transport: &Transport::default() };
+    // The roles of this process reach each other by its own sockets, for which nothing has to be
+    // proved.
+    let endpoints = Endpoints {
+        db: &addresses.db,
+        logging: &addresses.logging,
+        transport: &Transport::default(),
+    };
     let logging = config::logging(&settings.logging, kafka, &settings.grpc, role)?;
-    let mut db = config::db(&settings.db, database, endpoints.logging, endpoints.transport, broker, &settings.grpc, role);
+    let mut db = config::db(
+        &settings.db,
+        database,
+        endpoints.logging,
+        endpoints.transport,
+        broker,
+        &settings.grpc,
+        role,
+    );
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
     db.writes_per_user = settings.users.writes_per_user();
@@ -93,14 +113,18 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     api.writes_per_user = settings.users.writes_per_user();
 
     let whole = process.readiness.clone();
-    // Drained the other way round: the gateway first, and the admin port says "not ready" to the very end.
+    // Drained the other way round: the gateway first, and the admin port says "not ready" to the
+    // very end.
     process.roles.start("admin", |shutdown| admin::serve(listeners.admin, whole, shutdown));
     // Events wait on disk where Kafka is away, and the store opens and sells.
     process.start_in_background("logging", |readiness, shutdown| {
         merch_logging::server::serve(listeners.logging, logging, readiness, shutdown)
     });
-    process.start("db", |readiness, shutdown| merch_db::serve(listeners.db, db, readiness, shutdown));
-    process.start("api", |readiness, shutdown| merch_api::serve(listeners.api, api, readiness, shutdown));
+    process
+        .start("db", |readiness, shutdown| merch_db::serve(listeners.db, db, readiness, shutdown));
+    process.start("api", |readiness, shutdown| {
+        merch_api::serve(listeners.api, api, readiness, shutdown)
+    });
 
     let result = process
         .attend(&settings.role, || {
@@ -134,17 +158,35 @@ struct Besides {
 }
 
 impl Listeners {
-    async fn bind(settings: &Store, data: &DataDir, transport: &Transport) -> Result<Self, StartError> {
+    async fn bind(
+        settings: &Store,
+        data: &DataDir,
+        transport: &Transport,
+    ) -> Result<Self, StartError> {
         let api = bind("the api (--listen)", settings.api.listen).await?;
-        let admin = bind("the admin server (--admin-listen)", settings.role.admin_listen.unwrap_or(ANY_PORT)).await?;
-        let (db, db_besides) = grpc("the db service (--db-listen)", Role::Db, data, settings.db.db_listen.as_ref(), transport).await?;
+        let admin = bind(
+            "the admin server (--admin-listen)",
+            settings.role.admin_listen.unwrap_or(ANY_PORT),
+        )
+        .await?;
+        let (db, db_besides) = grpc(
+            "the db service (--db-listen)",
+            Role::Db,
+            data,
+            settings.db.db_listen.as_ref(),
+            transport,
+        )
+        .await?;
         let listen = settings.logging.logging_listen.as_ref();
-        let (logging, logging_besides) = grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport).await?;
+        let (logging, logging_besides) =
+            grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport)
+                .await?;
         Ok(Self { api, admin, db, logging, db_besides, logging_besides })
     }
 
     fn addresses(&self, data: &DataDir, kafka: String) -> Result<Addresses, StartError> {
-        let url = |listener: &TcpListener| listener.local_addr().map(url).map_err(|error| gone(&error));
+        let url =
+            |listener: &TcpListener| listener.local_addr().map(url).map_err(|error| gone(&error));
         let socket = |role: Role| url_of_path(&data_dir::socket(data.path(), role.name()));
         Ok(Addresses {
             api: url(&self.api)?,
@@ -158,7 +200,8 @@ impl Listeners {
     }
 }
 
-/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked for, a further listener.
+/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked
+/// for, a further listener.
 async fn grpc(
     what: &str,
     role: Role,
@@ -175,12 +218,20 @@ async fn grpc(
     Ok((listener.and(besides), Some(further)))
 }
 
-fn announcement(addresses: &Addresses, besides: [Option<&Besides>; 2], data: &DataDir, broker: Broker) -> String {
+fn announcement(
+    addresses: &Addresses,
+    besides: [Option<&Besides>; 2],
+    data: &DataDir,
+    broker: Broker,
+) -> String {
     let Addresses { api, admin, db, logging, kafka, .. } = addresses;
-    let [db_besides, logging_besides] =
-        besides.map(|besides| besides.map(|besides| format!(" and {}", besides.announced)).unwrap_or_default());
+    let [db_besides, logging_besides] = besides.map(|besides| {
+        besides.map(|besides| format!(" and {}", besides.announced)).unwrap_or_default()
+    });
     let open = match broker {
-        Broker::Embedded => " (embedded; no authentication: every program on this machine can read and write it)",
+        Broker::Embedded => {
+            " (embedded; no authentication: every program on this machine can read and write it)"
+        }
         Broker::Kafka => "",
     };
     format!(

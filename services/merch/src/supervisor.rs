@@ -31,8 +31,11 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts a role. `serve` gets the token that asks it to drain and end.
-    pub(crate) fn start<F>(&mut self, name: &'static str, serve: impl FnOnce(CancellationToken) -> F)
-    where
+    pub(crate) fn start<F>(
+        &mut self,
+        name: &'static str,
+        serve: impl FnOnce(CancellationToken) -> F,
+    ) where
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
         let token = CancellationToken::new();
@@ -43,7 +46,9 @@ impl Supervisor {
             let ended = match role.await {
                 Ok(ended) => ended,
                 Err(error) if error.is_cancelled() => Ok(()), // by `drain`, which tells of it
-                Err(_) => Err(StartError::new(format!("the role {name} crashed, which is a bug; the log has the reason"))),
+                Err(_) => Err(StartError::new(format!(
+                    "the role {name} crashed, which is a bug; the log has the reason"
+                ))),
             };
             (name, ended)
         });
@@ -55,7 +60,11 @@ impl Supervisor {
             match self.tasks.join_next().await {
                 Some(Ok((name, ended))) => {
                     self.running.retain(|role| role.name != name);
-                    return ended.err().unwrap_or_else(|| StartError::new(format!("the role {name} ended although nobody asked it to")));
+                    return ended.err().unwrap_or_else(|| {
+                        StartError::new(format!(
+                            "the role {name} ended although nobody asked it to"
+                        ))
+                    });
                 }
                 // The outer tasks neither panic nor are aborted.
                 Some(Err(_)) => {}
@@ -64,8 +73,9 @@ impl Supervisor {
         }
     }
 
-    /// Asks the roles to end, the last started first, each after the one before it has ended; `patience` is for each. One that has not ended by then is
-    /// aborted; tasks that it has spawned for itself go on until the process ends.
+    /// Asks the roles to end, the last started first, each after the one before it has ended;
+    /// `patience` is for each. One that has not ended by then is aborted; tasks that it has spawned
+    /// for itself go on until the process ends.
     ///
     /// # Errors
     /// The first failure of a role while it ended.
@@ -78,9 +88,12 @@ impl Supervisor {
                 Ok(ended) => result = result.and(ended),
                 Err(_) => {
                     task.abort();
-                    result = result
-                        .and(Err(StartError::new(format!("the role {name} did not end within {} s and was cut off", patience.as_secs()))));
-                    // A role that never awaits anything cannot be aborted; the others are drained all the same.
+                    result = result.and(Err(StartError::new(format!(
+                        "the role {name} did not end within {} s and was cut off",
+                        patience.as_secs()
+                    ))));
+                    // A role that never awaits anything cannot be aborted; the others are drained
+                    // all the same.
                     if let Ok(ended) = timeout(CUT_OFF, self.ended(name)).await {
                         result = result.and(ended);
                     }
@@ -116,7 +129,11 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Starts a role that ends when asked and writes its name down.
-    fn follow(supervisor: &mut Supervisor, name: &'static str, ended: &Arc<Mutex<Vec<&'static str>>>) {
+    fn follow(
+        supervisor: &mut Supervisor,
+        name: &'static str,
+        ended: &Arc<Mutex<Vec<&'static str>>>,
+    ) {
         let ended = ended.clone();
         supervisor.start(name, |token| async move {
             token.cancelled().await;
@@ -152,9 +169,15 @@ mod tests {
     async fn a_role_that_ends_unasked_or_panics_is_a_failure() {
         let mut supervisor = Supervisor::default();
         supervisor.start("api", |_| async { Ok(()) });
-        assert_eq!(supervisor.failure().await.to_string(), "the role api ended although nobody asked it to");
+        assert_eq!(
+            supervisor.failure().await.to_string(),
+            "the role api ended although nobody asked it to"
+        );
         supervisor.start("db", |_| async { panic!("a test") });
-        assert_eq!(supervisor.failure().await.to_string(), "the role db crashed, which is a bug; the log has the reason");
+        assert_eq!(
+            supervisor.failure().await.to_string(),
+            "the role db crashed, which is a bug; the log has the reason"
+        );
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! Tables for people: columns of one width, numbers to the right, and nothing that a terminal would take for a command.
+//! Tables for people: columns of one width, numbers to the right, and nothing that a terminal would
+//! take for a command.
 
 use std::fmt::Write as _;
 
@@ -43,14 +44,17 @@ fn line(cells: &[Cell], widths: &[usize]) -> String {
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let gap = if index == 0 { "" } else { "  " };
         let padding = " ".repeat(width - cell.text.width());
-        let (before, after) = if cell.right { (padding.as_str(), "") } else { ("", padding.as_str()) };
-        write!(line, "{gap}{before}{}{after}", cell.text).expect("a String takes whatever is written");
+        let (before, after) =
+            if cell.right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+        write!(line, "{gap}{before}{}{after}", cell.text)
+            .expect("a String takes whatever is written");
     }
     line.truncate(line.trim_end().len());
     line
 }
 
-/// Control characters are written as escapes: a text that somebody else chose must not move the cursor.
+/// Control characters are written as escapes: a text that somebody else chose must not move the
+/// cursor.
 pub(crate) fn harmless(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, character| {
         if character.is_control() {
@@ -68,7 +72,13 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
-        let rows = [vec![Cell::number(7), Cell::text("é\u{1b}[2J")], vec![Cell::number(123), Cell::text("帽衫")]];
-        assert_eq!(table(&["id", "name"], &rows), "id   name\n---  ----------\n  7  é\\u{1b}[2J\n123  帽衫");
+        let rows = [
+            vec![Cell::number(7), Cell::text("é\u{1b}[2J")],
+            vec![Cell::number(123), Cell::text("帽衫")],
+        ];
+        assert_eq!(
+            table(&["id", "name"], &rows),
+            "id   name\n---  ----------\n  7  é\\u{1b}[2J\n123  帽衫"
+        );
     }
 }

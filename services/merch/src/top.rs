@@ -19,10 +19,12 @@ use crate::{failure::Failure, interrupt::until_interrupted, run_file, settings::
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks and draws until a signal or until the reader closes the pipe; with `--once` looks twice and prints what happened between.
+/// Looks and draws until a signal or until the reader closes the pipe; with `--once` looks twice
+/// and prints what happened between.
 ///
 /// # Errors
-/// When it is not known where to look, or the terminal is gone. What does not answer is shown, and is no error.
+/// When it is not known where to look, or the terminal is gone. What does not answer is shown, and
+/// is no error.
 pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
     let (admin, db) = match (settings.admin.as_slice(), &settings.db_endpoint) {
         ([], None) => {
@@ -49,8 +51,10 @@ pub(crate) async fn run(settings: &Top) -> Result<(), Failure> {
 /// Looks and draws each second. Dropped, it gives the terminal back.
 async fn watch(sources: &Sources) -> Result<(), Failure> {
     let mut before = sources.look().await;
-    let gone = |error: io::Error| StartError::new(format!("the terminal cannot be drawn on: {error}"));
-    let mut screen = if Stdout::is_terminal() { Some(Screen::enter().map_err(gone)?) } else { None };
+    let gone =
+        |error: io::Error| StartError::new(format!("the terminal cannot be drawn on: {error}"));
+    let mut screen =
+        if Stdout::is_terminal() { Some(Screen::enter().map_err(gone)?) } else { None };
     let mut resized = screen::Resized::listen()?;
     let mut now = before.clone();
     let mut next = Instant::now() + PERIOD;

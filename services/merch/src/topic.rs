@@ -6,7 +6,8 @@ use merch_logging::provision;
 
 use crate::{failure::Failure, settings::Topic};
 
-/// Makes the topic where it is missing and says how it differs where it is not; a Kafka that is not up yet is waited for.
+/// Makes the topic where it is missing and says how it differs where it is not; a Kafka that is not
+/// up yet is waited for.
 ///
 /// # Errors
 /// When Kafka does not answer in time or does not make the topic, or a signal ends the wait.

@@ -19,11 +19,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, http, merch, run, signal, sqlite_url};
 use tempfile::tempdir;
 
+use support::{PATIENCE, Running, failed_start, http, merch, run, signal, sqlite_url};
+
 fn store(data_dir: &Path) -> Running {
-    let command = &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let command =
+        &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     Running::start(
         command
             .env("MERCH_HASH_COST", "10")
@@ -70,7 +72,11 @@ fn order(api: &str, token: &str, key: &str, product: i64, quantity: i64) -> Opti
 
 fn objects(output: &Output) -> Vec<Value> {
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout.clone())
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn sql(data_dir: &str, statement: &str) -> Vec<Value> {
@@ -98,7 +104,15 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
 
     // More than any machine sells in the time.
     for product in ["1", "2", "3"] {
-        let restocked = run(&["admin", "restock", product, "--set", "1000000", "--data-dir", data_dir.to_str().unwrap()]);
+        let restocked = run(&[
+            "admin",
+            "restock",
+            product,
+            "--set",
+            "1000000",
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+        ]);
         assert!(restocked.status.success(), "{restocked:?}");
     }
 
@@ -128,7 +142,8 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
             thread::sleep(Duration::from_millis(5));
         }
         begun.store(true, Ordering::SeqCst);
-        let backup = run(&["backup", file.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()]);
+        let backup =
+            run(&["backup", file.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()]);
         assert!(backup.status.success(), "{backup:?}");
         let at_backup = told.lock().unwrap().len();
         while told.lock().unwrap().len() < at_backup + 20 {
@@ -141,37 +156,55 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
     drop(running);
     let told = told.into_inner().unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
 
     // The tables, before a store touches them.
     let restoring = run(&["restore", file.to_str().unwrap(), "--data-dir", restored]);
     assert!(restoring.status.success(), "{restoring:?}");
-    assert_eq!(fs::metadata(second.path().join("merch.db")).unwrap().permissions().mode() & 0o777, 0o600);
-    let orders = sql(restored, "SELECT id, product_id, quantity FROM orders WHERE status = 'placed'");
+    assert_eq!(
+        fs::metadata(second.path().join("merch.db")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let orders =
+        sql(restored, "SELECT id, product_id, quantity FROM orders WHERE status = 'placed'");
     let ids: BTreeSet<&str> = orders.iter().map(|order| order["id"].as_str().unwrap()).collect();
     for (key, (order, before)) in &told {
-        assert!(!before || ids.contains(order["id"].as_str().unwrap()), "{key} was told before the backup and is not in it");
+        assert!(
+            !before || ids.contains(order["id"].as_str().unwrap()),
+            "{key} was told before the backup and is not in it"
+        );
     }
     assert!(ids.len() < told.len(), "the backup is from the middle");
     let keys = sql(restored, "SELECT key, order_id FROM idempotency_keys");
-    let of_keys: BTreeSet<&str> = keys.iter().map(|key| key["order_id"].as_str().unwrap()).collect();
+    let of_keys: BTreeSet<&str> =
+        keys.iter().map(|key| key["order_id"].as_str().unwrap()).collect();
     assert_eq!(of_keys, ids, "each order has its key, and no key is without its order");
     for product in 1..=3 {
-        let sold: i64 = orders.iter().filter(|order| order["product_id"] == product).map(|order| order["quantity"].as_i64().unwrap()).sum();
+        let sold: i64 = orders
+            .iter()
+            .filter(|order| order["product_id"] == product)
+            .map(|order| order["quantity"].as_i64().unwrap())
+            .sum();
         let stock = sql(restored, &format!("SELECT stock FROM products WHERE id = {product}"));
         assert_eq!(stock[0]["stock"], 1_000_000 - sold, "product {product}");
     }
 
-    // A store on it: every order's event arrives, and those of the journal; none is there of an order that is not.
+    // A store on it: every order's event arrives, and those of the journal; none is there of an
+    // order that is not.
     let running = store(second.path());
     let api = running.address("api").to_owned();
     let deadline = Instant::now() + PATIENCE;
     loop {
         let events = events(restored);
-        let of = |word: &str| -> Vec<&Value> { events.values().filter(|event| event["event"] == word).collect() };
-        let placed: BTreeSet<&str> =
-            of("order_placed").iter().map(|event| event["subject"].as_str().unwrap().trim_start_matches("order:")).collect();
+        let of = |word: &str| -> Vec<&Value> {
+            events.values().filter(|event| event["event"] == word).collect()
+        };
+        let placed: BTreeSet<&str> = of("order_placed")
+            .iter()
+            .map(|event| event["subject"].as_str().unwrap().trim_start_matches("order:"))
+            .collect();
         if placed == ids && of("log_in_failed").len() == 3 && of("store_restored").len() == 1 {
             assert_eq!(of("user_registered").len(), 4);
             break;
@@ -181,15 +214,18 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         thread::sleep(Duration::from_millis(100));
     }
 
-    // Tokens from before are void; with new ones every key is answered with its order, and sells nothing again.
+    // Tokens from before are void; with new ones every key is answered with its order, and sells
+    // nothing again.
     assert_eq!(http(&api, "GET", "/orders", Some(&tokens[0]), None).0, 401);
     let tokens: Vec<String> = (0..4).map(|n| token(&api, &format!("buyer{n}"))).collect();
     let before = http(&api, "GET", "/products/1", None, None).1["stock"].clone();
     for key in &keys {
         let key_text = key["key"].as_str().unwrap();
-        let parts: Vec<i64> = key_text.split('-').skip(1).map(|part| part.parse().unwrap()).collect();
+        let parts: Vec<i64> =
+            key_text.split('-').skip(1).map(|part| part.parse().unwrap()).collect();
         let (buyer, round) = (usize::try_from(parts[0]).unwrap(), parts[1]);
-        let again = order(&api, &tokens[buyer], key_text, 1 + round % 3, 1 + round % 2).expect("the first order is answered again");
+        let again = order(&api, &tokens[buyer], key_text, 1 + round % 3, 1 + round % 2)
+            .expect("the first order is answered again");
         assert_eq!(again["id"], key["order_id"], "{key_text}");
     }
     assert_eq!(http(&api, "GET", "/products/1", None, None).1["stock"], before);
@@ -205,11 +241,15 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     register(&api, "ada");
     let file = file.to_str().unwrap();
     assert!(run(&["backup", file, "--data-dir", data_dir]).status.success());
-    assert!(failed_start(&run(&["backup", file, "--data-dir", data_dir])).contains("no backup is overwritten"));
+    assert!(
+        failed_start(&run(&["backup", file, "--data-dir", data_dir]))
+            .contains("no backup is overwritten")
+    );
     let late = register(&api, "bob");
     let key = fs::read(folder.path().join("jwt.key")).unwrap();
 
-    let restore = |arguments: &[&str]| run(&[&["restore", "--data-dir", data_dir], arguments].concat());
+    let restore =
+        |arguments: &[&str]| run(&[&["restore", "--data-dir", data_dir], arguments].concat());
     assert!(failed_start(&restore(&[file, "--replace"])).contains("is in use by another merch"));
     assert_eq!(running.stop().code(), Some(0));
     assert!(failed_start(&restore(&[file])).contains("there is a store in"));
@@ -222,7 +262,10 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     for content in [&bytes[..], &whole[..whole.len() / 2], b"nonsense"] {
         fs::write(&damaged, content).unwrap();
         let sentence = failed_start(&restore(&[damaged.to_str().unwrap(), "--replace"]));
-        assert!(sentence.contains("cannot be restored") && sentence.contains("nothing was changed"), "{sentence}");
+        assert!(
+            sentence.contains("cannot be restored") && sentence.contains("nothing was changed"),
+            "{sentence}"
+        );
     }
     assert_eq!(sql(data_dir, "SELECT count(*) AS n FROM users"), [json!({ "n": 2 })]);
     assert!(!folder.path().join("restore-unfinished").exists());
@@ -238,7 +281,10 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
         .collect();
     assert_eq!(aside.len(), 1);
     let url = sqlite_url(&aside[0].join("merch.db"));
-    let before = merch(&["sql", "--json", "SELECT count(*) AS n FROM users"]).env("MERCH_DATABASE_URL", url).output().unwrap();
+    let before = merch(&["sql", "--json", "SELECT count(*) AS n FROM users"])
+        .env("MERCH_DATABASE_URL", url)
+        .output()
+        .unwrap();
     assert_eq!(objects(&before), [json!({ "n": 2 })]);
     assert!(aside[0].join("journal").is_dir());
     assert_eq!(fs::read(folder.path().join("jwt.key")).unwrap(), key);
@@ -247,16 +293,26 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     // A restore that was cut off in the middle of it lets no store start, and is done again.
     fs::write(folder.path().join("restore-unfinished"), "").unwrap();
     let started = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
-    assert!(failed_start(&started).contains("was cut off half-way; run `merch restore FILE --replace` again"));
+    assert!(
+        failed_start(&started)
+            .contains("was cut off half-way; run `merch restore FILE --replace` again")
+    );
     assert!(restore(&[file, "--replace"]).status.success());
     let running = store(folder.path());
     let api = running.address("api").to_owned();
-    assert_eq!(http(&api, "GET", "/orders", Some(&late), None).0, 401, "a token from after the backup, signed with the same key");
+    assert_eq!(
+        http(&api, "GET", "/orders", Some(&late), None).0,
+        401,
+        "a token from after the backup, signed with the same key"
+    );
     token(&api, "ada");
     assert_eq!(log_in(&api, "bob", "correct horse").0, 401);
     assert_eq!(running.stop().code(), Some(0));
 
-    let postgres = merch(&["restore", file]).env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch").output().unwrap();
+    let postgres = merch(&["restore", file])
+        .env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch")
+        .output()
+        .unwrap();
     let sentence = failed_start(&postgres);
     assert!(sentence.contains("use pg_restore") && !sentence.contains("hush"), "{sentence}");
 }
@@ -271,8 +327,11 @@ fn a_restore_follows_no_link_and_renames_none() {
     assert!(run(&["backup", &file, "--data-dir", &disk]).status.success());
     fs::create_dir(&data).unwrap();
     fs::create_dir(at("disk/journal")).unwrap();
-    let restore = |arguments: &[&str]| run(&[&["restore", &file, "--data-dir", &data], arguments].concat());
-    let names = || -> BTreeSet<_> { fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let restore =
+        |arguments: &[&str]| run(&[&["restore", &file, "--data-dir", &data], arguments].concat());
+    let names = || -> BTreeSet<_> {
+        fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
     let absolute = text("disk/merch.db");
     for (name, target) in [
         ("merch.db", "../disk/merch.db"),
@@ -287,10 +346,14 @@ fn a_restore_follows_no_link_and_renames_none() {
         let before = names();
         for arguments in [&["--replace"][..], &[]] {
             let sentence = failed_start(&restore(arguments));
-            assert!(sentence.starts_with(&format!("{} is a symbolic link to ", link.display())), "{sentence}");
+            assert!(
+                sentence.starts_with(&format!("{} is a symbolic link to ", link.display())),
+                "{sentence}"
+            );
             let folder = fs::canonicalize(&disk).unwrap();
             // One that leads nowhere has no shorter name.
-            let named = [format!("stays in {}", folder.display()), format!("stays in {data}/../disk")];
+            let named =
+                [format!("stays in {}", folder.display()), format!("stays in {data}/../disk")];
             assert!(named.iter().any(|named| sentence.ends_with(named)), "{sentence}");
             assert_eq!(names(), before, "{name} -> {target}");
             assert_eq!(fs::read_link(&link).unwrap().to_str(), Some(target));

@@ -6,8 +6,9 @@ mod support;
 
 use std::{fs, os::unix::process::ExitStatusExt as _, process::Command};
 
-use support::{Running, merch, signal};
 use tempfile::tempdir;
+
+use support::{Running, merch, signal};
 
 /// Soft and hard limit of a process's core dumps.
 fn limits(pid: u32) -> Vec<String> {
@@ -16,7 +17,8 @@ fn limits(pid: u32) -> Vec<String> {
     line.split_whitespace().take(2).map(str::to_owned).collect()
 }
 
-/// A store that was started where core dumps are allowed, as far as this user may allow them; and the limits there.
+/// A store that was started where core dumps are allowed, as far as this user may allow them; and
+/// the limits there.
 fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
     let plain = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     let mut command = Command::new("sh");

@@ -1,4 +1,5 @@
-//! `merch migrate`, as many at once as a deployment may start, and what it says of schemas that are not its own.
+//! `merch migrate`, as many at once as a deployment may start, and what it says of schemas that are
+//! not its own.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -7,6 +8,7 @@ mod support;
 use std::process::Output;
 
 use sea_orm::{ConnectionTrait as _, Database};
+
 use support::{failed_start, finish, merch, sqlite_url};
 
 fn lines(output: &Output) -> Vec<String> {
@@ -15,16 +17,24 @@ fn lines(output: &Output) -> Vec<String> {
 }
 
 fn migrate(url: &str, arguments: &[&str]) -> Output {
-    finish(merch(&[&["migrate"], arguments].concat()).env("MERCH_DATABASE_URL", url).spawn().unwrap())
+    finish(
+        merch(&[&["migrate"], arguments].concat()).env("MERCH_DATABASE_URL", url).spawn().unwrap(),
+    )
 }
 
 /// Ten processes, from nothing.
 fn ten_at_once(url: &str) {
-    let ten: Vec<_> = (0..10).map(|_| merch(&["migrate"]).env("MERCH_DATABASE_URL", url).spawn().unwrap()).collect();
+    let ten: Vec<_> = (0..10)
+        .map(|_| merch(&["migrate"]).env("MERCH_DATABASE_URL", url).spawn().unwrap())
+        .collect();
     let said: Vec<_> = ten.into_iter().map(|one| lines(&finish(one))).collect();
-    let (idle, busy): (Vec<_>, Vec<_>) = said.iter().partition(|lines| *lines == &["the schema is up to date"]);
+    let (idle, busy): (Vec<_>, Vec<_>) =
+        said.iter().partition(|lines| *lines == &["the schema is up to date"]);
     assert_eq!((idle.len(), busy.len()), (9, 1), "{said:?}");
-    assert!(busy[0].len() >= 3 && busy[0].iter().all(|line| line.starts_with("applied m2")), "{said:?}");
+    assert!(
+        busy[0].len() >= 3 && busy[0].iter().all(|line| line.starts_with("applied m2")),
+        "{said:?}"
+    );
     assert_eq!(lines(&migrate(url, &["--status"])), ["the schema is up to date"]);
 }
 
@@ -61,26 +71,48 @@ fn ten_at_once_on_postgres() {
 fn a_newer_schema_is_left_as_it_is_and_one_that_is_too_new_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite_url(&folder.path().join("store.db"));
-    let output = finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
+    let output =
+        finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
     assert!(failed_start(&output).contains("run `merch migrate` to make it"));
     lines(&migrate(&url, &[]));
 
-    sql(&url, &["INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_of_the_next_release', 0)"]);
-    let newer = ["newer m20990101_000001_of_the_next_release", "the schema is newer than this `merch`, which works on it"];
+    sql(
+        &url,
+        &[
+            "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_of_the_next_release', 0)",
+        ],
+    );
+    let newer = [
+        "newer m20990101_000001_of_the_next_release",
+        "the schema is newer than this `merch`, which works on it",
+    ];
     assert_eq!(lines(&migrate(&url, &["--status"])), newer);
     assert_eq!(lines(&migrate(&url, &[])), newer);
 
-    sql(&url, &["UPDATE schema_requirements SET oldest_migration = 'm20990101_000001_of_the_next_release'"]);
+    sql(
+        &url,
+        &[
+            "UPDATE schema_requirements SET oldest_migration = 'm20990101_000001_of_the_next_release'",
+        ],
+    );
     let status = migrate(&url, &["--status"]);
     assert_eq!(status.status.code(), Some(1));
     let said = String::from_utf8(status.stdout).unwrap();
-    assert_eq!(said.trim_end(), "the schema asks for a `merch` that knows m20990101_000001_of_the_next_release: start a newer one");
+    assert_eq!(
+        said.trim_end(),
+        "the schema asks for a `merch` that knows m20990101_000001_of_the_next_release: start a newer one"
+    );
     assert!(failed_start(&migrate(&url, &[])).contains("start a newer `merch`"));
 }
 
 #[test]
 fn behind_a_pooler_it_asks_for_the_way_past_it() {
-    let pooled =
-        merch(&["migrate"]).env("MERCH_DATABASE_URL", "postgres://u@127.0.0.1:1/d").env("MERCH_DATABASE_POOLER", "transaction").spawn();
-    assert!(failed_start(&finish(pooled.unwrap())).contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)"));
+    let pooled = merch(&["migrate"])
+        .env("MERCH_DATABASE_URL", "postgres://u@127.0.0.1:1/d")
+        .env("MERCH_DATABASE_POOLER", "transaction")
+        .spawn();
+    assert!(
+        failed_start(&finish(pooled.unwrap()))
+            .contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)")
+    );
 }

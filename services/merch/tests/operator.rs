@@ -13,19 +13,29 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Running, failed_start, finish, http, merch, run, run_json};
 use tempfile::tempdir;
+
+use support::{Running, failed_start, finish, http, merch, run, run_json};
 
 /// A store whose passwords cost nothing.
 fn store(data_dir: &Path) -> Running {
-    Running::start(merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]).env("MERCH_HASH_COST", "10"))
+    Running::start(
+        merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"])
+            .env("MERCH_HASH_COST", "10"),
+    )
 }
 
 fn register(api: &str, name: &str) -> (String, String) {
     let user = json!({ "sid": name, "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
     let (status, user) = http(api, "POST", "/users", None, Some(&user));
     assert_eq!(status, 201, "{user}");
-    let (status, token) = http(api, "POST", "/login", None, Some(&json!({ "username": name, "password": "correct horse" })));
+    let (status, token) = http(
+        api,
+        "POST",
+        "/login",
+        None,
+        Some(&json!({ "username": name, "password": "correct horse" })),
+    );
     assert_eq!(status, 200, "{token}");
     (user["id"].as_str().unwrap().to_owned(), token["access_token"].as_str().unwrap().to_owned())
 }
@@ -49,52 +59,99 @@ fn the_operator_changes_a_store_that_runs() {
     assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let (ada, token) = register(&api, "ada");
     register(&api, "bob");
-    let admin = |arguments: &[&str]| run(&[&["admin"], arguments, &["--data-dir", data_dir]].concat());
+    let admin =
+        |arguments: &[&str]| run(&[&["admin"], arguments, &["--data-dir", data_dir]].concat());
 
-    assert!(text(&admin(&["restock", "1", "--add", "50", "--key", "delivery-7"])).contains("+50    550"));
+    assert!(
+        text(&admin(&["restock", "1", "--add", "50", "--key", "delivery-7"]))
+            .contains("+50    550")
+    );
     let again = text(&admin(&["restock", "1", "--add", "50", "--key", "delivery-7"]));
     assert!(again.contains("550") && again.contains("nothing was done now"), "{again}");
-    assert!(failed_start(&admin(&["restock", "1", "--add", "9", "--key", "delivery-7"])).contains("choose another one (--key)"));
+    assert!(
+        failed_start(&admin(&["restock", "1", "--add", "9", "--key", "delivery-7"]))
+            .contains("choose another one (--key)")
+    );
     let set = objects(&admin(&["restock", "2", "--set", "3", "--json"]));
-    assert_eq!(set, [json!({ "product_id": 2, "stock": 3, "difference": -497, "replayed": false })]);
+    assert_eq!(
+        set,
+        [json!({ "product_id": 2, "stock": 3, "difference": -497, "replayed": false })]
+    );
     assert_eq!(http(&api, "GET", "/products/1", None, None).1["stock"], 550);
     assert!(text(&admin(&["set-price", "1", "5999"])).contains("59.99   49.99"));
     assert_eq!(http(&api, "GET", "/products/1", None, None).1["price_cents"], 5999);
 
     let users = text(&admin(&["list-users", "--prefix", "A"]));
     assert!(
-        users.contains(&ada) && users.contains("ada@example.com") && users.ends_with("(1 user)\n") && !users.contains("bob"),
+        users.contains(&ada)
+            && users.contains("ada@example.com")
+            && users.ends_with("(1 user)\n")
+            && !users.contains("bob"),
         "{users}"
     );
     assert!(text(&admin(&["list-users", "--limit", "1"])).contains("there are more"));
     assert_eq!(objects(&admin(&["list-users", "--json"])).len(), 2);
     assert!(text(&admin(&["deactivate", "bob"])).contains("is inactive now"));
     assert!(text(&admin(&["deactivate", "bob"])).contains("nothing was done"));
-    assert_eq!(objects(&admin(&["list-users", "--active", "false", "--json"]))[0]["username"], "bob");
+    assert_eq!(
+        objects(&admin(&["list-users", "--active", "false", "--json"]))[0]["username"],
+        "bob"
+    );
     assert_eq!(http(&api, "GET", "/orders", Some(&token), None).0, 200);
     assert!(text(&admin(&["revoke-tokens", &ada])).contains("the tokens of 1 user are void"));
     assert_eq!(http(&api, "GET", "/orders", Some(&token), None).0, 401);
-    assert_eq!(objects(&admin(&["revoke-tokens", "--everyone", "--json"])), [json!({ "users": 1 })]);
+    assert_eq!(
+        objects(&admin(&["revoke-tokens", "--everyone", "--json"])),
+        [json!({ "users": 1 })]
+    );
 
     // What cannot be done is one sentence; what is no command line has exit code 2.
     assert_eq!(failed_start(&admin(&["restock", "99", "--add", "1"])), "there is no such product");
     assert_eq!(failed_start(&admin(&["deactivate", "nobody"])), "there is no such user");
-    assert_eq!(failed_start(&admin(&["deactivate", "a b"])), "user.username: expected 3 to 50 of letters, digits, _ . and -");
-    for wrong in [&["restock", "1"][..], &["restock", "1", "--add", "1", "--set", "1"], &["set-price", "1", "-5"], &["revoke-tokens"]] {
+    assert_eq!(
+        failed_start(&admin(&["deactivate", "a b"])),
+        "user.username: expected 3 to 50 of letters, digits, _ . and -"
+    );
+    for wrong in [
+        &["restock", "1"][..],
+        &["restock", "1", "--add", "1", "--set", "1"],
+        &["set-price", "1", "-5"],
+        &["revoke-tokens"],
+    ] {
         assert_eq!(admin(wrong).status.code(), Some(2), "{wrong:?}");
     }
 
-    // By address, with the credential in a file or a variable; another one is refused and never shown.
+    // By address, with the credential in a file or a variable; another one is refused and never
+    // shown.
     let db = run_json(folder.path())["db"].as_str().unwrap().to_owned();
-    let by_file = run(&["admin", "list-users", "--json", "--db-endpoint", &db, "--admin-token-file", key.to_str().unwrap()]);
+    let by_file = run(&[
+        "admin",
+        "list-users",
+        "--json",
+        "--db-endpoint",
+        &db,
+        "--admin-token-file",
+        key.to_str().unwrap(),
+    ]);
     assert_eq!(objects(&by_file).len(), 2);
     let guess = "hush-hush-hush-hush-hush-hush-hush-hush";
-    let wrong = merch(&["admin", "list-users", "--db-endpoint", &db]).env("MERCH_ADMIN_TOKEN", guess).output().unwrap();
+    let wrong = merch(&["admin", "list-users", "--db-endpoint", &db])
+        .env("MERCH_ADMIN_TOKEN", guess)
+        .output()
+        .unwrap();
     let sentence = failed_start(&wrong);
-    assert!(sentence.contains("refuses the credential") && !sentence.contains("hush"), "{sentence}");
-    assert!(failed_start(&run(&["admin", "list-users", "--db-endpoint", &db])).contains("MERCH_ADMIN_TOKEN_FILE"));
+    assert!(
+        sentence.contains("refuses the credential") && !sentence.contains("hush"),
+        "{sentence}"
+    );
+    assert!(
+        failed_start(&run(&["admin", "list-users", "--db-endpoint", &db]))
+            .contains("MERCH_ADMIN_TOKEN_FILE")
+    );
     assert_eq!(store.stop().code(), Some(0));
-    assert!(failed_start(&admin(&["list-users"])).starts_with("no store runs with the data folder"));
+    assert!(
+        failed_start(&admin(&["list-users"])).starts_with("no store runs with the data folder")
+    );
 }
 
 #[test]
@@ -102,24 +159,55 @@ fn a_db_service_of_its_own_has_an_operator_only_with_a_credential() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
-    let role = ["db", "--data-dir", data_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-timeout", "1s"];
+    let role = [
+        "db",
+        "--data-dir",
+        data_dir,
+        "--db-listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--drain-timeout",
+        "1s",
+    ];
     let token = folder.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
     let token = token.to_str().unwrap();
 
     let short = merch(&role).env("MERCH_ADMIN_TOKEN", "hush-hush").output().unwrap();
     let sentence = failed_start(&short);
-    assert!(sentence.contains("at least 32 random bytes, got 9") && !sentence.contains("hush"), "{sentence}");
-    let both = merch(&role).env("MERCH_ADMIN_TOKEN", "x").env("MERCH_ADMIN_TOKEN_FILE", token).output().unwrap();
+    assert!(
+        sentence.contains("at least 32 random bytes, got 9") && !sentence.contains("hush"),
+        "{sentence}"
+    );
+    let both = merch(&role)
+        .env("MERCH_ADMIN_TOKEN", "x")
+        .env("MERCH_ADMIN_TOKEN_FILE", token)
+        .output()
+        .unwrap();
     assert!(failed_start(&both).starts_with("both MERCH_ADMIN_TOKEN"));
 
     // An empty variable is none.
     let db = Running::start(merch(&role).env("MERCH_ADMIN_TOKEN", ""));
     let ask = |db: &Running| {
         let endpoint = format!("http://{}", db.address("db"));
-        run(&["admin", "restock", "1", "--add", "5", "--json", "--db-endpoint", &endpoint, "--admin-token-file", token])
+        run(&[
+            "admin",
+            "restock",
+            "1",
+            "--add",
+            "5",
+            "--json",
+            "--db-endpoint",
+            &endpoint,
+            "--admin-token-file",
+            token,
+        ])
     };
-    assert!(failed_start(&ask(&db)).contains("offers no service to the operator; start it with MERCH_ADMIN_TOKEN_FILE"));
+    assert!(
+        failed_start(&ask(&db))
+            .contains("offers no service to the operator; start it with MERCH_ADMIN_TOKEN_FILE")
+    );
     assert_eq!(db.stop().code(), Some(0));
     let db = Running::start(merch(&role).env("MERCH_ADMIN_TOKEN_FILE", token));
     assert_eq!(objects(&ask(&db))[0]["stock"], 505);
@@ -151,23 +239,41 @@ fn sql_reads_a_store_that_runs_and_writes_only_when_told() {
         objects(&sql(&["--json", "SELECT id, NULL AS missing, 1.5 AS half FROM users"])),
         [json!({ "id": ada, "missing": null, "half": 1.5 })]
     );
-    for writes in
-        ["UPDATE products SET stock = 1", "PRAGMA query_only = OFF; DELETE FROM orders", "CREATE TABLE t (a)", "DROP TABLE outbox"]
-    {
+    for writes in [
+        "UPDATE products SET stock = 1",
+        "PRAGMA query_only = OFF; DELETE FROM orders",
+        "CREATE TABLE t (a)",
+        "DROP TABLE outbox",
+    ] {
         let sentence = failed_start(&sql(&[writes]));
         assert!(sentence.contains("--write lets it"), "{writes}: {sentence}");
     }
     assert!(failed_start(&sql(&["SELEC"])).contains("near \"SELEC\": syntax error"));
-    assert!(text(&sql(&["--write", "UPDATE products SET stock = 7 WHERE id = 3"])).contains("(1 row changed)"));
+    assert!(
+        text(&sql(&["--write", "UPDATE products SET stock = 7 WHERE id = 3"]))
+            .contains("(1 row changed)")
+    );
     assert_eq!(http(store.address("api"), "GET", "/products/3", None, None).1["stock"], 7);
-    assert!(failed_start(&sql(&["--write", "UPDATE products SET stock = -1"])).contains("ck_products_stock"));
+    assert!(
+        failed_start(&sql(&["--write", "UPDATE products SET stock = -1"]))
+            .contains("ck_products_stock")
+    );
 
     // From standard input.
-    let mut child = merch(&["sql", "--data-dir", data_dir, "--json"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"SELECT count(*) AS n FROM products;\n-- a comment; and\nSELECT 'a;b' AS t;\n").unwrap();
+    let mut child =
+        merch(&["sql", "--data-dir", data_dir, "--json"]).stdin(Stdio::piped()).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"SELECT count(*) AS n FROM products;\n-- a comment; and\nSELECT 'a;b' AS t;\n")
+        .unwrap();
     assert_eq!(objects(&finish(child)), [json!({ "n": 3 }), json!({ "t": "a;b" })]);
 
-    let postgres = merch(&["sql", "SELECT 1"]).env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch").output().unwrap();
+    let postgres = merch(&["sql", "SELECT 1"])
+        .env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch")
+        .output()
+        .unwrap();
     let sentence = failed_start(&postgres);
     assert!(sentence.contains("use psql") && !sentence.contains("hush"), "{sentence}");
     assert_eq!(store.stop().code(), Some(0));
@@ -179,7 +285,9 @@ fn sql_reads_a_store_that_runs_and_writes_only_when_told() {
 fn top_shows_what_is_there_and_what_is_not() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
-    assert!(failed_start(&run(&["top", "--once", "--data-dir", data_dir])).starts_with("no store runs"));
+    assert!(
+        failed_start(&run(&["top", "--once", "--data-dir", data_dir])).starts_with("no store runs")
+    );
     let store = store(folder.path());
     let frame = text(&run(&["top", "--once", "--data-dir", data_dir]));
     for expected in [
@@ -198,10 +306,20 @@ fn top_shows_what_is_there_and_what_is_not() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let admin = format!("{},{nobody},no-such-host.invalid:9101", store.address("admin"));
     let frame = text(&run(&["top", "--once", "--admin", &admin]));
-    assert!(frame.contains("stock  not known: --db-endpoint (MERCH_DB_ENDPOINT) is not set"), "{frame}");
+    assert!(
+        frame.contains("stock  not known: --db-endpoint (MERCH_DB_ENDPOINT) is not set"),
+        "{frame}"
+    );
     assert_eq!(frame.lines().filter(|line| line.contains("DOWN: ")).count(), 2, "{frame}");
     assert_eq!(frame.lines().filter(|line| line.ends_with("  ready")).count(), 1, "{frame}");
-    let frame = text(&run(&["top", "--once", "--admin", &admin, "--db-endpoint", &format!("http://{nobody}")]));
+    let frame = text(&run(&[
+        "top",
+        "--once",
+        "--admin",
+        &admin,
+        "--db-endpoint",
+        &format!("http://{nobody}"),
+    ]));
     assert!(frame.contains("stock  not known: "), "{frame}");
     assert_eq!(run(&["top", "--admin", "here"]).status.code(), Some(2));
     assert_eq!(store.stop().code(), Some(0));

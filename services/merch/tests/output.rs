@@ -21,8 +21,9 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
 use tempfile::tempdir;
+
+use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
 
 /// What becomes of text on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ enum Stream {
     Unread,
     /// `>&-`
     Closed,
-    /// A pipe that is full, with a reader that does not read. Only what ends on signals ends with it.
+    /// A pipe that is full, with a reader that does not read. Only what ends on signals ends with
+    /// it.
     Stalled,
 }
 
@@ -93,11 +95,17 @@ fn with_streams(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) ->
         _ => "exec \"$@\"",
     };
     let mut command = Command::new("sh");
-    command.args(["-c", redirected, "sh"]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    command
+        .args(["-c", redirected, "sh"])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .stdin(Stdio::null());
     for (name, _) in plain.get_envs() {
         command.env_remove(name);
     }
-    command.stdout(out.map_or_else(Stdio::piped, Stream::open)).stderr(err.map_or_else(Stdio::piped, Stream::open));
+    command
+        .stdout(out.map_or_else(Stdio::piped, Stream::open))
+        .stderr(err.map_or_else(Stdio::piped, Stream::open));
     command
 }
 
@@ -113,13 +121,15 @@ enum Kind<'a> {
     Change(&'a str),
 }
 
-/// Runs a command with such a standard output, and compares exit code and message with what is expected of its kind.
+/// Runs a command with such a standard output, and compares exit code and message with what is
+/// expected of its kind.
 fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
     let output = run_with(arguments, Some(out), None);
     let stderr = String::from_utf8(output.stderr).unwrap();
     let context = format!("{arguments:?}, {out:?}: {:?}, {stderr}", output.status);
     assert!(!stderr.contains("panicked") && !stderr.contains("a bug"), "{context}");
-    let errors: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    let errors: Vec<&str> =
+        stderr.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
     if out != Stream::Full {
         assert_eq!((output.status.code(), errors.len()), (Some(0), 0), "{context}");
         return;
@@ -127,10 +137,20 @@ fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
     assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{context}");
     assert!(errors[0].contains("No space left on device"), "{context}");
     match kind {
-        Kind::Answer => assert!(errors[0].starts_with("the output cannot be written to standard output"), "{context}"),
+        Kind::Answer => assert!(
+            errors[0].starts_with("the output cannot be written to standard output"),
+            "{context}"
+        ),
         Kind::Change(done) => {
-            assert!(errors[0].starts_with("the command was carried out") && errors[0].contains("do not run it again"), "{context}");
-            assert!(errors[0].split("Done: ").nth(1).is_some_and(|text| text.contains(done)), "no {done}: {context}");
+            assert!(
+                errors[0].starts_with("the command was carried out")
+                    && errors[0].contains("do not run it again"),
+                "{context}"
+            );
+            assert!(
+                errors[0].split("Done: ").nth(1).is_some_and(|text| text.contains(done)),
+                "no {done}: {context}"
+            );
         }
     }
 }
@@ -140,9 +160,18 @@ fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";
     Running::start(
-        merch(&["--data-dir", data_dir, "--listen", any, "--db-listen", any, "--logging-listen", any])
-            .env("MERCH_HASH_COST", "10")
-            .env("MERCH_REGISTRATION_ADDRESS_RATE", "100000"),
+        merch(&[
+            "--data-dir",
+            data_dir,
+            "--listen",
+            any,
+            "--db-listen",
+            any,
+            "--logging-listen",
+            any,
+        ])
+        .env("MERCH_HASH_COST", "10")
+        .env("MERCH_REGISTRATION_ADDRESS_RATE", "100000"),
     )
 }
 
@@ -183,13 +212,22 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
 
     let mut tried = BTreeSet::new();
     let mut check = |arguments: &[&str], kind: Kind<'_>, out| {
-        let words = arguments.iter().take(2).filter(|word| arguments[0] == "admin" || **word == arguments[0]);
+        let words = arguments
+            .iter()
+            .take(2)
+            .filter(|word| arguments[0] == "admin" || **word == arguments[0]);
         tried.insert(words.copied().collect::<Vec<_>>().join(" "));
         check(arguments, &kind, out);
     };
     for (round, out) in STREAMS.into_iter().enumerate() {
         let in_store = ["--data-dir", &data_dir];
-        for arguments in [&["health"][..], &["logs"], &["logs", "--json"], &["top", "--once"], &["migrate", "--status"]] {
+        for arguments in [
+            &["health"][..],
+            &["logs"],
+            &["logs", "--json"],
+            &["top", "--once"],
+            &["migrate", "--status"],
+        ] {
             check(&[arguments, &in_store].concat(), Kind::Answer, out);
         }
         for arguments in [
@@ -200,31 +238,69 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
         ] {
             check(&[arguments, &in_store].concat(), Kind::Answer, out);
         }
-        for command in
-            [&["--help"][..], &["-h"], &["--version"], &["help"], &["help", "admin"], &["api", "--help"], &["admin", "restock", "--help"]]
-        {
+        for command in [
+            &["--help"][..],
+            &["-h"],
+            &["--version"],
+            &["help"],
+            &["help", "admin"],
+            &["api", "--help"],
+            &["admin", "restock", "--help"],
+        ] {
             check(command, Kind::Answer, out);
         }
 
         let before = stock(&api);
-        check(&[&["admin", "restock", "1", "--add", "1"], &in_store[..]].concat(), Kind::Change("product 1: +1 pieces"), out);
-        check(&[&["admin", "restock", "1", "--add", "1", "--json"], &in_store[..]].concat(), Kind::Change("product 1: +1 pieces"), out);
+        check(
+            &[&["admin", "restock", "1", "--add", "1"], &in_store[..]].concat(),
+            Kind::Change("product 1: +1 pieces"),
+            out,
+        );
+        check(
+            &[&["admin", "restock", "1", "--add", "1", "--json"], &in_store[..]].concat(),
+            Kind::Change("product 1: +1 pieces"),
+            out,
+        );
         assert_eq!(stock(&api), before + 2, "each was done once");
-        check(&[&["admin", "set-price", "1", "4999"], &in_store[..]].concat(), Kind::Change("product 1 costs 49.99"), out);
-        check(&[&["admin", "deactivate", "ada"], &in_store[..]].concat(), Kind::Change("ada ("), out);
-        check(&[&["admin", "revoke-tokens", "--everyone"], &in_store[..]].concat(), Kind::Change("the tokens of"), out);
+        check(
+            &[&["admin", "set-price", "1", "4999"], &in_store[..]].concat(),
+            Kind::Change("product 1 costs 49.99"),
+            out,
+        );
+        check(
+            &[&["admin", "deactivate", "ada"], &in_store[..]].concat(),
+            Kind::Change("ada ("),
+            out,
+        );
+        check(
+            &[&["admin", "revoke-tokens", "--everyone"], &in_store[..]].concat(),
+            Kind::Change("the tokens of"),
+            out,
+        );
         let write = "UPDATE products SET stock = stock + 1 WHERE id = 2 RETURNING id; UPDATE products SET stock = stock + 1 WHERE id = 1";
         for json in [&[][..], &["--json"]] {
             let before = stock(&api);
-            check(&[&["sql", "--write", write], json, &in_store].concat(), Kind::Change("every statement was run"), out);
+            check(
+                &[&["sql", "--write", write], json, &in_store].concat(),
+                Kind::Change("every statement was run"),
+                out,
+            );
             assert_eq!(stock(&api), before + 1, "also the statements after the first lost line");
         }
         let backup = place(&format!("backup-{round}.tar"));
         check(&["backup", &backup, "--data-dir", &data_dir], Kind::Change(&backup), out);
         assert!(Path::new(&backup).exists());
         let restored = place(&format!("restored-{round}"));
-        check(&["restore", &first_backup, "--data-dir", &restored], Kind::Change("restored what was committed until"), out);
-        check(&["restore", &first_backup, "--replace", "--data-dir", &restored], Kind::Change("What was there before is in"), out);
+        check(
+            &["restore", &first_backup, "--data-dir", &restored],
+            Kind::Change("restored what was committed until"),
+            out,
+        );
+        check(
+            &["restore", &first_backup, "--replace", "--data-dir", &restored],
+            Kind::Change("What was there before is in"),
+            out,
+        );
         let migrated = place(&format!("migrated-{round}"));
         check(&["migrate", "--data-dir", &migrated], Kind::Change("applied "), out);
         check(&["migrate", "--data-dir", &migrated], Kind::Answer, out);
@@ -309,13 +385,23 @@ fn every_role_serves_on_when_it_can_print_nothing() {
                 for role in ["", "db", "logging", "api"] {
                     let data = folder.path().join(format!("{role}-{streams:?}"));
                     let data = data.to_str().unwrap();
-                    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-                    let (any, db, logging, kafka) = ("127.0.0.1:0", address("db"), address("logging"), address("kafka"));
+                    let free =
+                        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+                    let (any, db, logging, kafka) =
+                        ("127.0.0.1:0", address("db"), address("logging"), address("kafka"));
                     let settings = match role {
                         "" => vec!["--data-dir", data, "--listen", any],
                         "db" => {
                             assert!(run(&["migrate", "--data-dir", data]).status.success());
-                            vec![role, "--data-dir", data, "--db-listen", any, "--logging-endpoint", &logging]
+                            vec![
+                                role,
+                                "--data-dir",
+                                data,
+                                "--db-listen",
+                                any,
+                                "--logging-endpoint",
+                                &logging,
+                            ]
                         }
                         "logging" => vec![role, "--logging-listen", any, "--kafka-brokers", &kafka],
                         _ => vec![
@@ -332,7 +418,11 @@ fn every_role_serves_on_when_it_can_print_nothing() {
                             key.to_str().unwrap(),
                         ],
                     };
-                    let mut command = with_streams(&[&settings[..], &["--admin-listen", &free]].concat(), Some(streams.0), Some(streams.1));
+                    let mut command = with_streams(
+                        &[&settings[..], &["--admin-listen", &free]].concat(),
+                        Some(streams.0),
+                        Some(streams.1),
+                    );
                     let child = command.env("MERCH_HASH_COST", "10").spawn().unwrap();
                     drop(command);
                     wait_until_ready(&free);
@@ -348,7 +438,8 @@ fn every_role_serves_on_when_it_can_print_nothing() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
-/// Registers users until their events, as `merch logs` shows them, have more bytes than `bytes`. Returns these lines.
+/// Registers users until their events, as `merch logs` shows them, have more bytes than `bytes`.
+/// Returns these lines.
 fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
     let users = bytes / 100 + 1;
     for number in 0..users {
@@ -359,7 +450,9 @@ fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let lines = run(&["logs", "--data-dir", data_dir]).stdout;
-        let registered = lines.split(|byte| *byte == b'\n').filter(|line| line.windows(15).any(|word| word == b"user_registered"));
+        let registered = lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| line.windows(15).any(|word| word == b"user_registered"));
         if registered.count() == users {
             assert!(lines.len() > bytes, "{} bytes", lines.len());
             return lines;
@@ -385,8 +478,9 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
             (logs, "-INT", (Some(0), None)),
             (top, "-TERM", (Some(0), None)),
             (top, "-INT", (Some(0), None)),
-            // Nothing is printed before its end, so that a shell has to know that it was ended. Not with SIGINT: where tests run in the background
-            // of a shell, it is ignored, and stays so.
+            // Nothing is printed before its end, so that a shell has to know that it was ended. Not
+            // with SIGINT: where tests run in the background of a shell, it is ignored, and stays
+            // so.
             (once, "-TERM", (None, Some(15))),
         ] {
             scope.spawn(move || {
@@ -398,7 +492,11 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
                 until("the output is stalled", || !has_room(&writer));
                 signal(child.id(), name);
                 let output = finish(child);
-                assert_eq!((output.status.code(), output.status.signal()), expected, "{arguments:?} {name}: {output:?}");
+                assert_eq!(
+                    (output.status.code(), output.status.signal()),
+                    expected,
+                    "{arguments:?} {name}: {output:?}"
+                );
                 assert!(output.stderr.is_empty(), "{arguments:?} {name}: {output:?}");
             });
         }
@@ -437,29 +535,67 @@ fn a_failed_statement_says_what_became_of_those_before_it() {
     for (text, end, added) in [
         ("bogus".to_owned(), "syntax error", 0),
         (format!("{one}; bogus"), "syntax error; 1 statement before it was carried out", 1),
-        (format!("{one}; {two}; bogus"), "syntax error; 2 statements before it were carried out", 3),
+        (
+            format!("{one}; {two}; bogus"),
+            "syntax error; 2 statements before it were carried out",
+            3,
+        ),
         (format!("BEGIN; {one}; COMMIT; bogus"), "; 3 statements before it were carried out", 1),
         (format!("BEGIN; {one}; {two}; bogus"), "; 3 statements before it were rolled back", 0),
-        (format!("/* all */ SAVEPOINT a; {one}; bogus"), "; 2 statements before it were rolled back", 0),
-        (format!("{one}; begin; {two}; {three}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 1),
-        (format!("BEGIN; {one}; ROLLBACK; {two}; bogus"), "; 1 statement before it was carried out, 3 were rolled back", 2),
+        (
+            format!("/* all */ SAVEPOINT a; {one}; bogus"),
+            "; 2 statements before it were rolled back",
+            0,
+        ),
+        (
+            format!("{one}; begin; {two}; {three}; bogus"),
+            "; 1 statement before it was carried out, 3 were rolled back",
+            1,
+        ),
+        (
+            format!("BEGIN; {one}; ROLLBACK; {two}; bogus"),
+            "; 1 statement before it was carried out, 3 were rolled back",
+            2,
+        ),
         (format!("BEGIN; {one}; {conflict}"), "; 2 statements before it were rolled back", 0),
         (
-            format!("{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS TEXT)"),
+            format!(
+                "{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS TEXT)"
+            ),
             "; 1 statement before it was carried out",
             2,
         ),
     ] {
         for (json, out) in [(&[][..], None), (&["--json"], None), (&[], Some(Stream::Full))] {
-            let output = run_with(&[&["sql", "--write", &text, "--data-dir", data_dir], json].concat(), out, None);
+            let output = run_with(
+                &[&["sql", "--write", &text, "--data-dir", data_dir], json].concat(),
+                out,
+                None,
+            );
             let sentence = failed_start(&output);
             assert!(sentence.ends_with(end), "{text}: {sentence}");
             if text.contains("RETURNING") {
-                assert!(sentence.starts_with("the statement was run, but a value of its answer cannot be shown"), "{sentence}");
+                assert!(
+                    sentence.starts_with(
+                        "the statement was run, but a value of its answer cannot be shown"
+                    ),
+                    "{sentence}"
+                );
             }
             expected += added;
-            let found = run(&["sql", "--json", "SELECT stock FROM products WHERE id = 1", "--data-dir", data_dir]).stdout;
-            assert_eq!(String::from_utf8(found).unwrap(), format!("{{\"stock\":{expected}}}\n"), "{text}");
+            let found = run(&[
+                "sql",
+                "--json",
+                "SELECT stock FROM products WHERE id = 1",
+                "--data-dir",
+                data_dir,
+            ])
+            .stdout;
+            assert_eq!(
+                String::from_utf8(found).unwrap(),
+                format!("{{\"stock\":{expected}}}\n"),
+                "{text}"
+            );
         }
     }
     // What only reads has nothing to tell of.

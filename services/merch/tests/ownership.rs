@@ -1,4 +1,5 @@
-//! Data folders of another user, seen by root: what is refused, and what the operator's commands reach.
+//! Data folders of another user, seen by root: what is refused, and what the operator's commands
+//! reach.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -14,8 +15,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use support::{Running, failed_start, merch, run};
 use tempfile::{TempDir, tempdir};
+
+use support::{Running, failed_start, merch, run};
 
 /// Any user but root.
 const SERVICE: u32 = 65_534;
@@ -31,7 +33,8 @@ fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
     chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
 }
 
-/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build's may be below a private one.
+/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build's may
+/// be below a private one.
 fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
     let place = folder_of(0, 0o755).unwrap();
     let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));
@@ -59,7 +62,8 @@ fn root_runs_commands_on_the_store_of_a_services_user_and_no_store_of_its_own() 
 
     for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"], &["restore", "/nowhere"]] {
         let sentence = failed_start(&run(&[command, &["--data-dir", data_dir]].concat()));
-        let refused = sentence.contains("the data folder ") && sentence.contains("it belongs to the user 65534");
+        let refused = sentence.contains("the data folder ")
+            && sentence.contains("it belongs to the user 65534");
         assert!(refused, "{command:?}: {sentence}");
     }
 
@@ -73,7 +77,10 @@ fn root_runs_commands_on_the_store_of_a_services_user_and_no_store_of_its_own() 
     fs::remove_file(&key).unwrap();
     std::os::unix::fs::symlink(&secret, &key).unwrap();
     let sentence = failed_start(&run(&["admin", "list-users", "--data-dir", data_dir]));
-    assert!(sentence.contains("it belongs to the user") || sentence.contains("it is a symbolic link"), "{sentence}");
+    assert!(
+        sentence.contains("it belongs to the user") || sentence.contains("it is a symbolic link"),
+        "{sentence}"
+    );
     assert_eq!(store.stop().code(), Some(0));
 }
 
@@ -88,10 +95,14 @@ fn a_store_that_another_user_put_into_a_shared_folder_of_root_gets_no_credential
         log.contains("other users of this machine may write to the data folder")
     });
     let sentence = failed_start(&run(&["admin", "list-users", "--data-dir", data_dir]));
-    assert!(sentence.contains("run.json cannot be read: it belongs to the user 65534"), "{sentence}");
+    assert!(
+        sentence.contains("run.json cannot be read: it belongs to the user 65534"),
+        "{sentence}"
+    );
     let endpoint = format!("unix:{data_dir}/db.sock");
     let mut asked = admin(&["--db-endpoint", &endpoint]);
-    let asked = asked.env("MERCH_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef").output().unwrap();
+    let asked =
+        asked.env("MERCH_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef").output().unwrap();
     let sentence = failed_start(&asked);
     // A store that had seen the credential would have refused it.
     assert!(sentence.starts_with("no answer from the db service at "), "{sentence}");

@@ -1,4 +1,5 @@
-//! Data folders, databases and backups with names that mean something to a URL, a shell or SQLite; and one store for each file.
+//! Data folders, databases and backups with names that mean something to a URL, a shell or SQLite;
+//! and one store for each file.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -15,8 +16,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
 use tempfile::tempdir;
+
+use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
 
 const NAMES: [&str; 13] = [
     "what?now",
@@ -45,7 +47,10 @@ fn done(output: &Output) -> String {
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -58,14 +63,22 @@ fn every_name_of_a_data_folder_is_its_own_store() {
         let data = format!("--data-dir={name}");
         done(&run_in(&folder, &["migrate", &data]));
         let number = index + 1;
-        done(&run_in(&folder, &["sql", "--write", &data, &format!("UPDATE products SET stock = {number}")]));
+        done(&run_in(
+            &folder,
+            &["sql", "--write", &data, &format!("UPDATE products SET stock = {number}")],
+        ));
         done(&run_in(&folder, &["backup", &data, "--", &format!("{name}.tar")]));
-        done(&run_in(&folder, &["restore", &format!("--data-dir={name}-restored"), "--", &format!("{name}.tar")]));
+        done(&run_in(
+            &folder,
+            &["restore", &format!("--data-dir={name}-restored"), "--", &format!("{name}.tar")],
+        ));
         assert!(folder.join(name).join("merch.db").is_file(), "{name:?}");
         assert!(folder.join(format!("{name}-restored")).join("merch.db").is_file(), "{name:?}");
     }
-    let expected: BTreeSet<String> =
-        NAMES.into_iter().flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")]).collect();
+    let expected: BTreeSet<String> = NAMES
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")])
+        .collect();
     assert_eq!(names_in(&folder), expected, "nothing is made under another name");
     assert_eq!(names_in(parent.path()), BTreeSet::from(["stores".to_owned()]));
     for (index, name) in NAMES.into_iter().enumerate() {
@@ -77,7 +90,10 @@ fn every_name_of_a_data_folder_is_its_own_store() {
             format!("--data-dir={name}-restored"),
             format!("--database-url={}", sqlite_url(&absolute.join("merch.db"))),
         ] {
-            let found = done(&run_in(&folder, &["sql", "--json", &data, "SELECT stock FROM products WHERE id = 1"]));
+            let found = done(&run_in(
+                &folder,
+                &["sql", "--json", &data, "SELECT stock FROM products WHERE id = 1"],
+            ));
             assert_eq!(found, stock, "{data:?}");
         }
     }
@@ -91,10 +107,25 @@ fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
         let store = Running::store(&data);
         let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
         assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
-        let line = store.printed.split("The events: merch ").nth(1).unwrap().split("\nStop it").next().unwrap().replace(" --follow", "");
+        let line = store
+            .printed
+            .split("The events: merch ")
+            .nth(1)
+            .unwrap()
+            .split("\nStop it")
+            .next()
+            .unwrap()
+            .replace(" --follow", "");
         let script = format!("exec \"$0\" {line} --event user_registered --json");
         let deadline = Instant::now() + PATIENCE;
-        while !done(&Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_merch")]).output().unwrap()).contains("user_registered") {
+        while !done(
+            &Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_merch")])
+                .output()
+                .unwrap(),
+        )
+        .contains("user_registered")
+        {
             assert!(Instant::now() < deadline, "the event does not arrive: {line}");
             thread::sleep(Duration::from_millis(50));
         }
@@ -108,8 +139,13 @@ fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
 fn a_path_that_sqlite_cannot_open_is_one_sentence() {
     let folder = tempdir().unwrap();
     let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(200));
-    let sentence = failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
-    assert!(sentence.contains("has a path that SQLite cannot open") && sentence.contains("expected at most 511"), "{sentence}");
+    let sentence =
+        failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
+    assert!(
+        sentence.contains("has a path that SQLite cannot open")
+            && sentence.contains("expected at most 511"),
+        "{sentence}"
+    );
     let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
     let mut command = merch(&["--listen", "127.0.0.1:0", "--data-dir"]);
     let sentence = failed_start(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
@@ -117,10 +153,13 @@ fn a_path_that_sqlite_cannot_open_is_one_sentence() {
 
     // Nothing is made before it is refused, by whatever makes the folder.
     for command in [&["db", "--db-listen", "127.0.0.1:0"][..], &["migrate"]] {
-        let sentence = failed_start(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
+        let sentence =
+            failed_start(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
         assert!(sentence.contains("has a path that SQLite cannot open"), "{sentence}");
         let mut command = merch(command);
-        let sentence = failed_start(&finish(command.arg("--data-dir").arg(folder.path().join(bytes)).spawn().unwrap()));
+        let sentence = failed_start(&finish(
+            command.arg("--data-dir").arg(folder.path().join(bytes)).spawn().unwrap(),
+        ));
         assert!(sentence.contains("not UTF-8"), "{sentence}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
@@ -129,7 +168,8 @@ fn a_path_that_sqlite_cannot_open_is_one_sentence() {
     let (real, link) = (folder.path().join(bytes), folder.path().join("link"));
     fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let sentence = failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
+    let sentence =
+        failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
     assert!(sentence.contains("not UTF-8"), "{sentence}");
     assert!(!real.join("jwt.key").exists() && !real.join("admin.key").exists(), "no key is made");
 }
@@ -148,7 +188,10 @@ fn a_backup_that_sqlite_cannot_write_is_refused_by_its_own_name() {
         let file = target.join("x.tar");
         let mut command = merch(&["backup", "--data-dir", data_dir]);
         let sentence = failed_start(&finish(command.arg(&file).spawn().unwrap()));
-        assert!(sentence.starts_with(&format!("the backup {} cannot be written: ", file.display())), "{sentence}");
+        assert!(
+            sentence.starts_with(&format!("the backup {} cannot be written: ", file.display())),
+            "{sentence}"
+        );
         assert!(!sentence.contains(".merch-backup-"), "{sentence}");
         assert_eq!(fs::read_dir(target).unwrap().count(), 0);
     }
@@ -170,36 +213,62 @@ fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
     let store = Running::store(&at("data"));
     let file = at("data/merch.db");
     let backup = text("backup.tar");
-    assert!(run(&["backup", &backup, "--data-dir", &text("data")]).status.success(), "a backup is taken of a running store");
+    assert!(
+        run(&["backup", &backup, "--data-dir", &text("data")]).status.success(),
+        "a backup is taken of a running store"
+    );
     fs::hard_link(&file, at("hard.db")).unwrap();
     std::os::unix::fs::symlink(&file, at("symbolic.db")).unwrap();
     std::os::unix::fs::symlink(at("data"), at("folder")).unwrap();
-    let urls: Vec<_> = ["data/merch.db", "hard.db", "symbolic.db", "folder/merch.db"].map(|name| sqlite_url(&at(name))).into();
+    let urls: Vec<_> = ["data/merch.db", "hard.db", "symbolic.db", "folder/merch.db"]
+        .map(|name| sqlite_url(&at(name)))
+        .into();
     let whole = ["--listen", "127.0.0.1:0", "--data-dir"];
     let db = ["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"];
     let mut refused: Vec<Vec<String>> = Vec::new();
     for url in &urls {
-        for command in [&whole[..], &db, &["migrate", "--restored", "2026-01-01T00:00:00Z", "--data-dir"]] {
-            let mut arguments: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        for command in
+            [&whole[..], &db, &["migrate", "--restored", "2026-01-01T00:00:00Z", "--data-dir"]]
+        {
+            let mut arguments: Vec<String> =
+                command.iter().map(|word| (*word).to_owned()).collect();
             arguments.extend([text("other"), "--database-url".to_owned(), url.clone()]);
             refused.push(arguments);
         }
     }
     refused.push(vec!["db".to_owned(), "--data-dir".to_owned(), text("data")]);
-    refused.push(vec!["--listen".to_owned(), "127.0.0.1:0".to_owned(), "--data-dir".to_owned(), text("folder")]);
-    refused.push(vec!["restore".to_owned(), backup.clone(), "--replace".to_owned(), "--data-dir".to_owned(), text("data")]);
+    refused.push(vec![
+        "--listen".to_owned(),
+        "127.0.0.1:0".to_owned(),
+        "--data-dir".to_owned(),
+        text("folder"),
+    ]);
+    refused.push(vec![
+        "restore".to_owned(),
+        backup.clone(),
+        "--replace".to_owned(),
+        "--data-dir".to_owned(),
+        text("data"),
+    ]);
     for arguments in &refused {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let sentence = failed_start(&run(&arguments));
-        assert!(sentence.contains("is in use by another merch; stop it"), "{arguments:?}: {sentence}");
+        assert!(
+            sentence.contains("is in use by another merch; stop it"),
+            "{arguments:?}: {sentence}"
+        );
     }
     // What only looks, and a migration that has nothing to do, go on beside it.
     assert!(run(&["migrate", "--data-dir", &text("data")]).status.success());
     assert!(run(&["migrate", "--status", "--database-url", &urls[3]]).status.success());
-    // By another hard link SQLite would not see the newest commits, which are beside the first name.
+    // By another hard link SQLite would not see the newest commits, which are beside the first
+    // name.
     for arguments in [&["sql", "--write", "SELECT 1"][..], &["backup", &text("stale.tar")]] {
         let sentence = failed_start(&run(&[arguments, &["--database-url", &urls[1]]].concat()));
-        assert!(sentence.contains("is in use by another merch") && sentence.contains("hard links"), "{sentence}");
+        assert!(
+            sentence.contains("is in use by another merch") && sentence.contains("hard links"),
+            "{sentence}"
+        );
     }
     fs::remove_file(at("hard.db")).unwrap();
     assert!(run(&["sql", "--database-url", &urls[2], "SELECT 1"]).status.success());
@@ -207,7 +276,9 @@ fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
     assert_eq!(store.stop().code(), Some(0));
 
     // A store that has it by its URL keeps a restore away from it.
-    let store = Running::start(&mut merch(&[&whole[..], &[&text("other"), "--database-url", &urls[0]]].concat()));
+    let store = Running::start(&mut merch(
+        &[&whole[..], &[&text("other"), "--database-url", &urls[0]]].concat(),
+    ));
     let restore = ["restore", &backup, "--replace", "--data-dir", &text("data")];
     assert!(failed_start(&run(&restore)).contains("is in use by another merch; stop it"));
     let products: Value = http(store.address("api"), "GET", "/products", None, None).1;

@@ -6,8 +6,9 @@ mod support;
 
 use std::{fs, net::TcpListener};
 
-use support::{failed_start, merch, run};
 use tempfile::tempdir;
+
+use support::{failed_start, merch, run};
 
 #[test]
 fn a_port_in_use() {
@@ -27,7 +28,9 @@ fn a_port_in_use() {
         }
         let sentence = failed_start(&run(&arguments));
         assert!(
-            sentence.starts_with(&format!("{what} ({option}) cannot listen on {address}: another program is listening there")),
+            sentence.starts_with(&format!(
+                "{what} ({option}) cannot listen on {address}: another program is listening there"
+            )),
             "{sentence}"
         );
     }
@@ -40,8 +43,17 @@ fn a_folder_that_cannot_be_written_to() {
     let file = folder.path().join("a-file");
     fs::write(&file, "").unwrap();
     // Also for root, whom no mode keeps out: a file where the folder should be.
-    let sentence = failed_start(&run(&["--data-dir", file.join("data").to_str().unwrap(), "--listen", "127.0.0.1:0"]));
-    assert!(sentence.starts_with("the data folder ") && sentence.contains("--data-dir or MERCH_DATA_DIR"), "{sentence}");
+    let sentence = failed_start(&run(&[
+        "--data-dir",
+        file.join("data").to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]));
+    assert!(
+        sentence.starts_with("the data folder ")
+            && sentence.contains("--data-dir or MERCH_DATA_DIR"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -50,25 +62,50 @@ fn a_database_that_is_not_there() {
     let data_dir = folder.path().to_str().unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("postgres://merch:hush-hush@{nobody}/merch");
-    for arguments in
-        [&["--listen", "127.0.0.1:0"][..], &["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], &["migrate"]]
-    {
+    for arguments in [
+        &["--listen", "127.0.0.1:0"][..],
+        &["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+        &["migrate"],
+    ] {
         let mut command = merch(arguments);
-        command.env("MERCH_DATABASE_URL", &url).env("MERCH_DATA_DIR", data_dir).env("MERCH_DATABASE_PATIENCE", "1s");
+        command
+            .env("MERCH_DATABASE_URL", &url)
+            .env("MERCH_DATA_DIR", data_dir)
+            .env("MERCH_DATABASE_PATIENCE", "1s");
         let output = command.output().unwrap();
         let sentence = failed_start(&output);
-        assert!(sentence.contains(&nobody.to_string()) && !sentence.contains("hush-hush"), "{sentence}");
+        assert!(
+            sentence.contains(&nobody.to_string()) && !sentence.contains("hush-hush"),
+            "{sentence}"
+        );
     }
-    let sentence =
-        failed_start(&run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--database-url", "mysql://merch:hush-hush@h/merch"]));
-    assert!(sentence.contains("expected postgres://") && !sentence.contains("hush-hush"), "{sentence}");
+    let sentence = failed_start(&run(&[
+        "--data-dir",
+        data_dir,
+        "--listen",
+        "127.0.0.1:0",
+        "--database-url",
+        "mysql://merch:hush-hush@h/merch",
+    ]));
+    assert!(
+        sentence.contains("expected postgres://") && !sentence.contains("hush-hush"),
+        "{sentence}"
+    );
 }
 
 #[test]
 fn a_schema_that_is_not_migrated() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
-    let db = ["db", "--data-dir", data_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let db = [
+        "db",
+        "--data-dir",
+        data_dir,
+        "--db-listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ];
     let sentence = failed_start(&run(&db));
     assert!(sentence.contains("run `merch migrate`"), "{sentence}");
     assert!(run(&db).stdout.is_empty(), "it said that it was ready");
@@ -88,15 +125,25 @@ fn a_signing_key_that_cannot_be_used() {
     let key = folder.path().join("key");
     fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
     let whole = ["--data-dir", data_dir, "--listen", "127.0.0.1:0"];
-    let api = ["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let api =
+        ["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     for arguments in [&whole[..], &api] {
-        let sentence = failed_start(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
-        assert!(sentence.contains("at least 32 random bytes, got 9;") && !sentence.contains("hush"), "{sentence}");
-        let both =
-            merch(arguments).env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef").env("MERCH_JWT_KEY_FILE", &key).output().unwrap();
+        let sentence =
+            failed_start(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
+        assert!(
+            sentence.contains("at least 32 random bytes, got 9;") && !sentence.contains("hush"),
+            "{sentence}"
+        );
+        let both = merch(arguments)
+            .env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef")
+            .env("MERCH_JWT_KEY_FILE", &key)
+            .output()
+            .unwrap();
         assert!(failed_start(&both).starts_with("both MERCH_JWT_KEY"));
         let missing = merch(arguments).env("MERCH_JWT_KEY_FILE", "/nowhere/key").output().unwrap();
-        assert!(failed_start(&missing).starts_with("MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"));
+        assert!(failed_start(&missing).starts_with(
+            "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"
+        ));
     }
     let sentence = failed_start(&run(&api));
     assert!(sentence.contains("MERCH_JWT_KEY_FILE"), "{sentence}");
@@ -108,7 +155,11 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         ("MERCH_LISTEN", "8080", "expected an IP address and a port"),
         ("MERCH_HASH_COST", "99", "expected a whole number from 10 to 22"),
         ("MERCH_BODY_LIMIT", "lots", "expected a number of bytes"),
-        ("MERCH_CORS_ORIGINS", "https://shop.example/app", "expected origins such as https://shop.example"),
+        (
+            "MERCH_CORS_ORIGINS",
+            "https://shop.example/app",
+            "expected origins such as https://shop.example",
+        ),
         ("MERCH_REQUEST_TIMEOUT", "soon", "expected a time such as"),
         ("MERCH_KAFKA_BROKERS", "kafka", "expected Kafka's bootstrap servers"),
         ("MERCH_LOG_FORMAT", "xml", "expected `human` or `json`"),
@@ -119,13 +170,19 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         assert!(
             stderr.contains(wrong)
                 && stderr.contains(expected)
-                && stderr.contains(&format!("--{}", name["MERCH_".len()..].to_lowercase().replace('_', "-"))),
+                && stderr.contains(&format!(
+                    "--{}",
+                    name["MERCH_".len()..].to_lowercase().replace('_', "-")
+                )),
             "{name}: {stderr}"
         );
     }
     let folder = tempdir().unwrap();
-    let filter = run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
-    assert!(failed_start(&filter).starts_with("--log-filter (MERCH_LOG_FILTER): the log filter `merch_db=loud` cannot be read"));
+    let filter =
+        run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
+    assert!(failed_start(&filter).starts_with(
+        "--log-filter (MERCH_LOG_FILTER): the log filter `merch_db=loud` cannot be read"
+    ));
 }
 
 /// Every option of every subcommand, as the help has them, with rubbish in its variable.
@@ -135,9 +192,12 @@ fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
     let data_dir = folder.path().join("data");
     let mut tried = 0;
     for command in ["", "api", "db", "logging", "migrate", "topic", "logs", "health"] {
-        let command: Vec<_> = Some(command).filter(|command| !command.is_empty()).into_iter().collect();
+        let command: Vec<_> =
+            Some(command).filter(|command| !command.is_empty()).into_iter().collect();
         let help = String::from_utf8(run(&[&command[..], &["--help"]].concat()).stdout).unwrap();
-        for variable in help.split("[env: ").skip(1).map(|rest| &rest[..rest.find(['=', ']']).unwrap()]) {
+        for variable in
+            help.split("[env: ").skip(1).map(|rest| &rest[..rest.find(['=', ']']).unwrap()])
+        {
             let rubbish = match variable {
                 "MERCH_DATA_DIR" => "",
                 file if file.ends_with("_FILE") => "",
@@ -150,14 +210,29 @@ fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
                 merch.env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef");
             }
             let output = merch.env(variable, rubbish).output().unwrap();
-            let (stderr, option) = (String::from_utf8(output.stderr).unwrap(), variable["MERCH_".len()..].to_lowercase().replace('_', "-"));
-            assert!(matches!(output.status.code(), Some(1 | 2)), "{command:?} {variable}: {stderr}");
+            let (stderr, option) = (
+                String::from_utf8(output.stderr).unwrap(),
+                variable["MERCH_".len()..].to_lowercase().replace('_', "-"),
+            );
+            assert!(
+                matches!(output.status.code(), Some(1 | 2)),
+                "{command:?} {variable}: {stderr}"
+            );
             for text in [variable, &format!("--{option}"), "expected"] {
                 assert!(stderr.contains(text), "{command:?} {variable}: no {text} in: {stderr}");
             }
-            let secret = matches!(variable, "MERCH_JWT_KEY" | "MERCH_KAFKA_PASSWORD" | "MERCH_JWT_VERIFY_KEY" | "MERCH_DATABASE_URL");
+            let secret = matches!(
+                variable,
+                "MERCH_JWT_KEY"
+                    | "MERCH_KAFKA_PASSWORD"
+                    | "MERCH_JWT_VERIFY_KEY"
+                    | "MERCH_DATABASE_URL"
+            );
             assert!(!secret || !stderr.contains("hush"), "{command:?} {variable}: {stderr}");
-            assert!(!data_dir.exists(), "{command:?} {variable}: it was judged only after the data folder was made");
+            assert!(
+                !data_dir.exists(),
+                "{command:?} {variable}: it was judged only after the data folder was made"
+            );
             tried += 1;
         }
     }
@@ -173,14 +248,38 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
     fs::write(&file, key).unwrap();
     let file = file.to_str().unwrap();
     for (command, settings, start) in [
-        (&[][..], &[("MERCH_REQUEST_TIMEOUT", "1s")][..], "a request may take 1s (--request-timeout, MERCH_REQUEST_TIMEOUT)"),
-        (&["api"], &[("MERCH_GRPC_DEADLINE", "15s"), ("MERCH_JWT_KEY", key)], "a request may take 15s"),
-        (&[], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
-        (&["api"], &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)], "both MERCH_JWT_KEY (--jwt-key)"),
-        (&[], &[("MERCH_JWT_KEY_FILE", nowhere)], "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"),
+        (
+            &[][..],
+            &[("MERCH_REQUEST_TIMEOUT", "1s")][..],
+            "a request may take 1s (--request-timeout, MERCH_REQUEST_TIMEOUT)",
+        ),
         (
             &["api"],
-            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", file)],
+            &[("MERCH_GRPC_DEADLINE", "15s"), ("MERCH_JWT_KEY", key)],
+            "a request may take 15s",
+        ),
+        (
+            &[],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)],
+            "both MERCH_JWT_KEY (--jwt-key)",
+        ),
+        (
+            &["api"],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_KEY_FILE", file)],
+            "both MERCH_JWT_KEY (--jwt-key)",
+        ),
+        (
+            &[],
+            &[("MERCH_JWT_KEY_FILE", nowhere)],
+            "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read",
+        ),
+        (
+            &["api"],
+            &[
+                ("MERCH_JWT_KEY", key),
+                ("MERCH_JWT_VERIFY_KEY", key),
+                ("MERCH_JWT_VERIFY_KEY_FILE", file),
+            ],
             "both MERCH_JWT_VERIFY_KEY",
         ),
         (
@@ -189,12 +288,27 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
             "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file",
         ),
         (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),
-        (&["db"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
-        (&["migrate"], &[("MERCH_DATABASE_URL", "mysql://h/merch")], "--database-url (MERCH_DATABASE_URL): "),
+        (
+            &["db"],
+            &[("MERCH_DATABASE_URL", "mysql://h/merch")],
+            "--database-url (MERCH_DATABASE_URL): ",
+        ),
+        (
+            &["migrate"],
+            &[("MERCH_DATABASE_URL", "mysql://h/merch")],
+            "--database-url (MERCH_DATABASE_URL): ",
+        ),
     ] {
-        let output = merch(command).env("MERCH_DATA_DIR", &data_dir).envs(settings.iter().copied()).output().unwrap();
+        let output = merch(command)
+            .env("MERCH_DATA_DIR", &data_dir)
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
         let sentence = failed_start(&output);
-        assert!(sentence.starts_with(start) && sentence.contains("expected"), "{command:?} {settings:?}: {sentence}");
+        assert!(
+            sentence.starts_with(start) && sentence.contains("expected"),
+            "{command:?} {settings:?}: {sentence}"
+        );
         assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was made");
     }
 }
@@ -204,7 +318,12 @@ fn variables_that_nobody_reads_are_told_of() {
     let folder = tempdir().unwrap();
     // It ends at once, as the key is wrong.
     let output = merch(&["--data-dir", folder.path().join("data").to_str().unwrap()])
-        .envs([("MERCH_DB_ENDPOINT", "http://db:50051"), ("MERCH_HASHCOST", "12"), ("MERCH_TOKEN", "x"), ("MERCH_JWT_KEY", "short")])
+        .envs([
+            ("MERCH_DB_ENDPOINT", "http://db:50051"),
+            ("MERCH_HASHCOST", "12"),
+            ("MERCH_TOKEN", "x"),
+            ("MERCH_JWT_KEY", "short"),
+        ])
         .output()
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -216,9 +335,14 @@ fn variables_that_nobody_reads_are_told_of() {
 
 #[test]
 fn help_shows_no_secret() {
-    for arguments in [&["--help"][..], &["api", "--help"], &["db", "--help"], &["migrate", "--help"]] {
-        let output =
-            merch(arguments).env("MERCH_JWT_KEY", "hush-hush").env("MERCH_DATABASE_URL", "postgres://u:hush-hush@h/d").output().unwrap();
+    for arguments in
+        [&["--help"][..], &["api", "--help"], &["db", "--help"], &["migrate", "--help"]]
+    {
+        let output = merch(arguments)
+            .env("MERCH_JWT_KEY", "hush-hush")
+            .env("MERCH_DATABASE_URL", "postgres://u:hush-hush@h/d")
+            .output()
+            .unwrap();
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(help.contains("MERCH_") && !help.contains("hush-hush"), "{help}");
@@ -229,9 +353,13 @@ fn help_shows_no_secret() {
 fn nobody_to_ask_for_health_or_logs() {
     let folder = tempdir().unwrap();
     for command in ["health", "logs"] {
-        let sentence = failed_start(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
+        let sentence =
+            failed_start(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
         assert!(sentence.starts_with("no store runs with the data folder"), "{sentence}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    assert!(failed_start(&run(&["health", "--admin-listen", &nobody])).starts_with("no answer from the admin address"));
+    assert!(
+        failed_start(&run(&["health", "--admin-listen", &nobody]))
+            .starts_with("no answer from the admin address")
+    );
 }

@@ -1,4 +1,5 @@
-//! Several processes of a role: paused, killed and restarted while requests come, and told to stop with a delay.
+//! Several processes of a role: paused, killed and restarted while requests come, and told to stop
+//! with a delay.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![allow(clippy::disallowed_macros, reason = "figures")]
 #![cfg(unix)]
@@ -18,14 +19,16 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, http, merch, run, run_json, signal};
 use tempfile::{TempDir, tempdir};
+
+use support::{PATIENCE, Running, http, merch, run, run_json, signal};
 
 /// The whole answer to a GET, on a connection of its own.
 fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer
@@ -45,7 +48,10 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
 fn serving(process: &Running, service: &str) -> usize {
     let metrics = get(process.address("admin"), "/metrics");
     let name = format!("merch_replicas_serving{{service=\"{service}\"}} ");
-    metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |number| number.parse().unwrap())
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .map_or(0, |number| number.parse().unwrap())
 }
 
 /// `merch db` with a database of its own, which the folder holds.
@@ -64,8 +70,18 @@ impl Db {
     }
 
     fn run(folder: &Path, listen: &str, logging: &str) -> Running {
-        let mut command = merch(&["db", "--data-dir", folder.to_str().unwrap(), "--db-listen", listen, "--admin-listen", "127.0.0.1:0"]);
-        Running::start(command.env("MERCH_LOGGING_ENDPOINT", logging).env("MERCH_SHUTDOWN_DELAY", "500ms"))
+        let mut command = merch(&[
+            "db",
+            "--data-dir",
+            folder.to_str().unwrap(),
+            "--db-listen",
+            listen,
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
+        Running::start(
+            command.env("MERCH_LOGGING_ENDPOINT", logging).env("MERCH_SHUTDOWN_DELAY", "500ms"),
+        )
     }
 
     fn address(&self) -> String {
@@ -97,7 +113,11 @@ struct Killed {
 
 impl Killed {
     fn start(self) -> Db {
-        Db { running: Db::run(self.folder.path(), &self.address, &self.logging), folder: self.folder, logging: self.logging }
+        Db {
+            running: Db::run(self.folder.path(), &self.address, &self.logging),
+            folder: self.folder,
+            logging: self.logging,
+        }
     }
 }
 
@@ -151,10 +171,18 @@ fn a_db_service_may_be_paused_killed_and_restarted_and_no_read_fails() {
     let (mut one, mut other) = (Db::start(&logging), Db::start(&logging));
     let folder = tempdir().unwrap();
     let api = Running::start(
-        merch(&["api", "--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("MERCH_DB_ENDPOINT", format!("http://{},http://{}", one.address(), other.address()))
-            .env("MERCH_LOGGING_ENDPOINT", &logging)
-            .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
+        merch(&[
+            "api",
+            "--data-dir",
+            folder.path().to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .env("MERCH_DB_ENDPOINT", format!("http://{},http://{}", one.address(), other.address()))
+        .env("MERCH_LOGGING_ENDPOINT", &logging)
+        .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
     );
     until("both serve", || serving(&api, "db") == 2);
     let load = Load::start(api.address("api"));
@@ -177,9 +205,14 @@ fn a_db_service_may_be_paused_killed_and_restarted_and_no_read_fails() {
         until("both serve", || serving(&api, "db") == 2);
     }
     let (answers, longest) = load.end();
-    println!("paused: out after {paused:?}, back after {back:?}; killed: out after {killed:?}; {answers} answers, the longest {longest:?}");
+    println!(
+        "paused: out after {paused:?}, back after {back:?}; killed: out after {killed:?}; {answers} answers, the longest {longest:?}"
+    );
     // A process on a busy machine asks for the metrics late; the bounds themselves are 1 s and 2 s.
-    assert!(paused < Duration::from_secs(2) && killed < Duration::from_secs(1), "{paused:?} {killed:?}");
+    assert!(
+        paused < Duration::from_secs(2) && killed < Duration::from_secs(1),
+        "{paused:?} {killed:?}"
+    );
     assert!(longest < Duration::from_secs(4), "{longest:?}");
     for role in [api, one.running, other.running, store] {
         assert_eq!(role.stop().code(), Some(0));
@@ -193,27 +226,39 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
     let kafka = run_json(lender.path())["kafka"].as_str().unwrap().to_owned();
     let logging = || {
         Running::start(
-            merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).env("MERCH_KAFKA_BROKERS", &kafka),
+            merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+                .env("MERCH_KAFKA_BROKERS", &kafka),
         )
     };
     let loggings = [logging(), logging()];
-    let both = format!("http://{},http://{}", loggings[0].address("logging"), loggings[1].address("logging"));
+    let both = format!(
+        "http://{},http://{}",
+        loggings[0].address("logging"),
+        loggings[1].address("logging")
+    );
     let db = Db::start(&both);
     let folder = tempdir().unwrap();
     let api = Running::start(
-        merch(&["api", "--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("MERCH_HASH_COST", "10")
-            .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address()))
-            .env("MERCH_LOGGING_ENDPOINT", &both)
-            .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
+        merch(&[
+            "api",
+            "--data-dir",
+            folder.path().to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .env("MERCH_HASH_COST", "10")
+        .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address()))
+        .env("MERCH_LOGGING_ENDPOINT", &both)
+        .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
     );
     until("both serve", || serving(&db.running, "logging") == 2);
     // Whichever of them has the stream: each is paused once.
     for (index, paused) in loggings.iter().enumerate() {
         signal(paused.pid(), "-STOP");
         let name = format!("user-{index}");
-        let user =
-            json!({ "sid": index.to_string(), "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
+        let user = json!({ "sid": index.to_string(), "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
         let (status, user) = http(api.address("api"), "POST", "/users", None, Some(&user));
         assert_eq!(status, 201, "{user}");
         let id = user["id"].as_str().unwrap();
@@ -222,7 +267,8 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
             assert!(logs.status.success(), "{logs:?}");
             String::from_utf8(logs.stdout).unwrap().contains(id)
         });
-        // It may be the one that had not the stream; then the event was there before anybody noticed the pause.
+        // It may be the one that had not the stream; then the event was there before anybody
+        // noticed the pause.
         until("the paused one is out", || serving(&db.running, "logging") == 1);
         signal(paused.pid(), "-CONT");
         until("both serve", || serving(&db.running, "logging") == 2);
@@ -236,12 +282,17 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
 fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
     const DELAY: Duration = Duration::from_secs(2);
     let folder = tempdir().unwrap();
-    let mut command = merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let mut command =
+        merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let store = Running::start(command.env("MERCH_SHUTDOWN_DELAY", "2s"));
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
     let mut kept = TcpStream::connect(&api).unwrap();
     let head = ask(&mut kept, "/products");
-    assert!(head.starts_with("HTTP/1.1 200") && !head.to_ascii_lowercase().contains("connection: close"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200")
+            && !head.to_ascii_lowercase().contains("connection: close"),
+        "{head}"
+    );
 
     let told = Instant::now();
     signal(store.pid(), "-TERM");
@@ -251,7 +302,10 @@ fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
     let (status, products) = http(&api, "GET", "/products", None, None);
     assert_eq!((status, products["items"].as_array().map(Vec::len)), (200, Some(3)), "{products}");
     let head = ask(&mut kept, "/products");
-    assert!(head.starts_with("HTTP/1.1 200") && head.to_ascii_lowercase().contains("connection: close"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.to_ascii_lowercase().contains("connection: close"),
+        "{head}"
+    );
     assert!(told.elapsed() < DELAY, "the machine was too slow for this test: {:?}", told.elapsed());
     assert_eq!(store.ended().code(), Some(0));
     assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
@@ -260,7 +314,8 @@ fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
 #[test]
 fn a_second_signal_ends_the_delay_too() {
     let folder = tempdir().unwrap();
-    let mut command = merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let mut command =
+        merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let store = Running::start(command.env("MERCH_SHUTDOWN_DELAY", "1h"));
     let admin = store.address("admin").to_owned();
     signal(store.pid(), "-TERM");
@@ -282,7 +337,9 @@ fn ask(connection: &mut TcpStream, path: &str) -> String {
         answer.extend(&bytes[..length]);
         let text = String::from_utf8_lossy(&answer).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let wanted = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+        let wanted = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned)
+        });
         if body.len() >= wanted.expect("a body of known length").parse().unwrap() {
             serde_json::from_str::<Value>(body).unwrap();
             return head.to_owned();

@@ -4,8 +4,9 @@
 
 mod support;
 
-use support::{Running, failed_start, http, merch, run, run_json};
 use tempfile::tempdir;
+
+use support::{Running, failed_start, http, merch, run, run_json};
 
 #[test]
 fn a_gateway_and_a_db_service_of_their_own_work_beside_a_store() {
@@ -16,14 +17,32 @@ fn a_gateway_and_a_db_service_of_their_own_work_beside_a_store() {
     let addresses = run_json(folder.path());
     assert!(run(&["migrate", "--data-dir", second_dir]).status.success());
     let db = Running::start(
-        merch(&["db", "--data-dir", second_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap()),
+        merch(&[
+            "db",
+            "--data-dir",
+            second_dir,
+            "--db-listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap()),
     );
     let api = Running::start(
-        merch(&["api", "--data-dir", second_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
-            .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
-            .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap())
-            .env("MERCH_JWT_KEY_FILE", folder.path().join("jwt.key")),
+        merch(&[
+            "api",
+            "--data-dir",
+            second_dir,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ])
+        .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
+        .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap())
+        .env("MERCH_JWT_KEY_FILE", folder.path().join("jwt.key")),
     );
     let logging = Running::start(
         merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])

@@ -13,8 +13,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Running, failed_start, finish, http, merch, metric, run, run_json, signal, until};
 use tempfile::tempdir;
+
+use support::{
+    PATIENCE, Running, failed_start, finish, http, merch, metric, run, run_json, signal, until,
+};
 
 /// Sends `times` requests over one connection and reads every answer.
 fn ask_again_and_again(api: &str, times: usize) {
@@ -24,7 +27,11 @@ fn ask_again_and_again(api: &str, times: usize) {
         connection.get_mut().write_all(b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert_ne!(connection.read_line(&mut head).unwrap(), 0, "the connection ended after {head}");
+            assert_ne!(
+                connection.read_line(&mut head).unwrap(),
+                0,
+                "the connection ended after {head}"
+            );
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
@@ -37,7 +44,9 @@ fn the_settings_of_the_image_start_the_whole_store() {
     let dockerfile = fs::read_to_string(dockerfile).unwrap();
     let words = dockerfile.split_whitespace().filter_map(|word| word.split_once('='));
     let of_image: Vec<_> = words
-        .filter(|(name, value)| name.starts_with("MERCH_") && !value.is_empty() && !value.contains('$'))
+        .filter(|(name, value)| {
+            name.starts_with("MERCH_") && !value.is_empty() && !value.contains('$')
+        })
         .filter(|(name, _)| name.ends_with("_LISTEN") || *name == "MERCH_DATA_DIR")
         .collect();
     assert!(of_image.iter().any(|(name, _)| *name == "MERCH_LISTEN"), "{of_image:?}");
@@ -62,10 +71,12 @@ fn a_log_reader_that_stalls_costs_log_lines_alone() {
     let mut stderr = store.stderr.take().unwrap();
     until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
-    let address = |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let address =
+        |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
     let (api, admin) = (address("api"), address("admin"));
     ask_again_and_again(&api, 12_000);
-    let dropped = metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
+    let dropped =
+        metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
     assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
     // It obeys, and says the rest once its reader goes on.
     signal(store.id(), "-TERM");
@@ -116,10 +127,24 @@ fn it_opens_sells_reports_and_closes() {
     let names: Vec<_> = addresses.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["api", "admin", "db", "logging", "kafka"]);
     for (name, address) in addresses.as_object().unwrap() {
-        assert!(store.printed.contains(address.as_str().unwrap()), "{name} {address} is not in: {}", store.printed);
+        assert!(
+            store.printed.contains(address.as_str().unwrap()),
+            "{name} {address} is not in: {}",
+            store.printed
+        );
     }
-    assert!(store.printed.contains(&format!("{}/docs", addresses["api"].as_str().unwrap())), "{}", store.printed);
-    assert!(store.printed.contains("(embedded; no authentication: every program on this machine can read"), "{}", store.printed);
+    assert!(
+        store.printed.contains(&format!("{}/docs", addresses["api"].as_str().unwrap())),
+        "{}",
+        store.printed
+    );
+    assert!(
+        store
+            .printed
+            .contains("(embedded; no authentication: every program on this machine can read"),
+        "{}",
+        store.printed
+    );
     assert_eq!(mode(&data_dir), 0o700);
     for secret in ["jwt.key", "merch.db", "merch.db-wal", "merch.db-shm"] {
         assert_eq!(mode(&data_dir.join(secret)), 0o600, "{secret}");
@@ -136,18 +161,37 @@ fn it_opens_sells_reports_and_closes() {
     // An order, and its events on the topic.
     let user = json!({ "sid": "12110304", "username": "alice", "email": "alice@example.com", "password": "correct horse" });
     assert_eq!(http(&api, "POST", "/users", None, Some(&user)).0, 201);
-    let (status, token) = http(&api, "POST", "/login", None, Some(&json!({ "username": "alice", "password": "correct horse" })));
+    let (status, token) = http(
+        &api,
+        "POST",
+        "/login",
+        None,
+        Some(&json!({ "username": "alice", "password": "correct horse" })),
+    );
     assert_eq!(status, 200, "{token}");
     let token = token["access_token"].as_str().unwrap().to_owned();
-    let (status, order) = http(&api, "POST", "/orders", Some(&token), Some(&json!({ "product_id": 1, "quantity": 2 })));
+    let (status, order) = http(
+        &api,
+        "POST",
+        "/orders",
+        Some(&token),
+        Some(&json!({ "product_id": 1, "quantity": 2 })),
+    );
     assert_eq!(status, 201, "{order}");
     let deadline = Instant::now() + PATIENCE;
     loop {
         let logs = run(&["logs", "--json", "--data-dir", data_dir.to_str().unwrap()]);
         assert!(logs.status.success(), "{logs:?}");
-        let events: Vec<Value> = String::from_utf8(logs.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<Value> = String::from_utf8(logs.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         if events.iter().any(|event| event.to_string().contains(order["id"].as_str().unwrap())) {
-            assert!(!events.iter().any(|event| event.to_string().contains("correct horse")), "a password is on the topic");
+            assert!(
+                !events.iter().any(|event| event.to_string().contains("correct horse")),
+                "a password is on the topic"
+            );
             break;
         }
         assert!(Instant::now() < deadline, "the order's event did not arrive: {events:?}");
@@ -202,7 +246,10 @@ fn logs_follow_shows_events_as_they_come() {
     use std::io::{BufRead as _, BufReader};
     let folder = tempdir().unwrap();
     let store = Running::store(folder.path());
-    let mut follower = merch(&["logs", "--follow", "--json", "--data-dir", folder.path().to_str().unwrap()]).spawn().unwrap();
+    let mut follower =
+        merch(&["logs", "--follow", "--json", "--data-dir", folder.path().to_str().unwrap()])
+            .spawn()
+            .unwrap();
     let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let (sender, receiver) = std::sync::mpsc::channel();
     thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
@@ -226,17 +273,35 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
     let data_dir = folder.path().join("data");
     let log = folder.path().join("log");
     let store = Running::start_with_stderr(
-        &mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0", "--log-format", "json"]),
+        &mut merch(&[
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ]),
         fs::File::create(&log).unwrap(),
     );
     let user = json!({ "sid": "1", "username": "bob", "email": "bob@example.com", "password": "correct horse" });
     assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
-    let (status, token) =
-        http(store.address("api"), "POST", "/login", None, Some(&json!({ "username": "bob", "password": "correct horse" })));
+    let (status, token) = http(
+        store.address("api"),
+        "POST",
+        "/login",
+        None,
+        Some(&json!({ "username": "bob", "password": "correct horse" })),
+    );
     assert_eq!(status, 200, "{token}");
     let token = token["access_token"].as_str().unwrap();
 
-    let broken = run(&["sql", "--write", "--data-dir", data_dir.to_str().unwrap(), "ALTER TABLE orders RENAME TO lost"]);
+    let broken = run(&[
+        "sql",
+        "--write",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        "ALTER TABLE orders RENAME TO lost",
+    ]);
     assert!(broken.status.success(), "{broken:?}");
     let order = json!({ "product_id": 1, "quantity": 1 });
     for (method, path, body) in [("GET", "/orders", None), ("POST", "/orders", Some(&order))] {
@@ -251,7 +316,11 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
         };
         // Log lines are written by a thread of their own, after the answer perhaps.
         until(&format!("the cause is logged under {id}"), || {
-            fs::read_to_string(&log).unwrap().lines().filter_map(|line| serde_json::from_str(line).ok()).any(|line| cause(&line))
+            fs::read_to_string(&log)
+                .unwrap()
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .any(|line| cause(&line))
         });
     }
     assert_eq!(store.stop().code(), Some(0));
@@ -262,14 +331,29 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
 fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
-        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|entry| {
+            Some(
+                fs::read_link(entry.ok()?.path())
+                    .ok()?
+                    .to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
         .collect();
     let mut ports = std::collections::BTreeSet::new();
     for table in ["tcp", "tcp6"] {
-        for line in fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default().lines().skip(1) {
+        for line in fs::read_to_string(format!("/proc/{pid}/net/{table}"))
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
+        {
             let fields: Vec<_> = line.split_whitespace().collect();
             if fields[3] == "0A" && sockets.iter().any(|inode| inode == fields[9]) {
-                ports.insert(u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap());
+                ports.insert(
+                    u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap(),
+                );
             }
         }
     }
@@ -285,19 +369,26 @@ fn the_roles_talk_over_private_sockets_and_open_no_port() {
     let data_dir = folder.path().join("a b,c").join("x".repeat(120));
     let store = Running::store(&data_dir);
     let addresses = run_json(&data_dir);
-    let port = |name: &str| addresses[name].as_str().unwrap().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let port = |name: &str| {
+        addresses[name].as_str().unwrap().rsplit(':').next().unwrap().parse::<u16>().unwrap()
+    };
     assert_eq!(listening(store.pid()), ["api", "admin", "kafka"].map(port).into());
     for name in ["db", "logging"] {
         let socket = data_dir.join(format!("{name}.sock"));
         assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
         assert_eq!(mode(&socket), 0o600);
     }
-    let admin = run(&["admin", "restock", "1", "--add", "5", "--data-dir", data_dir.to_str().unwrap()]);
+    let admin =
+        run(&["admin", "restock", "1", "--add", "5", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(admin.status.success(), "{admin:?}");
     let top = run(&["top", "--once", "--data-dir", data_dir.to_str().unwrap()]);
-    assert!(top.status.success() && String::from_utf8_lossy(&top.stdout).contains("505"), "{top:?}");
+    assert!(
+        top.status.success() && String::from_utf8_lossy(&top.stdout).contains("505"),
+        "{top:?}"
+    );
 
-    // After kill -9 the sockets are there still, and the next start takes their place; a stop removes them.
+    // After kill -9 the sockets are there still, and the next start takes their place; a stop
+    // removes them.
     signal(store.pid(), "-KILL");
     drop(store);
     assert!(data_dir.join("db.sock").exists());
@@ -311,7 +402,14 @@ fn the_roles_talk_over_private_sockets_and_open_no_port() {
 fn a_port_is_opened_besides_when_it_is_asked_for() {
     let (folder, lines) = (tempdir().unwrap(), tempdir().unwrap());
     let lines = lines.path().join("stderr");
-    let mut command = merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--db-listen", "127.0.0.1:0"]);
+    let mut command = merch(&[
+        "--data-dir",
+        folder.path().to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--db-listen",
+        "127.0.0.1:0",
+    ]);
     let store = Running::start_with_stderr(&mut command, fs::File::create(&lines).unwrap());
     let addresses = run_json(folder.path());
     let url = addresses["db_listen"].as_str().unwrap();
@@ -319,11 +417,20 @@ fn a_port_is_opened_besides_when_it_is_asked_for() {
     let open = "(plaintext, no authentication: every program on this machine can call it)";
     assert!(store.printed.contains(&format!(" and {url} {open}\n")), "{url}: {}", store.printed);
     let logged = fs::read_to_string(&lines).unwrap();
-    let warned = logged.lines().any(|line| line.contains("WARN") && line.contains("--db-listen") && line.contains("can call it"));
+    let warned = logged.lines().any(|line| {
+        line.contains("WARN") && line.contains("--db-listen") && line.contains("can call it")
+    });
     assert!(warned, "{logged}");
     let key = folder.path().join("admin.key");
     for db in [url, addresses["db"].as_str().unwrap()] {
-        let admin = run(&["admin", "list-users", "--db-endpoint", db, "--admin-token-file", key.to_str().unwrap()]);
+        let admin = run(&[
+            "admin",
+            "list-users",
+            "--db-endpoint",
+            db,
+            "--admin-token-file",
+            key.to_str().unwrap(),
+        ]);
         assert!(admin.status.success(), "{db}: {admin:?}");
     }
     assert_eq!(store.stop().code(), Some(0));
@@ -333,11 +440,18 @@ fn a_port_is_opened_besides_when_it_is_asked_for() {
 fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
     let folder = tempdir().unwrap();
     // Nothing listens on this port.
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nowhere =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let data_dir = folder.path().to_str().unwrap();
-    let mut command = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--kafka-brokers", &nowhere]);
-    let store = Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
-    assert!(!store.printed.contains("no authentication"), "that is of the embedded broker: {}", store.printed);
+    let mut command =
+        merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--kafka-brokers", &nowhere]);
+    let store =
+        Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
+    assert!(
+        !store.printed.contains("no authentication"),
+        "that is of the embedded broker: {}",
+        store.printed
+    );
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
     assert_eq!(http(&api, "GET", "/orders", None, None).0, 401);
     let deadline = Instant::now() + PATIENCE;
@@ -345,7 +459,10 @@ fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
         let (status, body) = http(&admin, "GET", "/readyz", None, None);
         assert_eq!(status, 200, "a balancer goes on sending requests: {body}");
         let reasons = body["reasons"].to_string();
-        if body["status"] == "degraded" && reasons.contains("has waited for") && reasons.contains("does not answer") {
+        if body["status"] == "degraded"
+            && reasons.contains("has waited for")
+            && reasons.contains("does not answer")
+        {
             break reasons;
         }
         assert!(Instant::now() < deadline, "{body}");
@@ -355,7 +472,10 @@ fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
     let health = run(&["health", "--data-dir", data_dir]);
     assert!(health.status.success(), "{health:?}");
     let health = String::from_utf8(health.stdout).unwrap();
-    assert!(health.starts_with("ready, but degraded (asked ") && health.contains("has waited for"), "{health}");
+    assert!(
+        health.starts_with("ready, but degraded (asked ") && health.contains("has waited for"),
+        "{health}"
+    );
     assert_eq!(http(&api, "GET", "/products", None, None).0, 200);
     assert_eq!(store.stop().code(), Some(0));
 }

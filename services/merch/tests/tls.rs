@@ -6,8 +6,9 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use support::{Running, failed_start, http, merch, metric, run, run_json, until};
 use tempfile::{TempDir, tempdir};
+
+use support::{Running, failed_start, http, merch, metric, run, run_json, until};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -40,9 +41,19 @@ impl Roles {
         assert!(made.status.success(), "{made:?}");
         let lender = Running::store(&folder.path().join("lender"));
         let kafka = run_json(&folder.path().join("lender"))["kafka"].as_str().unwrap().to_owned();
-        assert!(run(&["migrate", "--data-dir", text(&folder.path().join("data"))]).status.success());
+        assert!(
+            run(&["migrate", "--data-dir", text(&folder.path().join("data"))]).status.success()
+        );
         // On every address: what is plaintext there does not start.
-        let mut logging = merch(&["logging", "--logging-listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0", "--kafka-brokers", &kafka]);
+        let mut logging = merch(&[
+            "logging",
+            "--logging-listen",
+            "0.0.0.0:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--kafka-brokers",
+            &kafka,
+        ]);
         let logging = Running::start(certified(&mut logging, &pki, "logging"));
         let db = start_db(folder.path(), "0.0.0.0:0", logging.address("logging"));
         let mut api = merch(&["api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
@@ -77,7 +88,9 @@ impl Roles {
 
 fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
     let mut db = merch(&["db", "--db-listen", listen, "--admin-listen", "127.0.0.1:0"]);
-    db.env("MERCH_DATA_DIR", folder.join("data")).env("MERCH_LOGGING_ENDPOINT", logging).env("MERCH_ADMIN_TOKEN", TOKEN);
+    db.env("MERCH_DATA_DIR", folder.join("data"))
+        .env("MERCH_LOGGING_ENDPOINT", logging)
+        .env("MERCH_ADMIN_TOKEN", TOKEN);
     Running::start(certified(&mut db, &folder.join("pki"), "db"))
 }
 
@@ -100,14 +113,23 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
         let listed = roles.admin(role).output().unwrap();
         assert!(listed.status.success(), "{role}: {listed:?}");
     }
-    let wrong = roles.admin("operator").env("MERCH_ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush-hush").output().unwrap();
+    let wrong = roles
+        .admin("operator")
+        .env("MERCH_ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush-hush")
+        .output()
+        .unwrap();
     assert!(failed_start(&wrong).contains("refuses the credential"), "{wrong:?}");
     for role in ["api", "logging"] {
         let refused = failed_start(&roles.admin(role).output().unwrap());
-        assert!(refused.contains(&format!("the role {role}")) && refused.contains("may not call this method"), "{refused}");
+        assert!(
+            refused.contains(&format!("the role {role}"))
+                && refused.contains("may not call this method"),
+            "{refused}"
+        );
     }
 
-    // A renewal is one command; the roles take it, and then each connection of a restarted one is by the new certificates.
+    // A renewal is one command; the roles take it, and then each connection of a restarted one is
+    // by the new certificates.
     let pki = roles.pki();
     let before = fs::read(pki.join("db/tls.crt")).unwrap();
     let renewed = run(&["pki", "renew", "--pki-dir", text(&pki), "--pki-lifetime", "30d"]);
@@ -144,16 +166,22 @@ fn plaintext_on_a_network_is_refused_at_the_start() {
         sentence.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"),
         "{sentence}"
     );
-    let sentence = refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://logging:50052"]);
-    assert!(sentence.contains("the connection to the logging service would use plaintext"), "{sentence}");
-    let sentence = refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "https://logging:50052"]);
+    let sentence =
+        refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://logging:50052"]);
+    assert!(
+        sentence.contains("the connection to the logging service would use plaintext"),
+        "{sentence}"
+    );
+    let sentence =
+        refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "https://logging:50052"]);
     assert!(sentence.contains("this process has no certificate"), "{sentence}");
     let sentence = refused(&["--tls-cert-file", text(&pki.join("db/tls.crt"))]);
     assert!(sentence.contains("expected all of them or none"), "{sentence}");
     let other = certified(&mut merch(&db), &pki, "api").output().unwrap();
     assert!(failed_start(&other).contains("does not name db.merch.internal"), "{other:?}");
     let warns = |output: &std::process::Output| {
-        String::from_utf8_lossy(&output.stderr).contains("may read or change the private key of the internal network")
+        String::from_utf8_lossy(&output.stderr)
+            .contains("may read or change the private key of the internal network")
     };
     assert!(!warns(&other), "{other:?}");
     fs::set_permissions(pki.join("api/tls.key"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -162,11 +190,17 @@ fn plaintext_on_a_network_is_refused_at_the_start() {
     let local = ["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://127.0.0.1:50052"];
     let mut with_certificate = merch(&[&db[..], &local].concat());
     let plain = failed_start(&certified(&mut with_certificate, &pki, "db").output().unwrap());
-    assert!(plain.contains("although this process has a certificate; expected https://"), "{plain}");
-    let whole = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
+    assert!(
+        plain.contains("although this process has a certificate; expected https://"),
+        "{plain}"
+    );
+    let whole =
+        run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
     assert!(failed_start(&whole).contains("plaintext without authentication"), "{whole:?}");
 
     // Asked for, it starts.
-    let db = Running::start(&mut merch(&[&db[..], &["--db-listen", "0.0.0.0:0", "--insecure-internal"]].concat()));
+    let db = Running::start(&mut merch(
+        &[&db[..], &["--db-listen", "0.0.0.0:0", "--insecure-internal"]].concat(),
+    ));
     assert_eq!(db.stop().code(), Some(0));
 }

@@ -8,9 +8,14 @@ use super::{UNKNOWN, Way, is_true};
 use crate::change::Findings;
 
 /// Lower bounds, the keyword that makes each exclusive, and what is meant where there is none.
-const LOWER: [(&str, &str, Option<u64>); 4] =
-    [("minimum", "exclusiveMinimum", None), ("minLength", "", Some(0)), ("minItems", "", Some(0)), ("minProperties", "", Some(0))];
-const UPPER: [(&str, &str); 4] = [("maximum", "exclusiveMaximum"), ("maxLength", ""), ("maxItems", ""), ("maxProperties", "")];
+const LOWER: [(&str, &str, Option<u64>); 4] = [
+    ("minimum", "exclusiveMinimum", None),
+    ("minLength", "", Some(0)),
+    ("minItems", "", Some(0)),
+    ("minProperties", "", Some(0)),
+];
+const UPPER: [(&str, &str); 4] =
+    [("maximum", "exclusiveMaximum"), ("maxLength", ""), ("maxItems", ""), ("maxProperties", "")];
 
 /// What has become of the values that a keyword allows.
 enum Moved {
@@ -21,12 +26,36 @@ enum Moved {
 
 pub(super) fn compare(place: &str, was: &Value, is: &Value, way: Way, findings: &mut Findings) {
     for (keyword, exclusive, absent) in LOWER {
-        let bound = |schema: &Value| schema.get(keyword).and_then(Value::as_number).cloned().or_else(|| absent.map(Number::from));
-        report(place, keyword, exclusive, (bound(was), bound(is)), (was, is), Ordering::Greater, way, findings);
+        let bound = |schema: &Value| {
+            schema
+                .get(keyword)
+                .and_then(Value::as_number)
+                .cloned()
+                .or_else(|| absent.map(Number::from))
+        };
+        report(
+            place,
+            keyword,
+            exclusive,
+            (bound(was), bound(is)),
+            (was, is),
+            Ordering::Greater,
+            way,
+            findings,
+        );
     }
     for (keyword, exclusive) in UPPER {
         let bound = |schema: &Value| schema.get(keyword).and_then(Value::as_number).cloned();
-        report(place, keyword, exclusive, (bound(was), bound(is)), (was, is), Ordering::Less, way, findings);
+        report(
+            place,
+            keyword,
+            exclusive,
+            (bound(was), bound(is)),
+            (was, is),
+            Ordering::Less,
+            way,
+            findings,
+        );
     }
     let moved = match (was.get("pattern"), is.get("pattern")) {
         (old, new) if old == new => None,
@@ -44,7 +73,10 @@ pub(super) fn compare(place: &str, was: &Value, is: &Value, way: Way, findings: 
     tell(place, "uniqueItems", moved, way, findings);
 }
 
-#[expect(clippy::too_many_arguments, reason = "one bound on both sides, with all that says what it means")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one bound on both sides, with all that says what it means"
+)]
 fn report(
     place: &str,
     keyword: &str,
@@ -64,7 +96,9 @@ fn report(
             Some(Ordering::Equal) => match (was.get(exclusive), is.get(exclusive)) {
                 (old, new) if old == new => None,
                 // A number there is another version of OpenAPI.
-                _ if was.get(exclusive).is_some_and(Value::is_number) || is.get(exclusive).is_some_and(Value::is_number) => {
+                _ if was.get(exclusive).is_some_and(Value::is_number)
+                    || is.get(exclusive).is_some_and(Value::is_number) =>
+                {
                     Some(Moved::Unclear)
                 }
                 _ => match (is_true(was, exclusive), is_true(is, exclusive)) {
@@ -83,15 +117,25 @@ fn report(
 fn tell(place: &str, keyword: &str, moved: Option<Moved>, way: Way, findings: &mut Findings) {
     match (moved, way) {
         (None, _) => {}
-        (Some(Moved::Fewer), Way::Request) => {
-            findings.breaking(place, format!("`{keyword}` allows less"), "requests that were good are refused")
+        (Some(Moved::Fewer), Way::Request) => findings.breaking(
+            place,
+            format!("`{keyword}` allows less"),
+            "requests that were good are refused",
+        ),
+        (Some(Moved::More), Way::Response) => findings.breaking(
+            place,
+            format!("`{keyword}` allows more"),
+            "clients are answered what they were told cannot come",
+        ),
+        (Some(Moved::Fewer), Way::Response) => {
+            findings.compatible(place, format!("`{keyword}` allows less"))
         }
-        (Some(Moved::More), Way::Response) => {
-            findings.breaking(place, format!("`{keyword}` allows more"), "clients are answered what they were told cannot come")
+        (Some(Moved::More), Way::Request) => {
+            findings.compatible(place, format!("`{keyword}` allows more"))
         }
-        (Some(Moved::Fewer), Way::Response) => findings.compatible(place, format!("`{keyword}` allows less")),
-        (Some(Moved::More), Way::Request) => findings.compatible(place, format!("`{keyword}` allows more")),
-        (Some(Moved::Unclear), _) => findings.breaking(place, format!("`{keyword}` is another"), UNKNOWN),
+        (Some(Moved::Unclear), _) => {
+            findings.breaking(place, format!("`{keyword}` is another"), UNKNOWN)
+        }
     }
 }
 

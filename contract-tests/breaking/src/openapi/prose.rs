@@ -1,4 +1,5 @@
-//! The one thing in prose that programs match on: the `code` words of a problem, which the descriptions name.
+//! The one thing in prose that programs match on: the `code` words of a problem, which the
+//! descriptions name.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,11 @@ pub(super) fn codes(document: &Value) -> BTreeSet<String> {
 pub(super) fn compare_codes(old: &Value, new: &Value, findings: &mut Findings) {
     let (old, new) = (codes(old), codes(new));
     for code in old.difference(&new) {
-        findings.breaking("schema Problem", format!("its description does not name the code `{code}` any more"), "programs match on it");
+        findings.breaking(
+            "schema Problem",
+            format!("its description does not name the code `{code}` any more"),
+            "programs match on it",
+        );
     }
     for code in new.difference(&old) {
         findings.compatible("schema Problem", format!("its description names the code `{code}`"));
@@ -25,10 +30,20 @@ pub(super) fn compare_codes(old: &Value, new: &Value, findings: &mut Findings) {
 }
 
 /// Holds the words of one response against one another.
-pub(super) fn compare_response(place: &str, codes: &BTreeSet<String>, was: &Value, is: &Value, findings: &mut Findings) {
+pub(super) fn compare_response(
+    place: &str,
+    codes: &BTreeSet<String>,
+    was: &Value,
+    is: &Value,
+    findings: &mut Findings,
+) {
     let (old, new) = (words(was), words(is));
     for code in old.difference(&new).filter(|word| codes.contains(*word)) {
-        findings.breaking(place, format!("its description does not name the code `{code}` any more"), "programs match on it");
+        findings.breaking(
+            place,
+            format!("its description does not name the code `{code}` any more"),
+            "programs match on it",
+        );
     }
     for code in new.difference(&old).filter(|word| codes.contains(*word)) {
         findings.compatible(place, format!("its description names the code `{code}`"));

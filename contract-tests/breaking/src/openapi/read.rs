@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub(super) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+pub(super) const METHODS: [&str; 8] =
+    ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// One of the two documents.
 #[derive(Clone, Copy)]
@@ -20,22 +21,29 @@ pub(super) struct Operation<'d> {
     pub(super) value: &'d Value,
 }
 
-/// What makes two operations the same one to a client: the path with nameless parameters, and the method.
+/// What makes two operations the same one to a client: the path with nameless parameters, and the
+/// method.
 pub(super) type Route = (String, &'static str);
 
 /// What makes two parameters the same one: the location, and the name; in a path, the place.
 pub(super) type Slot = (String, String);
 
 impl<'d> Side<'d> {
-    /// What a reference refers to in the end, or the value itself, and the last name on the way there.
+    /// What a reference refers to in the end, or the value itself, and the last name on the way
+    /// there.
     pub(super) fn follow(self, value: &'d Value) -> (&'d Value, Option<&'d str>) {
         let (mut value, mut name) = (value, None);
         // A circle of references is no document that compiles; here it only must not hang.
         for _ in 0..32 {
             if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-                let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else { break };
+                let Some(target) =
+                    reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer))
+                else {
+                    break;
+                };
                 (value, name) = (target, reference.rsplit('/').next());
-            } else if let Some([only]) = value.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+            } else if let Some([only]) =
+                value.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
                 && says_nothing_else(value)
             {
                 // The usual way to give a reference words of its own.
@@ -69,7 +77,9 @@ impl<'d> Side<'d> {
                 let (location, name) = (text(parameter, "in"), text(parameter, "name"));
                 let name = match location {
                     "header" => name.to_ascii_lowercase(),
-                    "path" => names(operation.path).position(|own| own == name).map_or_else(|| name.to_owned(), |at| format!("#{at}")),
+                    "path" => names(operation.path)
+                        .position(|own| own == name)
+                        .map_or_else(|| name.to_owned(), |at| format!("#{at}")),
                     _ => name.to_owned(),
                 };
                 parameters.insert((location.to_owned(), name), parameter);
@@ -79,7 +89,12 @@ impl<'d> Side<'d> {
     }
 
     /// A member that holds objects by their names: `headers`, `content`, `links`, …
-    pub(super) fn entries(self, value: &'d Value, member: &str, fold: fn(&str) -> String) -> BTreeMap<String, (&'d str, &'d Value)> {
+    pub(super) fn entries(
+        self,
+        value: &'d Value,
+        member: &str,
+        fold: fn(&str) -> String,
+    ) -> BTreeMap<String, (&'d str, &'d Value)> {
         let entries = value.get(member).and_then(Value::as_object).into_iter().flatten();
         entries.map(|(name, value)| (fold(name), (name.as_str(), self.follow(value).0))).collect()
     }
@@ -111,7 +126,9 @@ pub(super) fn shape(path: &str) -> String {
 }
 
 fn says_nothing_else(value: &Value) -> bool {
-    value.as_object().is_some_and(|members| members.keys().all(|keyword| keyword == "allOf" || super::PROSE.contains(&keyword.as_str())))
+    value.as_object().is_some_and(|members| {
+        members.keys().all(|keyword| keyword == "allOf" || super::PROSE.contains(&keyword.as_str()))
+    })
 }
 
 /// How a value is written, with the defaults of OpenAPI spelled out.
@@ -123,7 +140,9 @@ pub(super) fn written(parameter: &Value, keyword: &str) -> Option<Value> {
     };
     match keyword {
         "style" => Some(style().into()),
-        "explode" => Some(parameter.get("explode").cloned().unwrap_or_else(|| (style() == "form").into())),
+        "explode" => {
+            Some(parameter.get("explode").cloned().unwrap_or_else(|| (style() == "form").into()))
+        }
         "allowReserved" => Some(super::is_true(parameter, keyword).into()),
         _ => parameter.get(keyword).cloned(),
     }

@@ -52,7 +52,9 @@ impl<'d> Comparison<'d> {
         self.reached.extend(old_name);
         if let Some(old_name) = old_name
             && Some(old_name) != new_name
-            && (text(was, "type") == "object" || was.get("properties").is_some() || was.get("enum").is_some())
+            && (text(was, "type") == "object"
+                || was.get("properties").is_some()
+                || was.get("enum").is_some())
         {
             let what = new_name.map_or_else(
                 || format!("the schema `{old_name}` has no name there any more"),
@@ -63,7 +65,8 @@ impl<'d> Comparison<'d> {
         if !self.seen.insert((std::ptr::from_ref(was).addr(), std::ptr::from_ref(is).addr(), way)) {
             return;
         }
-        let named = old_name.filter(|name| Some(*name) == new_name).map(|name| format!("schema {name}"));
+        let named =
+            old_name.filter(|name| Some(*name) == new_name).map(|name| format!("schema {name}"));
         let place = named.as_deref().unwrap_or(place);
         self.kind(place, was, is, way);
         self.values(place, was, is, way);
@@ -85,20 +88,32 @@ impl<'d> Comparison<'d> {
         for keyword in ["type", "format"] {
             let (old, new) = (was.get(keyword), is.get(keyword));
             if old != new {
-                let show = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+                let show = |value: Option<&Value>| {
+                    value.map_or_else(|| "nothing".to_owned(), Value::to_string)
+                };
                 let what = format!("`{keyword}` was {} and is {}", show(old), show(new));
                 self.findings.breaking(place, what, "generated code has another type for it");
             }
         }
         match (is_true(was, "nullable"), is_true(is, "nullable"), way) {
-            (true, false, Way::Request) => self.findings.breaking(place, "null is not taken any more", "requests may have it"),
-            (false, true, Way::Response) => self.findings.breaking(place, "it may be null now", "clients do not expect it"),
-            (true, false, Way::Response) => self.findings.compatible(place, "it is never null any more"),
+            (true, false, Way::Request) => {
+                self.findings.breaking(place, "null is not taken any more", "requests may have it")
+            }
+            (false, true, Way::Response) => {
+                self.findings.breaking(place, "it may be null now", "clients do not expect it")
+            }
+            (true, false, Way::Response) => {
+                self.findings.compatible(place, "it is never null any more")
+            }
             (false, true, Way::Request) => self.findings.compatible(place, "null is taken, too"),
             (true, true, _) | (false, false, _) => {}
         }
         if was.get("default") != is.get("default") {
-            self.findings.breaking(place, "`default` is another", "a request without it means something else");
+            self.findings.breaking(
+                place,
+                "`default` is another",
+                "a request without it means something else",
+            );
         }
     }
 
@@ -106,10 +121,14 @@ impl<'d> Comparison<'d> {
         let values = |schema: &Value| schema.get("enum").and_then(Value::as_array).cloned();
         match (values(was), values(is)) {
             (None, None) => {}
-            (Some(_), None) => self.findings.breaking(place, "`enum` is gone", "generated code has a type for it"),
-            (None, Some(_)) => {
-                self.findings.breaking(place, "`enum` is new", "generated code has another type for it, and requests may have other values")
+            (Some(_), None) => {
+                self.findings.breaking(place, "`enum` is gone", "generated code has a type for it")
             }
+            (None, Some(_)) => self.findings.breaking(
+                place,
+                "`enum` is new",
+                "generated code has another type for it, and requests may have other values",
+            ),
             (Some(old), Some(new)) => {
                 for value in old.iter().filter(|value| !new.contains(value)) {
                     let why = "requests may have it, and generated code has a constant for it";
@@ -119,9 +138,11 @@ impl<'d> Comparison<'d> {
                     let what = format!("the value {value} is new");
                     match way {
                         Way::Request => self.findings.compatible(place, what),
-                        Way::Response => {
-                            self.findings.breaking(place, what, "generated clients refuse an answer with a value that they do not know")
-                        }
+                        Way::Response => self.findings.breaking(
+                            place,
+                            what,
+                            "generated clients refuse an answer with a value that they do not know",
+                        ),
                     }
                 }
             }
@@ -147,32 +168,54 @@ impl<'d> Comparison<'d> {
                 Some(is) => {
                     let place = format!("{place}.{name}");
                     match (must.contains(&name.as_str()), must_now.contains(&name.as_str()), way) {
-                        (false, true, Way::Request) => self.findings.breaking(&place, "it has become required", "requests may lack it"),
-                        (true, false, Way::Response) => {
-                            self.findings.breaking(&place, "it is not required any more", "clients count on it")
+                        (false, true, Way::Request) => self.findings.breaking(
+                            &place,
+                            "it has become required",
+                            "requests may lack it",
+                        ),
+                        (true, false, Way::Response) => self.findings.breaking(
+                            &place,
+                            "it is not required any more",
+                            "clients count on it",
+                        ),
+                        (true, false, Way::Request) => {
+                            self.findings.compatible(&place, "it is not required any more")
                         }
-                        (true, false, Way::Request) => self.findings.compatible(&place, "it is not required any more"),
-                        (false, true, Way::Response) => self.findings.compatible(&place, "it is always there"),
+                        (false, true, Way::Response) => {
+                            self.findings.compatible(&place, "it is always there")
+                        }
                         (true, true, _) | (false, false, _) => {}
                     }
                     self.schema(&place, was, is, way);
                 }
             }
         }
-        for name in new.into_iter().flatten().map(|(name, _)| name.as_str()).filter(|name| old.is_none_or(|old| !old.contains_key(*name))) {
+        for name in new
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| old.is_none_or(|old| !old.contains_key(*name)))
+        {
             let what = format!("the member `{name}` is new");
             match way {
-                Way::Request if must_now.contains(name) => {
-                    self.findings.breaking(place, format!("the required member `{name}` is new"), "requests do not have it yet")
-                }
-                Way::Response if matches!(others(was), Others::None) => {
-                    self.findings.breaking(place, what, "the schema was closed, and clients refuse it")
-                }
+                Way::Request if must_now.contains(name) => self.findings.breaking(
+                    place,
+                    format!("the required member `{name}` is new"),
+                    "requests do not have it yet",
+                ),
+                Way::Response if matches!(others(was), Others::None) => self.findings.breaking(
+                    place,
+                    what,
+                    "the schema was closed, and clients refuse it",
+                ),
                 Way::Request | Way::Response => self.findings.compatible(place, what),
             }
         }
         // Names that are required and described nowhere.
-        let known = |name: &&&str| old.is_some_and(|old| old.contains_key(**name)) || new.is_some_and(|new| new.contains_key(**name));
+        let known = |name: &&&str| {
+            old.is_some_and(|old| old.contains_key(**name))
+                || new.is_some_and(|new| new.contains_key(**name))
+        };
         for name in must.symmetric_difference(&must_now).filter(|name| !known(name)) {
             self.findings.breaking(
                 place,
@@ -189,16 +232,34 @@ impl<'d> Comparison<'d> {
             (Others::Any, Others::None, Way::Request) => {
                 self.findings.breaking(place, "it is closed now", "requests may have other members")
             }
-            (Others::None, Others::Any, Way::Response) => self.findings.breaking(place, "it is open now", "clients refuse other members"),
-            (Others::Any, Others::None, Way::Response) => self.findings.compatible(place, "it is closed now"),
-            (Others::None, Others::Any, Way::Request) => self.findings.compatible(place, "it is open now"),
-            (Others::Of(was), Others::Of(is), way) => self.schema(&format!("{place}.*"), was, is, way),
-            (Others::Of(_), _, _) | (_, Others::Of(_), _) => self.findings.breaking(place, "`additionalProperties` is another", UNKNOWN),
+            (Others::None, Others::Any, Way::Response) => {
+                self.findings.breaking(place, "it is open now", "clients refuse other members")
+            }
+            (Others::Any, Others::None, Way::Response) => {
+                self.findings.compatible(place, "it is closed now")
+            }
+            (Others::None, Others::Any, Way::Request) => {
+                self.findings.compatible(place, "it is open now")
+            }
+            (Others::Of(was), Others::Of(is), way) => {
+                self.schema(&format!("{place}.*"), was, is, way)
+            }
+            (Others::Of(_), _, _) | (_, Others::Of(_), _) => {
+                self.findings.breaking(place, "`additionalProperties` is another", UNKNOWN)
+            }
         }
     }
 
-    /// Only as many alternatives as before, each at its place, are compared; anything else is a break.
-    fn composed(&mut self, place: &str, keyword: &str, was: Option<&'d Value>, is: Option<&'d Value>, way: Way) {
+    /// Only as many alternatives as before, each at its place, are compared; anything else is a
+    /// break.
+    fn composed(
+        &mut self,
+        place: &str,
+        keyword: &str,
+        was: Option<&'d Value>,
+        is: Option<&'d Value>,
+        way: Way,
+    ) {
         match (was, is) {
             (None, None) => {}
             (Some(Value::Array(old)), Some(Value::Array(new))) if old.len() == new.len() => {
@@ -214,7 +275,14 @@ impl<'d> Comparison<'d> {
 
     fn deprecated_schema(&mut self, place: &str, was: &Value, is: &Value) {
         if is_true(was, "deprecated") != is_true(is, "deprecated") {
-            self.findings.compatible(place, if is_true(is, "deprecated") { "it is deprecated" } else { "it is not deprecated any more" });
+            self.findings.compatible(
+                place,
+                if is_true(is, "deprecated") {
+                    "it is deprecated"
+                } else {
+                    "it is not deprecated any more"
+                },
+            );
         }
     }
 }

@@ -11,11 +11,17 @@ type Alternative = BTreeMap<String, BTreeSet<String>>;
 
 impl<'d> Comparison<'d> {
     pub(super) fn security(&mut self, place: &str, was: &'d Value, is: &'d Value) {
-        let effective = |root: &Value, operation: &Value| alternatives(operation.get("security").or_else(|| root.get("security")));
+        let effective = |root: &Value, operation: &Value| {
+            alternatives(operation.get("security").or_else(|| root.get("security")))
+        };
         let (old, new) = (effective(self.old.root, was), effective(self.new.root, is));
         for alternative in &old {
             if !new.iter().any(|other| asks_no_more(other, alternative)) {
-                self.findings.breaking(place, format!("{} is not enough any more", show(alternative)), "requests are refused");
+                self.findings.breaking(
+                    place,
+                    format!("{} is not enough any more", show(alternative)),
+                    "requests are refused",
+                );
             }
             for scheme in alternative.keys() {
                 self.scheme(scheme);
@@ -23,9 +29,15 @@ impl<'d> Comparison<'d> {
         }
         for alternative in &new {
             if old.contains(alternative) {
-            } else if alternative.is_empty() || old.iter().any(|other| asks_no_more(alternative, other)) {
+            } else if alternative.is_empty()
+                || old.iter().any(|other| asks_no_more(alternative, other))
+            {
                 let what = format!("{} is enough now", show(alternative));
-                self.findings.breaking(place, what, "what was protected is so no more, and users rely on that");
+                self.findings.breaking(
+                    place,
+                    what,
+                    "what was protected is so no more, and users rely on that",
+                );
             } else {
                 self.findings.compatible(place, format!("{} is enough, too", show(alternative)));
             }
@@ -33,7 +45,10 @@ impl<'d> Comparison<'d> {
     }
 
     fn scheme(&mut self, name: &str) {
-        let (old, new) = (&self.old.root["components"]["securitySchemes"][name], &self.new.root["components"]["securitySchemes"][name]);
+        let (old, new) = (
+            &self.old.root["components"]["securitySchemes"][name],
+            &self.new.root["components"]["securitySchemes"][name],
+        );
         let place = format!("security scheme {name}");
         if new.is_null() {
             self.findings.breaking(place, "it is gone", "clients authenticate by it");
@@ -57,7 +72,11 @@ impl<'d> Comparison<'d> {
         for was in &old {
             let url = text(was, "url");
             match new.iter().find(|is| text(is, "url") == url) {
-                None => self.findings.breaking(place, format!("the server `{url}` is gone"), "generated clients call it"),
+                None => self.findings.breaking(
+                    place,
+                    format!("the server `{url}` is gone"),
+                    "generated clients call it",
+                ),
                 Some(is) => self.rest(&format!("server {url}"), was, is, &["url"]),
             }
         }
@@ -67,20 +86,39 @@ impl<'d> Comparison<'d> {
                 self.findings.compatible(place, format!("the server `{url}` is new"));
             }
         }
-        let first = |servers: &[Value]| servers.first().map(|server| text(server, "url").to_owned());
+        let first =
+            |servers: &[Value]| servers.first().map(|server| text(server, "url").to_owned());
         if first(&old) != first(&new) {
-            self.findings.breaking(place, "the first server is another", "generated clients call the first one if they are not told");
+            self.findings.breaking(
+                place,
+                "the first server is another",
+                "generated clients call the first one if they are not told",
+            );
         }
     }
 }
 
 /// No list, an empty list and an empty alternative all let everybody in.
 fn alternatives(security: Option<&Value>) -> Vec<Alternative> {
-    let scopes = |scopes: &Value| scopes.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    let alternative = |value: &Value| {
-        value.as_object().into_iter().flatten().map(|(scheme, value)| (scheme.clone(), scopes(value))).collect::<Alternative>()
+    let scopes = |scopes: &Value| {
+        scopes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
-    let list: Vec<Alternative> = security.and_then(Value::as_array).into_iter().flatten().map(alternative).collect();
+    let alternative = |value: &Value| {
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(scheme, value)| (scheme.clone(), scopes(value)))
+            .collect::<Alternative>()
+    };
+    let list: Vec<Alternative> =
+        security.and_then(Value::as_array).into_iter().flatten().map(alternative).collect();
     if list.is_empty() { vec![Alternative::new()] } else { list }
 }
 
@@ -97,7 +135,10 @@ fn show(alternative: &Alternative) -> String {
         if scopes.is_empty() {
             format!("`{scheme}`")
         } else {
-            format!("`{scheme}` with {}", scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+            format!(
+                "`{scheme}` with {}",
+                scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            )
         }
     };
     alternative.iter().map(scheme).collect::<Vec<_>>().join(" and ")

@@ -1,7 +1,9 @@
-//! A document with everything spelled out that OpenAPI lets one leave to a default or to a place above.
+//! A document with everything spelled out that OpenAPI lets one leave to a default or to a place
+//! above.
 //!
-//! `redocly diff` compares what is written: to it a parameter that moved from a path to its operations is gone. So where it sees a break, it is asked again
-//! with both documents in this form, and that answer counts.
+//! `redocly diff` compares what is written: to it a parameter that moved from a path to its
+//! operations is gone. So where it sees a break, it is asked again with both documents in this
+//! form, and that answer counts.
 
 use serde_json::{Value, json};
 
@@ -16,8 +18,13 @@ pub(crate) fn spelled_out(document: &Value) -> Value {
         let (item, _) = side.follow(item);
         let mut item = item.clone();
         for method in METHODS {
-            let Some(operation) = side.operations().get(&(super::read::shape(path), method)).copied() else { continue };
-            let parameters: Vec<Value> = side.parameters(operation).into_values().map(parameter).collect();
+            let Some(operation) =
+                side.operations().get(&(super::read::shape(path), method)).copied()
+            else {
+                continue;
+            };
+            let parameters: Vec<Value> =
+                side.parameters(operation).into_values().map(parameter).collect();
             item[method]["parameters"] = parameters.into();
             if item[method].get("security").is_none() {
                 item[method]["security"] = security.clone();

@@ -1,7 +1,9 @@
-//! The rules of fields that stand in the comments of `proto/`, as far as they have numbers and kinds of characters.
+//! The rules of fields that stand in the comments of `proto/`, as far as they have numbers and
+//! kinds of characters.
 //!
-//! protobuf has no bounds of its own, and the comments of `proto/` are the rules by which servers refuse a request. These are the phrases that are read, each
-//! once in a comment, first come, first served:
+//! protobuf has no bounds of its own, and the comments of `proto/` are the rules by which servers
+//! refuse a request. These are the phrases that are read, each once in a comment, first come, first
+//! served:
 //!
 //! | in the comment | the rule |
 //! |---|---|
@@ -51,7 +53,8 @@ const KINDS: [(&str, &str); 7] = [
     ("characters", ""),
 ];
 
-const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+const NUMBERS: [&str; 10] =
+    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 
 impl Rule {
     /// Reads a comment; nothing if it has none of the phrases.
@@ -59,7 +62,14 @@ impl Rule {
     pub fn read(comment: &str) -> Option<Self> {
         let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
         let lower = text.to_lowercase();
-        let mut rule = Self { of: Of::Value, min: None, max: None, characters: None, or_empty: lower.contains(", or empty"), like: None };
+        let mut rule = Self {
+            of: Of::Value,
+            min: None,
+            max: None,
+            characters: None,
+            or_empty: lower.contains(", or empty"),
+            like: None,
+        };
         if let Some(at) = lower.find("as `") {
             let name = text[at + 4..].split('`').next().unwrap_or_default();
             if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.contains('.') {
@@ -75,7 +85,10 @@ impl Rule {
         let words: Vec<(usize, &str)> = words(&text).collect();
         for (index, (at, word)) in words.iter().enumerate() {
             let word_at = |offset: usize| words.get(index + offset).map_or("", |(_, word)| word);
-            let (min, max, taken) = if word.eq_ignore_ascii_case("at") && word_at(1) == "most" && number(word_at(2)).is_some() {
+            let (min, max, taken) = if word.eq_ignore_ascii_case("at")
+                && word_at(1) == "most"
+                && number(word_at(2)).is_some()
+            {
                 (None, number(word_at(2)), 3)
             } else if let Some(min) = number(word)
                 && word_at(1) == "to"
@@ -98,7 +111,9 @@ impl Rule {
             (rule.min, rule.max) = (min, max);
             if let Some(characters) = kinds {
                 rule.of = Of::Length;
-                rule.characters = Some(characters).filter(|class| !class.is_empty()).map(|class| format!("[{class}]"));
+                rule.characters = Some(characters)
+                    .filter(|class| !class.is_empty())
+                    .map(|class| format!("[{class}]"));
             }
             return Some(rule);
         }
@@ -106,14 +121,19 @@ impl Rule {
     }
 }
 
-/// The kinds of characters that a phrase begins with, as the inside of a class; nothing if it begins with something else.
+/// The kinds of characters that a phrase begins with, as the inside of a class; nothing if it
+/// begins with something else.
 fn kinds(phrase: &str) -> Option<String> {
     let (mut class, mut rest, mut any) = (String::new(), phrase, false);
     loop {
         if let Some((name, kind)) = KINDS.iter().find(|(name, _)| rest.starts_with(name)) {
             class.push_str(kind);
             rest = &rest[name.len()..];
-        } else if let Some(character) = rest.strip_prefix('`').and_then(|rest| rest.chars().next()).filter(|_| rest[2..].starts_with('`')) {
+        } else if let Some(character) = rest
+            .strip_prefix('`')
+            .and_then(|rest| rest.chars().next())
+            .filter(|_| rest[2..].starts_with('`'))
+        {
             // All but letters and digits are escaped, so that none means more than itself.
             class.push('\\');
             class.push(character);
@@ -122,7 +142,10 @@ fn kinds(phrase: &str) -> Option<String> {
             return any.then_some(class);
         }
         any = true;
-        rest = [", ", " and ", " or "].iter().find_map(|separator| rest.strip_prefix(separator)).unwrap_or("");
+        rest = [", ", " and ", " or "]
+            .iter()
+            .find_map(|separator| rest.strip_prefix(separator))
+            .unwrap_or("");
     }
 }
 
@@ -136,24 +159,46 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn number(word: &str) -> Option<i64> {
-    let spelled = NUMBERS.iter().position(|number| *number == word).and_then(|index| i64::try_from(index + 1).ok());
+    let spelled = NUMBERS
+        .iter()
+        .position(|number| *number == word)
+        .and_then(|index| i64::try_from(index + 1).ok());
     spelled.or_else(|| word.replace(',', "").parse().ok())
 }
 
-/// Holds the rules of one field against one another; `ways` says whether clients send it and whether servers answer it.
-pub(super) fn compare(place: &str, was: Option<Rule>, is: Option<Rule>, ways: (bool, bool), findings: &mut Findings) {
+/// Holds the rules of one field against one another; `ways` says whether clients send it and
+/// whether servers answer it.
+pub(super) fn compare(
+    place: &str,
+    was: Option<Rule>,
+    is: Option<Rule>,
+    ways: (bool, bool),
+    findings: &mut Findings,
+) {
     if was == is {
         return;
     }
     let (Some(was), Some(is)) = (was, is) else {
-        findings.breaking(place, "its comment has gained or lost a rule", "servers refuse by it, and clients count on it");
+        findings.breaking(
+            place,
+            "its comment has gained or lost a rule",
+            "servers refuse by it, and clients count on it",
+        );
         return;
     };
-    let narrower = below(was.min, is.min, i64::MIN) || below(is.max, was.max, i64::MAX) || (was.or_empty && !is.or_empty);
-    let wider = below(is.min, was.min, i64::MIN) || below(was.max, is.max, i64::MAX) || (is.or_empty && !was.or_empty);
+    let narrower = below(was.min, is.min, i64::MIN)
+        || below(is.max, was.max, i64::MAX)
+        || (was.or_empty && !is.or_empty);
+    let wider = below(is.min, was.min, i64::MIN)
+        || below(was.max, is.max, i64::MAX)
+        || (is.or_empty && !was.or_empty);
     let other = was.of != is.of || was.characters != is.characters || was.like != is.like;
     if other || (narrower && ways.0) || (wider && ways.1) {
-        findings.breaking(place, "the rule in its comment is another", "servers refuse by it, and clients count on it");
+        findings.breaking(
+            place,
+            "the rule in its comment is another",
+            "servers refuse by it, and clients count on it",
+        );
     } else {
         findings.compatible(place, "the rule in its comment is another, and breaks nobody");
     }
@@ -167,13 +212,31 @@ fn below(left: Option<i64>, right: Option<i64>, absent: i64) -> bool {
 mod tests {
     use super::*;
 
-    fn length(min: impl Into<Option<i64>>, max: impl Into<Option<i64>>, characters: &str) -> Option<Rule> {
+    fn length(
+        min: impl Into<Option<i64>>,
+        max: impl Into<Option<i64>>,
+        characters: &str,
+    ) -> Option<Rule> {
         let characters = Some(characters.to_owned()).filter(|class| !class.is_empty());
-        Some(Rule { of: Of::Length, min: min.into(), max: max.into(), characters, or_empty: false, like: None })
+        Some(Rule {
+            of: Of::Length,
+            min: min.into(),
+            max: max.into(),
+            characters,
+            or_empty: false,
+            like: None,
+        })
     }
 
     fn value(min: impl Into<Option<i64>>, max: impl Into<Option<i64>>) -> Option<Rule> {
-        Some(Rule { of: Of::Value, min: min.into(), max: max.into(), characters: None, or_empty: false, like: None })
+        Some(Rule {
+            of: Of::Value,
+            min: min.into(),
+            max: max.into(),
+            characters: None,
+            or_empty: false,
+            like: None,
+        })
     }
 
     #[test]
@@ -182,24 +245,38 @@ mod tests {
         assert_eq!(Rule::read("1 to 1,000 events, at most 1 MiB in all."), value(1, 1000));
         assert_eq!(Rule::read("Pieces that can still be sold, never negative."), value(0, None));
         assert_eq!(Rule::read("A small positive number."), value(1, None));
-        assert_eq!(Rule::read("The SUSTech id, 1 to 15 letters and digits, as the user wrote it."), length(1, 15, "[A-Za-z0-9]"));
-        assert_eq!(Rule::read("3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it."), length(3, 50, r"[A-Za-z0-9\_\.\-]"));
+        assert_eq!(
+            Rule::read("The SUSTech id, 1 to 15 letters and digits, as the user wrote it."),
+            length(1, 15, "[A-Za-z0-9]")
+        );
+        assert_eq!(
+            Rule::read("3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it."),
+            length(3, 50, r"[A-Za-z0-9\_\.\-]")
+        );
         assert_eq!(Rule::read("At most 2,000 characters."), length(None, 2000, ""));
         assert_eq!(Rule::read("ISO 4217, three capital letters."), length(3, 3, "[A-Z]"));
         let email = "1 to 255 characters, none of them a space or a control character, as the user wrote it.";
         assert_eq!(Rule::read(email), length(1, 255, r"[^\x00-\x20\x7F-\x9F]"));
         assert_eq!(
-            Rule::read("The W3C trace id, 32 lower-case hexadecimal digits, or empty.").map(|rule| (rule.min, rule.or_empty)),
+            Rule::read("The W3C trace id, 32 lower-case hexadecimal digits, or empty.")
+                .map(|rule| (rule.min, rule.or_empty)),
             Some((Some(32), true))
         );
-        assert_eq!(Rule::read("As `User.sid`.").and_then(|rule| rule.like), Some("User.sid".to_owned()));
+        assert_eq!(
+            Rule::read("As `User.sid`.").and_then(|rule| rule.like),
+            Some("User.sid".to_owned())
+        );
     }
 
     #[test]
     fn what_is_no_rule_is_none() {
-        for comment in
-            ["UUIDv7 in text form.", "ISO 4217.", "As stored.", "The user's `token_version` when the token was made.", "PHC string."]
-        {
+        for comment in [
+            "UUIDv7 in text form.",
+            "ISO 4217.",
+            "As stored.",
+            "The user's `token_version` when the token was made.",
+            "PHC string.",
+        ] {
             assert_eq!(Rule::read(comment), None, "{comment}");
         }
     }

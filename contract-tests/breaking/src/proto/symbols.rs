@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, ServiceDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    ServiceDescriptorProto,
+};
 
 use super::rules::Rule;
 
-/// The numbers by which `FileDescriptorProto` and `DescriptorProto` call their parts in the paths of comments.
+/// The numbers by which `FileDescriptorProto` and `DescriptorProto` call their parts in the paths
+/// of comments.
 const FILE_MESSAGE: i32 = 4;
 const MESSAGE_FIELD: i32 = 2;
 const MESSAGE_MESSAGE: i32 = 3;
@@ -34,7 +38,8 @@ pub struct Message<'d> {
 impl<'d> Message<'d> {
     /// The oneof that a field is in, if it is one that somebody wrote: `optional` makes one, too.
     pub(super) fn oneof(&self, field: &FieldDescriptorProto) -> Option<&'d str> {
-        let index = usize::try_from(field.oneof_index.filter(|_| !field.proto3_optional())?).ok()?;
+        let index =
+            usize::try_from(field.oneof_index.filter(|_| !field.proto3_optional())?).ok()?;
         self.descriptor.oneof_decl.get(index).map(|oneof| oneof.name())
     }
 
@@ -58,7 +63,9 @@ impl<'d> Symbols<'d> {
                 .source_code_info
                 .iter()
                 .flat_map(|info| &info.location)
-                .filter_map(|location| Some((location.path.as_slice(), location.leading_comments.as_deref()?)))
+                .filter_map(|location| {
+                    Some((location.path.as_slice(), location.leading_comments.as_deref()?))
+                })
                 .collect();
             for (index, message) in (0..).zip(&file.message_type) {
                 symbols.message(file.package(), message, &[FILE_MESSAGE, index], &comments);
@@ -73,10 +80,17 @@ impl<'d> Symbols<'d> {
         symbols
     }
 
-    fn message(&mut self, scope: &str, descriptor: &'d DescriptorProto, path: &[i32], comments: &BTreeMap<&[i32], &'d str>) {
+    fn message(
+        &mut self,
+        scope: &str,
+        descriptor: &'d DescriptorProto,
+        path: &[i32],
+        comments: &BTreeMap<&[i32], &'d str>,
+    ) {
         let name = within(scope, descriptor.name());
         for (index, field) in (0..).zip(&descriptor.field) {
-            if let Some(comment) = comments.get([path, &[MESSAGE_FIELD, index]].concat().as_slice()) {
+            if let Some(comment) = comments.get([path, &[MESSAGE_FIELD, index]].concat().as_slice())
+            {
                 self.comments.insert((name.clone(), field.name().to_owned()), comment);
             }
         }
@@ -99,7 +113,10 @@ impl<'d> Symbols<'d> {
     #[must_use]
     pub fn rule(&self, message: &str, field: &str) -> Option<Rule> {
         let rule = Rule::read(self.comment(message, field)?)?;
-        let Some((other, field)) = rule.like.as_deref().and_then(|like| like.split_once('.')) else { return Some(rule) };
+        let Some((other, field)) = rule.like.as_deref().and_then(|like| like.split_once('.'))
+        else {
+            return Some(rule);
+        };
         let scope = message.rsplit_once('.').map_or("", |(scope, _)| scope);
         // One step only: a comment that sends its reader on twice is a bad comment.
         Rule::read(self.comment(&within(scope, other), field)?).filter(|rule| rule.like.is_none())
@@ -107,16 +124,25 @@ impl<'d> Symbols<'d> {
 
     /// The messages that clients send.
     pub(super) fn requests(&self) -> impl Iterator<Item = &'d str> {
-        self.services.values().flat_map(|service| &service.method).map(|method| method.input_type().trim_start_matches('.'))
+        self.services
+            .values()
+            .flat_map(|service| &service.method)
+            .map(|method| method.input_type().trim_start_matches('.'))
     }
 
     /// The messages that servers answer.
     pub(super) fn responses(&self) -> impl Iterator<Item = &'d str> {
-        self.services.values().flat_map(|service| &service.method).map(|method| method.output_type().trim_start_matches('.'))
+        self.services
+            .values()
+            .flat_map(|service| &service.method)
+            .map(|method| method.output_type().trim_start_matches('.'))
     }
 
     /// Messages and enums that some messages are made of, and those messages.
-    pub(super) fn reachable<'n>(&'n self, from: impl IntoIterator<Item = &'n str>) -> BTreeSet<&'n str> {
+    pub(super) fn reachable<'n>(
+        &'n self,
+        from: impl IntoIterator<Item = &'n str>,
+    ) -> BTreeSet<&'n str> {
         let mut found = BTreeSet::new();
         let mut open: Vec<&str> = from.into_iter().collect();
         while let Some(name) = open.pop() {
@@ -124,7 +150,12 @@ impl<'d> Symbols<'d> {
                 && let Some(message) = self.messages.get(name)
             {
                 open.extend(
-                    message.descriptor.field.iter().filter_map(|field| field.type_name.as_deref()).map(|name| name.trim_start_matches('.')),
+                    message
+                        .descriptor
+                        .field
+                        .iter()
+                        .filter_map(|field| field.type_name.as_deref())
+                        .map(|name| name.trim_start_matches('.')),
                 );
             }
         }

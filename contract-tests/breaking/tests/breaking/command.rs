@@ -1,4 +1,5 @@
-//! The command as tools/breaking runs it, end to end, on a selection of edits: what it says and how it ends.
+//! The command as tools/breaking runs it, end to end, on a selection of edits: what it says and how
+//! it ends.
 
 use std::process::{Command, Output};
 
@@ -10,12 +11,22 @@ use crate::{
 
 fn check(checkout: &Checkout) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));
-    command.args(["check", "--redocly"]).arg(tool("redocly")).arg("--buf").arg(tool("buf")).arg("--root").arg(checkout.path());
+    command
+        .args(["check", "--redocly"])
+        .arg(tool("redocly"))
+        .arg("--buf")
+        .arg(tool("buf"))
+        .arg("--root")
+        .arg(checkout.path());
     command.output().unwrap()
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// So many edits, spread over the list.
@@ -28,24 +39,36 @@ fn some(edits: Vec<Edit>, count: usize) -> Vec<Edit> {
 
 #[test]
 fn breaks_are_refused_until_the_major_grows() {
-    let edits = [some(breaking_edits::of_openapi(), 11), some(breaking_edits::of_proto(), 5)].concat();
+    let edits =
+        [some(breaking_edits::of_openapi(), 11), some(breaking_edits::of_proto(), 5)].concat();
     assert!(edits.len() >= 15);
     let version = released().version().unwrap();
-    let (minor, major) = (format!("{}.{}.0", version.major, version.minor + 1), format!("{}.0.0", version.major + 1));
+    let (minor, major) = (
+        format!("{}.{}.0", version.major, version.minor + 1),
+        format!("{}.0.0", version.major + 1),
+    );
     // That every other one passes as well is shown in this process, by `rules`.
     let raised: Vec<&str> = edits.iter().step_by(3).map(|edit| edit.name).collect();
     let faults = in_parallel(&edits, |edit| {
         let (before, after) = edit.apply(released());
         let refused = check(&Checkout::new(&before, &in_version(&after, &minor)));
-        let (text, wanted) = (said(&refused), [format!("break release {version}"), format!("from {minor} to {major}")]);
+        let (text, wanted) = (
+            said(&refused),
+            [format!("break release {version}"), format!("from {minor} to {major}")],
+        );
         if refused.status.success() || !wanted.iter().all(|words| text.contains(words)) {
-            return Some(format!("{}: expected a refusal that says {wanted:?}, came\n{text}", edit.name));
+            return Some(format!(
+                "{}: expected a refusal that says {wanted:?}, came\n{text}",
+                edit.name
+            ));
         }
         if !raised.contains(&edit.name) {
             return None;
         }
         let passed = check(&Checkout::new(&before, &in_version(&after, &major)));
-        (!passed.status.success()).then(|| format!("{}: expected it to pass in {major}, came\n{}", edit.name, said(&passed)))
+        (!passed.status.success()).then(|| {
+            format!("{}: expected it to pass in {major}, came\n{}", edit.name, said(&passed))
+        })
     });
     let faults: Vec<String> = faults.into_iter().flatten().collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -53,7 +76,8 @@ fn breaks_are_refused_until_the_major_grows() {
 
 #[test]
 fn what_is_compatible_passes_in_the_released_version() {
-    let edits = [some(compatible_edits::of_openapi(), 8), some(compatible_edits::of_proto(), 3)].concat();
+    let edits =
+        [some(compatible_edits::of_openapi(), 8), some(compatible_edits::of_proto(), 3)].concat();
     assert!(edits.len() >= 10);
     let faults = in_parallel(&edits, |edit| {
         let (before, after) = edit.apply(released());
@@ -67,7 +91,11 @@ fn what_is_compatible_passes_in_the_released_version() {
 #[test]
 fn a_contract_that_cannot_be_read_is_an_error() {
     let checkout = Checkout::new(released(), released());
-    std::fs::write(checkout.path().join("proto/merch/logging/v1/logging.proto"), "syntax = \"proto3\";\nmessage {").unwrap();
+    std::fs::write(
+        checkout.path().join("proto/merch/logging/v1/logging.proto"),
+        "syntax = \"proto3\";\nmessage {",
+    )
+    .unwrap();
     let output = check(&checkout);
     assert!(!output.status.success());
     assert!(said(&output).contains("does not compile"), "{}", said(&output));
@@ -79,7 +107,12 @@ fn an_output_that_is_lost_is_an_error_and_a_reader_that_has_gone_is_none() {
     let checkout = Checkout::new(released(), released());
     let run = |arguments: &[&str], out: std::process::Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));
-        command.args(arguments).arg("--root").arg(checkout.path()).stdout(out).stderr(std::process::Stdio::piped());
+        command
+            .args(arguments)
+            .arg("--root")
+            .arg(checkout.path())
+            .stdout(out)
+            .stderr(std::process::Stdio::piped());
         command.spawn().unwrap().wait_with_output().unwrap()
     };
     for (arguments, expected) in [

@@ -2,21 +2,35 @@
 
 use serde_json::json;
 
-use crate::edits::{Edit, assistant, at, logging, openapi, openapi_given, push, refer, remove, reword, set, take};
+use crate::edits::{
+    Edit, assistant, at, logging, openapi, openapi_given, push, refer, remove, reword, set, take,
+};
 
 /// Edits of `openapi.yaml`.
 pub(crate) fn of_openapi() -> Vec<Edit> {
     vec![
-        openapi("a description is another", |d| set(d, "paths /orders post description", "Buys something.")),
+        openapi("a description is another", |d| {
+            set(d, "paths /orders post description", "Buys something.")
+        }),
         openapi("a summary, an example and a schema's description are others", |d| {
             set(d, "paths /orders post summary", "Buy");
             set(d, "components schemas Sid example", "12345678");
             set(d, "components schemas Order description", "A purchase.");
         }),
         openapi("an example is another", |d| {
-            set(d, "components responses OutOfStock content application/problem+json examples out_of_stock summary", "Sold out")
+            set(
+                d,
+                "components responses OutOfStock content application/problem+json examples out_of_stock summary",
+                "Sold out",
+            )
         }),
-        openapi("a code sample is new", |d| set(d, "paths /orders post x-codeSamples", json!([{ "lang": "Shell", "source": "curl" }]))),
+        openapi("a code sample is new", |d| {
+            set(
+                d,
+                "paths /orders post x-codeSamples",
+                json!([{ "lang": "Shell", "source": "curl" }]),
+            )
+        }),
         openapi("the title, the contact and the licence are others", |d| {
             set(d, "info title", "The Store");
             set(d, "info contact name", "Somebody");
@@ -46,13 +60,27 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
             );
         }),
         openapi("an optional header is new", |d| {
-            push(d, "paths /orders get parameters", json!({ "name": "Prefer", "in": "header", "schema": { "type": "string" } }))
+            push(
+                d,
+                "paths /orders get parameters",
+                json!({ "name": "Prefer", "in": "header", "schema": { "type": "string" } }),
+            )
         }),
-        openapi("parameters stand in another order", |d| at(d, "paths /products get parameters").as_array_mut().unwrap().reverse()),
-        openapi("a header's name is written in another case", |d| set(d, "paths /orders post parameters 0 name", "idempotency-key")),
-        openapi("a parameter's maximum is higher", |d| set(d, "components parameters Limit schema maximum", 200)),
-        openapi("a parameter's minimum is lower", |d| set(d, "components parameters Limit schema minimum", 0)),
-        openapi("a parameter's pattern is gone", |d| drop(remove(d, "paths /orders post parameters 0 schema pattern"))),
+        openapi("parameters stand in another order", |d| {
+            at(d, "paths /products get parameters").as_array_mut().unwrap().reverse()
+        }),
+        openapi("a header's name is written in another case", |d| {
+            set(d, "paths /orders post parameters 0 name", "idempotency-key")
+        }),
+        openapi("a parameter's maximum is higher", |d| {
+            set(d, "components parameters Limit schema maximum", 200)
+        }),
+        openapi("a parameter's minimum is lower", |d| {
+            set(d, "components parameters Limit schema minimum", 0)
+        }),
+        openapi("a parameter's pattern is gone", |d| {
+            drop(remove(d, "paths /orders post parameters 0 schema pattern"))
+        }),
         openapi_given(
             "a parameter is not required any more",
             |d| set(d, "components parameters IfMatch required", true),
@@ -64,15 +92,27 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
             set(d, "components parameters Limit required", false);
         }),
         openapi("a request's optional member is new", |d| {
-            set(d, "components schemas Purchase properties note", json!({ "type": "string", "maxLength": 100 }))
+            set(
+                d,
+                "components schemas Purchase properties note",
+                json!({ "type": "string", "maxLength": 100 }),
+            )
         }),
         openapi("a request's member is not required any more", |d| {
             take(d, "components schemas PasswordChange required", "current_password")
         }),
-        openapi("a request's maximum is higher", |d| set(d, "components schemas Purchase properties quantity maximum", 5)),
-        openapi("a request's text may be shorter", |d| set(d, "components schemas Registration properties password minLength", 6)),
-        openapi("a request's schema is open", |d| drop(remove(d, "components schemas Purchase additionalProperties"))),
-        openapi("a request's member may be null", |d| set(d, "components schemas Purchase properties quantity nullable", true)),
+        openapi("a request's maximum is higher", |d| {
+            set(d, "components schemas Purchase properties quantity maximum", 5)
+        }),
+        openapi("a request's text may be shorter", |d| {
+            set(d, "components schemas Registration properties password minLength", 6)
+        }),
+        openapi("a request's schema is open", |d| {
+            drop(remove(d, "components schemas Purchase additionalProperties"))
+        }),
+        openapi("a request's member may be null", |d| {
+            set(d, "components schemas Purchase properties quantity nullable", true)
+        }),
         openapi("another media type is taken", |d| {
             set(
                 d,
@@ -80,28 +120,57 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
                 json!({ "schema": { "$ref": "#/components/schemas/Purchase" } }),
             );
         }),
-        openapi("a request's body is optional", |d| set(d, "paths /users/{user_id} patch requestBody required", false)),
+        openapi("a request's body is optional", |d| {
+            set(d, "paths /users/{user_id} patch requestBody required", false)
+        }),
         openapi("a response's member is new", |d| {
-            set(d, "components schemas Order properties shipped_at", json!({ "type": "string", "format": "date-time", "nullable": true }))
+            set(
+                d,
+                "components schemas Order properties shipped_at",
+                json!({ "type": "string", "format": "date-time", "nullable": true }),
+            )
         }),
         openapi("a response's required member is new", |d| {
-            set(d, "components schemas Product properties weight_grams", json!({ "type": "integer", "format": "int32" }));
+            set(
+                d,
+                "components schemas Product properties weight_grams",
+                json!({ "type": "integer", "format": "int32" }),
+            );
             push(d, "components schemas Product required", "weight_grams");
         }),
-        openapi("a response's member is always there", |d| push(d, "components schemas OrderPage required", "next_page")),
-        openapi("a response's maximum is lower", |d| set(d, "components schemas Order properties quantity maximum", 2)),
-        openapi("a response's pattern is new", |d| set(d, "components schemas Problem properties request_id pattern", "^.+$")),
+        openapi("a response's member is always there", |d| {
+            push(d, "components schemas OrderPage required", "next_page")
+        }),
+        openapi("a response's maximum is lower", |d| {
+            set(d, "components schemas Order properties quantity maximum", 2)
+        }),
+        openapi("a response's pattern is new", |d| {
+            set(d, "components schemas Problem properties request_id pattern", "^.+$")
+        }),
         openapi("a response's member is never null any more", |d| {
             drop(remove(d, "components schemas Order properties cancelled_at nullable"))
         }),
         openapi("an error's status is new, with the body of all errors", |d| {
-            set(d, "paths /orders get responses 429", json!({ "$ref": "#/components/responses/TooManyAttempts" }));
+            set(
+                d,
+                "paths /orders get responses 429",
+                json!({ "$ref": "#/components/responses/TooManyAttempts" }),
+            );
         }),
         openapi("a header is new", |d| {
-            set(d, "paths /orders get responses 200 headers", json!({ "X-Total": { "schema": { "type": "integer" } } }))
+            set(
+                d,
+                "paths /orders get responses 200 headers",
+                json!({ "X-Total": { "schema": { "type": "integer" } } }),
+            )
         }),
         openapi("a problem's code is new", |d| {
-            reword(d, "components schemas Problem description", "`out_of_stock`, ", "`out_of_stock`, `sale_closed`, ")
+            reword(
+                d,
+                "components schemas Problem description",
+                "`out_of_stock`, ",
+                "`out_of_stock`, `sale_closed`, ",
+            )
         }),
         openapi_given(
             "a link is new",
@@ -112,22 +181,36 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
             },
         ),
         openapi("an operation is deprecated", |d| set(d, "paths /logout post deprecated", true)),
-        openapi("a member is deprecated", |d| set(d, "components schemas Product properties slogan deprecated", true)),
+        openapi("a member is deprecated", |d| {
+            set(d, "components schemas Product properties slogan deprecated", true)
+        }),
         openapi("an operation has a second tag", |d| push(d, "paths /login post tags", "Dialog")),
-        openapi("a second server is there", |d| push(d, "servers", json!({ "url": "https://merch.example.com" }))),
+        openapi("a second server is there", |d| {
+            push(d, "servers", json!({ "url": "https://merch.example.com" }))
+        }),
         openapi("another scheme is good, too", |d| {
-            set(d, "components securitySchemes key", json!({ "type": "apiKey", "in": "header", "name": "X-Key" }));
+            set(
+                d,
+                "components securitySchemes key",
+                json!({ "type": "apiKey", "in": "header", "name": "X-Key" }),
+            );
             push(d, "paths /orders get security", json!({ "key": [] }));
         }),
         openapi("security is said once for all, and means the same", |d| {
             set(d, "security", json!([{ "bearerAuth": [] }]));
             remove(d, "paths /orders get security");
         }),
-        openapi("a schema is new, and nobody uses it", |d| set(d, "components schemas Coupon", json!({ "type": "object" }))),
+        openapi("a schema is new, and nobody uses it", |d| {
+            set(d, "components schemas Coupon", json!({ "type": "object" }))
+        }),
         openapi("a nameless schema has a name", |d| {
             let quantity = remove(d, "components schemas Purchase properties quantity");
             set(d, "components schemas Quantity", quantity);
-            set(d, "components schemas Purchase properties quantity", json!({ "$ref": "#/components/schemas/Quantity" }));
+            set(
+                d,
+                "components schemas Purchase properties quantity",
+                json!({ "$ref": "#/components/schemas/Quantity" }),
+            );
         }),
         openapi("a simple type stands where it is used", |d| {
             let currency = at(d, "components schemas Currency").clone();
@@ -144,10 +227,19 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
         }),
         openapi("a path's parameter stands at its operations", |d| {
             remove(d, "paths /orders/{order_id}/cancel parameters");
-            set(d, "paths /orders/{order_id}/cancel post parameters", json!([{ "$ref": "#/components/parameters/OrderId" }]));
+            set(
+                d,
+                "paths /orders/{order_id}/cancel post parameters",
+                json!([{ "$ref": "#/components/parameters/OrderId" }]),
+            );
         }),
         openapi("everything stands in another order", |d| {
-            for place in ["components schemas", "components schemas Order properties", "paths", "paths /orders post responses"] {
+            for place in [
+                "components schemas",
+                "components schemas Order properties",
+                "paths",
+                "paths /orders post responses",
+            ] {
                 let members = at(d, place).as_object_mut().unwrap();
                 *members = std::mem::take(members).into_iter().rev().collect();
             }
@@ -160,8 +252,16 @@ pub(crate) fn of_openapi() -> Vec<Edit> {
 /// Edits of `proto/`.
 pub(crate) fn of_proto() -> Vec<Edit> {
     vec![
-        assistant("a comment is another", "// Something to buy.\nmessage Product {", "// Something that can be bought.\nmessage Product {"),
-        assistant("a field is new", "  int64 version = 9;\n", "  int64 version = 9;\n  // In grams.\n  int32 weight_grams = 10;\n"),
+        assistant(
+            "a comment is another",
+            "// Something to buy.\nmessage Product {",
+            "// Something that can be bought.\nmessage Product {",
+        ),
+        assistant(
+            "a field is new",
+            "  int64 version = 9;\n",
+            "  int64 version = 9;\n  // In grams.\n  int32 weight_grams = 10;\n",
+        ),
         assistant(
             "an optional field of a request is new",
             "  optional string category = 3;\n",
@@ -182,19 +282,35 @@ pub(crate) fn of_proto() -> Vec<Edit> {
             "  ERROR_REASON_OVERLOADED = 14;\n",
             "  ERROR_REASON_OVERLOADED = 14;\n  // The sale is over.\n  ERROR_REASON_SALE_CLOSED = 15;\n",
         ),
-        assistant("a field is deprecated", "  string slogan = 4;", "  string slogan = 4 [deprecated = true];"),
-        assistant("a number is reserved", "  int32 stock = 8;\n", "  int32 stock = 8;\n  reserved 100;\n"),
+        assistant(
+            "a field is deprecated",
+            "  string slogan = 4;",
+            "  string slogan = 4 [deprecated = true];",
+        ),
+        assistant(
+            "a number is reserved",
+            "  int32 stock = 8;\n",
+            "  int32 stock = 8;\n  reserved 100;\n",
+        ),
         assistant(
             "a choice that is asked for has another way",
             "    Caller caller = 2;\n  }\n",
             "    Caller caller = 2;\n    // Compared without regard to case.\n    string email = 3;\n  }\n",
         ),
-        assistant("the rule of a request is wider", "  // How many, 1 to 3.\n", "  // How many, 1 to 5.\n"),
+        assistant(
+            "the rule of a request is wider",
+            "  // How many, 1 to 3.\n",
+            "  // How many, 1 to 5.\n",
+        ),
         logging(
             "the topic's message has a field more",
             "  map<string, string> attributes = 12;\n",
             "  map<string, string> attributes = 12;\n  // Where.\n  string region = 13;\n",
         ),
-        logging("a word of an event is new", "`order_placed`, `order_cancelled`", "`order_placed`, `order_shipped`, `order_cancelled`"),
+        logging(
+            "a word of an event is new",
+            "`order_placed`, `order_cancelled`",
+            "`order_placed`, `order_shipped`, `order_cancelled`",
+        ),
     ]
 }

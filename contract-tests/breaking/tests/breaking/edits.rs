@@ -25,13 +25,21 @@ pub(crate) fn openapi(name: &'static str, change: fn(&mut Value)) -> Edit {
 }
 
 /// An edit of `openapi.yaml`, on a baseline that has something more.
-pub(crate) fn openapi_given(name: &'static str, given: fn(&mut Value), change: fn(&mut Value)) -> Edit {
+pub(crate) fn openapi_given(
+    name: &'static str,
+    given: fn(&mut Value),
+    change: fn(&mut Value),
+) -> Edit {
     Edit { name, given, change: Change::OpenApi(change) }
 }
 
 /// An edit of `assistant.proto`.
 pub(crate) fn assistant(name: &'static str, from: &'static str, to: &'static str) -> Edit {
-    Edit { name, given: |_| {}, change: Change::Proto("merch/assistant/v1/assistant.proto", from, to) }
+    Edit {
+        name,
+        given: |_| {},
+        change: Change::Proto("merch/assistant/v1/assistant.proto", from, to),
+    }
 }
 
 /// An edit of `logging.proto`.
@@ -60,8 +68,16 @@ impl Edit {
                 assert_ne!(before.openapi, after.openapi, "{} changes nothing", self.name);
             }
             Change::Proto(file, from, to) => {
-                let text = after.proto.get_mut(file).unwrap_or_else(|| panic!("{}: there is no {file}", self.name));
-                assert_eq!(text.matches(from).count(), 1, "{}: expected once in {file}: {from}", self.name);
+                let text = after
+                    .proto
+                    .get_mut(file)
+                    .unwrap_or_else(|| panic!("{}: there is no {file}", self.name));
+                assert_eq!(
+                    text.matches(from).count(),
+                    1,
+                    "{}: expected once in {file}: {from}",
+                    self.name
+                );
                 *text = text.replace(from, to);
             }
         }
@@ -78,7 +94,11 @@ fn written(document: &Value) -> String {
 pub(crate) fn at<'d>(document: &'d mut Value, place: &str) -> &'d mut Value {
     let mut value = document;
     for key in place.split(' ') {
-        let next = if value.is_array() { key.parse::<usize>().ok().and_then(|index| value.get_mut(index)) } else { value.get_mut(key) };
+        let next = if value.is_array() {
+            key.parse::<usize>().ok().and_then(|index| value.get_mut(index))
+        } else {
+            value.get_mut(key)
+        };
         value = next.unwrap_or_else(|| panic!("nothing at {place}, from {key} on"));
     }
     value
@@ -94,14 +114,21 @@ fn parent<'d, 'p>(document: &'d mut Value, place: &'p str) -> (&'d mut Value, &'
 /// Sets a member, which may be new.
 pub(crate) fn set(document: &mut Value, place: &str, value: impl Into<Value>) {
     let (parent, key) = parent(document, place);
-    parent.as_object_mut().unwrap_or_else(|| panic!("{place} is no member")).insert(key.to_owned(), value.into());
+    parent
+        .as_object_mut()
+        .unwrap_or_else(|| panic!("{place} is no member"))
+        .insert(key.to_owned(), value.into());
 }
 
 /// Takes a member or an item out.
 pub(crate) fn remove(document: &mut Value, place: &str) -> Value {
     let (parent, key) = parent(document, place);
     let removed = match parent {
-        Value::Array(items) => key.parse().ok().filter(|index| *index < items.len()).map(|index: usize| items.remove(index)),
+        Value::Array(items) => key
+            .parse()
+            .ok()
+            .filter(|index| *index < items.len())
+            .map(|index: usize| items.remove(index)),
         Value::Object(members) => members.shift_remove(key),
         _ => None,
     };
@@ -113,7 +140,10 @@ pub(crate) fn rename(document: &mut Value, place: &str, name: &str) {
     let (parent, key) = parent(document, place);
     let members = parent.as_object_mut().unwrap_or_else(|| panic!("{place} is no member"));
     // At its old place, as the order of members may matter to a reader.
-    let renamed = std::mem::take(members).into_iter().map(|(own, value)| (if own == key { name.to_owned() } else { own }, value)).collect();
+    let renamed = std::mem::take(members)
+        .into_iter()
+        .map(|(own, value)| (if own == key { name.to_owned() } else { own }, value))
+        .collect();
     assert!(members.is_empty());
     *members = renamed;
     assert!(members.contains_key(name), "nothing at {place}");
@@ -121,7 +151,10 @@ pub(crate) fn rename(document: &mut Value, place: &str, name: &str) {
 
 /// Appends an item.
 pub(crate) fn push(document: &mut Value, place: &str, value: impl Into<Value>) {
-    at(document, place).as_array_mut().unwrap_or_else(|| panic!("{place} is no list")).push(value.into());
+    at(document, place)
+        .as_array_mut()
+        .unwrap_or_else(|| panic!("{place} is no list"))
+        .push(value.into());
 }
 
 /// Takes an item out of a list by its value.

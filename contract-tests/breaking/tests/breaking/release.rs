@@ -1,4 +1,5 @@
-//! `make release-contract`, in a copy: what it refuses, what it asks of the version, and what it writes.
+//! `make release-contract`, in a copy: what it refuses, what it asks of the version, and what it
+//! writes.
 
 use std::{
     fs,
@@ -18,7 +19,12 @@ use crate::{
 };
 
 fn edit(edits: Vec<Edit>, name: &str) -> Contracts {
-    edits.iter().find(|edit| edit.name == name).unwrap_or_else(|| panic!("there is no edit \"{name}\"")).apply(released()).1
+    edits
+        .iter()
+        .find(|edit| edit.name == name)
+        .unwrap_or_else(|| panic!("there is no edit \"{name}\""))
+        .apply(released())
+        .1
 }
 
 /// A checkout whose changelog tells of the last release.
@@ -44,13 +50,20 @@ fn release(checkout: &Checkout, date: &str) -> Output {
 
 /// Expects a refusal that says something, and that nothing was written.
 fn refuses(checkout: &Checkout, date: &str, words: &str) {
-    let before =
-        (fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(), Baseline::read(checkout.path()).unwrap().contracts.openapi_text);
+    let before = (
+        fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(),
+        Baseline::read(checkout.path()).unwrap().contracts.openapi_text,
+    );
     let output = release(checkout, date);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains(words), "expected a refusal that says \"{words}\", came: {text}");
-    let after =
-        (fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(), Baseline::read(checkout.path()).unwrap().contracts.openapi_text);
+    assert!(
+        !output.status.success() && text.contains(words),
+        "expected a refusal that says \"{words}\", came: {text}"
+    );
+    let after = (
+        fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(),
+        Baseline::read(checkout.path()).unwrap().contracts.openapi_text,
+    );
     assert!(before == after, "the refused release was written all the same");
 }
 
@@ -102,16 +115,25 @@ fn a_release_moves_the_baseline_and_tells_of_it() {
     assert!(entry.starts_with(&format!("{} ({DAY})\n", after.version().unwrap())), "{entry}");
     let (breaking, compatible) = entry.split_once("### Compatible").unwrap();
     assert!(
-        breaking.contains("### Breaking") && breaking.contains("merch.assistant.v1.AssistantService.CancelOrder: the method is gone"),
+        breaking.contains("### Breaking")
+            && breaking
+                .contains("merch.assistant.v1.AssistantService.CancelOrder: the method is gone"),
         "{entry}"
     );
-    assert!(compatible.contains("GET /products: the optional query parameter `max_price_cents` is new"), "{entry}");
+    assert!(
+        compatible.contains("GET /products: the optional query parameter `max_price_cents` is new"),
+        "{entry}"
+    );
     // The entries before it are still there, and the new baseline is at peace with the contracts.
-    assert!(changelog.contains(&format!("\n## {} (", released().version().unwrap())), "{changelog}");
+    assert!(
+        changelog.contains(&format!("\n## {} (", released().version().unwrap())),
+        "{changelog}"
+    );
     refuses(&checkout, DAY, "nothing to release");
 }
 
-/// A repository of its own around a copy of what tools/release-contract needs, with everything committed.
+/// A repository of its own around a copy of what tools/release-contract needs, with everything
+/// committed.
 fn committed(checkout: &Checkout) {
     let tools = checkout.path().join("tools");
     fs::create_dir_all(&tools).unwrap();
@@ -139,12 +161,19 @@ fn committed(checkout: &Checkout) {
 
 fn git(folder: &Path, arguments: &[&str]) {
     let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
 fn the_script_refuses_contracts_that_are_not_committed() {
-    let checkout = checkout(&raised(&edit(compatible_edits::of_openapi(), "an optional query parameter is new"), 1));
+    let checkout = checkout(&raised(
+        &edit(compatible_edits::of_openapi(), "an optional query parameter is new"),
+        1,
+    ));
     committed(&checkout);
     let run = || {
         Command::new("bash")

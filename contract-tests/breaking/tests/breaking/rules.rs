@@ -10,7 +10,8 @@ use crate::{breaking_edits, compatible_edits, edits::Edit, store::released};
 
 fn report(edit: &Edit, version: Version) -> Report {
     let (before, after) = edit.apply(released());
-    let changes = gate::ours(&before, &after).unwrap_or_else(|error| panic!("{}: {error}", edit.name));
+    let changes =
+        gate::ours(&before, &after).unwrap_or_else(|error| panic!("{}: {error}", edit.name));
     Report { released: before.version().unwrap(), current: version, changes }
 }
 
@@ -28,13 +29,15 @@ fn misjudged(edits: &[Edit], fits: impl Fn(&Report) -> bool, version: &Version) 
 
 #[test]
 fn each_breaking_edit_of_openapi_is_refused() {
-    let misjudged = misjudged(&breaking_edits::of_openapi(), Report::refused, &released().version().unwrap());
+    let misjudged =
+        misjudged(&breaking_edits::of_openapi(), Report::refused, &released().version().unwrap());
     assert!(misjudged.is_empty(), "{misjudged}");
 }
 
 #[test]
 fn each_breaking_edit_of_the_protos_is_refused() {
-    let misjudged = misjudged(&breaking_edits::of_proto(), Report::refused, &released().version().unwrap());
+    let misjudged =
+        misjudged(&breaking_edits::of_proto(), Report::refused, &released().version().unwrap());
     assert!(misjudged.is_empty(), "{misjudged}");
 }
 
@@ -50,7 +53,11 @@ fn each_breaking_edit_passes_in_the_next_major() {
 #[test]
 fn each_compatible_edit_passes() {
     let edits = [compatible_edits::of_openapi(), compatible_edits::of_proto()].concat();
-    let misjudged = misjudged(&edits, |report| report.needs() < Some(Level::Major), &released().version().unwrap());
+    let misjudged = misjudged(
+        &edits,
+        |report| report.needs() < Some(Level::Major),
+        &released().version().unwrap(),
+    );
     assert!(misjudged.is_empty(), "{misjudged}");
 }
 
@@ -64,8 +71,11 @@ fn nothing_and_another_version_are_no_change() {
 
 #[test]
 fn names_of_edits_are_told_apart() {
-    let mut names: Vec<&str> =
-        [breaking_edits::of_openapi(), compatible_edits::of_openapi()].concat().iter().map(|edit| edit.name).collect();
+    let mut names: Vec<&str> = [breaking_edits::of_openapi(), compatible_edits::of_openapi()]
+        .concat()
+        .iter()
+        .map(|edit| edit.name)
+        .collect();
     let all = names.len();
     names.sort_unstable();
     names.dedup();

@@ -22,14 +22,22 @@ pub(crate) fn repository() -> PathBuf {
 /// The last release.
 pub(crate) fn released() -> &'static Contracts {
     static RELEASED: OnceLock<Contracts> = OnceLock::new();
-    RELEASED.get_or_init(|| Baseline::read(&repository()).unwrap_or_else(|error| panic!("{error}")).contracts)
+    RELEASED.get_or_init(|| {
+        Baseline::read(&repository()).unwrap_or_else(|error| panic!("{error}")).contracts
+    })
 }
 
 /// A program of tools/package.json.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo makes the folder `tmp` in its target folder");
     let tool = target.join("tools/node/node_modules/.bin").join(name);
-    assert!(tool.exists(), "{} is not there: run tools/install first, as make test does", tool.display());
+    assert!(
+        tool.exists(),
+        "{} is not there: run tools/install first, as make test does",
+        tool.display()
+    );
     tool
 }
 
@@ -67,9 +75,14 @@ pub(crate) fn in_version(contracts: &Contracts, version: &str) -> Contracts {
     contracts
 }
 
-/// What a function makes of each item, in their order, on as many threads as there are cores: each call starts a process or two.
-pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let (next, threads) = (AtomicUsize::new(0), thread::available_parallelism().map_or(2, NonZeroUsize::get));
+/// What a function makes of each item, in their order, on as many threads as there are cores: each
+/// call starts a process or two.
+pub(crate) fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    function: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let (next, threads) =
+        (AtomicUsize::new(0), thread::available_parallelism().map_or(2, NonZeroUsize::get));
     let work = || {
         let mut results = Vec::new();
         loop {
@@ -80,7 +93,12 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -
     };
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
     });
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()

@@ -19,10 +19,16 @@ fn witnesses(edit: &Edit) -> BTreeSet<Witness> {
         .gate()
         .ask(edit.is_openapi(), !edit.is_openapi())
         .unwrap_or_else(|error| panic!("{}: {error}", edit.name));
-    report.changes.iter().filter(|change| change.level == Level::Major).map(|change| change.witness).collect()
+    report
+        .changes
+        .iter()
+        .filter(|change| change.level == Level::Major)
+        .map(|change| change.witness)
+        .collect()
 }
 
-/// How many of the edits are shown to the tools in every run: one of so many, as each costs a second. `UPDATE_GOLDEN=1` shows them all.
+/// How many of the edits are shown to the tools in every run: one of so many, as each costs a
+/// second. `UPDATE_GOLDEN=1` shows them all.
 const SAMPLE: usize = 5;
 
 fn is_update() -> bool {
@@ -39,7 +45,8 @@ fn rows(edits: Vec<Edit>) -> String {
     for (edit, seen) in edits.iter().zip(in_parallel(&edits, witnesses)) {
         let mark = |witness| if seen.contains(&witness) { "yes" } else { "no" };
         let tool = if edit.is_openapi() { Witness::Redocly } else { Witness::Buf };
-        writeln!(rows, "| {} | {} | {} |", edit.name, mark(tool), mark(Witness::Ours)).expect("a String takes everything");
+        writeln!(rows, "| {} | {} | {} |", edit.name, mark(tool), mark(Witness::Ours))
+            .expect("a String takes everything");
     }
     rows
 }
@@ -62,10 +69,21 @@ fn the_documentation_says_who_sees_what() {
         return;
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    let known: BTreeSet<&str> =
-        written.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).filter(|name| *name != "edit").collect();
-    let edits: BTreeSet<&str> = [breaking_edits::of_openapi(), breaking_edits::of_proto()].concat().iter().map(|edit| edit.name).collect();
-    let stale: Vec<&str> = openapi.lines().chain(proto.lines()).filter(|row| !written.lines().any(|line| line == *row)).collect();
+    let known: BTreeSet<&str> = written
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .filter(|name| *name != "edit")
+        .collect();
+    let edits: BTreeSet<&str> = [breaking_edits::of_openapi(), breaking_edits::of_proto()]
+        .concat()
+        .iter()
+        .map(|edit| edit.name)
+        .collect();
+    let stale: Vec<&str> = openapi
+        .lines()
+        .chain(proto.lines())
+        .filter(|row| !written.lines().any(|line| line == *row))
+        .collect();
     assert!(
         stale.is_empty() && known == edits,
         "{TABLE} is stale: a witness sees more or less than it did, or there are other edits. Look at why, then run\n    \
@@ -83,10 +101,16 @@ fn nobody_calls_a_compatible_edit_a_break() {
         "a path's parameter stands at its operations",
     ];
     let all = [compatible_edits::of_openapi(), compatible_edits::of_proto()].concat();
-    let mut edits: Vec<Edit> = all.iter().filter(|edit| hard.contains(&edit.name)).copied().collect();
+    let mut edits: Vec<Edit> =
+        all.iter().filter(|edit| hard.contains(&edit.name)).copied().collect();
     assert_eq!(edits.len(), hard.len());
     edits.extend(sample(all.into_iter().filter(|edit| !hard.contains(&edit.name)).collect()));
     let seen = in_parallel(&edits, witnesses);
-    let accused: Vec<_> = edits.iter().zip(&seen).filter(|(_, seen)| !seen.is_empty()).map(|(edit, seen)| (edit.name, seen)).collect();
+    let accused: Vec<_> = edits
+        .iter()
+        .zip(&seen)
+        .filter(|(_, seen)| !seen.is_empty())
+        .map(|(edit, seen)| (edit.name, seen))
+        .collect();
     assert!(accused.is_empty(), "{accused:#?}");
 }

@@ -1,4 +1,5 @@
-//! Takes the journey with the Rust client. ../README.md says what a step is, and what is said of it.
+//! Takes the journey with the Rust client. ../README.md says what a step is, and what is said of
+//! it.
 
 mod compare;
 mod operations;

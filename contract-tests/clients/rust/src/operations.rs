@@ -1,11 +1,9 @@
-//! From the names of the journey to the client's methods: one arm for each operation, so that the compiler checks every call.
+//! From the names of the journey to the client's methods: one arm for each operation, so that the
+//! compiler checks every call.
 
 use std::{collections::BTreeSet, fmt::Debug, num::NonZeroU32};
 
-use merch_contract::{
-    rest::client::{Error, ResponseValue, types},
-    sdk::Store,
-};
+use merch_contract::{rest::client::{Error, ResponseValue, types}, sdk::Store};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

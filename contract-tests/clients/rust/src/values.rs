@@ -59,7 +59,8 @@ impl Variables {
     }
 }
 
-/// The arguments of a step, by place and name. What has been handed over is not among them any more.
+/// The arguments of a step, by place and name. What has been handed over is not among them any
+/// more.
 pub(crate) struct Arguments(BTreeMap<(&'static str, String), Value>);
 
 impl Arguments {

@@ -1,4 +1,5 @@
-//! `If-None-Match` and `If-Match` with the present tag, others, lists, weak ones, `*` and nonsense (RFC 9110 §8.8.3, §13.1).
+//! `If-None-Match` and `If-Match` with the present tag, others, lists, weak ones, `*` and nonsense
+//! (RFC 9110 §8.8.3, §13.1).
 
 use super::{
     members::Extent,
@@ -30,32 +31,55 @@ type Condition = fn(&str) -> String;
 fn if_none_match(target: &Target, cases: &mut Vec<Case>) {
     let conditions: [(&str, u16, Condition); 9] = [
         ("the present tag", 304, str::to_owned),
-        ("the present tag as a weak one: weak and strong compare as equal here", 304, |tag| format!("W/{tag}")),
+        ("the present tag as a weak one: weak and strong compare as equal here", 304, |tag| {
+            format!("W/{tag}")
+        }),
         ("a list with the present tag at its end", 304, |tag| format!("\"x\", {tag}")),
-        ("a list with the present tag in its middle, without spaces", 304, |tag| format!("\"x\",{tag},\"y\"")),
+        ("a list with the present tag in its middle, without spaces", 304, |tag| {
+            format!("\"x\",{tag},\"y\"")
+        }),
         ("a star", 304, |_| "*".to_owned()),
         ("another tag", 200, |_| "\"another-tag\"".to_owned()),
-        ("a tag that the present one begins with", 200, |tag| format!("{}0\"", tag.trim_end_matches('"'))),
+        ("a tag that the present one begins with", 200, |tag| {
+            format!("{}0\"", tag.trim_end_matches('"'))
+        }),
         ("other tags", 200, |_| "\"x\", W/\"y\"".to_owned()),
         ("a tag with a comma in it", 200, |_| "\"x,y\"".to_owned()),
     ];
     for (what, status, condition) in conditions {
-        cases.push(target.case(status, format!("If-None-Match with {what}"), move |context, target, case| async move {
-            let user = context.user().await?;
-            conditional(&context, &target, &user, status, condition, &case).await
-        }));
+        cases.push(target.case(
+            status,
+            format!("If-None-Match with {what}"),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                conditional(&context, &target, &user, status, condition, &case).await
+            },
+        ));
     }
     for nonsense in ["", "x", "\"", "\"x", "W/", "\"x\" \"y\"", ",", "*, \"x\""] {
-        cases.push(target.case(200, format!("If-None-Match as {nonsense:?}, taken or refused"), move |context, target, case| async move {
-            let user = context.user().await?;
-            let request = target.good(&context, As::harmless(&user), Extent::Least).await?;
-            let answer = request.with(Location::Header, "If-None-Match", nonsense).call(&context).send().await?;
-            verdict::accepted_or_refused(&answer, &case, &verdict::Spot::parameter(Location::Header, "If-None-Match"))
-        }));
+        cases.push(target.case(
+            200,
+            format!("If-None-Match as {nonsense:?}, taken or refused"),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                let request = target.good(&context, As::harmless(&user), Extent::Least).await?;
+                let answer = request
+                    .with(Location::Header, "If-None-Match", nonsense)
+                    .call(&context)
+                    .send()
+                    .await?;
+                verdict::accepted_or_refused(
+                    &answer,
+                    &case,
+                    &verdict::Spot::parameter(Location::Header, "If-None-Match"),
+                )
+            },
+        ));
     }
 }
 
-/// Reads a thing, and reads it again with a condition made of its tag, until it has not changed in between.
+/// Reads a thing, and reads it again with a condition made of its tag, until it has not changed in
+/// between.
 async fn conditional(
     context: &Context,
     target: &Target,
@@ -68,19 +92,35 @@ async fn conditional(
     for _ in 0..ATTEMPTS {
         let first = request.call(context).expect(200).await?;
         let tag = first.header("etag")?.to_owned();
-        let second = request.clone().with(Location::Header, "If-None-Match", &condition(&tag)).call(context).send().await?;
+        let second = request
+            .clone()
+            .with(Location::Header, "If-None-Match", &condition(&tag))
+            .call(context)
+            .send()
+            .await?;
         if second.header("etag")? != tag {
             continue;
         }
         if second.status != status {
-            return Err(second.fail(format!("{case}: the tag is still {tag}, so expected {status}, got {}", second.status)).and(&first));
+            return Err(second
+                .fail(format!(
+                    "{case}: the tag is still {tag}, so expected {status}, got {}",
+                    second.status
+                ))
+                .and(&first));
         }
         if status == 200 && second.json() != first.json() {
-            return Err(second.fail(format!("{case}: the tag is still {tag}, so expected the same body as before")).and(&first));
+            return Err(second
+                .fail(format!(
+                    "{case}: the tag is still {tag}, so expected the same body as before"
+                ))
+                .and(&first));
         }
         return Ok(());
     }
-    Err(Failure::new(format!("{case}: it has changed {ATTEMPTS} times between two requests; try again when there is less going on")))
+    Err(Failure::new(format!(
+        "{case}: it has changed {ATTEMPTS} times between two requests; try again when there is less going on"
+    )))
 }
 
 fn if_match(target: &Target, cases: &mut Vec<Case>) {
@@ -90,52 +130,86 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
         ("a star", |_| "*".to_owned()),
     ];
     for (what, condition) in good {
-        cases.push(target.case(target.success(), format!("If-Match with {what}"), move |context, target, case| async move {
-            let user = context.own_user().await?;
-            let before = snapshot(&context, &target, &user).await?;
-            let request = target.good(&context, As::in_earnest(&user), Extent::Least).await?;
-            let answer = request.with(Location::Header, "If-Match", &condition(before.header("etag")?)).call(&context).send().await?;
-            if answer.status == target.success() {
-                return Ok(());
-            }
-            Err(answer.fail(format!("{case}: expected {}, got {}", target.success(), answer.status)).and(&before))
-        }));
+        cases.push(target.case(
+            target.success(),
+            format!("If-Match with {what}"),
+            move |context, target, case| async move {
+                let user = context.own_user().await?;
+                let before = snapshot(&context, &target, &user).await?;
+                let request = target.good(&context, As::in_earnest(&user), Extent::Least).await?;
+                let answer = request
+                    .with(Location::Header, "If-Match", &condition(before.header("etag")?))
+                    .call(&context)
+                    .send()
+                    .await?;
+                if answer.status == target.success() {
+                    return Ok(());
+                }
+                Err(answer
+                    .fail(format!("{case}: expected {}, got {}", target.success(), answer.status))
+                    .and(&before))
+            },
+        ));
     }
     let bad: [(&str, Condition); 5] = [
         ("another tag", |_| "\"another-tag\"".to_owned()),
         ("other tags", |_| "\"x\", \"y\"".to_owned()),
-        ("a tag that the present one begins with", |tag| format!("{}0\"", tag.trim_end_matches('"'))),
+        ("a tag that the present one begins with", |tag| {
+            format!("{}0\"", tag.trim_end_matches('"'))
+        }),
         ("the present tag as a weak one: it matches nothing here", |tag| format!("W/{tag}")),
         ("a list of other tags and the present one as a weak one", |tag| format!("\"x\", W/{tag}")),
     ];
     for (what, condition) in bad {
-        cases.push(target.case(412, format!("If-Match with {what}"), move |context, target, case| async move {
-            let user = context.own_user().await?;
-            let before = snapshot(&context, &target, &user).await?;
-            let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
-            let answer = request.with(Location::Header, "If-Match", &condition(before.header("etag")?)).call(&context).send().await?;
-            if answer.status != 412 {
-                return Err(answer.fail(format!("{case}: expected 412, got {}", answer.status)).and(&before));
-            }
-            target.unchanged(&context, &user, Some(&before), &case).await
-        }));
+        cases.push(target.case(
+            412,
+            format!("If-Match with {what}"),
+            move |context, target, case| async move {
+                let user = context.own_user().await?;
+                let before = snapshot(&context, &target, &user).await?;
+                let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
+                let answer = request
+                    .with(Location::Header, "If-Match", &condition(before.header("etag")?))
+                    .call(&context)
+                    .send()
+                    .await?;
+                if answer.status != 412 {
+                    return Err(answer
+                        .fail(format!("{case}: expected 412, got {}", answer.status))
+                        .and(&before));
+                }
+                target.unchanged(&context, &user, Some(&before), &case).await
+            },
+        ));
     }
     // Not the empty value, nor an empty list: they may be taken for no condition at all.
     for nonsense in ["x", "\"", "\"x", "W/", "\"x\" \"y\""] {
-        cases.push(target.case(412, format!("If-Match as {nonsense:?}, refused"), move |context, target, case| async move {
-            let user = context.own_user().await?;
-            let before = snapshot(&context, &target, &user).await?;
-            let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
-            let answer = request.with(Location::Header, "If-Match", nonsense).call(&context).send().await?;
-            // None of the tags is the present one, whether these are tags or not.
-            if !matches!(answer.status, 400 | 412) {
-                return Err(answer.fail(format!("{case}: expected 400 or 412, got {}", answer.status)).and(&before));
-            }
-            target.unchanged(&context, &user, Some(&before), &case).await
-        }));
+        cases.push(target.case(
+            412,
+            format!("If-Match as {nonsense:?}, refused"),
+            move |context, target, case| async move {
+                let user = context.own_user().await?;
+                let before = snapshot(&context, &target, &user).await?;
+                let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
+                let answer = request
+                    .with(Location::Header, "If-Match", nonsense)
+                    .call(&context)
+                    .send()
+                    .await?;
+                // None of the tags is the present one, whether these are tags or not.
+                if !matches!(answer.status, 400 | 412) {
+                    return Err(answer
+                        .fail(format!("{case}: expected 400 or 412, got {}", answer.status))
+                        .and(&before));
+                }
+                target.unchanged(&context, &user, Some(&before), &case).await
+            },
+        ));
     }
 }
 
 async fn snapshot(context: &Context, target: &Target, user: &User) -> Result<Answer, Failure> {
-    target.snapshot(context, user).await?.ok_or_else(|| Failure::new("the document has no operation that reads what this one changes"))
+    target.snapshot(context, user).await?.ok_or_else(|| {
+        Failure::new("the document has no operation that reads what this one changes")
+    })
 }

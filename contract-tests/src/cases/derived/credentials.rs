@@ -1,4 +1,5 @@
-//! Tokens that are missing, broken, forged, expired or somebody else's; and operations that ask for none.
+//! Tokens that are missing, broken, forged, expired or somebody else's; and operations that ask for
+//! none.
 
 use serde_json::json;
 
@@ -40,16 +41,32 @@ const FORGERIES: [(&str, Forgery); 22] = [
     ("three words with dots between them", |_, _| one("Bearer a.b.c")),
     ("the token in quotes", |token, _| vec![format!("Bearer \"{token}\"")]),
     ("a token with something behind it", |token, _| vec![format!("Bearer {token} x")]),
-    ("two Authorization headers", |token, other| vec![format!("Bearer {token}"), format!("Bearer {other}")]),
+    ("two Authorization headers", |token, other| {
+        vec![format!("Bearer {token}"), format!("Bearer {other}")]
+    }),
     ("a token that is cut short", |token, _| vec![format!("Bearer {}", tokens::cut_short(token))]),
     ("a token that is longer", |token, _| vec![format!("Bearer {token}AAAA")]),
-    ("a token with one character of its signature changed", |token, _| vec![format!("Bearer {}", tokens::other_signature(token))]),
-    ("a token without its signature", |token, _| vec![format!("Bearer {}", tokens::without_signature(token))]),
-    ("a token with another's signature", |token, other| vec![format!("Bearer {}", tokens::signature_of(token, other))]),
-    ("a token that is valid for longer than it was signed for", |token, _| vec![format!("Bearer {}", tokens::valid_for_longer(token))]),
-    ("a token whose algorithm is none", |token, _| vec![format!("Bearer {}", tokens::unsigned(token, "none"))]),
-    ("a token whose algorithm is nOnE", |token, _| vec![format!("Bearer {}", tokens::unsigned(token, "nOnE"))]),
-    ("a token that is signed with a key of our own", |token, _| vec![format!("Bearer {}", tokens::signed_with(token, tokens::KEY))]),
+    ("a token with one character of its signature changed", |token, _| {
+        vec![format!("Bearer {}", tokens::other_signature(token))]
+    }),
+    ("a token without its signature", |token, _| {
+        vec![format!("Bearer {}", tokens::without_signature(token))]
+    }),
+    ("a token with another's signature", |token, other| {
+        vec![format!("Bearer {}", tokens::signature_of(token, other))]
+    }),
+    ("a token that is valid for longer than it was signed for", |token, _| {
+        vec![format!("Bearer {}", tokens::valid_for_longer(token))]
+    }),
+    ("a token whose algorithm is none", |token, _| {
+        vec![format!("Bearer {}", tokens::unsigned(token, "none"))]
+    }),
+    ("a token whose algorithm is nOnE", |token, _| {
+        vec![format!("Bearer {}", tokens::unsigned(token, "nOnE"))]
+    }),
+    ("a token that is signed with a key of our own", |token, _| {
+        vec![format!("Bearer {}", tokens::signed_with(token, tokens::KEY))]
+    }),
 ];
 
 fn one(value: &str) -> Vec<String> {
@@ -58,21 +75,42 @@ fn one(value: &str) -> Vec<String> {
 
 fn refused(target: &Target, cases: &mut Vec<Case>) {
     for (what, forgery) in FORGERIES {
-        cases.push(target.case(401, format!("credentials: {what}"), move |context, target, case| async move {
-            unauthorized(&context, &target, &case, |user, other| forgery(&user.token, &other.token)).await
-        }));
+        cases.push(target.case(
+            401,
+            format!("credentials: {what}"),
+            move |context, target, case| async move {
+                unauthorized(&context, &target, &case, |user, other| {
+                    forgery(&user.token, &other.token)
+                })
+                .await
+            },
+        ));
     }
     // The empty key is the one that is configured by mistake.
-    cases.push(target.case(401, "credentials: a token that is signed with an empty key", |context, target, case| async move {
-        unauthorized(&context, &target, &case, |user, _| vec![format!("Bearer {}", tokens::signed_with(&user.token, b""))]).await
-    }));
+    cases.push(target.case(
+        401,
+        "credentials: a token that is signed with an empty key",
+        |context, target, case| async move {
+            unauthorized(&context, &target, &case, |user, _| {
+                vec![format!("Bearer {}", tokens::signed_with(&user.token, b""))]
+            })
+            .await
+        },
+    ));
 }
 
 fn expired(target: &Target, cases: &mut Vec<Case>) {
-    let case = target.case(401, "credentials: a token that has expired", |context, target, case| async move {
-        let token = context.expired_token().ok_or_else(|| Failure::new("there is no expired token"))?.to_owned();
-        unauthorized(&context, &target, &case, |_, _| vec![format!("Bearer {token}")]).await
-    });
+    let case = target.case(
+        401,
+        "credentials: a token that has expired",
+        |context, target, case| async move {
+            let token = context
+                .expired_token()
+                .ok_or_else(|| Failure::new("there is no expired token"))?
+                .to_owned();
+            unauthorized(&context, &target, &case, |_, _| vec![format!("Bearer {token}")]).await
+        },
+    );
     cases.push(case.needs(Need::ExpiredToken));
 }
 
@@ -105,25 +143,40 @@ async fn sent(
     request.authorization(&forgery(user, &other)).call(context).send().await
 }
 
-/// `WWW-Authenticate` names the scheme to prove oneself with (RFC 9110 §11.6.1), and `code` is the one that the document has for this: `token_missing` for
-/// no token, `token_invalid` for one that is not valid. What is neither clearly may be either.
+/// `WWW-Authenticate` names the scheme to prove oneself with (RFC 9110 §11.6.1), and `code` is the
+/// one that the document has for this: `token_missing` for no token, `token_invalid` for one that
+/// is not valid. What is neither clearly may be either.
 fn challenged(answer: &Answer, case: &str) -> Result<(), Failure> {
     if answer.status == 400 && answer.request().is_malformed() {
         return answer.problem("invalid_request");
     }
     if answer.status != 401 {
-        return Err(answer.fail(format!("{case}: expected 401, got {}: whoever sends this has proved nothing", answer.status)));
+        return Err(answer.fail(format!(
+            "{case}: expected 401, got {}: whoever sends this has proved nothing",
+            answer.status
+        )));
     }
     let challenge = answer.header("www-authenticate")?;
     let scheme = challenge.split([' ', ',']).next().unwrap_or_default();
     if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(answer.fail(format!("WWW-Authenticate: expected the scheme Bearer, got {challenge:?}")));
+        return Err(
+            answer.fail(format!("WWW-Authenticate: expected the scheme Bearer, got {challenge:?}"))
+        );
     }
-    let sent: Vec<&str> =
-        answer.request().headers.iter().filter(|(name, _)| name == "authorization").filter_map(|(_, value)| value.to_str().ok()).collect();
+    let sent: Vec<&str> = answer
+        .request()
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "authorization")
+        .filter_map(|(_, value)| value.to_str().ok())
+        .collect();
     match sent.as_slice() {
         [] => answer.problem("token_missing"),
-        [one] if one.strip_prefix("Bearer ").is_some_and(|token| token.split('.').count() == 3 && !token.contains([' ', '"'])) => {
+        [one]
+            if one.strip_prefix("Bearer ").is_some_and(|token| {
+                token.split('.').count() == 3 && !token.contains([' ', '"'])
+            }) =>
+        {
             answer.problem("token_invalid")
         }
         _ => answer.problem("token_missing").or_else(|_| answer.problem("token_invalid")),
@@ -161,20 +214,33 @@ fn unsecured(target: &Target) -> Vec<Case> {
     ];
     let status = if target.is_safe() { target.success() } else { 400 };
     let case = |(what, values): (&str, Vec<String>)| {
-        target.case(status, format!("no token is asked for, with {what} as Authorization"), move |context, target, case| async move {
-            let user = context.user().await?;
-            let request = with_a_fault(&target, target.good(&context, As::harmless(&user), Extent::Full).await?);
-            let answer = request.authorization(&values).call(&context).send().await?;
-            if answer.status == status || (answer.status == 400 && answer.request().is_malformed()) {
-                return Ok(());
-            }
-            Err(answer.fail(format!("{case}: the document says `security: []`, so expected {status}, got {}", answer.status)))
-        })
+        target.case(
+            status,
+            format!("no token is asked for, with {what} as Authorization"),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                let request = with_a_fault(
+                    &target,
+                    target.good(&context, As::harmless(&user), Extent::Full).await?,
+                );
+                let answer = request.authorization(&values).call(&context).send().await?;
+                if answer.status == status
+                    || (answer.status == 400 && answer.request().is_malformed())
+                {
+                    return Ok(());
+                }
+                Err(answer.fail(format!(
+                    "{case}: the document says `security: []`, so expected {status}, got {}",
+                    answer.status
+                )))
+            },
+        )
     };
     broken.into_iter().map(case).collect()
 }
 
-/// For an operation that changes something: with a member that is not declared, so that it changes nothing and says what it thinks of the rest.
+/// For an operation that changes something: with a member that is not declared, so that it changes
+/// nothing and says what it thinks of the rest.
 fn with_a_fault(target: &Target, request: Request) -> Request {
     if target.is_safe() {
         return request;

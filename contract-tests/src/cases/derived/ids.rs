@@ -39,35 +39,51 @@ fn nobodys(context: &Context, target: &Target, schema: &Value) -> String {
 
 fn unknown(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     let parameter = parameter.clone();
-    cases.push(target.case(404, format!("path {}: an id that nothing has", parameter.name), move |context, target, case| async move {
-        let user = context.user().await?;
-        let id = nobodys(&context, &target, &parameter.schema);
-        let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
-        let answer = request.with(Location::Path, &parameter.name, &id).call(&context).send().await?;
-        not_found(&answer, &case)
-    }));
+    cases.push(target.case(
+        404,
+        format!("path {}: an id that nothing has", parameter.name),
+        move |context, target, case| async move {
+            let user = context.user().await?;
+            let id = nobodys(&context, &target, &parameter.schema);
+            let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+            let answer =
+                request.with(Location::Path, &parameter.name, &id).call(&context).send().await?;
+            not_found(&answer, &case)
+        },
+    ));
 }
 
 /// A member of a body that has the name of a path's parameter is the id of the same kind of thing.
 fn unknown_in_the_body(target: &Target, cases: &mut Vec<Case>) {
-    let is_id = |name: &str| target.document().operations().iter().any(|operation| operation.parameter(Location::Path, name).is_some());
+    let is_id = |name: &str| {
+        target
+            .document()
+            .operations()
+            .iter()
+            .any(|operation| operation.parameter(Location::Path, name).is_some())
+    };
     for member in target.members().into_iter().filter(|member| is_id(&member.name)) {
-        cases.push(target.case(404, format!("body {}: an id that nothing has", member.pointer), move |context, target, case| async move {
-            let user = context.user().await?;
-            let id = nobodys(&context, &target, &member.schema);
-            let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
-            let mut body = request.value().clone();
-            if let Some(place) = body.pointer_mut(&member.pointer) {
-                *place = serde_json::from_str(&id).unwrap_or_else(|_| Value::from(id));
-            }
-            not_found(&request.with_json(&body).call(&context).send().await?, &case)
-        }));
+        cases.push(target.case(
+            404,
+            format!("body {}: an id that nothing has", member.pointer),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                let id = nobodys(&context, &target, &member.schema);
+                let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+                let mut body = request.value().clone();
+                if let Some(place) = body.pointer_mut(&member.pointer) {
+                    *place = serde_json::from_str(&id).unwrap_or_else(|_| Value::from(id));
+                }
+                not_found(&request.with_json(&body).call(&context).send().await?, &case)
+            },
+        ));
     }
 }
 
 fn somebody_elses(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     let parameter = parameter.clone();
-    let case = format!("path {}: somebody else's, answered as one that nothing has", parameter.name);
+    let case =
+        format!("path {}: somebody else's, answered as one that nothing has", parameter.name);
     cases.push(target.case(404, case, move |context, target, case| async move {
         let user = context.user().await?;
         if target.is_safe() {
@@ -93,10 +109,16 @@ async fn refused_like_nobodys(
     let owners = target.path_value(context, As::harmless(owner), &parameter.name).await?;
     let mut request = target.good(context, As::harmless(owner), Extent::Full).await?;
     request.authorize(&user.token);
-    let others = request.clone().with(Location::Path, &parameter.name, &plain(&owners)).call(context).send().await?;
+    let others = request
+        .clone()
+        .with(Location::Path, &parameter.name, &plain(&owners))
+        .call(context)
+        .send()
+        .await?;
     not_found(&others, case)?;
     let nobodys = nobodys(context, target, &parameter.schema);
-    let nobodys = request.with(Location::Path, &parameter.name, &nobodys).call(context).send().await?;
+    let nobodys =
+        request.with(Location::Path, &parameter.name, &nobodys).call(context).send().await?;
     not_found(&nobodys, case)?;
     if let Some(member) = difference(others.json(), nobodys.json()) {
         let message = format!(
@@ -110,10 +132,17 @@ async fn refused_like_nobodys(
 
 /// The first member in which two problems differ, but for those that are about the request.
 fn difference(one: &Value, other: &Value) -> Option<String> {
-    let names = |problem: &Value| problem.as_object().map(|members| members.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let names = |problem: &Value| {
+        problem
+            .as_object()
+            .map(|members| members.keys().cloned().collect::<Vec<_>>())
+            .unwrap_or_default()
+    };
     let mut all = names(one);
     all.extend(names(other));
-    all.into_iter().find(|name| !matches!(name.as_str(), "instance" | "request_id") && one.get(name) != other.get(name))
+    all.into_iter().find(|name| {
+        !matches!(name.as_str(), "instance" | "request_id") && one.get(name) != other.get(name)
+    })
 }
 
 fn not_found(answer: &Answer, case: &str) -> Result<(), Failure> {

@@ -14,7 +14,8 @@ use crate::suite::{Answer, Case, Context, Failure};
 /// How deep "nested deeply" is: a parser that recurses has no stack for it.
 const DEPTH: usize = 10_000;
 
-/// A text made of a good body. One that RFC 8259 does not allow is such that a forgiving parser would read a good body out of it, where that can be.
+/// A text made of a good body. One that RFC 8259 does not allow is such that a forgiving parser
+/// would read a good body out of it, where that can be.
 #[derive(Clone, Copy)]
 pub(super) enum Text {
     /// Made of the whole text.
@@ -42,8 +43,14 @@ pub(super) const BROKEN: [(&str, Text); 33] = [
     ("names without quotes", Text::Whole(names_without_quotes)),
     ("UTF-16", Text::Whole(|body| body.encode_utf16().flat_map(u16::to_le_bytes).collect())),
     ("ten thousand open brackets", Text::Whole(|_| "[".repeat(DEPTH).into())),
-    ("arrays nested ten thousand deep", Text::Whole(|_| format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH)).into())),
-    ("objects nested ten thousand deep", Text::Whole(|_| format!("{}1{}", "{\"a\":".repeat(DEPTH), "}".repeat(DEPTH)).into())),
+    (
+        "arrays nested ten thousand deep",
+        Text::Whole(|_| format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH)).into()),
+    ),
+    (
+        "objects nested ten thousand deep",
+        Text::Whole(|_| format!("{}1{}", "{\"a\":".repeat(DEPTH), "}".repeat(DEPTH)).into()),
+    ),
     ("a form", Text::Whole(|_| b"a=1&b=2".to_vec())),
     ("XML", Text::Whole(|_| b"<?xml version=\"1.0\"?><a/>".to_vec())),
     ("NaN", Text::Integer("NaN")),
@@ -65,12 +72,17 @@ pub(super) const BROKEN: [(&str, Text); 33] = [
 
 /// What RFC 8259 leaves to the parser.
 pub(super) const LEFT_OPEN: [(&str, Text); 4] = [
-    ("a byte order mark", Text::Whole(|body| ["\u{FEFF}".as_bytes(), body.as_bytes(), b" x"].concat())),
+    (
+        "a byte order mark",
+        Text::Whole(|body| ["\u{FEFF}".as_bytes(), body.as_bytes(), b" x"].concat()),
+    ),
     ("half a surrogate pair as an escape", Text::Undeclared("\"\\ud83e\"")),
     ("a number that no type holds", Text::Undeclared("1e999999999")),
     (
         "a number of a hundred digits",
-        Text::Undeclared("1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"),
+        Text::Undeclared(
+            "1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+        ),
     ),
 ];
 
@@ -79,11 +91,13 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
         return Vec::new();
     }
     let broken = BROKEN.map(|(what, text)| (format!("malformed JSON: {what}"), text));
-    let left_open = LEFT_OPEN.map(|(what, text)| (format!("{what}, beside a fault elsewhere"), text));
+    let left_open =
+        LEFT_OPEN.map(|(what, text)| (format!("{what}, beside a fault elsewhere"), text));
     let case = |(what, text): (String, Text)| {
         target.case(400, what, move |context, target, case| async move {
             let answer = send(&context, &target, text).await?;
-            // Where in a text that is no JSON the fault is, nobody can say for sure: anywhere in the body will do.
+            // Where in a text that is no JSON the fault is, nobody can say for sure: anywhere in
+            // the body will do.
             verdict::refused(&answer, &case, &[Spot::body("")], None)
         })
     };
@@ -93,7 +107,8 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
 async fn send(context: &Context, target: &Target, text: Text) -> Result<Answer, Failure> {
     let user = context.user().await?;
     let request = target.good(context, As::harmless(&user), Extent::Full).await?;
-    let bytes = write(target, request.value(), text).ok_or_else(|| Failure::new("the document has no body to break"))?;
+    let bytes = write(target, request.value(), text)
+        .ok_or_else(|| Failure::new("the document has no body to break"))?;
     request.with_bytes(bytes).call(context).send().await
 }
 
@@ -104,13 +119,18 @@ pub(super) fn write(target: &Target, body: &Value, text: Text) -> Option<Vec<u8>
     match text {
         Text::Whole(text) => Some(text(&body.to_string())),
         Text::Integer(value) => {
-            let member = there().find(|member| member.schema["type"] == "integer").or_else(|| there().next())?;
+            let member = there()
+                .find(|member| member.schema["type"] == "integer")
+                .or_else(|| there().next())?;
             Some(members::with_text(body, &member.pointer, value)?.into())
         }
         Text::String(value) => {
             let judge = Judge::new(target.document());
-            let free = there().find(|member| judge.allows(&member.schema, &json!("correct\n\u{FFFD}horse")));
-            let member = free.or_else(|| there().find(|member| member.schema["type"] == "string")).or_else(|| there().next())?;
+            let free = there()
+                .find(|member| judge.allows(&member.schema, &json!("correct\n\u{FFFD}horse")));
+            let member = free
+                .or_else(|| there().find(|member| member.schema["type"] == "string"))
+                .or_else(|| there().next())?;
             Some(spliced(&members::with_text(body, &member.pointer, PLACE)?, value))
         }
         Text::Undeclared(value) => {
@@ -136,6 +156,7 @@ fn closed_by(body: &str, end: &str) -> Vec<u8> {
 
 fn names_without_quotes(body: &str) -> Vec<u8> {
     let Ok(Value::Object(members)) = serde_json::from_str(body) else { return b"{a:1}".to_vec() };
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!("{name}:{value}")).collect();
     format!("{{{}}}", members.join(",")).into()
 }

@@ -1,4 +1,5 @@
-//! Whether a value is one that a schema of the document allows: what is sent as a good or a bad value is held against this first.
+//! Whether a value is one that a schema of the document allows: what is sent as a good or a bad
+//! value is held against this first.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! Bodies that are not declared as what the operation takes, and bodies that are larger than the server takes.
+//! Bodies that are not declared as what the operation takes, and bodies that are larger than the
+//! server takes.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::{
 /// How large the bodies are that are tried one after the other, in bytes, until one is too large.
 const SIZES: [usize; 3] = [128 << 10, 1 << 20, 16 << 20];
 
-/// How often a body is sent whose connection the server closes before it has been sent: HTTP/1.1 has no surer way to refuse it.
+/// How often a body is sent whose connection the server closes before it has been sent: HTTP/1.1
+/// has no surer way to refuse it.
 const ATTEMPTS: u32 = 4;
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
@@ -51,7 +53,10 @@ fn others(target: &Target, cases: &mut Vec<Case>) {
         Some("application/json-seq"),
         Some("json"),
     ] {
-        let case = content_type.map_or_else(|| "a good body without Content-Type".to_owned(), |name| format!("a good body as {name}"));
+        let case = content_type.map_or_else(
+            || "a good body without Content-Type".to_owned(),
+            |name| format!("a good body as {name}"),
+        );
         cases.push(target.case(415, case, move |context, target, case| async move {
             let user = context.user().await?;
             let request = target.good(&context, As::harmless(&user), Extent::Full).await?.with_content_type(content_type);
@@ -73,7 +78,8 @@ fn encoded(target: &Target, cases: &mut Vec<Case>) {
             let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
             let answer = request.with(Location::Header, "Content-Encoding", coding).call(&context).send().await?;
             match answer.status {
-                // RFC 9110 §15.5.16 has 415 for codings, too; who unpacks gzip finds that this is none.
+                // RFC 9110 §15.5.16 has 415 for codings, too; who unpacks gzip finds that this is
+                // none.
                 400 | 415 => Ok(()),
                 status => Err(answer.fail(format!("{case}: expected 415 or 400, got {status}: the body was not read as it was declared"))),
             }
@@ -81,9 +87,12 @@ fn encoded(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-/// Spellings of the media type that mean the same. With an unknown member in the body there is 400 for what is in it, and nothing is done.
+/// Spellings of the media type that mean the same. With an unknown member in the body there is 400
+/// for what is in it, and nothing is done.
 fn spellings(target: &Target, cases: &mut Vec<Case>) {
-    for content_type in ["application/json; charset=utf-8", "application/json;charset=UTF-8", "Application/JSON"] {
+    for content_type in
+        ["application/json; charset=utf-8", "application/json;charset=UTF-8", "Application/JSON"]
+    {
         cases.push(target.case(400, format!("a body as {content_type}, with a fault in it"), move |context, target, case| async move {
             let user = context.user().await?;
             let request = target.good(&context, As::harmless(&user), Extent::Full).await?.with_content_type(Some(content_type));
@@ -98,7 +107,8 @@ fn spellings(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-/// How large a body may be stands nowhere, so it grows until it is refused. An unknown member makes it good for nothing at any size.
+/// How large a body may be stands nowhere, so it grows until it is refused. An unknown member makes
+/// it good for nothing at any size.
 fn too_large(target: &Target) -> Case {
     target.case(413, "a body that grows until it is too large", move |context, target, _| async move {
         let user = context.user().await?;
@@ -117,7 +127,8 @@ fn too_large(target: &Target) -> Case {
                         break;
                     }
                     Ok(answer) => return Err(answer.fail(format!("a body of {size} bytes: expected 413 or 400, got {}", answer.status))),
-                    // The connection may be closed while the body is on its way, and the answer be lost with it.
+                    // The connection may be closed while the body is on its way, and the answer be
+                    // lost with it.
                     Err(failure) => {
                         last = Some(failure);
                         tokio::time::sleep(Duration::from_millis(50) * attempt).await;

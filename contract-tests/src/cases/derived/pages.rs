@@ -1,4 +1,5 @@
-//! Lists a page at a time: walked to their end, in order, with and without a filter, and tokens that are none.
+//! Lists a page at a time: walked to their end, in order, with and without a filter, and tokens
+//! that are none.
 
 use std::collections::BTreeSet;
 
@@ -21,67 +22,104 @@ const ITEMS: usize = 3;
 const MOST_PAGES: usize = 200;
 
 /// Texts that no server gave as a token.
-const NO_TOKENS: [&str; 6] = ["nonsense!", "-", "null", "\u{1F98A}", "../../etc/passwd", "' OR 1=1 --"];
+const NO_TOKENS: [&str; 6] =
+    ["nonsense!", "-", "null", "\u{1F98A}", "../../etc/passwd", "' OR 1=1 --"];
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
-    let paged = |schema: &Value| schema["properties"]["items"].is_object() && schema["properties"]["next_page"].is_object();
-    if !target.success_schema().is_some_and(paged) || target.operation().parameter(Location::Query, "page_token").is_none() {
+    let paged = |schema: &Value| {
+        schema["properties"]["items"].is_object() && schema["properties"]["next_page"].is_object()
+    };
+    if !target.success_schema().is_some_and(paged)
+        || target.operation().parameter(Location::Query, "page_token").is_none()
+    {
         return Vec::new();
     }
     let mut cases = vec![
-        target.case(target.success(), "pages of one, against one page of all: nothing is missing and nothing is there twice", walked),
+        target.case(
+            target.success(),
+            "pages of one, against one page of all: nothing is missing and nothing is there twice",
+            walked,
+        ),
         target.case(target.success(), "pages of other sizes on the way", other_sizes),
-        target.case(target.success(), "without a limit a page has as many items as the document says", default_limit),
+        target.case(
+            target.success(),
+            "without a limit a page has as many items as the document says",
+            default_limit,
+        ),
     ];
     if let Some(order) = Order::of(target) {
-        cases.push(target.case(target.success(), format!("its order is {}", order.in_words()), move |context, target, case| async move {
-            ordered(&context, &target, order, &case).await
-        }));
+        cases.push(
+            target.case(
+                target.success(),
+                format!("its order is {}", order.in_words()),
+                move |context, target, case| async move {
+                    ordered(&context, &target, order, &case).await
+                },
+            ),
+        );
     }
     for filter in filters(target) {
         let carried = filter.clone();
         let name = format!("the filter {} holds on each page, carried by the token", filter.name);
-        cases.push(
-            target.case(
-                target.success(),
-                name,
-                move |context, target, case| async move { filtered(&context, &target, &carried, &case).await },
-            ),
-        );
+        cases.push(target.case(target.success(), name, move |context, target, case| async move {
+            filtered(&context, &target, &carried, &case).await
+        }));
         let name = format!("query page_token: with another {} than it carries", filter.name);
-        cases.push(target.case(
-            400,
-            name,
-            move |context, target, case| async move { contradicted(&context, &target, &filter, &case).await },
-        ));
+        cases.push(target.case(400, name, move |context, target, case| async move {
+            contradicted(&context, &target, &filter, &case).await
+        }));
     }
     for token in NO_TOKENS {
-        cases.push(target.case(400, format!("query page_token: {token:?}, which is none"), move |context, target, case| async move {
-            let user = context.user().await?;
-            let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
-            verdict::refused(&answer, &case, &[Spot::parameter(Location::Query, "page_token")], None)
-        }));
+        cases.push(target.case(
+            400,
+            format!("query page_token: {token:?}, which is none"),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
+                verdict::refused(
+                    &answer,
+                    &case,
+                    &[Spot::parameter(Location::Query, "page_token")],
+                    None,
+                )
+            },
+        ));
     }
     for (what, change) in BROKEN {
-        cases.push(target.case(400, format!("query page_token: {what}, taken or refused"), move |context, target, case| async move {
-            broken(&context, &target, change, &case).await
-        }));
+        cases.push(
+            target.case(
+                400,
+                format!("query page_token: {what}, taken or refused"),
+                move |context, target, case| async move {
+                    broken(&context, &target, change, &case).await
+                },
+            ),
+        );
     }
     if target.operation().secured {
-        cases.push(target.case(400, "query page_token: another user's, which shows nothing that is his", anothers));
+        cases.push(target.case(
+            400,
+            "query page_token: another user's, which shows nothing that is his",
+            anothers,
+        ));
     }
     cases
 }
 
 type Change = fn(&str) -> String;
 
-/// Tokens that are changed. What is in a token is the server's affair, so some of them may be good ones.
+/// Tokens that are changed. What is in a token is the server's affair, so some of them may be good
+/// ones.
 const BROKEN: [(&str, Change); 5] = [
     ("empty", |_| String::new()),
     ("cut short", |token| token.chars().take(token.chars().count() / 2).collect()),
     ("with something behind it", |token| format!("{token}A")),
     ("with its first character changed", |token| {
-        format!("{}{}", if token.starts_with('A') { 'B' } else { 'A' }, token.get(1..).unwrap_or_default())
+        format!(
+            "{}{}",
+            if token.starts_with('A') { 'B' } else { 'A' },
+            token.get(1..).unwrap_or_default()
+        )
     }),
     ("four times", |token| token.repeat(4)),
 ];
@@ -102,7 +140,12 @@ async fn reader(context: &Context, target: &Target) -> Result<Lease, Failure> {
 }
 
 /// A page, with these parameters in the query.
-async fn page(context: &Context, target: &Target, user: &User, query: &[(&str, &str)]) -> Result<Answer, Failure> {
+async fn page(
+    context: &Context,
+    target: &Target,
+    user: &User,
+    query: &[(&str, &str)],
+) -> Result<Answer, Failure> {
     let mut request = target.good(context, As::harmless(user), Extent::Least).await?;
     for (name, value) in query {
         request.set(Location::Query, name, value);
@@ -126,7 +169,8 @@ fn ids<'i>(items: impl IntoIterator<Item = &'i Value>) -> Vec<String> {
     items.into_iter().map(|item| plain(&item["id"])).collect()
 }
 
-/// All items of a list, page after page: the filter is on the first page alone. `limit` gives the limit of each page.
+/// All items of a list, page after page: the filter is on the first page alone. `limit` gives the
+/// limit of each page.
 async fn walk(
     context: &Context,
     target: &Target,
@@ -146,18 +190,25 @@ async fn walk(
         let page = page(context, target, user, &query).await?;
         let items = items(&page)?;
         if items.len() > most {
-            return Err(page.fail(format!("expected at most {most} items, as `limit` says, got {}", items.len())));
+            return Err(page.fail(format!(
+                "expected at most {most} items, as `limit` says, got {}",
+                items.len()
+            )));
         }
         all.extend(items.iter().cloned());
         let Some(next) = next(&page) else { break };
         if !tokens.insert(next.to_owned()) {
-            return Err(page.fail(format!("`next_page` is {next:?} again: whoever follows it never comes to an end")));
+            return Err(page.fail(format!(
+                "`next_page` is {next:?} again: whoever follows it never comes to an end"
+            )));
         }
         if items.is_empty() && number > 0 {
             return Err(page.fail("a page without items has a `next_page`: expected that the last page says that it is the last"));
         }
         if number > MOST_PAGES + ITEMS + 100 {
-            return Err(page.fail(format!("expected the last page after about {MOST_PAGES} pages, and there are more")));
+            return Err(page.fail(format!(
+                "expected the last page after about {MOST_PAGES} pages, and there are more"
+            )));
         }
         token = Some(next.to_owned());
     }
@@ -179,7 +230,8 @@ async fn walked(context: Context, target: Target, case: String) -> Result<(), Fa
 async fn other_sizes(context: Context, target: Target, case: String) -> Result<(), Failure> {
     let user = reader(&context, &target).await?;
     let all = walk(&context, &target, &user, None, |_| 100).await?;
-    let in_steps = walk(&context, &target, &user, None, |number| step(all.len()) + number % 2).await?;
+    let in_steps =
+        walk(&context, &target, &user, None, |number| step(all.len()) + number % 2).await?;
     same_ids(&case, &all, &in_steps)
 }
 
@@ -187,10 +239,14 @@ fn same_ids(case: &str, all: &[Value], walked: &[Value]) -> Result<(), Failure> 
     let (expected, came) = (ids(all), ids(walked));
     let once: BTreeSet<&String> = came.iter().collect();
     if once.len() != came.len() {
-        return Err(Failure::new(format!("{case}: some are there twice: expected the ids {expected:?}, got {came:?}")));
+        return Err(Failure::new(format!(
+            "{case}: some are there twice: expected the ids {expected:?}, got {came:?}"
+        )));
     }
     if expected != came {
-        return Err(Failure::new(format!("{case}: expected the ids {expected:?} in this order, got {came:?}")));
+        return Err(Failure::new(format!(
+            "{case}: expected the ids {expected:?} in this order, got {came:?}"
+        )));
     }
     Ok(())
 }
@@ -198,12 +254,16 @@ fn same_ids(case: &str, all: &[Value], walked: &[Value]) -> Result<(), Failure> 
 async fn default_limit(context: Context, target: Target, case: String) -> Result<(), Failure> {
     let user = reader(&context, &target).await?;
     let page = page(&context, &target, &user, &[]).await?;
-    let limit =
-        target.operation().parameter(Location::Query, "limit").map(|limit| target.document().resolve(&limit.schema)["default"].clone());
+    let limit = target
+        .operation()
+        .parameter(Location::Query, "limit")
+        .map(|limit| target.document().resolve(&limit.schema)["default"].clone());
     let Some(most) = limit.and_then(|limit| limit.as_u64()) else { return Ok(()) };
     let came = items(&page)?.len() as u64;
     if came > most || (came < most && next(&page).is_some()) {
-        return Err(page.fail(format!("{case}: expected {most} items or the whole list, got {came} items")));
+        return Err(
+            page.fail(format!("{case}: expected {most} items or the whole list, got {came} items"))
+        );
     }
     Ok(())
 }
@@ -217,7 +277,8 @@ enum Order {
 
 impl Order {
     fn of(target: &Target) -> Option<Self> {
-        let words = target.success_schema()?["properties"]["items"]["description"].as_str()?.to_lowercase();
+        let words =
+            target.success_schema()?["properties"]["items"]["description"].as_str()?.to_lowercase();
         match (words.contains("ascending id"), words.contains("newest first")) {
             (true, _) => Some(Self::AscendingId),
             (false, true) => Some(Self::NewestFirst),
@@ -237,9 +298,12 @@ impl Order {
         match (self, one["id"].as_i64().zip(next["id"].as_i64())) {
             (Self::AscendingId, Some((one, next))) => one < next,
             (Self::AscendingId, None) => one["id"].as_str() < next["id"].as_str(),
-            // Times of RFC 3339 in UTC compare as texts as long as they have as many digits; ids grow with time, and no two are the same.
+            // Times of RFC 3339 in UTC compare as texts as long as they have as many digits; ids
+            // grow with time, and no two are the same.
             (Self::NewestFirst, _) => {
-                let at = |item: &Value| item["created_at"].as_str().map(|at| at.trim_end_matches('Z').to_owned());
+                let at = |item: &Value| {
+                    item["created_at"].as_str().map(|at| at.trim_end_matches('Z').to_owned())
+                };
                 let id = |item: &Value| item["id"].as_str().map(str::to_lowercase);
                 at(one) >= at(next) && id(one) > id(next)
             }
@@ -247,39 +311,57 @@ impl Order {
     }
 }
 
-async fn ordered(context: &Context, target: &Target, order: Order, case: &str) -> Result<(), Failure> {
+async fn ordered(
+    context: &Context,
+    target: &Target,
+    order: Order,
+    case: &str,
+) -> Result<(), Failure> {
     let user = reader(context, target).await?;
     let page = page(context, target, &user, &[("limit", "100")]).await?;
     let items = items(&page)?;
     match items.windows(2).find(|pair| !order.allows(&pair[0], &pair[1])) {
-        Some(pair) => Err(page.fail(format!("{case}: {} comes before {}", pair[0]["id"], pair[1]["id"]))),
+        Some(pair) => {
+            Err(page.fail(format!("{case}: {} comes before {}", pair[0]["id"], pair[1]["id"])))
+        }
         None => Ok(()),
     }
 }
 
 /// Parameters of the query that say which items are wanted: those that items have as a member.
 fn filters(target: &Target) -> Vec<Parameter> {
-    let item =
-        target.success_schema().map(|schema| target.document().resolve(&schema["properties"]["items"]["items"])["properties"].clone());
-    let is_member = |parameter: &&Parameter| item.as_ref().is_some_and(|item| item[parameter.name.as_str()].is_object());
+    let item = target.success_schema().map(|schema| {
+        target.document().resolve(&schema["properties"]["items"]["items"])["properties"].clone()
+    });
+    let is_member = |parameter: &&Parameter| {
+        item.as_ref().is_some_and(|item| item[parameter.name.as_str()].is_object())
+    };
     target.parameters(Location::Query).filter(is_member).cloned().collect()
 }
 
 /// Values of a filter: all of its enum, or those that the items have.
 fn values(target: &Target, filter: &Parameter, items: &[Value]) -> Vec<String> {
-    let of_enum =
-        target.document().resolve(&filter.schema)["enum"].as_array().map(|values| values.iter().map(plain).collect::<BTreeSet<_>>());
-    let of_items = || items.iter().map(|item| plain(&item[filter.name.as_str()])).collect::<BTreeSet<_>>();
+    let of_enum = target.document().resolve(&filter.schema)["enum"]
+        .as_array()
+        .map(|values| values.iter().map(plain).collect::<BTreeSet<_>>());
+    let of_items =
+        || items.iter().map(|item| plain(&item[filter.name.as_str()])).collect::<BTreeSet<_>>();
     of_enum.unwrap_or_else(of_items).into_iter().take(5).collect()
 }
 
-async fn filtered(context: &Context, target: &Target, filter: &Parameter, case: &str) -> Result<(), Failure> {
+async fn filtered(
+    context: &Context,
+    target: &Target,
+    filter: &Parameter,
+    case: &str,
+) -> Result<(), Failure> {
     let user = reader(context, target).await?;
     let all = walk(context, target, &user, None, |_| 100).await?;
     for value in values(target, filter, &all) {
         let wanted = |item: &&Value| plain(&item[filter.name.as_str()]) == value;
         let expected = ids(all.iter().filter(wanted));
-        let came = walk(context, target, &user, Some((&filter.name, &value)), |_| step(all.len())).await?;
+        let came =
+            walk(context, target, &user, Some((&filter.name, &value)), |_| step(all.len())).await?;
         let came = ids(&came);
         if came != expected {
             let message = format!(
@@ -293,28 +375,52 @@ async fn filtered(context: &Context, target: &Target, filter: &Parameter, case: 
 }
 
 /// A token with the filter that it carries is good; with another one it contradicts itself.
-async fn contradicted(context: &Context, target: &Target, filter: &Parameter, case: &str) -> Result<(), Failure> {
+async fn contradicted(
+    context: &Context,
+    target: &Target,
+    filter: &Parameter,
+    case: &str,
+) -> Result<(), Failure> {
     let user = reader(context, target).await?;
     let first = page(context, target, &user, &[("limit", "1")]).await?;
     let all = walk(context, target, &user, None, |_| 100).await?;
     let values = values(target, filter, &all);
-    let spots = [Spot::parameter(Location::Query, "page_token"), Spot::parameter(Location::Query, &filter.name)];
+    let spots = [
+        Spot::parameter(Location::Query, "page_token"),
+        Spot::parameter(Location::Query, &filter.name),
+    ];
     // A token that carries no filter.
     if let (Some(token), Some(value)) = (next(&first), values.first()) {
-        refused_for_either(&page(context, target, &user, &[("page_token", token), (&filter.name, value)]).await?, case, &spots)?;
+        refused_for_either(
+            &page(context, target, &user, &[("page_token", token), (&filter.name, value)]).await?,
+            case,
+            &spots,
+        )?;
     }
     for value in &values {
         let first = page(context, target, &user, &[("limit", "1"), (&filter.name, value)]).await?;
         let Some(token) = next(&first) else { continue };
-        let without = page(context, target, &user, &[("limit", "1"), ("page_token", token)]).await?;
-        let with = page(context, target, &user, &[("limit", "1"), ("page_token", token), (&filter.name, value)]).await?;
+        let without =
+            page(context, target, &user, &[("limit", "1"), ("page_token", token)]).await?;
+        let with = page(
+            context,
+            target,
+            &user,
+            &[("limit", "1"), ("page_token", token), (&filter.name, value)],
+        )
+        .await?;
         if ids(items(&without)?) != ids(items(&with)?) {
             return Err(with
                 .fail(format!("{case}: expected the same page with and without the filter that the token carries"))
                 .and(&without));
         }
         if let Some(other) = values.iter().find(|other| *other != value) {
-            refused_for_either(&page(context, target, &user, &[("page_token", token), (&filter.name, other)]).await?, case, &spots)?;
+            refused_for_either(
+                &page(context, target, &user, &[("page_token", token), (&filter.name, other)])
+                    .await?,
+                case,
+                &spots,
+            )?;
         }
     }
     Ok(())
@@ -323,11 +429,17 @@ async fn contradicted(context: &Context, target: &Target, filter: &Parameter, ca
 /// Of two parameters that contradict each other either may be named.
 fn refused_for_either(answer: &Answer, case: &str, spots: &[Spot; 2]) -> Result<(), Failure> {
     let [one, other] = spots;
-    verdict::refused(answer, case, std::slice::from_ref(one), None)
-        .or_else(|failure| verdict::refused(answer, case, std::slice::from_ref(other), None).map_err(|_| failure))
+    verdict::refused(answer, case, std::slice::from_ref(one), None).or_else(|failure| {
+        verdict::refused(answer, case, std::slice::from_ref(other), None).map_err(|_| failure)
+    })
 }
 
-async fn broken(context: &Context, target: &Target, change: Change, case: &str) -> Result<(), Failure> {
+async fn broken(
+    context: &Context,
+    target: &Target,
+    change: Change,
+    case: &str,
+) -> Result<(), Failure> {
     let user = reader(context, target).await?;
     let first = page(context, target, &user, &[("limit", "1")]).await?;
     let Some(token) = next(&first) else { return Ok(()) };
@@ -339,11 +451,15 @@ async fn anothers(context: Context, target: Target, case: String) -> Result<(), 
     let owner = reader(&context, &target).await?;
     let first = page(&context, &target, &owner, &[("limit", "1")]).await?;
     let Some(token) = next(&first) else { return Ok(()) };
-    let theirs: BTreeSet<String> = ids(&walk(&context, &target, &owner, None, |_| 100).await?).into_iter().collect();
+    let theirs: BTreeSet<String> =
+        ids(&walk(&context, &target, &owner, None, |_| 100).await?).into_iter().collect();
     let user = context.user().await?;
     let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
     verdict::accepted_or_refused(&answer, &case, &Spot::parameter(Location::Query, "page_token"))?;
-    match answer.json()["items"].as_array().and_then(|items| ids(items).into_iter().find(|id| theirs.contains(id))) {
+    match answer.json()["items"]
+        .as_array()
+        .and_then(|items| ids(items).into_iter().find(|id| theirs.contains(id)))
+    {
         Some(id) => Err(answer.fail(format!("{case}: {id} is another user's"))),
         None => Ok(()),
     }

@@ -1,4 +1,5 @@
-//! Parameters of the path, the query and the headers: missing, repeated, unknown, at their bounds and past them.
+//! Parameters of the path, the query and the headers: missing, repeated, unknown, at their bounds
+//! and past them.
 
 use serde_json::{Value, json};
 
@@ -48,7 +49,12 @@ pub(super) fn texts(judge: Judge<'_>, location: Location, schema: &Value) -> Tex
     let allows = judge.over(schema);
     let sendable = |(_, text): &(String, String)| can_stand(location, text);
     let as_text = |probe: Probe| (probe.what.clone(), probe.plain());
-    let mut bad: Vec<(String, String)> = probes.bad.into_iter().map(as_text).filter(|(_, text)| !is_good(&allows, kind, text)).collect();
+    let mut bad: Vec<(String, String)> = probes
+        .bad
+        .into_iter()
+        .map(as_text)
+        .filter(|(_, text)| !is_good(&allows, kind, text))
+        .collect();
     match kind {
         "integer" | "number" => {
             for (what, text) in [
@@ -91,7 +97,9 @@ fn can_stand(location: Location, text: &str) -> bool {
         Location::Path => !text.is_empty() && !text.contains('/') && !matches!(text, "." | ".."),
         Location::Query => true,
         // RFC 9110 §5.5: no control characters, and white space around a value is none of it.
-        Location::Header => text.trim() == text && !text.chars().any(|letter| letter.is_control() && letter != '\t'),
+        Location::Header => {
+            text.trim() == text && !text.chars().any(|letter| letter.is_control() && letter != '\t')
+        }
     }
 }
 
@@ -103,29 +111,50 @@ fn values(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     for (what, text) in texts.bad {
         let (spot, parameter) = (spot.clone(), parameter.clone());
         // The path is in `instance`, and short values turn up by chance.
-        let telltale = (parameter.location != Location::Path && text.len() >= 12).then(|| text.clone());
+        let telltale =
+            (parameter.location != Location::Path && text.len() >= 12).then(|| text.clone());
         cases.push(target.case(400, named(&what), move |context, target, case| async move {
-            let request = good(&context, &target, Extent::Full).await?.with(parameter.location, &parameter.name, &text);
+            let request = good(&context, &target, Extent::Full).await?.with(
+                parameter.location,
+                &parameter.name,
+                &text,
+            );
             let answer = request.call(&context).send().await?;
             verdict::refused(&answer, &case, &[spot], telltale.as_deref())
         }));
     }
     for (what, text) in texts.good {
         let parameter = parameter.clone();
-        cases.push(target.case(target.success(), named(&what), move |context, target, case| async move {
-            // Of an id it is not known whether there is one; then nothing but its shape counts.
-            let request = good(&context, &target, Extent::Least).await?.with(parameter.location, &parameter.name, &text);
-            let answer = request.call(&context).send().await?;
-            verdict::accepted(&answer, &case)
-        }));
+        cases.push(target.case(
+            target.success(),
+            named(&what),
+            move |context, target, case| async move {
+                // Of an id it is not known whether there is one; then nothing but its shape counts.
+                let request = good(&context, &target, Extent::Least).await?.with(
+                    parameter.location,
+                    &parameter.name,
+                    &text,
+                );
+                let answer = request.call(&context).send().await?;
+                verdict::accepted(&answer, &case)
+            },
+        ));
     }
     for (what, text) in texts.open {
         let (spot, parameter) = (spot.clone(), parameter.clone());
-        cases.push(target.case(400, format!("{}, taken or refused", named(&what)), move |context, target, case| async move {
-            let request = good(&context, &target, Extent::Full).await?.with(parameter.location, &parameter.name, &text);
-            let answer = request.call(&context).send().await?;
-            verdict::accepted_or_refused(&answer, &case, &spot)
-        }));
+        cases.push(target.case(
+            400,
+            format!("{}, taken or refused", named(&what)),
+            move |context, target, case| async move {
+                let request = good(&context, &target, Extent::Full).await?.with(
+                    parameter.location,
+                    &parameter.name,
+                    &text,
+                );
+                let answer = request.call(&context).send().await?;
+                verdict::accepted_or_refused(&answer, &case, &spot)
+            },
+        ));
     }
 }
 
@@ -141,56 +170,84 @@ fn left_out(target: &Target, parameter: &Parameter) -> Option<Case> {
     }
     let parameter = parameter.clone();
     let spot = Spot::parameter(parameter.location, &parameter.name);
-    Some(target.case(400, format!("{} {} left out", spot.part, parameter.name), move |context, target, case| async move {
-        let mut request = good(&context, &target, Extent::Full).await?;
-        request.remove(parameter.location, &parameter.name);
-        let answer = request.call(&context).send().await?;
-        verdict::refused(&answer, &case, &[spot], None)
-    }))
+    Some(target.case(
+        400,
+        format!("{} {} left out", spot.part, parameter.name),
+        move |context, target, case| async move {
+            let mut request = good(&context, &target, Extent::Full).await?;
+            request.remove(parameter.location, &parameter.name);
+            let answer = request.call(&context).send().await?;
+            verdict::refused(&answer, &case, &[spot], None)
+        },
+    ))
 }
 
 /// Repeated parameters are refused, whether they say the same or not.
 fn repeated(target: &Target, parameter: &Parameter) -> Option<Case> {
-    if parameter.location == Location::Path || LISTS.iter().any(|list| list.eq_ignore_ascii_case(&parameter.name)) {
+    if parameter.location == Location::Path
+        || LISTS.iter().any(|list| list.eq_ignore_ascii_case(&parameter.name))
+    {
         return None;
     }
     let value = parameter.example.as_ref().map_or_else(|| "x".to_owned(), plain);
     let parameter = parameter.clone();
     let spot = Spot::parameter(parameter.location, &parameter.name);
-    Some(target.case(400, format!("{} {} twice", spot.part, parameter.name), move |context, target, case| async move {
-        let mut request = good(&context, &target, Extent::Full).await?.with(parameter.location, &parameter.name, &value);
-        request.add(parameter.location, &parameter.name, &value);
-        let answer = request.call(&context).send().await?;
-        verdict::refused(&answer, &case, &[spot], None)
-    }))
+    Some(target.case(
+        400,
+        format!("{} {} twice", spot.part, parameter.name),
+        move |context, target, case| async move {
+            let mut request = good(&context, &target, Extent::Full).await?.with(
+                parameter.location,
+                &parameter.name,
+                &value,
+            );
+            request.add(parameter.location, &parameter.name, &value);
+            let answer = request.call(&context).send().await?;
+            verdict::refused(&answer, &case, &[spot], None)
+        },
+    ))
 }
 
 /// Parameters that are not declared are refused where any are.
 fn unknown(target: &Target, cases: &mut Vec<Case>) {
-    let in_upper_case = target.parameters(Location::Query).next().map(|parameter| parameter.name.to_uppercase());
+    let in_upper_case =
+        target.parameters(Location::Query).next().map(|parameter| parameter.name.to_uppercase());
     for name in [UNDECLARED.to_owned(), "a/b~c".to_owned()].into_iter().chain(in_upper_case) {
         let spot = Spot::parameter(Location::Query, &name);
-        cases.push(target.case(400, format!("query with the unknown parameter {name:?}"), move |context, target, case| async move {
-            let request = good(&context, &target, Extent::Full).await?.with(Location::Query, &name, "sent-by-the-suite");
-            let answer = request.call(&context).send().await?;
-            verdict::refused(&answer, &case, &[spot], Some("sent-by-the-suite"))
-        }));
+        cases.push(target.case(
+            400,
+            format!("query with the unknown parameter {name:?}"),
+            move |context, target, case| async move {
+                let request = good(&context, &target, Extent::Full).await?.with(
+                    Location::Query,
+                    &name,
+                    "sent-by-the-suite",
+                );
+                let answer = request.call(&context).send().await?;
+                verdict::refused(&answer, &case, &[spot], Some("sent-by-the-suite"))
+            },
+        ));
     }
 }
 
-/// What is no UTF-8, or no percent-encoding, is no text: it is refused, or it is read as it stands and then refused, but the server does not fail.
+/// What is no UTF-8, or no percent-encoding, is no text: it is refused, or it is read as it stands
+/// and then refused, but the server does not fail.
 fn broken_encoding(target: &Target, cases: &mut Vec<Case>) {
     // No operation with a parameter in its path: those are filled with what is encoded.
     if target.operation().path.contains('{') {
         return;
     }
-    let names: Vec<String> = target.parameters(Location::Query).map(|parameter| parameter.name.clone()).collect();
-    for (name, text) in names.into_iter().flat_map(|name| ["%FF", "%", "%zz"].map(|text| (name.clone(), text))) {
+    let names: Vec<String> =
+        target.parameters(Location::Query).map(|parameter| parameter.name.clone()).collect();
+    for (name, text) in
+        names.into_iter().flat_map(|name| ["%FF", "%", "%zz"].map(|text| (name.clone(), text)))
+    {
         let case = format!("query {name} as {text:?}, taken or refused");
         cases.push(target.case(400, case, move |context, target, case| async move {
             let user = context.user().await?;
             let operation = target.operation();
-            let mut call = context.raw(operation.method.clone(), &format!("{}?{name}={text}", operation.path));
+            let mut call =
+                context.raw(operation.method.clone(), &format!("{}?{name}={text}", operation.path));
             if operation.secured {
                 call = call.as_user(&user);
             }

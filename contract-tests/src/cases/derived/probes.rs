@@ -1,4 +1,5 @@
-//! Values that a schema allows at its very bounds, values that it just does not allow, and values about which it says nothing.
+//! Values that a schema allows at its very bounds, values that it just does not allow, and values
+//! about which it says nothing.
 
 use serde_json::{Value, json};
 
@@ -33,7 +34,8 @@ impl Probe {
         }
     }
 
-    /// Whether readers of JSON may refuse it before anybody knows where it stands: RFC 8259 §6 lets them bound numbers.
+    /// Whether readers of JSON may refuse it before anybody knows where it stands: RFC 8259 §6 lets
+    /// them bound numbers.
     pub(super) fn may_be_unreadable(&self) -> bool {
         serde_json::from_str::<Value>(&self.text).is_err()
     }
@@ -41,7 +43,9 @@ impl Probe {
     /// The text, if it is a string that is long enough to be recognised wherever it comes up again.
     pub(super) fn telltale(&self) -> Option<String> {
         const RECOGNISABLE: usize = 12;
-        serde_json::from_str::<String>(&self.text).ok().filter(|text| text.chars().count() >= RECOGNISABLE)
+        serde_json::from_str::<String>(&self.text)
+            .ok()
+            .filter(|text| text.chars().count() >= RECOGNISABLE)
     }
 }
 
@@ -58,7 +62,8 @@ pub(super) struct Probes {
 
 /// The values to try with a schema, which is none that refers to another.
 pub(super) fn of(judge: Judge<'_>, schema: &Value) -> Probes {
-    let mut tried = Tried { judge, schema, allows: Box::new(judge.over(schema)), probes: Probes::default() };
+    let mut tried =
+        Tried { judge, schema, allows: Box::new(judge.over(schema)), probes: Probes::default() };
     match schema["type"].as_str() {
         Some("string") => tried.strings(),
         Some("integer") => tried.integers(),
@@ -106,23 +111,35 @@ impl Tried<'_> {
         let of_length = |length, style| strings::of_length(self.judge, schema, length, style);
         let at_least = [of_length(least, Style::Plain), of_length(least, Style::Wide)];
         let greatest = greatest.filter(|greatest| *greatest <= strings::LONGEST);
-        let at_most = greatest.map(|greatest| [of_length(greatest, Style::Plain), of_length(greatest, Style::Wide)]).unwrap_or_default();
-        let a_good_one = strings::fresh(self.judge, schema).or_else(|| schema["example"].as_str().map(str::to_owned));
+        let at_most = greatest
+            .map(|greatest| [of_length(greatest, Style::Plain), of_length(greatest, Style::Wide)])
+            .unwrap_or_default();
+        let a_good_one = strings::fresh(self.judge, schema)
+            .or_else(|| schema["example"].as_str().map(str::to_owned));
 
         for text in at_least.iter().flatten() {
             let kind = wide(text);
             if least > 0 {
                 self.good(format!("at its minimum length of {least}{kind}"), &json!(text));
                 let shorter: String = text.chars().skip(1).collect();
-                self.bad(format!("one shorter than its minimum length of {least}{kind}"), &json!(shorter));
+                self.bad(
+                    format!("one shorter than its minimum length of {least}{kind}"),
+                    &json!(shorter),
+                );
             }
         }
         for (text, greatest) in at_most.iter().flatten().zip(greatest.into_iter().cycle()) {
             let kind = wide(text);
             self.good(format!("at its maximum length of {greatest}{kind}"), &json!(text));
-            self.bad(format!("one longer than its maximum length of {greatest}{kind}"), &json!(longer(text, 1)));
+            self.bad(
+                format!("one longer than its maximum length of {greatest}{kind}"),
+                &json!(longer(text, 1)),
+            );
             if greatest <= 1_000 {
-                self.bad(format!("ten times its maximum length of {greatest}{kind}"), &json!(longer(text, greatest * 9)));
+                self.bad(
+                    format!("ten times its maximum length of {greatest}{kind}"),
+                    &json!(longer(text, greatest * 9)),
+                );
             }
         }
         self.bad("an empty text", &json!(""));
@@ -143,7 +160,9 @@ impl Tried<'_> {
     }
 
     fn integers(&mut self) {
-        let least = self.bound("minimum", "exclusiveMinimum", 1).max(integer_bounds(self.schema).map(|(least, _)| least.into()));
+        let least = self
+            .bound("minimum", "exclusiveMinimum", 1)
+            .max(integer_bounds(self.schema).map(|(least, _)| least.into()));
         let format_most = integer_bounds(self.schema).map(|(_, most)| i128::from(most));
         let most = match (self.bound("maximum", "exclusiveMaximum", -1), format_most) {
             (Some(bound), Some(format)) => Some(bound.min(format)),
@@ -163,14 +182,19 @@ impl Tried<'_> {
             self.bad_integer("past 32 bits", i128::from(i32::MAX) + 1);
             self.bad_integer("past 32 bits without a sign", i128::from(u32::MAX) + 2);
             self.bad_integer("past 64 bits", i128::from(i64::MAX) + 1);
-            // Too great for any type of a programming language: neither of them may come out as something else.
-            self.probes.bad.push(Probe::written("past 64 bits without a sign", "18446744073709551617"));
+            // Too great for any type of a programming language: neither of them may come out as
+            // something else.
+            self.probes
+                .bad
+                .push(Probe::written("past 64 bits without a sign", "18446744073709551617"));
             self.probes.bad.push(Probe::written("past any floating point number", "1e400"));
         }
         self.bad("with a fraction", &json!(1.5));
         let Some(good) = self.some_integer(least, most, step) else { return };
         // To OpenAPI 3.0 they are no integers, to later JSON Schema they are.
-        self.probes.open.push(Probe::written("written with a fraction of zero", format!("{good}.0")));
+        self.probes
+            .open
+            .push(Probe::written("written with a fraction of zero", format!("{good}.0")));
         self.probes.open.push(Probe::written("written with an exponent", format!("{good}e0")));
         self.bad("in quotes", &json!(good.to_string()));
     }
@@ -182,7 +206,8 @@ impl Tried<'_> {
     }
 
     fn some_integer(&self, least: Option<i128>, most: Option<i128>, step: i128) -> Option<i64> {
-        let candidates = [Some(1), least, most, least.map(|least| least + step)].into_iter().flatten();
+        let candidates =
+            [Some(1), least, most, least.map(|least| least + step)].into_iter().flatten();
         let allowed = |candidate: &i64| (self.allows)(&json!(candidate));
         candidates.filter_map(|candidate| i64::try_from(candidate).ok()).find(allowed)
     }
@@ -213,16 +238,27 @@ impl Tried<'_> {
     }
 
     fn arrays(&mut self) {
-        let bound = |keyword: &str| self.schema[keyword].as_u64().and_then(|bound| usize::try_from(bound).ok());
-        let (least, most) = (bound("minItems"), bound("maxItems").filter(|most| *most <= strings::LONGEST));
-        let Some(example) =
-            self.schema["example"].as_array().and_then(|items| items.first()).cloned().or_else(|| some_item(self.judge, self.schema))
+        let bound = |keyword: &str| {
+            self.schema[keyword].as_u64().and_then(|bound| usize::try_from(bound).ok())
+        };
+        let (least, most) =
+            (bound("minItems"), bound("maxItems").filter(|most| *most <= strings::LONGEST));
+        let Some(example) = self.schema["example"]
+            .as_array()
+            .and_then(|items| items.first())
+            .cloned()
+            .or_else(|| some_item(self.judge, self.schema))
         else {
             return;
         };
         let of = self.judge.resolve(&self.schema["items"]);
-        let items =
-            |count: usize| Value::Array((0..count).map(|at| if at == 0 { example.clone() } else { another(of, &example, at) }).collect());
+        let items = |count: usize| {
+            Value::Array(
+                (0..count)
+                    .map(|at| if at == 0 { example.clone() } else { another(of, &example, at) })
+                    .collect(),
+            )
+        };
         if let Some(least) = least {
             self.good(format!("at its minimum of {least} items"), &items(least));
             if least > 0 {
@@ -304,8 +340,12 @@ fn longer(text: &str, by: usize) -> String {
 /// An item that the array's schema allows.
 fn some_item(judge: Judge<'_>, schema: &Value) -> Option<Value> {
     let items = judge.resolve(&schema["items"]);
-    let candidates =
-        [items["enum"][0].clone(), items["example"].clone(), strings::fresh(judge, items).map_or(Value::Null, Value::from), json!(1)];
+    let candidates = [
+        items["enum"][0].clone(),
+        items["example"].clone(),
+        strings::fresh(judge, items).map_or(Value::Null, Value::from),
+        json!(1),
+    ];
     candidates.into_iter().find(|item| judge.allows(items, item))
 }
 

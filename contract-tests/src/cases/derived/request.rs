@@ -119,7 +119,11 @@ impl Request {
 
     /// Ready to be sent with another method.
     pub(super) fn call_as(&self, context: &Context, method: Method) -> Call {
-        let mut path = context.document().operation(&self.operation).map(|operation| operation.path.clone()).unwrap_or_default();
+        let mut path = context
+            .document()
+            .operation(&self.operation)
+            .map(|operation| operation.path.clone())
+            .unwrap_or_default();
         for (name, value) in &self.path {
             path = path.replace(&format!("{{{name}}}"), value);
         }

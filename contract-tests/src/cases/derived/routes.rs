@@ -31,15 +31,18 @@ pub(super) fn cases(targets: &[Target]) -> Vec<Case> {
     }
     if let Some(first) = targets.first() {
         for path in ["/nowhere", "//", "/.env", "/%00", "/index.php", "/nowhere/%F0%9F%A6%8A"] {
-            cases.push(first.case(404, format!("the unknown path {path}"), move |context, _, case| async move {
-                unknown(&context, path, &case).await
-            }));
+            cases.push(first.case(
+                404,
+                format!("the unknown path {path}"),
+                move |context, _, case| async move { unknown(&context, path, &case).await },
+            ));
         }
     }
     cases
 }
 
-/// The path of an operation with ids in it that nothing has: neither the method nor the path depends on what there is.
+/// The path of an operation with ids in it that nothing has: neither the method nor the path
+/// depends on what there is.
 fn path(context: &Context, target: &Target) -> String {
     let mut path = target.operation().path.clone();
     for parameter in target.parameters(Location::Path) {
@@ -53,7 +56,12 @@ fn path(context: &Context, target: &Target) -> String {
 fn methods(target: &Target, cases: &mut Vec<Case>) {
     let template = target.operation().path.clone();
     let at_path = |document: &Document| -> BTreeSet<String> {
-        document.operations().iter().filter(|operation| operation.path == template).map(|operation| operation.method.to_string()).collect()
+        document
+            .operations()
+            .iter()
+            .filter(|operation| operation.path == template)
+            .map(|operation| operation.method.to_string())
+            .collect()
     };
     let has = at_path(target.document());
     for method in METHODS.into_iter().filter(|method| !has.contains(*method)) {
@@ -98,7 +106,9 @@ fn neighbours(target: &Target, cases: &mut Vec<Case>) {
         cases.push(target.case(
             404,
             format!("the path {} {what}, which is another", target.operation().path),
-            move |context, target, case| async move { unknown(&context, &neighbour(&path(&context, &target)), &case).await },
+            move |context, target, case| async move {
+                unknown(&context, &neighbour(&path(&context, &target)), &case).await
+            },
         ));
     }
 }
@@ -117,7 +127,10 @@ async fn unknown(context: &Context, path: &str, case: &str) -> Result<(), Failur
             continue;
         }
         if answer.status != 404 {
-            return Err(answer.fail(format!("{case}: no such path is declared, so expected 404, got {}", answer.status)));
+            return Err(answer.fail(format!(
+                "{case}: no such path is declared, so expected 404, got {}",
+                answer.status
+            )));
         }
         answer.problem("route_not_found")?;
     }
@@ -131,11 +144,17 @@ async fn head(context: Context, target: Target, case: String) -> Result<(), Fail
     let get = request.call(&context).expect(target.success()).await?;
     let head = request.call_as(&context, Method::HEAD).send().await?;
     if head.status == 405 {
-        // The document does not say that there is HEAD; RFC 9110 §9.1 says that general-purpose servers have it.
-        return Err(head.fail(format!("{case}: expected {}, got 405: RFC 9110 §9.1 wants HEAD wherever there is GET", get.status)));
+        // The document does not say that there is HEAD; RFC 9110 §9.1 says that general-purpose
+        // servers have it.
+        return Err(head.fail(format!(
+            "{case}: expected {}, got 405: RFC 9110 §9.1 wants HEAD wherever there is GET",
+            get.status
+        )));
     }
     if head.status != get.status {
-        return Err(head.fail(format!("{case}: expected {}, got {}", get.status, head.status)).and(&get));
+        return Err(head
+            .fail(format!("{case}: expected {}, got {}", get.status, head.status))
+            .and(&get));
     }
     if !head.body.is_empty() {
         return Err(head.fail(format!("{case}: expected no body, got {} bytes", head.body.len())));
@@ -152,5 +171,11 @@ fn same_header(get: &Answer, head: &Answer, name: &str, case: &str) -> Result<()
     if get.headers.get(name) == head.headers.get(name) {
         return Ok(());
     }
-    Err(head.fail(format!("{case}: expected the {name} of GET, {:?}, got {:?}", get.headers.get(name), head.headers.get(name))).and(get))
+    Err(head
+        .fail(format!(
+            "{case}: expected the {name} of GET, {:?}, got {:?}",
+            get.headers.get(name),
+            head.headers.get(name)
+        ))
+        .and(get))
 }

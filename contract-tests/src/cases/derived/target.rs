@@ -25,14 +25,16 @@ pub(super) struct Target {
     things: Arc<Things>,
 }
 
-/// Ids of things that were made or found for a user, so that not each case makes its own: by the name of the path parameter and the user.
+/// Ids of things that were made or found for a user, so that not each case makes its own: by the
+/// name of the path parameter and the user.
 type Things = Mutex<HashMap<(String, String), Arc<OnceCell<Value>>>>;
 
 /// Whose request it is, and how much of him goes into it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct As<'u> {
     pub(super) user: &'u User,
-    /// Whether his username and password stand where the document asks for credentials; else those of nobody do.
+    /// Whether his username and password stand where the document asks for credentials; else those
+    /// of nobody do.
     pub(super) proves_himself: bool,
     /// Whether the things of the request are made for it, as it will change them.
     pub(super) own_things: bool,
@@ -54,7 +56,13 @@ impl Target {
     /// One for each operation of the document.
     pub(super) fn all(document: &Arc<Document>) -> Vec<Self> {
         let things = Arc::default();
-        (0..document.operations().len()).map(|index| Self { document: Arc::clone(document), index, things: Arc::clone(&things) }).collect()
+        (0..document.operations().len())
+            .map(|index| Self {
+                document: Arc::clone(document),
+                index,
+                things: Arc::clone(&things),
+            })
+            .collect()
     }
 
     pub(super) fn document(&self) -> &Document {
@@ -85,7 +93,12 @@ impl Target {
 
     /// The status of success.
     pub(super) fn success(&self) -> u16 {
-        self.operation().responses.keys().copied().find(|status| (200..300).contains(status)).unwrap_or(200)
+        self.operation()
+            .responses
+            .keys()
+            .copied()
+            .find(|status| (200..300).contains(status))
+            .unwrap_or(200)
     }
 
     /// The schema of the body that comes with success.
@@ -105,7 +118,8 @@ impl Target {
 
     /// The header parameter of this name.
     pub(super) fn header(&self, name: &str) -> Option<&Parameter> {
-        self.parameters(Location::Header).find(|parameter| parameter.name.eq_ignore_ascii_case(name))
+        self.parameters(Location::Header)
+            .find(|parameter| parameter.name.eq_ignore_ascii_case(name))
     }
 
     /// The schema of its body, with no reference.
@@ -118,23 +132,34 @@ impl Target {
         self.body().map(|body| members::of(&self.document, body)).unwrap_or_default()
     }
 
-    /// Whether a password is part of its body: then each good request costs the server a hash of half a second.
+    /// Whether a password is part of its body: then each good request costs the server a hash of
+    /// half a second.
     pub(super) fn takes_a_password(&self) -> bool {
         self.members().iter().any(|member| member.schema["format"] == "password")
     }
 
-    /// Whether success gives a token: then a request proves who one is, and each that proves nothing is counted.
+    /// Whether success gives a token: then a request proves who one is, and each that proves
+    /// nothing is counted.
     pub(super) fn gives_a_token(&self) -> bool {
         self.success_schema().is_some_and(|schema| schema["properties"]["access_token"].is_object())
     }
 
     /// The name of the path parameter that an id is, if it is one of a thing that the store keeps.
     fn is_id(&self, name: &str) -> bool {
-        self.document.operations().iter().any(|operation| operation.parameter(Location::Path, name).is_some())
+        self.document
+            .operations()
+            .iter()
+            .any(|operation| operation.parameter(Location::Path, name).is_some())
     }
 
-    /// A request of this user that the operation takes: what it needs and no more, with a body of this extent.
-    pub(super) async fn good(&self, context: &Context, who: As<'_>, extent: Extent) -> Result<Request, Failure> {
+    /// A request of this user that the operation takes: what it needs and no more, with a body of
+    /// this extent.
+    pub(super) async fn good(
+        &self,
+        context: &Context,
+        who: As<'_>,
+        extent: Extent,
+    ) -> Result<Request, Failure> {
         let operation = self.operation();
         let mut request = Request::to(operation);
         if operation.secured {
@@ -152,8 +177,9 @@ impl Target {
             request.set(parameter.location, &parameter.name, &plain(&value));
         }
         if let Some(schema) = self.body() {
-            let mut body = members::sample(&self.document, schema, extent)
-                .ok_or_else(|| Failure::new("the document has no example of the body, and none could be made up"))?;
+            let mut body = members::sample(&self.document, schema, extent).ok_or_else(|| {
+                Failure::new("the document has no example of the body, and none could be made up")
+            })?;
             for member in self.members() {
                 if body.pointer(&member.pointer).is_some()
                     && let Some(value) = self.known(context, who, &member.name).await?
@@ -168,18 +194,36 @@ impl Target {
     }
 
     /// The value of a parameter of the path in a good request.
-    pub(super) async fn path_value(&self, context: &Context, who: As<'_>, name: &str) -> Result<Value, Failure> {
-        self.known(context, who, name).await?.ok_or_else(|| Failure::new(format!("nothing is known of what {name} is the id of")))
+    pub(super) async fn path_value(
+        &self,
+        context: &Context,
+        who: As<'_>,
+        name: &str,
+    ) -> Result<Value, Failure> {
+        self.known(context, who, name)
+            .await?
+            .ok_or_else(|| Failure::new(format!("nothing is known of what {name} is the id of")))
     }
 
     /// What no document can say: the ids of things that there are, and the secrets of a user.
-    async fn known(&self, context: &Context, who: As<'_>, name: &str) -> Result<Option<Value>, Failure> {
+    async fn known(
+        &self,
+        context: &Context,
+        who: As<'_>,
+        name: &str,
+    ) -> Result<Option<Value>, Failure> {
         match name {
             "user_id" => Ok(Some(Value::from(who.user.id.as_str()))),
             "product_id" => Ok(Some(Value::from(context.product().await?.id))),
-            "current_password" if who.proves_himself => Ok(Some(Value::from(who.user.password.as_str()))),
-            "username" if who.proves_himself && self.gives_a_token() => Ok(Some(Value::from(who.user.username.as_str()))),
-            "password" if who.proves_himself && self.gives_a_token() => Ok(Some(Value::from(who.user.password.as_str()))),
+            "current_password" if who.proves_himself => {
+                Ok(Some(Value::from(who.user.password.as_str())))
+            }
+            "username" if who.proves_himself && self.gives_a_token() => {
+                Ok(Some(Value::from(who.user.username.as_str())))
+            }
+            "password" if who.proves_himself && self.gives_a_token() => {
+                Ok(Some(Value::from(who.user.password.as_str())))
+            }
             name if self.is_id(name) => self.thing(context, who, name).await.map(Some),
             _ => Ok(None),
         }
@@ -191,69 +235,133 @@ impl Target {
             return self.new_thing(context, who, name).await;
         }
         let key = (name.to_owned(), who.user.id.clone());
-        let thing = Arc::clone(self.things.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+        let thing = Arc::clone(
+            self.things.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
+        );
         thing.get_or_try_init(|| self.new_thing(context, who, name)).await.cloned()
     }
 
     /// Made by the `POST` of the path before `/{name}`, or else the first that its `GET` lists.
-    async fn new_thing(&self, context: &Context, who: As<'_>, name: &str) -> Result<Value, Failure> {
+    async fn new_thing(
+        &self,
+        context: &Context,
+        who: As<'_>,
+        name: &str,
+    ) -> Result<Value, Failure> {
         let ending = format!("/{{{name}}}");
         let operations = self.document.operations();
-        let collection = operations.iter().find_map(|operation| Some(&operation.path[..operation.path.find(&ending)?]));
+        let collection = operations
+            .iter()
+            .find_map(|operation| Some(&operation.path[..operation.path.find(&ending)?]));
         let at = |method: &str| collection.and_then(|path| self.at(method, path));
-        let id = if let Some(maker) = at("POST").filter(|maker| maker.declares(201) && maker.operation().secured) {
-            let request = Box::pin(maker.good(context, As { own_things: false, ..who }, Extent::Least)).await?;
+        let id = if let Some(maker) =
+            at("POST").filter(|maker| maker.declares(201) && maker.operation().secured)
+        {
+            let request =
+                Box::pin(maker.good(context, As { own_things: false, ..who }, Extent::Least))
+                    .await?;
             request.call(context).expect(201).await?.json()["id"].clone()
         } else if let Some(list) = at("GET") {
-            let request = Box::pin(list.good(context, As { own_things: false, ..who }, Extent::Least)).await?;
+            let request =
+                Box::pin(list.good(context, As { own_things: false, ..who }, Extent::Least))
+                    .await?;
             request.call(context).expect(200).await?.json()["items"][0]["id"].clone()
         } else {
-            return Err(Failure::new(format!("the document has no operation that makes or lists what {name} is the id of")));
+            return Err(Failure::new(format!(
+                "the document has no operation that makes or lists what {name} is the id of"
+            )));
         };
-        if id.is_null() { Err(Failure::new(format!("there is nothing that {name} could be the id of"))) } else { Ok(id) }
+        if id.is_null() {
+            Err(Failure::new(format!("there is nothing that {name} could be the id of")))
+        } else {
+            Ok(id)
+        }
     }
 }
 
 impl Target {
     /// The operation of another method or path.
     fn at(&self, method: &str, path: &str) -> Option<Self> {
-        let index = self.document.operations().iter().position(|operation| operation.path == path && operation.method == method)?;
+        let index = self
+            .document
+            .operations()
+            .iter()
+            .position(|operation| operation.path == path && operation.method == method)?;
         Some(Self { index, ..self.clone() })
     }
 
     /// The operation that makes what this one lists: `POST` at the same path, by the same user.
     pub(super) fn maker(&self) -> Option<Self> {
-        self.at("POST", &self.operation().path).filter(|maker| maker.declares(201) && maker.operation().secured)
+        self.at("POST", &self.operation().path)
+            .filter(|maker| maker.declares(201) && maker.operation().secured)
     }
 
-    /// The operation that reads what this one changes: `GET` at the same path or the nearest before it, with the same token; else the one that reads
-    /// the user.
+    /// The operation that reads what this one changes: `GET` at the same path or the nearest before
+    /// it, with the same token; else the one that reads the user.
     fn reader(&self) -> Option<Self> {
-        let readers = self.document.operations().iter().enumerate().filter(|(_, operation)| operation.method == "GET" && operation.secured);
+        let readers = self
+            .document
+            .operations()
+            .iter()
+            .enumerate()
+            .filter(|(_, operation)| operation.method == "GET" && operation.secured);
         let before = |path: &str| {
-            self.operation().path == path || self.operation().path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+            self.operation().path == path
+                || self
+                    .operation()
+                    .path
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.starts_with('/'))
         };
-        let nearest = readers.clone().filter(|(_, operation)| before(&operation.path)).max_by_key(|(_, operation)| operation.path.len());
+        let nearest = readers
+            .clone()
+            .filter(|(_, operation)| before(&operation.path))
+            .max_by_key(|(_, operation)| operation.path.len());
         let of_the_user = |operation: &Operation| operation.path.ends_with("{user_id}");
-        let (index, _) = nearest.or_else(|| readers.clone().find(|(_, operation)| of_the_user(operation)))?;
+        let (index, _) =
+            nearest.or_else(|| readers.clone().find(|(_, operation)| of_the_user(operation)))?;
         Some(Self { index, ..self.clone() })
     }
 
-    /// What this operation would change, as it is now for this user; `None` if the document has no way to read it.
-    pub(super) async fn snapshot(&self, context: &Context, user: &User) -> Result<Option<Answer>, Failure> {
+    /// What this operation would change, as it is now for this user; `None` if the document has no
+    /// way to read it.
+    pub(super) async fn snapshot(
+        &self,
+        context: &Context,
+        user: &User,
+    ) -> Result<Option<Answer>, Failure> {
         let Some(reader) = self.reader() else { return Ok(None) };
-        reader.good(context, As::harmless(user), Extent::Least).await?.call(context).expect(200).await.map(Some)
+        reader
+            .good(context, As::harmless(user), Extent::Least)
+            .await?
+            .call(context)
+            .expect(200)
+            .await
+            .map(Some)
     }
 
     /// That nothing is other than it was.
-    pub(super) async fn unchanged(&self, context: &Context, user: &User, before: Option<&Answer>, case: &str) -> Result<(), Failure> {
+    pub(super) async fn unchanged(
+        &self,
+        context: &Context,
+        user: &User,
+        before: Option<&Answer>,
+        case: &str,
+    ) -> Result<(), Failure> {
         let (Some(reader), Some(before)) = (self.reader(), before) else { return Ok(()) };
-        let after = reader.good(context, As::harmless(user), Extent::Least).await?.call(context).send().await?;
+        let after = reader
+            .good(context, As::harmless(user), Extent::Least)
+            .await?
+            .call(context)
+            .send()
+            .await?;
         if after.status == before.status && after.json() == before.json() {
             return Ok(());
         }
-        let message =
-            format!("{case}: it was refused, but something has changed: expected {} as before it, see the two answers", reader.id());
+        let message = format!(
+            "{case}: it was refused, but something has changed: expected {} as before it, see the two answers",
+            reader.id()
+        );
         Err(before.fail(message).and(&after))
     }
 }

@@ -1,4 +1,5 @@
-//! What a document of our own yields: that every kind of rule has its cases, that bad values break it, and that good ones keep it.
+//! What a document of our own yields: that every kind of rule has its cases, that bad values break
+//! it, and that good ones keep it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,11 +88,19 @@ fn document() -> Arc<Document> {
 
 /// Names of the cases of an operation and a status.
 fn names(cases: &[Case], operation: &str, status: u16) -> BTreeSet<String> {
-    cases.iter().filter(|case| (case.operation.as_str(), case.status) == (operation, status)).map(|case| case.name.clone()).collect()
+    cases
+        .iter()
+        .filter(|case| (case.operation.as_str(), case.status) == (operation, status))
+        .map(|case| case.name.clone())
+        .collect()
 }
 
 fn schema(document: &Document, pointer: &str) -> Value {
-    document.root().pointer(&format!("/components/schemas/NewThing/properties{pointer}")).unwrap().clone()
+    document
+        .root()
+        .pointer(&format!("/components/schemas/NewThing/properties{pointer}"))
+        .unwrap()
+        .clone()
 }
 
 fn texts(probes: &[Probe]) -> Vec<&str> {
@@ -114,8 +123,16 @@ fn every_kind_of_rule_has_its_cases() {
         ("make_thing", 201, "body /name: at its minimum length of 2"),
         ("make_thing", 201, "body /name: at its maximum length of 10"),
         ("make_thing", 400, "body /name: one longer than its maximum length of 10"),
-        ("make_thing", 201, "body /note: at its maximum length of 20, in characters of several bytes"),
-        ("make_thing", 400, "body /note: one longer than its maximum length of 20, in characters of several bytes"),
+        (
+            "make_thing",
+            201,
+            "body /note: at its maximum length of 20, in characters of several bytes",
+        ),
+        (
+            "make_thing",
+            400,
+            "body /note: one longer than its maximum length of 20, in characters of several bytes",
+        ),
         ("make_thing", 201, "body /note: null"),
         ("make_thing", 400, "body /name: null in place of its type"),
         ("make_thing", 400, "body /size: one under its minimum: 3"),
@@ -146,7 +163,11 @@ fn every_kind_of_rule_has_its_cases() {
         ("list_things", 400, "query with the unknown parameter \"x_not_declared\""),
         ("list_things", 400, "query colour: a value that is none of its enum"),
         ("list_things", 200, "query colour: the value \"blue\""),
-        ("list_things", 200, "pages of one, against one page of all: nothing is missing and nothing is there twice"),
+        (
+            "list_things",
+            200,
+            "pages of one, against one page of all: nothing is missing and nothing is there twice",
+        ),
         ("list_things", 200, "its order is by ascending id"),
         ("list_things", 200, "the filter colour holds on each page, carried by the token"),
         ("list_things", 200, "HEAD is GET without a body"),
@@ -163,7 +184,11 @@ fn every_kind_of_rule_has_its_cases() {
         let names = names(&cases, of, status);
         assert!(names.contains(name), "{of} {status}: no case {name:?} among {names:#?}");
     }
-    assert!(names(&cases, "make_thing", 400).iter().any(|name| name.starts_with("header Shelf: against its pattern, with")));
+    assert!(
+        names(&cases, "make_thing", 400)
+            .iter()
+            .any(|name| name.starts_with("header Shelf: against its pattern, with"))
+    );
     // What the document does not have, has no cases.
     let all: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     assert!(!all.iter().any(|name| name.contains("If-Match with")), "nothing takes If-Match");
@@ -176,7 +201,10 @@ fn no_two_cases_of_a_cell_have_one_name() {
     for document in [document(), Arc::new(Document::embedded())] {
         let mut seen = BTreeSet::new();
         for case in cases(&document) {
-            assert!(seen.insert((case.operation.clone(), case.status, case.name.clone())), "twice: {case:?}");
+            assert!(
+                seen.insert((case.operation.clone(), case.status, case.name.clone())),
+                "twice: {case:?}"
+            );
             assert!(document.operation(&case.operation).is_some(), "{case:?}");
         }
     }
@@ -185,12 +213,20 @@ fn no_two_cases_of_a_cell_have_one_name() {
 #[test]
 fn each_declared_status_that_a_client_can_bring_about_by_itself_has_a_case() {
     let document = Arc::new(Document::embedded());
-    let cells: BTreeSet<(String, u16)> = cases(&document).iter().map(|case| (case.operation.clone(), case.status)).collect();
-    // What needs knowledge of the domain: a name that is taken, a password that is wrong, a key that was used, a stock that is empty.
-    let of_the_domain: BTreeMap<u16, &str> = [(403, "password"), (409, "state"), (422, "key"), (429, "rate")].into();
+    let cells: BTreeSet<(String, u16)> =
+        cases(&document).iter().map(|case| (case.operation.clone(), case.status)).collect();
+    // What needs knowledge of the domain: a name that is taken, a password that is wrong, a key
+    // that was used, a stock that is empty.
+    let of_the_domain: BTreeMap<u16, &str> =
+        [(403, "password"), (409, "state"), (422, "key"), (429, "rate")].into();
     for (operation, status) in document.declared() {
-        let is_left = of_the_domain.contains_key(&status) || status >= 500 || (operation.as_str(), status) == ("log_in", 401);
-        assert!(is_left || cells.contains(&(operation.clone(), status)), "{operation} {status} has no case");
+        let is_left = of_the_domain.contains_key(&status)
+            || status >= 500
+            || (operation.as_str(), status) == ("log_in", 401);
+        assert!(
+            is_left || cells.contains(&(operation.clone(), status)),
+            "{operation} {status} has no case"
+        );
     }
 }
 
@@ -198,13 +234,17 @@ fn each_declared_status_that_a_client_can_bring_about_by_itself_has_a_case() {
 fn a_new_member_has_its_cases() {
     let yaml = merch_contract::OPENAPI_YAML;
     let member = "        quantity:\n          description: How many pieces.\n";
-    let with = format!("        gift_note:\n          type: string\n          maxLength: 7\n{member}");
+    let with =
+        format!("        gift_note:\n          type: string\n          maxLength: 7\n{member}");
     let before = cases(&Arc::new(Document::read(yaml).unwrap()));
     // The first one that has such a member is `Purchase`.
     let after = cases(&Arc::new(Document::read(&yaml.replacen(member, &with, 1)).unwrap()));
     let before = names(&before, "place_order", 400);
     let new: Vec<String> = names(&after, "place_order", 400).difference(&before).cloned().collect();
-    assert!(new.contains(&"body /gift_note: one longer than its maximum length of 7".to_owned()), "{new:?}");
+    assert!(
+        new.contains(&"body /gift_note: one longer than its maximum length of 7".to_owned()),
+        "{new:?}"
+    );
     assert!(new.len() > 5, "{new:?}");
 }
 
@@ -254,23 +294,51 @@ fn bounds_are_tried_at_under_and_over() {
     let document = document();
     let judge = Judge::new(&document);
     let size = probes::of(judge, &schema(&document, "/size"));
-    assert!(texts(&size.good).contains(&"4") && texts(&size.good).contains(&"9223372036854775807"), "{size:?}");
-    for bad in ["3", "9223372036854775808", "18446744073709551617", "1e400", "\"1\"", "1.5", "null", "\"4\""] {
+    assert!(
+        texts(&size.good).contains(&"4") && texts(&size.good).contains(&"9223372036854775807"),
+        "{size:?}"
+    );
+    for bad in [
+        "3",
+        "9223372036854775808",
+        "18446744073709551617",
+        "1e400",
+        "\"1\"",
+        "1.5",
+        "null",
+        "\"4\"",
+    ] {
         assert!(texts(&size.bad).contains(&bad) || bad == "\"1\"", "{bad}: {size:?}");
     }
     assert_eq!(texts(&size.open), ["4.0", "4e0"]);
     let lengths = |probes: &[Probe]| -> BTreeSet<usize> {
-        probes.iter().filter_map(|probe| serde_json::from_str::<String>(&probe.text).ok()).map(|text| text.chars().count()).collect()
+        probes
+            .iter()
+            .filter_map(|probe| serde_json::from_str::<String>(&probe.text).ok())
+            .map(|text| text.chars().count())
+            .collect()
     };
     let note = probes::of(judge, &schema(&document, "/note"));
     assert_eq!(lengths(&note.good), [1, 20].into());
     assert!(lengths(&note.bad).is_superset(&[0, 21, 200].into()), "{note:?}");
     // In bytes these would be past the bound.
-    assert!(note.good.iter().any(|probe| probe.text.len() > 80 && lengths(std::slice::from_ref(probe)) == [20].into()), "{note:?}");
+    assert!(
+        note.good
+            .iter()
+            .any(|probe| probe.text.len() > 80
+                && lengths(std::slice::from_ref(probe)) == [20].into()),
+        "{note:?}"
+    );
     let share = probes::of(judge, &schema(&document, "/share"));
-    assert!(texts(&share.good).contains(&"0.0") && texts(&share.bad).contains(&"1.25"), "{share:?}");
+    assert!(
+        texts(&share.good).contains(&"0.0") && texts(&share.bad).contains(&"1.25"),
+        "{share:?}"
+    );
     let colours = probes::of(judge, &schema(&document, "/colours"));
-    assert!(texts(&colours.bad).contains(&"[]") && texts(&colours.bad).contains(&"[\"red\",\"red\"]"), "{colours:?}");
+    assert!(
+        texts(&colours.bad).contains(&"[]") && texts(&colours.bad).contains(&"[\"red\",\"red\"]"),
+        "{colours:?}"
+    );
 }
 
 #[test]
@@ -298,14 +366,38 @@ fn texts_of_a_length_match_their_pattern() {
         assert!(judge.allows(&schema, &json!(text)), "{pattern}: {text:?}");
     }
     for (pattern, length) in [("^[A-Z]{3}$", 4), ("^[A-Z]{3}$", 2), ("^(ab|cde)$", 4), ("^$", 1)] {
-        assert_eq!(strings::of_length(judge, &json!({ "type": "string", "pattern": pattern }), length, Style::Plain), None, "{pattern}");
+        assert_eq!(
+            strings::of_length(
+                judge,
+                &json!({ "type": "string", "pattern": pattern }),
+                length,
+                Style::Plain
+            ),
+            None,
+            "{pattern}"
+        );
     }
-    let wide = strings::of_length(judge, &json!({ "type": "string", "pattern": "^[^\\x00]+$" }), 8, Style::Wide).unwrap();
+    let wide = strings::of_length(
+        judge,
+        &json!({ "type": "string", "pattern": "^[^\\x00]+$" }),
+        8,
+        Style::Wide,
+    )
+    .unwrap();
     assert_eq!((wide.chars().count(), wide.len()), (8, 32));
-    assert_eq!(strings::of_length(judge, &json!({ "type": "string", "pattern": "^[a-z]+$" }), 8, Style::Wide), None);
+    assert_eq!(
+        strings::of_length(
+            judge,
+            &json!({ "type": "string", "pattern": "^[a-z]+$" }),
+            8,
+            Style::Wide
+        ),
+        None
+    );
     for length in [6, 12, 36, 64, 100, 255] {
         let schema = json!({ "type": "string", "format": "email" });
-        let address = strings::of_length(judge, &schema, length, Style::Plain).unwrap_or_else(|| panic!("an address of {length}"));
+        let address = strings::of_length(judge, &schema, length, Style::Plain)
+            .unwrap_or_else(|| panic!("an address of {length}"));
         assert_eq!(address.len(), length);
     }
     let schema = json!({ "type": "string", "maxLength": 15, "pattern": "^[A-Za-z0-9]{1,15}$" });
@@ -346,13 +438,19 @@ fn samples_are_good_and_what_is_unique_is_new() {
     let sample = |extent| members::sample(&document, &schema, extent).unwrap();
     assert_ne!(sample(Extent::Full)["name"], sample(Extent::Full)["name"]);
     assert_eq!(sample(Extent::Full)["maker"]["city"], "Basel");
-    assert_eq!(sample(Extent::Least).as_object().unwrap().keys().collect::<Vec<_>>(), ["name", "size"]);
+    assert_eq!(
+        sample(Extent::Least).as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["name", "size"]
+    );
 }
 
 #[test]
 fn pieces_of_json_are_put_where_they_belong() {
     let body = json!({ "a": { "b~/c": 1 }, "d": [2] });
-    assert_eq!(members::with_text(&body, "/a/b~0~1c", "1e400").unwrap(), r#"{"a":{"b~/c":1e400},"d":[2]}"#);
+    assert_eq!(
+        members::with_text(&body, "/a/b~0~1c", "1e400").unwrap(),
+        r#"{"a":{"b~/c":1e400},"d":[2]}"#
+    );
     assert_eq!(members::with_text(&body, "/d/0", "").unwrap(), r#"{"a":{"b~/c":1},"d":[]}"#);
     assert_eq!(members::with_text(&body, "/e", "1"), None);
     assert_eq!(members::without(&body, "/a/b~0~1c").unwrap(), json!({ "a": {}, "d": [2] }));
@@ -366,7 +464,11 @@ fn a_member_is_written_twice() {
     let targets = Target::all(&document);
     let target = targets.iter().find(|target| target.id() == "make_thing").unwrap();
     let body = json!({ "name": "cup", "size": 4, "maker": { "city": "Basel" } });
-    for member in target.members().iter().filter(|member| matches!(member.pointer.as_str(), "/name" | "/maker/city")) {
+    for member in target
+        .members()
+        .iter()
+        .filter(|member| matches!(member.pointer.as_str(), "/name" | "/maker/city"))
+    {
         for escaped in [false, true] {
             let text = bodies::twice(&body, member, escaped).unwrap();
             // The last one counts to this reader, and it says the same.
@@ -391,12 +493,22 @@ fn malformed_texts_are_no_json() {
         let body = members::sample(&document, schema, Extent::Full).unwrap();
         for (what, text) in json_texts::BROKEN {
             let bytes = json_texts::write(&target, &body, text).unwrap();
-            assert!(serde_json::from_slice::<Value>(&bytes).is_err(), "{}: {what}: {}", target.id(), String::from_utf8_lossy(&bytes));
+            assert!(
+                serde_json::from_slice::<Value>(&bytes).is_err(),
+                "{}: {what}: {}",
+                target.id(),
+                String::from_utf8_lossy(&bytes)
+            );
         }
         for (what, text) in json_texts::LEFT_OPEN {
             let bytes = json_texts::write(&target, &body, text).unwrap();
             let read = serde_json::from_slice::<Value>(&bytes);
-            assert!(read.is_err() || read.is_ok_and(|value| !Judge::new(&document).allows(schema, &value)), "{}: {what}", target.id());
+            assert!(
+                read.is_err()
+                    || read.is_ok_and(|value| !Judge::new(&document).allows(schema, &value)),
+                "{}: {what}",
+                target.id()
+            );
         }
     }
 }
@@ -404,7 +516,8 @@ fn malformed_texts_are_no_json() {
 #[test]
 fn what_cannot_be_sent_is_not_tried() {
     let document = document();
-    let schema = json!({ "type": "string", "minLength": 1, "pattern": "^[!-~]+$", "maxLength": 10 });
+    let schema =
+        json!({ "type": "string", "minLength": 1, "pattern": "^[!-~]+$", "maxLength": 10 });
     let header = parameters::texts(Judge::new(&document), Location::Header, &schema);
     assert!(!header.bad.is_empty());
     for (_, text) in header.good.iter().chain(&header.bad) {

@@ -1,4 +1,5 @@
-//! Tokens that are not what the server gave, made of one that is: a JWT, as the document says (`bearerFormat`). Nothing in it is relied upon.
+//! Tokens that are not what the server gave, made of one that is: a JWT, as the document says
+//! (`bearerFormat`). Nothing in it is relied upon.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -33,7 +34,8 @@ pub(super) fn cut_short(token: &str) -> String {
     token.chars().take(token.chars().count().saturating_sub(CUT).max(1)).collect()
 }
 
-/// With one character in the middle of the signature changed: the last one may have bits that do not count.
+/// With one character in the middle of the signature changed: the last one may have bits that do
+/// not count.
 pub(super) fn other_signature(token: &str) -> String {
     let (header, claims, signature) = parts(token);
     let changed = if signature.is_empty() { claims } else { signature };
@@ -92,12 +94,18 @@ mod tests {
     use super::*;
 
     fn token(claims: &Value, key: &[u8]) -> String {
-        signed_with(&format!("{}.{}.x", written(&json!({ "alg": "HS256", "kid": "k" })), written(claims)), key)
+        signed_with(
+            &format!("{}.{}.x", written(&json!({ "alg": "HS256", "kid": "k" })), written(claims)),
+            key,
+        )
     }
 
     #[test]
     fn no_forgery_is_the_token() {
-        let (one, other) = (token(&json!({ "sub": "1", "exp": 5 }), b"key"), token(&json!({ "sub": "2", "exp": 5 }), b"key"));
+        let (one, other) = (
+            token(&json!({ "sub": "1", "exp": 5 }), b"key"),
+            token(&json!({ "sub": "2", "exp": 5 }), b"key"),
+        );
         for token in [one.as_str(), "a.b.c", "opaque-token-without-dots", "x"] {
             for forged in [
                 cut_short(token),
@@ -119,8 +127,10 @@ mod tests {
 
     #[test]
     fn a_signature_is_the_one_of_its_key() {
-        // RFC 7515, appendix A.1, but for its header, which this module writes without line breaks: made with another program.
-        let (one, other) = (token(&json!({ "sub": "1" }), b"key"), token(&json!({ "sub": "1" }), b"yek"));
+        // RFC 7515, appendix A.1, but for its header, which this module writes without line breaks:
+        // made with another program.
+        let (one, other) =
+            (token(&json!({ "sub": "1" }), b"key"), token(&json!({ "sub": "1" }), b"yek"));
         assert_eq!((parts(&one).0, parts(&one).1), (parts(&other).0, parts(&other).1));
         assert_ne!(parts(&one).2, parts(&other).2);
         assert_eq!(signed_with(&one, b"key"), one);

@@ -1,4 +1,5 @@
-//! What is expected of the answer to a request that is wrong in one place, or right at its very bounds.
+//! What is expected of the answer to a request that is wrong in one place, or right at its very
+//! bounds.
 
 use serde_json::Value;
 
@@ -24,7 +25,8 @@ impl Spot {
         Self { part: "body", pointer: pointer.to_owned(), around: false }
     }
 
-    /// A member that is missing, too much, or there twice: the document does not say whether it is named itself, or the object that it is in.
+    /// A member that is missing, too much, or there twice: the document does not say whether it is
+    /// named itself, or the object that it is in.
     pub(super) fn at_or_around(pointer: &str) -> Self {
         Self { around: true, ..Self::body(pointer) }
     }
@@ -40,20 +42,35 @@ impl Spot {
 
     /// Whether a fault's `in` and `pointer` name this place, or what is in it.
     fn is_named_by(&self, part: &str, pointer: &str) -> bool {
-        let within = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let within = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         match self.part {
             // A parameter is named by itself; headers are without regard to case.
             "header" => part == self.part && pointer.eq_ignore_ascii_case(&self.pointer),
-            "body" => part == self.part && (within(&self.pointer, pointer) || (self.around && within(pointer, &self.pointer))),
+            "body" => {
+                part == self.part
+                    && (within(&self.pointer, pointer)
+                        || (self.around && within(pointer, &self.pointer)))
+            }
             _ => part == self.part && pointer == self.pointer,
         }
     }
 }
 
-/// That the request was refused for the faults at these places and for no other; `telltale` is what was sent there, which no refusal shows.
-pub(super) fn refused(answer: &Answer, what: &str, spots: &[Spot], telltale: Option<&str>) -> Result<(), Failure> {
+/// That the request was refused for the faults at these places and for no other; `telltale` is what
+/// was sent there, which no refusal shows.
+pub(super) fn refused(
+    answer: &Answer,
+    what: &str,
+    spots: &[Spot],
+    telltale: Option<&str>,
+) -> Result<(), Failure> {
     if answer.status != 400 {
-        return Err(answer.fail(format!("{what}: the document does not allow it, so expected 400, got {}", answer.status)));
+        return Err(answer.fail(format!(
+            "{what}: the document does not allow it, so expected 400, got {}",
+            answer.status
+        )));
     }
     answer.problem("invalid_request")?;
     if answer.request().is_malformed() {
@@ -72,7 +89,10 @@ pub(super) fn refused(answer: &Answer, what: &str, spots: &[Spot], telltale: Opt
             return Err(answer.fail(message));
         }
     }
-    if let Some((part, pointer)) = faults.iter().find(|(part, pointer)| !spots.iter().any(|spot| spot.is_named_by(part, pointer))) {
+    if let Some((part, pointer)) = faults
+        .iter()
+        .find(|(part, pointer)| !spots.iter().any(|spot| spot.is_named_by(part, pointer)))
+    {
         return Err(answer.fail(format!("{what}: a fault was found in {part} at {pointer:?}, where the request is as the document has it")));
     }
     match telltale {
@@ -86,15 +106,26 @@ pub(super) fn refused(answer: &Answer, what: &str, spots: &[Spot], telltale: Opt
 /// That the request was let through to the operation, whatever the operation then made of it.
 pub(super) fn accepted(answer: &Answer, what: &str) -> Result<(), Failure> {
     match answer.status {
-        400 | 413 | 415 => Err(answer.fail(format!("{what}: the document allows it, but it was refused with {}", answer.status))),
-        500.. => Err(answer.fail(format!("{what}: the document allows it, but the server failed with {}", answer.status))),
+        400 | 413 | 415 => Err(answer.fail(format!(
+            "{what}: the document allows it, but it was refused with {}",
+            answer.status
+        ))),
+        500.. => Err(answer.fail(format!(
+            "{what}: the document allows it, but the server failed with {}",
+            answer.status
+        ))),
         _ => Ok(()),
     }
 }
 
-/// That the request was answered in one of two ways: let through, or refused for what is at this place.
+/// That the request was answered in one of two ways: let through, or refused for what is at this
+/// place.
 pub(super) fn accepted_or_refused(answer: &Answer, what: &str, spot: &Spot) -> Result<(), Failure> {
-    if answer.status == 400 { refused(answer, what, std::slice::from_ref(spot), None) } else { accepted(answer, what) }
+    if answer.status == 400 {
+        refused(answer, what, std::slice::from_ref(spot), None)
+    } else {
+        accepted(answer, what)
+    }
 }
 
 /// `in` and `pointer` of all faults.
@@ -107,16 +138,23 @@ pub(super) fn faults(answer: &Answer) -> Result<Vec<(String, String)>, Failure> 
     Ok(errors.iter().map(|fault| (text(fault, "in"), text(fault, "pointer"))).collect())
 }
 
-/// Whether a problem shows a value of the request, apart from `instance`, which is the path as it was sent.
+/// Whether a problem shows a value of the request, apart from `instance`, which is the path as it
+/// was sent.
 fn is_shown(problem: &Value, telltale: &str) -> bool {
     match problem {
         Value::String(text) => text.contains(telltale),
         Value::Array(items) => items.iter().any(|item| is_shown(item, telltale)),
-        Value::Object(members) => members.iter().any(|(name, member)| name != "instance" && is_shown(member, telltale)),
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| name != "instance" && is_shown(member, telltale))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
 fn listed(faults: &[(String, String)]) -> String {
-    faults.iter().map(|(part, pointer)| format!("{part} {pointer:?}")).collect::<Vec<_>>().join(", ")
+    faults
+        .iter()
+        .map(|(part, pointer)| format!("{part} {pointer:?}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

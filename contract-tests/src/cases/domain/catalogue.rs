@@ -13,11 +13,22 @@ use crate::suite::{Case, Context, Failure};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("list_products", 200, "ascending ids, whole prices, no negative stock", sorted_and_whole),
+        Case::new(
+            "list_products",
+            200,
+            "ascending ids, whole prices, no negative stock",
+            sorted_and_whole,
+        ),
         Case::new("list_products", 200, "the category is matched exactly", by_category),
-        Case::new("list_products", 200, "a page token carries the filter", token_carries_the_filter),
+        Case::new(
+            "list_products",
+            200,
+            "a page token carries the filter",
+            token_carries_the_filter,
+        ),
         Case::new("get_product", 200, "the same alone as in the list", as_in_the_list).alone(),
-        Case::new("get_product", 200, "an order changes the entity tag", an_order_changes_the_tag).alone(),
+        Case::new("get_product", 200, "an order changes the entity tag", an_order_changes_the_tag)
+            .alone(),
         Case::new("get_product", 200, "no user can edit a product", nobody_edits),
     ]
 }
@@ -27,44 +38,78 @@ async fn sorted_and_whole(context: Context) -> Result<(), Failure> {
     let mut before = 0;
     for (page, product) in products.items() {
         let id = whole(page, product, "id")?;
-        ensure!(id > before, page, "products must come by ascending id, but {id} comes after {before}");
+        ensure!(
+            id > before,
+            page,
+            "products must come by ascending id, but {id} comes after {before}"
+        );
         before = id;
         for member in ["price_cents", "stock"] {
             let number = whole(page, product, member)?;
-            ensure!(number >= 0, page, "`{member}` of product {id} must not be negative, but it is {number}");
+            ensure!(
+                number >= 0,
+                page,
+                "`{member}` of product {id} must not be negative, but it is {number}"
+            );
         }
     }
-    ensure!(before > 0, products.last(), "the catalogue must have a product, or nothing can be bought");
+    ensure!(
+        before > 0,
+        products.last(),
+        "the catalogue must have a product, or nothing can be bought"
+    );
     Ok(())
 }
 
 async fn by_category(context: Context) -> Result<(), Failure> {
     let all = Pages::of_products(&context, None).await?;
-    let categories: BTreeSet<String> = all.items().filter_map(|(_, product)| product["category"].as_str().map(str::to_owned)).collect();
+    let categories: BTreeSet<String> = all
+        .items()
+        .filter_map(|(_, product)| product["category"].as_str().map(str::to_owned))
+        .collect();
     let nobodys = context.fresh_name();
     // Categories, what is almost one, and what is none at all.
-    let almost = categories.iter().flat_map(|category| [other_case(category), category.chars().take(1).collect()]);
+    let almost = categories
+        .iter()
+        .flat_map(|category| [other_case(category), category.chars().take(1).collect()]);
     for category in categories.iter().cloned().chain(almost).chain([nobodys]) {
-        let wanted: Vec<&Value> =
-            all.items().filter(|(_, product)| product["category"] == category.as_str()).map(|(_, product)| &product["id"]).collect();
+        let wanted: Vec<&Value> = all
+            .items()
+            .filter(|(_, product)| product["category"] == category.as_str())
+            .map(|(_, product)| &product["id"])
+            .collect();
         let found = Pages::of_products(&context, Some(&category)).await?;
-        equal(found.last(), &format!("the ids of the products of exactly the category {category:?}"), &found.ids(), &wanted)?;
+        equal(
+            found.last(),
+            &format!("the ids of the products of exactly the category {category:?}"),
+            &found.ids(),
+            &wanted,
+        )?;
     }
     Ok(())
 }
 
 async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
     let all = Pages::of_products(&context, None).await?;
-    let categories: BTreeSet<&str> = all.items().filter_map(|(_, product)| product["category"].as_str()).collect();
+    let categories: BTreeSet<&str> =
+        all.items().filter_map(|(_, product)| product["category"].as_str()).collect();
     for category in &categories {
         let whole = Pages::of_products(&context, Some(category)).await?;
-        let walked = Pages::read(|| context.call("list_products"), Some(("category", category)), 1).await?;
-        equal(walked.last(), &format!("the ids of the category {category:?}, walked one at a time"), &walked.ids(), &whole.ids())?;
+        let walked =
+            Pages::read(|| context.call("list_products"), Some(("category", category)), 1).await?;
+        equal(
+            walked.last(),
+            &format!("the ids of the category {category:?}, walked one at a time"),
+            &walked.ids(),
+            &whole.ids(),
+        )?;
     }
     // With a token a filter may stand only if it is the token's own, and this one has none.
     let first = context.call("list_products").query("limit", 1).expect(200).await?;
-    if let (Some(token), Some(category)) = (first.json()["next_page"].as_str(), categories.first()) {
-        let other = context.call("list_products").query("page_token", token).query("category", category);
+    if let (Some(token), Some(category)) = (first.json()["next_page"].as_str(), categories.first())
+    {
+        let other =
+            context.call("list_products").query("page_token", token).query("category", category);
         other.expect(400).await?.problem("invalid_request")?;
     }
     Ok(())
@@ -82,44 +127,80 @@ async fn as_in_the_list(context: Context) -> Result<(), Failure> {
 async fn an_order_changes_the_tag(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?);
     let id = product.id;
-    let again = |tag: &str| context.call("get_product").path("product_id", id).header("If-None-Match", tag);
+    let again =
+        |tag: &str| context.call("get_product").path("product_id", id).header("If-None-Match", tag);
     let before = read_product(&context, id).await?;
     let old = before.header("etag")?;
     again(old).expect(304).await?;
 
     let order = place_order(&context, &user, id, 1).await?;
     let after = again(old).expect(200).await?;
-    ensure!(after.header("etag")? != old, &after, "after an order the stock is another, so the entity tag must not be {old} any more");
-    equal(&after, "`stock` after an order of one piece", &integer(&after, "stock")?, &(integer(&before, "stock")? - 1))?;
+    ensure!(
+        after.header("etag")? != old,
+        &after,
+        "after an order the stock is another, so the entity tag must not be {old} any more"
+    );
+    equal(
+        &after,
+        "`stock` after an order of one piece",
+        &integer(&after, "stock")?,
+        &(integer(&before, "stock")? - 1),
+    )?;
     let unchanged = again(after.header("etag")?).expect(304).await?;
     equal(&unchanged, "the entity tag of a 304", unchanged.header("etag")?, after.header("etag")?)?;
     equal(&after, "`name`", text(&after, "name")?, text(&before, "name")?)?;
 
     cancel(&context, &user, &order).await?;
     let restocked = again(after.header("etag")?).expect(200).await?;
-    equal(&restocked, "`stock` after the order was cancelled", &integer(&restocked, "stock")?, &integer(&before, "stock")?)
+    equal(
+        &restocked,
+        "`stock` after the order was cancelled",
+        &integer(&restocked, "stock")?,
+        &integer(&before, "stock")?,
+    )
 }
 
-/// Sends a product's own members back to it, so that a store that takes them is not changed by being asked.
+/// Sends a product's own members back to it, so that a store that takes them is not changed by
+/// being asked.
 async fn nobody_edits(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?);
     let before = read_product(&context, product.id).await?;
-    let template = context.document().operation("get_product").map(|operation| operation.path.clone()).unwrap_or_default();
+    let template = context
+        .document()
+        .operation("get_product")
+        .map(|operation| operation.path.clone())
+        .unwrap_or_default();
     let path = template.replace("{product_id}", &product.id.to_string());
     let price = json!({ "price_cents": before.json()["price_cents"] });
-    for (method, body) in [(Method::PUT, before.json()), (Method::PATCH, &price), (Method::POST, &price)] {
-        if context.document().operations().iter().any(|operation| operation.path == template && operation.method == method) {
+    for (method, body) in
+        [(Method::PUT, before.json()), (Method::PATCH, &price), (Method::POST, &price)]
+    {
+        if context
+            .document()
+            .operations()
+            .iter()
+            .any(|operation| operation.path == template && operation.method == method)
+        {
             continue;
         }
         let refused = context.raw(method.clone(), &path).as_user(&user).json(body).send().await?;
         equal(&refused, &format!("the status of {method} for a product"), &refused.status, &405)?;
         refused.problem("method_not_allowed")?;
         let allowed = refused.header("allow")?;
-        ensure!(allowed.split(',').any(|method| method.trim() == "GET"), &refused, "`Allow` must name GET, but it is {allowed:?}");
+        ensure!(
+            allowed.split(',').any(|method| method.trim() == "GET"),
+            &refused,
+            "`Allow` must name GET, but it is {allowed:?}"
+        );
     }
     let after = read_product(&context, product.id).await?;
     for member in ["name", "category", "slogan", "description", "price_cents", "currency"] {
-        equal(&after, &format!("`{member}` after attempts to edit the product"), &after.json()[member], &before.json()[member])?;
+        equal(
+            &after,
+            &format!("`{member}` after attempts to edit the product"),
+            &after.json()[member],
+            &before.json()[member],
+        )?;
     }
     Ok(())
 }

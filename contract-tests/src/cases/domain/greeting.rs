@@ -21,17 +21,26 @@ pub(super) fn cases() -> Vec<Case> {
 
 async fn version(context: Context) -> Result<(), Failure> {
     let greeting = context.call("greet").expect(200).await?;
-    equal(&greeting, "`version`", &greeting.json()["version"], &context.document().root()["info"]["version"])
+    equal(
+        &greeting,
+        "`version`",
+        &greeting.json()["version"],
+        &context.document().root()["info"]["version"],
+    )
 }
 
 async fn links(context: Context) -> Result<(), Failure> {
     let greeting = context.call("greet").expect(200).await?;
-    let links = greeting.json()["links"].as_object().ok_or_else(|| greeting.fail("`links` must be an object"))?;
+    let links = greeting.json()["links"]
+        .as_object()
+        .ok_or_else(|| greeting.fail("`links` must be an object"))?;
     // What there is beside them is not known to be a link.
-    let declared =
-        declared_links(context.document()).ok_or_else(|| Failure::new("the document does not say which links a greeting has"))?;
+    let declared = declared_links(context.document())
+        .ok_or_else(|| Failure::new("the document does not say which links a greeting has"))?;
     for (name, link) in links.iter().filter(|(name, _)| declared.contains(name.as_str())) {
-        let link = link.as_str().ok_or_else(|| greeting.fail(format!("the link `{name}` must be a string")))?;
+        let link = link
+            .as_str()
+            .ok_or_else(|| greeting.fail(format!("the link `{name}` must be a string")))?;
         let page = follow(&context, &greeting, link, None).await?;
         ensure!(
             page.status == 200,
@@ -39,7 +48,11 @@ async fn links(context: Context) -> Result<(), Failure> {
             "the link `{name}` of the greeting leads to {link:?}, which must answer 200, but answered {}",
             page.status
         );
-        ensure!(!page.body.is_empty(), &page, "the link `{name}` of the greeting leads to {link:?}, which must have content, but is empty");
+        ensure!(
+            !page.body.is_empty(),
+            &page,
+            "the link `{name}` of the greeting leads to {link:?}, which must have content, but is empty"
+        );
     }
     Ok(())
 }
@@ -55,18 +68,24 @@ fn declared_links(document: &Document) -> Option<BTreeSet<&str>> {
 async fn contract(context: Context) -> Result<(), Failure> {
     let greeting = context.call("greet").expect(200).await?;
     let links = &greeting.json()["links"];
-    let json = follow(&context, &greeting, links["openapi_json"].as_str().unwrap_or_default(), None).await?;
-    let parsed: Value =
-        serde_json::from_slice(&json.body).map_err(|error| json.fail(format!("`openapi_json` must lead to JSON: {error}")))?;
+    let json =
+        follow(&context, &greeting, links["openapi_json"].as_str().unwrap_or_default(), None)
+            .await?;
+    let parsed: Value = serde_json::from_slice(&json.body)
+        .map_err(|error| json.fail(format!("`openapi_json` must lead to JSON: {error}")))?;
     describes_the_same(&context, &json, &parsed)?;
 
-    let yaml = follow(&context, &greeting, links["openapi_yaml"].as_str().unwrap_or_default(), None).await?;
-    let parsed = Document::read(&String::from_utf8_lossy(&yaml.body))
-        .map_err(|error| yaml.fail(format!("`openapi_yaml` must lead to an OpenAPI document: {error}")))?;
+    let yaml =
+        follow(&context, &greeting, links["openapi_yaml"].as_str().unwrap_or_default(), None)
+            .await?;
+    let parsed = Document::read(&String::from_utf8_lossy(&yaml.body)).map_err(|error| {
+        yaml.fail(format!("`openapi_yaml` must lead to an OpenAPI document: {error}"))
+    })?;
     describes_the_same(&context, &yaml, parsed.root())
 }
 
-/// Fails unless a served document has the version and the operations of the one that the suite reads.
+/// Fails unless a served document has the version and the operations of the one that the suite
+/// reads.
 fn describes_the_same(context: &Context, served: &Answer, document: &Value) -> Result<(), Failure> {
     let wanted = context.document().root();
     equal(served, "`info.version`", &document["info"]["version"], &wanted["info"]["version"])?;
@@ -78,10 +97,9 @@ fn operations(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
         .flat_map(|(path, item)| {
-            item.as_object()
-                .into_iter()
-                .flatten()
-                .filter_map(move |(method, operation)| Some(format!("{method} {path} {}", operation["operationId"].as_str()?)))
+            item.as_object().into_iter().flatten().filter_map(move |(method, operation)| {
+                Some(format!("{method} {path} {}", operation["operationId"].as_str()?))
+            })
         })
         .collect()
 }

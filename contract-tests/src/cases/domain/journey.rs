@@ -4,14 +4,22 @@ use serde_json::json;
 
 use super::{
     pages::Pages,
-    steps::{PASSWORD, email, equal, follow, integer, log_in, new_password, new_user, same_thing, text, token, whole},
+    steps::{
+        PASSWORD, email, equal, follow, integer, log_in, new_password, new_user, same_thing, text,
+        token, whole,
+    },
 };
 use crate::suite::{Call, Case, Context, Failure};
 
 const NEXT_PASSWORD: &str = "eleven lychees and no kite";
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("register", 201, "the journey of a buyer, from here to the closed account", journey)]
+    vec![Case::new(
+        "register",
+        201,
+        "the journey of a buyer, from here to the closed account",
+        journey,
+    )]
 }
 
 async fn journey(context: Context) -> Result<(), Failure> {
@@ -20,14 +28,16 @@ async fn journey(context: Context) -> Result<(), Failure> {
     let registered = context.call("register").json(&new_user(&name)).expect(201).await?;
     let id = text(&registered, "id")?;
     let first = token(&context, &name, PASSWORD).await?;
-    let me = |operation: &str, token: &str| context.call(operation).path("user_id", id).bearer(token);
+    let me =
+        |operation: &str, token: &str| context.call(operation).path("user_id", id).bearer(token);
     same_thing(&me("get_user", &first).expect(200).await?, &registered, "the user, as registered")?;
 
     shop(&context, &first, id).await?;
 
     // Change the user, then the password: the token goes, and only the new password brings another.
     let other_email = email(&format!("{name}.2"));
-    let changed = me("update_user", &first).json(&json!({ "email": other_email })).expect(200).await?;
+    let changed =
+        me("update_user", &first).json(&json!({ "email": other_email })).expect(200).await?;
     equal(&changed, "`email` after the change", text(&changed, "email")?, other_email.as_str())?;
     same_thing(&me("get_user", &first).expect(200).await?, &changed, "the user, after the change")?;
     new_password(&context, id, &first, PASSWORD, NEXT_PASSWORD).expect(204).await?;
@@ -35,7 +45,12 @@ async fn journey(context: Context) -> Result<(), Failure> {
     log_in(&context, &name, PASSWORD).expect(401).await?.problem("invalid_credentials")?;
     let second = token(&context, &name, NEXT_PASSWORD).await?;
     let read = me("get_user", &second).expect(200).await?;
-    equal(&read, "`email` after the change of the password", text(&read, "email")?, other_email.as_str())?;
+    equal(
+        &read,
+        "`email` after the change of the password",
+        text(&read, "email")?,
+        other_email.as_str(),
+    )?;
 
     // Log out, log in, and go for good.
     context.call("log_out").bearer(&second).expect(204).await?;
@@ -52,23 +67,35 @@ async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failu
     let wanted = context.product().await?.id;
     let catalogue = Pages::of_products(context, None).await?;
     let shown = catalogue.items().find(|(_, product)| product["id"] == wanted);
-    let (page, product) = shown.ok_or_else(|| Failure::of(catalogue.last(), format!("the catalogue must show product {wanted}")))?;
+    let (page, product) = shown.ok_or_else(|| {
+        Failure::of(catalogue.last(), format!("the catalogue must show product {wanted}"))
+    })?;
     let price = whole(page, product, "price_cents")?;
 
     let body = json!({ "product_id": wanted, "quantity": 2 });
-    let placed = call("place_order").header("Idempotency-Key", context.fresh_id().to_string()).json(&body).expect(201).await?;
+    let placed = call("place_order")
+        .header("Idempotency-Key", context.fresh_id().to_string())
+        .json(&body)
+        .expect(201)
+        .await?;
     equal(&placed, "`user_id`", text(&placed, "user_id")?, user_id)?;
     equal(&placed, "`total_price_cents`", &integer(&placed, "total_price_cents")?, &(2 * price))?;
     let read = follow(context, &placed, placed.header("location")?, Some(token)).await?;
     same_thing(&read, &placed, "the order at its `Location`")?;
 
     let orders = |status: Option<&'static str>| {
-        Pages::read(move || context.call("list_orders").bearer(token), status.map(|status| ("status", status)), 100)
+        Pages::read(
+            move || context.call("list_orders").bearer(token),
+            status.map(|status| ("status", status)),
+            100,
+        )
     };
     orders(None).await?.expect(&placed, "the list of all orders")?;
     orders(Some("placed")).await?.expect(&placed, "the list of placed orders")?;
     let cancelled = call("cancel_order").path("order_id", text(&placed, "id")?).expect(200).await?;
     equal(&cancelled, "`status` after cancelling", text(&cancelled, "status")?, "cancelled")?;
-    orders(Some("placed")).await?.expect_not(&placed, "the list of placed orders, after cancelling,")?;
+    orders(Some("placed"))
+        .await?
+        .expect_not(&placed, "the list of placed orders, after cancelling,")?;
     orders(Some("cancelled")).await?.expect(&cancelled, "the list of cancelled orders")
 }

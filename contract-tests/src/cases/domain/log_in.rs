@@ -1,6 +1,6 @@
 //! Logging in: nobody learns who there is, and a rush of log-ins keeps nobody out.
 
-use futures_util::{future::join, future::join_all};
+use futures_util::future::{join, join_all};
 
 use super::{
     pages::Pages,
@@ -14,7 +14,12 @@ const RUSH: usize = 12;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("log_in", 401, "an unknown name and a wrong password are one answer", one_answer),
-        Case::new("log_in", 200, "a username in another case is the same user or nobody", username_in_another_case),
+        Case::new(
+            "log_in",
+            200,
+            "a username in another case is the same user or nobody",
+            username_in_another_case,
+        ),
         Case::new("log_in", 200, "a rush of log-ins keeps nobody out", rush).alone(),
     ]
 }
@@ -25,7 +30,12 @@ async fn one_answer(context: Context) -> Result<(), Failure> {
     let unknown = log_in(&context, &nobody, &user.password).expect(401).await?;
     unknown.problem("invalid_credentials")?;
     // Wrong, right but for its case, right but for a space, and one that could not be registered.
-    for password in [WRONG_PASSWORD.to_owned(), other_case(&user.password), format!("{} ", user.password), "x".to_owned()] {
+    for password in [
+        WRONG_PASSWORD.to_owned(),
+        other_case(&user.password),
+        format!("{} ", user.password),
+        "x".to_owned(),
+    ] {
         let refused = log_in(&context, &user.username, &password).expect(401).await?;
         refused.problem("invalid_credentials")?;
         same_problem(
@@ -38,7 +48,8 @@ async fn one_answer(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The document has usernames unique without regard to case, and does not say whether log-in has regard to it.
+/// The document has usernames unique without regard to case, and does not say whether log-in has
+/// regard to it.
 async fn username_in_another_case(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let answer = log_in(&context, &other_case(&user.username), &user.password).send().await?;
@@ -52,7 +63,8 @@ async fn username_in_another_case(context: Context) -> Result<(), Failure> {
 async fn rush(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let names: Vec<String> = (0..RUSH).map(|_| context.fresh_name()).collect();
-    let attempts = join_all(names.iter().map(|name| log_in(&context, name, WRONG_PASSWORD).once().send()));
+    let attempts =
+        join_all(names.iter().map(|name| log_in(&context, name, WRONG_PASSWORD).once().send()));
     // Meanwhile the catalogue is open.
     let (attempts, catalogue) = join(attempts, Pages::of_products(&context, None)).await;
     for attempt in attempts {

@@ -4,15 +4,28 @@ use serde_json::{Value, json};
 
 use super::{
     pages::Pages,
-    steps::{cancel, equal, expect_stock, integer, place_order, read_order, read_product, stock, text, whole},
+    steps::{
+        cancel, equal, expect_stock, integer, place_order, read_order, read_product, stock, text,
+        whole,
+    },
 };
 use crate::suite::{Answer, Case, Context, Failure};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("place_order", 201, "the total is the product's price times the quantity", totals),
-        Case::new("place_order", 400, "the client names no price, no buyer and no status, and nothing is sold", client_names_the_price)
-            .alone(),
+        Case::new(
+            "place_order",
+            201,
+            "the total is the product's price times the quantity",
+            totals,
+        ),
+        Case::new(
+            "place_order",
+            400,
+            "the client names no price, no buyer and no status, and nothing is sold",
+            client_names_the_price,
+        )
+        .alone(),
     ]
 }
 
@@ -31,8 +44,9 @@ async fn totals(context: Context) -> Result<(), Failure> {
             let read = read_order(&context, &user, &placed).await?;
             costs(&read, read.json(), &product, quantity)?;
             let list = Pages::of_orders(&context, &user, Some("placed")).await?;
-            let shown =
-                list.find(&placed)?.ok_or_else(|| Failure::of(list.last(), format!("the list must show {}", placed.json()["id"])))?;
+            let shown = list.find(&placed)?.ok_or_else(|| {
+                Failure::of(list.last(), format!("the list must show {}", placed.json()["id"]))
+            })?;
             costs(list.last(), shown, &product, quantity)?;
             let cancelled = cancel(&context, &user, &placed).await?;
             costs(&cancelled, cancelled.json(), &product, quantity)?;
@@ -46,8 +60,18 @@ fn costs(answer: &Answer, order: &Value, product: &Answer, quantity: i64) -> Res
     let price = integer(product, "price_cents")?;
     equal(answer, "`quantity`", &whole(answer, order, "quantity")?, &quantity)?;
     equal(answer, "`unit_price_cents`", &whole(answer, order, "unit_price_cents")?, &price)?;
-    equal(answer, "`total_price_cents`", &whole(answer, order, "total_price_cents")?, &(price * quantity))?;
-    equal(answer, "`currency`", order["currency"].as_str().unwrap_or_default(), text(product, "currency")?)
+    equal(
+        answer,
+        "`total_price_cents`",
+        &whole(answer, order, "total_price_cents")?,
+        &(price * quantity),
+    )?;
+    equal(
+        answer,
+        "`currency`",
+        order["currency"].as_str().unwrap_or_default(),
+        text(product, "currency")?,
+    )
 }
 
 async fn client_names_the_price(context: Context) -> Result<(), Failure> {
@@ -76,10 +100,16 @@ async fn client_names_the_price(context: Context) -> Result<(), Failure> {
             .flatten()
             .any(|fault| fault["in"] == "body" && fault["pointer"] == format!("/{member}"));
         ensure!(named, &refused, "`errors` must name the fault in the body at \"/{member}\"");
-        expect_stock(&context, product, before, &format!("after a refused order with `{member}`")).await?;
+        expect_stock(&context, product, before, &format!("after a refused order with `{member}`"))
+            .await?;
     }
     let after = Pages::of_orders(&context, &user, None).await?;
-    equal(after.last(), "the ids of one's orders, after some that were refused,", &after.ids(), &orders.ids())?;
+    equal(
+        after.last(),
+        "the ids of one's orders, after some that were refused,",
+        &after.ids(),
+        &orders.ids(),
+    )?;
     // What is not refused is the sender's.
     let placed = place_order(&context, &user, product, 1).await?;
     equal(&placed, "`user_id`", text(&placed, "user_id")?, user.id.as_str())?;

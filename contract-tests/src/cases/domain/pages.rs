@@ -7,16 +7,21 @@ use serde_json::Value;
 use super::steps::text;
 use crate::suite::{Answer, Call, Context, Failure, User};
 
-/// No list of a user of this suite is longer; a list without an end must not keep the suite for ever.
+/// No list of a user of this suite is longer; a list without an end must not keep the suite for
+/// ever.
 const AT_MOST: usize = 2_000;
 
 /// All pages of a list, as they came.
 pub(super) struct Pages(Vec<Answer>);
 
 impl Pages {
-    /// Reads a list to its end. The first page is asked for with `filter` and `limit`, the others with `page_token` and `limit`: the token
-    /// carries the filter.
-    pub(super) async fn read(first: impl Fn() -> Call, filter: Option<(&str, &str)>, limit: usize) -> Result<Self, Failure> {
+    /// Reads a list to its end. The first page is asked for with `filter` and `limit`, the others
+    /// with `page_token` and `limit`: the token carries the filter.
+    pub(super) async fn read(
+        first: impl Fn() -> Call,
+        filter: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Self, Failure> {
         let mut call = first().query("limit", limit);
         if let Some((name, value)) = filter {
             call = call.query(name, value);
@@ -26,26 +31,53 @@ impl Pages {
         while let Some(page) = pages.last()
             && let Some(token) = page.json()["next_page"].as_str().map(str::to_owned)
         {
-            ensure!(tokens.insert(token.clone()), page, "each page must lead to another one, but `next_page` {token:?} has come before");
-            ensure!(pages.len() < AT_MOST, page, "the list must have an end, but it goes on after {AT_MOST} pages");
+            ensure!(
+                tokens.insert(token.clone()),
+                page,
+                "each page must lead to another one, but `next_page` {token:?} has come before"
+            );
+            ensure!(
+                pages.len() < AT_MOST,
+                page,
+                "the list must have an end, but it goes on after {AT_MOST} pages"
+            );
             pages.push(first().query("limit", limit).query("page_token", token).expect(200).await?);
         }
         Ok(Self(pages))
     }
 
     /// All products, or those of a category.
-    pub(super) async fn of_products(context: &Context, category: Option<&str>) -> Result<Self, Failure> {
-        Self::read(|| context.call("list_products"), category.map(|category| ("category", category)), 100).await
+    pub(super) async fn of_products(
+        context: &Context,
+        category: Option<&str>,
+    ) -> Result<Self, Failure> {
+        Self::read(
+            || context.call("list_products"),
+            category.map(|category| ("category", category)),
+            100,
+        )
+        .await
     }
 
     /// All orders of a user, or those of a status.
-    pub(super) async fn of_orders(context: &Context, user: &User, status: Option<&str>) -> Result<Self, Failure> {
-        Self::read(|| context.call("list_orders").as_user(user), status.map(|status| ("status", status)), 100).await
+    pub(super) async fn of_orders(
+        context: &Context,
+        user: &User,
+        status: Option<&str>,
+    ) -> Result<Self, Failure> {
+        Self::read(
+            || context.call("list_orders").as_user(user),
+            status.map(|status| ("status", status)),
+            100,
+        )
+        .await
     }
 
     /// All items, each with the page that shows it.
     pub(super) fn items(&self) -> impl Iterator<Item = (&Answer, &Value)> {
-        self.0.iter().flat_map(|page| page.json()["items"].as_array().into_iter().flatten().map(move |item| (page, item)))
+        self.0.iter().flat_map(|page| {
+            page.json()["items"].as_array().into_iter().flatten().map(move |item| (page, item))
+        })
     }
 
     /// The ids of all items, as they stand in the list.
@@ -67,14 +99,20 @@ impl Pages {
             self.last(),
             "{which} must show {}, but {}",
             thing.json(),
-            found.map_or_else(|| "it is not there".to_owned(), |item| format!("there it is {item}"))
+            found
+                .map_or_else(|| "it is not there".to_owned(), |item| format!("there it is {item}"))
         );
         Ok(())
     }
 
     /// Fails if the list shows `thing`.
     pub(super) fn expect_not(&self, thing: &Answer, which: &str) -> Result<(), Failure> {
-        ensure!(self.find(thing)?.is_none(), self.last(), "{which} must not show {}", thing.json()["id"]);
+        ensure!(
+            self.find(thing)?.is_none(),
+            self.last(),
+            "{which} must not show {}",
+            thing.json()["id"]
+        );
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::steps::{
-    PASSWORD, email, equal, follow, log_in, moment, new_password, new_user, no_password, other_case, read_user, same_thing, text, token,
+    PASSWORD, email, equal, follow, log_in, moment, new_password, new_user, no_password,
+    other_case, read_user, same_thing, text, token,
 };
 use crate::suite::{Answer, Case, Context, Failure};
 
@@ -19,11 +20,36 @@ pub(super) fn cases() -> Vec<Case> {
             "a user as asked for, who is not logged in by it; the names stay taken when the user is gone",
             life_of_a_user,
         ),
-        Case::new("register", 409, "sid, username and email are unique without regard to case", taken),
-        Case::new("register", 409, "of those who register one name at the same time, one gets it", race),
-        Case::new("register", 400, "a refusal does not show the password", refusal_keeps_the_password),
-        Case::new("register", 422, "common passwords and the user's own names are refused", guessable),
-        Case::new("change_password", 422, "common passwords and the user's own names are refused", change_to_guessable),
+        Case::new(
+            "register",
+            409,
+            "sid, username and email are unique without regard to case",
+            taken,
+        ),
+        Case::new(
+            "register",
+            409,
+            "of those who register one name at the same time, one gets it",
+            race,
+        ),
+        Case::new(
+            "register",
+            400,
+            "a refusal does not show the password",
+            refusal_keeps_the_password,
+        ),
+        Case::new(
+            "register",
+            422,
+            "common passwords and the user's own names are refused",
+            guessable,
+        ),
+        Case::new(
+            "change_password",
+            422,
+            "common passwords and the user's own names are refused",
+            change_to_guessable,
+        ),
     ]
 }
 
@@ -52,7 +78,11 @@ async fn life_of_a_user(context: Context) -> Result<(), Failure> {
     for cookie in registered.headers.get_all("set-cookie") {
         let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let listed = context.call("list_orders").header("cookie", pair).send().await?;
-        ensure!(listed.status == 401, &listed, "registering must not log in, but with the cookie that it sets orders are listed");
+        ensure!(
+            listed.status == 401,
+            &listed,
+            "registering must not log in, but with the cookie that it sets orders are listed"
+        );
     }
 
     let id = text(&registered, "id")?;
@@ -72,10 +102,17 @@ async fn life_of_a_user(context: Context) -> Result<(), Failure> {
 }
 
 /// The members that are unique, and the code of the problem when one is taken.
-const MEMBERS: [(&str, &str); 3] = [("sid", "sid_taken"), ("username", "username_taken"), ("email", "email_taken")];
+const MEMBERS: [(&str, &str); 3] =
+    [("sid", "sid_taken"), ("username", "username_taken"), ("email", "email_taken")];
 
 /// Registers somebody with fresh names but for one member, which must be refused as taken.
-async fn refused(context: &Context, fresh: &str, member: &str, value: &Value, code: &str) -> Result<Answer, Failure> {
+async fn refused(
+    context: &Context,
+    fresh: &str,
+    member: &str,
+    value: &Value,
+    code: &str,
+) -> Result<Answer, Failure> {
     let mut body = new_user(fresh);
     body[member] = value.clone();
     let answer = context.call("register").json(&body).expect(409).await?;
@@ -106,7 +143,8 @@ async fn race(context: Context) -> Result<(), Failure> {
         context.call("register").json(&body).send()
     });
     let answers = join_all(racers).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let (won, lost): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 201);
+    let (won, lost): (Vec<&Answer>, Vec<&Answer>) =
+        answers.iter().partition(|answer| answer.status == 201);
     ensure!(
         won.len() == 1,
         won.get(1).unwrap_or(&&answers[0]),
@@ -125,10 +163,15 @@ async fn race(context: Context) -> Result<(), Failure> {
     context.call("deactivate_user").path("user_id", id).bearer(&token).expect(204).await.map(drop)
 }
 
-/// Every answer is searched for the password that was sent; here are requests that are refused because of it, or beside it.
+/// Every answer is searched for the password that was sent; here are requests that are refused
+/// because of it, or beside it.
 async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
     // Too short by one, too long by one, and good but beside a fault.
-    for (password, quantity) in [("kite-77", json!(null)), (&"kite-77".repeat(19)[..129], json!(null)), (PASSWORD, json!(1))] {
+    for (password, quantity) in [
+        ("kite-77", json!(null)),
+        (&"kite-77".repeat(19)[..129], json!(null)),
+        (PASSWORD, json!(1)),
+    ] {
         let mut body = new_user(&context.fresh_name());
         body["password"] = json!(password);
         if !quantity.is_null() {
@@ -154,13 +197,20 @@ async fn guessable(context: Context) -> Result<(), Failure> {
     // Nothing was left behind by them: the names are free.
     let registered = context.call("register").json(&new_user(&name)).expect(201).await?;
     let token = token(&context, &name, PASSWORD).await?;
-    context.call("deactivate_user").path("user_id", text(&registered, "id")?).bearer(&token).expect(204).await.map(drop)
+    context
+        .call("deactivate_user")
+        .path("user_id", text(&registered, "id")?)
+        .bearer(&token)
+        .expect(204)
+        .await
+        .map(drop)
 }
 
 async fn change_to_guessable(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     for new in COMMON.into_iter().chain([user.username.as_str(), user.email.as_str()]) {
-        let refused = new_password(&context, &user.id, &user.token, &user.password, new).expect(422).await?;
+        let refused =
+            new_password(&context, &user.id, &user.token, &user.password, new).expect(422).await?;
         refused.problem("guessable_password")?;
     }
     // The token is as good as before, and so is the password.

@@ -20,16 +20,28 @@ const REDIRECTS: usize = 3;
 
 /// The order of `quantity` pieces, ready to be sent.
 pub(super) fn order(context: &Context, user: &User, product_id: i64, quantity: i64) -> Call {
-    context.call("place_order").as_user(user).json(&json!({ "product_id": product_id, "quantity": quantity }))
+    context
+        .call("place_order")
+        .as_user(user)
+        .json(&json!({ "product_id": product_id, "quantity": quantity }))
 }
 
 /// Places an order, which must be a 201.
-pub(super) async fn place_order(context: &Context, user: &User, product_id: i64, quantity: i64) -> Result<Answer, Failure> {
+pub(super) async fn place_order(
+    context: &Context,
+    user: &User,
+    product_id: i64,
+    quantity: i64,
+) -> Result<Answer, Failure> {
     order(context, user, product_id, quantity).expect(201).await
 }
 
 /// Cancels the order that is in the body of `order`, which must be a 200.
-pub(super) async fn cancel(context: &Context, user: &User, order: &Answer) -> Result<Answer, Failure> {
+pub(super) async fn cancel(
+    context: &Context,
+    user: &User,
+    order: &Answer,
+) -> Result<Answer, Failure> {
     cancelling(context, user, order)?.expect(200).await
 }
 
@@ -39,12 +51,22 @@ pub(super) fn cancelling(context: &Context, user: &User, order: &Answer) -> Resu
 }
 
 /// Reads the order that is in the body of `order`, which must be a 200.
-pub(super) async fn read_order(context: &Context, user: &User, order: &Answer) -> Result<Answer, Failure> {
+pub(super) async fn read_order(
+    context: &Context,
+    user: &User,
+    order: &Answer,
+) -> Result<Answer, Failure> {
     context.call("get_order").path("order_id", text(order, "id")?).as_user(user).expect(200).await
 }
 
-/// What a link or a `Location` in an answer leads to, whatever its status; with a token, if one is needed to see it.
-pub(super) async fn follow(context: &Context, answer: &Answer, link: &str, token: Option<&str>) -> Result<Answer, Failure> {
+/// What a link or a `Location` in an answer leads to, whatever its status; with a token, if one is
+/// needed to see it.
+pub(super) async fn follow(
+    context: &Context,
+    answer: &Answer,
+    link: &str,
+    token: Option<&str>,
+) -> Result<Answer, Failure> {
     let read = |path: &str| {
         let call = context.raw(Method::GET, path);
         if let Some(token) = token { call.bearer(token) } else { call }.send()
@@ -59,13 +81,18 @@ pub(super) async fn follow(context: &Context, answer: &Answer, link: &str, token
     Ok(found)
 }
 
-/// The path and query of a reference in an answer, as this server knows them: without what the server's own address has before them.
+/// The path and query of a reference in an answer, as this server knows them: without what the
+/// server's own address has before them.
 fn place(answer: &Answer, reference: &str) -> Result<String, Failure> {
     let request = answer.request();
-    let asked = Url::parse(&request.url).map_err(|error| Failure::of(answer, format!("the request has no URL: {error}")))?;
-    let place = asked
-        .join(reference)
-        .map_err(|error| Failure::of(answer, format!("{reference:?} must be a reference to a place on this server: {error}")))?;
+    let asked = Url::parse(&request.url)
+        .map_err(|error| Failure::of(answer, format!("the request has no URL: {error}")))?;
+    let place = asked.join(reference).map_err(|error| {
+        Failure::of(
+            answer,
+            format!("{reference:?} must be a reference to a place on this server: {error}"),
+        )
+    })?;
     ensure!(
         place.origin() == asked.origin(),
         answer,
@@ -73,7 +100,11 @@ fn place(answer: &Answer, reference: &str) -> Result<String, Failure> {
     );
     let path = request.path.split('?').next().unwrap_or_default();
     let prefix = asked.path().strip_suffix(path).unwrap_or_default();
-    let path = place.path().strip_prefix(prefix).filter(|rest| rest.starts_with('/')).unwrap_or_else(|| place.path());
+    let path = place
+        .path()
+        .strip_prefix(prefix)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or_else(|| place.path());
     Ok(place.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
 }
 
@@ -89,7 +120,12 @@ pub(super) async fn stock(context: &Context, product_id: i64) -> Result<(i64, An
 }
 
 /// Fails unless a product has exactly `wanted` pieces left.
-pub(super) async fn expect_stock(context: &Context, product_id: i64, wanted: i64, when: &str) -> Result<(), Failure> {
+pub(super) async fn expect_stock(
+    context: &Context,
+    product_id: i64,
+    wanted: i64,
+    when: &str,
+) -> Result<(), Failure> {
     let (came, answer) = stock(context, product_id).await?;
     ensure!(
         came == wanted,
@@ -110,7 +146,13 @@ pub(super) fn change(context: &Context, user: &User, body: &Value) -> Call {
 }
 
 /// A change of a user's password by the holder of `token`, ready to be sent.
-pub(super) fn new_password(context: &Context, user_id: &str, token: &str, current: &str, new: &str) -> Call {
+pub(super) fn new_password(
+    context: &Context,
+    user_id: &str,
+    token: &str,
+    current: &str,
+    new: &str,
+) -> Call {
     context
         .call("change_password")
         .path("user_id", user_id)
@@ -124,7 +166,11 @@ pub(super) fn log_in(context: &Context, username: &str, password: &str) -> Call 
 }
 
 /// Logs in, which must be a 200: the token.
-pub(super) async fn token(context: &Context, username: &str, password: &str) -> Result<String, Failure> {
+pub(super) async fn token(
+    context: &Context,
+    username: &str,
+    password: &str,
+) -> Result<String, Failure> {
     let answer = log_in(context, username, password).expect(200).await?;
     Ok(text(&answer, "access_token")?.to_owned())
 }
@@ -141,12 +187,22 @@ pub(super) fn email(name: &str) -> String {
 
 /// The same name with the case of each letter turned round.
 pub(super) fn other_case(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_lowercase() { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() }).collect()
+    name.chars()
+        .map(|letter| {
+            if letter.is_ascii_lowercase() {
+                letter.to_ascii_uppercase()
+            } else {
+                letter.to_ascii_lowercase()
+            }
+        })
+        .collect()
 }
 
 /// A member of the body that is a string.
 pub(super) fn text<'a>(answer: &'a Answer, member: &str) -> Result<&'a str, Failure> {
-    answer.json()[member].as_str().ok_or_else(|| Failure::of(answer, format!("the body must have a string `{member}`")))
+    answer.json()[member]
+        .as_str()
+        .ok_or_else(|| Failure::of(answer, format!("the body must have a string `{member}`")))
 }
 
 /// A member of the body that is a whole number, written as one.
@@ -154,15 +210,27 @@ pub(super) fn integer(answer: &Answer, member: &str) -> Result<i64, Failure> {
     whole(answer, answer.json(), member)
 }
 
-/// A member of `object`, which is a part of the body, that is a whole number written without a fraction or an exponent.
+/// A member of `object`, which is a part of the body, that is a whole number written without a
+/// fraction or an exponent.
 pub(super) fn whole(answer: &Answer, object: &Value, member: &str) -> Result<i64, Failure> {
     object[member].as_i64().ok_or_else(|| {
-        Failure::of(answer, format!("`{member}` must be a whole number without a fraction or an exponent, but it is {}", object[member]))
+        Failure::of(
+            answer,
+            format!(
+                "`{member}` must be a whole number without a fraction or an exponent, but it is {}",
+                object[member]
+            ),
+        )
     })
 }
 
 /// Fails unless `came` is `wanted`.
-pub(super) fn equal<T: PartialEq + Debug + ?Sized>(answer: &Answer, what: &str, came: &T, wanted: &T) -> Result<(), Failure> {
+pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
+    answer: &Answer,
+    what: &str,
+    came: &T,
+    wanted: &T,
+) -> Result<(), Failure> {
     ensure!(came == wanted, answer, "{what} must be {wanted:?}, but it is {came:?}");
     Ok(())
 }
@@ -173,11 +241,17 @@ pub(super) fn same_thing(came: &Answer, wanted: &Answer, what: &str) -> Result<(
     equal(came, &format!("{what}: the entity tag"), came.header("etag")?, wanted.header("etag")?)
 }
 
-/// Fails unless `came` is `wanted` over again: status, headers that speak of the content, and every byte of the body.
+/// Fails unless `came` is `wanted` over again: status, headers that speak of the content, and every
+/// byte of the body.
 pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
     equal(came, &format!("{what}: the status"), &came.status, &wanted.status)?;
     for name in ["location", "etag", "content-type"] {
-        equal(came, &format!("{what}: `{name}`"), &came.headers.get(name), &wanted.headers.get(name))?;
+        equal(
+            came,
+            &format!("{what}: `{name}`"),
+            &came.headers.get(name),
+            &wanted.headers.get(name),
+        )?;
     }
     ensure!(
         came.body == wanted.body,
@@ -188,17 +262,37 @@ pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(),
     Ok(())
 }
 
-/// Fails unless both problems are the same to who reads them: in all but what names the request, and the `ids` that were asked for.
-pub(super) fn same_problem(came: &Answer, wanted: &Answer, ids: [&str; 2], what: &str) -> Result<(), Failure> {
+/// Fails unless both problems are the same to who reads them: in all but what names the request,
+/// and the `ids` that were asked for.
+pub(super) fn same_problem(
+    came: &Answer,
+    wanted: &Answer,
+    ids: [&str; 2],
+    what: &str,
+) -> Result<(), Failure> {
     equal(came, &format!("{what}: the status"), &came.status, &wanted.status)?;
-    equal(came, &format!("{what}: `www-authenticate`"), &came.headers.get("www-authenticate"), &wanted.headers.get("www-authenticate"))?;
-    equal(came, &format!("{what}: the problem"), &impersonal(came.json(), ids), &impersonal(wanted.json(), ids))
+    equal(
+        came,
+        &format!("{what}: `www-authenticate`"),
+        &came.headers.get("www-authenticate"),
+        &wanted.headers.get("www-authenticate"),
+    )?;
+    equal(
+        came,
+        &format!("{what}: the problem"),
+        &impersonal(came.json(), ids),
+        &impersonal(wanted.json(), ids),
+    )
 }
 
 /// `problem` without `request_id` and `instance`, and with the ids blotted out.
 fn impersonal(problem: &Value, ids: [&str; 2]) -> Value {
     match problem {
-        Value::String(text) => ids.iter().filter(|id| !id.is_empty()).fold(text.clone(), |text, id| text.replace(id, "ID")).into(),
+        Value::String(text) => ids
+            .iter()
+            .filter(|id| !id.is_empty())
+            .fold(text.clone(), |text, id| text.replace(id, "ID"))
+            .into(),
         Value::Array(items) => items.iter().map(|item| impersonal(item, ids)).collect(),
         Value::Object(members) => members
             .iter()
@@ -212,17 +306,23 @@ fn impersonal(problem: &Value, ids: [&str; 2]) -> Value {
 /// A member of the body that is a time.
 pub(super) fn moment(answer: &Answer, member: &str) -> Result<OffsetDateTime, Failure> {
     let written = text(answer, member)?;
-    OffsetDateTime::parse(written, &Rfc3339)
-        .map_err(|error| Failure::of(answer, format!("`{member}` must be a time as in RFC 3339, but it is {written:?}: {error}")))
+    OffsetDateTime::parse(written, &Rfc3339).map_err(|error| {
+        Failure::of(
+            answer,
+            format!("`{member}` must be a time as in RFC 3339, but it is {written:?}: {error}"),
+        )
+    })
 }
 
 /// When `answer` was given, by the server's clock if it tells the time, and else by ours.
 pub(super) fn answered_at(answer: &Answer) -> OffsetDateTime {
     let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
-    date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()).unwrap_or_else(OffsetDateTime::now_utc)
+    date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok())
+        .unwrap_or_else(OffsetDateTime::now_utc)
 }
 
-/// Fails if an answer that describes a user or a token has a member that is named like a password or its hash, at any depth.
+/// Fails if an answer that describes a user or a token has a member that is named like a password
+/// or its hash, at any depth.
 pub(super) fn no_password(answer: &Answer) -> Result<(), Failure> {
     fn named(value: &Value) -> Option<&str> {
         match value {
@@ -239,6 +339,11 @@ pub(super) fn no_password(answer: &Answer) -> Result<(), Failure> {
         }
     }
     let member = named(answer.json());
-    ensure!(member.is_none(), answer, "no answer may show a password or its hash, but there is a member {:?}", member.unwrap_or_default());
+    ensure!(
+        member.is_none(),
+        answer,
+        "no answer may show a password or its hash, but there is a member {:?}",
+        member.unwrap_or_default()
+    );
     Ok(())
 }

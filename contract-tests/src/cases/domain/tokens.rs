@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::steps::{
-    WRONG_PASSWORD, cancel, equal, integer, log_in, new_password, no_password, place_order, read_user, same_problem, same_thing, text,
-    token,
+    WRONG_PASSWORD, cancel, equal, integer, log_in, new_password, no_password, place_order,
+    read_user, same_problem, same_thing, text, token,
 };
 use crate::{
     document::{Location, Operation},
@@ -14,11 +14,36 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("log_in", 200, "the token is good at once, for the one who logged in", good_at_once),
-        Case::new("log_out", 204, "every token of the user is void on the very next request, to every operation", void_after_log_out),
-        Case::new("change_password", 204, "every token made before is void, and only the new password logs in", void_after_new_password),
-        Case::new("change_password", 403, "with a wrong current password nothing is changed", wrong_current_password),
-        Case::new("deactivate_user", 204, "every token is void, and the user is unknown from then on", void_after_deactivation),
+        Case::new(
+            "log_in",
+            200,
+            "the token is good at once, for the one who logged in",
+            good_at_once,
+        ),
+        Case::new(
+            "log_out",
+            204,
+            "every token of the user is void on the very next request, to every operation",
+            void_after_log_out,
+        ),
+        Case::new(
+            "change_password",
+            204,
+            "every token made before is void, and only the new password logs in",
+            void_after_new_password,
+        ),
+        Case::new(
+            "change_password",
+            403,
+            "with a wrong current password nothing is changed",
+            wrong_current_password,
+        ),
+        Case::new(
+            "deactivate_user",
+            204,
+            "every token is void, and the user is unknown from then on",
+            void_after_deactivation,
+        ),
         Case::new("get_user", 401, "tokens made of parts of others are refused", forged),
         Case::new("get_user", 401, "the scheme is checked", other_schemes),
     ]
@@ -36,7 +61,11 @@ async fn good_at_once(context: Context) -> Result<(), Failure> {
     let read = context.call("get_user").path("user_id", &user.id).bearer(fresh).expect(200).await?;
     equal(&read, "`username`", text(&read, "username")?, user.username.as_str())?;
     // Logging in makes no other token void.
-    same_thing(&read_user(&context, &user).await?, &read, "the user as read with the token from before")
+    same_thing(
+        &read_user(&context, &user).await?,
+        &read,
+        "the user as read with the token from before",
+    )
 }
 
 async fn void_after_log_out(context: Context) -> Result<(), Failure> {
@@ -48,9 +77,15 @@ async fn void_after_log_out(context: Context) -> Result<(), Failure> {
     void_everywhere(&context, &user, &[&here, &there, &user.token], &order).await?;
     // Logged out is not locked out, and nothing that was tried meanwhile was done.
     let again = token(&context, &user.username, &user.password).await?;
-    let read = context.call("get_user").path("user_id", &user.id).bearer(&again).expect(200).await?;
+    let read =
+        context.call("get_user").path("user_id", &user.id).bearer(&again).expect(200).await?;
     equal(&read, "`email`", text(&read, "email")?, user.email.as_str())?;
-    let unchanged = context.call("get_order").path("order_id", text(&order, "id")?).bearer(&again).expect(200).await?;
+    let unchanged = context
+        .call("get_order")
+        .path("order_id", text(&order, "id")?)
+        .bearer(&again)
+        .expect(200)
+        .await?;
     same_thing(&unchanged, &order, "the order from before")
 }
 
@@ -70,13 +105,19 @@ async fn void_after_new_password(context: Context) -> Result<(), Failure> {
 async fn wrong_current_password(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let before = read_user(&context, &user).await?;
-    let (wrong, new) = (format!("{} is wrong", context.fresh_name()), format!("{} is new", context.fresh_name()));
+    let (wrong, new) =
+        (format!("{} is wrong", context.fresh_name()), format!("{} is new", context.fresh_name()));
     // Also one that could not be registered is no more than wrong.
     for wrong in [wrong.as_str(), "x"] {
-        let refused = new_password(&context, &user.id, &user.token, wrong, &new).expect(403).await?;
+        let refused =
+            new_password(&context, &user.id, &user.token, wrong, &new).expect(403).await?;
         refused.problem("wrong_password")?;
     }
-    same_thing(&read_user(&context, &user).await?, &before, "the user, with the token from before,")?;
+    same_thing(
+        &read_user(&context, &user).await?,
+        &before,
+        "the user, with the token from before,",
+    )?;
     log_in(&context, &user.username, &new).expect(401).await?.problem("invalid_credentials")?;
     token(&context, &user.username, &user.password).await.map(drop)
 }
@@ -86,7 +127,8 @@ async fn void_after_deactivation(context: Context) -> Result<(), Failure> {
     let order = order_of_the_past(&context, &user).await?;
     context.call("deactivate_user").path("user_id", &user.id).as_user(&user).expect(204).await?;
     void_everywhere(&context, &user, &[&user.token], &order).await?;
-    // With the right password, with a wrong one, and for one who never was: nobody can tell them apart.
+    // With the right password, with a wrong one, and for one who never was: nobody can tell them
+    // apart.
     let nobody = context.fresh_name();
     let unknown = log_in(&context, &nobody, &user.password).expect(401).await?;
     unknown.problem("invalid_credentials")?;
@@ -108,13 +150,27 @@ async fn order_of_the_past(context: &Context, user: &User) -> Result<Answer, Fai
     cancel(context, user, &placed).await
 }
 
-/// Fails unless each token is refused as void by every operation that wants one. What would do the most harm, if it were done, comes last.
-async fn void_everywhere(context: &Context, user: &User, tokens: &[&str], order: &Answer) -> Result<(), Failure> {
-    let mut operations: Vec<&Operation> = context.document().operations().iter().filter(|operation| operation.secured).collect();
-    operations.sort_by_key(|operation| (operation.method != Method::GET, operation.id == "log_out", operation.method == Method::DELETE));
+/// Fails unless each token is refused as void by every operation that wants one. What would do the
+/// most harm, if it were done, comes last.
+async fn void_everywhere(
+    context: &Context,
+    user: &User,
+    tokens: &[&str],
+    order: &Answer,
+) -> Result<(), Failure> {
+    let mut operations: Vec<&Operation> =
+        context.document().operations().iter().filter(|operation| operation.secured).collect();
+    operations.sort_by_key(|operation| {
+        (
+            operation.method != Method::GET,
+            operation.id == "log_out",
+            operation.method == Method::DELETE,
+        )
+    });
     for operation in operations {
         for token in tokens {
-            let refused = good_request(context, operation, user, order)?.bearer(token).expect(401).await?;
+            let refused =
+                good_request(context, operation, user, order)?.bearer(token).expect(401).await?;
             refused.problem("token_invalid")?;
         }
     }
@@ -122,9 +178,16 @@ async fn void_everywhere(context: &Context, user: &User, tokens: &[&str], order:
 }
 
 /// A request that `operation` would grant to `user`, but for the token.
-fn good_request(context: &Context, operation: &Operation, user: &User, order: &Answer) -> Result<Call, Failure> {
+fn good_request(
+    context: &Context,
+    operation: &Operation,
+    user: &User,
+    order: &Answer,
+) -> Result<Call, Failure> {
     let mut call = context.call(&operation.id);
-    for parameter in operation.parameters.iter().filter(|parameter| parameter.location == Location::Path) {
+    for parameter in
+        operation.parameters.iter().filter(|parameter| parameter.location == Location::Path)
+    {
         let value = match (parameter.name.as_str(), &parameter.example) {
             ("user_id", _) => user.id.clone(),
             ("order_id", _) => text(order, "id")?.to_owned(),
@@ -135,9 +198,15 @@ fn good_request(context: &Context, operation: &Operation, user: &User, order: &A
     }
     let body = match operation.id.as_str() {
         "update_user" => Some(json!({})),
-        "change_password" => Some(json!({ "current_password": user.password, "new_password": user.password })),
+        "change_password" => {
+            Some(json!({ "current_password": user.password, "new_password": user.password }))
+        }
         "place_order" => Some(json!({ "product_id": order.json()["product_id"], "quantity": 1 })),
-        _ => operation.request_body.as_ref().and_then(|body| body.examples.first()).map(|(_, example)| example.clone()),
+        _ => operation
+            .request_body
+            .as_ref()
+            .and_then(|body| body.examples.first())
+            .map(|(_, example)| example.clone()),
     };
     Ok(match body {
         Some(body) => call.json(&body),
@@ -146,15 +215,22 @@ fn good_request(context: &Context, operation: &Operation, user: &User, order: &A
 }
 
 /// `{"alg":"none","typ":"JWT"}` and the same of an access token (RFC 9068), in base64url.
-const WITHOUT_SIGNATURE: [&str; 2] = ["eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0"];
+const WITHOUT_SIGNATURE: [&str; 2] =
+    ["eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0"];
 
 async fn forged(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
     let other = context.other_user(&user).await?;
     for (what, token) in forgeries(&user.token, &other.token) {
         for victim in [&user, &other] {
-            let answer = context.call("get_user").path("user_id", &victim.id).bearer(&token).send().await?;
-            ensure!(answer.status == 401, &answer, "{what} must be refused with 401, but the answer is {}", answer.status);
+            let answer =
+                context.call("get_user").path("user_id", &victim.id).bearer(&token).send().await?;
+            ensure!(
+                answer.status == 401,
+                &answer,
+                "{what} must be refused with 401, but the answer is {}",
+                answer.status
+            );
             answer.problem("token_invalid")?;
         }
     }
@@ -168,7 +244,8 @@ fn forgeries(token: &str, other: &str) -> Vec<(&'static str, String)> {
     let others_signature = other.rsplit_once('.').map_or(other, |(_, signature)| signature);
     // The first letter: of the last one not every bit counts.
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
-    let changed: String = signature.chars().take(1).map(|_| first).chain(signature.chars().skip(1)).collect();
+    let changed: String =
+        signature.chars().take(1).map(|_| first).chain(signature.chars().skip(1)).collect();
     let mut forgeries = vec![
         ("a token under the signature of another", format!("{unsigned}.{others_signature}")),
         ("a token with one letter of its signature changed", format!("{unsigned}.{changed}")),
@@ -179,10 +256,16 @@ fn forgeries(token: &str, other: &str) -> Vec<(&'static str, String)> {
     if let ([header, claims, signature], [_, others_claims, _]) =
         (&token.split('.').collect::<Vec<_>>()[..], &other.split('.').collect::<Vec<_>>()[..])
     {
-        forgeries.push(("a token with the claims of another", format!("{header}.{others_claims}.{signature}")));
+        forgeries.push((
+            "a token with the claims of another",
+            format!("{header}.{others_claims}.{signature}"),
+        ));
         for none in WITHOUT_SIGNATURE {
             forgeries.push(("a token of the algorithm `none`", format!("{none}.{claims}.")));
-            forgeries.push(("a signed token that says its algorithm is `none`", format!("{none}.{claims}.{signature}")));
+            forgeries.push((
+                "a signed token that says its algorithm is `none`",
+                format!("{none}.{claims}.{signature}"),
+            ));
         }
     }
     forgeries
@@ -190,7 +273,9 @@ fn forgeries(token: &str, other: &str) -> Vec<(&'static str, String)> {
 
 async fn other_schemes(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
-    let call = |value: String| context.call("get_user").path("user_id", &user.id).header("Authorization", value);
+    let call = |value: String| {
+        context.call("get_user").path("user_id", &user.id).header("Authorization", value)
+    };
     for value in [
         format!("Basic {}", user.token),
         format!("Token {}", user.token),

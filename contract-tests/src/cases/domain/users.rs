@@ -1,20 +1,55 @@
-//! Users as their owners change them: only what is sent, only one's own, and never over a change that was not seen.
+//! Users as their owners change them: only what is sent, only one's own, and never over a change
+//! that was not seen.
 
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::steps::{change, email, equal, moment, new_password, no_password, other_case, read_user, same_problem, same_thing, text};
+use super::steps::{
+    change, email, equal, moment, new_password, no_password, other_case, read_user, same_problem,
+    same_thing, text,
+};
 use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("update_user", 200, "only what is sent is changed", only_what_is_sent),
-        Case::new("update_user", 200, "one's own names in another case are not taken", own_name_in_another_case),
-        Case::new("update_user", 409, "what another user has is taken, and nothing is changed", taken),
-        Case::new("update_user", 409, "of two who want one email at the same time, one gets it", race_for_an_email).alone(),
-        Case::new("update_user", 412, "a change over another that was not seen is refused, and nothing is changed", stale),
-        Case::new("update_user", 412, "of two changes of one version at the same time, one is done", race_for_a_version),
-        Case::new("get_user", 404, "somebody else's user is as one that does not exist, to every operation", somebody_elses),
+        Case::new(
+            "update_user",
+            200,
+            "one's own names in another case are not taken",
+            own_name_in_another_case,
+        ),
+        Case::new(
+            "update_user",
+            409,
+            "what another user has is taken, and nothing is changed",
+            taken,
+        ),
+        Case::new(
+            "update_user",
+            409,
+            "of two who want one email at the same time, one gets it",
+            race_for_an_email,
+        )
+        .alone(),
+        Case::new(
+            "update_user",
+            412,
+            "a change over another that was not seen is refused, and nothing is changed",
+            stale,
+        ),
+        Case::new(
+            "update_user",
+            412,
+            "of two changes of one version at the same time, one is done",
+            race_for_a_version,
+        ),
+        Case::new(
+            "get_user",
+            404,
+            "somebody else's user is as one that does not exist, to every operation",
+            somebody_elses,
+        ),
     ]
 }
 
@@ -24,7 +59,10 @@ where
     F: AsyncFnOnce() -> Result<(), Failure>,
 {
     let outcome = case().await;
-    let restored = change(context, user, &json!({ "username": user.username, "email": user.email })).expect(200).await;
+    let restored =
+        change(context, user, &json!({ "username": user.username, "email": user.email }))
+            .expect(200)
+            .await;
     outcome?;
     restored.map(drop)
 }
@@ -51,11 +89,17 @@ async fn only_what_is_sent(context: Context) -> Result<(), Failure> {
     .await
 }
 
-/// Fails unless `after` is `before` with the members of `body` in the place of its own, and a later version.
+/// Fails unless `after` is `before` with the members of `body` in the place of its own, and a later
+/// version.
 fn changed_by(body: &Value, before: &Answer, after: &Answer) -> Result<(), Failure> {
     for member in ["id", "sid", "username", "email", "active", "created_at"] {
         let wanted = body.get(member).unwrap_or(&before.json()[member]);
-        equal(after, &format!("`{member}` after the change {body}"), &after.json()[member], wanted)?;
+        equal(
+            after,
+            &format!("`{member}` after the change {body}"),
+            &after.json()[member],
+            wanted,
+        )?;
     }
     ensure!(
         moment(after, "updated_at")? >= moment(before, "updated_at")?,
@@ -77,7 +121,8 @@ fn changed_by(body: &Value, before: &Answer, after: &Answer) -> Result<(), Failu
 async fn own_name_in_another_case(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     with_names_restored(&context, &user, async || {
-        let body = json!({ "username": other_case(&user.username), "email": other_case(&user.email) });
+        let body =
+            json!({ "username": other_case(&user.username), "email": other_case(&user.email) });
         let before = read_user(&context, &user).await?;
         let after = change(&context, &user, &body).expect(200).await?;
         changed_by(&body, &before, &after)
@@ -109,7 +154,9 @@ async fn race_for_an_email(context: Context) -> Result<(), Failure> {
     let other = context.other_user(&user).await?;
     let wanted = email(&context.fresh_name());
     let (body, same_body) = (json!({ "email": wanted }), json!({ "email": other_case(&wanted) }));
-    let (one, two) = join(change(&context, &user, &body).send(), change(&context, &other, &same_body).send()).await;
+    let (one, two) =
+        join(change(&context, &user, &body).send(), change(&context, &other, &same_body).send())
+            .await;
     let restored = join(
         change(&context, &user, &json!({ "email": user.email })).expect(200),
         change(&context, &other, &json!({ "email": other.email })).expect(200),
@@ -123,10 +170,26 @@ async fn race_for_an_email(context: Context) -> Result<(), Failure> {
 }
 
 /// Fails unless one of two answers is 200 and the other has the status `refused`: that other one.
-fn one_of_two<'a>(one: &'a Answer, two: &'a Answer, refused: u16, who: &str) -> Result<&'a Answer, Failure> {
+fn one_of_two<'a>(
+    one: &'a Answer,
+    two: &'a Answer,
+    refused: u16,
+    who: &str,
+) -> Result<&'a Answer, Failure> {
     let (won, lost) = if one.status == 200 { (one, two) } else { (two, one) };
-    ensure!(won.status == 200, won, "of two {who}, one must get 200, but one got {} and the other {}", one.status, two.status);
-    ensure!(lost.status == refused, lost, "of two {who}, one must get {refused}, but it got {}", lost.status);
+    ensure!(
+        won.status == 200,
+        won,
+        "of two {who}, one must get 200, but one got {} and the other {}",
+        one.status,
+        two.status
+    );
+    ensure!(
+        lost.status == refused,
+        lost,
+        "of two {who}, one must get {refused}, but it got {}",
+        lost.status
+    );
     Ok(lost)
 }
 
@@ -137,12 +200,16 @@ fn if_match(call: Call, tag: &str) -> Call {
 async fn stale(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     with_names_restored(&context, &user, async || {
-        let [first, second, third] = [(); 3].map(|()| json!({ "email": email(&context.fresh_name()) }));
+        let [first, second, third] =
+            [(); 3].map(|()| json!({ "email": email(&context.fresh_name()) }));
         let before = read_user(&context, &user).await?;
         let old = before.header("etag")?;
         let after = if_match(change(&context, &user, &first), old).expect(200).await?;
         changed_by(&first, &before, &after)?;
-        if_match(change(&context, &user, &second), old).expect(412).await?.problem("version_mismatch")?;
+        if_match(change(&context, &user, &second), old)
+            .expect(412)
+            .await?
+            .problem("version_mismatch")?;
         same_thing(&read_user(&context, &user).await?, &after, "the user after a refused change")?;
         // The document takes tags in the plural: one that fits is enough.
         let both = format!("{old}, {}", after.header("etag")?);
@@ -160,12 +227,20 @@ async fn race_for_a_version(context: Context) -> Result<(), Failure> {
         let before = read_user(&context, &user).await?;
         let tag = before.header("etag")?;
         let [first, second] = [(); 2].map(|()| json!({ "email": email(&context.fresh_name()) }));
-        let (one, two) =
-            join(if_match(change(&context, &user, &first), tag).send(), if_match(change(&context, &user, &second), tag).send()).await;
+        let (one, two) = join(
+            if_match(change(&context, &user, &first), tag).send(),
+            if_match(change(&context, &user, &second), tag).send(),
+        )
+        .await;
         let (one, two) = (one?, two?);
-        one_of_two(&one, &two, 412, "changes with one `If-Match` at the same time")?.problem("version_mismatch")?;
+        one_of_two(&one, &two, 412, "changes with one `If-Match` at the same time")?
+            .problem("version_mismatch")?;
         let won = if one.status == 200 { &one } else { &two };
-        same_thing(&read_user(&context, &user).await?, won, "the user after the change that was done")
+        same_thing(
+            &read_user(&context, &user).await?,
+            won,
+            "the user after the change that was done",
+        )
     })
     .await
 }
@@ -176,8 +251,10 @@ async fn somebody_elses(context: Context) -> Result<(), Failure> {
     let before = read_user(&context, &victim).await?;
     let nobody = context.fresh_id().to_string();
     let ids = [victim.id.as_str(), nobody.as_str()];
-    let call = |operation: &str, id: &str| context.call(operation).path("user_id", id).as_user(&stranger);
-    // What a stranger could do who knows everything, the right password too. What would do the most harm, if it were done, comes last.
+    let call =
+        |operation: &str, id: &str| context.call(operation).path("user_id", id).as_user(&stranger);
+    // What a stranger could do who knows everything, the right password too. What would do the most
+    // harm, if it were done, comes last.
     let attempts = |id: &str| {
         [
             call("get_user", id),
@@ -191,8 +268,17 @@ async fn somebody_elses(context: Context) -> Result<(), Failure> {
     for (theirs, nobodys) in attempts(&victim.id).into_iter().zip(attempts(&nobody)) {
         let theirs = theirs.expect(404).await?;
         theirs.problem("user_not_found")?;
-        same_problem(&theirs, &nobodys.expect(404).await?, ids, "the answer for somebody else's user, held against the one for nobody's,")?;
-        same_thing(&read_user(&context, &victim).await?, &before, "the user after a stranger tried")?;
+        same_problem(
+            &theirs,
+            &nobodys.expect(404).await?,
+            ids,
+            "the answer for somebody else's user, held against the one for nobody's,",
+        )?;
+        same_thing(
+            &read_user(&context, &victim).await?,
+            &before,
+            "the user after a stranger tried",
+        )?;
     }
     equal(&before, "`id`", text(&before, "id")?, victim.id.as_str())
 }

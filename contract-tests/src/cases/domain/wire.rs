@@ -1,4 +1,5 @@
-//! What no HTTP client shows: bytes behind an answer that has no body, and answers to a request without any `X-Request-Id`.
+//! What no HTTP client shows: bytes behind an answer that has no body, and answers to a request
+//! without any `X-Request-Id`.
 //!
 //! Read from the connection itself, and therefore of plain `http` alone.
 
@@ -13,7 +14,8 @@ use tokio::{
 
 use crate::suite::{Answer, Case, Context, Failure, Need};
 
-/// How long the connection may be silent before what has come is taken for everything: the server was asked to close it.
+/// How long the connection may be silent before what has come is taken for everything: the server
+/// was asked to close it.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Bytes of an answer, at most.
 const LONGEST: usize = 1024 * 1024;
@@ -22,9 +24,18 @@ const ATTEMPTS: usize = 5;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("greet", 200, "without a request id each answer has one of its own, on the wire", request_ids).needs(Need::PlainHttp),
-        Case::new("get_product", 200, "HEAD sends no body, on the wire", head).needs(Need::PlainHttp),
-        Case::new("get_product", 304, "304 sends no body, on the wire", not_modified).needs(Need::PlainHttp).alone(),
+        Case::new(
+            "greet",
+            200,
+            "without a request id each answer has one of its own, on the wire",
+            request_ids,
+        )
+        .needs(Need::PlainHttp),
+        Case::new("get_product", 200, "HEAD sends no body, on the wire", head)
+            .needs(Need::PlainHttp),
+        Case::new("get_product", 304, "304 sends no body, on the wire", not_modified)
+            .needs(Need::PlainHttp)
+            .alone(),
     ]
 }
 
@@ -33,9 +44,14 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
     let mut ids = Vec::new();
     for _ in 0..3 {
         let wire = exchange(&greeting, "GET", "").await?;
-        let id = wire.header("x-request-id").ok_or_else(|| wire.fail("expected an `X-Request-Id`, as none was sent"))?.to_owned();
+        let id = wire
+            .header("x-request-id")
+            .ok_or_else(|| wire.fail("expected an `X-Request-Id`, as none was sent"))?
+            .to_owned();
         if ids.contains(&id) {
-            return Err(wire.fail(&format!("expected a request id of its own for each request without one, got {id:?} twice")));
+            return Err(wire.fail(&format!(
+                "expected a request id of its own for each request without one, got {id:?} twice"
+            )));
         }
         ids.push(id);
     }
@@ -60,7 +76,9 @@ async fn not_modified(context: Context) -> Result<(), Failure> {
             return wire.expect_no_body("304");
         }
     }
-    Err(Failure::new(format!("expected 304 for the `ETag` just read, which did not come in {ATTEMPTS} attempts")))
+    Err(Failure::new(format!(
+        "expected 304 for the `ETag` just read, which did not come in {ATTEMPTS} attempts"
+    )))
 }
 
 /// What came over a connection.
@@ -78,7 +96,10 @@ impl Wire<'_> {
 
     fn header(&self, name: &str) -> Option<&str> {
         let headers = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        headers.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        headers
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
     }
 
     fn expect_no_body(&self, what: &str) -> Result<(), Failure> {
@@ -92,22 +113,37 @@ impl Wire<'_> {
     }
 
     fn fail(&self, message: &str) -> Failure {
-        let came = format!("{}\r\n\r\n{}", self.head, String::from_utf8_lossy(&self.body[..self.body.len().min(500)]));
-        Failure::of(self.read, format!("{message}; sent on the wire:\n{}\ncame:\n{came}", self.sent))
+        let came = format!(
+            "{}\r\n\r\n{}",
+            self.head,
+            String::from_utf8_lossy(&self.body[..self.body.len().min(500)])
+        );
+        Failure::of(
+            self.read,
+            format!("{message}; sent on the wire:\n{}\ncame:\n{came}", self.sent),
+        )
     }
 }
 
-/// Sends a request to where an answer was read, without a body or an `X-Request-Id`, and reads until the connection is closed. `headers` are whole lines.
+/// Sends a request to where an answer was read, without a body or an `X-Request-Id`, and reads
+/// until the connection is closed. `headers` are whole lines.
 async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<Wire<'a>, Failure> {
     let url = Url::parse(&read.request().url).map_err(|error| Failure::new(error.to_string()))?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err(Failure::new(format!("expected a URL with a host, got {url}")));
     };
-    let sent = format!("{method} {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{headers}\r\n", url.path());
-    let failed =
-        |error: std::io::Error| read.fail(format!("expected an answer to a request on a connection of its own, got none: {error}"));
+    let sent = format!(
+        "{method} {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{headers}\r\n",
+        url.path()
+    );
+    let failed = |error: std::io::Error| {
+        read.fail(format!(
+            "expected an answer to a request on a connection of its own, got none: {error}"
+        ))
+    };
     // An address of IPv6 stands in brackets in a URL, and without them here.
-    let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(failed)?;
+    let mut stream =
+        TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(failed)?;
     stream.write_all(sent.as_bytes()).await.map_err(failed)?;
     let (mut came, mut some) = (Vec::new(), [0; 4096]);
     while came.len() < LONGEST {
@@ -120,7 +156,10 @@ async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<W
         }
     }
     let Some(end) = came.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-        return Err(read.fail(format!("expected an answer with headers on a connection of its own, got {} bytes", came.len())));
+        return Err(read.fail(format!(
+            "expected an answer with headers on a connection of its own, got {} bytes",
+            came.len()
+        )));
     };
     let head = String::from_utf8_lossy(&came[..end]).into_owned();
     Ok(Wire { read, sent, head, body: came.split_off(end + 4) })

@@ -1,4 +1,5 @@
-//! A browser application on another origin, with the TypeScript client (`tools/clients typescript`).
+//! A browser application on another origin, with the TypeScript client (`tools/clients
+//! typescript`).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -38,8 +39,9 @@ const PAGE: &str = r#"<!doctype html>
 fn files() -> BTreeMap<&'static str, String> {
     let client = target().join("clients/typescript");
     let read = |path: &str| {
-        std::fs::read_to_string(client.join(path))
-            .unwrap_or_else(|error| panic!("{path} of the TypeScript client ({error}); run `tools/clients typescript`"))
+        std::fs::read_to_string(client.join(path)).unwrap_or_else(|error| {
+            panic!("{path} of the TypeScript client ({error}); run `tools/clients typescript`")
+        })
     };
     [
         ("/shop.html", PAGE.to_owned()),
@@ -80,7 +82,9 @@ async fn answer(stream: TcpStream, files: &BTreeMap<&'static str, String>) -> st
     };
     let media_type = if path.ends_with(".js") { "text/javascript" } else { "text/html" };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     stream.shutdown().await
 }
@@ -94,8 +98,12 @@ async fn a_browser_application_on_another_origin_uses_the_store() {
     named.log_ins_per_address = Rate::new(3.try_into().unwrap(), Duration::from_secs(60));
     let mut any = Options::default();
     any.cors_origins = "*".parse().unwrap();
-    let (store, open) = tokio::join!(TestStore::start_with(Database::Sqlite, named), TestStore::start_with(Database::Sqlite, any));
-    let Report { faults, steps } = run("cors.mjs", &[store.url(), &allowed, &other, open.url()]).await;
+    let (store, open) = tokio::join!(
+        TestStore::start_with(Database::Sqlite, named),
+        TestStore::start_with(Database::Sqlite, any)
+    );
+    let Report { faults, steps } =
+        run("cors.mjs", &[store.url(), &allowed, &other, open.url()]).await;
     let records = store.finish_whatever_came().await;
     open.finish_whatever_came().await;
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

@@ -1,4 +1,5 @@
-//! `/docs`, `/reference` and `/problems` of two stores at once; what has to hold stands in the scripts beside this file.
+//! `/docs`, `/reference` and `/problems` of two stores at once; what has to hold stands in the
+//! scripts beside this file.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,23 @@ struct Report {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
-    let (one, other) = tokio::join!(TestStore::start(Database::Sqlite), TestStore::start(Database::Sqlite));
+    let (one, other) =
+        tokio::join!(TestStore::start(Database::Sqlite), TestStore::start(Database::Sqlite));
     let Report { faults, seconds } = run("check.mjs", &[one.url(), other.url()]).await;
     for store in [one, other] {
         // The page has done what its readers do.
-        let words: Vec<String> = store.finish_whatever_came().await.iter().map(|record| record.word().to_owned()).collect();
+        let words: Vec<String> = store
+            .finish_whatever_came()
+            .await
+            .iter()
+            .map(|record| record.word().to_owned())
+            .collect();
         for (word, times) in [("user_registered", 1), ("user_logged_in", 1), ("order_placed", 2)] {
-            assert_eq!(words.iter().filter(|came| *came == word).count(), times, "{word} among {words:?}");
+            assert_eq!(
+                words.iter().filter(|came| *came == word).count(),
+                times,
+                "{word} among {words:?}"
+            );
         }
     }
     assert!(
@@ -34,7 +45,8 @@ async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
     assert_eq!(seconds.len(), 6, "three pages of two stores were to be looked at: {seconds:?}");
 }
 
-/// What is reported of each page of `self-test.mjs`. Without that, a check that sees nothing would pass.
+/// What is reported of each page of `self-test.mjs`. Without that, a check that sees nothing would
+/// pass.
 const REPORTED: [(&str, &str); 17] = [
     ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
     ("foreign request", "a request to another host: http://telemetry.example/beat"),
@@ -58,10 +70,22 @@ const REPORTED: [(&str, &str); 17] = [
 #[tokio::test]
 async fn faults_are_seen() {
     let reported: BTreeMap<String, Vec<String>> = run("self-test.mjs", &[]).await;
-    assert_eq!(reported.get("good").map(Vec::as_slice), Some(&[][..]), "a page without faults has none");
-    assert_eq!(reported.len(), REPORTED.len() + 1, "each page has its line above: {:?}", reported.keys());
+    assert_eq!(
+        reported.get("good").map(Vec::as_slice),
+        Some(&[][..]),
+        "a page without faults has none"
+    );
+    assert_eq!(
+        reported.len(),
+        REPORTED.len() + 1,
+        "each page has its line above: {:?}",
+        reported.keys()
+    );
     for (page, fault) in REPORTED {
         let came = &reported[page];
-        assert!(came.iter().any(|text| text.contains(fault)), "{page}: expected a fault with `{fault}`, came {came:#?}");
+        assert!(
+            came.iter().any(|text| text.contains(fault)),
+            "{page}: expected a fault with `{fault}`, came {came:#?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The curl samples of the document (`x-codeSamples`), pasted into one shell one after another, as a reader does.
+//! The curl samples of the document (`x-codeSamples`), pasted into one shell one after another, as
+//! a reader does.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,9 +33,16 @@ fn samples() -> Vec<Sample> {
         let [sample] = item["x-codeSamples"].as_array().map_or(&[][..], Vec::as_slice) else {
             panic!("{id} has to have one sample in `x-codeSamples`");
         };
-        assert_eq!((sample["lang"].as_str(), sample["label"].as_str()), (Some("Shell"), Some("curl")), "{id}");
+        assert_eq!(
+            (sample["lang"].as_str(), sample["label"].as_str()),
+            (Some("Shell"), Some("curl")),
+            "{id}"
+        );
         let source = sample["source"].as_str().unwrap().to_owned();
-        assert!(source.contains(DOCUMENT_ORIGIN), "the sample of {id} has no {DOCUMENT_ORIGIN}, which pages replace by their own address");
+        assert!(
+            source.contains(DOCUMENT_ORIGIN),
+            "the sample of {id} has no {DOCUMENT_ORIGIN}, which pages replace by their own address"
+        );
         Sample { operation: id.clone(), method: method.to_string(), path: path.clone(), source }
     };
     document.operations().iter().map(sample_of).collect()
@@ -53,7 +61,8 @@ struct Call {
 impl Call {
     /// From a line that the function `curl` of [`session`] has written.
     fn read(line: &str) -> Self {
-        let ["call", sample, exit, status, method, url] = line.split(' ').collect::<Vec<_>>()[..] else {
+        let ["call", sample, exit, status, method, url] = line.split(' ').collect::<Vec<_>>()[..]
+        else {
             panic!("unexpected line `{line}`")
         };
         let path = url.splitn(4, '/').nth(3).unwrap_or_default().split('?').next().unwrap();
@@ -69,12 +78,15 @@ impl Call {
     fn is_of(&self, sample: &Sample) -> bool {
         let (of_template, of_call) = (sample.path.split('/'), self.path.split('/'));
         let same_path = of_template.clone().count() == of_call.clone().count()
-            && of_template.zip(of_call).all(|(wanted, came)| if wanted.starts_with('{') { !came.is_empty() } else { wanted == came });
+            && of_template.zip(of_call).all(|(wanted, came)| {
+                if wanted.starts_with('{') { !came.is_empty() } else { wanted == came }
+            });
         self.sample == sample.operation && self.method == sample.method && same_path
     }
 }
 
-/// All samples in one shell. What each call of curl comes to is noted in a file, beside what it complains of; curl itself runs as the sample has it.
+/// All samples in one shell. What each call of curl comes to is noted in a file, beside what it
+/// complains of; curl itself runs as the sample has it.
 fn session(samples: &[Sample], origin: &str) -> String {
     let mut script = String::from(
         r#"curl() {
@@ -83,7 +95,11 @@ fn session(samples: &[Sample], origin: &str) -> String {
 "#,
     );
     for sample in samples {
-        script.push_str(&format!("SAMPLE={}\n{}\n", sample.operation, sample.source.replace(DOCUMENT_ORIGIN, origin)));
+        script.push_str(&format!(
+            "SAMPLE={}\n{}\n",
+            sample.operation,
+            sample.source.replace(DOCUMENT_ORIGIN, origin)
+        ));
     }
     script
 }
@@ -93,20 +109,34 @@ async fn paste(shell: &str, samples: &[Sample], origin: &str) -> (Vec<Call>, Str
     let (script, notes) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
     std::fs::write(script.path(), session(samples, origin)).unwrap();
     let mut command = Command::new(shell);
-    command.arg(script.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("NOTES", notes.path());
+    command
+        .arg(script.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("NOTES", notes.path());
     let output = finished(command).await;
     let noted = std::fs::read_to_string(notes.path()).unwrap();
-    let printed = format!("{}{}{noted}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let printed = format!(
+        "{}{}{noted}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (noted.lines().filter(|line| line.starts_with("call ")).map(Call::read).collect(), printed)
 }
 
 /// Why samples do not work; nothing when they do.
 fn faults(samples: &[Sample], calls: &[Call]) -> Vec<String> {
-    let mut faults: Vec<String> =
-        calls.iter().filter(|call| call.exit != 0 || !(200..300).contains(&call.status)).map(|call| format!("{call:?}")).collect();
+    let mut faults: Vec<String> = calls
+        .iter()
+        .filter(|call| call.exit != 0 || !(200..300).contains(&call.status))
+        .map(|call| format!("{call:?}"))
+        .collect();
     for sample in samples {
         if !calls.iter().any(|call| call.is_of(sample)) {
-            faults.push(format!("the sample of {} does not call {} {}", sample.operation, sample.method, sample.path));
+            faults.push(format!(
+                "the sample of {} does not call {} {}",
+                sample.operation, sample.method, sample.path
+            ));
         }
     }
     faults
@@ -138,8 +168,11 @@ async fn every_operation_has_a_sample_that_works_when_pasted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sample_that_does_not_work_is_seen() {
     let store = TestStore::start(Database::Sqlite).await;
-    let broken =
-        [("get_product", "/products/{product_id}", "/products/999"), ("list_products", "/products", "/products/1"), ("greet", "/", ":1")];
+    let broken = [
+        ("get_product", "/products/{product_id}", "/products/999"),
+        ("list_products", "/products", "/products/1"),
+        ("greet", "/", ":1"),
+    ];
     for (operation, path, called) in broken {
         let sample = Sample {
             operation: operation.to_owned(),
@@ -152,7 +185,8 @@ async fn a_sample_that_does_not_work_is_seen() {
         assert!(!faults(&samples, &calls).is_empty(), "{operation}: {calls:?}");
     }
     // A sample that needs another one says which, and calls nothing.
-    let orders: Vec<Sample> = samples().into_iter().filter(|sample| sample.operation == "list_orders").collect();
+    let orders: Vec<Sample> =
+        samples().into_iter().filter(|sample| sample.operation == "list_orders").collect();
     let (calls, printed) = paste("bash", &orders, store.url()).await;
     assert!(calls.is_empty() && printed.contains("TOKEN: log in first"), "{calls:?} {printed}");
     store.finish_whatever_came().await;

@@ -1,8 +1,8 @@
 //! Changes that the contract allows, and that the suite may therefore not notice.
 
-use serde_json::{Value, json};
-
 use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use crate::{
     exchange::{Answer, Manner, Request},
@@ -21,7 +21,8 @@ pub(crate) struct Control {
     answer: fn(&mut Answer),
 }
 
-/// All these changes at once: they have nothing to do with one another, and a run of the whole suite for each would take minutes.
+/// All these changes at once: they have nothing to do with one another, and a run of the whole
+/// suite for each would take minutes.
 pub(crate) fn together(controls: Vec<Control>) -> Act {
     let controls = Arc::new(controls);
     Arc::new(move |upstream: Upstream, mut request: Request| {

@@ -3,7 +3,9 @@
 use hyper::{Method, header::HeaderValue};
 use serde_json::{Value, json};
 
-use super::{Given, Mutant, answers, backwards, everywhere, json_of, mutant, never_changed, requests, whole};
+use super::{
+    Given, Mutant, answers, backwards, everywhere, json_of, mutant, never_changed, requests, whole,
+};
 use crate::{
     exchange::{Answer, Request},
     proxy::Upstream,
@@ -21,7 +23,8 @@ fn show_stock(upstream: &Upstream, request: &Request, answer: &mut Answer) {
     };
     match request.operation() {
         Some("get_product") => answer.edit_json(shown),
-        Some("list_products") => answer.edit_json(|page| page["items"].as_array_mut().into_iter().flatten().for_each(shown)),
+        Some("list_products") => answer
+            .edit_json(|page| page["items"].as_array_mut().into_iter().flatten().for_each(shown)),
         _ => {}
     }
 }
@@ -36,7 +39,8 @@ fn count(upstream: &Upstream, order_id: &str, times: i64) {
 
 /// The key of an order with whom it is from.
 fn key(request: &Request) -> Option<(String, &str)> {
-    let key = request.header("idempotency-key").filter(|_| request.operation() == Some("place_order"))?;
+    let key =
+        request.header("idempotency-key").filter(|_| request.operation() == Some("place_order"))?;
     Some((format!("{} {key}", request.token()?), key))
 }
 

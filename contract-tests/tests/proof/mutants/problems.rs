@@ -21,7 +21,9 @@ fn strings(value: &Value, found: &mut Vec<String>) {
 
 /// Adds something to what a problem tells people.
 fn say_more(answer: &mut Answer, more: &str) {
-    answer.edit_json(|body| body["detail"] = format!("{} {more}", body["detail"].as_str().unwrap_or_default()).into());
+    answer.edit_json(|body| {
+        body["detail"] = format!("{} {more}", body["detail"].as_str().unwrap_or_default()).into()
+    });
 }
 
 #[rustfmt::skip] // a table

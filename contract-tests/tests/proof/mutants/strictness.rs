@@ -16,7 +16,12 @@ fn strip(request: &mut Request, known: &[&str]) {
 }
 
 /// Puts a value that is valid in place of one that is not.
-fn mend(request: &mut Request, member: &str, broken: impl FnOnce(&str) -> bool, valid: impl FnOnce() -> String) {
+fn mend(
+    request: &mut Request,
+    member: &str,
+    broken: impl FnOnce(&str) -> bool,
+    valid: impl FnOnce() -> String,
+) {
     request.edit_json(|body| {
         if body[member].as_str().is_some_and(broken) {
             body[member] = valid().into();

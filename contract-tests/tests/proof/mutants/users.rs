@@ -15,14 +15,20 @@ fn in_the_users_name(upstream: Upstream, request: Request) -> Acting {
         let answer = upstream.send(&request).await;
         let user = upstream.memory().login(request.id());
         match user {
-            Some(user) if answer.status == 404 => upstream.send(&request.with_token(&user.token)).await,
+            Some(user) if answer.status == 404 => {
+                upstream.send(&request.with_token(&user.token)).await
+            }
             _ => answer,
         }
     })
 }
 
 /// Registers under other names where these are taken, and answers with those that were asked for.
-fn register_all_the_same(upstream: Upstream, mut request: Request, taken: fn(&Upstream, &Value) -> bool) -> Acting {
+fn register_all_the_same(
+    upstream: Upstream,
+    mut request: Request,
+    taken: fn(&Upstream, &Value) -> bool,
+) -> Acting {
     Box::pin(async move {
         let answer = upstream.send(&request).await;
         let asked = request.json();
@@ -117,7 +123,8 @@ pub(super) fn all() -> Vec<Mutant> {
                 let answer = upstream.send(&Request { method: Method::GET, target: request.target.clone(), headers: request.headers.clone(), body: bytes::Bytes::new() }).await;
                 let fine = sent.as_object().is_some_and(|members| !members.is_empty() && members.values().all(|value| value.as_str().is_some_and(|text| text.len() > 10)));
                 if !fine || answer.status != 200 || request.header("if-match").is_some() { return upstream.send(&request).await }
-                // What is not valid, or taken, is refused as it should be: the change is made, and made back.
+                // What is not valid, or taken, is refused as it should be: the change is made, and
+                // made back.
                 let before = answer.json();
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 200 {

@@ -13,7 +13,8 @@ use crate::report::{self, Report};
 
 /// Any number does, as long as it stays.
 const SEED: &str = "20261122";
-/// Of each run; one run more is made while the last ones have not reached everything, as on a slow machine.
+/// Of each run; one run more is made while the last ones have not reached everything, as on a slow
+/// machine.
 const SECONDS: &str = "45";
 const RUNS: u64 = 4;
 /// More than a fuzzer can buy.
@@ -23,14 +24,23 @@ const USERNAME: &str = "schemathesis";
 const PASSWORD: &str = "the fuzzers own pass phrase";
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package is a folder of the workspace")
+        .to_owned()
 }
 
 /// The program, as `tools/install` brought it.
 fn program() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo makes the folder `tmp` in its target folder");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo makes the folder `tmp` in its target folder");
     let program = target.join("tools/python/schemathesis/bin/schemathesis");
-    assert!(program.exists(), "Schemathesis was expected at {}: run tools/install", program.display());
+    assert!(
+        program.exists(),
+        "Schemathesis was expected at {}: run tools/install",
+        program.display()
+    );
     program
 }
 
@@ -63,10 +73,16 @@ async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -
         .env("MERCH_SCHEMATHESIS_USER_ID", user_id)
         .stdin(Stdio::null());
     let output = spawn_blocking(move || command.output()).await.expect("nothing in it panics");
-    let output = output.unwrap_or_else(|error| panic!("Schemathesis could not be started: {error}"));
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        output.unwrap_or_else(|error| panic!("Schemathesis could not be started: {error}"));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let report = std::fs::read_to_string(&events).unwrap_or_default();
-    let report = Report::read(&report).unwrap_or_else(|error| panic!("Schemathesis's report cannot be read: {error}\n{text}"));
+    let report = Report::read(&report)
+        .unwrap_or_else(|error| panic!("Schemathesis's report cannot be read: {error}\n{text}"));
     Outcome { success: output.status.success(), text, report }
 }
 
@@ -76,7 +92,8 @@ fn setting(name: &str, default: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{name}: expected a whole number, got {text:?}"))
 }
 
-/// Runs some phases against stores of their own until nothing is `missing`; holds what was sold against what is left each time.
+/// Runs some phases against stores of their own until nothing is `missing`; holds what was sold
+/// against what is left each time.
 async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec<String>) {
     let seconds = setting("MERCH_FUZZ_SECONDS", SECONDS).to_string();
     let seed = setting("MERCH_FUZZ_SEED", SEED);
@@ -88,17 +105,41 @@ async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec
         }
         let user = serde_json::json!({ "sid": "fuzz", "username": USERNAME, "email": "fuzz@mail.example.com", "password": PASSWORD });
         let user = store.post("/users").json(&user).await.expect(201).json();
-        let arguments = ["--phases", phases, "--max-time", &seconds, "--max-examples", "10", "--request-timeout", "20"];
-        let outcome = schemathesis(store.url(), user["id"].as_str().expect("an id is text"), seed + run, &arguments).await;
+        let arguments = [
+            "--phases",
+            phases,
+            "--max-time",
+            &seconds,
+            "--max-examples",
+            "10",
+            "--request-timeout",
+            "20",
+        ];
+        let outcome = schemathesis(
+            store.url(),
+            user["id"].as_str().expect("an id is text"),
+            seed + run,
+            &arguments,
+        )
+        .await;
         println!("{}", outcome.text);
         for product in 1..=3 {
-            let sold = format!("SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed'");
+            let sold = format!(
+                "SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed'"
+            );
             let left = format!("SELECT stock FROM products WHERE id = {product}");
             let (sold, left) = (store.sql_integer(&sold).await, store.sql_integer(&left).await);
-            assert_eq!(sold + left, i64::from(STOCK), "product {product}: {sold} sold and {left} left");
+            assert_eq!(
+                sold + left,
+                i64::from(STOCK),
+                "product {product}: {sold} sold and {left} left"
+            );
         }
         store.finish_whatever_came().await;
-        assert!(outcome.success, "Schemathesis has found something; how to repeat it stands in its words above");
+        assert!(
+            outcome.success,
+            "Schemathesis has found something; how to repeat it stands in its words above"
+        );
         seen.add(outcome.report);
         if missing(&seen).is_empty() {
             return;
@@ -114,7 +155,10 @@ async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_by_itself() {
     let operations = report::operations();
-    fuzz(Database::Sqlite, "examples,coverage,fuzzing", |report| report.without_success(&operations)).await;
+    fuzz(Database::Sqlite, "examples,coverage,fuzzing", |report| {
+        report.without_success(&operations)
+    })
+    .await;
 }
 
 /// Requests one after the other, as the links say.
@@ -143,8 +187,13 @@ async fn a_server_that_breaks_the_contract_is_found() {
             drop(stream.shutdown().await);
         }
     });
-    let outcome =
-        schemathesis(&url, "nobody", 1, &["--phases", "examples,coverage,fuzzing", "--include-operation-id", "greet", "-n", "1"]).await;
+    let outcome = schemathesis(
+        &url,
+        "nobody",
+        1,
+        &["--phases", "examples,coverage,fuzzing", "--include-operation-id", "greet", "-n", "1"],
+    )
+    .await;
     server.abort();
     assert!(!outcome.success, "{}", outcome.text);
     assert!(outcome.text.contains("Response violates schema"), "{}", outcome.text);

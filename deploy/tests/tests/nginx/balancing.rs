@@ -24,13 +24,18 @@ async fn a_replica_is_found_and_a_killed_one_is_left() {
     replicas.list_all();
     let found = async || {
         edge.get("/products").await;
-        ensure!(replicas.take().iter().any(|request| request.replica == added), "only the first one serves");
+        ensure!(
+            replicas.take().iter().any(|request| request.replica == added),
+            "only the first one serves"
+        );
         Ok(())
     };
-    let (_, took) = until("the second replica to serve", Duration::from_secs(5), found).await.unwrap();
+    let (_, took) =
+        until("the second replica to serve", Duration::from_secs(5), found).await.unwrap();
     println!("a new replica serves after {took:?}");
 
-    // Gone, and still listed: whoever met it is served by the other, also where nothing may be sent twice.
+    // Gone, and still listed: whoever met it is served by the other, also where nothing may be sent
+    // twice.
     replicas.kill(0).await;
     let killed = Instant::now();
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH"].repeat(10) {
@@ -52,16 +57,21 @@ async fn all_replicas_serve_over_few_connections() {
     let edge = Edge::start(&replicas, &[]).await;
     let port = edge.port;
     let send = |number: usize| async move {
-        let (method, path) = if number.is_multiple_of(2) { ("GET", "/products") } else { ("POST", "/users") };
+        let (method, path) =
+            if number.is_multiple_of(2) { ("GET", "/products") } else { ("POST", "/users") };
         send(port, method, path, "", if method == "POST" { "{}" } else { "" }).await.status
     };
-    let statuses: Vec<u16> = stream::iter(0..REQUESTS).map(send).buffer_unordered(16).collect().await;
+    let statuses: Vec<u16> =
+        stream::iter(0..REQUESTS).map(send).buffer_unordered(16).collect().await;
     assert!(statuses.iter().all(|status| *status == 200));
     let seen = replicas.take();
     assert_eq!(seen.len(), REQUESTS);
     let mut of_each = BTreeMap::new();
     seen.iter().for_each(|request| *of_each.entry(request.replica).or_insert(0) += 1);
-    assert!(of_each.len() == 3 && of_each.values().all(|served| *served > REQUESTS / 6), "{of_each:?}");
+    assert!(
+        of_each.len() == 3 && of_each.values().all(|served| *served > REQUESTS / 6),
+        "{of_each:?}"
+    );
     let connections: BTreeSet<u64> = seen.iter().map(|request| request.connection).collect();
     println!("{REQUESTS} requests over {} connections, by replica {of_each:?}", connections.len());
     assert!(connections.len() <= REQUESTS / 10, "{} connections", connections.len());

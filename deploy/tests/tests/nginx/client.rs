@@ -26,31 +26,51 @@ pub(crate) struct Answer {
 impl Answer {
     /// The value of a header; `None` if it is not there.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut all = self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let mut all =
+            self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         let first = all.next();
         assert_eq!(all.next(), None, "{name} comes twice: {self:?}");
         first
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 }
 
 /// One request on a connection of its own; `Connection: close` is among its headers.
-pub(crate) async fn send(port: u16, method: &str, target: &str, headers: &str, body: &str) -> Answer {
+pub(crate) async fn send(
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
     send_from(Ipv4Addr::LOCALHOST, port, method, target, headers, body).await
 }
 
-pub(crate) async fn send_from(from: Ipv4Addr, port: u16, method: &str, target: &str, headers: &str, body: &str) -> Answer {
-    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{length}{headers}\r\n{body}");
+pub(crate) async fn send_from(
+    from: Ipv4Addr,
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
+    let length =
+        if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{length}{headers}\r\n{body}"
+    );
     raw(from, port, request.as_bytes()).await
 }
 
 /// These bytes, and what comes back until the other side closes.
 pub(crate) async fn raw(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Answer {
-    let answer = tokio::time::timeout(PATIENCE, exchange(from, port, bytes)).await.expect("an answer in time");
+    let answer = tokio::time::timeout(PATIENCE, exchange(from, port, bytes))
+        .await
+        .expect("an answer in time");
     answer.expect("an answer before the end of the connection")
 }
 
@@ -76,7 +96,8 @@ async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Answer> {
         let (line, headers) = read_head(&mut reading).await?;
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
         let mut body = Vec::new();
-        let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let chunked =
+            headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
         if chunked {
             while let Some(size) = read_line(&mut reading).await {
                 let from = body.len();
@@ -85,7 +106,10 @@ async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Answer> {
                 read_line(&mut reading).await;
             }
         } else {
-            let length = headers.iter().find(|(name, _)| name == "content-length").map(|(_, length)| length.parse::<u64>().unwrap());
+            let length = headers
+                .iter()
+                .find(|(name, _)| name == "content-length")
+                .map(|(_, length)| length.parse::<u64>().unwrap());
             // A reset after the whole answer is no fault of it.
             let read = (&mut reading).take(length.unwrap_or(u64::MAX)).read_to_end(&mut body).await;
             assert!(read.is_ok() || length == Some(body.len() as u64), "{read:?}");
@@ -99,7 +123,9 @@ async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Answer> {
 }
 
 /// The first line and the headers; `None` at the end of the connection.
-pub(crate) async fn read_head(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<(String, Vec<(String, String)>)> {
+pub(crate) async fn read_head(
+    stream: &mut (impl AsyncBufRead + Unpin),
+) -> Option<(String, Vec<(String, String)>)> {
     let first = read_line(stream).await?;
     let mut headers = Vec::new();
     loop {

@@ -1,4 +1,5 @@
-//! NGINX from its image, as compose.yaml runs it: not as root, without capabilities, on a file system that cannot be written.
+//! NGINX from its image, as compose.yaml runs it: not as root, without capabilities, on a file
+//! system that cannot be written.
 
 use std::{
     path::Path,
@@ -14,9 +15,13 @@ use crate::{client, replicas::Replicas};
 
 /// The image that compose.yaml names, with its digest if it has one.
 fn image() -> String {
-    let compose = std::fs::read_to_string(root().join("compose.yaml")).expect("compose.yaml can be read");
+    let compose =
+        std::fs::read_to_string(root().join("compose.yaml")).expect("compose.yaml can be read");
     let mut images = compose.lines().filter_map(|line| line.trim().strip_prefix("image: "));
-    images.find(|image| image.starts_with("nginx:")).expect("compose.yaml has an image of NGINX").to_owned()
+    images
+        .find(|image| image.starts_with("nginx:"))
+        .expect("compose.yaml has an image of NGINX")
+        .to_owned()
 }
 
 /// How long the engine may take to start it.
@@ -36,8 +41,13 @@ impl Edge {
     }
 
     /// With the certificate that stands in a folder.
-    pub(crate) async fn start_with_tls(replicas: &Replicas, settings: &[(&str, &str)], tls: &Path) -> Self {
-        let (port, tls_port, status_port) = (free_port().unwrap(), free_port().unwrap(), free_port().unwrap());
+    pub(crate) async fn start_with_tls(
+        replicas: &Replicas,
+        settings: &[(&str, &str)],
+        tls: &Path,
+    ) -> Self {
+        let (port, tls_port, status_port) =
+            (free_port().unwrap(), free_port().unwrap(), free_port().unwrap());
         let own = [
             ("MERCH_EDGE_HTTP_PORT", port.to_string()),
             ("MERCH_EDGE_TLS_PORT", tls_port.to_string()),
@@ -45,7 +55,8 @@ impl Edge {
             ("MERCH_EDGE_UPSTREAM", format!("api:{}", replicas.port)),
             ("MERCH_EDGE_RESOLVER", replicas.names.address.to_string()),
         ];
-        let settings = own.iter().map(|(name, value)| (*name, value.as_str())).chain(settings.iter().copied());
+        let settings =
+            own.iter().map(|(name, value)| (*name, value.as_str())).chain(settings.iter().copied());
         let container = run("--detach", settings, tls).limit(START).succeed().await.unwrap();
         let edge = Self { container, port, tls_port };
         until("NGINX to be ready", START, async || {
@@ -62,7 +73,8 @@ impl Edge {
 
     /// A start that fails: what it says.
     pub(crate) async fn refusal(settings: &[(&str, &str)], tls: &Path) -> String {
-        let output = run("--rm", settings.iter().copied(), tls).limit(START).output().await.unwrap();
+        let output =
+            run("--rm", settings.iter().copied(), tls).limit(START).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{said}");
         said
@@ -74,7 +86,8 @@ impl Edge {
 
     /// Everything that it has written.
     pub(crate) fn log(&self) -> String {
-        let Output { stdout, stderr, .. } = Process::new("docker").args(["logs", &self.container]).output().unwrap();
+        let Output { stdout, stderr, .. } =
+            Process::new("docker").args(["logs", &self.container]).output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
     }
 
@@ -82,7 +95,10 @@ impl Edge {
     pub(crate) async fn line_of(&self, request_id: &str) -> Value {
         let find = async || {
             let log = self.log();
-            let line = log.lines().find(|line| line.starts_with('{') && line.contains(request_id)).context(log.clone())?;
+            let line = log
+                .lines()
+                .find(|line| line.starts_with('{') && line.contains(request_id))
+                .context(log.clone())?;
             Ok(serde_json::from_str(line)?)
         };
         until("the line of the log", Duration::from_secs(10), find).await.unwrap().0
@@ -90,13 +106,24 @@ impl Edge {
 
     /// Runs curl beside it, which speaks TLS and HTTP/2.
     pub(crate) async fn curl(&self, arguments: &[&str]) -> Output {
-        let exec = ["exec", &self.container, "curl", "--silent", "--show-error", "--max-time", "20"];
+        let exec =
+            ["exec", &self.container, "curl", "--silent", "--show-error", "--max-time", "20"];
         Command::new("docker").args(exec.iter().chain(arguments)).output().await.unwrap()
     }
 
     /// Takes its configuration and its certificate anew.
     pub(crate) async fn reload(&self) {
-        let reload = ["exec", &self.container, "nginx", "-e", "/dev/stderr", "-c", "/tmp/nginx/nginx.conf", "-s", "reload"];
+        let reload = [
+            "exec",
+            &self.container,
+            "nginx",
+            "-e",
+            "/dev/stderr",
+            "-c",
+            "/tmp/nginx/nginx.conf",
+            "-s",
+            "reload",
+        ];
         Command::new("docker").args(reload).succeed().await.unwrap();
     }
 }
@@ -106,18 +133,31 @@ impl Drop for Edge {
         if std::thread::panicking() {
             println!("NGINX wrote:\n{}", self.log());
         }
-        let removed = Process::new("docker").args(["rm", "--force", "--volumes", &self.container]).output();
-        assert!(removed.is_ok_and(|output| output.status.success()) || std::thread::panicking(), "{} was not removed", self.container);
+        let removed =
+            Process::new("docker").args(["rm", "--force", "--volumes", &self.container]).output();
+        assert!(
+            removed.is_ok_and(|output| output.status.success()) || std::thread::panicking(),
+            "{} was not removed",
+            self.container
+        );
     }
 }
 
 fn run<'a>(how: &str, settings: impl Iterator<Item = (&'a str, &'a str)>, tls: &Path) -> Command {
     let folder = root().join("deploy/nginx");
     let mut words: Vec<String> =
-        ["run", how, "--network=host", "--user=101:101", "--read-only", "--cap-drop=ALL"].map(str::to_owned).into();
+        ["run", how, "--network=host", "--user=101:101", "--read-only", "--cap-drop=ALL"]
+            .map(str::to_owned)
+            .into();
     words.push("--security-opt=no-new-privileges".to_owned());
-    words.extend(["/tmp", "/var/cache/nginx"].map(|path| format!("--tmpfs={path}:uid=101,gid=101,mode=0755")));
-    words.extend(["start", "conf"].map(|part| format!("--volume={0}/{part}:/etc/merch/{part}:ro", folder.display())));
+    words.extend(
+        ["/tmp", "/var/cache/nginx"]
+            .map(|path| format!("--tmpfs={path}:uid=101,gid=101,mode=0755")),
+    );
+    words.extend(
+        ["start", "conf"]
+            .map(|part| format!("--volume={0}/{part}:/etc/merch/{part}:ro", folder.display())),
+    );
     if tls.is_dir() {
         words.push(format!("--volume={}:/etc/nginx/tls:ro", tls.display()));
     }

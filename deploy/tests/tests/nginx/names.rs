@@ -7,7 +7,8 @@ use std::{
 
 use tokio::{net::UdpSocket, task::JoinHandle};
 
-/// Answers every question for an IPv4 address with those that are listed; while there are none, with "no such name".
+/// Answers every question for an IPv4 address with those that are listed; while there are none,
+/// with "no such name".
 pub(crate) struct Names {
     pub(crate) address: SocketAddr,
     listed: Arc<Mutex<Vec<Ipv4Addr>>>,
@@ -52,7 +53,18 @@ fn answer(query: &[u8], listed: &[Ipv4Addr]) -> Vec<u8> {
     let addresses = if asks_for_a { listed } else { &[] };
     let no_such_name = if listed.is_empty() { 3 } else { 0 };
     let mut answer = query[..2].to_vec();
-    answer.extend([0x81, 0x80 | no_such_name, 0, 1, 0, u8::try_from(addresses.len()).unwrap(), 0, 0, 0, 0]);
+    answer.extend([
+        0x81,
+        0x80 | no_such_name,
+        0,
+        1,
+        0,
+        u8::try_from(addresses.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ]);
     answer.extend(question);
     for address in addresses {
         // The name is that of the question; type A, class IN, a time to live of 1, 4 bytes.

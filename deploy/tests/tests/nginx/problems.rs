@@ -1,4 +1,5 @@
-//! What NGINX answers by itself is a problem of the contract, valid to the last member, whatever was asked for.
+//! What NGINX answers by itself is a problem of the contract, valid to the last member, whatever
+//! was asked for.
 
 use std::{net::Ipv4Addr, sync::LazyLock};
 
@@ -11,46 +12,70 @@ use crate::{
     replicas::{Replicas, Reply},
 };
 
-static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_norway::from_str(&std::fs::read_to_string(root().join("openapi.yaml")).unwrap()).unwrap());
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_norway::from_str(&std::fs::read_to_string(root().join("openapi.yaml")).unwrap()).unwrap()
+});
 
 /// The schema `Problem` of the document.
 static PROBLEM: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-    let schema = json!({"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]});
-    jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true).build(&schema).unwrap()
+    let schema =
+        json!({"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]});
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft4)
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap()
 });
 
 /// The api's own table of words.
-static TABLE: LazyLock<String> = LazyLock::new(|| std::fs::read_to_string(root().join("services/api/src/problem.rs")).unwrap());
+static TABLE: LazyLock<String> =
+    LazyLock::new(|| std::fs::read_to_string(root().join("services/api/src/problem.rs")).unwrap());
 
-/// That it is a problem with this status and code, whole, with the words of the api, and with the headers of its status.
+/// That it is a problem with this status and code, whole, with the words of the api, and with the
+/// headers of its status.
 #[track_caller]
 pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance: &str) {
-    assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (status, Some("application/problem+json")),
+        "{answer:?}"
+    );
     let problem = answer.json();
-    let faults: Vec<String> = PROBLEM.iter_errors(&problem).map(|fault| fault.to_string()).collect();
+    let faults: Vec<String> =
+        PROBLEM.iter_errors(&problem).map(|fault| fault.to_string()).collect();
     assert!(faults.is_empty(), "{faults:?} in {problem}");
     assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
     assert_eq!(problem["type"], format!("/problems#{code}"));
     assert_eq!(problem["instance"], instance.split('?').next().unwrap());
     assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"));
-    assert_eq!(problem.get("errors").is_some_and(|faults| faults[0].is_object()), code == "invalid_request");
+    assert_eq!(
+        problem.get("errors").is_some_and(|faults| faults[0].is_object()),
+        code == "invalid_request"
+    );
     let declared = DOCUMENT["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
     assert!(declared.contains(&format!("`{code}`")), "{code} is none of the document's");
     let title = format!("\"{}\"", problem["title"].as_str().unwrap());
-    assert!(TABLE.contains(&format!("\"{code}\"")) && TABLE.contains(&title), "{title} is not what the api says");
+    assert!(
+        TABLE.contains(&format!("\"{code}\"")) && TABLE.contains(&title),
+        "{title} is not what the api says"
+    );
     if !matches!(code, "invalid_request" | "body_too_large") {
         assert!(TABLE.contains(problem["detail"].as_str().unwrap()), "{problem}");
     }
     assert_eq!(
-        answer.header("retry-after").is_some_and(|wait| wait.parse::<u32>().is_ok_and(|wait| wait > 0)),
+        answer
+            .header("retry-after")
+            .is_some_and(|wait| wait.parse::<u32>().is_ok_and(|wait| wait > 0)),
         matches!(status, 429 | 503)
     );
     assert_eq!(answer.header("allow").is_some(), status == 405);
     // Those of the api's own answers (services/api/tests/api/headers.rs).
     for (name, value) in [
         ("cache-control", "no-store"),
-        ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+        (
+            "content-security-policy",
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
         ("cross-origin-resource-policy", "same-origin"),
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
@@ -86,8 +111,13 @@ async fn a_path_never_breaks_a_problem() {
         (b"http://shop.example/orders?x", "/orders"),
     ] {
         for method in ["GET", "POST", "DELETE"] {
-            let request =
-                [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\nConnection: close\r\n\r\n"].concat();
+            let request = [
+                method.as_bytes(),
+                b" ",
+                target,
+                b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\nConnection: close\r\n\r\n",
+            ]
+            .concat();
             let answer = raw(Ipv4Addr::LOCALHOST, edge.port, &request).await;
             assert_problem(&answer, 503, "unavailable", instance);
             assert_eq!(answer.header("x-request-id"), Some("r-1"));
@@ -132,7 +162,12 @@ async fn the_insides_of_nginx_are_no_paths() {
     let edge = Edge::start(&replicas, &[]).await;
     for path in ["/.problem/503", "/.problem/400", "/.problem/404"] {
         for method in ["GET", "POST"] {
-            assert_problem(&send(edge.port, method, path, "", "").await, 404, "route_not_found", path);
+            assert_problem(
+                &send(edge.port, method, path, "", "").await,
+                404,
+                "route_not_found",
+                path,
+            );
         }
     }
     for path in ["/livez", "/readyz", "/status", "/.problem/", "/.problem/x"] {
@@ -147,13 +182,21 @@ async fn a_method_that_nginx_refuses_is_answered_with_those_of_the_path() {
     let replicas = Replicas::start(1, |_| Reply::ok()).await;
     let edge = Edge::start(&replicas, &[]).await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
-        let mut methods: Vec<String> =
-            item.as_object().unwrap().keys().filter(|key| *key != "parameters").map(|key| key.to_uppercase()).collect();
+        let mut methods: Vec<String> = item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "parameters")
+            .map(|key| key.to_uppercase())
+            .collect();
         if methods.iter().any(|method| method == "GET") {
             methods.push("HEAD".to_owned());
         }
         methods.sort_unstable();
-        let path = path.replace("{product_id}", "1").replace("{user_id}", "u-1").replace("{order_id}", "o-1");
+        let path = path
+            .replace("{product_id}", "1")
+            .replace("{user_id}", "u-1")
+            .replace("{order_id}", "o-1");
         let answer = send(edge.port, "TRACE", &path, "", "").await;
         assert_problem(&answer, 405, "method_not_allowed", &path);
         assert_eq!(answer.header("allow"), Some(methods.join(", ").as_str()), "{path}");

@@ -31,7 +31,10 @@ async fn what_may_be_done_twice_is_sent_to_another_replica() {
         assert_eq!(seen.len(), 2, "{method} {path}");
         assert_ne!(seen[0].replica, seen[1].replica, "{method} {path}");
         for request in &seen {
-            assert_eq!((request.method.as_str(), request.target.as_str(), request.body.as_slice()), (method, path, body.as_bytes()));
+            assert_eq!(
+                (request.method.as_str(), request.target.as_str(), request.body.as_slice()),
+                (method, path, body.as_bytes())
+            );
             assert_eq!(request.all("idempotency-key").len(), usize::from(!headers.is_empty()));
         }
         assert_eq!(seen[0].id(), seen[1].id());
@@ -50,7 +53,8 @@ async fn what_was_sent_and_must_not_be_done_twice_is_not_sent_again() {
         // Nobody honours a key there.
         ("POST", "/users", "Idempotency-Key: k-1\r\n"),
         ("POST", "/orders/1/cancel", "Idempotency-Key: k-1\r\n"),
-        // HTTP calls these repeatable. A changed password is not: the second time the old one is wrong.
+        // HTTP calls these repeatable. A changed password is not: the second time the old one is
+        // wrong.
         ("PUT", "/users/1/password", ""),
         ("DELETE", "/users/1", ""),
         ("PROPFIND", "/users/1", ""),
@@ -61,16 +65,24 @@ async fn what_was_sent_and_must_not_be_done_twice_is_not_sent_again() {
         let answer = send(edge.port, method, path, headers, "{}").await;
         assert_problem(&answer, 503, "unavailable", path);
         let request = replicas.take_one();
-        assert_eq!((request.method.as_str(), request.target.as_str(), request.body.as_slice()), (method, path, &b"{}"[..]));
+        assert_eq!(
+            (request.method.as_str(), request.target.as_str(), request.body.as_slice()),
+            (method, path, &b"{}"[..])
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn a_replica_that_says_nothing_costs_one_request_some_seconds_and_the_others_nothing() {
-    let replicas =
-        Replicas::start(2, |request| if request.replica == 0 && request.header("host") != "api" { Reply::Hangs } else { Reply::ok() })
-            .await;
+    let replicas = Replicas::start(2, |request| {
+        if request.replica == 0 && request.header("host") != "api" {
+            Reply::Hangs
+        } else {
+            Reply::ok()
+        }
+    })
+    .await;
     let edge = Edge::start(&replicas, &[]).await;
     let (port, began) = (edge.port, Instant::now());
     // Two at the same time, so that one of them meets it.
@@ -88,7 +100,10 @@ async fn a_replica_that_says_nothing_costs_one_request_some_seconds_and_the_othe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn nobody_waits_for_ever() {
-    let replicas = Replicas::start(1, |request| if request.header("host") == "api" { Reply::ok() } else { Reply::Hangs }).await;
+    let replicas = Replicas::start(1, |request| {
+        if request.header("host") == "api" { Reply::ok() } else { Reply::Hangs }
+    })
+    .await;
     let edge = Edge::start(&replicas, &[]).await;
     let began = Instant::now();
     let timed = async |method, path| {

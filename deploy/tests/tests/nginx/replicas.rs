@@ -1,4 +1,5 @@
-//! Stand-ins for api replicas: small HTTP/1.1 servers that write down what they get and answer as a test says.
+//! Stand-ins for api replicas: small HTTP/1.1 servers that write down what they get and answer as a
+//! test says.
 
 use std::{
     collections::HashSet,
@@ -35,7 +36,11 @@ pub(crate) struct Request {
 impl Request {
     /// The values of a header, in their order.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The value of a header that is there once.
@@ -86,11 +91,24 @@ struct Shared {
 
 impl Replicas {
     /// So many, all listed.
-    pub(crate) async fn start(count: usize, rule: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let shared = Arc::new(Shared { rule: Box::new(rule), seen: Mutex::default(), connections: AtomicU64::default() });
+    pub(crate) async fn start(
+        count: usize,
+        rule: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            rule: Box::new(rule),
+            seen: Mutex::default(),
+            connections: AtomicU64::default(),
+        });
         // A part of 127.0.0.0/8 of its own, so that tests at the same time do not meet.
         let network = rand::random_range(256..u16::MAX);
-        let mut replicas = Self { names: Names::start().await, port: free_port().unwrap(), network, shared, running: Vec::new() };
+        let mut replicas = Self {
+            names: Names::start().await,
+            port: free_port().unwrap(),
+            network,
+            shared,
+            running: Vec::new(),
+        };
         for _ in 0..count {
             replicas.add().await;
         }
@@ -153,7 +171,8 @@ impl Drop for Replicas {
 pub(crate) fn dies_of_the_first() -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     let known = Mutex::new(HashSet::new());
     move |request| {
-        let first = request.header("host") != "api" && known.lock().unwrap().insert(request.id().to_owned());
+        let first = request.header("host") != "api"
+            && known.lock().unwrap().insert(request.id().to_owned());
         if first { Reply::Dies } else { Reply::ok() }
     }
 }
@@ -173,13 +192,15 @@ async fn connection(stream: TcpStream, replica: usize, number: u64, shared: Arc<
     while let Some((line, headers)) = read_head(&mut stream).await {
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-        let mut request = Request { replica, connection: number, method, target, headers, body: Vec::new() };
+        let mut request =
+            Request { replica, connection: number, method, target, headers, body: Vec::new() };
         let Some(body) = body(&mut stream, &request).await else { return };
         request.body = body;
         shared.seen.lock().unwrap().push(request.clone());
         match (shared.rule)(&request) {
             Reply::Answer(headers, body) => {
-                let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+                let head =
+                    format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
                 let body = if request.method == "HEAD" { &[][..] } else { &body };
                 if stream.get_mut().write_all(&[head.as_bytes(), body].concat()).await.is_err() {
                     return;
@@ -199,7 +220,8 @@ async fn body(stream: &mut BufReader<TcpStream>, request: &Request) -> Option<Ve
         stream.read_exact(&mut body).await.ok()?;
     } else if request.all("transfer-encoding") == ["chunked"] {
         loop {
-            let size = usize::from_str_radix(crate::client::read_line(stream).await?.trim(), 16).unwrap();
+            let size =
+                usize::from_str_radix(crate::client::read_line(stream).await?.trim(), 16).unwrap();
             let from = body.len();
             body.resize(from + size, 0);
             stream.read_exact(&mut body[from..]).await.ok()?;

@@ -54,19 +54,46 @@ async fn a_certificate_in_its_folder_is_all_that_tls_and_http_2_need() {
     };
     for (version, line) in [("--http2", "http/2 200"), ("--http1.1", "http/1.1 200 ok")] {
         let (answer, _) = ask(&[version, &format!("{url}/products?x=1")]).await;
-        assert!(answer.starts_with(line) && answer.contains("strict-transport-security: max-age=31536000"), "{version}: {answer}");
+        assert!(
+            answer.starts_with(line)
+                && answer.contains("strict-transport-security: max-age=31536000"),
+            "{version}: {answer}"
+        );
         let request = replicas.take_one();
-        assert_eq!((request.target.as_str(), request.header("x-forwarded-proto")), ("/products?x=1", "https"));
+        assert_eq!(
+            (request.target.as_str(), request.header("x-forwarded-proto")),
+            ("/products?x=1", "https")
+        );
         assert_eq!(request.header("x-forwarded-host"), format!("shop.example:{}", edge.tls_port));
     }
-    let (answer, _) = ask(&["--http2", "--json", "{}", "--header", "Idempotency-Key: k", &format!("{url}/orders")]).await;
+    let (answer, _) = ask(&[
+        "--http2",
+        "--json",
+        "{}",
+        "--header",
+        "Idempotency-Key: k",
+        &format!("{url}/orders"),
+    ])
+    .await;
     assert!(answer.starts_with("http/2 200"), "{answer}");
     assert_eq!((replicas.take_one().body, replicas.take().len()), (b"{}".to_vec(), 0));
     // NGINX's own answers go over it, too.
-    let (answer, _) = ask(&["--http2", "--header", "X-Request-Id: over-tls", "--request", "TRACE", &format!("{url}/orders")]).await;
-    for part in
-        ["http/2 405", "application/problem+json", "strict-transport-security: ", "\"request_id\":\"over-tls\"", "\"instance\":\"/orders\""]
-    {
+    let (answer, _) = ask(&[
+        "--http2",
+        "--header",
+        "X-Request-Id: over-tls",
+        "--request",
+        "TRACE",
+        &format!("{url}/orders"),
+    ])
+    .await;
+    for part in [
+        "http/2 405",
+        "application/problem+json",
+        "strict-transport-security: ",
+        "\"request_id\":\"over-tls\"",
+        "\"instance\":\"/orders\"",
+    ] {
         assert!(answer.contains(part), "{part} in {answer}");
     }
     // 35: the handshake failed. 60: the certificate is not known.
@@ -89,7 +116,13 @@ async fn a_certificate_in_its_folder_is_all_that_tls_and_http_2_need() {
     until("the renewed certificate to be served", Duration::from_secs(10), renewed).await.unwrap();
     // Without TLS it goes on, says nothing of it, and takes HTTP/2 as well.
     assert_eq!(send(edge.port, "GET", "/", "", "").await.header("strict-transport-security"), None);
-    let plain = edge.curl(&["--http2-prior-knowledge", "--include", &format!("http://127.0.0.1:{}/", edge.port)]).await;
+    let plain = edge
+        .curl(&[
+            "--http2-prior-knowledge",
+            "--include",
+            &format!("http://127.0.0.1:{}/", edge.port),
+        ])
+        .await;
     assert!(String::from_utf8_lossy(&plain.stdout).starts_with("HTTP/2 200"), "{plain:?}");
     let confused = send(edge.tls_port, "GET", "/", "", "").await;
     crate::problems::assert_problem(&confused, 400, "invalid_request", "/");
@@ -126,24 +159,53 @@ async fn what_cannot_be_is_told_at_the_start() {
     let folder = folder();
     let nowhere = Path::new("/nowhere");
     for (settings, said) in [
-        (&[("MERCH_LOG_IN_ADDRESS_RATE", "0")][..], "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number from 1 to 1000000, got 0"),
-        (&[("MERCH_LOG_IN_ADDRESS_RATE", "10r/s")], "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number"),
-        (&[("MERCH_CONNECTIONS_PER_ADDRESS", "0")], "MERCH_CONNECTIONS_PER_ADDRESS: expected a whole number from 1 to 65535, got 0"),
-        (&[("MERCH_CORS_ORIGINS", "https://shop.example/")], "MERCH_CORS_ORIGINS: expected origins such as https://shop.example"),
-        (&[("MERCH_CORS_ORIGINS", "*,https://shop.example")], "MERCH_CORS_ORIGINS: expected origins such as https://shop.example"),
-        (&[("MERCH_EDGE_WORKERS", "auto")], "MERCH_EDGE_WORKERS: expected a whole number from 1 to 64"),
+        (
+            &[("MERCH_LOG_IN_ADDRESS_RATE", "0")][..],
+            "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number from 1 to 1000000, got 0",
+        ),
+        (
+            &[("MERCH_LOG_IN_ADDRESS_RATE", "10r/s")],
+            "MERCH_LOG_IN_ADDRESS_RATE: expected a whole number",
+        ),
+        (
+            &[("MERCH_CONNECTIONS_PER_ADDRESS", "0")],
+            "MERCH_CONNECTIONS_PER_ADDRESS: expected a whole number from 1 to 65535, got 0",
+        ),
+        (
+            &[("MERCH_CORS_ORIGINS", "https://shop.example/")],
+            "MERCH_CORS_ORIGINS: expected origins such as https://shop.example",
+        ),
+        (
+            &[("MERCH_CORS_ORIGINS", "*,https://shop.example")],
+            "MERCH_CORS_ORIGINS: expected origins such as https://shop.example",
+        ),
+        (
+            &[("MERCH_EDGE_WORKERS", "auto")],
+            "MERCH_EDGE_WORKERS: expected a whole number from 1 to 64",
+        ),
         (&[("MERCH_EDGE_UPSTREAM", "api:1;}")], "MERCH_EDGE_UPSTREAM: expected a name and a port"),
-        (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/8;")], "MERCH_EDGE_TRUSTED_PROXIES: expected addresses and networks"),
+        (
+            &[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/8;")],
+            "MERCH_EDGE_TRUSTED_PROXIES: expected addresses and networks",
+        ),
         (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/99")], "set_real_ip_from \"10.0.0.0/99\""),
     ] {
         let refusal = Edge::refusal(settings, nowhere).await;
         assert!(refusal.contains(said), "{settings:?}: {refusal}");
     }
     std::fs::write(folder.path().join("tls.crt"), "x").unwrap();
-    assert!(Edge::refusal(&[], folder.path()).await.contains("tls.key is missing; expected a certificate"));
+    assert!(
+        Edge::refusal(&[], folder.path())
+            .await
+            .contains("tls.key is missing; expected a certificate")
+    );
     std::fs::write(folder.path().join("tls.key"), "x").unwrap();
     std::fs::set_permissions(folder.path().join("tls.key"), Permissions::from_mode(0o600)).unwrap();
     assert!(Edge::refusal(&[], folder.path()).await.contains("tls.key cannot be read by user 101"));
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-    assert!(Edge::refusal(&[], folder.path()).await.contains("cannot be read by user 101; give it the mode 755"));
+    assert!(
+        Edge::refusal(&[], folder.path())
+            .await
+            .contains("cannot be read by user 101; give it the mode 755")
+    );
 }

@@ -1,4 +1,5 @@
-//! Who the client is, and which id a request has: what NGINX tells the api, whatever it was told itself.
+//! Who the client is, and which id a request has: what NGINX tells the api, whatever it was told
+//! itself.
 
 use std::net::Ipv4Addr;
 
@@ -17,13 +18,19 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 async fn an_address_is_the_connections_and_cannot_be_made_up() {
     let replicas = Replicas::start(1, |_| Reply::ok()).await;
     let edge = Edge::start(&replicas, &[]).await;
-    for (method, path) in [("GET", "/products"), ("POST", "/orders"), ("POST", "/login"), ("GET", "/docs")] {
+    for (method, path) in
+        [("GET", "/products"), ("POST", "/orders"), ("POST", "/login"), ("GET", "/docs")]
+    {
         assert_eq!(send_from(CLIENT, edge.port, method, path, SPOOFED, "").await.status, 200);
         let request = replicas.take_one();
         assert_eq!(request.header("x-forwarded-for"), "127.0.0.77");
         assert_eq!(request.header("x-forwarded-proto"), "http");
         assert_eq!(request.header("x-forwarded-host"), "shop.example");
-        assert_eq!((request.all("x-real-ip").len(), request.all("forwarded").len()), (0, 0), "{request:?}");
+        assert_eq!(
+            (request.all("x-real-ip").len(), request.all("forwarded").len()),
+            (0, 0),
+            "{request:?}"
+        );
     }
 }
 
@@ -31,21 +38,33 @@ async fn an_address_is_the_connections_and_cannot_be_made_up() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn a_further_proxy_is_believed_and_nobody_else() {
     let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1, 198.51.100.0/24,2001:db8::/32")]).await;
-    let sent =
-        "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example:444\r\n";
+    let edge = Edge::start(
+        &replicas,
+        &[("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1, 198.51.100.0/24,2001:db8::/32")],
+    )
+    .await;
+    let sent = "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example:444\r\n";
     send(edge.port, "GET", "/products", sent, "").await;
     let request = replicas.take_one();
     // The last one that is no proxy itself; what stands before it anybody may have written.
     assert_eq!(request.header("x-forwarded-for"), "203.0.113.9");
-    assert_eq!((request.header("x-forwarded-proto"), request.header("x-forwarded-host")), ("https", "shop.example:444"));
+    assert_eq!(
+        (request.header("x-forwarded-proto"), request.header("x-forwarded-host")),
+        ("https", "shop.example:444")
+    );
     let hostile = "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a\"b\r\n";
     send(edge.port, "GET", "/products", hostile, "").await;
     let request = replicas.take_one();
-    assert_eq!((request.header("x-forwarded-proto"), request.header("x-forwarded-host")), ("http", "shop.example"));
+    assert_eq!(
+        (request.header("x-forwarded-proto"), request.header("x-forwarded-host")),
+        ("http", "shop.example")
+    );
     send_from(CLIENT, edge.port, "GET", "/products", sent, "").await;
     let request = replicas.take_one();
-    assert_eq!((request.header("x-forwarded-for"), request.header("x-forwarded-proto")), ("127.0.0.77", "http"));
+    assert_eq!(
+        (request.header("x-forwarded-for"), request.header("x-forwarded-proto")),
+        ("127.0.0.77", "http")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,12 +78,21 @@ async fn a_request_has_one_id_that_is_its_own_if_it_is_well_formed() {
         assert_eq!(replicas.take_one().id(), good);
     }
     let too_long = format!("X-Request-Id: {longest}x\r\n");
-    for headers in
-        ["", "X-Request-Id:\r\n", "X-Request-Id: a b\r\n", "X-Request-Id: a\"b\r\n", "X-Request-Id: a\r\nX-Request-Id: b\r\n", &too_long]
-    {
+    for headers in [
+        "",
+        "X-Request-Id:\r\n",
+        "X-Request-Id: a b\r\n",
+        "X-Request-Id: a\"b\r\n",
+        "X-Request-Id: a\r\nX-Request-Id: b\r\n",
+        &too_long,
+    ] {
         send(edge.port, "POST", "/orders", headers, "{}").await;
         let request = replicas.take_one();
-        assert!(request.id().len() == 32 && request.id().bytes().all(|byte| byte.is_ascii_hexdigit()), "{headers:?}: {}", request.id());
+        assert!(
+            request.id().len() == 32 && request.id().bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{headers:?}: {}",
+            request.id()
+        );
     }
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     send(edge.port, "GET", "/products", &format!("Traceparent: {trace}\r\n"), "").await;
@@ -76,7 +104,16 @@ async fn a_request_has_one_id_that_is_its_own_if_it_is_well_formed() {
 async fn a_path_reaches_the_api_as_it_was_sent() {
     let replicas = Replicas::start(1, |_| Reply::ok()).await;
     let edge = Edge::start(&replicas, &[]).await;
-    for target in ["/", "//x/", "/a%2Fb/%c3%A9?x=%20&y", "/a/../login", "/orders/./1", "/a|b\"c\\d{e}?q=\"", "/x#y", "/products?"] {
+    for target in [
+        "/",
+        "//x/",
+        "/a%2Fb/%c3%A9?x=%20&y",
+        "/a/../login",
+        "/orders/./1",
+        "/a|b\"c\\d{e}?q=\"",
+        "/x#y",
+        "/products?",
+    ] {
         for method in ["GET", "POST"] {
             assert_eq!(send(edge.port, method, target, "", "").await.status, 200, "{target}");
             assert_eq!(replicas.take_one().target, target);
@@ -93,13 +130,23 @@ async fn the_log_has_a_line_of_json_for_each_request_and_no_secret() {
     send_from(CLIENT, edge.port, "POST", "/orders?token=hush-hush", headers, "hush-hush").await;
     let line = edge.line_of("logged-1").await;
     assert_eq!(line["path"], "/orders");
-    assert_eq!((&line["method"], &line["status"], &line["client_address"]), (&"POST".into(), &200.into(), &"127.0.0.77".into()));
+    assert_eq!(
+        (&line["method"], &line["status"], &line["client_address"]),
+        (&"POST".into(), &200.into(), &"127.0.0.77".into())
+    );
     assert_eq!(line["upstream_status"], "200");
-    assert!(line["seconds"].is_number() && line["upstream"].as_str().unwrap().ends_with(&format!(":{}", replicas.port)), "{line}");
+    assert!(
+        line["seconds"].is_number()
+            && line["upstream"].as_str().unwrap().ends_with(&format!(":{}", replicas.port)),
+        "{line}"
+    );
     send(edge.port, "GET", "/\u{e9}\"\\?hush-hush", "X-Request-Id: logged-2\r\n", "").await;
     assert_eq!(edge.line_of("logged-2").await["path"], "/");
     send(edge.port, "POST", "/.problem/400?hush-hush", "X-Request-Id: logged-3\r\n", "").await;
     let line = edge.line_of("logged-3").await;
-    assert_eq!((&line["method"], &line["status"], &line["path"]), (&"POST".into(), &404.into(), &"/.problem/400".into()));
+    assert_eq!(
+        (&line["method"], &line["status"], &line["path"]),
+        (&"POST".into(), &404.into(), &"/.problem/400".into())
+    );
     assert!(!edge.log().contains("hush-hush"), "{}", edge.log());
 }

@@ -1,4 +1,5 @@
-//! What `docker compose config` makes of the files, in every way in which they are put together: nothing is started.
+//! What `docker compose config` makes of the files, in every way in which they are put together:
+//! nothing is started.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,19 @@ use serde_json::{Value, json};
 const ZOOKEEPER: &str = "compose.zookeeper.yaml";
 const SECRETS: &str = "compose.secrets.yaml";
 
-/// What compose makes of compose.yaml and these files, with new secrets, which are in the answer, too.
+/// What compose makes of compose.yaml and these files, with new secrets, which are in the answer,
+/// too.
 async fn composed(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
-    let mut settings = Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
+    let mut settings =
+        Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
     settings.set("MERCH_SECRETS_DIR", "/somewhere");
     let env = folder.join("env");
     settings.write(&env)?;
-    let mut compose = Command::new("docker").in_folder(root()).env("COMPOSE_ENV_FILES", "").args(["compose", "--env-file"]).args([&env]);
+    let mut compose = Command::new("docker")
+        .in_folder(root())
+        .env("COMPOSE_ENV_FILES", "")
+        .args(["compose", "--env-file"])
+        .args([&env]);
     compose = compose.args(["--file", "compose.yaml"]);
     for overlay in overlays {
         compose = compose.args(["--file".as_ref(), overlay.as_os_str()]);
@@ -31,17 +38,40 @@ fn services(composed: &Value) -> impl Iterator<Item = (&String, &Value)> {
 /// Everything that an operator looks for, whatever the services are.
 fn is_hardened(composed: &Value) -> Result<()> {
     for (name, service) in services(composed) {
-        ensure!(service["cap_drop"] == json!(["ALL"]) && service["cap_add"].is_null(), "{name} has capabilities");
-        ensure!(service["security_opt"] == json!(["no-new-privileges:true"]), "{name}: {}", service["security_opt"]);
+        ensure!(
+            service["cap_drop"] == json!(["ALL"]) && service["cap_add"].is_null(),
+            "{name} has capabilities"
+        );
+        ensure!(
+            service["security_opt"] == json!(["no-new-privileges:true"]),
+            "{name}: {}",
+            service["security_opt"]
+        );
         let network = service["network_mode"].is_null() || service["network_mode"] == "none";
-        ensure!(service["privileged"] != true && network && service["pid"].is_null(), "{name} is not by itself");
-        ensure!(!service["mem_limit"].is_null() && !service["pids_limit"].is_null(), "{name} has no limits");
+        ensure!(
+            service["privileged"] != true && network && service["pid"].is_null(),
+            "{name} is not by itself"
+        );
+        ensure!(
+            !service["mem_limit"].is_null() && !service["pids_limit"].is_null(),
+            "{name} has no limits"
+        );
         ensure!(service["init"] == true, "{name} has no init");
-        ensure!(!service["restart"].is_null() && service["restart"] != "no", "{name} is not started again");
-        ensure!(service["logging"]["options"]["max-size"].is_string(), "{name}: its log grows for ever");
+        ensure!(
+            !service["restart"].is_null() && service["restart"] != "no",
+            "{name} is not started again"
+        );
+        ensure!(
+            service["logging"]["options"]["max-size"].is_string(),
+            "{name}: its log grows for ever"
+        );
         // Confluent's images write beside what they bring.
-        let writes = service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
-        ensure!(service["read_only"] == true || writes, "{name}: its root file system can be written");
+        let writes =
+            service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
+        ensure!(
+            service["read_only"] == true || writes,
+            "{name}: its root file system can be written"
+        );
         for (network, _) in service["networks"].as_object().into_iter().flatten() {
             ensure!(network != "edge" || name == "nginx", "{name} is at the edge");
         }
@@ -49,12 +79,18 @@ fn is_hardened(composed: &Value) -> Result<()> {
             None => {}
             Some(ports) => {
                 ensure!(name == "nginx", "{name} publishes {ports:?}");
-                ensure!(ports.iter().all(|port| port["host_ip"] == "127.0.0.1"), "{name} publishes {ports:?}");
+                ensure!(
+                    ports.iter().all(|port| port["host_ip"] == "127.0.0.1"),
+                    "{name} publishes {ports:?}"
+                );
             }
         }
         for (on, how) in service["depends_on"].as_object().into_iter().flatten() {
-            let wanted =
-                if ["migrate", "pki", "topic"].contains(&on.as_str()) { "service_completed_successfully" } else { "service_healthy" };
+            let wanted = if ["migrate", "pki", "topic"].contains(&on.as_str()) {
+                "service_completed_successfully"
+            } else {
+                "service_healthy"
+            };
             ensure!(how["condition"] == wanted, "{name} waits for {on}: {how}");
         }
     }
@@ -79,10 +115,15 @@ async fn every_composition_is_hardened() {
             let files: Vec<PathBuf> = overlays.iter().map(PathBuf::from).collect();
             let (composed, settings) = composed(folder, &files).await?;
             is_hardened(&composed).with_context(|| format!("{overlays:?}"))?;
-            let text = services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
-            let shown = settings.secrets().iter().filter(|(_, secret)| text.contains(secret)).count();
+            let text =
+                services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
+            let shown =
+                settings.secrets().iter().filter(|(_, secret)| text.contains(secret)).count();
             let expected = if overlays.contains(&SECRETS) { 0 } else { settings.secrets().len() };
-            ensure!(shown == expected, "{overlays:?}: {shown} secrets stand in environments, expected {expected}");
+            ensure!(
+                shown == expected,
+                "{overlays:?}: {shown} secrets stand in environments, expected {expected}"
+            );
         }
         Ok(())
     })
@@ -95,19 +136,33 @@ async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
     checked(async |folder| {
         let (plain, _) = composed(folder, &[]).await?;
         let (seeds, _) = composed(folder, &[ZOOKEEPER.into()]).await?;
-        let names = |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let mut expected = names(&plain);
         expected.push("zookeeper".to_owned());
         ensure!(names(&seeds) == expected, "{:?}", names(&seeds));
         let kafka = &seeds["services"]["kafka"];
-        for (service, image) in [("kafka", "confluentinc/cp-kafka:7.7."), ("zookeeper", "confluentinc/cp-zookeeper:7.7.")] {
+        for (service, image) in [
+            ("kafka", "confluentinc/cp-kafka:7.7."),
+            ("zookeeper", "confluentinc/cp-zookeeper:7.7."),
+        ] {
             let found = seeds["services"][service]["image"].as_str().unwrap_or_default();
             ensure!(found.starts_with(image), "{service} is {found}");
         }
         let environment = kafka["environment"].as_object().context("an environment")?;
-        ensure!(environment.get("KAFKA_ZOOKEEPER_CONNECT").is_some_and(|address| address == "zookeeper:2181"), "{environment:?}");
-        let kraft =
-            ["CLUSTER_ID", "KAFKA_NODE_ID", "KAFKA_PROCESS_ROLES", "KAFKA_CONTROLLER_QUORUM_VOTERS", "KAFKA_CONTROLLER_LISTENER_NAMES"];
+        ensure!(
+            environment
+                .get("KAFKA_ZOOKEEPER_CONNECT")
+                .is_some_and(|address| address == "zookeeper:2181"),
+            "{environment:?}"
+        );
+        let kraft = [
+            "CLUSTER_ID",
+            "KAFKA_NODE_ID",
+            "KAFKA_PROCESS_ROLES",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS",
+            "KAFKA_CONTROLLER_LISTENER_NAMES",
+        ];
         ensure!(kraft.iter().all(|name| !environment.contains_key(*name)), "{environment:?}");
         // What KRaft has written, a broker with ZooKeeper cannot read.
         ensure!(kafka["volumes"] != plain["services"]["kafka"]["volumes"], "{}", kafka["volumes"]);
@@ -115,12 +170,20 @@ async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
         for (service, like) in services(&plain).filter(|(name, _)| *name != "kafka") {
             let others = |service: &Value| {
                 let mut service = service.clone();
-                for secret in ["POSTGRES_PASSWORD", "MERCH_DATABASE_PASSWORD", "MERCH_JWT_KEY", "MERCH_ADMIN_TOKEN"] {
+                for secret in [
+                    "POSTGRES_PASSWORD",
+                    "MERCH_DATABASE_PASSWORD",
+                    "MERCH_JWT_KEY",
+                    "MERCH_ADMIN_TOKEN",
+                ] {
                     service["environment"][secret] = Value::Null;
                 }
                 service
             };
-            ensure!(others(&seeds["services"][service]) == others(like), "{service} is another one");
+            ensure!(
+                others(&seeds["services"][service]) == others(like),
+                "{service} is another one"
+            );
         }
         Ok(())
     })
@@ -132,15 +195,25 @@ async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
 async fn the_override_in_the_documentation_takes_another_database() {
     checked(async |folder| {
         let page = std::fs::read_to_string(root().join("docs/scaling.md"))?;
-        let sample = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).context("a sample in docs/scaling.md")?;
+        let sample = page
+            .split("```yaml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .context("a sample in docs/scaling.md")?;
         let file = folder.join("compose.override.yaml");
         std::fs::write(&file, sample)?;
         let (composed, _) = composed(folder, &[file]).await?;
-        ensure!(composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(), "postgres is still there");
+        ensure!(
+            composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(),
+            "postgres is still there"
+        );
         for service in ["migrate", "db"] {
             let service = &composed["services"][service];
             let url = service["environment"]["MERCH_DATABASE_URL"].as_str().unwrap_or_default();
-            ensure!(url.contains("@db.example:5432/") && url.contains("sslmode=verify-full"), "{url}");
+            ensure!(
+                url.contains("@db.example:5432/") && url.contains("sslmode=verify-full"),
+                "{url}"
+            );
             ensure!(service["networks"].get("out").is_some(), "{}", service["networks"]);
             ensure!(service["secrets"][0]["source"] == "postgres-ca", "{}", service["secrets"]);
         }
@@ -159,15 +232,32 @@ async fn each_role_has_its_own_key_and_no_other() {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .filter(|volume| volume["source"].as_str().is_some_and(|source| source.starts_with("pki-")))
-                .map(|volume| (volume["source"].as_str().unwrap_or_default().to_owned(), volume["read_only"] == true))
+                .filter(|volume| {
+                    volume["source"].as_str().is_some_and(|source| source.starts_with("pki-"))
+                })
+                .map(|volume| {
+                    (
+                        volume["source"].as_str().unwrap_or_default().to_owned(),
+                        volume["read_only"] == true,
+                    )
+                })
                 .collect();
-            let expected = if ["api", "db", "logging"].contains(&name.as_str()) { vec![(format!("pki-{name}"), true)] } else { vec![] };
+            let expected = if ["api", "db", "logging"].contains(&name.as_str()) {
+                vec![(format!("pki-{name}"), true)]
+            } else {
+                vec![]
+            };
             ensure!(keys == expected, "{name} has {keys:?}");
-            for (variable, value) in
-                service["environment"].as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_ENDPOINT"))
+            for (variable, value) in service["environment"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| name.ends_with("_ENDPOINT"))
             {
-                ensure!(value.as_str().is_some_and(|url| url.starts_with("https://")), "{name}: {variable} is {value}");
+                ensure!(
+                    value.as_str().is_some_and(|url| url.starts_with("https://")),
+                    "{name}: {variable} is {value}"
+                );
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Containers that die, freeze or vanish under load: buyers hardly notice, nothing is lost, and whoever comes back serves again.
+//! Containers that die, freeze or vanish under load: buyers hardly notice, nothing is lost, and
+//! whoever comes back serves again.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use merch_deploy_tests::{
 
 use crate::{Shopping, failures, none_failed, on_stack, selling, slowest, sum};
 
-/// A request that takes longer than this was waiting for somebody who is not there; on a machine that is slow by itself, longer than thrice what the slowest
-/// took while all was well.
+/// A request that takes longer than this was waiting for somebody who is not there; on a machine
+/// that is slow by itself, longer than thrice what the slowest took while all was well.
 const SLOW: Duration = Duration::from_millis(1500);
 
 /// What happens to a container.
@@ -39,8 +40,9 @@ enum Undo {
 impl Blow {
     /// How long after it the others may still be slow or fail: the time to notice.
     ///
-    /// The api and the shippers ask every replica how it is. NGINX asks nobody, and learns of an api that takes connections and says nothing by a read that is
-    /// not answered within 6 s (deploy/nginx/conf/again.conf).
+    /// The api and the shippers ask every replica how it is. NGINX asks nobody, and learns of an
+    /// api that takes connections and says nothing by a read that is not answered within 6 s
+    /// (deploy/nginx/conf/again.conf).
     fn noticed_within(self, service: &str) -> Duration {
         match (self, service) {
             (Self::Kill, _) => Duration::from_secs(1),
@@ -49,7 +51,8 @@ impl Blow {
         }
     }
 
-    /// How long the container is away: longer than it takes to notice, so that there is something to see afterwards.
+    /// How long the container is away: longer than it takes to notice, so that there is something
+    /// to see afterwards.
     fn away(self, service: &str) -> Duration {
         self.noticed_within(service) + Duration::from_secs(3)
     }
@@ -69,8 +72,9 @@ impl Blow {
     }
 }
 
-/// Strikes one replica of a service under load, brings it back, and compares everything. The requests that noticed it too late are in the answer: they may
-/// have been slow because the machine is.
+/// Strikes one replica of a service under load, brings it back, and compares everything. The
+/// requests that noticed it too late are in the answer: they may have been slow because the machine
+/// is.
 async fn strike(stack: &Stack, service: &str, blow: Blow) -> Result<Vec<String>> {
     let name = format!("{blow:?} {service}").to_lowercase();
     let container = stack.one(service).await?;
@@ -94,9 +98,17 @@ async fn strike(stack: &Stack, service: &str, blow: Blow) -> Result<Vec<String>>
     let usual = slowest(exchanges.iter().filter(|exchange| exchange.ended() < before));
     let slow = SLOW.max(3 * usual);
     let hurt = |exchange: &&Exchange| exchange.failed() || exchange.took > slow;
-    let last = exchanges.iter().filter(hurt).filter(|exchange| exchange.began < back).map(|exchange| exchange.began).max();
+    let last = exchanges
+        .iter()
+        .filter(hurt)
+        .filter(|exchange| exchange.began < back)
+        .map(|exchange| exchange.began)
+        .max();
     let last = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(before));
-    let in_flight = exchanges.iter().filter(|exchange| exchange.began <= after && exchange.ended() >= before).count();
+    let in_flight = exchanges
+        .iter()
+        .filter(|exchange| exchange.began <= after && exchange.ended() >= before)
+        .count();
     figure(
         &name,
         &format!(
@@ -108,16 +120,29 @@ async fn strike(stack: &Stack, service: &str, blow: Blow) -> Result<Vec<String>>
         ),
     );
     // What may be sent again never fails, and else only what was under way to the one that is gone.
-    let wrong =
-        exchanges.iter().filter(|exchange| exchange.failed() && (exchange.repeatable || (blow == Blow::Kill && exchange.began > after)));
+    let wrong = exchanges.iter().filter(|exchange| {
+        exchange.failed() && (exchange.repeatable || (blow == Blow::Kill && exchange.began > after))
+    });
     let wrong = failures(wrong);
-    ensure!(wrong.is_empty(), "these had to be answered by another replica:\n- {}", wrong.join("\n- "));
-    let late: Vec<&Exchange> = exchanges.iter().filter(|exchange| exchange.began > noticed).filter(hurt).collect();
-    Ok(late.iter().map(|exchange| format!("began {} after: {}", seconds(exchange.began - before), told(&[exchange]))).collect())
+    ensure!(
+        wrong.is_empty(),
+        "these had to be answered by another replica:\n- {}",
+        wrong.join("\n- ")
+    );
+    let late: Vec<&Exchange> =
+        exchanges.iter().filter(|exchange| exchange.began > noticed).filter(hurt).collect();
+    Ok(late
+        .iter()
+        .map(|exchange| {
+            format!("began {} after: {}", seconds(exchange.began - before), told(&[exchange]))
+        })
+        .collect())
 }
 
 fn told(exchanges: &[&Exchange]) -> String {
-    let line = |exchange: &&Exchange| format!("{}: {:?} after {}", exchange.request, exchange.outcome, seconds(exchange.took));
+    let line = |exchange: &&Exchange| {
+        format!("{}: {:?} after {}", exchange.request, exchange.outcome, seconds(exchange.took))
+    };
     exchanges.iter().take(20).map(line).collect::<Vec<_>>().join("\n- ")
 }
 
@@ -133,9 +158,11 @@ async fn strike_each(name: &str, blow: Blow) {
             }
             match outcome {
                 Ok(late) if late.is_empty() => {}
-                Ok(late) => {
-                    faults.push(format!("{service}: noticed after {}:\n- {}", seconds(blow.noticed_within(service)), late.join("\n- ")))
-                }
+                Ok(late) => faults.push(format!(
+                    "{service}: noticed after {}:\n- {}",
+                    seconds(blow.noticed_within(service)),
+                    late.join("\n- ")
+                )),
                 Err(error) => {
                     faults.push(format!("{service}: {error:#}"));
                     stack.settle().await?;
@@ -183,7 +210,11 @@ async fn without_kafka_the_store_goes_on_selling_and_events_arrive_later() {
         let shipped = all_shipped(stack).await?;
         figure(
             "kafka away",
-            &format!("{waiting} events waited; Kafka was healthy in {}, all were shipped {} later", seconds(healthy), seconds(shipped)),
+            &format!(
+                "{waiting} events waited; Kafka was healthy in {}, all were shipped {} later",
+                seconds(healthy),
+                seconds(shipped)
+            ),
         );
         let (_, exchanges) = shopping.audit(stack, "kafka away").await?;
         none_failed(&exchanges)
@@ -206,9 +237,12 @@ async fn without_postgres_there_is_503_with_retry_after_and_then_trade_again() {
         let again = selling(&client, Duration::from_secs(30)).await?;
         shopping.load.run(Duration::from_secs(2)).await;
         let (_, exchanges) = shopping.audit(stack, "postgres away").await?;
-        let failed: Vec<&Exchange> = exchanges.iter().filter(|exchange| exchange.failed()).collect();
+        let failed: Vec<&Exchange> =
+            exchanges.iter().filter(|exchange| exchange.failed()).collect();
         ensure!(!failed.is_empty(), "expected that buyers notice");
-        let proper = |exchange: &&&Exchange| exchange.outcome == Outcome::Answered(503) && exchange.retry_after.is_some();
+        let proper = |exchange: &&&Exchange| {
+            exchange.outcome == Outcome::Answered(503) && exchange.retry_after.is_some()
+        };
         let proper = failed.iter().filter(proper).count();
         figure(
             "postgres away",
@@ -229,8 +263,12 @@ async fn without_postgres_there_is_503_with_retry_after_and_then_trade_again() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn the_outbox_has_one_shipper_and_another_when_that_one_dies() {
     on_stack("shipper", async |stack: &Stack| {
-        let sent =
-            async |container: &Container| Ok::<_, anyhow::Error>(sum(&stack.metrics(container).await?, "merch_log_ship_sent_events_total"));
+        let sent = async |container: &Container| {
+            Ok::<_, anyhow::Error>(sum(
+                &stack.metrics(container).await?,
+                "merch_log_ship_sent_events_total",
+            ))
+        };
         let replicas = stack.containers(Some("db")).await?;
         let mut before = Vec::new();
         for replica in &replicas {
@@ -240,9 +278,15 @@ async fn the_outbox_has_one_shipper_and_another_when_that_one_dies() {
         shopping.load.run(Duration::from_secs(2)).await;
         let (mut shippers, mut others) = (Vec::new(), Vec::new());
         for (replica, before) in replicas.iter().zip(before) {
-            if sent(replica).await? > before { shippers.push(replica) } else { others.push(replica) }
+            if sent(replica).await? > before {
+                shippers.push(replica)
+            } else {
+                others.push(replica)
+            }
         }
-        let ([shipper], [other]) = (&shippers[..], &others[..]) else { bail!("expected one db that ships, got {shippers:?}") };
+        let ([shipper], [other]) = (&shippers[..], &others[..]) else {
+            bail!("expected one db that ships, got {shippers:?}")
+        };
         let before = sent(other).await?;
         let struck = Instant::now();
         shipper.kill().await?;
@@ -252,7 +296,13 @@ async fn the_outbox_has_one_shipper_and_another_when_that_one_dies() {
         };
         until("the other db to ship", Duration::from_secs(30), look).await?;
         let took = struck.elapsed();
-        figure("shipper", &format!("the other db had shipped at the latest {} after the first was killed", seconds(took)));
+        figure(
+            "shipper",
+            &format!(
+                "the other db had shipped at the latest {} after the first was killed",
+                seconds(took)
+            ),
+        );
         shipper.start().await?;
         shopping.audit(stack, "shipper").await.map(drop)
     })

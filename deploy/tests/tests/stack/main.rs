@@ -1,4 +1,5 @@
-//! The whole system in its containers, through NGINX: three api, two db and two logging replicas, hurt in every way that an operator meets.
+//! The whole system in its containers, through NGINX: three api, two db and two logging replicas,
+//! hurt in every way that an operator meets.
 
 mod composition;
 mod limits;
@@ -30,7 +31,8 @@ const BUYERS: usize = 12;
 /// Buyers who shop again in each test.
 static ENROLLED: Mutex<Vec<Buyer>> = Mutex::new(Vec::new());
 
-/// Runs a test on the one stack; before the first one its shelves are filled and its buyers logged in.
+/// Runs a test on the one stack; before the first one its shelves are filled and its buyers logged
+/// in.
 async fn on_stack(name: &str, test: impl AsyncFnOnce(&Stack) -> Result<()>) {
     let prepare = async |stack: &Stack| {
         restock(stack, &[(1, 1_000_000), (2, 1_000_000)]).await?;
@@ -42,7 +44,11 @@ async fn on_stack(name: &str, test: impl AsyncFnOnce(&Stack) -> Result<()>) {
 /// Sets the stock of products, as a delivery does.
 async fn restock(stack: &Stack, stock: &[(i64, i64)]) -> Result<()> {
     for (product, stock) in stock {
-        stack.psql(&format!("UPDATE products SET stock = {stock}, version = version + 1 WHERE id = {product}")).await?;
+        stack
+            .psql(&format!(
+                "UPDATE products SET stock = {stock}, version = version + 1 WHERE id = {product}"
+            ))
+            .await?;
     }
     Ok(())
 }
@@ -81,7 +87,14 @@ impl Shopping {
         ensure!(!ledger.orders.is_empty(), "nothing was sold");
         let figures = audit(stack, &ledger, &self.before).await?;
         let failed = exchanges.iter().filter(|exchange| exchange.failed()).count();
-        figure(name, &format!("{} requests, {failed} of them failed; slowest {}", exchanges.len(), seconds(slowest(&exchanges))));
+        figure(
+            name,
+            &format!(
+                "{} requests, {failed} of them failed; slowest {}",
+                exchanges.len(),
+                seconds(slowest(&exchanges))
+            ),
+        );
         figure(name, &figures.to_string());
         Ok((figures, exchanges))
     }
@@ -95,7 +108,11 @@ fn slowest<'a>(exchanges: impl IntoIterator<Item = &'a Exchange>) -> Duration {
 fn failures<'a>(exchanges: impl IntoIterator<Item = &'a Exchange>) -> Vec<String> {
     let line = |exchange: &Exchange| {
         let Exchange { request, outcome, took, code, .. } = exchange;
-        format!("{request}: {outcome:?} {} after {}", code.as_deref().unwrap_or_default(), seconds(*took))
+        format!(
+            "{request}: {outcome:?} {} after {}",
+            code.as_deref().unwrap_or_default(),
+            seconds(*took)
+        )
     };
     exchanges.into_iter().filter(|exchange| exchange.failed()).map(line).collect()
 }
@@ -103,17 +120,26 @@ fn failures<'a>(exchanges: impl IntoIterator<Item = &'a Exchange>) -> Vec<String
 /// Nothing failed.
 fn none_failed(exchanges: &[Exchange]) -> Result<()> {
     let failed = failures(exchanges);
-    ensure!(failed.is_empty(), "{} of {} requests failed:\n- {}", failed.len(), exchanges.len(), failed.join("\n- "));
+    ensure!(
+        failed.is_empty(),
+        "{} of {} requests failed:\n- {}",
+        failed.len(),
+        exchanges.len(),
+        failed.join("\n- ")
+    );
     Ok(())
 }
 
 /// The sum of a metric over its labels.
 fn sum(metrics: &str, name: &str) -> f64 {
-    let lines = metrics.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    let lines = metrics
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// Waits until a GET of the catalogue is answered with 200 again, and answers with how long that took.
+/// Waits until a GET of the catalogue is answered with 200 again, and answers with how long that
+/// took.
 async fn selling(client: &Client, limit: Duration) -> Result<Duration> {
     let look = async || client.get("/products").send().await?.expect(200).map(drop);
     Ok(merch_deploy_tests::wait::until("the catalogue", limit, look).await?.1)

@@ -8,7 +8,11 @@ use serde_json::Value;
 async fn file_of(image: &str, path: &str, to: &std::path::Path) -> Result<String> {
     let container = Command::new("docker").args(["create", image]).succeed().await?;
     let container = container.trim();
-    let copied = Command::new("docker").args(["cp", &format!("{container}:{path}")]).args([to]).succeed().await;
+    let copied = Command::new("docker")
+        .args(["cp", &format!("{container}:{path}")])
+        .args([to])
+        .succeed()
+        .await;
     Command::new("docker").args(["rm", container]).succeed().await?;
     copied?;
     Ok(std::fs::read_to_string(to)?)
@@ -19,9 +23,18 @@ async fn file_of(image: &str, path: &str, to: &std::path::Path) -> Result<String
 async fn the_image_has_its_bill_of_materials() {
     let check = async || -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let text = file_of(&image::name().await?, "/usr/share/doc/merch/merch.cdx.json", &folder.path().join("bill.json")).await?;
+        let text = file_of(
+            &image::name().await?,
+            "/usr/share/doc/merch/merch.cdx.json",
+            &folder.path().join("bill.json"),
+        )
+        .await?;
         let bill: Value = serde_json::from_str(&text)?;
-        ensure!(bill["bomFormat"] == "CycloneDX" && bill["metadata"]["component"]["name"] == "merch", "{}", bill["metadata"]);
+        ensure!(
+            bill["bomFormat"] == "CycloneDX" && bill["metadata"]["component"]["name"] == "merch",
+            "{}",
+            bill["metadata"]
+        );
         let linked: Vec<&str> = bill["components"]
             .as_array()
             .context("components")?

@@ -1,4 +1,5 @@
-//! What a stranger, a neighbour on the host and whoever reads `docker inspect` or a log must not see.
+//! What a stranger, a neighbour on the host and whoever reads `docker inspect` or a log must not
+//! see.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,8 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{buyers, on_stack};
 
-/// The only services whose `docker inspect` may show a secret, by the secret's name: those that use it.
+/// The only services whose `docker inspect` may show a secret, by the secret's name: those that use
+/// it.
 const KNOWN_TO: [(&str, &[&str]); 5] = [
     ("POSTGRES_PASSWORD", &["postgres"]),
     ("MERCH_DATABASE_PASSWORD", &["postgres", "migrate", "db"]),
@@ -33,7 +35,12 @@ async fn open_ports(address: &str) -> BTreeSet<u16> {
         let connected = timeout(Duration::from_secs(2), TcpStream::connect((address, port))).await;
         connected.is_ok_and(|stream| stream.is_ok()).then_some(port)
     };
-    stream::iter(1..=u16::MAX).map(knock).buffer_unordered(512).filter_map(async |port| port).collect().await
+    stream::iter(1..=u16::MAX)
+        .map(knock)
+        .buffer_unordered(512)
+        .filter_map(async |port| port)
+        .collect()
+        .await
 }
 
 /// Addresses of this machine that are not loopback's, from the interface that leads outside.
@@ -48,15 +55,24 @@ fn outside_address() -> Option<String> {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn nothing_but_nginx_can_be_reached_from_the_host() {
     on_stack("ports", async |stack: &Stack| {
-        let ours: BTreeSet<String> = stack.containers(None).await?.into_iter().map(|container| container.id).collect();
+        let ours: BTreeSet<String> =
+            stack.containers(None).await?.into_iter().map(|container| container.id).collect();
         let nginx = stack.one("nginx").await?;
         let port: u16 = stack.url().rsplit(':').next().context("a port")?.parse()?;
         for container in stack.containers(None).await? {
             let inspected = container.inspect().await?;
-            ensure!(inspected["HostConfig"]["NetworkMode"] != "host", "{container} is in the host's network");
-            let bindings = inspected["HostConfig"]["PortBindings"].as_object().cloned().unwrap_or_default();
-            ensure!(bindings.is_empty() || container == nginx, "{container} publishes {bindings:?}");
-            let addresses = bindings.values().flat_map(|list| list.as_array().cloned().unwrap_or_default());
+            ensure!(
+                inspected["HostConfig"]["NetworkMode"] != "host",
+                "{container} is in the host's network"
+            );
+            let bindings =
+                inspected["HostConfig"]["PortBindings"].as_object().cloned().unwrap_or_default();
+            ensure!(
+                bindings.is_empty() || container == nginx,
+                "{container} publishes {bindings:?}"
+            );
+            let addresses =
+                bindings.values().flat_map(|list| list.as_array().cloned().unwrap_or_default());
             for binding in addresses {
                 ensure!(binding["HostIp"] == "127.0.0.1", "{container} listens on {binding}");
             }
@@ -64,19 +80,32 @@ async fn nothing_but_nginx_can_be_reached_from_the_host() {
         // What is open here is another's, unless the engine says that one of ours has published it.
         let mut found = BTreeSet::new();
         for port in open_ports("127.0.0.1").await {
-            let publishers = docker(&["ps", "--no-trunc", "--quiet", "--filter", &format!("publish={port}")]).await?;
+            let publishers =
+                docker(&["ps", "--no-trunc", "--quiet", "--filter", &format!("publish={port}")])
+                    .await?;
             if publishers.lines().any(|id| ours.contains(id)) {
                 found.insert(port);
             }
         }
         figure("ports", &format!("of 65535 ports on loopback, these lead to the stack: {found:?}"));
-        ensure!(found.contains(&port), "the scan has missed NGINX's own port {port}, so it proves nothing");
+        ensure!(
+            found.contains(&port),
+            "the scan has missed NGINX's own port {port}, so it proves nothing"
+        );
         let allowed = BTreeSet::from([port, stack.tls_port()]);
-        ensure!(found.is_subset(&allowed), "expected nothing but NGINX's ports {allowed:?}, found {found:?}");
+        ensure!(
+            found.is_subset(&allowed),
+            "expected nothing but NGINX's ports {allowed:?}, found {found:?}"
+        );
         if let Some(address) = outside_address() {
             for port in allowed {
-                let refused = timeout(Duration::from_secs(2), TcpStream::connect((address.as_str(), port))).await;
-                ensure!(!refused.is_ok_and(|stream| stream.is_ok()), "port {port} is open at {address}, and not on loopback alone");
+                let refused =
+                    timeout(Duration::from_secs(2), TcpStream::connect((address.as_str(), port)))
+                        .await;
+                ensure!(
+                    !refused.is_ok_and(|stream| stream.is_ok()),
+                    "port {port} is open at {address}, and not on loopback alone"
+                );
             }
         }
         Ok(())
@@ -108,7 +137,8 @@ async fn no_container_is_root_or_can_write_its_root_file_system() {
             if container.state().await? != "healthy" {
                 continue; // a one-shot that has ended
             }
-            // What the kernel says, and not what was asked for: as whom each process runs, and how its root is mounted.
+            // What the kernel says, and not what was asked for: as whom each process runs, and how
+            // its root is mounted.
             let look = "for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ] || grep -H ^Uid: $p/status; done; grep ' / ' /proc/1/mounts";
             let pid = format!("container:{}", container.id);
             let seen = docker(&["run", "--rm", "--network", "none", "--cap-add", "SYS_PTRACE", "--pid", &pid, "--user", "0", "--entrypoint", "bash", &helper, "-c", look]).await?;
@@ -133,14 +163,23 @@ async fn credentials_are_seen_by_their_users_alone() {
         let settings = stack.settings();
         let secrets = settings.secrets();
         for (name, _) in &secrets {
-            ensure!(KNOWN_TO.iter().any(|(known, _)| known == name), "{name} is a secret that this test does not know; say who may see it");
+            ensure!(
+                KNOWN_TO.iter().any(|(known, _)| known == name),
+                "{name} is a secret that this test does not know; say who may see it"
+            );
         }
         let mut looked = 0;
         for container in stack.containers(None).await? {
-            let (inspected, logs) = (container.inspect().await?.to_string(), container.logs().await?);
+            let (inspected, logs) =
+                (container.inspect().await?.to_string(), container.logs().await?);
             for (name, value) in &secrets {
-                let may = KNOWN_TO.iter().any(|(known, services)| known == name && services.contains(&container.service.as_str()));
-                ensure!(may || !inspected.contains(value), "docker inspect {container} shows {name}");
+                let may = KNOWN_TO.iter().any(|(known, services)| {
+                    known == name && services.contains(&container.service.as_str())
+                });
+                ensure!(
+                    may || !inspected.contains(value),
+                    "docker inspect {container} shows {name}"
+                );
                 ensure!(!logs.contains(value), "the log of {container} shows {name}");
                 looked += 2;
             }
@@ -152,7 +191,10 @@ async fn credentials_are_seen_by_their_users_alone() {
             }
         }
         for line in stack.psql("SELECT encode(payload, 'escape') FROM outbox").await?.lines() {
-            ensure!(!line.contains(PASSWORD) && secrets.iter().all(|(_, value)| !line.contains(value)), "an event shows a secret");
+            ensure!(
+                !line.contains(PASSWORD) && secrets.iter().all(|(_, value)| !line.contains(value)),
+                "an event shows a secret"
+            );
         }
         figure("credentials", &format!("{} secrets, {looked} looks", secrets.len()));
         Ok(())
@@ -166,8 +208,17 @@ async fn without_secrets_compose_says_what_to_do() {
     on_stack("no .env", async |stack: &Stack| {
         let compose = root().join("compose.yaml");
         // An empty file, as this checkout may well have an .env.
-        let words = ["compose", "--env-file", "/dev/null", "--file", &compose.display().to_string(), "up", "--no-start"];
-        let output = stack.command("docker").env("COMPOSE_ENV_FILES", "").args(words).output().await?;
+        let words = [
+            "compose",
+            "--env-file",
+            "/dev/null",
+            "--file",
+            &compose.display().to_string(),
+            "up",
+            "--no-start",
+        ];
+        let output =
+            stack.command("docker").env("COMPOSE_ENV_FILES", "").args(words).output().await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(!output.status.success(), "expected that it refuses to start without secrets");
         ensure!(said.contains("make env"), "expected a sentence that says what to do, got: {said}");

@@ -1,4 +1,5 @@
-//! Secrets that are files: what `make env FILES=1` makes and `compose.secrets.yaml` mounts, on a stack of its own.
+//! Secrets that are files: what `make env FILES=1` makes and `compose.secrets.yaml` mounts, on a
+//! stack of its own.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +19,19 @@ use merch_deploy_tests::{
 };
 use serde_json::json;
 
-const FILES: [&str; 5] = ["admin-token", "database-password", "jwt-key", "jwt-verify-key", "postgres-password"];
+const FILES: [&str; 5] =
+    ["admin-token", "database-password", "jwt-key", "jwt-verify-key", "postgres-password"];
 
 /// Runs `make env FILES=1`, and answers with the `.env` that it wrote.
 fn made_by_make(folder: &Path) -> Result<Settings> {
     let env = folder.join("env");
     let mut make = std::process::Command::new("make");
     make.args(["--silent", "env"]).current_dir(root());
-    let said = make.env("FILES", "1").env("MERCH_ENV_FILE", &env).env("MERCH_SECRETS_DIR", folder.join("secrets")).output()?;
+    let said = make
+        .env("FILES", "1")
+        .env("MERCH_ENV_FILE", &env)
+        .env("MERCH_SECRETS_DIR", folder.join("secrets"))
+        .output()?;
     ensure!(said.status.success(), "make env FILES=1: {}", String::from_utf8_lossy(&said.stderr));
     Settings::read(&env)
 }
@@ -35,7 +41,10 @@ fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        found.insert(entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path())?);
+        found.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs::read_to_string(entry.path())?,
+        );
     }
     Ok(found)
 }
@@ -54,12 +63,25 @@ async fn with_files(folder: &Path) -> Result<()> {
     let secrets = folder.join("secrets");
     let values = read(&secrets)?;
     ensure!(values.keys().eq(FILES), "{:?}", values.keys());
-    ensure!(fs::metadata(&secrets)?.permissions().mode() & 0o777 == 0o700, "others may look into the folder");
+    ensure!(
+        fs::metadata(&secrets)?.permissions().mode() & 0o777 == 0o700,
+        "others may look into the folder"
+    );
     // Too short for the roles, should the overlay be forgotten, and not to be guessed.
-    let opens_nothing =
-        |value: &str| value.starts_with("unused-") && value.len() == 23 && !values.values().any(|secret| secret.contains(value));
-    ensure!(made.secrets().iter().all(|(_, value)| opens_nothing(value)), "a secret stands in .env, too");
-    ensure!(made.get("COMPOSE_FILE") == Some("compose.yaml:compose.secrets.yaml"), "COMPOSE_FILE: {:?}", made.get("COMPOSE_FILE"));
+    let opens_nothing = |value: &str| {
+        value.starts_with("unused-")
+            && value.len() == 23
+            && !values.values().any(|secret| secret.contains(value))
+    };
+    ensure!(
+        made.secrets().iter().all(|(_, value)| opens_nothing(value)),
+        "a secret stands in .env, too"
+    );
+    ensure!(
+        made.get("COMPOSE_FILE") == Some("compose.yaml:compose.secrets.yaml"),
+        "COMPOSE_FILE: {:?}",
+        made.get("COMPOSE_FILE")
+    );
 
     let stack = Stack::up(Replicas { api: 1, db: 1, logging: 1 }, |settings| {
         for (name, value) in made.secrets() {
@@ -72,7 +94,11 @@ async fn with_files(folder: &Path) -> Result<()> {
     worked.with_context(|| format!("the logs are in {}", stack.keep_logs("secrets").display()))
 }
 
-async fn trade_and_change(stack: &Stack, secrets: &Path, values: &BTreeMap<String, String>) -> Result<()> {
+async fn trade_and_change(
+    stack: &Stack,
+    secrets: &Path,
+    values: &BTreeMap<String, String>,
+) -> Result<()> {
     let client = stack.client()?;
     let buyer = Buyer::enrol(&client).await?;
     let order = json!({ "product_id": 1, "quantity": 1 });
@@ -89,20 +115,35 @@ async fn trade_and_change(stack: &Stack, secrets: &Path, values: &BTreeMap<Strin
             ensure!(!inspected.contains(value.as_str()), "docker inspect {container} shows {name}");
             ensure!(!logs.contains(value.as_str()), "the log of {container} shows {name}");
         }
-        ensure!(!logs.contains("other users"), "{container} warns of the mode that its secrets have:\n{logs}");
+        ensure!(
+            !logs.contains("other users"),
+            "{container} warns of the mode that its secrets have:\n{logs}"
+        );
     }
 
-    // As docs/operations.md has it: the file in place, then the server, and nobody restarts. Connections that are there would hide whether the new
-    // password is known, so they are ended, and the catalogue has to be there again with new ones.
+    // As docs/operations.md has it: the file in place, then the server, and nobody restarts.
+    // Connections that are there would hide whether the new password is known, so they are ended,
+    // and the catalogue has to be there again with new ones.
     let new = random_secret();
     fs::write(secrets.join("database-password"), &new)?;
     stack.psql(&format!("ALTER ROLE merch PASSWORD '{new}'")).await?;
-    stack.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'merch'").await?;
+    stack
+        .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'merch'")
+        .await?;
     let began = Instant::now();
-    let buy = async || client.post("/orders").bearer(&buyer.token).json(&order).send().await?.expect(201).map(drop);
+    let buy = async || {
+        client.post("/orders").bearer(&buyer.token).json(&order).send().await?.expect(201).map(drop)
+    };
     until("an order", Duration::from_secs(20), buy).await?;
-    figure("secrets", &format!("sold with the new database password {} after all connections were ended", seconds(began.elapsed())));
-    let connections = stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'merch'").await?;
+    figure(
+        "secrets",
+        &format!(
+            "sold with the new database password {} after all connections were ended",
+            seconds(began.elapsed())
+        ),
+    );
+    let connections =
+        stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'merch'").await?;
     ensure!(connections != "0", "nobody is connected");
     Ok(())
 }

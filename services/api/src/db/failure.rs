@@ -1,4 +1,5 @@
-//! What a failed gRPC call means to a client of this service: the one mapping between the two worlds.
+//! What a failed gRPC call means to a client of this service: the one mapping between the two
+//! worlds.
 
 use std::{error::Error as _, time::Duration};
 
@@ -41,14 +42,23 @@ const DOMAIN: &str = "assistant.merch";
 
 impl From<Status> for CallFailure {
     fn from(status: Status) -> Self {
-        // A status that came over the wire has no source; one that was made here, of a connection that failed, has.
+        // A status that came over the wire has no source; one that was made here, of a connection
+        // that failed, has.
         if status.source().is_some() && status.code() != Grpc::DeadlineExceeded {
             return Self::Unreachable(with_causes(status.message(), &status));
         }
         let details = status.get_error_details();
-        let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| ErrorReason::from_str_name(&info.reason));
+        let reason = details
+            .error_info()
+            .filter(|info| info.domain == DOMAIN)
+            .and_then(|info| ErrorReason::from_str_name(&info.reason));
         let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-        Self::Refused { code: status.code(), reason, retry_after, message: status.message().to_owned() }
+        Self::Refused {
+            code: status.code(),
+            reason,
+            retry_after,
+            message: status.message().to_owned(),
+        }
     }
 }
 
@@ -65,7 +75,9 @@ impl CallFailure {
 impl From<CallFailure> for Problem {
     fn from(failure: CallFailure) -> Self {
         match &failure {
-            CallFailure::TooLate | CallFailure::Unreachable(_) => Problem::unavailable(failure, None),
+            CallFailure::TooLate | CallFailure::Unreachable(_) => {
+                Problem::unavailable(failure, None)
+            }
             CallFailure::BadAnswer(_) => Problem::internal(failure),
             CallFailure::Refused { code, reason, retry_after, message: _ } => match code {
                 // The errors that carry a reason; it must be one that belongs to the code.
@@ -75,16 +87,25 @@ impl From<CallFailure> for Problem {
                 | Grpc::AlreadyExists
                 | Grpc::FailedPrecondition
                 | Grpc::Aborted => match reason {
-                    Some(reason) if belongs(*reason) == Some(*code) => refused(*reason).unwrap_or_else(|| Problem::internal(failure)),
+                    Some(reason) if belongs(*reason) == Some(*code) => {
+                        refused(*reason).unwrap_or_else(|| Problem::internal(failure))
+                    }
                     Some(_) | None => Problem::internal(failure),
                 },
-                // The limits that the client is told of; every other one is the service's own affair.
+                // The limits that the client is told of; every other one is the service's own
+                // affair.
                 Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyLogIns) => {
                     Problem::too_many_attempts(retry_after.unwrap_or_default())
                 }
-                Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyWrites) => Code::TooManyWrites.into(),
-                // Try again. CANCELLED is how tonic reports a deadline that passed on this side: nobody else cancels these calls.
-                Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Cancelled => {
+                Grpc::ResourceExhausted if *reason == Some(ErrorReason::TooManyWrites) => {
+                    Code::TooManyWrites.into()
+                }
+                // Try again. CANCELLED is how tonic reports a deadline that passed on this side:
+                // nobody else cancels these calls.
+                Grpc::Unavailable
+                | Grpc::ResourceExhausted
+                | Grpc::DeadlineExceeded
+                | Grpc::Cancelled => {
                     let retry_after = *retry_after;
                     Problem::unavailable(failure, retry_after)
                 }
@@ -107,9 +128,15 @@ const fn belongs(reason: ErrorReason) -> Option<Grpc> {
         ErrorReason::Unspecified => None,
         ErrorReason::InvalidField | ErrorReason::InvalidPageToken => Some(Grpc::InvalidArgument),
         ErrorReason::TokenRevoked => Some(Grpc::Unauthenticated),
-        ErrorReason::UserNotFound | ErrorReason::ProductNotFound | ErrorReason::OrderNotFound => Some(Grpc::NotFound),
-        ErrorReason::SidTaken | ErrorReason::UsernameTaken | ErrorReason::EmailTaken => Some(Grpc::AlreadyExists),
-        ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Some(Grpc::FailedPrecondition),
+        ErrorReason::UserNotFound | ErrorReason::ProductNotFound | ErrorReason::OrderNotFound => {
+            Some(Grpc::NotFound)
+        }
+        ErrorReason::SidTaken | ErrorReason::UsernameTaken | ErrorReason::EmailTaken => {
+            Some(Grpc::AlreadyExists)
+        }
+        ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => {
+            Some(Grpc::FailedPrecondition)
+        }
         ErrorReason::VersionMismatch => Some(Grpc::Aborted),
         ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Some(Grpc::Unavailable),
         ErrorReason::TooManyLogIns | ErrorReason::TooManyWrites => Some(Grpc::ResourceExhausted),
@@ -138,7 +165,9 @@ pub(crate) fn refused(reason: ErrorReason) -> Option<Problem> {
         ErrorReason::OutOfStock => Code::OutOfStock.into(),
         ErrorReason::IdempotencyKeyReused => Code::IdempotencyKeyReused.into(),
         ErrorReason::VersionMismatch => Code::VersionMismatch.into(),
-        ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Problem::unavailable(reason.as_str_name(), None),
+        ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => {
+            Problem::unavailable(reason.as_str_name(), None)
+        }
         ErrorReason::TooManyLogIns => Code::TooManyAttempts.into(),
         ErrorReason::TooManyWrites => Code::TooManyWrites.into(),
     })
@@ -173,7 +202,8 @@ mod tests {
     ];
 
     fn with_reason(code: Grpc, domain: &str, reason: &str) -> Problem {
-        let details = ErrorDetails::with_error_info(reason, domain, HashMap::<String, String>::new());
+        let details =
+            ErrorDetails::with_error_info(reason, domain, HashMap::<String, String>::new());
         CallFailure::from(Status::with_error_details(code, "some text", details)).into()
     }
 
@@ -190,7 +220,11 @@ mod tests {
             (Grpc::AlreadyExists, "ERROR_REASON_USERNAME_TAKEN", Code::UsernameTaken),
             (Grpc::AlreadyExists, "ERROR_REASON_EMAIL_TAKEN", Code::EmailTaken),
             (Grpc::FailedPrecondition, "ERROR_REASON_OUT_OF_STOCK", Code::OutOfStock),
-            (Grpc::FailedPrecondition, "ERROR_REASON_IDEMPOTENCY_KEY_REUSED", Code::IdempotencyKeyReused),
+            (
+                Grpc::FailedPrecondition,
+                "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
+                Code::IdempotencyKeyReused,
+            ),
             (Grpc::Aborted, "ERROR_REASON_VERSION_MISMATCH", Code::VersionMismatch),
             (Grpc::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE", Code::Unavailable),
             (Grpc::Unavailable, "ERROR_REASON_OVERLOADED", Code::Unavailable),
@@ -205,32 +239,67 @@ mod tests {
     fn each_code_without_a_known_reason_is_a_bug_or_a_time_to_try_again() {
         for code in CODES {
             let expected = match code {
-                Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Cancelled => Code::Unavailable,
+                Grpc::Unavailable
+                | Grpc::ResourceExhausted
+                | Grpc::DeadlineExceeded
+                | Grpc::Cancelled => Code::Unavailable,
                 _ => Code::InternalError,
             };
-            assert_eq!(Problem::from(CallFailure::from(Status::new(code, "user not found"))).code(), expected, "{code:?}");
-            assert_eq!(with_reason(code, DOMAIN, "ERROR_REASON_OF_TOMORROW").code(), expected, "{code:?}");
-            assert_eq!(with_reason(code, "somebody.else", "ERROR_REASON_USER_NOT_FOUND").code(), expected, "{code:?}");
+            assert_eq!(
+                Problem::from(CallFailure::from(Status::new(code, "user not found"))).code(),
+                expected,
+                "{code:?}"
+            );
+            assert_eq!(
+                with_reason(code, DOMAIN, "ERROR_REASON_OF_TOMORROW").code(),
+                expected,
+                "{code:?}"
+            );
+            assert_eq!(
+                with_reason(code, "somebody.else", "ERROR_REASON_USER_NOT_FOUND").code(),
+                expected,
+                "{code:?}"
+            );
         }
-        assert_eq!(with_reason(Grpc::NotFound, DOMAIN, "ERROR_REASON_SID_TAKEN").code(), Code::InternalError, "a reason of another code");
+        assert_eq!(
+            with_reason(Grpc::NotFound, DOMAIN, "ERROR_REASON_SID_TAKEN").code(),
+            Code::InternalError,
+            "a reason of another code"
+        );
     }
 
     #[test]
     fn the_time_to_try_again_is_the_services() {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(2500)));
-        let problem = Problem::from(CallFailure::from(Status::with_error_details(Grpc::Unavailable, "", details)));
+        let problem = Problem::from(CallFailure::from(Status::with_error_details(
+            Grpc::Unavailable,
+            "",
+            details,
+        )));
         assert_eq!((problem.code(), problem.retry_after()), (Code::Unavailable, 3));
 
-        let mut details = ErrorDetails::with_error_info("ERROR_REASON_TOO_MANY_LOG_INS", DOMAIN, HashMap::<String, String>::new());
+        let mut details = ErrorDetails::with_error_info(
+            "ERROR_REASON_TOO_MANY_LOG_INS",
+            DOMAIN,
+            HashMap::<String, String>::new(),
+        );
         details.set_retry_info(Some(Duration::from_millis(5001)));
-        let problem = Problem::from(CallFailure::from(Status::with_error_details(Grpc::ResourceExhausted, "", details)));
+        let problem = Problem::from(CallFailure::from(Status::with_error_details(
+            Grpc::ResourceExhausted,
+            "",
+            details,
+        )));
         assert_eq!((problem.code(), problem.retry_after()), (Code::TooManyAttempts, 6));
     }
 
     #[test]
     fn a_wrong_page_token_is_pointed_at() {
-        let body = with_reason(Grpc::InvalidArgument, DOMAIN, "ERROR_REASON_INVALID_PAGE_TOKEN").body();
+        let body =
+            with_reason(Grpc::InvalidArgument, DOMAIN, "ERROR_REASON_INVALID_PAGE_TOKEN").body();
         let errors = serde_json::to_value(body).unwrap()["errors"].clone();
-        assert_eq!((errors[0]["in"].as_str(), errors[0]["pointer"].as_str()), (Some("query"), Some("/page_token")));
+        assert_eq!(
+            (errors[0]["in"].as_str(), errors[0]["pointer"].as_str()),
+            (Some("query"), Some("/page_token"))
+        );
     }
 }

@@ -19,13 +19,14 @@ const EXPOSED: &str = "ETag, Location, Retry-After, X-Request-Id";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// The headers that the document takes.
 const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent";
-/// How long a browser may keep the answer to a preflight, in seconds: two hours, Chromium's maximum.
+/// How long a browser may keep the answer to a preflight, in seconds: two hours, Chromium's
+/// maximum.
 const MAX_AGE: &str = "7200";
 
 /// The origins whose scripts may use this API. By default none.
 ///
-/// As text: `https://shop.example,http://127.0.0.1:3000`, or `*` for every origin. With named origins
-/// a script may send credentials (`Access-Control-Allow-Credentials`), with `*` it may not.
+/// As text: `https://shop.example,http://127.0.0.1:3000`, or `*` for every origin. With named
+/// origins a script may send credentials (`Access-Control-Allow-Credentials`), with `*` it may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CorsOrigins(Allowed);
 
@@ -178,7 +179,11 @@ mod tests {
             ("http://[2001:DB8:0:0::1]", "http://[2001:db8::1]"),
         ] {
             let origins: CorsOrigins = text.parse().unwrap();
-            assert_eq!(origins.0, Allowed::These(vec![HeaderValue::from_str(sent).unwrap()]), "{text}");
+            assert_eq!(
+                origins.0,
+                Allowed::These(vec![HeaderValue::from_str(sent).unwrap()]),
+                "{text}"
+            );
         }
         assert_eq!("".parse(), Ok(CorsOrigins::default()));
         assert_eq!("*".parse(), Ok(CorsOrigins(Allowed::Everything)));
@@ -213,7 +218,10 @@ mod tests {
             "https://a https://b",
         ] {
             let refusal = wrong.parse::<CorsOrigins>().unwrap_err().to_string();
-            assert!(refusal.starts_with("expected origins such as https://shop.example"), "{refusal}");
+            assert!(
+                refusal.starts_with("expected origins such as https://shop.example"),
+                "{refusal}"
+            );
         }
     }
 }

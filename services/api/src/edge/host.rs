@@ -21,7 +21,10 @@ pub(super) fn check(request: &Request) -> Result<(), Fault> {
         (None, _) => request.version() < Version::HTTP_11,
         // A target in absolute form names the host as well, and wins (RFC 9112 §3.2.2).
         (Some(host), None) => {
-            is_valid(host) && authority.is_none_or(|authority| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+            is_valid(host)
+                && authority.is_none_or(|authority| {
+                    host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
+                })
         }
         (Some(_), Some(_)) => false,
     };
@@ -42,7 +45,10 @@ fn is_valid(value: &HeaderValue) -> bool {
     };
     let is_port = match port.strip_prefix(':') {
         // An empty port is the default one (RFC 3986 §3.2.3).
-        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok()),
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.is_empty() || digits.parse::<u16>().is_ok())
+        }
         None => port.is_empty(),
     };
     let is_name = text.starts_with('[') || is_reg_name(host);
@@ -83,11 +89,19 @@ mod tests {
     #[test]
     fn a_target_in_absolute_form_names_the_same_host() {
         let with_target = |target: &str, host: &str| {
-            let request = Request::builder().version(Version::HTTP_11).uri(target.parse().unwrap()).header(header::HOST, host).finish();
+            let request = Request::builder()
+                .version(Version::HTTP_11)
+                .uri(target.parse().unwrap())
+                .header(header::HOST, host)
+                .finish();
             check(&request).is_ok()
         };
         assert!(with_target("http://shop.example:8080/products", "Shop.example:8080"));
-        for target in ["http://evil.example/products", "http://shop.example/products", "http://u@shop.example:8080/products"] {
+        for target in [
+            "http://evil.example/products",
+            "http://shop.example/products",
+            "http://u@shop.example:8080/products",
+        ] {
             assert!(!with_target(target, "shop.example:8080"), "{target}");
         }
     }

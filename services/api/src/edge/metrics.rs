@@ -1,8 +1,12 @@
-//! Numbers for the operator, on the admin port's `/metrics`. Labels have few values: never a path, an id or an address.
+//! Numbers for the operator, on the admin port's `/metrics`. Labels have few values: never a path,
+//! an id or an address.
 
 use std::{sync::LazyLock, time::Duration};
 
-use prometheus::{HistogramVec, IntCounter, IntGauge, register_histogram_vec, register_int_counter, register_int_gauge};
+use prometheus::{
+    HistogramVec, IntCounter, IntGauge, register_histogram_vec, register_int_counter,
+    register_int_gauge,
+};
 
 /// Registered once a process, however many servers it runs.
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -15,9 +19,16 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
         )
         .expect(invariant),
-        under_way: register_int_gauge!("merch_api_requests_under_way", "Requests that are being answered").expect(invariant),
-        abandoned: register_int_counter!("merch_api_requests_abandoned_total", "Requests whose client went away before the answer")
-            .expect(invariant),
+        under_way: register_int_gauge!(
+            "merch_api_requests_under_way",
+            "Requests that are being answered"
+        )
+        .expect(invariant),
+        abandoned: register_int_counter!(
+            "merch_api_requests_abandoned_total",
+            "Requests whose client went away before the answer"
+        )
+        .expect(invariant),
     }
 });
 
@@ -41,7 +52,9 @@ impl Metrics {
 
     pub(super) fn end(&self, operation: &str, status: u16, elapsed: Duration) {
         self.under_way.dec();
-        self.duration.with_label_values(&[operation, &status.to_string()]).observe(elapsed.as_secs_f64());
+        self.duration
+            .with_label_values(&[operation, &status.to_string()])
+            .observe(elapsed.as_secs_f64());
     }
 
     pub(super) fn abandoned(&self) {

@@ -20,7 +20,8 @@ pub(super) fn greeting() -> rest::Greeting {
     struct Info {
         version: String,
     }
-    let document: Document = serde_norway::from_str(OPENAPI_YAML).expect("the code was generated from this document, so it can be read");
+    let document: Document = serde_norway::from_str(OPENAPI_YAML)
+        .expect("the code was generated from this document, so it can be read");
     rest::Greeting {
         greeting: "Welcome to the SUSTech Merch Store!".to_owned(),
         version: document.info.version,

@@ -17,8 +17,12 @@ impl rest::OrderManager for Api {
     ) -> rest::PlaceOrderResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
-            let order = self.store.place_order(caller, body.product_id, body.quantity, idempotency_key).await?;
-            let (location, etag) = (format!("/orders/{}", order.id), etag::of_version(order.version));
+            let order = self
+                .store
+                .place_order(caller, body.product_id, body.quantity, idempotency_key)
+                .await?;
+            let (location, etag) =
+                (format!("/orders/{}", order.id), etag::of_version(order.version));
             Ok(rest::PlaceOrderResponse::Created { body: order.into(), location, etag })
         })
         .await
@@ -33,7 +37,10 @@ impl rest::OrderManager for Api {
     ) -> rest::ListOrdersResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
-            let page = self.store.list_orders(caller, limit, checked(page_token)?, status.map(Into::into)).await?;
+            let page = self
+                .store
+                .list_orders(caller, limit, checked(page_token)?, status.map(Into::into))
+                .await?;
             Ok(rest::ListOrdersResponse::Ok { body: page.into() })
         })
         .await
@@ -57,7 +64,11 @@ impl rest::OrderManager for Api {
         .await
     }
 
-    async fn cancel_order(&self, bearer_auth: rest::BearerAuth, order_id: rest::OrderId) -> rest::CancelOrderResponse {
+    async fn cancel_order(
+        &self,
+        bearer_auth: rest::BearerAuth,
+        order_id: rest::OrderId,
+    ) -> rest::CancelOrderResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
             let order = self.store.cancel_order(caller, order_id).await?;

@@ -9,7 +9,12 @@ use crate::{
 };
 
 impl rest::ProductManager for Api {
-    async fn list_products(&self, limit: i32, page_token: Option<String>, category: Option<rest::Category>) -> rest::ListProductsResponse {
+    async fn list_products(
+        &self,
+        limit: i32,
+        page_token: Option<String>,
+        category: Option<rest::Category>,
+    ) -> rest::ListProductsResponse {
         answer(async {
             let page = self.store.list_products(limit, checked(page_token)?, category).await?;
             Ok(rest::ListProductsResponse::Ok { body: page.into() })
@@ -17,7 +22,11 @@ impl rest::ProductManager for Api {
         .await
     }
 
-    async fn get_product(&self, product_id: rest::ProductId, if_none_match: Option<String>) -> rest::GetProductResponse {
+    async fn get_product(
+        &self,
+        product_id: rest::ProductId,
+        if_none_match: Option<String>,
+    ) -> rest::GetProductResponse {
         answer(async {
             let product = self.store.get_product(product_id).await?;
             let etag = etag::of_version(product.version);

@@ -1,15 +1,17 @@
 //! Problems as each operation declares them: exactly its statuses, with their headers.
 
 use merch_contract::rest::server::{
-    CancelOrderResponse, ChangePasswordResponse, DeactivateUserResponse, GetOrderResponse, GetProductResponse, GetUserResponse,
-    ListOrdersResponse, ListProductsResponse, LogInResponse, LogOutResponse, PlaceOrderResponse, RegisterResponse, UpdateUserResponse,
+    CancelOrderResponse, ChangePasswordResponse, DeactivateUserResponse, GetOrderResponse,
+    GetProductResponse, GetUserResponse, ListOrdersResponse, ListProductsResponse, LogInResponse,
+    LogOutResponse, PlaceOrderResponse, RegisterResponse, UpdateUserResponse,
 };
 use poem::http::StatusCode;
 
 use crate::problem::Problem;
 
-/// One arm a status that the operation declares beside 500 and 503, which all of these do. What an operation does not declare it does not send: that
-/// its use-case came to such a problem is a bug, logged and answered as one.
+/// One arm a status that the operation declares beside 500 and 503, which all of these do. What an
+/// operation does not declare it does not send: that its use-case came to such a problem is a bug,
+/// logged and answered as one.
 macro_rules! refusals {
     ($($operation:ident: $($status:ident)*;)*) => {
         $(impl From<Problem> for $operation {
@@ -68,9 +70,21 @@ mod tests {
         for code in Code::ALL {
             let response = LogInResponse::from(Problem::from(*code)).into_response();
             let declared = matches!(code.status().as_u16(), 400 | 401 | 429 | 500 | 503);
-            assert_eq!(response.status(), if declared { code.status() } else { StatusCode::INTERNAL_SERVER_ERROR }, "{code:?}");
-            assert_eq!(response.headers().contains_key("www-authenticate"), code.status() == StatusCode::UNAUTHORIZED, "{code:?}");
-            assert_eq!(response.headers().contains_key("retry-after"), matches!(code.status().as_u16(), 429 | 503), "{code:?}");
+            assert_eq!(
+                response.status(),
+                if declared { code.status() } else { StatusCode::INTERNAL_SERVER_ERROR },
+                "{code:?}"
+            );
+            assert_eq!(
+                response.headers().contains_key("www-authenticate"),
+                code.status() == StatusCode::UNAUTHORIZED,
+                "{code:?}"
+            );
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                matches!(code.status().as_u16(), 429 | 503),
+                "{code:?}"
+            );
         }
     }
 }

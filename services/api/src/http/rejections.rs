@@ -14,7 +14,8 @@ use crate::{
 /// Answers rejections with problems.
 pub(crate) struct Answers;
 
-/// Left with a 401 of [`Answers`], which cannot wait for the disk: whoever sends the answer on writes the log event first.
+/// Left with a 401 of [`Answers`], which cannot wait for the disk: whoever sends the answer on
+/// writes the log event first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedCredential(pub(crate) Refusal);
 
@@ -37,16 +38,21 @@ impl Rejections for Answers {
             Rejection::UnknownRoute => Problem::from(Code::RouteNotFound).response(),
             Rejection::MethodNotAllowed { allowed } => {
                 let mut response = Problem::from(Code::MethodNotAllowed).response();
-                let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
+                let allowed =
+                    HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
                 response.headers_mut().insert(header::ALLOW, allowed);
                 response
             }
             Rejection::BodyTooLarge { limit } => Problem::body_too_large(limit).response(),
-            Rejection::UnsupportedMediaType { expected } => Problem::unsupported_media_type(expected).response(),
+            Rejection::UnsupportedMediaType { expected } => {
+                Problem::unsupported_media_type(expected).response()
+            }
             Rejection::UnsupportedContentCoding => {
                 let mut response = Problem::unsupported_content_coding().response();
                 // RFC 9110 §12.5.3: tells this 415 from that of a media type.
-                response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                response
+                    .headers_mut()
+                    .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 response
             }
         }
@@ -65,20 +71,39 @@ mod tests {
         let challenge = r#"Bearer error="invalid_token""#;
         let fault = Fault::of_body("", "expected an object");
         for (rejection, status, header, value) in [
-            (Rejection::InvalidRequest { faults: fault.into() }, 400, "content-type", "application/problem+json"),
+            (
+                Rejection::InvalidRequest { faults: fault.into() },
+                400,
+                "content-type",
+                "application/problem+json",
+            ),
             (unauthenticated(CredentialFault::Missing), 401, "www-authenticate", "Bearer"),
             (unauthenticated(CredentialFault::WrongScheme), 401, "www-authenticate", "Bearer"),
             (unauthenticated(CredentialFault::Malformed), 401, "www-authenticate", challenge),
             (unauthenticated(CredentialFault::Repeated), 401, "www-authenticate", challenge),
             (Rejection::UnknownRoute, 404, "content-type", "application/problem+json"),
-            (Rejection::MethodNotAllowed { allowed: vec!["GET", "HEAD"] }, 405, "allow", "GET, HEAD"),
+            (
+                Rejection::MethodNotAllowed { allowed: vec!["GET", "HEAD"] },
+                405,
+                "allow",
+                "GET, HEAD",
+            ),
             (Rejection::BodyTooLarge { limit: 7 }, 413, "content-type", "application/problem+json"),
-            (Rejection::UnsupportedMediaType { expected: "application/json" }, 415, "content-type", "application/problem+json"),
+            (
+                Rejection::UnsupportedMediaType { expected: "application/json" },
+                415,
+                "content-type",
+                "application/problem+json",
+            ),
             (Rejection::UnsupportedContentCoding, 415, "accept-encoding", "identity"),
         ] {
             let text = format!("{rejection:?}");
             let response = Answers.respond(rejection);
-            assert_eq!((response.status().as_u16(), response.header(header)), (status, Some(value)), "{text}");
+            assert_eq!(
+                (response.status().as_u16(), response.header(header)),
+                (status, Some(value)),
+                "{text}"
+            );
             assert_eq!(response.data::<RefusedCredential>().is_some(), status == 401, "{text}");
         }
     }

@@ -37,7 +37,12 @@ impl rest::UserManager for Api {
         .await
     }
 
-    async fn get_user(&self, bearer_auth: rest::BearerAuth, user_id: rest::UserId, if_none_match: Option<String>) -> rest::GetUserResponse {
+    async fn get_user(
+        &self,
+        bearer_auth: rest::BearerAuth,
+        user_id: rest::UserId,
+        if_none_match: Option<String>,
+    ) -> rest::GetUserResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
             let user = self.store.get_user(caller, user_id).await?;
@@ -60,14 +65,19 @@ impl rest::UserManager for Api {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
             let expected_versions = etag::expected_versions(if_match.as_deref())?;
-            let user = self.store.update_user(caller, user_id, body.into(), expected_versions).await?;
+            let user =
+                self.store.update_user(caller, user_id, body.into(), expected_versions).await?;
             let etag = etag::of_version(user.version);
             Ok(rest::UpdateUserResponse::Ok { body: user.into(), etag })
         })
         .await
     }
 
-    async fn deactivate_user(&self, bearer_auth: rest::BearerAuth, user_id: rest::UserId) -> rest::DeactivateUserResponse {
+    async fn deactivate_user(
+        &self,
+        bearer_auth: rest::BearerAuth,
+        user_id: rest::UserId,
+    ) -> rest::DeactivateUserResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
             self.store.deactivate_user(caller, user_id).await?;
@@ -84,7 +94,8 @@ impl rest::UserManager for Api {
     ) -> rest::ChangePasswordResponse {
         answer(async {
             let caller = self.store.authenticate(bearer_auth.token()).await?;
-            let (current, new) = (Password::new(body.current_password), Password::new(body.new_password));
+            let (current, new) =
+                (Password::new(body.current_password), Password::new(body.new_password));
             self.store.change_password(caller, user_id, current, new).await?;
             Ok(rest::ChangePasswordResponse::NoContent)
         })
@@ -94,7 +105,12 @@ impl rest::UserManager for Api {
 
 impl From<rest::Registration> for NewUser {
     fn from(user: rest::Registration) -> Self {
-        Self { sid: user.sid, username: user.username, email: user.email, password: Password::new(user.password) }
+        Self {
+            sid: user.sid,
+            username: user.username,
+            email: user.email,
+            password: Password::new(user.password),
+        }
     }
 }
 

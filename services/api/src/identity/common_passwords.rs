@@ -6,7 +6,8 @@ use std::{collections::HashSet, sync::LazyLock};
 use unicode_normalization::UnicodeNormalization as _;
 
 /// One password a line, in lower case; `common_passwords/NOTICE.md` says where they come from.
-static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords/list.txt").lines().collect());
+static COMMON: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("common_passwords/list.txt").lines().collect());
 
 /// Returns whether a password is one of the most common ones or equal to one of `own`: the user's
 /// sid, username and email, or the part of the email before its `@`.
@@ -17,7 +18,9 @@ static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_p
 pub(crate) fn is_guessable(password: &str, own: [&str; 3]) -> bool {
     let folded = fold(password);
     let local_parts = own.iter().filter_map(|text| text.rsplit_once('@')).map(|(local, _)| local);
-    folded.is_empty() || COMMON.contains(folded.as_str()) || own.into_iter().chain(local_parts).any(|text| fold(text) == folded)
+    folded.is_empty()
+        || COMMON.contains(folded.as_str())
+        || own.into_iter().chain(local_parts).any(|text| fold(text) == folded)
 }
 
 fn fold(text: &str) -> String {
@@ -63,15 +66,25 @@ mod tests {
         ] {
             assert!(is_guessable(password, OWN), "{password}");
         }
-        for password in ["correct horse", "correct horse battery staple", "password of bob", "\u{1f468}\u{200d}\u{1f469} \u{2764}\u{fe0f}"]
-        {
+        for password in [
+            "correct horse",
+            "correct horse battery staple",
+            "password of bob",
+            "\u{1f468}\u{200d}\u{1f469} \u{2764}\u{fe0f}",
+        ] {
             assert!(!is_guessable(password, OWN), "{password}");
         }
     }
 
     #[test]
     fn what_others_know_of_the_user_is_guessable() {
-        for password in ["12110301", "alice.liddell", "ALICE.LIDDELL", "alice.in@wonderland.example", "Alice.In"] {
+        for password in [
+            "12110301",
+            "alice.liddell",
+            "ALICE.LIDDELL",
+            "alice.in@wonderland.example",
+            "Alice.In",
+        ] {
             assert!(is_guessable(password, OWN), "{password}");
         }
         assert!(!is_guessable("alice.liddell-2", OWN));

@@ -45,7 +45,11 @@ impl Lane {
         let places = turns.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         let turns = turns.min(Semaphore::MAX_PERMITS);
         let share = NonZeroUsize::new(places / 4).unwrap_or(NonZeroUsize::MIN);
-        Self { places: Arc::new(Semaphore::new(places)), turns: Arc::new(Semaphore::new(turns)), shares: InFlight::new(share) }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            turns: Arc::new(Semaphore::new(turns)),
+            shares: InFlight::new(share),
+        }
     }
 }
 
@@ -75,18 +79,24 @@ impl HashPool {
     ///
     /// # Errors
     /// When all of this purpose are taken, or all that one network may take.
-    pub(crate) fn place(&self, purpose: Purpose, client: Option<IpAddr>) -> Result<Place, HashFailure> {
+    pub(crate) fn place(
+        &self,
+        purpose: Purpose,
+        client: Option<IpAddr>,
+    ) -> Result<Place, HashFailure> {
         let Lane { places, shares, .. } = self.lane(purpose);
         let share = match client {
-            Some(client) => Some(shares.try_acquire(network(client)).ok_or(HashFailure::Overloaded)?),
+            Some(client) => {
+                Some(shares.try_acquire(network(client)).ok_or(HashFailure::Overloaded)?)
+            }
             None => None,
         };
         let place = Arc::clone(places).try_acquire_owned().map_err(|_| HashFailure::Overloaded)?;
         Ok(Place { purpose, _permits: Arc::new((place, share)) })
     }
 
-    /// Runs `work` on a thread of its own, when it is its turn. The thread holds the permits and not
-    /// the caller's future: an abandoned request must not make room for another 128 MiB.
+    /// Runs `work` on a thread of its own, when it is its turn. The thread holds the permits and
+    /// not the caller's future: an abandoned request must not make room for another 128 MiB.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         place: &Place,
@@ -136,7 +146,10 @@ mod tests {
         assert_eq!(taken.len(), 12);
         assert!(place(address("2001:db8::2")).is_err(), "an address of the same /64");
         let owner = place(address("192.0.2.9")).expect("a place for the owner");
-        assert!(pool.place(Purpose::PasswordChange, address("192.0.2.1")).is_ok(), "each purpose has its own");
+        assert!(
+            pool.place(Purpose::PasswordChange, address("192.0.2.1")).is_ok(),
+            "each purpose has its own"
+        );
         drop((taken, owner));
         assert!(place(address("192.0.2.1")).is_ok(), "places are given back");
     }
@@ -181,7 +194,9 @@ mod tests {
             let (tasks, releases) = within(occupy(&pool, flooding, 4, 1)).await;
             assert!(matches!(pool.place(flooding, None), Err(HashFailure::Overloaded)));
             // One thread and all places are left.
-            let places: Vec<Place> = (0..5).map(|_| pool.place(Purpose::LogIn, None).expect("a place for a log-in")).collect();
+            let places: Vec<Place> = (0..5)
+                .map(|_| pool.place(Purpose::LogIn, None).expect("a place for a log-in"))
+                .collect();
             assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
             for place in &places {
                 within(pool.run(place, || Ok(()))).await.expect("a log-in is hashed");
@@ -221,7 +236,8 @@ mod tests {
         assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
         drop(releases);
         within(async {
-            while pool.place(Purpose::LogIn, None).is_err() || pool.running.available_permits() == 0 {
+            while pool.place(Purpose::LogIn, None).is_err() || pool.running.available_permits() == 0
+            {
                 tokio::task::yield_now().await;
             }
         })

@@ -1,6 +1,7 @@
 //! The cryptography of tokens for `jsonwebtoken`: HMAC with SHA-2, and nothing else.
 //!
-//! The providers that `jsonwebtoken` brings compile a whole library of C, or RSA and elliptic curves. Neither is of use to a store that pins HS256.
+//! The providers that `jsonwebtoken` brings compile a whole library of C, or RSA and elliptic
+//! curves. Neither is of use to a store that pins HS256.
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use jsonwebtoken::{
@@ -11,12 +12,16 @@ use jsonwebtoken::{
 };
 use sha2::{Sha256, Sha512};
 
-static PROVIDER: CryptoProvider =
-    CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: signer,
+    verifier_factory: verifier,
+    key_utils: KeyUtils::new_unimplemented(),
+};
 
 /// Makes this the provider of the process. Does nothing when it is already.
 pub(super) fn install() {
-    // The library takes the first one; another could only come from another caller, and there is none.
+    // The library takes the first one; another could only come from another caller, and there is
+    // none.
     let _ = PROVIDER.install_default();
 }
 
@@ -60,8 +65,14 @@ keyed! { Sha256, Sha512 }
 macro_rules! choose {
     ($algorithm:expr, $secret:expr) => {
         match $algorithm {
-            Algorithm::HS256 => Ok(Box::new(Keyed { algorithm: Algorithm::HS256, mac: mac::<Hmac<Sha256>>($secret)? })),
-            Algorithm::HS512 => Ok(Box::new(Keyed { algorithm: Algorithm::HS512, mac: mac::<Hmac<Sha512>>($secret)? })),
+            Algorithm::HS256 => Ok(Box::new(Keyed {
+                algorithm: Algorithm::HS256,
+                mac: mac::<Hmac<Sha256>>($secret)?,
+            })),
+            Algorithm::HS512 => Ok(Box::new(Keyed {
+                algorithm: Algorithm::HS512,
+                mac: mac::<Hmac<Sha512>>($secret)?,
+            })),
             _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
         }
     };
@@ -93,7 +104,10 @@ mod tests {
     const MESSAGE: &[u8] = b"what do ya want for nothing?";
 
     fn sign(algorithm: Algorithm) -> Vec<u8> {
-        let signed = signer(&algorithm, &EncodingKey::from_secret(b"Jefe")).unwrap().try_sign(MESSAGE).unwrap();
+        let signed = signer(&algorithm, &EncodingKey::from_secret(b"Jefe"))
+            .unwrap()
+            .try_sign(MESSAGE)
+            .unwrap();
         let verifier = verifier(&algorithm, &DecodingKey::from_secret(b"Jefe")).unwrap();
         assert!(verifier.verify(MESSAGE, &signed).is_ok());
         assert!(verifier.verify(b"another message", &signed).is_err());
@@ -117,15 +131,24 @@ mod tests {
     /// RFC 4231, test case 2.
     #[test]
     fn signatures_are_those_of_the_standard() {
-        assert_eq!(hex(&sign(Algorithm::HS256)), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            hex(&sign(Algorithm::HS256)),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
         assert!(hex(&sign(Algorithm::HS512)).starts_with("164b7a7bfcf819e2e395fbe73b56e0a3"));
     }
 
     #[test]
     fn other_algorithms_and_other_kinds_of_keys_are_refused() {
         for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS384] {
-            assert!(signer(&algorithm, &EncodingKey::from_secret(b"Jefe")).is_err(), "{algorithm:?}");
-            assert!(verifier(&algorithm, &DecodingKey::from_secret(b"Jefe")).is_err(), "{algorithm:?}");
+            assert!(
+                signer(&algorithm, &EncodingKey::from_secret(b"Jefe")).is_err(),
+                "{algorithm:?}"
+            );
+            assert!(
+                verifier(&algorithm, &DecodingKey::from_secret(b"Jefe")).is_err(),
+                "{algorithm:?}"
+            );
         }
         // A public key whose bytes an attacker knows.
         assert!(verifier(&Algorithm::HS256, &DecodingKey::from_rsa_der(b"public")).is_err());

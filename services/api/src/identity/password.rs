@@ -14,14 +14,16 @@ use std::{
 
 use scrypt::{
     Params, Scrypt,
-    password_hash::{self, PasswordHasher as _, PasswordVerifier as _, generate_salt, phc::PasswordHash},
+    password_hash::{
+        self, PasswordHasher as _, PasswordVerifier as _, generate_salt, phc::PasswordHash,
+    },
 };
 use zeroize::Zeroizing;
 
 use super::{HashPool, Place, Purpose, common_passwords::is_guessable};
 
-/// A password as it was sent: the bytes of its UTF-8, neither trimmed nor normalised. Printing it shows nothing of it,
-/// and it is overwritten when it is dropped.
+/// A password as it was sent: the bytes of its UTF-8, neither trimmed nor normalised. Printing it
+/// shows nothing of it, and it is overwritten when it is dropped.
 #[derive(Clone)]
 pub(crate) struct Password(Zeroizing<String>);
 
@@ -43,7 +45,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What a password hash costs: scrypt with N = 2^`log2_n`. One hash takes 128·N·r bytes of memory while it is computed, 128 MiB by default.
+/// What a password hash costs: scrypt with N = 2^`log2_n`. One hash takes 128·N·r bytes of memory
+/// while it is computed, 128 MiB by default.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost(Params);
 
@@ -88,7 +91,12 @@ pub struct InvalidCost;
 
 impl fmt::Display for InvalidCost {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "expected scrypt's N as a power of two, {} to {}", Cost::LOG2_N.start(), Cost::LOG2_N.end())
+        write!(
+            formatter,
+            "expected scrypt's N as a power of two, {} to {}",
+            Cost::LOG2_N.start(),
+            Cost::LOG2_N.end()
+        )
     }
 }
 
@@ -136,12 +144,20 @@ impl Hasher {
     ///
     /// # Errors
     /// [`HashFailure::Overloaded`] when all are taken, or all that the client's network may take.
-    pub(crate) fn place(&self, purpose: Purpose, client: Option<IpAddr>) -> Result<Place, HashFailure> {
+    pub(crate) fn place(
+        &self,
+        purpose: Purpose,
+        client: Option<IpAddr>,
+    ) -> Result<Place, HashFailure> {
         self.pool.place(purpose, client)
     }
 
     /// Computes a new hash with a fresh salt, as a PHC string.
-    pub(crate) async fn hash(&self, place: &Place, password: Password) -> Result<String, HashFailure> {
+    pub(crate) async fn hash(
+        &self,
+        place: &Place,
+        password: Password,
+    ) -> Result<String, HashFailure> {
         let inner = Arc::clone(&self.inner);
         self.pool.run(place, move || inner.hash(&password)).await
     }
@@ -149,8 +165,8 @@ impl Hasher {
     /// Returns whether the password is the one of a PHC string. `None` stands for a user that does
     /// not exist: nothing is its password.
     ///
-    /// `greatest` is the cost of the most expensive stored hash, log2 of N. If the answer is no, the
-    /// work done is that of a hash of `greatest` or of the present cost, whichever is more.
+    /// `greatest` is the cost of the most expensive stored hash, log2 of N. If the answer is no,
+    /// the work done is that of a hash of `greatest` or of the present cost, whichever is more.
     pub(crate) async fn verify(
         &self,
         place: &Place,
@@ -182,7 +198,12 @@ impl Inner {
         Ok(scrypt.hash_password(password.0.as_bytes())?.to_string())
     }
 
-    fn verify(&self, stored: Option<&str>, greatest: u8, password: &Password) -> Result<bool, HashFailure> {
+    fn verify(
+        &self,
+        stored: Option<&str>,
+        greatest: u8,
+        password: &Password,
+    ) -> Result<bool, HashFailure> {
         let target = blocks(&self.refusal_cost(greatest));
         let Some(stored) = stored else {
             self.work(target, password)?;
@@ -258,7 +279,12 @@ mod tests {
     }
 
     /// The answer, and the blocks that it took.
-    async fn verify(hasher: &Hasher, stored: Option<&str>, greatest: u8, text: &str) -> (Result<bool, HashFailure>, u64) {
+    async fn verify(
+        hasher: &Hasher,
+        stored: Option<&str>,
+        greatest: u8,
+        text: &str,
+    ) -> (Result<bool, HashFailure>, u64) {
         let (place, before) = (hasher.place(Purpose::LogIn, None).unwrap(), hasher.blocks());
         let stored = stored.map(str::to_owned);
         let answer = hasher.verify(&place, stored, greatest, password(text)).await;
@@ -275,7 +301,9 @@ mod tests {
     async fn a_password_is_its_bytes() {
         let hasher = Hasher::new(Cost::for_tests(), 1, 0);
         let stored = hash(&hasher, " caf\u{e9} ").await;
-        for (text, right) in [(" caf\u{e9} ", true), ("caf\u{e9}", false), (" cafe\u{301} ", false), ("", false)] {
+        for (text, right) in
+            [(" caf\u{e9} ", true), ("caf\u{e9}", false), (" cafe\u{301} ", false), ("", false)]
+        {
             let (answer, _) = verify(&hasher, Some(&stored), 1, text).await;
             assert_eq!(answer.unwrap(), right, "{text:?}");
         }
@@ -285,10 +313,11 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_does_the_same_work_whatever_the_stored_hash_costs() {
         // Stored hashes of the present cost, cheaper and more expensive ones.
-        let stored: Vec<(u8, String)> = futures_util::future::join_all(
-            (2..=8).map(|log2_n| async move { (log2_n, hash(&Hasher::new(cheap(log2_n), 1, 0), "right").await) }),
-        )
-        .await;
+        let stored: Vec<(u8, String)> =
+            futures_util::future::join_all((2..=8).map(|log2_n| async move {
+                (log2_n, hash(&Hasher::new(cheap(log2_n), 1, 0), "right").await)
+            }))
+            .await;
         let hasher = Hasher::new(cheap(6), 1, 0);
         for greatest in [0, 2, 6, 7, 8] {
             let expected = 1 << greatest.max(6);

@@ -15,8 +15,8 @@ const MAX_USERS: usize = 100_000;
 
 /// For each user the greatest token version that was void.
 ///
-/// A version that is void stays void, and so does every smaller one: versions only grow. What is not
-/// remembered is asked of the db service again.
+/// A version that is void stays void, and so does every smaller one: versions only grow. What is
+/// not remembered is asked of the db service again.
 #[derive(Debug, Default)]
 pub(crate) struct RevokedTokens(Mutex<HashMap<Uuid, i64>>);
 

@@ -33,9 +33,10 @@ impl Rate {
     }
 }
 
-/// Counts the log-ins, registrations and changes of names and passwords of each client network, in this process. Every request
-/// counts, whatever comes of it, before anything else is done for it: this limits what one network
-/// can make the store spend, and how many names it can try to register.
+/// Counts the log-ins, registrations and changes of names and passwords of each client network, in
+/// this process. Every request counts, whatever comes of it, before anything else is done for it:
+/// this limits what one network can make the store spend, and how many names it can try to
+/// register.
 ///
 /// A refusal is no log event, as no password was looked at and a flood must not fill the disk; the
 /// metrics count its 429. It does not reach the db service either, so that a network that may not
@@ -113,7 +114,9 @@ impl Throttle {
     /// Forgets the networks whose rate is whole again. Without it, what is remembered would grow
     /// with every address.
     pub(crate) fn forget_the_idle(&self) {
-        for networks in [&self.log_ins, &self.registrations, &self.renamings, &self.password_changes] {
+        for networks in
+            [&self.log_ins, &self.registrations, &self.renamings, &self.password_changes]
+        {
             networks.retain_recent();
             networks.shrink_to_fit();
         }
@@ -175,7 +178,8 @@ mod tests {
 
     #[test]
     fn the_idle_are_forgotten() {
-        let throttle = Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR), rate(1, HOUR));
+        let throttle =
+            Throttle::new(rate(1, Duration::from_nanos(1)), rate(1, HOUR), rate(1, HOUR));
         throttle.log_in(peer("192.0.2.1")).unwrap();
         while !throttle.log_ins.is_empty() {
             throttle.forget_the_idle();

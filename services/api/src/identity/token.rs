@@ -3,7 +3,8 @@
 use std::{fmt, time::Duration};
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode, errors::ErrorKind, get_current_timestamp,
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+    errors::ErrorKind, get_current_timestamp,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -15,13 +16,15 @@ const ISSUER: &str = "sustech-merch-store";
 const AUDIENCE: &str = "sustech-merch-store-api";
 /// RFC 9068 §2.1: so that no other kind of JWT is taken for an access token.
 const TYPE: &str = "at+jwt";
-/// Seconds by which the clocks of two replicas may differ: each by five from the database's (`merch_chassis::clock`).
+/// Seconds by which the clocks of two replicas may differ: each by five from the database's
+/// (`merch_chassis::clock`).
 const LEEWAY: u64 = 10;
 
 /// The shortest secret that HS256 may have: as long as its output (RFC 7518 §3.2).
 const SHORTEST_SECRET: usize = 32;
 
-/// The secret that tokens are signed with. Printing it shows its id alone; it is overwritten when it is dropped.
+/// The secret that tokens are signed with. Printing it shows its id alone; it is overwritten when
+/// it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
     id: String,
@@ -29,7 +32,8 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Takes the bytes of a secret, at least 32. Its id (`kid`) is made from them, so that all replicas with this secret agree on it.
+    /// Takes the bytes of a secret, at least 32. Its id (`kid`) is made from them, so that all
+    /// replicas with this secret agree on it.
     ///
     /// # Errors
     /// When the secret is too short.
@@ -74,8 +78,8 @@ impl fmt::Display for WeakKey {
 
 impl std::error::Error for WeakKey {}
 
-/// Who a verified token says is calling. Whether the token is still good, only the user's row knows: the db service looks in the statement that
-/// does the work.
+/// Who a verified token says is calling. Whether the token is still good, only the user's row
+/// knows: the db service looks in the statement that does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     pub(crate) user_id: Uuid,
@@ -153,9 +157,16 @@ impl Tokens {
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
         Self {
-            header: Header { typ: Some(TYPE.to_owned()), kid: Some(current.id.clone()), ..Header::new(Algorithm::HS256) },
+            header: Header {
+                typ: Some(TYPE.to_owned()),
+                kid: Some(current.id.clone()),
+                ..Header::new(Algorithm::HS256)
+            },
             signing: EncodingKey::from_secret(&current.secret),
-            verifying: std::iter::once(current).chain(others).map(|key| (key.id.clone(), DecodingKey::from_secret(&key.secret))).collect(),
+            verifying: std::iter::once(current)
+                .chain(others)
+                .map(|key| (key.id.clone(), DecodingKey::from_secret(&key.secret)))
+                .collect(),
             validation,
             lifetime,
         }
@@ -191,8 +202,10 @@ impl Tokens {
         // The key is chosen by us, by its id alone; the algorithm is pinned in `validation`.
         let key = self.verifying.iter().find(|(id, _)| header.kid.as_ref() == Some(id));
         let (_, key) = key.ok_or(Refusal::BadSignature)?;
-        let token = decode::<Claims>(token, key, &self.validation).map_err(|error| refusal(error.kind()))?;
-        // Only now is the header known to be ours. An extension that must be understood is not (RFC 7515 §4.1.11).
+        let token = decode::<Claims>(token, key, &self.validation)
+            .map_err(|error| refusal(error.kind()))?;
+        // Only now is the header known to be ours. An extension that must be understood is not (RFC
+        // 7515 §4.1.11).
         if token.header.crit.is_some() {
             return Err(Refusal::Malformed);
         }
@@ -210,18 +223,20 @@ impl Tokens {
     }
 }
 
-/// The library's list of errors is open, so the last arm stands for those to come: a token that cannot be read for a reason that is not known
-/// here is malformed.
+/// The library's list of errors is open, so the last arm stands for those to come: a token that
+/// cannot be read for a reason that is not known here is malformed.
 fn refusal(error: &ErrorKind) -> Refusal {
     match error {
         ErrorKind::ExpiredSignature => Refusal::Expired,
         ErrorKind::ImmatureSignature => Refusal::NotYetValid,
-        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm | ErrorKind::MissingAlgorithm | ErrorKind::UnsupportedAlgorithm => {
-            Refusal::BadSignature
-        }
-        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience | ErrorKind::InvalidSubject | ErrorKind::MissingRequiredClaim(_) => {
-            Refusal::WrongClaims
-        }
+        ErrorKind::InvalidSignature
+        | ErrorKind::InvalidAlgorithm
+        | ErrorKind::MissingAlgorithm
+        | ErrorKind::UnsupportedAlgorithm => Refusal::BadSignature,
+        ErrorKind::InvalidIssuer
+        | ErrorKind::InvalidAudience
+        | ErrorKind::InvalidSubject
+        | ErrorKind::MissingRequiredClaim(_) => Refusal::WrongClaims,
         _ => Refusal::Malformed,
     }
 }
@@ -278,11 +293,18 @@ mod tests {
         let caller = caller();
         let token = tokens().issue(caller).unwrap();
         assert_eq!(tokens().verify(&token), Ok(caller));
-        let part =
-            |index| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap() };
+        let part = |index| -> Value {
+            serde_json::from_slice(
+                &URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap(),
+            )
+            .unwrap()
+        };
         assert_eq!(part(0), json!({"typ": "at+jwt", "alg": "HS256", "kid": key(1).id}));
         let claims = part(1);
-        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), DAY.as_secs());
+        assert_eq!(
+            claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(),
+            DAY.as_secs()
+        );
         let mut names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "nbf", "sub", "token_version"]);
@@ -299,30 +321,82 @@ mod tests {
         let header = good_header;
         let cases = [
             ("another key", signed(&header(), &good_claims(), 2), Refusal::BadSignature),
-            ("another key's id", signed(&Header { kid: Some(key(2).id), ..header() }, &good_claims(), 2), Refusal::BadSignature),
-            ("no key id", signed(&Header { kid: None, ..header() }, &good_claims(), 1), Refusal::BadSignature),
-            ("HS512", signed(&Header { alg: Algorithm::HS512, ..header() }, &good_claims(), 1), Refusal::BadSignature),
-            ("a plain JWT", signed(&Header { typ: Some("JWT".to_owned()), ..header() }, &good_claims(), 1), Refusal::WrongClaims),
-            ("no type", signed(&Header { typ: None, ..header() }, &good_claims(), 1), Refusal::WrongClaims),
+            (
+                "another key's id",
+                signed(&Header { kid: Some(key(2).id), ..header() }, &good_claims(), 2),
+                Refusal::BadSignature,
+            ),
+            (
+                "no key id",
+                signed(&Header { kid: None, ..header() }, &good_claims(), 1),
+                Refusal::BadSignature,
+            ),
+            (
+                "HS512",
+                signed(&Header { alg: Algorithm::HS512, ..header() }, &good_claims(), 1),
+                Refusal::BadSignature,
+            ),
+            (
+                "a plain JWT",
+                signed(&Header { typ: Some("JWT".to_owned()), ..header() }, &good_claims(), 1),
+                Refusal::WrongClaims,
+            ),
+            (
+                "no type",
+                signed(&Header { typ: None, ..header() }, &good_claims(), 1),
+                Refusal::WrongClaims,
+            ),
             ("expired", signed(&header(), &with("exp", json!(now - 60)), 1), Refusal::Expired),
-            ("not yet valid", signed(&header(), &with("nbf", json!(now + 60)), 1), Refusal::NotYetValid),
-            ("another issuer", signed(&header(), &with("iss", json!("somebody")), 1), Refusal::WrongClaims),
-            ("another audience", signed(&header(), &with("aud", json!("somebody")), 1), Refusal::WrongClaims),
+            (
+                "not yet valid",
+                signed(&header(), &with("nbf", json!(now + 60)), 1),
+                Refusal::NotYetValid,
+            ),
+            (
+                "another issuer",
+                signed(&header(), &with("iss", json!("somebody")), 1),
+                Refusal::WrongClaims,
+            ),
+            (
+                "another audience",
+                signed(&header(), &with("aud", json!("somebody")), 1),
+                Refusal::WrongClaims,
+            ),
             ("no issuer", signed(&header(), &without("iss"), 1), Refusal::Malformed),
             ("no audience", signed(&header(), &without("aud"), 1), Refusal::Malformed),
             ("no expiry", signed(&header(), &without("exp"), 1), Refusal::Malformed),
-            ("issued in the future", signed(&header(), &with("iat", json!(now + 60)), 1), Refusal::NotYetValid),
-            ("issued at the end of time", signed(&header(), &with("iat", json!(u64::MAX)), 1), Refusal::NotYetValid),
+            (
+                "issued in the future",
+                signed(&header(), &with("iat", json!(now + 60)), 1),
+                Refusal::NotYetValid,
+            ),
+            (
+                "issued at the end of time",
+                signed(&header(), &with("iat", json!(u64::MAX)), 1),
+                Refusal::NotYetValid,
+            ),
             (
                 "a critical extension",
-                signed(&Header { crit: Some(vec!["b64".to_owned()]), ..header() }, &good_claims(), 1),
+                signed(
+                    &Header { crit: Some(vec!["b64".to_owned()]), ..header() },
+                    &good_claims(),
+                    1,
+                ),
                 Refusal::Malformed,
             ),
-            ("no critical extension", signed(&Header { crit: Some(Vec::new()), ..header() }, &good_claims(), 1), Refusal::Malformed),
+            (
+                "no critical extension",
+                signed(&Header { crit: Some(Vec::new()), ..header() }, &good_claims(), 1),
+                Refusal::Malformed,
+            ),
             ("no beginning", signed(&header(), &without("nbf"), 1), Refusal::Malformed),
             ("no id", signed(&header(), &without("jti"), 1), Refusal::Malformed),
             ("no version", signed(&header(), &without("token_version"), 1), Refusal::Malformed),
-            ("a subject that is no user", signed(&header(), &with("sub", json!("alice")), 1), Refusal::Malformed),
+            (
+                "a subject that is no user",
+                signed(&header(), &with("sub", json!("alice")), 1),
+                Refusal::Malformed,
+            ),
         ];
         for (what, token, refusal) in cases {
             assert_eq!(tokens().verify(&token), Err(refusal), "{what}");
@@ -333,7 +407,8 @@ mod tests {
     fn unsigned_and_tampered_tokens_are_refused() {
         let token = signed(&good_header(), &good_claims(), 1);
         let parts: Vec<&str> = token.split('.').collect();
-        let none = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{}"}}"#, key(1).id));
+        let none = URL_SAFE_NO_PAD
+            .encode(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{}"}}"#, key(1).id));
         let forged = URL_SAFE_NO_PAD.encode(good_claims().to_string());
         for text in [
             format!("{none}.{}.", parts[1]),
@@ -363,9 +438,13 @@ mod tests {
     #[test]
     fn short_keys_are_refused_and_none_is_printed() {
         let error = SigningKey::new(*b"ten bytes!").unwrap_err().to_string();
-        assert!(error.starts_with("expected a signing key of at least 32 random bytes, got 10"), "{error}");
+        assert!(
+            error.starts_with("expected a signing key of at least 32 random bytes, got 10"),
+            "{error}"
+        );
         assert!(SigningKey::new([7; 31]).is_err());
-        let printed = format!("{:?}", SigningKey::new(*b"0123456789abcdef0123456789abcdef").unwrap());
+        let printed =
+            format!("{:?}", SigningKey::new(*b"0123456789abcdef0123456789abcdef").unwrap());
         assert!(!printed.contains("0123456789abcdef") && !printed.contains("48, 49"), "{printed}");
     }
 }

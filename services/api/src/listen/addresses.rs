@@ -127,7 +127,10 @@ mod tests {
         let proxies = Proxies::new("10.0.0.0/8".parse().unwrap());
         let addresses = Addresses::new(2, 1000, Arc::new(proxies));
         let admit = |address: &str| addresses.admit(address.parse().unwrap());
-        for same in [["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"], ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:0:0:1"]] {
+        for same in [
+            ["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"],
+            ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:0:0:1"],
+        ] {
             let held: Vec<_> = same[..2].iter().map(|address| admit(address).unwrap()).collect();
             let [first, second] = [0, 1].map(|index| held[index].memory().unwrap());
             assert!(Arc::ptr_eq(&first, &second), "they share their memory");

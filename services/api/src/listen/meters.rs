@@ -41,7 +41,8 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 5] = [Self::AddressLimit, Self::Silent, Self::HeadSize, Self::BodySize, Self::Memory];
+    const ALL: [Self; 5] =
+        [Self::AddressLimit, Self::Silent, Self::HeadSize, Self::BodySize, Self::Memory];
 
     const fn as_str(self) -> &'static str {
         match self {

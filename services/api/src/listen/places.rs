@@ -28,9 +28,13 @@ impl Places {
     /// Waits until there is one; it is free again when this is dropped.
     pub(super) async fn take(&mut self) -> OwnedSemaphorePermit {
         let free = Arc::clone(&self.free);
-        if free.available_permits() == 0 && self.told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+        if free.available_permits() == 0 && self.told.is_none_or(|told| told.elapsed() > TELL_AGAIN)
+        {
             self.told = Some(Instant::now());
-            tracing::warn!(connections = self.most, "no more connections are accepted until one of these is closed");
+            tracing::warn!(
+                connections = self.most,
+                "no more connections are accepted until one of these is closed"
+            );
         }
         free.acquire_owned().await.expect("nothing closes this semaphore")
     }

@@ -1,4 +1,5 @@
-//! A socket whose writing gets somewhere: a client that takes nothing of an answer does not hold it in memory for ever.
+//! A socket whose writing gets somewhere: a client that takes nothing of an answer does not hold it
+//! in memory for ever.
 
 use std::{
     io::{self, IoSlice},
@@ -31,7 +32,11 @@ impl<S> Progress<S> {
     }
 
     /// What a write came to; if it has to wait, for so long and no longer.
-    fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;
             return written;
@@ -39,23 +44,38 @@ impl<S> Progress<S> {
         let patience = self.patience;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client has taken nothing of the answer for too long")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client has taken nothing of the answer for too long",
+        )))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Progress<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.bounded(context, written)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.bounded(context, written)
     }
@@ -88,7 +108,8 @@ mod tests {
         let mut taken = [0; 2];
         // Slow, and yet each write gets somewhere.
         for _ in 0..4 {
-            let (written, read) = tokio::join!(writer.write_all(b"ab"), reader.read_exact(&mut taken));
+            let (written, read) =
+                tokio::join!(writer.write_all(b"ab"), reader.read_exact(&mut taken));
             written.unwrap();
             read.unwrap();
         }

@@ -1,4 +1,5 @@
-//! What a page is made of, and in which form a client gets it: plain, or compressed as it stands in the binary.
+//! What a page is made of, and in which form a client gets it: plain, or compressed as it stands in
+//! the binary.
 
 use std::{io::Read as _, sync::OnceLock};
 
@@ -9,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 /// The bytes of a file; all answers share them, so that a download holds no copy of its own.
 pub(super) enum Content {
     Plain(Bytes),
-    /// Compressed with gzip. Unpacked when the first client asks that cannot take it so, and kept then.
+    /// Compressed with gzip. Unpacked when the first client asks that cannot take it so, and kept
+    /// then.
     Gzip {
         packed: Bytes,
         plain: OnceLock<Bytes>,
@@ -47,24 +49,35 @@ impl Content {
     pub(super) fn form(&self, accepted: Option<&str>) -> Form {
         match self {
             Self::Plain(bytes) => Form { body: bytes.clone(), gzip: false },
-            Self::Gzip { packed, .. } if accepts_gzip(accepted) => Form { body: packed.clone(), gzip: true },
-            Self::Gzip { packed, plain } => Form { body: plain.get_or_init(|| unpack(packed)).clone(), gzip: false },
+            Self::Gzip { packed, .. } if accepts_gzip(accepted) => {
+                Form { body: packed.clone(), gzip: true }
+            }
+            Self::Gzip { packed, plain } => {
+                Form { body: plain.get_or_init(|| unpack(packed)).clone(), gzip: false }
+            }
         }
     }
 }
 
 fn unpack(packed: &[u8]) -> Bytes {
     let mut plain = Vec::new();
-    GzDecoder::new(packed).read_to_end(&mut plain).expect("build.rs packed it, so it can be unpacked");
+    GzDecoder::new(packed)
+        .read_to_end(&mut plain)
+        .expect("build.rs packed it, so it can be unpacked");
     plain.into()
 }
 
-/// Whether a client takes gzip (RFC 9110 §12.5.3). One that says nothing may be a program that does not unpack.
+/// Whether a client takes gzip (RFC 9110 §12.5.3). One that says nothing may be a program that does
+/// not unpack.
 fn accepts_gzip(accepted: Option<&str>) -> bool {
     let mut any = false;
     for named in accepted.unwrap_or_default().split(',') {
         let (coding, parameters) = named.split_once(';').unwrap_or((named, ""));
-        let weight = parameters.trim().to_ascii_lowercase().strip_prefix("q=").map_or(1.0, |q| q.trim().parse::<f32>().unwrap_or(0.0));
+        let weight = parameters
+            .trim()
+            .to_ascii_lowercase()
+            .strip_prefix("q=")
+            .map_or(1.0, |q| q.trim().parse::<f32>().unwrap_or(0.0));
         match coding.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => return weight > 0.0,
             "*" => any = weight > 0.0,
@@ -84,10 +97,20 @@ mod tests {
 
     #[test]
     fn gzip_is_for_those_who_say_so() {
-        for yes in ["gzip", "deflate, gzip;q=1.0, *;q=0.5", "GZIP", "x-gzip", "*", "br, *;q=0.1", "gzip ; q=0.001"] {
+        for yes in [
+            "gzip",
+            "deflate, gzip;q=1.0, *;q=0.5",
+            "GZIP",
+            "x-gzip",
+            "*",
+            "br, *;q=0.1",
+            "gzip ; q=0.001",
+        ] {
             assert!(accepts_gzip(Some(yes)), "{yes}");
         }
-        for no in ["", "identity", "br", "gzip;q=0", "*, gzip;q=0.000", "*;q=0", "gzip;q=no", "gzipped"] {
+        for no in
+            ["", "identity", "br", "gzip;q=0", "*, gzip;q=0.000", "*;q=0", "gzip;q=no", "gzipped"]
+        {
             assert!(!accepts_gzip(Some(no)), "{no}");
         }
         assert!(!accepts_gzip(None));
@@ -102,6 +125,9 @@ mod tests {
         assert_eq!(content.form(Some("gzip")), Form { body: packed, gzip: true });
         assert_eq!(content.form(None), Form { body: Bytes::from_static(b"text"), gzip: false });
         assert!(content.varies() && !Content::plain(b"text").varies());
-        assert_eq!(Content::plain(b"text").form(Some("gzip")), Form { body: Bytes::from_static(b"text"), gzip: false });
+        assert_eq!(
+            Content::plain(b"text").form(Some("gzip")),
+            Form { body: Bytes::from_static(b"text"), gzip: false }
+        );
     }
 }

@@ -8,7 +8,8 @@ use crate::problem::Code;
 pub(super) fn html() -> String {
     let mut rows = String::new();
     for code in Code::ALL {
-        let (word, status, title, why) = (code.word(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
+        let (word, status, title, why) =
+            (code.word(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
         write!(
             rows,
             "<section id=\"{word}\">\n<h2><a href=\"#{word}\"><code>{word}</code></a> <span class=\"status\">{status}</span></h2>\n<p><strong>{title}.</strong> {why}</p>\n</section>\n"
@@ -24,7 +25,11 @@ fn marked_up(text: &str) -> String {
     escaped
         .split('`')
         .enumerate()
-        .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
+        .map(
+            |(index, part)| {
+                if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }
+            },
+        )
         .collect()
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use merch_chassis::WriteClass;
-use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
+use merch_contract::grpc::assistant::v1::{
+    self as proto, ErrorReason, begin_password_check_request::By,
+};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -57,8 +59,14 @@ impl Store {
         if user.password.is_guessable([&user.sid, &user.username, &user.email]) {
             return Err(Code::GuessablePassword.into());
         }
-        let request = proto::CheckAvailabilityRequest { sid: user.sid.clone(), username: user.username.clone(), email: user.email.clone() };
-        let call = self.db.call(Kind::Safe, request, |mut db, request| async move { db.check_availability(request).await });
+        let request = proto::CheckAvailabilityRequest {
+            sid: user.sid.clone(),
+            username: user.username.clone(),
+            email: user.email.clone(),
+        };
+        let call = self.db.call(Kind::Safe, request, |mut db, request| async move {
+            db.check_availability(request).await
+        });
         let proto::CheckAvailabilityResponse {} = call.await?;
 
         let place = self.hasher.place(Purpose::Registration, peer)?;
@@ -71,28 +79,46 @@ impl Store {
             client_network: client_network(),
         };
         // A second time would find the names taken, by the first.
-        let answer = self.db.call(Kind::Once, request, |mut db, request| async move { db.create_user(request).await }).await?;
+        let answer =
+            self.db
+                .call(Kind::Once, request, |mut db, request| async move {
+                    db.create_user(request).await
+                })
+                .await?;
         Ok(User::try_from(required(answer.user, "CreateUser answered without a user")?)?)
     }
 
     /// Proves a password and gives a token. Every refusal is the same answer after the same work.
-    pub(crate) async fn log_in(self: &Arc<Self>, username: String, password: Password) -> Result<Session, Problem> {
+    pub(crate) async fn log_in(
+        self: &Arc<Self>,
+        username: String,
+        password: Password,
+    ) -> Result<Session, Problem> {
         let peer = RequestContext::current().client_address();
         self.throttle.log_in(peer).map_err(Problem::too_many_attempts)?;
         // The place comes first: a request that finds none draws from no budget.
         let place = self.hasher.place(Purpose::LogIn, peer)?;
         let store = Arc::clone(self);
-        self.uncancelled(async move { store.prove_and_log_in(username, password, place).await }).await
+        self.uncancelled(async move { store.prove_and_log_in(username, password, place).await })
+            .await
     }
 
-    async fn prove_and_log_in(&self, username: String, password: Password, place: Place) -> Result<Session, Problem> {
+    async fn prove_and_log_in(
+        &self,
+        username: String,
+        password: Password,
+        place: Place,
+    ) -> Result<Session, Problem> {
         let check = self.begin_check(By::Username(username)).await?;
         let found = check.credentials.clone();
         let proved = self.verify(&place, &check, password.clone()).await?;
         let Some(credentials) = found else {
             return self.refuse_log_in(LogInFailure::UnknownUser, None).await;
         };
-        let caller = Caller { user_id: model::id(&credentials.user_id)?, token_version: credentials.token_version };
+        let caller = Caller {
+            user_id: model::id(&credentials.user_id)?,
+            token_version: credentials.token_version,
+        };
         if !proved {
             return self.refuse_log_in(LogInFailure::WrongPassword, Some(caller.user_id)).await;
         }
@@ -105,30 +131,54 @@ impl Store {
             renewed_hash: self.renewed(&place, &credentials.password_hash, password).await,
         };
         // A second time would write the event of a second log-in.
-        match self.db.call(Kind::Once, request, |mut db, request| async move { db.record_log_in(request).await }).await {
+        match self
+            .db
+            .call(
+                Kind::Once,
+                request,
+                |mut db, request| async move { db.record_log_in(request).await },
+            )
+            .await
+        {
             Ok(proto::RecordLogInResponse {}) => {}
             Err(failure) => {
                 self.give_back(check.reservation).await;
                 if failure.reason() == Some(ErrorReason::TokenRevoked) {
-                    return self.refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id)).await;
+                    return self
+                        .refuse_log_in(LogInFailure::ChangedMeanwhile, Some(caller.user_id))
+                        .await;
                 }
                 return Err(failure.into());
             }
         }
         let access_token = self.tokens.issue(caller).map_err(Problem::internal)?;
-        Ok(Session { user_id: caller.user_id, access_token, expires_in: self.tokens.lifetime_seconds() })
+        Ok(Session {
+            user_id: caller.user_id,
+            access_token,
+            expires_in: self.tokens.lifetime_seconds(),
+        })
     }
 
     /// Reserves a password check at the db service, over all replicas together.
     async fn begin_check(&self, by: By) -> Result<proto::BeginPasswordCheckResponse, CallFailure> {
-        let request = proto::BeginPasswordCheckRequest { by: Some(by), client_network: client_network() };
+        let request =
+            proto::BeginPasswordCheckRequest { by: Some(by), client_network: client_network() };
         // A call that is sent twice may reserve two checks; the budget recovers with time.
-        self.db.call(Kind::Keyed, request, |mut db, request| async move { db.begin_password_check(request).await }).await
+        self.db
+            .call(Kind::Keyed, request, |mut db, request| async move {
+                db.begin_password_check(request).await
+            })
+            .await
     }
 
     /// Checks a password that a check was reserved for. If it was not hashed, the reservation is
     /// given back.
-    async fn verify(&self, place: &Place, check: &proto::BeginPasswordCheckResponse, password: Password) -> Result<bool, Problem> {
+    async fn verify(
+        &self,
+        place: &Place,
+        check: &proto::BeginPasswordCheckResponse,
+        password: Password,
+    ) -> Result<bool, Problem> {
         let stored = check.credentials.as_ref().map(|found| found.password_hash.clone());
         let greatest = u8::try_from(check.hash_cost).unwrap_or_default();
         match self.hasher.verify(place, stored, greatest, password).await {
@@ -143,7 +193,9 @@ impl Store {
     /// Gives a reservation back. A right password keeps none, also when what it was for fails.
     async fn give_back(&self, reservation: Vec<u8>) {
         let request = proto::CancelPasswordCheckRequest { reservation };
-        let call = self.db.call(Kind::Once, request, |mut db, request| async move { db.cancel_password_check(request).await });
+        let call = self.db.call(Kind::Once, request, |mut db, request| async move {
+            db.cancel_password_check(request).await
+        });
         if let Err(error) = call.await {
             tracing::warn!(%error, "failed to give a password check back");
         }
@@ -161,7 +213,11 @@ impl Store {
         })
     }
 
-    async fn refuse_log_in(&self, reason: LogInFailure, user: Option<Uuid>) -> Result<Session, Problem> {
+    async fn refuse_log_in(
+        &self,
+        reason: LogInFailure,
+        user: Option<Uuid>,
+    ) -> Result<Session, Problem> {
         self.events.log_in_failed(reason, user).await?;
         Err(Code::InvalidCredentials.into())
     }
@@ -169,18 +225,29 @@ impl Store {
     /// Makes every token of the caller void.
     pub(crate) async fn log_out(&self, caller: Caller) -> Result<(), Problem> {
         let _place = self.begin_write(caller, WriteClass::Revocation)?;
-        let request = proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
-        // It voids the token that it needs: if it was done and only the answer was lost, a second time would find a void token, and that would be told as 401
-        // and logged as a refused token, which it is not.
-        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.revoke_tokens(request).await }).await;
+        let request =
+            proto::RevokeTokensRequest { context: context(), caller: Some(caller.to_proto()) };
+        // It voids the token that it needs: if it was done and only the answer was lost, a second
+        // time would find a void token, and that would be told as 401 and logged as a refused
+        // token, which it is not.
+        let result =
+            self.db
+                .call(Kind::Once, request, |mut db, request| async move {
+                    db.revoke_tokens(request).await
+                })
+                .await;
         let proto::RevokeTokensResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
 
     /// Reads one's own user.
     pub(crate) async fn get_user(&self, caller: Caller, user_id: Uuid) -> Result<User, Problem> {
-        let request = proto::GetUserRequest { caller: Some(caller.to_proto()), user_id: user_id.to_string() };
-        let result = self.db.call(Kind::Safe, request, |mut db, request| async move { db.get_user(request).await }).await;
+        let request =
+            proto::GetUserRequest { caller: Some(caller.to_proto()), user_id: user_id.to_string() };
+        let result = self
+            .db
+            .call(Kind::Safe, request, |mut db, request| async move { db.get_user(request).await })
+            .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(User::try_from(required(answer.user, "GetUser answered without a user")?)?)
     }
@@ -198,7 +265,8 @@ impl Store {
             self.throttle.renaming(peer).map_err(Problem::too_many_attempts)?;
         }
         let _place = self.begin_write(caller, WriteClass::Data)?;
-        // Values are set, not added to, so that a second time changes nothing. But with a condition the second time would fail where the first has succeeded.
+        // Values are set, not added to, so that a second time changes nothing. But with a condition
+        // the second time would fail where the first has succeeded.
         let kind = if expected_versions.is_empty() { Kind::Keyed } else { Kind::Once };
         let request = proto::UpdateUserRequest {
             context: context(),
@@ -208,7 +276,10 @@ impl Store {
             email: change.email,
             expected_versions,
         };
-        let result = self.db.call(kind, request, |mut db, request| async move { db.update_user(request).await }).await;
+        let result = self
+            .db
+            .call(kind, request, |mut db, request| async move { db.update_user(request).await })
+            .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(User::try_from(required(answer.user, "UpdateUser answered without a user")?)?)
     }
@@ -239,7 +310,13 @@ impl Store {
         .await
     }
 
-    async fn prove_and_change(&self, caller: Caller, current: Password, new: Password, place: Place) -> Result<(), Problem> {
+    async fn prove_and_change(
+        &self,
+        caller: Caller,
+        current: Password,
+        new: Password,
+        place: Place,
+    ) -> Result<(), Problem> {
         let check = self.begin_check(By::Caller(caller.to_proto())).await;
         let check = self.as_caller(caller, check).await?;
         if !self.verify(&place, &check, current).await? {
@@ -254,7 +331,13 @@ impl Store {
     }
 
     /// Replaces the password of a caller who proved the present one.
-    async fn replace_password(&self, caller: Caller, new: Password, place: &Place, reservation: Vec<u8>) -> Result<(), Problem> {
+    async fn replace_password(
+        &self,
+        caller: Caller,
+        new: Password,
+        place: &Place,
+        reservation: Vec<u8>,
+    ) -> Result<(), Problem> {
         let request = proto::ChangePasswordRequest {
             context: context(),
             caller: Some(caller.to_proto()),
@@ -264,24 +347,46 @@ impl Store {
             reservation,
         };
         // It voids the token that it needs: as with a log-out.
-        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.change_password(request).await }).await;
+        let result = self
+            .db
+            .call(Kind::Once, request, |mut db, request| async move {
+                db.change_password(request).await
+            })
+            .await;
         let proto::ChangePasswordResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
 
     /// Closes one's own account.
-    pub(crate) async fn deactivate_user(&self, caller: Caller, user_id: Uuid) -> Result<(), Problem> {
+    pub(crate) async fn deactivate_user(
+        &self,
+        caller: Caller,
+        user_id: Uuid,
+    ) -> Result<(), Problem> {
         let _place = self.begin_write(caller, WriteClass::Revocation)?;
-        let request = proto::DeactivateUserRequest { context: context(), caller: Some(caller.to_proto()), user_id: user_id.to_string() };
+        let request = proto::DeactivateUserRequest {
+            context: context(),
+            caller: Some(caller.to_proto()),
+            user_id: user_id.to_string(),
+        };
         // It voids the token that it needs: as with a log-out.
-        let result = self.db.call(Kind::Once, request, |mut db, request| async move { db.deactivate_user(request).await }).await;
+        let result = self
+            .db
+            .call(Kind::Once, request, |mut db, request| async move {
+                db.deactivate_user(request).await
+            })
+            .await;
         let proto::DeactivateUserResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
 
-    /// Runs `work` to its end as part of this request, even if the client goes away: a password check
-    /// that is reserved is hashed, so that it counts for what it is. The shutdown waits for it.
-    async fn uncancelled<T: Send + 'static>(&self, work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Result<T, Problem> {
+    /// Runs `work` to its end as part of this request, even if the client goes away: a password
+    /// check that is reserved is hashed, so that it counts for what it is. The shutdown waits for
+    /// it.
+    async fn uncancelled<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
         let work = RequestContext::current().scope(work).in_current_span();
         self.unfinished.spawn(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
     }

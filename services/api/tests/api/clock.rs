@@ -24,8 +24,11 @@ async fn an_api_whose_clock_differs_from_the_database_s_is_not_ready_until_it_ag
         let reasons = api.readiness.check().err()?;
         reasons.into_iter().find(|(part, _)| *part == "clock").map(|(_, reason)| reason)
     };
-    let is_told =
-        |direction: &'static str| reason().is_some_and(|reason| reason.contains(direction) && reason.contains("expected at most 5 s"));
+    let is_told = |direction: &'static str| {
+        reason().is_some_and(|reason| {
+            reason.contains(direction) && reason.contains("expected at most 5 s")
+        })
+    };
     eventually("it says that its clock is ahead", || is_told("ahead of the database's")).await;
     behind.store(-60, Ordering::SeqCst);
     eventually("it says that its clock is behind", || is_told("behind the database's")).await;

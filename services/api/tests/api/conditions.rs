@@ -19,9 +19,15 @@ async fn what_has_not_changed_is_not_sent_again() {
     let order_path = format!("/orders/{}", placed.id);
     api.db.get_user.answers(move |_| Ok(proto::GetUserResponse { user: Some(user(id, 7)) }));
     api.db.get_product.answers(|_| Ok(proto::GetProductResponse { product: Some(product(7)) }));
-    api.db.get_order.answers(move |_| Ok(proto::GetOrderResponse { order: Some(proto::Order { version: 7, ..placed.clone() }) }));
+    api.db.get_order.answers(move |_| {
+        Ok(proto::GetOrderResponse { order: Some(proto::Order { version: 7, ..placed.clone() }) })
+    });
 
-    for (path, caching) in [(format!("/users/{id}"), "no-store"), (order_path, "no-store"), ("/products/1".to_owned(), "no-cache")] {
+    for (path, caching) in [
+        (format!("/users/{id}"), "no-store"),
+        (order_path, "no-store"),
+        ("/products/1".to_owned(), "no-cache"),
+    ] {
         for (condition, status) in [
             (None, 200),
             (Some("\"6\""), 200),
@@ -63,7 +69,11 @@ async fn a_change_is_made_only_to_the_version_that_is_meant() {
         let asked = Arc::clone(&asked);
         move |request| {
             asked.lock().unwrap().push(request.expected_versions.clone());
-            assert_eq!((request.username.as_deref(), request.email), (Some("alicia"), None), "what is not sent is not set");
+            assert_eq!(
+                (request.username.as_deref(), request.email),
+                (Some("alicia"), None),
+                "what is not sent is not set"
+            );
             if request.expected_versions.is_empty() || request.expected_versions.contains(&7) {
                 return Ok(proto::UpdateUserResponse { user: Some(user(id, 8)) });
             }
@@ -80,7 +90,10 @@ async fn a_change_is_made_only_to_the_version_that_is_meant() {
         (Some("\"nonsense\""), Some(vec![0]), 412),
         (Some("7"), None, 400),
     ] {
-        let mut request = api.request(Method::PATCH, &format!("/users/{id}")).bearer_auth(&token).json(&json!({"username": "alicia"}));
+        let mut request = api
+            .request(Method::PATCH, &format!("/users/{id}"))
+            .bearer_auth(&token)
+            .json(&json!({"username": "alicia"}));
         if let Some(condition) = condition {
             request = request.header("if-match", condition);
         }

@@ -177,7 +177,10 @@ async fn unfinished_requests_share_a_bounded_memory() {
     // A body counts like a head; its answer comes from the operation's own path.
     let large = format!(r#"{{"username":"alice","password":"{}"}}"#, "x".repeat(40_000));
     let mut stream = TcpStream::connect(api.address).await.unwrap();
-    let head = format!("POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", large.len());
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        large.len()
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let _ = stream.write_all(large.as_bytes()).await;
     assert_problem(&rest(&mut stream).await, "503", "unavailable", "/login");

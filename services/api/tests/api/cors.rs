@@ -45,7 +45,9 @@ fn varies(answer: &Answer) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
     let api = api("https://first.example,https://shop.example:443").await;
-    for (path, method) in [("/orders", "POST"), ("/users/x", "PATCH"), ("/nowhere", "GET"), ("/docs", "GET")] {
+    for (path, method) in
+        [("/orders", "POST"), ("/users/x", "PATCH"), ("/nowhere", "GET"), ("/docs", "GET")]
+    {
         let answer = Answer::of(preflight(&api, path, SHOP, method)).await;
         assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
@@ -55,8 +57,19 @@ async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
         for method in ["get", "head", "post", "put", "patch", "delete"] {
             assert!(list("access-control-allow-methods").split(", ").any(|one| one == method));
         }
-        for name in ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "x-request-id", "traceparent"] {
-            assert!(list("access-control-allow-headers").split(", ").any(|one| one == name), "{name}");
+        for name in [
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "x-request-id",
+            "traceparent",
+        ] {
+            assert!(
+                list("access-control-allow-headers").split(", ").any(|one| one == name),
+                "{name}"
+            );
         }
         assert!(varies(&answer));
     }
@@ -65,7 +78,13 @@ async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
     answer.assert_problem(405, "method_not_allowed");
     assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
     // Another origin learns nothing, and neither does one that differs in a letter.
-    for origin in [OTHER, "http://shop.example", "https://shop.example:8443", "https://shop.example.evil", "null"] {
+    for origin in [
+        OTHER,
+        "http://shop.example",
+        "https://shop.example:8443",
+        "https://shop.example.evil",
+        "null",
+    ] {
         let answer = Answer::of(preflight(&api, "/orders", origin, "POST")).await;
         answer.assert_problem(405, "method_not_allowed");
         assert!(ALL.iter().all(|name| answer.header(name).is_none()), "{origin}: {answer:?}");
@@ -111,7 +130,10 @@ async fn every_answer_can_be_read_by_an_allowed_origin() {
             assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{status}");
             assert!(varies(&answer), "{status} {origin:?}");
             // Nothing that another origin may have is in a cache by accident.
-            assert_eq!(answer.headers.get_all("access-control-allow-origin").iter().count(), usize::from(allowed.is_some()));
+            assert_eq!(
+                answer.headers.get_all("access-control-allow-origin").iter().count(),
+                usize::from(allowed.is_some())
+            );
         }
     }
 }
@@ -152,7 +174,11 @@ async fn without_the_setting_no_other_origin_is_allowed() {
     let api = Api::start().await;
     let answer = Answer::of(preflight(&api, "/products", OTHER, "GET")).await;
     answer.assert_problem(405, "method_not_allowed");
-    for answer in [answer, Answer::of(api.request(Method::GET, "/").header("origin", OTHER)).await] {
-        assert!(ALL.iter().all(|name| answer.header(name).is_none()) && !varies(&answer), "{answer:?}");
+    for answer in [answer, Answer::of(api.request(Method::GET, "/").header("origin", OTHER)).await]
+    {
+        assert!(
+            ALL.iter().all(|name| answer.header(name).is_none()) && !varies(&answer),
+            "{answer:?}"
+        );
     }
 }

@@ -82,7 +82,10 @@ async fn the_instance_of_a_problem_is_a_uri_reference() {
 async fn a_compressed_body_is_not_taken() {
     let api = Api::start().await;
     let body = json!({"username": "alice", "password": "correct horse"});
-    let answer = Answer::of(api.request(Method::POST, "/login").header("content-encoding", "gzip").json(&body)).await;
+    let answer = Answer::of(
+        api.request(Method::POST, "/login").header("content-encoding", "gzip").json(&body),
+    )
+    .await;
     answer.assert_problem(415, "unsupported_media_type");
     assert_eq!(answer.header("accept-encoding"), Some("identity"));
     assert_eq!(answer.json()["detail"], "Send the body as it is, without `Content-Encoding`.");
@@ -95,13 +98,20 @@ async fn every_fault_is_named_and_no_value_repeated() {
     let body = json!({"sid": "no spaces please", "username": "a", "email": 7, "password": secret, "colour": "red"});
     let answer = Answer::of(api.request(Method::POST, "/users").json(&body)).await;
     answer.assert_problem(400, "invalid_request");
-    let pointers: Vec<String> =
-        answer.json()["errors"].as_array().unwrap().iter().map(|fault| fault["pointer"].as_str().unwrap().to_owned()).collect();
+    let pointers: Vec<String> = answer.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["pointer"].as_str().unwrap().to_owned())
+        .collect();
     for pointer in ["/sid", "/username", "/email", "/colour"] {
         assert!(pointers.iter().any(|found| found == pointer), "{pointer} in {pointers:?}");
     }
     let text = String::from_utf8(answer.body).unwrap();
-    assert!(!text.contains("hunter2") && !text.contains("no spaces please") && !text.contains("red"), "{text}");
+    assert!(
+        !text.contains("hunter2") && !text.contains("no spaces please") && !text.contains("red"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +121,13 @@ async fn the_body_is_read_up_to_its_limit() {
         let text = json!({"username": "alice", "password": "wrong"}).to_string();
         format!("{text}{}", " ".repeat(length - text.len()))
     };
-    let send = |text: String| Answer::of(api.request(Method::POST, "/login").header("content-type", "application/json").body(text));
+    let send = |text: String| {
+        Answer::of(
+            api.request(Method::POST, "/login")
+                .header("content-type", "application/json")
+                .body(text),
+        )
+    };
     api.db.knows(Uuid::now_v7(), "right");
     send(body(65_536)).await.assert_problem(401, "invalid_credentials");
     let large = send(body(65_537)).await;
@@ -126,7 +142,9 @@ async fn a_body_far_too_large_is_answered_all_the_same() {
         let stream = TcpStream::connect(api.address).await.unwrap();
         let (mut reading, mut writing) = stream.into_split();
         let sending = tokio::spawn(async move {
-            let head = format!("POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n");
+            let head = format!(
+                "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+            );
             writing.write_all(head.as_bytes()).await?;
             let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
             for _ in 0..300 {
@@ -143,7 +161,9 @@ async fn a_body_far_too_large_is_answered_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_headers_are_taken_up_to_their_limit() {
     let api = Api::start_with(|config| config.header_limit = 2000).await;
-    let with = |length: usize| Answer::of(api.request(Method::GET, "/").header("x-large", "x".repeat(length)));
+    let with = |length: usize| {
+        Answer::of(api.request(Method::GET, "/").header("x-large", "x".repeat(length)))
+    };
     assert_eq!(with(1500).await.status, 200);
     let large = with(2000).await;
     large.assert_problem(431, "headers_too_large");
@@ -173,7 +193,9 @@ async fn a_client_that_never_reads_is_disconnected() {
     // Far more than the system's buffers hold on both sides.
     let requests = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
     greedy.write_all(requests.as_bytes()).await.unwrap();
-    let gone = || greedy.try_write(b"x").is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock);
+    let gone = || {
+        greedy.try_write(b"x").is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+    };
     assert_eq!(api.get("/docs/swagger-ui-bundle.js").await.status, 200);
     eventually("the connection is reset", gone).await;
     assert_eq!(api.get("/docs").await.status, 200);
@@ -242,16 +264,22 @@ async fn what_is_logged_is_shipped_before_the_end() {
     let api = Api::start_with(|config| config.ship_timeout = Duration::from_secs(10)).await;
     let ids: Vec<String> = (0..20).map(|index| format!("last-words-{index}")).collect();
     for id in &ids {
-        Answer::of(api.request(Method::GET, "/orders").header("x-request-id", id)).await.assert_problem(401, "token_missing");
+        Answer::of(api.request(Method::GET, "/orders").header("x-request-id", id))
+            .await
+            .assert_problem(401, "token_missing");
     }
     api.shutdown.cancel();
     within("the drain", api.serving).await.unwrap();
-    let received: Vec<String> = api.received.events().into_iter().map(|event| event.request_id).collect();
+    let received: Vec<String> =
+        api.received.events().into_iter().map(|event| event.request_id).collect();
     assert!(ids.iter().all(|id| received.contains(id)), "{received:?}");
 }
 
 async fn until_refused(api: &Api) {
-    crate::support::until("nobody is accepted", async || TcpStream::connect(api.address).await.is_err()).await;
+    crate::support::until("nobody is accepted", async || {
+        TcpStream::connect(api.address).await.is_err()
+    })
+    .await;
 }
 
 /// The status line and the headers of a raw answer.

@@ -1,4 +1,5 @@
-//! Whatever the db service does, the client gets a whole problem in time, and nothing of what is inside.
+//! Whatever the db service does, the client gets a whole problem in time, and nothing of what is
+//! inside.
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,9 @@ async fn each_refusal_of_an_order_has_its_status() {
         // One that is refused as void stays void.
         let token = api.token(Uuid::now_v7()).await;
         api.db.place_orders.answers(move |_| Ok(not_placed(reason)));
-        let answer = api.send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1})).await;
+        let answer = api
+            .send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1}))
+            .await;
         answer.assert_problem(status, code);
         assert!(!String::from_utf8_lossy(&answer.body).contains("internal words"));
     }
@@ -82,10 +85,13 @@ async fn each_refusal_of_an_order_has_its_status() {
 async fn an_answer_that_breaks_the_contract_is_a_bug() {
     let api = Api::start().await;
     let token = api.token(Uuid::now_v7()).await;
-    let place = || api.send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1}));
+    let place =
+        || api.send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1}));
     api.db.place_orders.answers(|_| Ok(proto::PlaceOrdersResponse { results: vec![] }));
     place().await.assert_problem(500, "internal_error");
-    api.db.place_orders.answers(|_| Ok(proto::PlaceOrdersResponse { results: vec![proto::PlaceOrderResult { outcome: None }] }));
+    api.db.place_orders.answers(|_| {
+        Ok(proto::PlaceOrdersResponse { results: vec![proto::PlaceOrderResult { outcome: None }] })
+    });
     place().await.assert_problem(500, "internal_error");
     api.db.get_product.answers(|_| Ok(proto::GetProductResponse { product: None }));
     api.get("/products/1").await.assert_problem(500, "internal_error");
@@ -161,6 +167,8 @@ async fn refused_tokens_do_not_fill_the_disk() {
     }
     // What writes no event is served.
     assert_eq!(api.get("/docs").await.status, 200);
-    let segments = std::fs::read_dir(&api.journal).unwrap().filter(|file| file.as_ref().unwrap().path().extension().is_some());
+    let segments = std::fs::read_dir(&api.journal)
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some());
     assert_eq!(segments.count(), 0);
 }

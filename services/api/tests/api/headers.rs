@@ -20,8 +20,10 @@ const EVERY: [(&str, &str); 4] = [
     ("x-frame-options", "DENY"),
 ];
 /// An answer that is no page.
-const NO_PAGE: [(&str, &str); 1] =
-    [("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")];
+const NO_PAGE: [(&str, &str); 1] = [(
+    "content-security-policy",
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)];
 const PAGE: [(&str, &str); 2] = [
     (
         "content-security-policy",
@@ -45,7 +47,8 @@ const KEPT: (&str, &str) = ("cache-control", "public, max-age=3600");
 /// What is wrong with an answer's headers.
 fn wrong(headers: &reqwest::header::HeaderMap, expected: &BTreeMap<&str, &str>) -> Vec<String> {
     let differs = |(name, value): (&&str, &&str)| {
-        let came: Vec<_> = headers.get_all(*name).iter().map(|came| came.to_str().unwrap()).collect();
+        let came: Vec<_> =
+            headers.get_all(*name).iter().map(|came| came.to_str().unwrap()).collect();
         (came != [*value]).then(|| format!("{name}: expected {value:?}, came {came:?}"))
     };
     expected.iter().filter_map(differs).collect()
@@ -68,7 +71,12 @@ async fn every_kind_of_answer_has_its_security_headers() {
         ("JSON", get("/"), 200, no_page(NOT_KEPT)),
         ("JSON that may be kept", get("/products/1"), 200, no_page(ASKED_AGAIN)),
         ("a head", api.request(Method::HEAD, "/products/1"), 200, no_page(ASKED_AGAIN)),
-        ("an unchanged product", get("/products/1").header("if-none-match", "*"), 304, no_page(ASKED_AGAIN)),
+        (
+            "an unchanged product",
+            get("/products/1").header("if-none-match", "*"),
+            304,
+            no_page(ASKED_AGAIN),
+        ),
         ("a fault", get("/products/zero"), 400, no_page(ASKED_AGAIN)),
         ("no token", get("/orders"), 401, no_page(NOT_KEPT)),
         ("an unknown path", get("/nowhere"), 404, no_page(NOT_KEPT)),
@@ -115,7 +123,8 @@ async fn a_request_without_exactly_one_valid_host_is_refused() {
         // An absolute target does not stand in for the header (RFC 9112 §3.2.2).
         for target in ["/", "/nowhere/at/all", "/docs", "http://shop.example/"] {
             let mut stream = TcpStream::connect(api.address).await.unwrap();
-            let request = format!("GET {target} HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+            let request =
+                format!("GET {target} HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut bytes = Vec::new();
             within("an answer", stream.read_to_end(&mut bytes)).await.unwrap();
@@ -123,13 +132,19 @@ async fn a_request_without_exactly_one_valid_host_is_refused() {
             let status = match status {
                 200 if target.contains("nowhere") => 404,
                 // It must name the same host as the header.
-                200 if target.starts_with("http") && !hosts.is_empty() && !hosts.ends_with(" shop.example\r\n") => 400,
+                200 if target.starts_with("http")
+                    && !hosts.is_empty()
+                    && !hosts.ends_with(" shop.example\r\n") =>
+                {
+                    400
+                }
                 status => status,
             };
             let start = format!("HTTP/{version} {status} ");
             assert!(answer.starts_with(&start), "{version} {target} {hosts:?}: {answer}");
             if status == 400 {
-                let problem: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+                let problem: serde_json::Value =
+                    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
                 assert_eq!(problem["code"], "invalid_request");
                 let fault = &problem["errors"][0];
                 assert_eq!((&fault["in"], &fault["pointer"]), (&"header".into(), &"/host".into()));

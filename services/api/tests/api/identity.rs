@@ -3,7 +3,9 @@
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use merch_api::{Config, Cost, Rate};
-use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, begin_password_check_request::By};
+use merch_contract::grpc::assistant::v1::{
+    self as proto, ErrorReason, begin_password_check_request::By,
+};
 use reqwest::Method;
 use serde_json::json;
 use tonic::Status;
@@ -18,16 +20,25 @@ async fn the_right_password_gives_a_token() {
     let id = Uuid::now_v7();
     api.db.knows(id, PASSWORD);
     api.db.record_log_in.answers(move |request| {
-        assert_eq!(request.caller, Some(proto::Caller { user_id: id.to_string(), token_version: 1 }));
+        assert_eq!(
+            request.caller,
+            Some(proto::Caller { user_id: id.to_string(), token_version: 1 })
+        );
         assert_eq!(request.context.unwrap().request_id, "log-in-1");
         Ok(proto::RecordLogInResponse {})
     });
     let body = json!({"username": "alice", "password": PASSWORD});
-    let answer = Answer::of(api.request(Method::POST, "/login").header("x-request-id", "log-in-1").json(&body)).await;
+    let answer = Answer::of(
+        api.request(Method::POST, "/login").header("x-request-id", "log-in-1").json(&body),
+    )
+    .await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let json = answer.json();
-    assert_eq!((&json["token_type"], &json["expires_in"], &json["user_id"]), (&json!("Bearer"), &json!(1234), &json!(id)));
+    assert_eq!(
+        (&json["token_type"], &json["expires_in"], &json["user_id"]),
+        (&json!("Bearer"), &json!(1234), &json!(id))
+    );
     let (_, claims) = parts(json["access_token"].as_str().unwrap());
     assert_eq!(claims["sub"], json!(id));
 }
@@ -51,8 +62,16 @@ async fn every_failure_is_one_and_the_same_answer() {
         answer.assert_problem(401, "invalid_credentials");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         let event = api.event_of(answer.request_id()).await;
-        assert_eq!((event.event.as_str(), event.attributes["reason"].as_str(), event.subject), ("log_in_failed", reason, subject));
-        assert!(!event.attributes.values().any(|value| value.contains("alice") || value.contains("bob")));
+        assert_eq!(
+            (event.event.as_str(), event.attributes["reason"].as_str(), event.subject),
+            ("log_in_failed", reason, subject)
+        );
+        assert!(
+            !event
+                .attributes
+                .values()
+                .any(|value| value.contains("alice") || value.contains("bob"))
+        );
         let mut body = answer.json();
         body["request_id"] = json!("");
         bodies.push(body);
@@ -63,7 +82,8 @@ async fn every_failure_is_one_and_the_same_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempts_are_limited_for_an_address() {
     let api = Api::start_with(|config| {
-        config.log_ins_per_address = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
+        config.log_ins_per_address =
+            Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
     })
     .await;
     api.db.knows(Uuid::now_v7(), PASSWORD);
@@ -74,7 +94,11 @@ async fn attempts_are_limited_for_an_address() {
     limited.assert_problem(429, "too_many_attempts");
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     assert!((80..=90).contains(&wait), "{wait}");
-    assert_eq!(api.db.begin_password_check.calls(), 2, "a limited request draws from no account's budget");
+    assert_eq!(
+        api.db.begin_password_check.calls(),
+        2,
+        "a limited request draws from no account's budget"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +124,8 @@ async fn past_the_bound_of_hashes_is_503_and_places_come_back() {
     let api = Api::start_with(one_hash_at_a_time).await;
     api.db.knows(Uuid::now_v7(), PASSWORD);
     let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
-    let (refused, judged): (Vec<_>, Vec<_>) = many.into_iter().partition(|answer| answer.status == 503);
+    let (refused, judged): (Vec<_>, Vec<_>) =
+        many.into_iter().partition(|answer| answer.status == 503);
     assert!(!refused.is_empty() && !judged.is_empty());
     refused.iter().for_each(|answer| answer.assert_problem(503, "unavailable"));
     judged.iter().for_each(|answer| answer.assert_problem(401, "invalid_credentials"));
@@ -117,16 +142,25 @@ async fn registering_sends_a_hash_and_never_the_password() {
     let api = Api::start_with(|config| config.hash_cost = Cost::default()).await;
     let id = Uuid::now_v7();
     api.db.create_user.answers(move |request| {
-        assert!(request.password_hash.starts_with("$scrypt$ln=17,r=8,p=1$"), "{}", request.password_hash);
+        assert!(
+            request.password_hash.starts_with("$scrypt$ln=17,r=8,p=1$"),
+            "{}",
+            request.password_hash
+        );
         assert!(!format!("{request:?}").contains(PASSWORD));
         assert_eq!(request.context.unwrap().trace_id, "0af7651916cd43dd8448eb211c80319c");
         Ok(proto::CreateUserResponse { user: Some(user(id, 1)) })
     });
     let body = json!({"sid": "12110301", "username": "alice", "email": "alice@mail.example.com", "password": PASSWORD});
-    let request = api.request(Method::POST, "/users").header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let request = api
+        .request(Method::POST, "/users")
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let answer = Answer::of(request.json(&body)).await;
     assert_eq!(answer.status, 201, "{answer:?}");
-    assert_eq!((answer.header("location"), answer.header("etag")), (Some(format!("/users/{id}").as_str()), Some("\"1\"")));
+    assert_eq!(
+        (answer.header("location"), answer.header("etag")),
+        (Some(format!("/users/{id}").as_str()), Some("\"1\""))
+    );
     assert_eq!(answer.json()["created_at"], "2026-11-22T08:00:00.12Z");
 }
 
@@ -146,7 +180,10 @@ async fn a_new_password_wants_the_current_one() {
     let wrong = api.send_as(&token, Method::PUT, &path, change("wrong horse")).await;
     wrong.assert_problem(403, "wrong_password");
     let event = api.event_of(wrong.request_id()).await;
-    assert_eq!((event.event.as_str(), event.actor, event.subject), ("password_refused", format!("user:{id}"), format!("user:{id}")));
+    assert_eq!(
+        (event.event.as_str(), event.actor, event.subject),
+        ("password_refused", format!("user:{id}"), format!("user:{id}"))
+    );
     assert_eq!(api.db.change_password.calls(), 0);
 
     let right = api.send_as(&token, Method::PUT, &path, change(PASSWORD)).await;
@@ -154,9 +191,13 @@ async fn a_new_password_wants_the_current_one() {
     assert_eq!(api.db.change_password.calls(), 1);
 
     let other = format!("/users/{}/password", Uuid::now_v7());
-    api.send_as(&token, Method::PUT, &other, change("wrong horse")).await.assert_problem(404, "user_not_found");
+    api.send_as(&token, Method::PUT, &other, change("wrong horse"))
+        .await
+        .assert_problem(404, "user_not_found");
     api.db.get_user.refuses(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
-    api.send_as(&token, Method::PUT, &other, change("wrong horse")).await.assert_problem(401, "token_invalid");
+    api.send_as(&token, Method::PUT, &other, change("wrong horse"))
+        .await
+        .assert_problem(401, "token_invalid");
 }
 
 /// 429 of the db service, with the time that it says.
@@ -174,7 +215,8 @@ async fn a_change_of_password_draws_from_the_budget_of_the_account() {
     let id = Uuid::now_v7();
     let token = api.token(id).await;
     let path = format!("/users/{id}/password");
-    let change = json!({"current_password": PASSWORD, "new_password": "a much longer battery staple"});
+    let change =
+        json!({"current_password": PASSWORD, "new_password": "a much longer battery staple"});
     api.db.begin_password_check.answers(|request| {
         assert!(matches!(request.by, Some(By::Caller(_))));
         assert_eq!(request.client_network, "127.0.0.1");
@@ -200,7 +242,10 @@ async fn a_proved_password_gives_its_reservation_back_and_a_wrong_one_does_not()
     api.db.knows(Uuid::now_v7(), PASSWORD);
     api.db.record_log_in.answers(|request| {
         assert_eq!(request.reservation, RESERVATION.to_vec());
-        assert_eq!((request.client_network.as_str(), request.renewed_hash.as_str()), ("127.0.0.1", ""));
+        assert_eq!(
+            (request.client_network.as_str(), request.renewed_hash.as_str()),
+            ("127.0.0.1", "")
+        );
         Ok(proto::RecordLogInResponse {})
     });
     assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
@@ -278,7 +323,8 @@ async fn a_registration_that_cannot_succeed_is_not_hashed() {
         answer.assert_problem(409, "username_taken");
     }
     for password in ["password1", "12110301", "ALICE.liddell", "alice@mail.example.com"] {
-        let answer = Answer::of(api.request(Method::POST, "/users").json(&registration(password))).await;
+        let answer =
+            Answer::of(api.request(Method::POST, "/users").json(&registration(password))).await;
         answer.assert_problem(422, "guessable_password");
     }
     assert_eq!((api.db.check_availability.calls(), api.db.create_user.calls()), (30, 0));
@@ -292,7 +338,8 @@ async fn a_new_password_may_not_be_guessable_and_costs_no_check_then() {
     let checks = api.db.begin_password_check.calls();
     for new in ["iloveyou1", "12110301", "alice@mail.example.com"] {
         let change = json!({"current_password": PASSWORD, "new_password": new});
-        let answer = api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), change).await;
+        let answer =
+            api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), change).await;
         answer.assert_problem(422, "guessable_password");
     }
     assert_eq!(api.db.begin_password_check.calls(), checks);
@@ -301,11 +348,14 @@ async fn a_new_password_may_not_be_guessable_and_costs_no_check_then() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registrations_are_limited_for_an_address() {
     let api = Api::start_with(|config| {
-        config.registrations_per_address = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
+        config.registrations_per_address =
+            Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
     })
     .await;
     api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
-    let register = async || Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD))).await;
+    let register = async || {
+        Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD))).await
+    };
     for _ in 0..2 {
         register().await.assert_problem(409, "username_taken");
     }
@@ -331,15 +381,21 @@ async fn changes_of_names_and_passwords_are_limited_for_an_address() {
     let token = api.token(id).await;
     // Each answer tells whether another user has the name.
     api.db.update_user.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
-    let rename = async || api.send_as(&token, Method::PATCH, &format!("/users/{id}"), json!({ "username": "bob" })).await;
+    let rename = async || {
+        api.send_as(&token, Method::PATCH, &format!("/users/{id}"), json!({ "username": "bob" }))
+            .await
+    };
     for _ in 0..2 {
         rename().await.assert_problem(409, "username_taken");
     }
     rename().await.assert_problem(429, "too_many_attempts");
     assert_eq!(api.db.update_user.calls(), 2);
 
-    let passwords = json!({ "current_password": "wrong horse", "new_password": "another horse battery" });
-    let change = async || api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), passwords.clone()).await;
+    let passwords =
+        json!({ "current_password": "wrong horse", "new_password": "another horse battery" });
+    let change = async || {
+        api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), passwords.clone()).await
+    };
     for _ in 0..2 {
         change().await.assert_problem(403, "wrong_password");
     }

@@ -1,4 +1,5 @@
-//! What each operation sends to the db service and makes of its answer; the rest of their behaviour needs a real one.
+//! What each operation sends to the db service and makes of its answer; the rest of their behaviour
+//! needs a real one.
 
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
 use pbjson_types::Timestamp;
@@ -29,19 +30,31 @@ async fn an_order_is_sent_with_its_key_and_a_repetition_is_the_same_to_the_byte(
     let location = format!("/orders/{}", first.id);
     api.db.place_orders.answers(move |request| {
         let [asked] = request.orders.as_slice() else { panic!("one order") };
-        assert_eq!((asked.product_id, asked.quantity, asked.idempotency_key.as_str()), (1, 2, "a-key"));
+        assert_eq!(
+            (asked.product_id, asked.quantity, asked.idempotency_key.as_str()),
+            (1, 2, "a-key")
+        );
         assert_eq!(asked.caller, Some(proto::Caller { user_id: id.to_string(), token_version: 1 }));
         Ok(placed(first.clone()))
     });
     let place = || {
-        let request = api.request(Method::POST, "/orders").bearer_auth(&token).header("idempotency-key", "a-key");
+        let request = api
+            .request(Method::POST, "/orders")
+            .bearer_auth(&token)
+            .header("idempotency-key", "a-key");
         Answer::of(request.json(&json!({"product_id": 1, "quantity": 2})))
     };
     let (first, again) = (place().await, place().await);
     assert_eq!(first.status, 201, "{first:?}");
-    assert_eq!((first.header("location"), first.header("etag")), (Some(location.as_str()), Some("\"1\"")));
+    assert_eq!(
+        (first.header("location"), first.header("etag")),
+        (Some(location.as_str()), Some("\"1\""))
+    );
     let json = first.json();
-    assert_eq!((&json["total_price_cents"], &json["status"], &json["cancelled_at"]), (&json!(9998), &json!("placed"), &Value::Null));
+    assert_eq!(
+        (&json["total_price_cents"], &json["status"], &json["cancelled_at"]),
+        (&json!(9998), &json!("placed"), &Value::Null)
+    );
     assert!(json.get("cancelled_at").is_some(), "a member that is required is there, if null");
     assert_eq!((first.status, &first.body), (again.status, &again.body));
     let comparable = |answer: &Answer| {
@@ -65,10 +78,15 @@ async fn a_cancelled_order_says_when() {
         ..order(id)
     };
     let path = format!("/orders/{}/cancel", cancelled.id);
-    api.db.cancel_order.answers(move |_| Ok(proto::CancelOrderResponse { order: Some(cancelled.clone()) }));
+    api.db
+        .cancel_order
+        .answers(move |_| Ok(proto::CancelOrderResponse { order: Some(cancelled.clone()) }));
     let answer = Answer::of(api.request(Method::POST, &path).bearer_auth(&token)).await;
     assert_eq!((answer.status, answer.header("etag")), (200, Some("\"2\"")));
-    assert_eq!((&answer.json()["status"], &answer.json()["cancelled_at"]), (&json!("cancelled"), &json!("2026-11-22T08:00:01Z")));
+    assert_eq!(
+        (&answer.json()["status"], &answer.json()["cancelled_at"]),
+        (&json!("cancelled"), &json!("2026-11-22T08:00:01Z"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,15 +95,27 @@ async fn pages_are_handed_through() {
     let id = Uuid::now_v7();
     let token = api.token(id).await;
     api.db.list_products.answers(|request| {
-        assert_eq!((request.page_size, request.page_token.as_str(), request.category.as_deref()), (7, "t-1", Some("Apparel")));
-        Ok(proto::ListProductsResponse { products: vec![product(1)], next_page_token: "t-2".to_owned() })
+        assert_eq!(
+            (request.page_size, request.page_token.as_str(), request.category.as_deref()),
+            (7, "t-1", Some("Apparel"))
+        );
+        Ok(proto::ListProductsResponse {
+            products: vec![product(1)],
+            next_page_token: "t-2".to_owned(),
+        })
     });
     let page = api.get("/products?limit=7&page_token=t-1&category=Apparel").await;
     assert_eq!((page.status, page.header("cache-control")), (200, Some("no-cache")));
-    assert_eq!((&page.json()["next_page"], page.json()["items"].as_array().unwrap().len()), (&json!("t-2"), 1));
+    assert_eq!(
+        (&page.json()["next_page"], page.json()["items"].as_array().unwrap().len()),
+        (&json!("t-2"), 1)
+    );
 
     api.db.list_orders.answers(move |request| {
-        assert_eq!((request.page_size, request.page_token.as_str(), request.status()), (20, "", proto::OrderStatus::Cancelled));
+        assert_eq!(
+            (request.page_size, request.page_token.as_str(), request.status()),
+            (20, "", proto::OrderStatus::Cancelled)
+        );
         Ok(proto::ListOrdersResponse { orders: vec![], next_page_token: String::new() })
     });
     let page = api.get_as(&token, "/orders?status=cancelled").await;
@@ -104,7 +134,11 @@ async fn pages_are_handed_through() {
         let refused = api.get_as(&token, path).await;
         refused.assert_problem(400, "invalid_request");
         let fault = &refused.json()["errors"][0];
-        assert_eq!((&fault["in"], &fault["pointer"]), (&json!("query"), &json!("/page_token")), "{path}");
+        assert_eq!(
+            (&fault["in"], &fault["pointer"]),
+            (&json!("query"), &json!("/page_token")),
+            "{path}"
+        );
     }
 }
 
@@ -118,12 +152,16 @@ async fn logging_out_and_deactivating_answer_nothing() {
         assert_eq!(request.user_id, id.to_string());
         Ok(proto::DeactivateUserResponse {})
     });
-    for request in [api.request(Method::POST, "/logout"), api.request(Method::DELETE, &format!("/users/{id}"))] {
+    for request in
+        [api.request(Method::POST, "/logout"), api.request(Method::DELETE, &format!("/users/{id}"))]
+    {
         let answer = Answer::of(request.bearer_auth(&token)).await;
         assert_eq!((answer.status, answer.body.len()), (204, 0), "{answer:?}");
     }
     api.db.deactivate_user.refuses(tonic::Code::NotFound, ErrorReason::UserNotFound);
-    Answer::of(api.request(Method::DELETE, &format!("/users/{}", Uuid::now_v7())).bearer_auth(&token))
-        .await
-        .assert_problem(404, "user_not_found");
+    Answer::of(
+        api.request(Method::DELETE, &format!("/users/{}", Uuid::now_v7())).bearer_auth(&token),
+    )
+    .await
+    .assert_problem(404, "user_not_found");
 }

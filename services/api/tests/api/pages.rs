@@ -25,7 +25,11 @@ async fn everything_on_the_page_is_served_here() {
     let api = Api::start().await;
     for path in ["/docs", "/docs/", "/problems"] {
         let page = api.get(path).await;
-        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
         assert_eq!(page.header("content-security-policy"), Some(CSP));
         let html = String::from_utf8(page.body).unwrap();
         let mut references = 0;
@@ -43,13 +47,28 @@ async fn everything_on_the_page_is_served_here() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_not_sent_twice_and_have_heads() {
     let api = Api::start().await;
-    for path in ["/docs", "/docs/swagger-ui.css", "/reference", "/openapi.yaml", "/openapi.json", "/problems"] {
+    for path in [
+        "/docs",
+        "/docs/swagger-ui.css",
+        "/reference",
+        "/openapi.yaml",
+        "/openapi.json",
+        "/problems",
+    ] {
         let page = api.get(path).await;
         let etag = page.header("etag").unwrap();
         let again = Answer::of(api.request(Method::GET, path).header("if-none-match", etag)).await;
-        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(etag)), "{path}");
+        assert_eq!(
+            (again.status, again.body.len(), again.header("etag")),
+            (304, 0, Some(etag)),
+            "{path}"
+        );
         let head = Answer::of(api.request(Method::HEAD, path)).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
-        assert_eq!(head.header("content-length"), Some(page.body.len().to_string().as_str()), "{path}");
+        assert_eq!(
+            head.header("content-length"),
+            Some(page.body.len().to_string().as_str()),
+            "{path}"
+        );
     }
 }

@@ -18,8 +18,10 @@ async fn behind(proxies: &str) -> Api {
 
 /// A request that is refused, from `client` as its sender says.
 async fn refused(api: &Api, client: &[&str]) -> Answer {
-    let mut request =
-        api.request(Method::GET, "/orders").header("x-request-id", "sent").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
+    let mut request = api
+        .request(Method::GET, "/orders")
+        .header("x-request-id", "sent")
+        .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
     for client in client {
         request = request.header("x-forwarded-for", *client);
     }
@@ -33,7 +35,11 @@ async fn a_trusted_proxy_says_who_the_client_is_and_which_ids_the_request_has() 
         let answer = refused(&api, &["198.51.100.1", "203.0.113.8, 203.0.113.9"]).await;
         assert_eq!(answer.request_id(), "sent", "{proxies}");
         let event = api.event_of("sent").await;
-        assert_eq!((event.attributes["client_address"].as_str(), event.trace_id.as_str()), ("203.0.113.9", TRACE), "{proxies}");
+        assert_eq!(
+            (event.attributes["client_address"].as_str(), event.trace_id.as_str()),
+            ("203.0.113.9", TRACE),
+            "{proxies}"
+        );
     }
 }
 
@@ -57,7 +63,11 @@ async fn a_stranger_says_nothing_of_itself_once_there_are_proxies() {
         let id = answer.request_id().to_owned();
         assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7, "{proxies}");
         let event = api.event_of(&id).await;
-        assert_eq!((event.attributes["client_address"].as_str(), event.trace_id.as_str()), ("127.0.0.1", ""), "{proxies}");
+        assert_eq!(
+            (event.attributes["client_address"].as_str(), event.trace_id.as_str()),
+            ("127.0.0.1", ""),
+            "{proxies}"
+        );
     }
 }
 
@@ -72,11 +82,17 @@ async fn without_proxies_an_address_is_the_connections() {
 async fn log_ins_are_counted_for_the_client_and_not_for_the_proxy() {
     let once = Rate::new(NonZeroU32::MIN, Duration::from_secs(3600));
     let proxies = "127.0.0.1".parse().unwrap();
-    let api = Api::start_with(|config| (config.log_ins_per_address, config.trusted_proxies) = (once, proxies)).await;
+    let api = Api::start_with(|config| {
+        (config.log_ins_per_address, config.trusted_proxies) = (once, proxies)
+    })
+    .await;
     api.db.knows(Uuid::now_v7(), "right");
     let try_from = async |client: &str| {
         let body = serde_json::json!({"username": "alice", "password": "wrong"});
-        Answer::of(api.request(Method::POST, "/login").header("x-forwarded-for", client).json(&body)).await
+        Answer::of(
+            api.request(Method::POST, "/login").header("x-forwarded-for", client).json(&body),
+        )
+        .await
     };
     try_from("203.0.113.1").await.assert_problem(401, "invalid_credentials");
     try_from("203.0.113.2").await.assert_problem(401, "invalid_credentials");

@@ -21,7 +21,10 @@ impl Two {
     async fn start() -> Self {
         let second = Arc::new(Script::default());
         let (address, second_server) = serve_db(&second).await;
-        let api = Api::start_with(|config| config.db_endpoint = format!("{},http://{address}", config.db_endpoint)).await;
+        let api = Api::start_with(|config| {
+            config.db_endpoint = format!("{},http://{address}", config.db_endpoint)
+        })
+        .await;
         for db in [&api.db, &second] {
             db.get_product.answers(|_| Ok(proto::GetProductResponse { product: Some(product(1)) }));
         }
@@ -36,8 +39,13 @@ impl Two {
         two
     }
 
-    /// Sends a request, kills the db service that has it, and gives the answer. `calls` is how many such calls a db service got.
-    async fn killed_under(&self, request: RequestBuilder, calls: impl Fn(&Script) -> usize) -> Answer {
+    /// Sends a request, kills the db service that has it, and gives the answer. `calls` is how many
+    /// such calls a db service got.
+    async fn killed_under(
+        &self,
+        request: RequestBuilder,
+        calls: impl Fn(&Script) -> usize,
+    ) -> Answer {
         let before = (calls(&self.api.db), calls(&self.second));
         let begun = || (calls(&self.api.db) - before.0, calls(&self.second) - before.1);
         let (answer, ()) = tokio::join!(Answer::of(request), async {
@@ -58,9 +66,12 @@ async fn slowly<T>(answer: T) -> Result<T, tonic::Status> {
 async fn a_read_is_answered_by_the_other_one() {
     let two = Two::start().await;
     for db in [&two.api.db, &two.second] {
-        db.get_product.answers_later(|_| slowly(proto::GetProductResponse { product: Some(product(1)) }));
+        db.get_product
+            .answers_later(|_| slowly(proto::GetProductResponse { product: Some(product(1)) }));
     }
-    let answer = two.killed_under(two.api.request(Method::GET, "/products/1"), |db| db.get_product.calls()).await;
+    let answer = two
+        .killed_under(two.api.request(Method::GET, "/products/1"), |db| db.get_product.calls())
+        .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     // One is enough to be ready.
     assert!(two.api.readiness.check().is_ok());
@@ -76,7 +87,11 @@ async fn an_order_is_sent_twice_only_with_a_key() {
         for db in [&two.api.db, &two.second] {
             db.place_orders.answers_later(move |_| slowly(placed(order(id))));
         }
-        let mut request = two.api.request(Method::POST, "/orders").bearer_auth(token).json(&json!({"product_id": 1, "quantity": 2}));
+        let mut request = two
+            .api
+            .request(Method::POST, "/orders")
+            .bearer_auth(token)
+            .json(&json!({"product_id": 1, "quantity": 2}));
         if key {
             request = request.header("idempotency-key", "k-1");
         }
@@ -99,16 +114,26 @@ async fn what_is_idempotent_by_nature_is_sent_again_and_a_conditional_change_is_
         two.second.knows(id, crate::support::PASSWORD);
         let token = two.api.token(id).await;
         for db in [&two.api.db, &two.second] {
-            db.update_user.answers_later(move |_| slowly(proto::UpdateUserResponse { user: Some(user(id, 2)) }));
+            db.update_user.answers_later(move |_| {
+                slowly(proto::UpdateUserResponse { user: Some(user(id, 2)) })
+            });
         }
         let path = format!("/users/{id}");
-        let mut request = two.api.request(Method::PATCH, &path).bearer_auth(token).json(&json!({"username": "alice"}));
+        let mut request = two
+            .api
+            .request(Method::PATCH, &path)
+            .bearer_auth(token)
+            .json(&json!({"username": "alice"}));
         if conditional {
             request = request.header("if-match", "\"1\"");
         }
         let answer = two.killed_under(request, |db| db.update_user.calls()).await;
         let calls = two.api.db.update_user.calls() + two.second.update_user.calls();
-        assert_eq!((answer.status, calls), if conditional { (503, 1) } else { (200, 2) }, "{answer:?}");
+        assert_eq!(
+            (answer.status, calls),
+            if conditional { (503, 1) } else { (200, 2) },
+            "{answer:?}"
+        );
     }
 }
 

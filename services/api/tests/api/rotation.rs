@@ -1,4 +1,5 @@
-//! The signing key is changed under three replicas, one restart after the other, and no valid token is refused at any moment.
+//! The signing key is changed under three replicas, one restart after the other, and no valid token
+//! is refused at any moment.
 
 use merch_api::SigningKey;
 use merch_contract::grpc::assistant::v1 as proto;
@@ -51,13 +52,18 @@ async fn three_rolling_restarts_refuse_no_token() {
                     of_old.push(token)
                 };
             }
-            // Every token, wherever and whenever it was given, at every replica. In the last step those of the old key have expired: it begins a
-            // token's lifetime after the second one.
+            // Every token, wherever and whenever it was given, at every replica. In the last step
+            // those of the old key have expired: it begins a token's lifetime after the second one.
             let valid = of_new.iter().chain(of_old.iter().filter(|_| !last));
             for token in valid {
                 for (index, replica) in replicas.iter().enumerate() {
                     let answer = replica.get_as(token, "/orders").await;
-                    assert_eq!(answer.status, 200, "step {number}, restarted {restarted}, asked {index}: {}", answer.json());
+                    assert_eq!(
+                        answer.status,
+                        200,
+                        "step {number}, restarted {restarted}, asked {index}: {}",
+                        answer.json()
+                    );
                     checked += 1;
                 }
             }

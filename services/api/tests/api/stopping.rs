@@ -50,7 +50,9 @@ async fn each_answer_is_the_last_of_its_connection_and_none_is_lost() {
 
     // One that is idle stays, and may still ask, until the drain begins.
     let mut byte = [0];
-    assert!(idle.try_read(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    assert!(
+        idle.try_read(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    );
     api.shutdown.cancel();
     assert_eq!(within("it is closed", idle.read(&mut byte)).await.unwrap(), 0);
     within("it ends", api.serving).await.unwrap();
@@ -61,18 +63,23 @@ async fn the_refusal_of_a_client_that_is_gone_is_shipped_before_the_service_ends
     let api = Api::start().await;
     let answer = api.db.knows_nobody_later();
     let body = json!({ "username": "bob", "password": "wrong" });
-    let client = tokio::spawn(api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body).send());
+    let client = tokio::spawn(
+        api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body).send(),
+    );
     eventually("the check is reserved", || api.db.begin_password_check.calls() == 1).await;
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
 
     api.shutdown.cancel();
-    until("no connection is accepted", async || TcpStream::connect(api.address).await.is_err()).await;
-    // No connection is open any more: the drain has ended, and the service waits for the log-in alone.
+    until("no connection is accepted", async || TcpStream::connect(api.address).await.is_err())
+        .await;
+    // No connection is open any more: the drain has ended, and the service waits for the log-in
+    // alone.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!api.serving.is_finished());
     answer.send(true).unwrap();
     within("the service ends", api.serving).await.unwrap();
-    let events: Vec<_> = api.received.events().into_iter().map(|event| (event.event, event.request_id)).collect();
+    let events: Vec<_> =
+        api.received.events().into_iter().map(|event| (event.event, event.request_id)).collect();
     assert_eq!(events, [("log_in_failed".to_owned(), "gone".to_owned())]);
 }

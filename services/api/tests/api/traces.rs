@@ -21,7 +21,11 @@ fn text<'a>(metadata: &'a MetadataMap, name: &str) -> &'a str {
 fn ids(metadata: &MetadataMap) -> (String, String, String) {
     let traceparent = text(metadata, "traceparent");
     let trace = Trace::parse(traceparent).unwrap_or_else(|| panic!("{traceparent}"));
-    (text(metadata, "x-request-id").to_owned(), trace.id().to_owned(), traceparent.split('-').nth(2).unwrap().to_owned())
+    (
+        text(metadata, "x-request-id").to_owned(),
+        trace.id().to_owned(),
+        traceparent.split('-').nth(2).unwrap().to_owned(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,10 +39,17 @@ async fn every_call_to_db_carries_request_id_and_trace() {
     api.db.change_password.answers(|_| Ok(proto::ChangePasswordResponse {}));
     api.db.deactivate_user.answers(|_| Ok(proto::DeactivateUserResponse {}));
     api.db.revoke_tokens.answers(|_| Ok(proto::RevokeTokensResponse {}));
-    api.db.list_products.answers(|_| Ok(proto::ListProductsResponse { products: vec![product(1)], next_page_token: String::new() }));
+    api.db.list_products.answers(|_| {
+        Ok(proto::ListProductsResponse {
+            products: vec![product(1)],
+            next_page_token: String::new(),
+        })
+    });
     api.db.get_product.answers(|_| Ok(proto::GetProductResponse { product: Some(product(1)) }));
     api.db.place_orders.answers(move |_| Ok(placed(order(id))));
-    api.db.list_orders.answers(|_| Ok(proto::ListOrdersResponse { orders: vec![], next_page_token: String::new() }));
+    api.db.list_orders.answers(|_| {
+        Ok(proto::ListOrdersResponse { orders: vec![], next_page_token: String::new() })
+    });
     api.db.get_order.answers(move |_| Ok(proto::GetOrderResponse { order: Some(order(id)) }));
     api.db.cancel_order.answers(move |_| Ok(proto::CancelOrderResponse { order: Some(order(id)) }));
     let buyer = json!({"sid": "12110301", "username": "alice", "email": "alice@mail.example.com", "password": PASSWORD});
@@ -48,7 +59,11 @@ async fn every_call_to_db_carries_request_id_and_trace() {
         (Method::POST, "/login".to_owned(), json!({"username": "alice", "password": PASSWORD})),
         (Method::GET, format!("/users/{id}"), json!(null)),
         (Method::PATCH, format!("/users/{id}"), json!({"username": "alicia"})),
-        (Method::PUT, format!("/users/{id}/password"), json!({"current_password": PASSWORD, "new_password": "a longer battery staple"})),
+        (
+            Method::PUT,
+            format!("/users/{id}/password"),
+            json!({"current_password": PASSWORD, "new_password": "a longer battery staple"}),
+        ),
         (Method::GET, "/products".to_owned(), json!(null)),
         (Method::GET, "/products/1".to_owned(), json!(null)),
         (Method::POST, "/orders".to_owned(), json!({"product_id": 1, "quantity": 1})),
@@ -74,7 +89,11 @@ async fn every_call_to_db_carries_request_id_and_trace() {
             for (call, metadata) in calls {
                 let (request_id, trace, parent) = ids(&metadata);
                 assert_eq!(request_id, answer.request_id(), "{method} {path} {call}");
-                assert_eq!(trace == TRACE, traceparent.is_some(), "{method} {path} {call}: {trace}");
+                assert_eq!(
+                    trace == TRACE,
+                    traceparent.is_some(),
+                    "{method} {path} {call}: {trace}"
+                );
                 assert_ne!(parent, "b7ad6b7169203331", "{method} {path} {call}");
                 seen.insert(call);
             }

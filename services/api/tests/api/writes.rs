@@ -27,7 +27,8 @@ fn writes(user: Uuid) -> [(Method, String, Option<serde_json::Value>); 3] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_too_many_changes_under_way_is_429_and_holds_up_no_other() {
-    let api = Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
+    let api =
+        Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
     let (alice, bob) = (Uuid::now_v7(), Uuid::now_v7());
     let (of_alice, of_bob) = (api.token(alice).await, api.token(bob).await);
     // The db service takes its time with the orders of Alice.
@@ -59,13 +60,21 @@ async fn a_user_with_too_many_changes_under_way_is_429_and_holds_up_no_other() {
     assert_eq!(api.db.place_orders.calls(), 2, "what is refused does not reach the db service");
     assert_eq!(api.send_as(&of_bob, Method::POST, "/orders", purchase.clone()).await.status, 201);
     api.db.get_order.refuses(Code::NotFound, ErrorReason::OrderNotFound);
-    assert_eq!(api.get_as(&of_alice, &format!("/orders/{}", Uuid::now_v7())).await.status, 404, "reading is no change");
+    assert_eq!(
+        api.get_as(&of_alice, &format!("/orders/{}", Uuid::now_v7())).await.status,
+        404,
+        "reading is no change"
+    );
 
     // Orders that are under way, perhaps a thief's, do not keep the user from voiding the token.
     api.db.knows(alice, PASSWORD);
-    let passwords = json!({ "current_password": PASSWORD, "new_password": "another horse battery" });
+    let passwords =
+        json!({ "current_password": PASSWORD, "new_password": "another horse battery" });
     api.db.change_password.refuses(Code::Unavailable, ErrorReason::DatabaseUnavailable);
-    let change = api.request(Method::PUT, &format!("/users/{alice}/password")).bearer_auth(&of_alice).json(&passwords);
+    let change = api
+        .request(Method::PUT, &format!("/users/{alice}/password"))
+        .bearer_auth(&of_alice)
+        .json(&passwords);
     Answer::of(change).await.assert_problem(503, "unavailable");
     api.db.deactivate_user.refuses(Code::Unavailable, ErrorReason::DatabaseUnavailable);
     let deactivate = api.request(Method::DELETE, &format!("/users/{alice}")).bearer_auth(&of_alice);
@@ -93,7 +102,10 @@ async fn a_user_with_too_many_changes_a_minute_is_429_and_no_other() {
     api.db.place_orders.answers(move |_| Ok(placed(order(alice))));
     let purchase = json!({ "product_id": 1, "quantity": 1 });
     for _ in 0..2 {
-        assert_eq!(api.send_as(&of_alice, Method::POST, "/orders", purchase.clone()).await.status, 201);
+        assert_eq!(
+            api.send_as(&of_alice, Method::POST, "/orders", purchase.clone()).await.status,
+            201
+        );
     }
     for (method, path, body) in writes(alice) {
         let answer = api.send_as(&of_alice, method, &path, body.unwrap_or_else(|| json!({}))).await;
@@ -110,7 +122,8 @@ async fn a_user_with_too_many_changes_a_minute_is_429_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_outs_have_a_bound_of_their_own() {
-    let api = Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
+    let api =
+        Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
     let alice = Uuid::now_v7();
     let token = api.token(alice).await;
     api.db.revoke_tokens.answers_later(|_| std::future::pending());
@@ -128,7 +141,8 @@ async fn log_outs_have_a_bound_of_their_own() {
 /// A token that was voided costs its owner no place, and the database no more than one statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_void_token_takes_no_place_of_its_owner() {
-    let api = Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
+    let api =
+        Api::start_with(|config| config.writes_per_user = NonZeroUsize::new(2).unwrap()).await;
     let alice = Uuid::now_v7();
     let stolen = api.token(alice).await;
     api.db.knows_version(alice, PASSWORD, 2);
@@ -161,9 +175,16 @@ async fn a_void_token_takes_no_place_of_its_owner() {
     let calls = api.db.place_orders.calls();
     let again = api.send_as(&stolen, Method::POST, "/orders", purchase.clone()).await;
     again.assert_problem(401, "token_invalid");
-    assert_eq!(api.db.place_orders.calls(), calls, "a token that is known to be void does not reach the db service");
+    assert_eq!(
+        api.db.place_orders.calls(),
+        calls,
+        "a token that is known to be void does not reach the db service"
+    );
     let event = api.event_of(again.request_id()).await;
-    assert_eq!((event.event.as_str(), event.attributes["reason"].as_str()), ("token_refused", "revoked"));
+    assert_eq!(
+        (event.event.as_str(), event.attributes["reason"].as_str()),
+        ("token_refused", "revoked")
+    );
     assert_eq!(event.subject, format!("user:{alice}"));
     assert_eq!(api.send_as(&fresh, Method::POST, "/orders", purchase).await.status, 201);
 }
@@ -181,5 +202,7 @@ async fn a_bound_that_the_db_service_keeps_is_the_same_answer() {
     assert_eq!(api.db.cancel_order.calls(), 1, "it is not tried elsewhere");
     api.db.place_orders.answers(|_| Ok(not_placed(ErrorReason::TooManyWrites)));
     let purchase = json!({ "product_id": 1, "quantity": 1 });
-    api.send_as(&token, Method::POST, "/orders", purchase).await.assert_problem(429, "too_many_writes");
+    api.send_as(&token, Method::POST, "/orders", purchase)
+        .await
+        .assert_problem(429, "too_many_writes");
 }

@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason, assistant_service_server::AssistantService};
+use merch_contract::grpc::assistant::v1::{
+    self as proto, ErrorReason, assistant_service_server::AssistantService,
+};
 use scrypt::{Params, Scrypt, password_hash::PasswordHasher as _};
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
@@ -17,7 +19,8 @@ use uuid::Uuid;
 
 use super::refusal;
 
-type Answering<Q, A> = Arc<dyn Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync>;
+type Answering<Q, A> =
+    Arc<dyn Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync>;
 
 /// What one method answers; UNIMPLEMENTED until a test says so.
 pub struct Slot<Q, A> {
@@ -37,7 +40,10 @@ impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
     }
 
     /// Answers when the future is ready.
-    pub fn answers_later<F: Future<Output = Result<A, Status>> + Send + 'static>(&self, answer: impl Fn(Q) -> F + Send + Sync + 'static) {
+    pub fn answers_later<F: Future<Output = Result<A, Status>> + Send + 'static>(
+        &self,
+        answer: impl Fn(Q) -> F + Send + Sync + 'static,
+    ) {
         self.set(move |request| Box::pin(answer(request)));
     }
 
@@ -54,7 +60,13 @@ impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
         self.calls.load(Ordering::SeqCst)
     }
 
-    fn set(&self, answer: impl Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync + 'static) {
+    fn set(
+        &self,
+        answer: impl Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>>
+        + Send
+        + Sync
+        + 'static,
+    ) {
         *self.answer.lock().unwrap() = Some(Arc::new(answer));
     }
 
@@ -143,15 +155,29 @@ impl Script {
             let mut answered = answered.clone();
             async move {
                 answered.wait_for(|answered| *answered).await.unwrap();
-                Ok(proto::BeginPasswordCheckResponse { credentials: None, hash_cost: 1, reservation: RESERVATION.to_vec() })
+                Ok(proto::BeginPasswordCheckResponse {
+                    credentials: None,
+                    hash_cost: 1,
+                    reservation: RESERVATION.to_vec(),
+                })
             }
         });
         answer
     }
 
-    fn knows_credentials(&self, user_id: Uuid, password_hash: &str, hash_cost: i32, token_version: i64) {
+    fn knows_credentials(
+        &self,
+        user_id: Uuid,
+        password_hash: &str,
+        hash_cost: i32,
+        token_version: i64,
+    ) {
         use proto::begin_password_check_request::By;
-        let credentials = proto::Credentials { user_id: user_id.to_string(), password_hash: password_hash.to_owned(), token_version };
+        let credentials = proto::Credentials {
+            user_id: user_id.to_string(),
+            password_hash: password_hash.to_owned(),
+            token_version,
+        };
         self.begin_password_check.answers(move |request| {
             let found = match request.by {
                 Some(By::Username(name)) => name == "alice",

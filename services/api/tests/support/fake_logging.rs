@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService};
+use merch_contract::grpc::logging::v1::{
+    LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService,
+};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -28,7 +30,10 @@ pub struct FakeLogging(pub Arc<Received>);
 impl LoggingService for FakeLogging {
     type StreamLogsStream = Pin<Box<dyn Stream<Item = Result<StreamLogsResponse, Status>> + Send>>;
 
-    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+    async fn stream_logs(
+        &self,
+        request: Request<Streaming<StreamLogsRequest>>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let received = Arc::clone(&self.0);
         received.metadata.lock().unwrap().push(request.metadata().clone());
         let acknowledged = request.into_inner().map(move |request| {

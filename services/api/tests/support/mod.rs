@@ -1,11 +1,14 @@
-//! The api service with everything around it: a db service that answers what a test says, a logging service that keeps what it is sent.
+//! The api service with everything around it: a db service that answers what a test says, a logging
+//! service that keeps what it is sent.
 
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test program uses its part of this
 
 mod fake_db;
 mod fake_logging;
 
-use std::{future::Future, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use merch_api::{Config, Cost, Rate, SigningKey};
@@ -52,7 +55,8 @@ impl Api {
         Self::start_with(|_| {}).await
     }
 
-    /// Starts it with other settings than those for tests: hashes that cost nothing, and log-ins without a limit that a test would meet.
+    /// Starts it with other settings than those for tests: hashes that cost nothing, and log-ins
+    /// without a limit that a test would meet.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let db = Arc::new(Script::default());
         db.check_availability.answers(|_| Ok(proto::CheckAvailabilityResponse {}));
@@ -63,10 +67,15 @@ impl Api {
 
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("journal");
-        let mut config =
-            Config::new(format!("http://{db_address}"), format!("http://{logging_address}"), &journal, SigningKey::new(KEY).unwrap());
+        let mut config = Config::new(
+            format!("http://{db_address}"),
+            format!("http://{logging_address}"),
+            &journal,
+            SigningKey::new(KEY).unwrap(),
+        );
         config.hash_cost = Cost::for_tests();
-        config.log_ins_per_address = Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
+        config.log_ins_per_address =
+            Rate::new(NonZeroU32::new(10_000).unwrap(), Duration::from_millis(1));
         config.registrations_per_address = config.log_ins_per_address;
         config.ship_timeout = Duration::from_millis(500);
         config.refusals.single_events = u32::MAX;
@@ -79,9 +88,30 @@ impl Api {
             let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
             async move { merch_api::serve(listener, config, readiness, shutdown).await.unwrap() }
         });
-        let client = reqwest::Client::builder().timeout(DEADLINE).no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let guards = [shutdown.clone().drop_guard(), db_server.clone().drop_guard(), logging_server.drop_guard()];
-        Self { address, db, received, readiness, journal, shutdown, serving, db_server, client, _folder: folder, _guards: guards }
+        let client = reqwest::Client::builder()
+            .timeout(DEADLINE)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let guards = [
+            shutdown.clone().drop_guard(),
+            db_server.clone().drop_guard(),
+            logging_server.drop_guard(),
+        ];
+        Self {
+            address,
+            db,
+            received,
+            readiness,
+            journal,
+            shutdown,
+            serving,
+            db_server,
+            client,
+            _folder: folder,
+            _guards: guards,
+        }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -101,7 +131,11 @@ impl Api {
     }
 
     pub async fn log_in(&self, username: &str, password: &str) -> Answer {
-        Answer::of(self.request(Method::POST, "/login").json(&serde_json::json!({"username": username, "password": password}))).await
+        Answer::of(
+            self.request(Method::POST, "/login")
+                .json(&serde_json::json!({"username": username, "password": password})),
+        )
+        .await
     }
 
     /// A token of the user, got by logging in.
@@ -114,7 +148,8 @@ impl Api {
 
     /// The event of a request, as the logging service got it.
     pub async fn event_of(&self, request_id: &str) -> LogMessage {
-        let find = || self.received.events().into_iter().find(|event| event.request_id == request_id);
+        let find =
+            || self.received.events().into_iter().find(|event| event.request_id == request_id);
         eventually("the event arrives", || find().is_some()).await;
         find().unwrap()
     }
@@ -126,14 +161,16 @@ impl Api {
     }
 }
 
-/// A db service that answers as `script` says, until the token is cancelled; then it is as if its process had died.
+/// A db service that answers as `script` says, until the token is cancelled; then it is as if its
+/// process had died.
 pub async fn serve_db(script: &Arc<Script>) -> (SocketAddr, CancellationToken) {
     let (_, health) = health().await;
     let db = AssistantServiceServer::from_arc(Arc::new(fake_db::FakeDb(Arc::clone(script))));
     grpc(tonic::service::Routes::new(db).add_service(health)).await
 }
 
-/// Serves gRPC on a port of its own, until the token is cancelled; then connections end at once, as if the process had died.
+/// Serves gRPC on a port of its own, until the token is cancelled; then connections end at once, as
+/// if the process had died.
 async fn grpc(routes: tonic::service::Routes) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -146,11 +183,16 @@ async fn grpc(routes: tonic::service::Routes) -> (SocketAddr, CancellationToken)
     (address, token)
 }
 
-fn listener_thread(listener: std::net::TcpListener, routes: tonic::service::Routes, died: CancellationToken) {
+fn listener_thread(
+    listener: std::net::TcpListener,
+    routes: tonic::service::Routes,
+    died: CancellationToken,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-        let serving = tonic::transport::Server::builder().add_routes(routes).serve_with_incoming(incoming);
+        let serving =
+            tonic::transport::Server::builder().add_routes(routes).serve_with_incoming(incoming);
         tokio::select! {
             served = serving => served.unwrap(),
             () = died.cancelled() => {}
@@ -159,10 +201,17 @@ fn listener_thread(listener: std::net::TcpListener, routes: tonic::service::Rout
     runtime.shutdown_background();
 }
 
-async fn health()
--> (tonic_health::server::HealthReporter, tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>) {
+async fn health() -> (
+    tonic_health::server::HealthReporter,
+    tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
+) {
     let (reporter, server) = tonic_health::server::health_reporter();
-    reporter.set_service_status("merch.assistant.v1.AssistantService", tonic_health::ServingStatus::Serving).await;
+    reporter
+        .set_service_status(
+            "merch.assistant.v1.AssistantService",
+            tonic_health::ServingStatus::Serving,
+        )
+        .await;
     (reporter, server)
 }
 
@@ -193,7 +242,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     pub fn code(&self) -> String {
@@ -210,12 +260,16 @@ impl Answer {
         assert_eq!(json["type"], format!("/problems#{code}"));
         assert_eq!(json["request_id"], self.request_id());
         for member in ["title", "detail", "instance"] {
-            assert!(json[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {json}");
+            assert!(
+                json[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{member} in {json}"
+            );
         }
         assert_eq!(json.get("errors").is_some(), code == "invalid_request", "{json}");
         assert_eq!(self.header("www-authenticate").is_some(), status == 401);
         assert_eq!(
-            self.header("retry-after").is_some_and(|value| value.parse::<u32>().is_ok_and(|wait| wait > 0)),
+            self.header("retry-after")
+                .is_some_and(|value| value.parse::<u32>().is_ok_and(|wait| wait > 0)),
             matches!(status, 429 | 503)
         );
         assert_eq!(self.header("allow").is_some(), status == 405);
@@ -238,13 +292,18 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} within {DEADLINE:?}"))
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} within {DEADLINE:?}"))
 }
 
 /// An error as the db service sends it.
 pub fn refusal(code: tonic::Code, reason: proto::ErrorReason) -> Status {
-    let details =
-        ErrorDetails::with_error_info(reason.as_str_name(), "assistant.merch", std::collections::HashMap::<String, String>::new());
+    let details = ErrorDetails::with_error_info(
+        reason.as_str_name(),
+        "assistant.merch",
+        std::collections::HashMap::<String, String>::new(),
+    );
     Status::with_error_details(code, "internal words that nobody outside may see", details)
 }
 
@@ -293,13 +352,20 @@ pub fn product(version: i64) -> proto::Product {
 
 pub fn placed(order: proto::Order) -> proto::PlaceOrdersResponse {
     use proto::place_order_result::Outcome;
-    proto::PlaceOrdersResponse { results: vec![proto::PlaceOrderResult { outcome: Some(Outcome::Order(order)) }] }
+    proto::PlaceOrdersResponse {
+        results: vec![proto::PlaceOrderResult { outcome: Some(Outcome::Order(order)) }],
+    }
 }
 
 pub fn not_placed(reason: proto::ErrorReason) -> proto::PlaceOrdersResponse {
     use proto::place_order_result::Outcome;
-    let refusal = proto::OrderRefusal { reason: reason.into(), message: "internal words that nobody outside may see".to_owned() };
-    proto::PlaceOrdersResponse { results: vec![proto::PlaceOrderResult { outcome: Some(Outcome::Refusal(refusal)) }] }
+    let refusal = proto::OrderRefusal {
+        reason: reason.into(),
+        message: "internal words that nobody outside may see".to_owned(),
+    };
+    proto::PlaceOrdersResponse {
+        results: vec![proto::PlaceOrderResult { outcome: Some(Outcome::Refusal(refusal)) }],
+    }
 }
 
 fn timestamp() -> Option<Timestamp> {
@@ -314,12 +380,22 @@ pub fn jwt(header: &Value, claims: &Value, secret: &[u8]) -> String {
         "HS512" => jsonwebtoken::Algorithm::HS512,
         _ => jsonwebtoken::Algorithm::HS256,
     };
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &jsonwebtoken::EncodingKey::from_secret(secret), algorithm).unwrap();
+    let signature = jsonwebtoken::crypto::sign(
+        message.as_bytes(),
+        &jsonwebtoken::EncodingKey::from_secret(secret),
+        algorithm,
+    )
+    .unwrap();
     format!("{message}.{signature}")
 }
 
 /// The header and the claims of a token, to be changed.
 pub fn parts(token: &str) -> (Value, Value) {
-    let part = |index| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap();
+    let part = |index| {
+        serde_json::from_slice(
+            &URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap(),
+        )
+        .unwrap()
+    };
     (part(0), part(1))
 }

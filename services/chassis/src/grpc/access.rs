@@ -21,8 +21,11 @@ use crate::Refusals;
 
 /// Calls that were answered PERMISSION_DENIED.
 static DENIED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("merch_grpc_denied_calls_total", "gRPC calls by a role that may not make them")
-        .expect("the name is registered here and nowhere else")
+    register_int_counter!(
+        "merch_grpc_denied_calls_total",
+        "gRPC calls by a role that may not make them"
+    )
+    .expect("the name is registered here and nowhere else")
 });
 
 /// What a process is to the others. Its certificate carries it as a DNS name, [`Role::host`].
@@ -71,8 +74,9 @@ pub(super) fn host(name: &str) -> String {
     format!("{name}.merch.internal")
 }
 
-/// The roles that may call each method: `("/merch.assistant.v1.AssistantService/GetProduct", &[Role::Api])`. A method that is not listed may be called by
-/// no role. Health and reflection are not listed: every role may call them.
+/// The roles that may call each method: `("/merch.assistant.v1.AssistantService/GetProduct",
+/// &[Role::Api])`. A method that is not listed may be called by no role. Health and reflection are
+/// not listed: every role may call them.
 pub type Access = &'static [(&'static str, &'static [Role])];
 
 /// Methods of the services that every gRPC server of the store has besides its own.
@@ -93,7 +97,10 @@ impl AccessLayer {
     pub(super) fn new(access: Access) -> Self {
         // So that it is there, with 0, before the first refusal.
         LazyLock::force(&DENIED);
-        Self(Arc::new(Table { allowed: access.iter().copied().collect(), refusals: Refusals::new() }))
+        Self(Arc::new(Table {
+            allowed: access.iter().copied().collect(),
+            refusals: Refusals::new(),
+        }))
     }
 }
 
@@ -102,7 +109,10 @@ impl Table {
         match identity {
             // The kind of the listener has decided about these callers.
             Identity::Anyone | Identity::SameUser => true,
-            Identity::Certificate(Some(role)) => self.allowed.get(method).map_or_else(|| is_common(method), |roles| roles.contains(&role)),
+            Identity::Certificate(Some(role)) => self
+                .allowed
+                .get(method)
+                .map_or_else(|| is_common(method), |roles| roles.contains(&role)),
             Identity::Certificate(None) => false,
         }
     }
@@ -167,9 +177,16 @@ mod tests {
 
     #[test]
     fn a_role_calls_what_is_listed_for_it_and_health() {
-        let table = AccessLayer::new(&[("/s/Read", &[Role::Api, Role::Operator]), ("/s/Write", &[Role::Api])]).0;
+        let table = AccessLayer::new(&[
+            ("/s/Read", &[Role::Api, Role::Operator]),
+            ("/s/Write", &[Role::Api]),
+        ])
+        .0;
         let roles = |method: &str| {
-            Role::ALL.into_iter().filter(|role| table.allows(Identity::Certificate(Some(*role)), method)).collect::<Vec<_>>()
+            Role::ALL
+                .into_iter()
+                .filter(|role| table.allows(Identity::Certificate(Some(*role)), method))
+                .collect::<Vec<_>>()
         };
         assert_eq!(roles("/s/Read"), [Role::Api, Role::Operator]);
         assert_eq!(roles("/s/Write"), [Role::Api]);
@@ -177,8 +194,13 @@ mod tests {
         assert_eq!(roles("/grpc.health.v1.Health/Check"), Role::ALL);
         assert_eq!(roles("/grpc.healthy/Check"), []);
         for method in ["/s/Read", "/grpc.health.v1.Health/Check"] {
-            assert!(!table.allows(Identity::Certificate(None), method), "a certificate without a role calls nothing");
-            assert!(table.allows(Identity::SameUser, method) && table.allows(Identity::Anyone, method));
+            assert!(
+                !table.allows(Identity::Certificate(None), method),
+                "a certificate without a role calls nothing"
+            );
+            assert!(
+                table.allows(Identity::SameUser, method) && table.allows(Identity::Anyone, method)
+            );
         }
     }
 }

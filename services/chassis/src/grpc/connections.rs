@@ -66,7 +66,8 @@ impl Connections {
         let Incoming { io, peer, trust } = incoming;
         let cut = self.cut.child_token();
         let service = self.service(peer.clone(), cut.clone());
-        let mut connection = std::pin::pin!(self.http().serve_connection(TokioIo::new(io), service));
+        let mut connection =
+            std::pin::pin!(self.http().serve_connection(TokioIo::new(io), service));
         let untrusted = async {
             match &trust {
                 Some(trust) => trust.ended().await,

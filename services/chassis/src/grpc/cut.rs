@@ -15,10 +15,13 @@ use tonic::{
 
 /// What a call that is cut off is answered.
 pub(super) fn cut_off() -> Status {
-    Status::unavailable("the server closes the connection, and this call has taken longer than its drain")
+    Status::unavailable(
+        "the server closes the connection, and this call has taken longer than its drain",
+    )
 }
 
-/// A body that ends with [`cut_off`] once the token is cancelled. What was making it, a stream most often, is dropped then.
+/// A body that ends with [`cut_off`] once the token is cancelled. What was making it, a stream most
+/// often, is dropped then.
 pub(super) struct Cut {
     inner: Body,
     token: CancellationToken,
@@ -36,7 +39,10 @@ impl http_body::Body for Cut {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             return Poll::Ready(frame);
         }

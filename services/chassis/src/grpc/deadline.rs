@@ -1,7 +1,8 @@
-//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of a drain, of the server or of
-//! one connection, with `UNAVAILABLE`.
+//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of a drain, of the server or
+//! of one connection, with `UNAVAILABLE`.
 //!
-//! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from its own cancelling except by reading the text.
+//! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from
+//! its own cancelling except by reading the text.
 
 use std::{
     pin::Pin,
@@ -20,8 +21,9 @@ use tower::{Layer, Service};
 
 use super::cut::{Cut, cut_off};
 
-/// Bounds each call by its own `grpc-timeout` and by `most`, whichever is shorter; and ends every call, streams included, with `UNAVAILABLE` once `cut`
-/// is cancelled: at the end of the drain of the server or of the connection.
+/// Bounds each call by its own `grpc-timeout` and by `most`, whichever is shorter; and ends every
+/// call, streams included, with `UNAVAILABLE` once `cut` is cancelled: at the end of the drain of
+/// the server or of the connection.
 #[derive(Clone, Debug)]
 pub(super) struct DeadlineLayer {
     pub(super) most: Duration,
@@ -36,8 +38,9 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// When a call's answer has to be there: among the extensions of its request. What is done after it is done for nobody, and a process that was frozen
-/// meanwhile learns by it that it is late: the clock runs on.
+/// When a call's answer has to be there: among the extensions of its request. What is done after it
+/// is done for nobody, and a process that was frozen meanwhile learns by it that it is late: the
+/// clock runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerBy(pub Instant);
 
@@ -80,12 +83,16 @@ where
     }
 }
 
-/// A little before the caller gives up (a twentieth, at most 20 ms), so that the answer still reaches it.
+/// A little before the caller gives up (a twentieth, at most 20 ms), so that the answer still
+/// reaches it.
 fn answer_within(requested: Option<Duration>, most: Duration) -> Duration {
-    requested.map_or(most, |requested| (requested - (requested / 20).min(Duration::from_millis(20))).min(most))
+    requested.map_or(most, |requested| {
+        (requested - (requested / 20).min(Duration::from_millis(20))).min(most)
+    })
 }
 
-/// The caller's `grpc-timeout`: at most eight digits and a unit (the gRPC protocol over HTTP/2, "Requests"). One that cannot be read is none.
+/// The caller's `grpc-timeout`: at most eight digits and a unit (the gRPC protocol over HTTP/2,
+/// "Requests"). One that cannot be read is none.
 fn requested(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -131,7 +138,11 @@ mod tests {
     async fn a_call_knows_when_its_answer_has_to_be_there() {
         let seen = |request: Request<Body>| {
             let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
-            async move { Ok::<_, std::convert::Infallible>(Response::builder().extension(until).body(Body::empty()).unwrap()) }
+            async move {
+                Ok::<_, std::convert::Infallible>(
+                    Response::builder().extension(until).body(Body::empty()).unwrap(),
+                )
+            }
         };
         let layer = DeadlineLayer { most: Duration::from_secs(60), cut: CancellationToken::new() };
         let mut service = layer.layer(tower::service_fn(seen));
@@ -143,21 +154,31 @@ mod tests {
         assert!((before + time..=Instant::now() + time).contains(&until));
     }
 
-    /// Not over a connection: tonic's client obeys the same header by itself, 20 ms later, and answers `CANCELLED`.
+    /// Not over a connection: tonic's client obeys the same header by itself, 20 ms later, and
+    /// answers `CANCELLED`.
     #[tokio::test]
     async fn the_callers_deadline_and_the_servers_are_answered_as_deadline_exceeded() {
-        let never = |_: Request<Body>| std::future::pending::<Result<Response<Body>, std::convert::Infallible>>();
-        for (requested, most) in
-            [(Some("50m"), Duration::from_secs(3600)), (Some("1H"), Duration::from_millis(50)), (None, Duration::from_millis(50))]
-        {
-            let mut service = DeadlineLayer { most, cut: CancellationToken::new() }.layer(tower::service_fn(never));
+        let never = |_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
+        };
+        for (requested, most) in [
+            (Some("50m"), Duration::from_secs(3600)),
+            (Some("1H"), Duration::from_millis(50)),
+            (None, Duration::from_millis(50)),
+        ] {
+            let mut service = DeadlineLayer { most, cut: CancellationToken::new() }
+                .layer(tower::service_fn(never));
             let mut request = Request::new(Body::empty());
             if let Some(requested) = requested {
                 request.headers_mut().insert("grpc-timeout", requested.parse().unwrap());
             }
             let answer = service.call(request).await.unwrap();
             let status = Status::from_header_map(answer.headers()).unwrap();
-            assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{requested:?}, {most:?}: {status:?}");
+            assert_eq!(
+                status.code(),
+                tonic::Code::DeadlineExceeded,
+                "{requested:?}, {most:?}: {status:?}"
+            );
         }
     }
 
@@ -167,6 +188,9 @@ mod tests {
         assert_eq!(answer_within(None, most), most);
         assert_eq!(answer_within(Some(Duration::from_secs(60)), most), most);
         assert_eq!(answer_within(Some(Duration::from_secs(1)), most), Duration::from_millis(980));
-        assert_eq!(answer_within(Some(Duration::from_millis(100)), most), Duration::from_millis(95));
+        assert_eq!(
+            answer_within(Some(Duration::from_millis(100)), most),
+            Duration::from_millis(95)
+        );
     }
 }

@@ -9,8 +9,9 @@ use tonic_health::{
 
 use crate::Readiness;
 
-/// The health service for the whole server (`""`) and each of `services`. It follows `readiness` until `ended`, and says `NOT_SERVING` from the moment
-/// `shutdown` is cancelled, so that callers go elsewhere while the server drains.
+/// The health service for the whole server (`""`) and each of `services`. It follows `readiness`
+/// until `ended`, and says `NOT_SERVING` from the moment `shutdown` is cancelled, so that callers
+/// go elsewhere while the server drains.
 pub(super) async fn service(
     services: &'static [&'static str],
     readiness: Readiness,
@@ -37,7 +38,11 @@ pub(super) async fn service(
 }
 
 fn status(readiness: &Readiness, shutdown: &CancellationToken) -> ServingStatus {
-    if readiness.check().is_ok() && !shutdown.is_cancelled() { ServingStatus::Serving } else { ServingStatus::NotServing }
+    if readiness.check().is_ok() && !shutdown.is_cancelled() {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
 }
 
 async fn report(reporter: &HealthReporter, services: &[&str], status: ServingStatus) {

@@ -1,7 +1,9 @@
-//! Calls to a service of which there are several: its addresses are looked up, probed, chosen among, and tried one after another.
+//! Calls to a service of which there are several: its addresses are looked up, probed, chosen
+//! among, and tried one after another.
 //!
-//! One task follows the addresses behind the names ([`resolving`]), one for each address asks by gRPC health whether it serves ([`probing`]); a call goes to
-//! the least loaded of those that do ([`choosing`]), and elsewhere when it fails there in a way that allows it ([`calling`]).
+//! One task follows the addresses behind the names ([`resolving`]), one for each address asks by
+//! gRPC health whether it serves ([`probing`]); a call goes to the least loaded of those that do
+//! ([`choosing`]), and elsewhere when it fails there in a way that allows it ([`calling`]).
 
 mod calling;
 mod choosing;
@@ -27,7 +29,8 @@ pub use self::{
 use super::transport::Address;
 use crate::Part;
 
-/// The replicas of one service. Cheap to clone; when the last clone is dropped, nobody probes them any more.
+/// The replicas of one service. Cheap to clone; when the last clone is dropped, nobody probes them
+/// any more.
 #[derive(Clone, Debug)]
 pub struct Replicas(Arc<Inner>);
 
@@ -40,7 +43,8 @@ struct Inner {
 }
 
 impl Replicas {
-    /// Begins to look for them. `service` is the full name that they are asked about by gRPC health: `merch.assistant.v1.AssistantService`.
+    /// Begins to look for them. `service` is the full name that they are asked about by gRPC
+    /// health: `merch.assistant.v1.AssistantService`.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -54,30 +58,47 @@ impl Replicas {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn find_with(endpoints: Endpoints, service: &'static str, resolver: Arc<dyn Resolve>) -> Self {
+    pub fn find_with(
+        endpoints: Endpoints,
+        service: &'static str,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
         let set = Arc::new(Set::new(endpoints.of()));
         let stop = CancellationToken::new();
-        tokio::spawn(resolving::follow(endpoints.clone(), resolver, service, Arc::clone(&set), stop.clone()));
+        tokio::spawn(resolving::follow(
+            endpoints.clone(),
+            resolver,
+            service,
+            Arc::clone(&set),
+            stop.clone(),
+        ));
         Self(Arc::new(Inner { endpoints, set, budget: Budget::full(), _end: stop.drop_guard() }))
     }
 
-    /// Makes one call. `attempt` makes a single attempt on the connection that it gets, and tells the server of the time that it gets, which is what is left
-    /// of `deadline`.
+    /// Makes one call. `attempt` makes a single attempt on the connection that it gets, and tells
+    /// the server of the time that it gets, which is what is left of `deadline`.
     ///
-    /// An attempt that never left is made again elsewhere; one that was lost, or whose replica was removed while it was under way, only if `kind` allows it,
-    /// and twice at most. While no replica serves, a call waits for one: until two
-    /// seconds after the last one was gone; or, as long as no more than 256 calls wait, for one and a half seconds if that is longer.
+    /// An attempt that never left is made again elsewhere; one that was lost, or whose replica was
+    /// removed while it was under way, only if `kind` allows it, and twice at most. While no
+    /// replica serves, a call waits for one: until two seconds after the last one was gone; or, as
+    /// long as no more than 256 calls wait, for one and a half seconds if that is longer.
     ///
     /// # Errors
     /// Why there is no answer, or the answer of the service if that is an error.
-    pub async fn call<T, A>(&self, kind: Kind, deadline: Duration, attempt: impl Fn(Connection, Duration) -> A) -> Result<T, CallError>
+    pub async fn call<T, A>(
+        &self,
+        kind: Kind,
+        deadline: Duration,
+        attempt: impl Fn(Connection, Duration) -> A,
+    ) -> Result<T, CallError>
     where
         A: Future<Output = Result<T, Status>>,
     {
         calling::call(&self.0.set, &self.0.budget, kind, deadline, attempt).await
     }
 
-    /// Waits for a replica to have a long-lived stream with. The same `seed` gets the same one as long as that serves; different seeds are spread.
+    /// Waits for a replica to have a long-lived stream with. The same `seed` gets the same one as
+    /// long as that serves; different seeds are spread.
     pub async fn hold(&self, seed: u64) -> Held {
         let mut changes = self.0.set.changes();
         loop {
@@ -108,7 +129,10 @@ impl Replicas {
                 part.ready();
             } else {
                 let endpoints = &self.0.endpoints;
-                part.not_ready(format!("no {} service at {endpoints} answers that it is serving", endpoints.of()));
+                part.not_ready(format!(
+                    "no {} service at {endpoints} answers that it is serving",
+                    endpoints.of()
+                ));
             }
             changes.next().await;
         }

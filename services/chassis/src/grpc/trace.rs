@@ -1,4 +1,5 @@
-//! The ids that a call carries from service to service: `x-request-id`, and `traceparent` (W3C Trace Context, level 1).
+//! The ids that a call carries from service to service: `x-request-id`, and `traceparent` (W3C
+//! Trace Context, level 1).
 
 use std::{
     pin::Pin,
@@ -36,11 +37,13 @@ impl Trace {
         Self { id: Uuid::new_v4().simple().to_string(), flags: 0 }
     }
 
-    /// Reads a `traceparent`: version, trace id, parent id, flags. Later versions may append members; version `ff` and ids of zeros are invalid.
+    /// Reads a `traceparent`: version, trace id, parent id, flags. Later versions may append
+    /// members; version `ff` and ids of zeros are invalid.
     #[must_use]
     pub fn parse(traceparent: &str) -> Option<Self> {
         let mut parts = traceparent.splitn(5, '-');
-        let (version, id, parent, flags, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
+        let (version, id, parent, flags, rest) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
         let shape = is_hex(version, 2) && is_hex(id, 32) && is_hex(parent, 16) && is_hex(flags, 2);
         let known = version != "ff" && (rest.is_none() || version != "00");
         let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
@@ -68,7 +71,8 @@ fn is_hex(part: &str, length: usize) -> bool {
     part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Puts the ids of the request that causes it on a call. A request id that no header can carry is left out, and the connection adds one of its own.
+/// Puts the ids of the request that causes it on a call. A request id that no header can carry is
+/// left out, and the connection adds one of its own.
 pub fn attach<T>(request: &mut tonic::Request<T>, request_id: &str, trace: &Trace) {
     let metadata = request.metadata_mut();
     for (name, value) in [("x-request-id", request_id), ("traceparent", &trace.traceparent())] {
@@ -89,8 +93,8 @@ pub(super) fn complete(headers: &mut HeaderMap) {
     }
 }
 
-/// Runs each call in a span that holds its `method`, `request_id` and `trace_id`, so that every line that is logged for it has them. An id that the call does
-/// not carry may be recorded later.
+/// Runs each call in a span that holds its `method`, `request_id` and `trace_id`, so that every
+/// line that is logged for it has them. An id that the call does not carry may be recorded later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceLayer;
 
@@ -120,12 +124,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let header = |name: &HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let header =
+            |name: &HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let request_id = header(&REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID);
         let trace = header(&TRACEPARENT).and_then(Trace::parse);
         let trace_id = trace.as_ref().map(Trace::id);
         // Of the highest level, so that no filter that lets a line pass removes the ids from it.
-        let span = tracing::error_span!("call", method = request.uri().path(), request_id, trace_id);
+        let span =
+            tracing::error_span!("call", method = request.uri().path(), request_id, trace_id);
         let answer = span.in_scope(|| self.0.call(request));
         Box::pin(answer.instrument(span))
     }
@@ -163,7 +169,11 @@ mod tests {
             let (first, second) = (trace.traceparent(), trace.traceparent());
             assert_ne!(first, second);
             for call in [first, second] {
-                assert!(call.starts_with(&format!("00-{TRACE}-")) && call.ends_with(&format!("-{flags}")), "{call}");
+                assert!(
+                    call.starts_with(&format!("00-{TRACE}-"))
+                        && call.ends_with(&format!("-{flags}")),
+                    "{call}"
+                );
                 assert_eq!(Trace::parse(&call).unwrap().id(), TRACE);
             }
         }
@@ -177,14 +187,20 @@ mod tests {
         let mut headers = request.into_parts().0.into_headers();
         let before = headers.clone();
         complete(&mut headers);
-        assert_eq!((headers.get(REQUEST_ID).unwrap(), &headers), (&HeaderValue::from_static("r-1"), &before));
+        assert_eq!(
+            (headers.get(REQUEST_ID).unwrap(), &headers),
+            (&HeaderValue::from_static("r-1"), &before)
+        );
 
         // Line breaks would be another header.
         let mut request = tonic::Request::new(());
         attach(&mut request, "r\n1", &Trace::start());
         let mut headers = request.into_parts().0.into_headers();
         complete(&mut headers);
-        assert_eq!(headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().unwrap().get_version_num(), 7);
+        assert_eq!(
+            headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().unwrap().get_version_num(),
+            7
+        );
         assert!(Trace::parse(headers[TRACEPARENT].to_str().unwrap()).is_some());
     }
 }

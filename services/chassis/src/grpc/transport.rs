@@ -1,4 +1,5 @@
-//! How services reach each other and prove who they are: mutual TLS between processes, Unix sockets within one user's machine, plaintext on loopback.
+//! How services reach each other and prove who they are: mutual TLS between processes, Unix sockets
+//! within one user's machine, plaintext on loopback.
 
 mod accept;
 mod address;
@@ -64,7 +65,8 @@ impl Transport {
         }
     }
 
-    /// Decides about plaintext: fine on loopback, a warning elsewhere if it is allowed, an error if not.
+    /// Decides about plaintext: fine on loopback, a warning elsewhere if it is allowed, an error if
+    /// not.
     fn plaintext(&self, what: &str, host: &str, is_loopback: bool) -> Result<(), StartError> {
         if is_loopback {
             return Ok(());

@@ -19,8 +19,11 @@ const BYTES: usize = 4 * 1024 * 1024;
 const FLUSH: Duration = Duration::from_secs(1);
 
 static DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("merch_log_lines_dropped_total", "Log lines that were dropped because standard error takes no more or too slowly")
-        .expect("the name is registered here and nowhere else")
+    register_int_counter!(
+        "merch_log_lines_dropped_total",
+        "Log lines that were dropped because standard error takes no more or too slowly"
+    )
+    .expect("the name is registered here and nowhere else")
 });
 
 /// That of [`Lines::to`], for [`flush`].
@@ -94,8 +97,8 @@ impl Lines {
         // `Queue` lets no more lines in than this, so that none is dropped there.
         let thread = NonBlockingBuilder::default().buffered_lines_limit(LINES).thread_name("log");
         let (thread, guard) = thread.lossy(true).finish(target);
-        // The thread lives as long as the process. Dropped, the guard would print to standard output
-        // when the reader stalls; `flush` waits in its place.
+        // The thread lives as long as the process. Dropped, the guard would print to standard
+        // output when the reader stalls; `flush` waits in its place.
         std::mem::forget(guard);
         let _ = QUEUE.set(Arc::clone(&queue));
         Self { queue, thread }
@@ -135,7 +138,10 @@ impl<W: Write> Write for Target<W> {
         let lost = self.target.write_all(line).is_err();
         let dropped = self.queue.leave(line.len(), lost);
         if dropped > 0 {
-            tracing::warn!(dropped, "log lines were dropped: standard error took no more, or too slowly");
+            tracing::warn!(
+                dropped,
+                "log lines were dropped: standard error took no more, or too slowly"
+            );
         }
         Ok(line.len())
     }

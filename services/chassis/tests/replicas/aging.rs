@@ -14,8 +14,9 @@ const CONNECTIONS: usize = 6;
 fn removed(service: &str) -> f64 {
     let families = prometheus::gather();
     let removed = families.iter().filter(|family| family.name() == "merch_replicas_removed_total");
-    let of_service =
-        removed.flat_map(|family| family.get_metric()).filter(|metric| metric.get_label().iter().any(|label| label.value() == service));
+    let of_service = removed
+        .flat_map(|family| family.get_metric())
+        .filter(|metric| metric.get_label().iter().any(|label| label.value() == service));
     of_service.map(|metric| metric.get_counter().get_value()).sum()
 }
 
@@ -27,7 +28,10 @@ async fn age_under_load(of: &'static str, servers: usize) {
     }
     let replicas = replicas_of(of, all.iter().map(|server| server.address)).await;
     let load = Load::start(&replicas, &ALL);
-    until("connections are replaced", || all.iter().all(|server| server.connections() >= CONNECTIONS)).await;
+    until("connections are replaced", || {
+        all.iter().all(|server| server.connections() >= CONNECTIONS)
+    })
+    .await;
     let outcome = load.end().await;
     println!("{of}: {} calls, the longest {:?}", outcome.answered, outcome.longest);
     assert!(outcome.failed.is_empty(), "of {}: {:?}", outcome.answered, outcome.failed);

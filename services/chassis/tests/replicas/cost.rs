@@ -16,7 +16,10 @@ const CALLERS: usize = 16;
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Calls in a round by so many callers.
-async fn rate<C: Clone + Send + 'static, A: Future<Output = ()> + Send + 'static>(client: &C, call: fn(C) -> A) -> u32 {
+async fn rate<C: Clone + Send + 'static, A: Future<Output = ()> + Send + 'static>(
+    client: &C,
+    call: fn(C) -> A,
+) -> u32 {
     let until = Instant::now() + ROUND;
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
@@ -44,24 +47,40 @@ async fn by_channel(channel: Channel) {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let path = PathAndQuery::from_static("/test.Echo/Call");
-    tokio::time::timeout(DEADLINE, client.unary(request, path, ProstCodec::<String, String>::default())).await.unwrap().unwrap();
+    tokio::time::timeout(
+        DEADLINE,
+        client.unary(request, path, ProstCodec::<String, String>::default()),
+    )
+    .await
+    .unwrap()
+    .unwrap();
 }
 
 async fn by_replicas(replicas: Replicas) {
-    replicas.call(Kind::Safe, DEADLINE, |connection, left| echo(connection, left, "")).await.unwrap();
+    replicas
+        .call(Kind::Safe, DEADLINE, |connection, left| echo(connection, left, ""))
+        .await
+        .unwrap();
 }
 
-/// Against tonic's own channel, in turns, so that a machine that is busy now and then is so for both.
+/// Against tonic's own channel, in turns, so that a machine that is busy now and then is so for
+/// both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: cargo test -p merch-chassis --test replicas cost -- --ignored --nocapture"]
 async fn one_address() {
     let server = Server::start().await;
     let replicas = replicas([server.address]).await;
-    let channel = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().tcp_nodelay(true).connect_lazy();
+    let channel = Endpoint::from_shared(format!("http://{}", server.address))
+        .unwrap()
+        .tcp_nodelay(true)
+        .connect_lazy();
     let (mut before, mut after) = (0, 0);
     for _ in 0..5 {
         before += rate(&channel, by_channel).await;
         after += rate(&replicas, by_replicas).await;
     }
-    println!("calls in five seconds: tonic's channel {before}, replicas {after}: {:.2}", f64::from(after) / f64::from(before));
+    println!(
+        "calls in five seconds: tonic's channel {before}, replicas {after}: {:.2}",
+        f64::from(after) / f64::from(before)
+    );
 }

@@ -49,7 +49,11 @@ async fn the_least_loaded_gets_the_call() {
 async fn a_name_is_looked_up_again_and_a_failed_look_up_keeps_the_last_answer() {
     let (first, second) = (Server::start().await, Server::start().await);
     let names = Arc::new(Names::default());
-    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(), SERVICE, Arc::clone(&names) as _);
+    let replicas = Replicas::find_with(
+        Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(),
+        SERVICE,
+        Arc::clone(&names) as _,
+    );
 
     names.are([first.address]);
     until("the first serves", || replicas.serving() == 1).await;
@@ -60,12 +64,18 @@ async fn a_name_is_looked_up_again_and_a_failed_look_up_keeps_the_last_answer() 
 
     names.fail();
     let asked = names.asked.load(std::sync::atomic::Ordering::SeqCst);
-    let twice = until("it has failed twice", || names.asked.load(std::sync::atomic::Ordering::SeqCst) >= asked + 2).await;
+    let twice = until("it has failed twice", || {
+        names.asked.load(std::sync::atomic::Ordering::SeqCst) >= asked + 2
+    })
+    .await;
     assert!(twice < Duration::from_secs(2), "{twice:?}");
     assert_eq!(replicas.serving(), 2);
     names.are([]);
     let asked = names.asked.load(std::sync::atomic::Ordering::SeqCst);
-    until("no address was the answer twice", || names.asked.load(std::sync::atomic::Ordering::SeqCst) >= asked + 2).await;
+    until("no address was the answer twice", || {
+        names.asked.load(std::sync::atomic::Ordering::SeqCst) >= asked + 2
+    })
+    .await;
     assert_eq!(replicas.serving(), 2);
 
     names.are([second.address]);
@@ -83,7 +93,11 @@ async fn one_that_is_not_ready_or_answers_nothing_gets_no_call() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let names = Arc::new(Names::default());
     names.are([ready.address, starting.address, silent.local_addr().unwrap()]);
-    let replicas = Replicas::find_with(Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(), SERVICE, Arc::clone(&names) as _);
+    let replicas = Replicas::find_with(
+        Endpoints::parse("test", "http://echo:1", &insecure()).unwrap(),
+        SERVICE,
+        Arc::clone(&names) as _,
+    );
     until("one serves", || replicas.serving() == 1).await;
     for _ in 0..20 {
         assert_eq!(call(&replicas, Kind::Once, "").await.unwrap(), ready.address.to_string());
@@ -97,7 +111,10 @@ async fn one_that_is_not_ready_or_answers_nothing_gets_no_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_replica_calls_wait_a_little_unless_there_are_many() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let replicas = Replicas::find(Endpoints::parse("test", &format!("http://{address}"), &insecure()).unwrap(), SERVICE);
+    let replicas = Replicas::find(
+        Endpoints::parse("test", &format!("http://{address}"), &insecure()).unwrap(),
+        SERVICE,
+    );
     let readiness = Readiness::default();
     let part = readiness.part("test");
     tokio::spawn({
@@ -124,7 +141,10 @@ async fn without_a_replica_calls_wait_a_little_unless_there_are_many() {
     assert!(matches!(call(&replicas, Kind::Safe, "").await, Err(CallError::NoReplica)));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let reasons = readiness.check().unwrap_err();
-    assert_eq!(reasons[0].1, format!("no test service at http://{address} answers that it is serving"));
+    assert_eq!(
+        reasons[0].1,
+        format!("no test service at http://{address} answers that it is serving")
+    );
 
     // Of very many at once most are told at once, and the others get the answer when it comes back.
     let calls: Vec<_> = (0..600)

@@ -22,7 +22,10 @@ async fn a_killed_replica_is_out_at_once_and_no_harmless_call_fails() {
     let back = until("it is back", || replicas.serving() == 2).await;
     until("it serves calls again", || again.calls() > 20).await;
     let outcome = load.end().await;
-    println!("killed: out after {out:?}, back {back:?} after its start; {} calls, the longest {:?}", outcome.answered, outcome.longest);
+    println!(
+        "killed: out after {out:?}, back {back:?} after its start; {} calls, the longest {:?}",
+        outcome.answered, outcome.longest
+    );
     assert!(out < Duration::from_secs(1), "{out:?}");
     assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
 }
@@ -42,9 +45,16 @@ async fn a_paused_replica_is_out_within_two_seconds_and_no_harmless_call_fails()
     pauses.resume();
     let back = until("it is back", || replicas.serving() == 2).await;
     let outcome = load.end().await;
-    println!("paused: out after {out:?}, back {back:?} after it went on; {} calls, the longest {:?}", outcome.answered, outcome.longest);
+    println!(
+        "paused: out after {out:?}, back {back:?} after it went on; {} calls, the longest {:?}",
+        outcome.answered, outcome.longest
+    );
     assert!(out < Duration::from_secs(2), "{out:?}");
-    assert!(outcome.longest < Duration::from_secs(3), "a call waited for a paused replica: {:?}", outcome.longest);
+    assert!(
+        outcome.longest < Duration::from_secs(3),
+        "a call waited for a paused replica: {:?}",
+        outcome.longest
+    );
     assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
 }
 
@@ -59,7 +69,8 @@ async fn one_that_is_paused_alone_is_waited_for() {
     });
     until("it does not count as serving", || replicas.serving() == 0).await;
     pauses.resume();
-    // Where there is nowhere else to go, a call that is under way is answered when the replica goes on.
+    // Where there is nowhere else to go, a call that is under way is answered when the replica goes
+    // on.
     assert_eq!(waiting.await.unwrap().unwrap(), pauses.address.to_string());
     until("it serves", || replicas.serving() == 1).await;
 }
@@ -83,7 +94,10 @@ async fn rolling_restart(delay: Duration) {
     }
     let took = begun.elapsed();
     let outcome = load.end().await;
-    println!("six restarts with a delay of {delay:?} in {took:?}: {} calls, the longest {:?}", outcome.answered, outcome.longest);
+    println!(
+        "six restarts with a delay of {delay:?} in {took:?}: {} calls, the longest {:?}",
+        outcome.answered, outcome.longest
+    );
     assert!(outcome.failed.is_empty(), "of {}: {:?}", outcome.answered, outcome.failed);
 }
 

@@ -1,6 +1,9 @@
 //! Calls to several replicas of a service that are killed, paused, restarted and renamed meanwhile.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
-#![allow(clippy::disallowed_macros, reason = "figures, and a child that tells its parent where it listens")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "figures, and a child that tells its parent where it listens"
+)]
 #![cfg(unix)]
 
 mod aging;

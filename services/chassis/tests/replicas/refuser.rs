@@ -1,4 +1,5 @@
-//! A server of bare HTTP/2 frames that refuses calls in the two ways in which the protocol says "never begun with".
+//! A server of bare HTTP/2 frames that refuses calls in the two ways in which the protocol says
+//! "never begun with".
 
 use std::{
     net::SocketAddr,
@@ -24,7 +25,8 @@ pub(crate) enum Way {
     Broken,
 }
 
-/// Until told to refuse it answers every call UNIMPLEMENTED, as a server without a health service does.
+/// Until told to refuse it answers every call UNIMPLEMENTED, as a server without a health service
+/// does.
 pub(crate) struct Refuser {
     pub(crate) address: SocketAddr,
     pub(crate) refuse: Arc<AtomicBool>,
@@ -34,7 +36,11 @@ pub(crate) struct Refuser {
 impl Refuser {
     pub(crate) async fn start(way: Way) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, refuse, refused) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (address, refuse, refused) = (
+            listener.local_addr().unwrap(),
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         tokio::spawn({
             let (refuse, refused) = (Arc::clone(&refuse), Arc::clone(&refused));
             async move {
@@ -56,7 +62,12 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
-async fn serve(mut stream: TcpStream, way: Way, refuse: &AtomicBool, refused: &AtomicUsize) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    way: Way,
+    refuse: &AtomicBool,
+    refused: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
@@ -73,13 +84,18 @@ async fn serve(mut stream: TcpStream, way: Way, refuse: &AtomicBool, refused: &A
             HEADERS if refuse.load(Ordering::SeqCst) => {
                 refused.fetch_add(1, Ordering::SeqCst);
                 match way {
-                    Way::RefusedStream => stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes())).await?,
-                    Way::GoAway => stream.write_all(&frame(GOAWAY, 0, 0, &[[0; 4], [0; 4]].concat())).await?,
+                    Way::RefusedStream => {
+                        stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes())).await?
+                    }
+                    Way::GoAway => {
+                        stream.write_all(&frame(GOAWAY, 0, 0, &[[0; 4], [0; 4]].concat())).await?
+                    }
                     Way::Broken => return Ok(()),
                 }
             }
             HEADERS => {
-                // HPACK: ":status: 200" is entry 8 of the static table; the two others as literals that are not indexed.
+                // HPACK: ":status: 200" is entry 8 of the static table; the two others as literals
+                // that are not indexed.
                 let mut block = vec![0x88];
                 for (name, value) in [("content-type", "application/grpc"), ("grpc-status", "12")] {
                     block.extend([0, u8::try_from(name.len()).unwrap()]);

@@ -15,11 +15,19 @@ use crate::{
     support::{Process, Server, call, replicas, until},
 };
 
-async fn owned_call(replicas: Replicas, kind: Kind, text: &'static str) -> Result<String, CallError> {
+async fn owned_call(
+    replicas: Replicas,
+    kind: Kind,
+    text: &'static str,
+) -> Result<String, CallError> {
     call(&replicas, kind, text).await
 }
 
-fn begin(replicas: &Replicas, kind: Kind, text: &'static str) -> JoinHandle<Result<String, CallError>> {
+fn begin(
+    replicas: &Replicas,
+    kind: Kind,
+    text: &'static str,
+) -> JoinHandle<Result<String, CallError>> {
     tokio::spawn(owned_call(replicas.clone(), kind, text))
 }
 
@@ -37,7 +45,10 @@ async fn a_call_that_is_neither_safe_nor_keyed_is_not_sent_twice() {
     let (calling, dies, other) = one_hangs(Kind::Once).await;
     dies.kill();
     let error = calling.await.unwrap().unwrap_err();
-    assert!(matches!(&error, CallError::Failed(status) if status.code() == Code::Unavailable), "{error:?}");
+    assert!(
+        matches!(&error, CallError::Failed(status) if status.code() == Code::Unavailable),
+        "{error:?}"
+    );
     assert_eq!(other.calls(), 0);
 }
 
@@ -51,13 +62,16 @@ async fn a_safe_call_and_a_keyed_one_are_sent_once_more() {
     }
 }
 
-/// Pauses one of two replicas under calls and resumes it. Returns `false` if the machine took so long that the connection may have been given up.
+/// Pauses one of two replicas under calls and resumes it. Returns `false` if the machine took so
+/// long that the connection may have been given up.
 async fn calls_outlast_a_pause() -> bool {
     let (other, pauses) = (Server::start().await, Process::start());
     let only = replicas([pauses.address]).await;
     let both = replicas([pauses.address, other.address]).await;
-    // Each call is polled as soon as the replica is paused, which chooses its replica: both are tied, so one call goes to each.
-    let mut calls: Vec<_> = (0..2).map(|_| Box::pin(owned_call(both.clone(), Kind::Once, ""))).collect();
+    // Each call is polled as soon as the replica is paused, which chooses its replica: both are
+    // tied, so one call goes to each.
+    let mut calls: Vec<_> =
+        (0..2).map(|_| Box::pin(owned_call(both.clone(), Kind::Once, ""))).collect();
     let mut lone = Box::pin(owned_call(only, Kind::Safe, ""));
     let begun = Instant::now();
     pauses.pause();
@@ -166,8 +180,11 @@ async fn one_deadline_holds_for_all_attempts() {
     let replicas = replicas([server.address]).await;
     let begun = tokio::time::Instant::now();
     let deadline = Duration::from_millis(300);
-    let result =
-        replicas.call(Kind::Safe, deadline, |connection, left| async move { crate::support::echo(connection, left, "hang").await }).await;
+    let result = replicas
+        .call(Kind::Safe, deadline, |connection, left| async move {
+            crate::support::echo(connection, left, "hang").await
+        })
+        .await;
     let late = match &result {
         Err(CallError::TooLate) => true,
         // The server is told of the deadline and may be a little faster.

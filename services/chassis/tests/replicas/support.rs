@@ -1,4 +1,5 @@
-//! Servers that can be killed, paused and shut down; a resolver that does what a test says; callers that never rest.
+//! Servers that can be killed, paused and shut down; a resolver that does what a test says; callers
+//! that never rest.
 
 use std::{
     collections::HashSet,
@@ -57,7 +58,8 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Durati
     begun.elapsed()
 }
 
-/// Answers with its name. The request says what it does before: nothing, `hang`, `sleep MS`, `refuse` (an answer), `busy`, `going down`.
+/// Answers with its name. The request says what it does before: nothing, `hang`, `sleep MS`,
+/// `refuse` (an answer), `busy`, `going down`.
 #[derive(Clone)]
 struct Echo {
     name: String,
@@ -90,7 +92,13 @@ impl UnaryService<String> for Echo {
                 ("hang", _) => std::future::pending().await,
                 ("sleep", ms) => sleep(Duration::from_millis(ms.parse().unwrap())).await,
                 ("refuse", _) => return Err(Status::already_exists("as asked for")),
-                ("busy", _) => return Err(Status::with_details(tonic::Code::Unavailable, "as asked for", vec![8, 14].into())),
+                ("busy", _) => {
+                    return Err(Status::with_details(
+                        tonic::Code::Unavailable,
+                        "as asked for",
+                        vec![8, 14].into(),
+                    ));
+                }
                 ("going", _) => return Err(Status::unavailable("as asked for")),
                 _ => {}
             }
@@ -110,17 +118,28 @@ impl tower::Service<http::Request<Body>> for Echo {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let echo = self.clone();
-        Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default()).unary(echo, request).await) })
+        Box::pin(async move {
+            Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default())
+                .unary(echo, request)
+                .await)
+        })
     }
 }
 
 /// One attempt of a call.
-pub(crate) async fn echo(connection: Connection, left: Duration, text: &str) -> Result<String, Status> {
+pub(crate) async fn echo(
+    connection: Connection,
+    left: Duration,
+    text: &str,
+) -> Result<String, Status> {
     let mut request = Request::new(text.to_owned());
     request.set_timeout(left);
     let path = http::uri::PathAndQuery::from_static("/test.Echo/Call");
     let mut client = tonic::client::Grpc::new(connection);
-    client.unary(request, path, ProstCodec::<String, String>::default()).await.map(Response::into_inner)
+    client
+        .unary(request, path, ProstCodec::<String, String>::default())
+        .await
+        .map(Response::into_inner)
 }
 
 /// A call; who answered it.
@@ -154,12 +173,18 @@ impl Server {
     }
 
     pub(crate) async fn start_with(address: SocketAddr, limits: grpc::Limits) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         // One that was killed a moment ago may still hold the port.
         let binding = runtime.spawn(timeout(PATIENCE, async move {
             loop {
                 match TcpListener::bind(address).await {
-                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(5)).await,
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        sleep(Duration::from_millis(5)).await
+                    }
                     bound => return bound,
                 }
             }
@@ -168,7 +193,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
         let seen = Arc::new(Seen::default());
-        let serving = serve(listener, Arc::clone(&seen), limits, readiness.clone(), shutdown.clone());
+        let serving =
+            serve(listener, Arc::clone(&seen), limits, readiness.clone(), shutdown.clone());
         let task = runtime.spawn(serving);
         Self { address, readiness, shutdown, seen, task, runtime: Some(runtime) }
     }
@@ -209,10 +235,22 @@ pub(crate) fn limits() -> grpc::Limits {
     grpc::Limits { deadline: Duration::from_secs(60), ..grpc::Limits::default() }
 }
 
-pub(crate) async fn serve(listener: TcpListener, seen: Arc<Seen>, limits: grpc::Limits, readiness: Readiness, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    seen: Arc<Seen>,
+    limits: grpc::Limits,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) {
     let name = listener.local_addr().unwrap().to_string();
-    let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: &[] };
-    grpc::serve(listener, Routes::new(Echo { name, seen }), contract, limits, readiness, shutdown).await.unwrap();
+    let contract = grpc::Contract {
+        services: &[SERVICE],
+        file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET,
+        access: &[],
+    };
+    grpc::serve(listener, Routes::new(Echo { name, seen }), contract, limits, readiness, shutdown)
+        .await
+        .unwrap();
 }
 
 /// A server in a process of its own, which can be paused: this test program, started again.
@@ -229,7 +267,9 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let address = lines.find_map(|line| line.strip_prefix("listening on ").map(|address| address.parse().unwrap()));
+        let address = lines.find_map(|line| {
+            line.strip_prefix("listening on ").map(|address| address.parse().unwrap())
+        });
         Self { child, address: address.expect("the child says where it listens") }
     }
 
@@ -273,7 +313,12 @@ impl Names {
 impl Resolve for Names {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Resolved<'a> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = self.addresses.lock().unwrap().clone().ok_or_else(|| io::Error::other("as the test wants it"));
+        let answer = self
+            .addresses
+            .lock()
+            .unwrap()
+            .clone()
+            .ok_or_else(|| io::Error::other("as the test wants it"));
         Box::pin(std::future::ready(answer))
     }
 }
@@ -284,9 +329,16 @@ pub(crate) async fn replicas(addresses: impl IntoIterator<Item = SocketAddr>) ->
 }
 
 /// The same; `of` names them in metrics.
-pub(crate) async fn replicas_of(of: &'static str, addresses: impl IntoIterator<Item = SocketAddr>) -> Replicas {
-    let uris: Vec<String> = addresses.into_iter().map(|address| format!("http://{address}")).collect();
-    let replicas = Replicas::find(Endpoints::parse(of, &uris.join(","), &Transport::default()).unwrap(), SERVICE);
+pub(crate) async fn replicas_of(
+    of: &'static str,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> Replicas {
+    let uris: Vec<String> =
+        addresses.into_iter().map(|address| format!("http://{address}")).collect();
+    let replicas = Replicas::find(
+        Endpoints::parse(of, &uris.join(","), &Transport::default()).unwrap(),
+        SERVICE,
+    );
     until("all serve", || replicas.serving() == uris.len()).await;
     replicas
 }
@@ -316,7 +368,9 @@ impl Load {
                     let begun = Instant::now();
                     match call(&replicas, kind, "sleep 1").await {
                         Ok(_) => outcome.answered += 1,
-                        Err(error) => outcome.failed.push(format!("{kind:?} after {:?}: {error:?}", begun.elapsed())),
+                        Err(error) => outcome
+                            .failed
+                            .push(format!("{kind:?} after {:?}: {error:?}", begun.elapsed())),
                     }
                     outcome.longest = outcome.longest.max(begun.elapsed());
                 }

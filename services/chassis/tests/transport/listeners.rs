@@ -42,15 +42,22 @@ async fn files_that_cannot_be_used_are_one_sentence() {
         Files { cert: nowhere.clone(), ..good.clone() },
         "MERCH_TLS_CERT_FILE (--tls-cert-file): the file /nowhere/tls.pem cannot be read",
     );
-    expect(Files { key: nowhere.clone(), ..good.clone() }, "MERCH_TLS_KEY_FILE (--tls-key-file): the file /nowhere/tls.pem cannot be read");
-    expect(Files { ca: nowhere, ..good.clone() }, "MERCH_TLS_CA_FILE (--tls-ca-file): the file /nowhere/tls.pem cannot be read");
+    expect(
+        Files { key: nowhere.clone(), ..good.clone() },
+        "MERCH_TLS_KEY_FILE (--tls-key-file): the file /nowhere/tls.pem cannot be read",
+    );
+    expect(
+        Files { ca: nowhere, ..good.clone() },
+        "MERCH_TLS_CA_FILE (--tls-ca-file): the file /nowhere/tls.pem cannot be read",
+    );
     expect(Files { cert: good.key.clone(), ..good.clone() }, "holds no certificate; expected PEM");
     expect(Files { key: good.cert.clone(), ..good.clone() }, "holds no private key");
     expect(Files { key: other.files("db").key, ..good.clone() }, "cannot be used");
     expect(Files { ca: other.files("db").ca, ..good.clone() }, "invalid peer certificate");
     // Valid to the end of this second.
     drop(make(other.0.path(), Renew::All, Duration::ZERO));
-    until("a certificate without a lifetime expires", || Tls::load(other.files("api")).is_err()).await;
+    until("a certificate without a lifetime expires", || Tls::load(other.files("api")).is_err())
+        .await;
     expect(other.files("api"), "certificate expired");
     let wrong = tls(good).check_role(Role::Api).unwrap_err().to_string();
     assert!(wrong.contains("does not name api.merch.internal"), "{wrong}");
@@ -62,9 +69,16 @@ async fn a_socket_is_for_processes_of_this_user() {
     let path = folder.path().join("a b,c").join("db.sock");
     fs::create_dir(path.parent().unwrap()).unwrap();
     let server = Server::start(&Listen::Unix(path.clone()), &Transport::default()).await;
-    assert!(server.url.starts_with("unix:/") && server.url.ends_with("/a%20b%2Cc/db.sock"), "{}", server.url);
+    assert!(
+        server.url.starts_with("unix:/") && server.url.ends_with("/a%20b%2Cc/db.sock"),
+        "{}",
+        server.url
+    );
     let replicas = find("db", &server.url, &Transport::default());
-    assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "a process of the same user");
+    assert_eq!(
+        code(call(&replicas, "/test.Who/Gateway").await).unwrap(),
+        "a process of the same user"
+    );
     drop(server);
     until("the socket goes with its server", || !path.exists()).await;
     until("the replica is gone", || replicas.serving() == 0).await;
@@ -73,7 +87,10 @@ async fn a_socket_is_for_processes_of_this_user() {
 #[tokio::test]
 async fn plaintext_stays_on_this_machine() {
     let anywhere = Listen::Tcp(([0, 0, 0, 0], 0).into());
-    let error = Listener::bind("the db service (--db-listen)", &anywhere, &Transport::default()).await.unwrap_err().to_string();
+    let error = Listener::bind("the db service (--db-listen)", &anywhere, &Transport::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"), "{error}");
     Listener::bind("the test", &anywhere, &Transport::new(None, true)).await.unwrap();
     let pki = Pki::make();

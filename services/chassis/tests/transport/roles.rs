@@ -19,14 +19,29 @@ async fn a_role_calls_what_its_certificate_allows() {
     let pki = Pki::make();
     let server = Server::with_tls(pki.files("db")).await;
     assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
-    for (role, gateway, both) in [("api", true, true), ("operator", false, true), ("logging", false, false), ("db", false, false)] {
+    for (role, gateway, both) in [
+        ("api", true, true),
+        ("operator", false, true),
+        ("logging", false, false),
+        ("db", false, false),
+    ] {
         let replicas = find("db", &server.url, &tls(pki.files(role)));
-        let expected = |allowed: bool| if allowed { Ok(format!("the role {role}")) } else { Err(Code::PermissionDenied) };
+        let expected = |allowed: bool| {
+            if allowed { Ok(format!("the role {role}")) } else { Err(Code::PermissionDenied) }
+        };
         assert_eq!(code(call(&replicas, "/test.Who/Gateway").await), expected(gateway), "{role}");
         assert_eq!(code(call(&replicas, "/test.Who/Both").await), expected(both), "{role}");
         // One that is not listed, and one that does not exist.
-        assert_eq!(code(call(&replicas, "/test.Who/New").await), Err(Code::PermissionDenied), "{role}");
-        assert_eq!(code(call(&replicas, "/test.Other/Read").await), Err(Code::PermissionDenied), "{role}");
+        assert_eq!(
+            code(call(&replicas, "/test.Who/New").await),
+            Err(Code::PermissionDenied),
+            "{role}"
+        );
+        assert_eq!(
+            code(call(&replicas, "/test.Other/Read").await),
+            Err(Code::PermissionDenied),
+            "{role}"
+        );
     }
 }
 
@@ -38,10 +53,17 @@ async fn strangers_do_not_get_through_the_handshake() {
     // A certificate of another authority, though of the right name; it trusts this one.
     let mut stranger = other.files("api");
     let both = other.0.path().join("both.crt");
-    fs::write(&both, [fs::read(&stranger.ca).unwrap(), fs::read(pki.files("api").ca).unwrap()].concat()).unwrap();
+    fs::write(
+        &both,
+        [fs::read(&stranger.ca).unwrap(), fs::read(pki.files("api").ca).unwrap()].concat(),
+    )
+    .unwrap();
     stranger.ca = both;
     let replicas = find("db", &server.url, &tls(stranger));
-    until("the handshake is refused", || metric("merch_grpc_refused_connections_total", "handshake") > refused).await;
+    until("the handshake is refused", || {
+        metric("merch_grpc_refused_connections_total", "handshake") > refused
+    })
+    .await;
     assert_eq!(replicas.serving(), 0);
 
     // No certificate at all, and no TLS at all.
@@ -50,9 +72,13 @@ async fn strangers_do_not_get_through_the_handshake() {
     let mut plain = TcpStream::connect(address).await.unwrap();
     plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, plain.read_to_end(&mut answer)).await.expect("the connection is closed");
+    let _ =
+        timeout(PATIENCE, plain.read_to_end(&mut answer)).await.expect("the connection is closed");
     assert!(!answer.windows(4).any(|bytes| bytes == [0, 0, 0, 4]), "no settings frame: {answer:?}");
-    until("it is refused", || metric("merch_grpc_refused_connections_total", "handshake") > refused).await;
+    until("it is refused", || {
+        metric("merch_grpc_refused_connections_total", "handshake") > refused
+    })
+    .await;
 
     let plaintext = find("db", &server.url.replace("https", "http"), &Transport::default());
     sleep(Duration::from_millis(500)).await;
@@ -62,7 +88,8 @@ async fn strangers_do_not_get_through_the_handshake() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_has_to_be_the_role_that_is_called() {
     let (pki, other) = (Pki::make(), Pki::make());
-    let impostors = [Server::with_tls(pki.files("logging")).await, Server::with_tls(other.files("db")).await];
+    let impostors =
+        [Server::with_tls(pki.files("logging")).await, Server::with_tls(other.files("db")).await];
     for impostor in &impostors {
         let replicas = find("db", &impostor.url, &tls(pki.files("api")));
         let outcome = call(&replicas, "/test.Who/Both").await;
@@ -121,7 +148,8 @@ async fn a_certificate_grants_a_role_only_if_it_names_that_one_alone() {
             let expected = format!("does not name {} as its only role", role.host());
             assert!(error.contains(&expected), "{error}");
         }
-        let outcome = call(&find("db", &server.url, &tls(files.clone())), "/test.Who/Gateway").await;
+        let outcome =
+            call(&find("db", &server.url, &tls(files.clone())), "/test.Who/Gateway").await;
         // Not even the health check is answered.
         assert!(matches!(outcome, Err(CallError::NoReplica)), "{names:?}: {outcome:?}");
         let impostor = Server::with_tls(files).await;

@@ -30,7 +30,8 @@ use tonic_prost::ProstCodec;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const SERVICE: &str = "test.Who";
-pub(crate) const ACCESS: grpc::Access = &[("/test.Who/Gateway", &[Role::Api]), ("/test.Who/Both", &[Role::Api, Role::Operator])];
+pub(crate) const ACCESS: grpc::Access =
+    &[("/test.Who/Gateway", &[Role::Api]), ("/test.Who/Both", &[Role::Api, Role::Operator])];
 
 /// Answers with who called, as the server sees it.
 #[derive(Clone)]
@@ -60,7 +61,11 @@ impl tower::Service<http::Request<Body>> for Who {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default()).unary(Self, request).await) })
+        Box::pin(async move {
+            Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default())
+                .unary(Self, request)
+                .await)
+        })
     }
 }
 
@@ -77,7 +82,11 @@ impl Server {
         let listener = Listener::bind("the test", at, transport).await.unwrap();
         let url = listener.url(|address| address.to_string());
         let shutdown = CancellationToken::new();
-        let contract = grpc::Contract { services: &[SERVICE], file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET, access: ACCESS };
+        let contract = grpc::Contract {
+            services: &[SERVICE],
+            file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET,
+            access: ACCESS,
+        };
         let (routes, readiness) = (Routes::new(Who), Readiness::default());
         tokio::spawn(grpc::serve(listener, routes, contract, limits, readiness, shutdown.clone()));
         Self { url, _stop: shutdown.drop_guard() }
@@ -108,7 +117,11 @@ impl Pki {
 
     pub(crate) fn files(&self, role: &str) -> Files {
         let folder = self.0.path().join(role);
-        Files { cert: folder.join("tls.crt"), key: folder.join("tls.key"), ca: folder.join("ca.crt") }
+        Files {
+            cert: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+            ca: folder.join("ca.crt"),
+        }
     }
 
     /// A copy of it, whose files can be changed apart from these.
@@ -134,14 +147,22 @@ pub(crate) async fn call(replicas: &Replicas, method: &'static str) -> Result<St
     call_of(Kind::Safe, replicas, method).await
 }
 
-pub(crate) async fn call_of(kind: Kind, replicas: &Replicas, method: &'static str) -> Result<String, CallError> {
+pub(crate) async fn call_of(
+    kind: Kind,
+    replicas: &Replicas,
+    method: &'static str,
+) -> Result<String, CallError> {
     replicas
         .call(kind, Duration::from_secs(5), |connection, left| async move {
             let mut request = Request::new(String::new());
             request.set_timeout(left);
             let mut client = tonic::client::Grpc::new(connection);
             client
-                .unary(request, PathAndQuery::from_static(method), ProstCodec::<String, String>::default())
+                .unary(
+                    request,
+                    PathAndQuery::from_static(method),
+                    ProstCodec::<String, String>::default(),
+                )
                 .await
                 .map(Response::into_inner)
         })
@@ -165,7 +186,11 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub(crate) fn metric(name: &str, label: &str) -> f64 {
     let families = prometheus::gather();
-    let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
-    let labelled = metrics.filter(|metric| metric.get_label().iter().all(|pair| pair.value() == label));
+    let metrics = families
+        .iter()
+        .filter(|family| family.name() == name)
+        .flat_map(|family| family.get_metric());
+    let labelled =
+        metrics.filter(|metric| metric.get_label().iter().all(|pair| pair.value() == label));
     labelled.map(|metric| metric.get_counter().get_value()).sum()
 }

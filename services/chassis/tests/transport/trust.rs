@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::support::{PATIENCE, Pki, Server, any_port, call, call_of, code, find, metric, tls, until};
+use crate::support::{
+    PATIENCE, Pki, Server, any_port, call, call_of, code, find, metric, tls, until,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_files_are_taken_and_bad_ones_are_not() {
@@ -23,7 +25,8 @@ async fn new_files_are_taken_and_bad_ones_are_not() {
     let (db, api) = (pki.files("db"), pki.files("api"));
     let (server_side, client_side) = (tls(db.clone()), tls(api.clone()));
     let server = Server::start(&any_port(), &server_side).await;
-    let works = async || code(call(&find("db", &server.url, &client_side), "/test.Who/Gateway").await);
+    let works =
+        async || code(call(&find("db", &server.url, &client_side), "/test.Who/Gateway").await);
     assert_eq!(works().await.unwrap(), "the role api");
 
     // A key of another certificate: the one before stays.
@@ -53,7 +56,10 @@ async fn new_files_are_taken_and_bad_ones_are_not() {
 }
 
 /// Calls one after another until `stop`. Returns the number of calls, and the failures.
-fn load(replicas: Replicas, stop: CancellationToken) -> tokio::task::JoinHandle<(usize, Vec<CallError>)> {
+fn load(
+    replicas: Replicas,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<(usize, Vec<CallError>)> {
     tokio::spawn(async move {
         let (mut calls, mut failures) = (0, Vec::new());
         while !stop.is_cancelled() {
@@ -117,7 +123,8 @@ async fn an_authority_that_is_removed_ends_open_connections_and_its_rotation_fai
     let before = pki.copy();
     let client_side = tls(api.clone());
     let server = Server::with_tls(db.clone()).await;
-    let (moves, stays) = (find("db", &server.url, &client_side), find("db", &server.url, &tls(before.files("api"))));
+    let (moves, stays) =
+        (find("db", &server.url, &client_side), find("db", &server.url, &tls(before.files("api"))));
     for replicas in [&moves, &stays] {
         assert_eq!(code(call(replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
     }
@@ -171,8 +178,12 @@ async fn a_certificate_that_expires_ends_its_open_connections() {
     make(pki.0.path(), Renew::All, Duration::from_secs(8)).unwrap();
     let short = pki.copy();
     make(pki.0.path(), Renew::All, ROLE_LIFETIME).unwrap();
-    let servers = [Server::with_tls(pki.files("db")).await, Server::with_tls(short.files("db")).await];
-    let both = [find("db", &servers[0].url, &tls(short.files("api"))), find("db", &servers[1].url, &tls(pki.files("api")))];
+    let servers =
+        [Server::with_tls(pki.files("db")).await, Server::with_tls(short.files("db")).await];
+    let both = [
+        find("db", &servers[0].url, &tls(short.files("api"))),
+        find("db", &servers[1].url, &tls(pki.files("api"))),
+    ];
     for replicas in &both {
         assert_eq!(code(call(replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
     }

@@ -1,15 +1,17 @@
 //! Runs statements: on SQLite by sea-orm's own connections, on PostgreSQL by [`PostgresPool`].
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ExecResult, QueryResult, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _,
 };
 
-use super::password::Password;
-use super::postgres_pool::{PostgresPool, Session};
+use super::{
+    password::Password,
+    postgres_pool::{PostgresPool, Session},
+};
 use crate::config::Pool;
 
 /// Runs single statements, each on a connection of the pool.
@@ -27,7 +29,8 @@ enum Backend {
     Postgres(PostgresPool),
 }
 
-/// Statements that take effect together, or not at all: what is dropped without [`Transaction::commit`] is undone.
+/// Statements that take effect together, or not at all: what is dropped without
+/// [`Transaction::commit`] is undone.
 pub struct Transaction(BackendTransaction);
 
 enum BackendTransaction {
@@ -35,7 +38,8 @@ enum BackendTransaction {
     Postgres(Session),
 }
 
-/// `$attempt`, and again with another password as long as the server refuses the present one and the password's file has another.
+/// `$attempt`, and again with another password as long as the server refuses the present one and
+/// the password's file has another.
 ///
 /// Safe for any statement: who is refused has no connection, so nothing was sent.
 macro_rules! with_password {
@@ -75,30 +79,42 @@ impl Connection {
     }
 }
 
-/// Runs `begin` to its end, also when the caller is dropped: sqlx counts a transaction only once BEGIN has returned, so a connection that was given back
-/// before would pass for one outside of any, and the next statement on it would be rolled back later.
+/// Runs `begin` to its end, also when the caller is dropped: sqlx counts a transaction only once
+/// BEGIN has returned, so a connection that was given back before would pass for one outside of
+/// any, and the next statement on it would be rolled back later.
 async fn run_uncancelled<T: Send + 'static>(
     limit: Duration,
     begin: impl Future<Output = Result<T, DbErr>> + Send + 'static,
 ) -> Result<T, DbErr> {
     let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
-    let beginning = tokio::spawn(async move { tokio::time::timeout(limit, begin).await.unwrap_or_else(late) });
-    beginning.await.unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
+    let beginning =
+        tokio::spawn(async move { tokio::time::timeout(limit, begin).await.unwrap_or_else(late) });
+    beginning
+        .await
+        .unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
 }
 
 impl Backend {
-    /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy" when another process wrote in between, however
-    /// long it may wait.
+    /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy"
+    /// when another process wrote in between, however long it may wait.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
             Self::Sqlite(connection, limit) => {
                 let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-                let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+                let options =
+                    TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
                 let connection = connection.clone();
-                let begun = run_uncancelled(*limit, async move { connection.begin_with_options(options).await }).await?;
+                let begun =
+                    run_uncancelled(
+                        *limit,
+                        async move { connection.begin_with_options(options).await },
+                    )
+                    .await?;
                 Ok(Transaction(BackendTransaction::Sqlite(begun)))
             }
-            Self::Postgres(pool) => pool.begin().await.map(|session| Transaction(BackendTransaction::Postgres(session))),
+            Self::Postgres(pool) => {
+                pool.begin().await.map(|session| Transaction(BackendTransaction::Postgres(session)))
+            }
         }
     }
 

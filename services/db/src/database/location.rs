@@ -1,8 +1,8 @@
 //! Where the database is: a URL as the operator writes it, or the path of an SQLite file.
 //!
-//! A path is never put into a URL as text: `?`, `#` and `%` have a meaning there, so that the data folder
-//! `what?now` would be another folder's database. Nor does SQLite get a relative path, since it takes
-//! `file:…` for a URI and `:memory:` for no file at all.
+//! A path is never put into a URL as text: `?`, `#` and `%` have a meaning there, so that the data
+//! folder `what?now` would be another folder's database. Nor does SQLite get a relative path, since
+//! it takes `file:…` for a URI and `:memory:` for no file at all.
 
 use std::{
     fmt,
@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 /// What is expected of a URL. The URL itself is repeated in no message: it may hold a password.
 const EXPECTED: &str = "postgres://user:password@host:port/database or sqlite:///path/to/file";
-/// Bytes of a path that SQLite takes (`MAX_PATHNAME` of its Unix files, without the NUL at the end).
+/// Bytes of a path that SQLite takes (`MAX_PATHNAME` of its Unix files, without the NUL at the
+/// end).
 const LONGEST_PATH: usize = 511;
 /// The longest name that SQLite adds to the path.
 const LONGEST_SUFFIX: &str = "-journal";
@@ -24,9 +25,9 @@ const LONGEST_SUFFIX: &str = "-journal";
 /// Where the database is. [`Location::file`] takes a path; a text is a URL:
 ///
 /// - `postgres://user:password@host:port/database?sslmode=…`, with the parameters of libpq.
-/// - `sqlite:PATH` or `sqlite://PATH`, and perhaps `?mode=rwc`. PATH ends at the first `?`, and is percent-decoded:
-///   `?` is written `%3F` and `%` is written `%25`; every other character may stand for itself. A relative path
-///   begins at the working directory.
+/// - `sqlite:PATH` or `sqlite://PATH`, and perhaps `?mode=rwc`. PATH ends at the first `?`, and is
+///   percent-decoded: `?` is written `%3F` and `%` is written `%25`; every other character may
+///   stand for itself. A relative path begins at the working directory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location(Kind);
 
@@ -47,7 +48,8 @@ impl Location {
         Self(Kind::File(path.into()))
     }
 
-    /// Checks that it names a database, as far as the text alone tells: nothing is connected and nothing made.
+    /// Checks that it names a database, as far as the text alone tells: nothing is connected and
+    /// nothing made.
     ///
     /// # Errors
     /// One sentence, without the URL's password, on what was expected.
@@ -68,16 +70,20 @@ impl Location {
 
     pub(super) fn options(&self) -> Result<Options, StartError> {
         match &self.0 {
-            Kind::File(path) => Ok(Options::Sqlite(SqliteConnectOptions::new().filename(usable(path)?))),
+            Kind::File(path) => {
+                Ok(Options::Sqlite(SqliteConnectOptions::new().filename(usable(path)?)))
+            }
             Kind::Url(url) => match url.split_once(':') {
                 Some(("postgres" | "postgresql", _)) => match PgConnectOptions::from_str(url) {
                     Ok(options) => Ok(Options::Postgres(options)),
-                    Err(_) => Err(StartError::new(format!("the database URL cannot be read as PostgreSQL's: expected {EXPECTED}"))),
+                    Err(_) => Err(StartError::new(format!(
+                        "the database URL cannot be read as PostgreSQL's: expected {EXPECTED}"
+                    ))),
                 },
                 Some(("sqlite", rest)) => sqlite(url, rest),
-                Some(_) | None => {
-                    Err(StartError::new(format!("the database URL has a scheme that the store does not know: expected {EXPECTED}")))
-                }
+                Some(_) | None => Err(StartError::new(format!(
+                    "the database URL has a scheme that the store does not know: expected {EXPECTED}"
+                ))),
             },
         }
     }
@@ -87,9 +93,12 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     if path.is_empty() || path == ":memory:" || parameters.contains("mode=memory") {
-        return Err(StartError::new("an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file"));
+        return Err(StartError::new(
+            "an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file",
+        ));
     }
-    // None of the values that are known needs it, and what is decoded later could not be judged here.
+    // None of the values that are known needs it, and what is decoded later could not be judged
+    // here.
     if parameters.contains(['%', '+']) {
         return Err(StartError::new(format!(
             "the parameters of an SQLite URL cannot be percent-encoded: expected {EXPECTED}; in the path, write `?` as %3F"
@@ -108,10 +117,14 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
 
 /// The absolute path, if SQLite can use it.
 fn usable(path: &Path) -> Result<PathBuf, StartError> {
-    let unusable = |what: &str| StartError::new(format!("the database file {} {what}", path.display()));
-    let absolute = absolute(path).map_err(|error| unusable(&format!("has no absolute path: {error}")))?;
+    let unusable =
+        |what: &str| StartError::new(format!("the database file {} {what}", path.display()));
+    let absolute =
+        absolute(path).map_err(|error| unusable(&format!("has no absolute path: {error}")))?;
     if absolute.to_str().is_none() {
-        return Err(unusable("has a name that is not UTF-8, which SQLite cannot open; choose another folder or name"));
+        return Err(unusable(
+            "has a name that is not UTF-8, which SQLite cannot open; choose another folder or name",
+        ));
     }
     let bytes = absolute.as_os_str().len() + LONGEST_SUFFIX.len();
     if bytes > LONGEST_PATH {
@@ -199,9 +212,24 @@ mod tests {
 
     #[test]
     fn every_character_of_a_path_is_kept() {
-        for name in ["what?now", "shop%41", "a#b", "file:x", ":memory:", "-x", " a 'b\" ", "a\nb", "店", "a?mode=memory"] {
+        for name in [
+            "what?now",
+            "shop%41",
+            "a#b",
+            "file:x",
+            ":memory:",
+            "-x",
+            " a 'b\" ",
+            "a\nb",
+            "店",
+            "a?mode=memory",
+        ] {
             let absolute = std::env::current_dir().unwrap().join(name).join("merch.db");
-            assert_eq!(file_of(Location::file(Path::new(name).join("merch.db"))), absolute, "{name}");
+            assert_eq!(
+                file_of(Location::file(Path::new(name).join("merch.db"))),
+                absolute,
+                "{name}"
+            );
             assert_eq!(file_of(Location::file(&absolute)), absolute, "{name}");
         }
     }
@@ -224,7 +252,10 @@ mod tests {
     fn a_path_that_sqlite_cannot_open_is_refused() {
         let long = Path::new("/").join("x".repeat(600));
         let error = Location::file(long).check().unwrap_err().to_string();
-        assert!(error.contains("609 bytes with -journal at its end; expected at most 511"), "{error}");
+        assert!(
+            error.contains("609 bytes with -journal at its end; expected at most 511"),
+            "{error}"
+        );
         #[cfg(unix)]
         {
             let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"/a\xff");

@@ -1,27 +1,39 @@
-//! PostgreSQL's connections: each is borrowed for a statement or a transaction, and given back within a time limit.
+//! PostgreSQL's connections: each is borrowed for a statement or a transaction, and given back
+//! within a time limit.
 //!
-//! sea-orm's own pool is not used. When a connection is dropped, sqlx pings it before it returns to the pool, without a time limit
-//! (`PoolConnection::return_to_pool`). A connection that falls silent during that ping occupies its place in the pool until the process ends.
+//! sea-orm's own pool is not used. When a connection is dropped, sqlx pings it before it returns to
+//! the pool, without a time limit (`PoolConnection::return_to_pool`). A connection that falls
+//! silent during that ping occupies its place in the pool until the process ends.
 //!
-//! Behind a pooler that lends its servers for one transaction each (PgBouncer with `pool_mode=transaction`), session state belongs to another client a
-//! moment later. So there are no named statements, no settings of the session, and no statement outside of a transaction:
+//! Behind a pooler that lends its servers for one transaction each (PgBouncer with
+//! `pool_mode=transaction`), session state belongs to another client a moment later. So there are
+//! no named statements, no settings of the session, and no statement outside of a transaction:
 //!
-//! - sea-orm asks sqlx to keep each statement prepared, and sqlx 0.9 then gives it a name, also when its cache has no room at all
-//!   (`connection/executor.rs`, `prepare`: the name depends on `persistent` alone). The name is another client's on the next server. Hence
+//! - sea-orm asks sqlx to keep each statement prepared, and sqlx 0.9 then gives it a name, also
+//!   when its cache has no room at all (`connection/executor.rs`, `prepare`: the name depends on
+//!   `persistent` alone). The name is another client's on the next server. Hence
 //!   `persistent(false)`.
-//! - sqlx sends Parse, Describe and Sync, waits, and then sends Bind, Execute and Sync (`prepare` and `run`, same file). Outside of a transaction the
-//!   pooler may let go of the server at the first Sync, and Bind would meet another client's unnamed statement, or none. Inside of one it keeps the
-//!   server to the end. Hence single statements, too, have a transaction around them.
-//! - The time limits go with BEGIN, as SET LOCAL in one message: no further round trip, and they end with the transaction.
+//! - sqlx sends Parse, Describe and Sync, waits, and then sends Bind, Execute and Sync (`prepare`
+//!   and `run`, same file). Outside of a transaction the pooler may let go of the server at the
+//!   first Sync, and Bind would meet another client's unnamed statement, or none. Inside of one it
+//!   keeps the server to the end. Hence single statements, too, have a transaction around them.
+//! - The time limits go with BEGIN, as SET LOCAL in one message: no further round trip, and they
+//!   end with the transaction.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
-use sea_orm::sqlx::pool::PoolConnection;
-use sea_orm::sqlx::postgres::{PgPool, Postgres};
-use sea_orm::sqlx::{self, AssertSqlSafe, Executor as _};
-use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_orm::{
+    ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    sqlx::{
+        self, AssertSqlSafe, Executor as _,
+        pool::PoolConnection,
+        postgres::{PgPool, Postgres},
+    },
+};
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 
@@ -40,14 +52,16 @@ pub(super) struct PostgresPool {
     release_timeout: Duration,
 }
 
-/// A borrowed connection, in a transaction or not. A transaction that is dropped without [`Session::commit`] is rolled back.
+/// A borrowed connection, in a transaction or not. A transaction that is dropped without
+/// [`Session::commit`] is rolled back.
 pub(super) struct Session {
     connection: Mutex<Borrowed>,
     /// Whether statements stay prepared on the connection.
     persistent: bool,
 }
 
-/// A connection of the pool. When dropped, it is rolled back if needed and given back by a task with a time limit; one that does not answer is closed.
+/// A connection of the pool. When dropped, it is rolled back if needed and given back by a task
+/// with a time limit; one that does not answer is closed.
 struct Borrowed {
     /// `None` only while it is being dropped.
     connection: Option<PoolConnection<Postgres>>,
@@ -76,14 +90,22 @@ impl Drop for Borrowed {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(give_back(connection, self.in_transaction, self.release_timeout))),
+            Ok(runtime) => drop(runtime.spawn(give_back(
+                connection,
+                self.in_transaction,
+                self.release_timeout,
+            ))),
             Err(_) => drop(connection.detach()),
         }
     }
 }
 
 /// Rolls back and returns `connection` to the pool, or closes it if that takes longer than `limit`.
-async fn give_back(mut connection: PoolConnection<Postgres>, in_transaction: bool, limit: Duration) {
+async fn give_back(
+    mut connection: PoolConnection<Postgres>,
+    in_transaction: bool,
+    limit: Duration,
+) {
     if in_transaction {
         let rolled_back = tokio::time::timeout(limit, connection.execute("ROLLBACK")).await;
         if !matches!(rolled_back, Ok(Ok(_))) {
@@ -91,9 +113,13 @@ async fn give_back(mut connection: PoolConnection<Postgres>, in_transaction: boo
             return;
         }
     }
-    // The same as dropping it, but the future can be given up, which closes the connection and frees its place.
+    // The same as dropping it, but the future can be given up, which closes the connection and
+    // frees its place.
     if tokio::time::timeout(limit, connection.return_to_pool()).await.is_err() {
-        tracing::warn!(?limit, "a database connection did not answer when it was returned to the pool; closed it");
+        tracing::warn!(
+            ?limit,
+            "a database connection did not answer when it was returned to the pool; closed it"
+        );
     }
 }
 
@@ -110,7 +136,8 @@ impl PostgresPool {
         } else {
             "BEGIN".to_owned()
         };
-        // Behind a pooler, BEGIN waits for one of its servers, and a ping may wait as long as a transaction may take.
+        // Behind a pooler, BEGIN waits for one of its servers, and a ping may wait as long as a
+        // transaction may take.
         let (begin_timeout, release_timeout) = if is_pooled {
             (limits.acquire_timeout, limits.transaction_timeout)
         } else {
@@ -133,8 +160,9 @@ impl PostgresPool {
 
     /// Begins a transaction.
     ///
-    /// Behind a pooler it is also how a dead connection is found: a ping before it would take one of the pooler's servers. Nothing is done before BEGIN
-    /// is answered, so another connection may be tried.
+    /// Behind a pooler it is also how a dead connection is found: a ping before it would take one
+    /// of the pooler's servers. Nothing is done before BEGIN is answered, so another connection may
+    /// be tried.
     ///
     /// # Errors
     /// If there is no connection in time.
@@ -145,10 +173,16 @@ impl PostgresPool {
 
     async fn begin_on_any(&self) -> Result<Session, DbErr> {
         // Each may be dead, and then one is made.
-        let mut attempts = if self.is_pooled { self.pool.options().get_max_connections() } else { 0 };
+        let mut attempts =
+            if self.is_pooled { self.pool.options().get_max_connections() } else { 0 };
         loop {
             match self.begin_on_one().await {
-                Ok(connection) => return Ok(Session { connection: Mutex::new(connection), persistent: !self.is_pooled }),
+                Ok(connection) => {
+                    return Ok(Session {
+                        connection: Mutex::new(connection),
+                        persistent: !self.is_pooled,
+                    });
+                }
                 Err(error) if attempts > 0 && is_of_a_dead_connection(&error) => {
                     tracing::debug!(%error, "a connection to the pooler is given up");
                     attempts -= 1;
@@ -167,7 +201,11 @@ impl PostgresPool {
 
     async fn acquire(&self) -> Result<Borrowed, sqlx::Error> {
         let connection = self.pool.acquire().await?;
-        Ok(Borrowed { connection: Some(connection), in_transaction: false, release_timeout: self.release_timeout })
+        Ok(Borrowed {
+            connection: Some(connection),
+            in_transaction: false,
+            release_timeout: self.release_timeout,
+        })
     }
 
     pub(super) async fn close(&self) {
@@ -204,18 +242,32 @@ fn query(error: sqlx::Error) -> DbErr {
 impl Session {
     fn query(&self, statement: Statement) -> sqlx::query::Query<'static, Postgres, SqlxValues> {
         let values = statement.values.unwrap_or(sea_orm::sea_query::Values(Vec::new()));
-        sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)).persistent(self.persistent)
+        sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
+            .persistent(self.persistent)
     }
 
     pub(super) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.query(statement).execute(&mut **self.connection.lock().await).await.map(ExecResult::from).map_err(exec)
+        self.query(statement)
+            .execute(&mut **self.connection.lock().await)
+            .await
+            .map(ExecResult::from)
+            .map_err(exec)
     }
 
     pub(super) async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.connection.lock().await.execute(AssertSqlSafe(sql)).await.map(ExecResult::from).map_err(exec)
+        self.connection
+            .lock()
+            .await
+            .execute(AssertSqlSafe(sql))
+            .await
+            .map(ExecResult::from)
+            .map_err(exec)
     }
 
-    pub(super) async fn query_one(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+    pub(super) async fn query_one(
+        &self,
+        statement: Statement,
+    ) -> Result<Option<QueryResult>, DbErr> {
         let row = self.query(statement).fetch_optional(&mut **self.connection.lock().await).await;
         row.map(|row| row.map(QueryResult::from)).map_err(query)
     }

@@ -1,23 +1,27 @@
 //! Brings the schema up to date, one process at a time, and says in sentences how it stands.
 
-use std::pin::Pin;
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use merch_chassis::StartError;
 use merch_migration::{Migrator, MigratorTrait as _, Standing, standing};
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
-use sea_orm::sqlx::{self, ConnectOptions as _};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector,
-    TransactionOptions, TransactionTrait as _,
+    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode,
+    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait as _,
+    sqlx::{
+        self, ConnectOptions as _,
+        postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+        sqlite::SqliteConnectOptions,
+    },
 };
 
-use super::location::{Location, Options};
-use super::{postgres, sqlite};
+use super::{
+    location::{Location, Options},
+    postgres, sqlite,
+};
 use crate::config::Pool;
 
-/// A migration may rightly take longer than any statement of the running store, and whoever comes second waits for it.
+/// A migration may rightly take longer than any statement of the running store, and whoever comes
+/// second waits for it.
 const UNHURRIED: Duration = Duration::from_secs(600);
 /// PostgreSQL's advisory lock of whoever migrates, in each database.
 const LOCK: i64 = 0x6d65_7263_685f_6d67;
@@ -28,15 +32,19 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time between two tries of a migration that did not get it.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does not exist. Any number of processes may do so at
-/// once: one migrates, the others wait and find nothing left to do. On PostgreSQL `location` must lead to the server itself, as a session holds the lock, and
-/// not to a pooler.
+/// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does
+/// not exist. Any number of processes may do so at once: one migrates, the others wait and find
+/// nothing left to do. On PostgreSQL `location` must lead to the server itself, as a session holds
+/// the lock, and not to a pooler.
 ///
 /// A schema that is newer than this program, and that it works on, is left as it is.
 ///
 /// # Errors
-/// One sentence, if the database cannot be reached, is of another program, or a migration fails; that migration is then undone.
-pub fn migrate(location: impl Into<Location>) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
+/// One sentence, if the database cannot be reached, is of another program, or a migration fails;
+/// that migration is then undone.
+pub fn migrate(
+    location: impl Into<Location>,
+) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
     migrate_patiently(location, Pool::default().start_patience)
 }
 
@@ -59,7 +67,8 @@ async fn bring_up_to_date(location: Location, pool: Pool) -> Result<Vec<String>,
     }
 }
 
-/// One connection, which holds the lock from its first moment to its last: also one that takes the place of another that was cut.
+/// One connection, which holds the lock from its first moment to its last: also one that takes the
+/// place of another that was cut.
 async fn on_postgres(options: PgConnectOptions, pool: &Pool) -> Result<Vec<String>, StartError> {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let options = options.application_name("merch-migrate").disable_statement_logging().options([
@@ -81,12 +90,16 @@ async fn on_postgres(options: PgConnectOptions, pool: &Pool) -> Result<Vec<Strin
     migrated
 }
 
-/// Waits for the lock by asking again and again: a statement that waits keeps a snapshot, and `CREATE INDEX CONCURRENTLY` of whoever has the lock would wait
-/// for that.
+/// Waits for the lock by asking again and again: a statement that waits keeps a snapshot, and
+/// `CREATE INDEX CONCURRENTLY` of whoever has the lock would wait for that.
 async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut told = false;
     loop {
-        if sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *connection).await? {
+        if sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut *connection)
+            .await?
+        {
             return Ok(());
         }
         if !told {
@@ -97,13 +110,15 @@ async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Applies what is pending. A migration that does not get a lock on a table in time is undone and tried again: while it waits, everybody else who needs the
-/// table waits behind it.
+/// Applies what is pending. A migration that does not get a lock on a table in time is undone and
+/// tried again: while it waits, everybody else who needs the table waits behind it.
 async fn up_patiently(connection: &DatabaseConnection) -> Result<(), DbErr> {
     let until = tokio::time::Instant::now() + UNHURRIED;
     loop {
         match Migrator::up(connection, None).await {
-            Err(error) if is_lock_not_available(&error) && tokio::time::Instant::now() + AGAIN < until => {
+            Err(error)
+                if is_lock_not_available(&error) && tokio::time::Instant::now() + AGAIN < until =>
+            {
                 tracing::info!("a table is in use; the migration is tried again");
                 tokio::time::sleep(AGAIN).await;
             }
@@ -113,16 +128,25 @@ async fn up_patiently(connection: &DatabaseConnection) -> Result<(), DbErr> {
 }
 
 fn is_lock_not_available(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else { return false };
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
     matches!(error.as_ref(), sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
-/// All of it in one transaction that begins as a writer: SQLite has one at a time, and undoes data definition like anything else.
+/// All of it in one transaction that begins as a writer: SQLite has one at a time, and undoes data
+/// definition like anything else.
 async fn on_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartError> {
     sqlite::make_private(options.get_filename())?;
     let pool = Pool { lock_timeout: UNHURRIED, acquire_timeout: UNHURRIED, ..Pool::default() };
-    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(sqlite::open_writer(options, &pool).await?);
-    let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
+    let connection =
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(sqlite::open_writer(options, &pool).await?);
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
     let migrated = async {
         let transaction = connection.begin_with_options(options).await.map_err(failed)?;
         // Dropped without a commit, it is undone.
@@ -136,14 +160,20 @@ async fn on_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartEr
 }
 
 /// Applies by `up` what is pending, and yields the names.
-async fn apply<F>(connection: &impl ConnectionTrait, up: impl FnOnce() -> F) -> Result<Vec<String>, StartError>
+async fn apply<F>(
+    connection: &impl ConnectionTrait,
+    up: impl FnOnce() -> F,
+) -> Result<Vec<String>, StartError>
 where
     F: Future<Output = Result<(), DbErr>>,
 {
     match standing(connection).await.map_err(failed)? {
         Standing::UpToDate => Ok(Vec::new()),
         Standing::Ahead { unknown } => {
-            tracing::info!(?unknown, "the schema is newer than this program, which works on it; nothing is migrated");
+            tracing::info!(
+                ?unknown,
+                "the schema is newer than this program, which works on it; nothing is migrated"
+            );
             Ok(Vec::new())
         }
         Standing::Behind { pending } => up().await.map_err(failed).map(|()| pending),
@@ -164,7 +194,9 @@ fn failed(error: DbErr) -> StartError {
              `merch-migrate`, then try again",
             UNHURRIED.as_secs() / 60
         )),
-        error => StartError::new(format!("the schema could not be migrated; the migration that failed was undone: {error}")),
+        error => StartError::new(format!(
+            "the schema could not be migrated; the migration that failed was undone: {error}"
+        )),
     }
 }
 
@@ -172,14 +204,18 @@ fn failed(error: DbErr) -> StartError {
 ///
 /// # Errors
 /// If the schema's version cannot be read; within, one sentence if it does not fit.
-pub(super) async fn check(connection: &impl ConnectionTrait) -> Result<Result<(), StartError>, DbErr> {
+pub(super) async fn check(
+    connection: &impl ConnectionTrait,
+) -> Result<Result<(), StartError>, DbErr> {
     Ok(match standing(connection).await? {
         Standing::UpToDate => Ok(()),
         Standing::Ahead { unknown } => {
             tracing::info!(?unknown, "the schema is newer than this program, which works on it");
             Ok(())
         }
-        refused @ (Standing::Behind { .. } | Standing::TooNew { .. } | Standing::Astray { .. }) => Err(refusal(&refused)),
+        refused @ (Standing::Behind { .. } | Standing::TooNew { .. } | Standing::Astray { .. }) => {
+            Err(refusal(&refused))
+        }
     })
 }
 
@@ -189,7 +225,10 @@ fn refusal(standing: &Standing) -> StartError {
         Standing::UpToDate | Standing::Ahead { .. } => "the schema fits".to_owned(),
         Standing::Behind { pending } => {
             let plural = if pending.len() == 1 { "" } else { "s" };
-            format!("schema is not migrated ({} migration{plural} pending): run `merch migrate`", pending.len())
+            format!(
+                "schema is not migrated ({} migration{plural} pending): run `merch migrate`",
+                pending.len()
+            )
         }
         Standing::TooNew { required } => format!(
             "the schema is too new for this program: it asks for one that knows the migration {required}, which this one does not; start a newer `merch`"
@@ -211,10 +250,22 @@ mod tests {
     fn each_refusal_says_what_was_found_and_what_to_do() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         for (standing, expected) in [
-            (Standing::Behind { pending: names(&["m1"]) }, "(1 migration pending): run `merch migrate`"),
-            (Standing::Behind { pending: names(&["m1", "m2"]) }, "(2 migrations pending): run `merch migrate`"),
-            (Standing::TooNew { required: "m9".to_owned() }, "knows the migration m9, which this one does not; start a newer `merch`"),
-            (Standing::Astray { pending: names(&["m2"]), unknown: names(&["m8", "m9"]) }, "it lacks m2 and has m8, m9, which"),
+            (
+                Standing::Behind { pending: names(&["m1"]) },
+                "(1 migration pending): run `merch migrate`",
+            ),
+            (
+                Standing::Behind { pending: names(&["m1", "m2"]) },
+                "(2 migrations pending): run `merch migrate`",
+            ),
+            (
+                Standing::TooNew { required: "m9".to_owned() },
+                "knows the migration m9, which this one does not; start a newer `merch`",
+            ),
+            (
+                Standing::Astray { pending: names(&["m2"]), unknown: names(&["m8", "m9"]) },
+                "it lacks m2 and has m8, m9, which",
+            ),
         ] {
             let sentence = refusal(&standing).to_string();
             assert!(sentence.contains(expected), "{sentence}");

@@ -1,14 +1,18 @@
 //! Connections to an SQLite file: one writer, several readers.
 
-use std::fmt;
-use std::path::Path;
-use std::time::Duration;
+use std::{fmt, path::Path, time::Duration};
 
 use merch_chassis::StartError;
-use sea_orm::DatabaseConnection;
-use sea_orm::SqlxSqliteConnector;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
+use sea_orm::{
+    DatabaseConnection, SqlxSqliteConnector,
+    sqlx::{
+        self, ConnectOptions as _, Connection as _,
+        sqlite::{
+            SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+            SqlitePoolOptions, SqliteSynchronous,
+        },
+    },
+};
 
 use crate::config::Pool;
 
@@ -21,12 +25,15 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// The writer and the readers of the file.
 ///
-/// One writer, as SQLite has one at a time and a queue in Rust is fairer and cheaper than its busy-wait; several readers, which in WAL mode
-/// neither wait for the writer nor hold it up.
+/// One writer, as SQLite has one at a time and a queue in Rust is fairer and cheaper than its
+/// busy-wait; several readers, which in WAL mode neither wait for the writer nor hold it up.
 ///
 /// # Errors
 /// One sentence, if it cannot be opened.
-pub(super) async fn open(options: SqliteConnectOptions, pool: &Pool) -> Result<(DatabaseConnection, DatabaseConnection), StartError> {
+pub(super) async fn open(
+    options: SqliteConnectOptions,
+    pool: &Pool,
+) -> Result<(DatabaseConnection, DatabaseConnection), StartError> {
     let file = options.get_filename().to_owned();
     let writer = open_writer(options.clone(), pool).await?;
     warn_of_loss(&writer, &file).await.map_err(|error| sentence(&file, &error))?;
@@ -36,14 +43,20 @@ pub(super) async fn open(options: SqliteConnectOptions, pool: &Pool) -> Result<(
         .connect_with(with_guarantees(options, pool).pragma("query_only", "ON"))
         .await
         .map_err(|error| sentence(&file, &error))?;
-    Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(writer), SqlxSqliteConnector::from_sqlx_sqlite_pool(readers)))
+    Ok((
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(readers),
+    ))
 }
 
 /// The writer alone.
 ///
 /// # Errors
 /// One sentence, if the file cannot be opened.
-pub(super) async fn open_writer(options: SqliteConnectOptions, pool: &Pool) -> Result<SqlitePool, StartError> {
+pub(super) async fn open_writer(
+    options: SqliteConnectOptions,
+    pool: &Pool,
+) -> Result<SqlitePool, StartError> {
     let file = options.get_filename().to_owned();
     let until = tokio::time::Instant::now() + pool.lock_timeout;
     loop {
@@ -58,7 +71,9 @@ pub(super) async fn open_writer(options: SqliteConnectOptions, pool: &Pool) -> R
             .await;
         match opened {
             // The change of a new file to WAL does not wait for others, whatever the busy time-out.
-            Err(error) if is_busy(&error) && tokio::time::Instant::now() + AGAIN < until => tokio::time::sleep(AGAIN).await,
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() + AGAIN < until => {
+                tokio::time::sleep(AGAIN).await
+            }
             opened => return opened.map_err(|error| sentence(&file, &error)),
         }
     }
@@ -66,18 +81,22 @@ pub(super) async fn open_writer(options: SqliteConnectOptions, pool: &Pool) -> R
 
 /// Whether a connection may be used again: `false` closes it, and another one takes its place.
 ///
-/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot be rolled back, and sqlx goes on counting it. What begins next
-/// on that connection is then a savepoint inside of nothing, or of a transaction that is never committed: work would be acknowledged that is never stored.
+/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot
+/// be rolled back, and sqlx goes on counting it. What begins next on that connection is then a
+/// savepoint inside of nothing, or of a transaction that is never committed: work would be
+/// acknowledged that is never stored.
 async fn outside_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let outside = !connection.is_in_transaction();
     if !outside {
-        tracing::warn!("a connection to the database was left inside of a transaction: it is closed");
+        tracing::warn!(
+            "a connection to the database was left inside of a transaction: it is closed"
+        );
     }
     Ok(outside)
 }
 
-/// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that was acknowledged could be lost with the
-/// power. Group commit makes up for the price.
+/// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that
+/// was acknowledged could be lost with the power. Group commit makes up for the price.
 fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
     options
         .journal_mode(SqliteJournalMode::Wal)
@@ -87,7 +106,8 @@ fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectO
         .disable_statement_logging()
 }
 
-/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite keeps the previous journal mode where the file system lacks what WAL needs.
+/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite keeps the previous
+/// journal mode where the file system lacks what WAL needs.
 async fn warn_of_loss(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
     let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
@@ -114,15 +134,18 @@ fn is_busy(error: &sqlx::Error) -> bool {
     error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == BUSY)
 }
 
-/// Makes an empty file, which is an empty database, if there is none. It will hold the hashes of passwords, so only its owner may read it; SQLite gives the files
-/// that it makes beside it the same mode.
+/// Makes an empty file, which is an empty database, if there is none. It will hold the hashes of
+/// passwords, so only its owner may read it; SQLite gives the files that it makes beside it the
+/// same mode.
 pub(super) fn make_private(file: &Path) -> Result<(), StartError> {
     let mut options = std::fs::File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(sentence(file, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(sentence(file, &error))
+        }
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -144,6 +167,9 @@ mod tests {
             assert_eq!(risks(mode, synchronous), []);
         }
         assert_eq!(risks("wal", 1), [("synchronous", "1".to_owned())]);
-        assert_eq!(risks("memory", 0), [("journal_mode", "memory".to_owned()), ("synchronous", "0".to_owned())]);
+        assert_eq!(
+            risks("memory", 0),
+            [("journal_mode", "memory".to_owned()), ("synchronous", "0".to_owned())]
+        );
     }
 }

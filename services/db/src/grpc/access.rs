@@ -6,7 +6,8 @@ use merch_chassis::grpc::{Access, Role};
 const GATEWAY: &[Role] = &[Role::Api];
 /// The catalogue is public, and `merch top` shows it.
 const CATALOGUE: &[Role] = &[Role::Api, Role::Operator, Role::Db];
-/// The operator's commands, also those that run beside a db service with its certificate: the admin token is asked for besides.
+/// The operator's commands, also those that run beside a db service with its certificate: the admin
+/// token is asked for besides.
 const OPERATOR: &[Role] = &[Role::Operator, Role::Db];
 
 /// Every method of `proto/`; one that is missing here may be called by no role.
@@ -50,9 +51,15 @@ mod tests {
     fn every_method_of_the_contract_says_who_may_call_it() {
         let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET_WITH_ADMIN).unwrap();
         let mut methods = BTreeSet::new();
-        for file in set.file.iter().filter(|file| ["merch.assistant.v1", "merch.admin.v1"].contains(&file.package())) {
+        for file in set
+            .file
+            .iter()
+            .filter(|file| ["merch.assistant.v1", "merch.admin.v1"].contains(&file.package()))
+        {
             for service in &file.service {
-                methods.extend(service.method.iter().map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+                methods.extend(service.method.iter().map(|method| {
+                    format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                }));
             }
         }
         let listed: BTreeSet<_> = ACCESS.iter().map(|(method, _)| (*method).to_owned()).collect();

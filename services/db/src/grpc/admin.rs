@@ -3,22 +3,27 @@
 mod guard;
 mod page_token;
 
-use merch_contract::grpc::admin::v1 as proto;
-use merch_contract::grpc::admin::v1::admin_service_server::AdminService;
-use merch_contract::grpc::assistant::v1::RequestContext;
-use proto::restock_request::Change as ProtoChange;
-use proto::revoke_tokens_request::Whose;
-use proto::user_ref::By;
+use merch_contract::grpc::{
+    admin::{v1 as proto, v1::admin_service_server::AdminService},
+    assistant::v1::RequestContext,
+};
+use proto::{restock_request::Change as ProtoChange, revoke_tokens_request::Whose, user_ref::By};
 use tonic::Request;
 use uuid::Uuid;
 
 pub(crate) use self::guard::Guarded;
 use self::page_token::UsersPage;
-use super::fields::{Fields, is_visible};
-use super::{Answer, Traced, answer};
-use crate::failure::Failure;
-use crate::store::Store;
-use crate::store::admin::{Change, MOST_STOCK, Restock, UserFilter, Who};
+use super::{
+    Answer, Traced, answer,
+    fields::{Fields, is_visible},
+};
+use crate::{
+    failure::Failure,
+    store::{
+        Store,
+        admin::{Change, MOST_STOCK, Restock, UserFilter, Who},
+    },
+};
 
 /// The price of one piece, at most: three pieces of it are far from the end of an int64.
 const MOST_CENTS: i64 = 1_000_000_000_000;
@@ -42,32 +47,54 @@ traced! { RestockRequest, SetPriceRequest, ListUsersRequest, DeactivateUserReque
 
 #[tonic::async_trait]
 impl AdminService for Admin {
-    async fn restock(&self, request: Request<proto::RestockRequest>) -> Answer<proto::RestockResponse> {
+    async fn restock(
+        &self,
+        request: Request<proto::RestockRequest>,
+    ) -> Answer<proto::RestockResponse> {
         answer(request, |request| restock(&self.store, request)).await
     }
 
-    async fn set_price(&self, request: Request<proto::SetPriceRequest>) -> Answer<proto::SetPriceResponse> {
+    async fn set_price(
+        &self,
+        request: Request<proto::SetPriceRequest>,
+    ) -> Answer<proto::SetPriceResponse> {
         answer(request, |request| set_price(&self.store, request)).await
     }
 
-    async fn list_users(&self, request: Request<proto::ListUsersRequest>) -> Answer<proto::ListUsersResponse> {
+    async fn list_users(
+        &self,
+        request: Request<proto::ListUsersRequest>,
+    ) -> Answer<proto::ListUsersResponse> {
         answer(request, |request| list_users(&self.store, request)).await
     }
 
-    async fn deactivate_user(&self, request: Request<proto::DeactivateUserRequest>) -> Answer<proto::DeactivateUserResponse> {
+    async fn deactivate_user(
+        &self,
+        request: Request<proto::DeactivateUserRequest>,
+    ) -> Answer<proto::DeactivateUserResponse> {
         answer(request, |request| deactivate_user(&self.store, request)).await
     }
 
-    async fn revoke_tokens(&self, request: Request<proto::RevokeTokensRequest>) -> Answer<proto::RevokeTokensResponse> {
+    async fn revoke_tokens(
+        &self,
+        request: Request<proto::RevokeTokensRequest>,
+    ) -> Answer<proto::RevokeTokensResponse> {
         answer(request, |request| revoke_tokens(&self.store, request)).await
     }
 }
 
-async fn restock(store: &Store, request: proto::RestockRequest) -> Result<proto::RestockResponse, Failure> {
+async fn restock(
+    store: &Store,
+    request: proto::RestockRequest,
+) -> Result<proto::RestockResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let key = request.idempotency_key;
-    fields.check("idempotency_key", (1..=255).contains(&key.len()) && is_visible(&key), "1 to 255 visible ASCII characters");
+    fields.check(
+        "idempotency_key",
+        (1..=255).contains(&key.len()) && is_visible(&key),
+        "1 to 255 visible ASCII characters",
+    );
     let change = match request.change {
         Some(ProtoChange::Add(pieces)) => {
             fields.check("add", (1..=MOST_STOCK).contains(&pieces), "1 to 1,000,000,000 pieces");
@@ -82,27 +109,45 @@ async fn restock(store: &Store, request: proto::RestockRequest) -> Result<proto:
             Change::Set(0)
         }
     };
-    let restock = fields.finish(Restock { idempotency_key: key, product_id: request.product_id, change })?;
+    let restock =
+        fields.finish(Restock { idempotency_key: key, product_id: request.product_id, change })?;
     let done = store.restock(&context, &restock).await?;
-    Ok(proto::RestockResponse { stock: done.stock, difference: done.difference, replayed: done.replayed })
+    Ok(proto::RestockResponse {
+        stock: done.stock,
+        difference: done.difference,
+        replayed: done.replayed,
+    })
 }
 
-async fn set_price(store: &Store, request: proto::SetPriceRequest) -> Result<proto::SetPriceResponse, Failure> {
+async fn set_price(
+    store: &Store,
+    request: proto::SetPriceRequest,
+) -> Result<proto::SetPriceResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
-    fields.check("price_cents", (0..=MOST_CENTS).contains(&request.price_cents), "0 to 1,000,000,000,000 minor units");
+    fields.check(
+        "price_cents",
+        (0..=MOST_CENTS).contains(&request.price_cents),
+        "0 to 1,000,000,000,000 minor units",
+    );
     fields.finish(())?;
-    let (product, previous_price_cents) = store.set_price(&context, request.product_id, request.price_cents).await?;
+    let (product, previous_price_cents) =
+        store.set_price(&context, request.product_id, request.price_cents).await?;
     Ok(proto::SetPriceResponse { product: Some(product.into()), previous_price_cents })
 }
 
-async fn list_users(store: &Store, request: proto::ListUsersRequest) -> Result<proto::ListUsersResponse, Failure> {
+async fn list_users(
+    store: &Store,
+    request: proto::ListUsersRequest,
+) -> Result<proto::ListUsersResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let size = fields.page_size("page_size", request.page_size);
     if let Some(prefix) = &request.username_prefix {
         let holds = (1..=50).contains(&prefix.len())
-            && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+            && prefix
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
         fields.check("username_prefix", holds, "1 to 50 of letters, digits, _ . and -");
     }
     let size = fields.finish(size)?;
@@ -114,10 +159,16 @@ async fn list_users(store: &Store, request: proto::ListUsersRequest) -> Result<p
         Some(last) if more => UsersPage { after: last.id, ..page }.encode(),
         Some(_) | None => String::new(),
     };
-    Ok(proto::ListUsersResponse { users: users.into_iter().map(Into::into).collect(), next_page_token })
+    Ok(proto::ListUsersResponse {
+        users: users.into_iter().map(Into::into).collect(),
+        next_page_token,
+    })
 }
 
-async fn deactivate_user(store: &Store, request: proto::DeactivateUserRequest) -> Result<proto::DeactivateUserResponse, Failure> {
+async fn deactivate_user(
+    store: &Store,
+    request: proto::DeactivateUserRequest,
+) -> Result<proto::DeactivateUserResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let who = who(&mut fields, "user", request.user);
@@ -126,7 +177,10 @@ async fn deactivate_user(store: &Store, request: proto::DeactivateUserRequest) -
     Ok(proto::DeactivateUserResponse { user: Some(user.into()), changed })
 }
 
-async fn revoke_tokens(store: &Store, request: proto::RevokeTokensRequest) -> Result<proto::RevokeTokensResponse, Failure> {
+async fn revoke_tokens(
+    store: &Store,
+    request: proto::RevokeTokensRequest,
+) -> Result<proto::RevokeTokensResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     match request.whose {
@@ -142,7 +196,10 @@ async fn revoke_tokens(store: &Store, request: proto::RevokeTokensRequest) -> Re
             let after = page_token::read_everyone(&everyone.page_token)?;
             let (users, last) = store.revoke_a_page_of_tokens(&context, after).await?;
             let users = i64::try_from(users).unwrap_or(i64::MAX);
-            Ok(proto::RevokeTokensResponse { users, next_page_token: last.map(page_token::everyone_after).unwrap_or_default() })
+            Ok(proto::RevokeTokensResponse {
+                users,
+                next_page_token: last.map(page_token::everyone_after).unwrap_or_default(),
+            })
         }
     }
 }
@@ -150,7 +207,9 @@ async fn revoke_tokens(store: &Store, request: proto::RevokeTokensRequest) -> Re
 fn who(fields: &mut Fields, field: &str, user: Option<proto::UserRef>) -> Who {
     match user.and_then(|user| user.by) {
         Some(By::UserId(id)) => Who::Id(fields.id(&format!("{field}.user_id"), &id)),
-        Some(By::Username(name)) => Who::Username(fields.username(&format!("{field}.username"), name)),
+        Some(By::Username(name)) => {
+            Who::Username(fields.username(&format!("{field}.username"), name))
+        }
         None => {
             fields.check(field, false, "exactly one of user_id and username; one must be set");
             Who::Id(Uuid::nil())

@@ -1,16 +1,18 @@
-//! The contract's rules of fields, checked all at once: a request with three faults is told of three.
+//! The contract's rules of fields, checked all at once: a request with three faults is told of
+//! three.
 
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_logging::rules::is_trace_id;
 use uuid::Uuid;
 
-use crate::entity::users::PasswordHash;
-use crate::failure::{Failure, Fault};
-use crate::store::known_networks::Network;
-use crate::store::password_checks::Reservation;
-use crate::store::{Caller, Context};
+use crate::{
+    entity::users::PasswordHash,
+    failure::{Failure, Fault},
+    store::{Caller, Context, known_networks::Network, password_checks::Reservation},
+};
 
-/// What was found wrong so far. A faulty field yields a stand-in, so that the others can be checked; [`Fields::finish`] lets none pass.
+/// What was found wrong so far. A faulty field yields a stand-in, so that the others can be
+/// checked; [`Fields::finish`] lets none pass.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     faults: Vec<Fault>,
@@ -36,13 +38,19 @@ impl Fields {
             request_id.len() <= 128 && is_visible(&request_id),
             "at most 128 visible ASCII characters, or empty",
         );
-        self.check("context.trace_id", trace_id.is_empty() || is_trace_id(&trace_id), "32 lower-case hexadecimal digits, or empty");
+        self.check(
+            "context.trace_id",
+            trace_id.is_empty() || is_trace_id(&trace_id),
+            "32 lower-case hexadecimal digits, or empty",
+        );
         Context { request_id, trace_id }
     }
 
     pub(super) fn caller(&mut self, field: &str, caller: Option<proto::Caller>) -> Caller {
         self.check(field, caller.is_some(), "who acts; it must be set");
-        let user_id = caller.as_ref().map_or(Uuid::nil(), |caller| self.id(&format!("{field}.user_id"), &caller.user_id));
+        let user_id = caller
+            .as_ref()
+            .map_or(Uuid::nil(), |caller| self.id(&format!("{field}.user_id"), &caller.user_id));
         Caller { user_id, token_version: caller.map_or(0, |caller| caller.token_version) }
     }
 
@@ -54,7 +62,8 @@ impl Fields {
     }
 
     pub(super) fn sid(&mut self, field: &str, sid: String) -> String {
-        let holds = (1..=15).contains(&sid.len()) && sid.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let holds =
+            (1..=15).contains(&sid.len()) && sid.bytes().all(|byte| byte.is_ascii_alphanumeric());
         self.check(field, holds, "1 to 15 letters and digits");
         sid
     }
@@ -65,8 +74,14 @@ impl Fields {
     }
 
     pub(super) fn email(&mut self, field: &str, email: String) -> String {
-        let holds = !email.is_empty() && email.chars().count() <= 255 && !email.chars().any(|c| c.is_control() || c == ' ');
-        self.check(field, holds, "1 to 255 characters, none of them a space or a control character");
+        let holds = !email.is_empty()
+            && email.chars().count() <= 255
+            && !email.chars().any(|c| c.is_control() || c == ' ');
+        self.check(
+            field,
+            holds,
+            "1 to 255 characters, none of them a space or a control character",
+        );
         email
     }
 
@@ -96,7 +111,10 @@ impl Fields {
 
 /// No user has another name, so none need be looked up.
 pub(super) fn is_username(text: &str) -> bool {
-    (3..=50).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+    (3..=50).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 /// ASCII without blanks and control characters.

@@ -1,18 +1,23 @@
 //! Orders: between the contract's words and the store's.
 
-use merch_contract::grpc::assistant::v1 as proto;
-use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
 use proto::place_order_result::Outcome;
 use tokio::time::Instant;
 
-use super::fields::{Fields, is_visible};
-use super::page_token::OrdersPage;
-use crate::clock::timestamp;
-use crate::entity::orders::{Model, Status};
-use crate::failure::{Failure, sentence};
-use crate::store::Store;
-use crate::store::committer::Queue;
-use crate::store::place::{NewOrder, Verdict};
+use super::{
+    fields::{Fields, is_visible},
+    page_token::OrdersPage,
+};
+use crate::{
+    clock::timestamp,
+    entity::orders::{Model, Status},
+    failure::{Failure, sentence},
+    store::{
+        Store,
+        committer::Queue,
+        place::{NewOrder, Verdict},
+    },
+};
 
 /// `until` is when the caller no longer waits.
 pub(super) async fn place_orders(
@@ -23,8 +28,10 @@ pub(super) async fn place_orders(
     if !(1..=256).contains(&request.orders.len()) {
         return Err(Failure::invalid("orders", "1 to 256 orders"));
     }
-    // An order that breaks a rule is refused on its own and not handed in; the others keep their places.
-    let mut results: Vec<Option<proto::PlaceOrderResult>> = Vec::with_capacity(request.orders.len());
+    // An order that breaks a rule is refused on its own and not handed in; the others keep their
+    // places.
+    let mut results: Vec<Option<proto::PlaceOrderResult>> =
+        Vec::with_capacity(request.orders.len());
     let mut valid = Vec::with_capacity(request.orders.len());
     for order in request.orders {
         match NewOrder::try_from(order) {
@@ -36,11 +43,17 @@ pub(super) async fn place_orders(
         }
     }
     let mut verdicts = queue.place(valid, until).await?.into_iter();
-    let results = results.into_iter().map(|result| result.or_else(|| verdicts.next().map(Into::into)).unwrap_or_default()).collect();
+    let results = results
+        .into_iter()
+        .map(|result| result.or_else(|| verdicts.next().map(Into::into)).unwrap_or_default())
+        .collect();
     Ok(proto::PlaceOrdersResponse { results })
 }
 
-pub(super) async fn list_orders(store: &Store, request: proto::ListOrdersRequest) -> Result<proto::ListOrdersResponse, Failure> {
+pub(super) async fn list_orders(
+    store: &Store,
+    request: proto::ListOrdersRequest,
+) -> Result<proto::ListOrdersResponse, Failure> {
     let mut fields = Fields::default();
     let caller = fields.caller("caller", request.caller);
     let size = fields.page_size("page_size", request.page_size);
@@ -56,10 +69,16 @@ pub(super) async fn list_orders(store: &Store, request: proto::ListOrdersRequest
         Some(last) if more => OrdersPage { before: Some(last.id), status: page.status }.encode(),
         Some(_) | None => String::new(),
     };
-    Ok(proto::ListOrdersResponse { orders: orders.into_iter().map(Into::into).collect(), next_page_token })
+    Ok(proto::ListOrdersResponse {
+        orders: orders.into_iter().map(Into::into).collect(),
+        next_page_token,
+    })
 }
 
-pub(super) async fn get_order(store: &Store, request: proto::GetOrderRequest) -> Result<proto::GetOrderResponse, Failure> {
+pub(super) async fn get_order(
+    store: &Store,
+    request: proto::GetOrderRequest,
+) -> Result<proto::GetOrderResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.caller("caller", request.caller), fields.id("order_id", &request.order_id));
     let (caller, order_id) = fields.finish(read)?;
@@ -67,7 +86,10 @@ pub(super) async fn get_order(store: &Store, request: proto::GetOrderRequest) ->
     Ok(proto::GetOrderResponse { order: Some(order.into()) })
 }
 
-pub(super) async fn cancel_order(store: &Store, request: proto::CancelOrderRequest) -> Result<proto::CancelOrderResponse, Failure> {
+pub(super) async fn cancel_order(
+    store: &Store,
+    request: proto::CancelOrderRequest,
+) -> Result<proto::CancelOrderResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let caller = fields.caller("caller", request.caller);
@@ -86,18 +108,30 @@ impl TryFrom<proto::NewOrder> for NewOrder {
         let caller = fields.caller("caller", order.caller);
         fields.check("quantity", (1..=3).contains(&order.quantity), "1 to 3");
         let key = order.idempotency_key;
-        fields.check("idempotency_key", key.len() <= 255 && is_visible(&key), "1 to 255 visible ASCII characters, or empty");
+        fields.check(
+            "idempotency_key",
+            key.len() <= 255 && is_visible(&key),
+            "1 to 255 visible ASCII characters, or empty",
+        );
         let idempotency_key = (!key.is_empty()).then_some(key);
-        fields.finish(Self { context, caller, product_id: order.product_id, quantity: order.quantity, idempotency_key })
+        fields.finish(Self {
+            context,
+            caller,
+            product_id: order.product_id,
+            quantity: order.quantity,
+            idempotency_key,
+        })
     }
 }
 
 /// The faults of one order, in a sentence.
 fn told(failure: Failure) -> Result<String, Failure> {
     match failure {
-        Failure::Invalid(faults) => {
-            Ok(faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; "))
-        }
+        Failure::Invalid(faults) => Ok(faults
+            .iter()
+            .map(|fault| format!("{}: expected {}", fault.field, fault.expected))
+            .collect::<Vec<_>>()
+            .join("; ")),
         Failure::Refused(_)
         | Failure::TooManyLogIns(_)
         | Failure::Undone(_)
@@ -115,7 +149,9 @@ fn refusal(reason: ErrorReason, message: String) -> proto::PlaceOrderResult {
 impl From<Verdict> for proto::PlaceOrderResult {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Placed(order) | Verdict::Replayed(order) => Self { outcome: Some(Outcome::Order(order.into())) },
+            Verdict::Placed(order) | Verdict::Replayed(order) => {
+                Self { outcome: Some(Outcome::Order(order.into())) }
+            }
             Verdict::Refused(reason) => refusal(reason, sentence(reason).to_owned()),
         }
     }

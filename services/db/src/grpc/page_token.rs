@@ -2,13 +2,11 @@
 //!
 //! base64url without padding of: version, method, last key (big-endian), filter.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use uuid::Uuid;
 
-use crate::entity::orders::Status;
-use crate::failure::Failure;
+use crate::{entity::orders::Status, failure::Failure};
 
 const VERSION: u8 = 1;
 const PRODUCTS: u8 = 1;
@@ -125,7 +123,9 @@ mod tests {
         let orders = OrdersPage { before: Some(Uuid::from_u128(7)), status: None }.encode();
         assert_eq!(OrdersPage::decode(&products), None);
         assert_eq!(ProductsPage::decode(&orders), None);
-        for token in ["!", "AQ", "AQE", "AgEAAAAH", "AQIAAAAAAAAAAAAAAAAAAAAABwM", &format!("{products}=")] {
+        for token in
+            ["!", "AQ", "AQE", "AgEAAAAH", "AQIAAAAAAAAAAAAAAAAAAAAABwM", &format!("{products}=")]
+        {
             assert_eq!(ProductsPage::decode(token), None, "{token}");
             assert_eq!(OrdersPage::decode(token), None, "{token}");
         }

@@ -2,13 +2,13 @@
 
 use merch_contract::grpc::assistant::v1 as proto;
 
-use super::fields::Fields;
-use super::page_token::ProductsPage;
-use crate::entity::products::Model;
-use crate::failure::Failure;
-use crate::store::Store;
+use super::{fields::Fields, page_token::ProductsPage};
+use crate::{entity::products::Model, failure::Failure, store::Store};
 
-pub(super) async fn list_products(store: &Store, request: proto::ListProductsRequest) -> Result<proto::ListProductsResponse, Failure> {
+pub(super) async fn list_products(
+    store: &Store,
+    request: proto::ListProductsRequest,
+) -> Result<proto::ListProductsResponse, Failure> {
     let mut fields = Fields::default();
     let size = fields.page_size("page_size", request.page_size);
     let size = fields.finish(size)?;
@@ -25,10 +25,16 @@ pub(super) async fn list_products(store: &Store, request: proto::ListProductsReq
         Some(last) if more => ProductsPage { after: last.id, category: page.category }.encode(),
         Some(_) | None => String::new(),
     };
-    Ok(proto::ListProductsResponse { products: products.into_iter().map(Into::into).collect(), next_page_token })
+    Ok(proto::ListProductsResponse {
+        products: products.into_iter().map(Into::into).collect(),
+        next_page_token,
+    })
 }
 
-pub(super) async fn get_product(store: &Store, request: proto::GetProductRequest) -> Result<proto::GetProductResponse, Failure> {
+pub(super) async fn get_product(
+    store: &Store,
+    request: proto::GetProductRequest,
+) -> Result<proto::GetProductResponse, Failure> {
     let product = store.product(request.product_id).await?;
     Ok(proto::GetProductResponse { product: Some(product.into()) })
 }

@@ -1,19 +1,24 @@
 //! Users: between the contract's words and the store's.
 
-use merch_contract::grpc::assistant::v1 as proto;
-use merch_contract::grpc::assistant::v1::ErrorReason;
-use proto::begin_password_check_request::By as CheckBy;
-use proto::get_credentials_request::By as ProtoBy;
+use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
+use proto::{begin_password_check_request::By as CheckBy, get_credentials_request::By as ProtoBy};
 
 use super::fields::{Fields, is_username};
-use crate::clock::timestamp;
-use crate::entity::users::Model;
-use crate::failure::Failure;
-use crate::store::Store;
-use crate::store::known_networks::Network;
-use crate::store::users::{By, Changes, NewUser, Proof};
+use crate::{
+    clock::timestamp,
+    entity::users::Model,
+    failure::Failure,
+    store::{
+        Store,
+        known_networks::Network,
+        users::{By, Changes, NewUser, Proof},
+    },
+};
 
-pub(super) async fn create_user(store: &Store, request: proto::CreateUserRequest) -> Result<proto::CreateUserResponse, Failure> {
+pub(super) async fn create_user(
+    store: &Store,
+    request: proto::CreateUserRequest,
+) -> Result<proto::CreateUserResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let new = NewUser {
@@ -47,7 +52,12 @@ pub(super) async fn begin_password_check(
 ) -> Result<proto::BeginPasswordCheckResponse, Failure> {
     let mut fields = Fields::default();
     let by = match request.by {
-        None => return Err(Failure::invalid("by", "exactly one of username and caller; one must be set")),
+        None => {
+            return Err(Failure::invalid(
+                "by",
+                "exactly one of username and caller; one must be set",
+            ));
+        }
         Some(CheckBy::Username(name)) => By::Username(fields.username("username", name)),
         Some(CheckBy::Caller(caller)) => By::Caller(fields.caller("caller", Some(caller))),
     };
@@ -81,10 +91,17 @@ pub(super) async fn get_credentials(
     request: proto::GetCredentialsRequest,
 ) -> Result<proto::GetCredentialsResponse, Failure> {
     let user = match request.by {
-        None => return Err(Failure::invalid("by", "exactly one of username and caller; one must be set")),
+        None => {
+            return Err(Failure::invalid(
+                "by",
+                "exactly one of username and caller; one must be set",
+            ));
+        }
         // Nobody has such a name, and nobody can guess its password: it is not counted either.
         Some(ProtoBy::Username(name)) if !is_username(&name) => None,
-        Some(ProtoBy::Username(name)) => store.begin_password_check(&By::Username(name), &Network::default()).await?.user,
+        Some(ProtoBy::Username(name)) => {
+            store.begin_password_check(&By::Username(name), &Network::default()).await?.user
+        }
         Some(ProtoBy::Caller(caller)) => {
             let mut fields = Fields::default();
             let caller = fields.caller("caller", Some(caller));
@@ -99,20 +116,27 @@ pub(super) async fn get_credentials(
     })
 }
 
-pub(super) async fn record_log_in(store: &Store, request: proto::RecordLogInRequest) -> Result<proto::RecordLogInResponse, Failure> {
+pub(super) async fn record_log_in(
+    store: &Store,
+    request: proto::RecordLogInRequest,
+) -> Result<proto::RecordLogInResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.context(request.context), fields.caller("caller", request.caller));
     let proof = Proof {
         network: fields.network("client_network", &request.client_network),
         reservation: fields.reservation("reservation", &request.reservation),
-        renewed_hash: (!request.renewed_hash.is_empty()).then(|| fields.password_hash("renewed_hash", request.renewed_hash)),
+        renewed_hash: (!request.renewed_hash.is_empty())
+            .then(|| fields.password_hash("renewed_hash", request.renewed_hash)),
     };
     let (context, caller) = fields.finish(read)?;
     store.record_log_in(&context, caller, &proof).await?;
     Ok(proto::RecordLogInResponse {})
 }
 
-pub(super) async fn revoke_tokens(store: &Store, request: proto::RevokeTokensRequest) -> Result<proto::RevokeTokensResponse, Failure> {
+pub(super) async fn revoke_tokens(
+    store: &Store,
+    request: proto::RevokeTokensRequest,
+) -> Result<proto::RevokeTokensResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.context(request.context), fields.caller("caller", request.caller));
     let (context, caller) = fields.finish(read)?;
@@ -120,7 +144,10 @@ pub(super) async fn revoke_tokens(store: &Store, request: proto::RevokeTokensReq
     Ok(proto::RevokeTokensResponse {})
 }
 
-pub(super) async fn get_user(store: &Store, request: proto::GetUserRequest) -> Result<proto::GetUserResponse, Failure> {
+pub(super) async fn get_user(
+    store: &Store,
+    request: proto::GetUserRequest,
+) -> Result<proto::GetUserResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.caller("caller", request.caller), fields.id("user_id", &request.user_id));
     let (caller, user_id) = fields.finish(read)?;
@@ -128,7 +155,10 @@ pub(super) async fn get_user(store: &Store, request: proto::GetUserRequest) -> R
     Ok(proto::GetUserResponse { user: Some(user.into()) })
 }
 
-pub(super) async fn update_user(store: &Store, request: proto::UpdateUserRequest) -> Result<proto::UpdateUserResponse, Failure> {
+pub(super) async fn update_user(
+    store: &Store,
+    request: proto::UpdateUserRequest,
+) -> Result<proto::UpdateUserResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
     let caller = fields.caller("caller", request.caller);

@@ -1,20 +1,24 @@
 //! The queue of orders and the one task that commits them: natural group commit.
 //!
-//! Three hot rows make every order wait for the one before it until that is on disk. So while one transaction is in flight, orders queue, and the
-//! next takes all that are waiting. No timer: an order that finds nobody before it goes at once.
+//! Three hot rows make every order wait for the one before it until that is on disk. So while one
+//! transaction is in flight, orders queue, and the next takes all that are waiting. No timer: an
+//! order that finds nobody before it goes at once.
 
 use std::sync::Arc;
 
 use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::place::{NewOrder, Verdict};
-use super::{ATTEMPTS, Caller, Store};
-use crate::failure::Failure;
-use crate::metrics;
+use super::{
+    ATTEMPTS, Caller, Store,
+    place::{NewOrder, Verdict},
+};
+use crate::{failure::Failure, metrics};
 
 /// One call's orders: judged in one transaction, answered together.
 struct Ticket {
@@ -24,7 +28,8 @@ struct Ticket {
     answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
     /// Its room in the queue, given back with the answer.
     room: OwnedSemaphorePermit,
-    /// The places of the orders' users, given back with the answer: also when the caller has gone away before.
+    /// The places of the orders' users, given back with the answer: also when the caller has gone
+    /// away before.
     places: Vec<InFlightPermit<(Caller, WriteClass)>>,
 }
 
@@ -46,22 +51,33 @@ pub(crate) struct Committer {
     batch: usize,
 }
 
-/// A queue of at most `queue` orders, those in flight among them, and the committer that takes at most `batch` of them at once.
+/// A queue of at most `queue` orders, those in flight among them, and the committer that takes at
+/// most `batch` of them at once.
 pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
     let writes = store.writes.clone();
-    (Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)), writes }, Committer { store, tickets: receiver, batch })
+    (
+        Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)), writes },
+        Committer { store, tickets: receiver, batch },
+    )
 }
 
 impl Queue {
     /// One verdict for each order, at the same place, once they are committed.
     ///
-    /// Whoever stops waiting before the orders are judged, and so at the latest at `until`, has not ordered.
+    /// Whoever stops waiting before the orders are judged, and so at the latest at `until`, has not
+    /// ordered.
     ///
-    /// An order whose user has too many changes under way is refused on its own, with `TOO_MANY_WRITES`.
-    pub(crate) async fn place(&self, orders: Vec<NewOrder>, until: Option<Instant>) -> Result<Vec<Verdict>, Failure> {
-        let (mut admitted, mut places, mut is_admitted) = (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
+    /// An order whose user has too many changes under way is refused on its own, with
+    /// `TOO_MANY_WRITES`.
+    pub(crate) async fn place(
+        &self,
+        orders: Vec<NewOrder>,
+        until: Option<Instant>,
+    ) -> Result<Vec<Verdict>, Failure> {
+        let (mut admitted, mut places, mut is_admitted) =
+            (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
         for order in orders {
             let place = self.writes.try_acquire((order.caller, WriteClass::Data));
             is_admitted.push(place.is_some());
@@ -112,7 +128,11 @@ impl Committer {
         }
     }
 
-    async fn next(&mut self, held: &mut Option<Ticket>, closing: &CancellationToken) -> Option<Ticket> {
+    async fn next(
+        &mut self,
+        held: &mut Option<Ticket>,
+        closing: &CancellationToken,
+    ) -> Option<Ticket> {
         if let Some(ticket) = held.take() {
             return Some(ticket);
         }
@@ -126,7 +146,8 @@ impl Committer {
         }
     }
 
-    /// `first` and all that wait behind it, up to the bound, but for those whose callers have gone away. What does not fit is held for the next.
+    /// `first` and all that wait behind it, up to the bound, but for those whose callers have gone
+    /// away. What does not fit is held for the next.
     fn gather(&mut self, first: Ticket, held: &mut Option<Ticket>) -> Vec<Ticket> {
         let (mut batch, mut orders) = (Vec::new(), 0);
         let mut waiting = Some(first);
@@ -151,7 +172,8 @@ impl Committer {
     async fn commit(&self, batch: Vec<Ticket>) {
         let Some((batch, failure)) = self.try_together(batch).await else { return };
         match failure {
-            // One of them is more than the database bears, and nothing was committed: alone, it fails alone.
+            // One of them is more than the database bears, and nothing was committed: alone, it
+            // fails alone.
             Failure::Fault(error) if batch.len() > 1 => {
                 tracing::warn!(%error, calls = batch.len(), "a batch of orders failed; each call's orders are tried alone");
                 for ticket in batch {
@@ -164,7 +186,8 @@ impl Committer {
         }
     }
 
-    /// Commits the orders of a batch in one transaction and answers, or yields the tickets that are without an answer, and why.
+    /// Commits the orders of a batch in one transaction and answers, or yields the tickets that are
+    /// without an answer, and why.
     async fn try_together(&self, batch: Vec<Ticket>) -> Option<(Vec<Ticket>, Failure)> {
         let (mut batch, mut attempt) = (batch, 1);
         loop {
@@ -176,18 +199,27 @@ impl Committer {
                 return None;
             }
             let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
-            // Asked once more when the rows are locked: that may have taken long, and a process that was frozen meanwhile must not sell to those who were
-            // told long ago that it is not known whether they have bought.
-            let waits = || batch.iter().flat_map(|ticket| std::iter::repeat_n(ticket.waits(), ticket.orders.len())).collect();
+            // Asked once more when the rows are locked: that may have taken long, and a process
+            // that was frozen meanwhile must not sell to those who were told long ago that it is
+            // not known whether they have bought.
+            let waits = || {
+                batch
+                    .iter()
+                    .flat_map(|ticket| std::iter::repeat_n(ticket.waits(), ticket.orders.len()))
+                    .collect()
+            };
             metrics::BATCH_SIZE.observe(orders.len() as f64);
             match self.store.place(&orders, &waits).await {
                 Ok(verdicts) => {
                     let mut verdicts = verdicts.into_iter();
                     for ticket in batch {
                         let count = ticket.orders.len();
-                        // All of them are taken, also where the first is none already: the next ticket's come after.
+                        // All of them are taken, also where the first is none already: the next
+                        // ticket's come after.
                         let own: Vec<Option<Verdict>> = verdicts.by_ref().take(count).collect();
-                        ticket.reply(own.into_iter().collect::<Option<Vec<_>>>().ok_or(Failure::TimedOut));
+                        ticket.reply(
+                            own.into_iter().collect::<Option<Vec<_>>>().ok_or(Failure::TimedOut),
+                        );
                     }
                     return None;
                 }
@@ -205,7 +237,10 @@ impl Committer {
 fn at_their_places(is_admitted: &[bool], verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let mut verdicts = verdicts.into_iter();
     let refused = || Verdict::Refused(ErrorReason::TooManyWrites);
-    is_admitted.iter().filter_map(|admitted| if *admitted { verdicts.next() } else { Some(refused()) }).collect()
+    is_admitted
+        .iter()
+        .filter_map(|admitted| if *admitted { verdicts.next() } else { Some(refused()) })
+        .collect()
 }
 
 fn refuse(batch: Vec<Ticket>, failure: &Failure) {
@@ -234,7 +269,8 @@ impl Ticket {
             }
         }
         drop((self.room, self.places));
-        // A caller who went away meanwhile finds the order in the list of orders, or by the idempotency key.
+        // A caller who went away meanwhile finds the order in the list of orders, or by the
+        // idempotency key.
         if self.answer.send(outcome).is_err() {
             tracing::debug!("a caller did not wait for the verdict on its orders");
         }

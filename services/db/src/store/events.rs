@@ -1,4 +1,5 @@
-//! The log events that this service writes: what each is called and which facts it holds. Never a password, a hash or a token.
+//! The log events that this service writes: what each is called and which facts it holds. Never a
+//! password, a hash or a token.
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
 use merch_logging::client::event::{Origin, attribute, word};
@@ -30,7 +31,12 @@ pub(crate) enum Happening<'a> {
 }
 
 /// The event of `user` having done this.
-pub(crate) fn event(origin: &Origin, context: &Context, user: Uuid, happening: &Happening<'_>) -> LogMessage {
+pub(crate) fn event(
+    origin: &Origin,
+    context: &Context,
+    user: Uuid,
+    happening: &Happening<'_>,
+) -> LogMessage {
     let about_user = |word, message| origin.event(Level::Info, word, message).on_user(user);
     let about_order = |word, message, order: &orders::Model| {
         origin
@@ -44,14 +50,23 @@ pub(crate) fn event(origin: &Origin, context: &Context, user: Uuid, happening: &
     let event = match happening {
         Happening::UserRegistered => about_user(word::USER_REGISTERED, "A user registered."),
         Happening::UserLoggedIn => about_user(word::USER_LOGGED_IN, "A user logged in."),
-        Happening::UserLoggedOut => about_user(word::USER_LOGGED_OUT, "A user logged out everywhere."),
-        Happening::UserUpdated(changed) => {
-            about_user(word::USER_UPDATED, "A user changed their data.").attribute(attribute::CHANGED, changed.join(","))
+        Happening::UserLoggedOut => {
+            about_user(word::USER_LOGGED_OUT, "A user logged out everywhere.")
         }
-        Happening::UserPasswordChanged => about_user(word::USER_PASSWORD_CHANGED, "A user changed their password."),
+        Happening::UserUpdated(changed) => {
+            about_user(word::USER_UPDATED, "A user changed their data.")
+                .attribute(attribute::CHANGED, changed.join(","))
+        }
+        Happening::UserPasswordChanged => {
+            about_user(word::USER_PASSWORD_CHANGED, "A user changed their password.")
+        }
         Happening::UserDeactivated => about_user(word::USER_DEACTIVATED, "A user was deactivated."),
-        Happening::OrderPlaced(order) => about_order(word::ORDER_PLACED, "An order was placed.", order),
-        Happening::OrderCancelled(order) => about_order(word::ORDER_CANCELLED, "An order was cancelled.", order),
+        Happening::OrderPlaced(order) => {
+            about_order(word::ORDER_PLACED, "An order was placed.", order)
+        }
+        Happening::OrderCancelled(order) => {
+            about_order(word::ORDER_CANCELLED, "An order was cancelled.", order)
+        }
         Happening::OrderRefused { product_id, quantity } => origin
             .event(Level::Warn, word::ORDER_REFUSED, "An order was refused for want of stock.")
             .on_product(product_id)

@@ -1,4 +1,5 @@
-//! Client networks at which an account is known: it proved its password there within [`LogIns::known_for`](crate::config::LogIns::known_for).
+//! Client networks at which an account is known: it proved its password there within
+//! [`LogIns::known_for`](crate::config::LogIns::known_for).
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::sql::Sql;
-use super::{Store, plain};
-use crate::database::{BOUND, Transaction};
-use crate::failure::Failure;
+use super::{Store, plain, sql::Sql};
+use crate::{
+    database::{BOUND, Transaction},
+    failure::Failure,
+};
 
 /// Networks of one account, at most; the one that was not seen for longest goes first.
 const MOST: i64 = 20;
@@ -22,11 +24,23 @@ const IS_KNOWN: Sql = Sql {
         now_micros!(postgres),
         " - $3"
     ),
-    sqlite: concat!("SELECT 1 FROM known_networks WHERE user_id = $1 AND network_digest = $2 AND seen_at > ", now_micros!(sqlite), " - $3"),
+    sqlite: concat!(
+        "SELECT 1 FROM known_networks WHERE user_id = $1 AND network_digest = $2 AND seen_at > ",
+        now_micros!(sqlite),
+        " - $3"
+    ),
 };
 const SEE_AGAIN: Sql = Sql {
-    postgres: concat!("UPDATE known_networks SET seen_at = ", now_micros!(postgres), " WHERE user_id = $1 AND network_digest = $2"),
-    sqlite: concat!("UPDATE known_networks SET seen_at = ", now_micros!(sqlite), " WHERE user_id = $1 AND network_digest = $2"),
+    postgres: concat!(
+        "UPDATE known_networks SET seen_at = ",
+        now_micros!(postgres),
+        " WHERE user_id = $1 AND network_digest = $2"
+    ),
+    sqlite: concat!(
+        "UPDATE known_networks SET seen_at = ",
+        now_micros!(sqlite),
+        " WHERE user_id = $1 AND network_digest = $2"
+    ),
 };
 const ADD: Sql = Sql {
     postgres: concat!(
@@ -43,7 +57,8 @@ const ADD: Sql = Sql {
 const KEEP_LATEST: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest \
      NOT IN (SELECT network_digest FROM known_networks WHERE user_id = $1 \
      ORDER BY seen_at DESC, network_digest LIMIT $2)";
-const REMOVE_OTHERS: &str = "DELETE FROM known_networks WHERE user_id = $1 AND network_digest <> $2";
+const REMOVE_OTHERS: &str =
+    "DELETE FROM known_networks WHERE user_id = $1 AND network_digest <> $2";
 /// Removes rows that are too old: `$1` microseconds, `$2` how many at most.
 const EXPIRE: Sql = Sql {
     postgres: concat!(
@@ -80,7 +95,8 @@ impl Network {
     /// What is stored. Addresses of IPv4 are few, so that a digest hides them from a glance only:
     /// rows are removed after [`LogIns::known_for`](crate::config::LogIns::known_for).
     fn digest(&self, user: Uuid) -> Value {
-        let hash = Sha256::new().chain_update("merch known network\0").chain_update(user.as_bytes());
+        let hash =
+            Sha256::new().chain_update("merch known network\0").chain_update(user.as_bytes());
         hash.chain_update(&self.0).finalize().to_vec().into()
     }
 }
@@ -95,7 +111,12 @@ impl Store {
     }
 
     /// Makes a user known in a network, as part of a transaction; does nothing without a network.
-    pub(super) async fn remember_network(&self, transaction: &Transaction, user: Uuid, network: &Network) -> Result<(), Failure> {
+    pub(super) async fn remember_network(
+        &self,
+        transaction: &Transaction,
+        user: Uuid,
+        network: &Network,
+    ) -> Result<(), Failure> {
         if network.0.is_empty() {
             return Ok(());
         }
@@ -107,13 +128,23 @@ impl Store {
         }
         transaction.execute_raw(ADD.with(backend, values())).await.map_err(plain)?;
         // Only a transaction that adds a row removes others, so that no two wait for each other.
-        let latest = Statement::from_sql_and_values(backend, KEEP_LATEST, [user.into(), MOST.into()]);
+        let latest =
+            Statement::from_sql_and_values(backend, KEEP_LATEST, [user.into(), MOST.into()]);
         transaction.execute_raw(latest).await.map_err(plain).map(|_| ())
     }
 
     /// Forgets every other network of a user, as part of a transaction.
-    pub(super) async fn forget_other_networks(&self, transaction: &Transaction, user: Uuid, network: &Network) -> Result<(), Failure> {
-        let others = Statement::from_sql_and_values(self.database.backend(), REMOVE_OTHERS, [user.into(), network.digest(user)]);
+    pub(super) async fn forget_other_networks(
+        &self,
+        transaction: &Transaction,
+        user: Uuid,
+        network: &Network,
+    ) -> Result<(), Failure> {
+        let others = Statement::from_sql_and_values(
+            self.database.backend(),
+            REMOVE_OTHERS,
+            [user.into(), network.digest(user)],
+        );
         transaction.execute_raw(others).await.map_err(plain).map(|_| ())
     }
 

@@ -2,17 +2,24 @@
 
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use sea_orm::prelude::Expr;
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryResult, Statement, Value,
+    ActiveEnum as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, FromQueryResult,
+    QueryFilter as _, QueryResult, Statement, Value, prelude::Expr,
 };
 use uuid::Uuid;
 
-use super::events::{Happening, event};
-use super::{Caller, Context, Lock, Store, outbox, plain};
-use crate::entity::orders::{Column, Entity, Model, Status};
-use crate::entity::products;
-use crate::failure::Failure;
+use super::{
+    Caller, Context, Lock, Store,
+    events::{Happening, event},
+    outbox, plain,
+};
+use crate::{
+    entity::{
+        orders::{Column, Entity, Model, Status},
+        products,
+    },
+    failure::Failure,
+};
 
 /// The columns of an order after those of its buyer.
 macro_rules! caller_and_order {
@@ -28,10 +35,12 @@ macro_rules! caller_and_order {
 }
 
 /// `$1` the caller, `$2` the order.
-const ONE: &str = caller_and_order!("FROM users u LEFT JOIN orders o ON o.user_id = u.id AND o.id = $2 WHERE u.id = $1");
+const ONE: &str = caller_and_order!(
+    "FROM users u LEFT JOIN orders o ON o.user_id = u.id AND o.id = $2 WHERE u.id = $1"
+);
 
-/// `$1` the caller, `$2` the id below which the page begins, `$3` how many. The inner query reads just the page from the index; the outer one
-/// yields one row without an order if there is none.
+/// `$1` the caller, `$2` the id below which the page begins, `$3` how many. The inner query reads
+/// just the page from the index; the outer one yields one row without an order if there is none.
 const PAGE: &str = caller_and_order!(
     "FROM users u LEFT JOIN (SELECT * FROM orders WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3) o ON TRUE \
      WHERE u.id = $1 ORDER BY o.id DESC"
@@ -60,7 +69,8 @@ impl FromQueryResult for CallerAndOrder {
 }
 
 impl Store {
-    /// Up to `limit` of the caller's orders with ids below `before`, newest first; of one status, if it is given.
+    /// Up to `limit` of the caller's orders with ids below `before`, newest first; of one status,
+    /// if it is given.
     pub(crate) async fn orders(
         &self,
         caller: Caller,
@@ -68,8 +78,11 @@ impl Store {
         before: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<Model>, Failure> {
-        let mut values: Vec<Value> =
-            vec![caller.user_id.into(), before.unwrap_or(Uuid::max()).into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+        let mut values: Vec<Value> = vec![
+            caller.user_id.into(),
+            before.unwrap_or(Uuid::max()).into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ];
         let sql = match status {
             None => PAGE,
             Some(status) => {
@@ -81,14 +94,24 @@ impl Store {
     }
 
     pub(crate) async fn order(&self, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
-        let found = self.callers_orders(caller, ONE, vec![caller.user_id.into(), order_id.into()]).await?;
+        let found =
+            self.callers_orders(caller, ONE, vec![caller.user_id.into(), order_id.into()]).await?;
         found.into_iter().next().ok_or(Failure::Refused(ErrorReason::OrderNotFound))
     }
 
     /// Judges the caller and yields the orders, from one statement.
-    async fn callers_orders(&self, caller: Caller, sql: &str, values: Vec<Value>) -> Result<Vec<Model>, Failure> {
+    async fn callers_orders(
+        &self,
+        caller: Caller,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Model>, Failure> {
         let statement = Statement::from_sql_and_values(self.database.backend(), sql, values);
-        let rows = self.read(|| CallerAndOrder::find_by_statement(statement.clone()).all(self.database.reader())).await?;
+        let rows = self
+            .read(|| {
+                CallerAndOrder::find_by_statement(statement.clone()).all(self.database.reader())
+            })
+            .await?;
         match rows.first() {
             Some(row) if row.is_active && row.token_version == caller.token_version => {
                 Ok(rows.into_iter().filter_map(|row| row.order).collect())
@@ -99,13 +122,20 @@ impl Store {
 
     /// Cancels one of the caller's orders, and puts its pieces back if it was not cancelled before.
     ///
-    /// Reads before it locks: only an order that is still placed takes its turn with the orders of all users.
+    /// Reads before it locks: only an order that is still placed takes its turn with the orders of
+    /// all users.
     ///
-    /// Locks are taken in the order user, order, product; placing takes user, product, and never waits for an order's row: no cycle.
+    /// Locks are taken in the order user, order, product; placing takes user, product, and never
+    /// waits for an order's row: no cycle.
     ///
     /// # Errors
     /// `TOKEN_REVOKED`, `ORDER_NOT_FOUND`, `TOO_MANY_WRITES`.
-    pub(crate) async fn cancel_order(&self, context: &Context, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
+    pub(crate) async fn cancel_order(
+        &self,
+        context: &Context,
+        caller: Caller,
+        order_id: Uuid,
+    ) -> Result<Model, Failure> {
         let _place = self.begin_write(caller, WriteClass::Data)?;
         let found = self.order(caller, order_id).await?;
         if found.status == Status::Cancelled {
@@ -131,13 +161,17 @@ impl Store {
                 return order.ok_or(Failure::Refused(ErrorReason::OrderNotFound));
             };
             products::Entity::update_many()
-                .col_expr(products::Column::Stock, Expr::col(products::Column::Stock).add(order.quantity))
+                .col_expr(
+                    products::Column::Stock,
+                    Expr::col(products::Column::Stock).add(order.quantity),
+                )
                 .col_expr(products::Column::Version, Expr::col(products::Column::Version).add(1))
                 .filter(products::Column::Id.eq(order.product_id))
                 .exec(transaction)
                 .await
                 .map_err(plain)?;
-            let event = event(&self.origin, context, caller.user_id, &Happening::OrderCancelled(&order));
+            let event =
+                event(&self.origin, context, caller.user_id, &Happening::OrderCancelled(&order));
             outbox::append(transaction, now, &[event]).await.map_err(plain)?;
             Ok(order)
         })

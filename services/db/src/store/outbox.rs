@@ -1,9 +1,12 @@
-//! The outbox: events written in the transaction of the change they tell of, read back by the shipper until they are acknowledged.
+//! The outbox: events written in the transaction of the change they tell of, read back by the
+//! shipper until they are acknowledged.
 
 mod gaps;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use merch_contract::grpc::logging::v1::LogMessage;
 use merch_logging::client::{EventSource, Oldest, SourceError};
@@ -15,9 +18,11 @@ use tokio::sync::Notify;
 
 use self::gaps::Gaps;
 use super::sql::{Sql, hex, json};
-use crate::clock;
-use crate::config::ShippedEvents;
-use crate::database::{BOUND, Database};
+use crate::{
+    clock,
+    config::ShippedEvents,
+    database::{BOUND, Database},
+};
 
 const APPEND: Sql = Sql {
     postgres: "INSERT INTO outbox (id, payload, created_at) SELECT id, decode(payload, 'hex'), $2 \
@@ -28,10 +33,12 @@ const APPEND: Sql = Sql {
 /// `$1` the number after which to read, `$2` the last one that counts, `$3` how many.
 const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2 \
                     ORDER BY seq LIMIT $3";
-/// As [`READ`], and what has turned up of the numbers `$5`, the lowest of which is `$4` (PostgreSQL).
+/// As [`READ`], and what has turned up of the numbers `$5`, the lowest of which is `$4`
+/// (PostgreSQL).
 const READ_WITH_LATE: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2 \
                               AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json))) ORDER BY seq LIMIT $3";
-const WAITS: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL) AS waits";
+const WAITS: &str =
+    "SELECT EXISTS (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL) AS waits";
 /// The mark of the oldest event that waits.
 const OLDEST: &str = "SELECT seq, created_at FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1";
 const NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
@@ -59,7 +66,11 @@ pub(crate) const BACKLOG_BOUND: i64 = 100_001;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Writes `events` in this transaction, in their order.
-pub(crate) async fn append<C: ConnectionTrait>(transaction: &C, time: OffsetDateTime, events: &[LogMessage]) -> Result<(), DbErr> {
+pub(crate) async fn append<C: ConnectionTrait>(
+    transaction: &C,
+    time: OffsetDateTime,
+    events: &[LogMessage],
+) -> Result<(), DbErr> {
     #[derive(Serialize)]
     struct Row {
         position: usize,
@@ -72,9 +83,14 @@ pub(crate) async fn append<C: ConnectionTrait>(transaction: &C, time: OffsetDate
     let rows: Vec<Row> = events
         .iter()
         .enumerate()
-        .map(|(position, event)| Row { position, id: event.id.replace('-', ""), payload: hex(&event.encode_to_vec()) })
+        .map(|(position, event)| Row {
+            position,
+            id: event.id.replace('-', ""),
+            payload: hex(&event.encode_to_vec()),
+        })
         .collect();
-    let statement = APPEND.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
+    let statement =
+        APPEND.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
     transaction.execute_raw(statement).await?;
     Ok(())
 }
@@ -120,7 +136,8 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
-    /// Whether other processes write to it and ship it, too: not with a database in a file, nor where the broker lives in this process.
+    /// Whether other processes write to it and ship it, too: not with a database in a file, nor
+    /// where the broker lives in this process.
     pub(crate) fn is_shared(&self) -> bool {
         self.0.database.backend() == DbBackend::Postgres && self.0.shipped == ShippedEvents::Delete
     }
@@ -130,12 +147,16 @@ impl Outbox {
         *self.turn() = Turn::default();
     }
 
-    /// What is written from now on is for whoever ships next; everything that is committed is still read. If the database does not say within
-    /// `patience` what is the newest, all that comes is read.
+    /// What is written from now on is for whoever ships next; everything that is committed is still
+    /// read. If the database does not say within `patience` what is the newest, all that comes is
+    /// read.
     pub(crate) async fn end_turn(&self, patience: Duration) {
         let statement = Statement::from_string(self.0.database.backend(), NEWEST);
-        let asked = tokio::time::timeout(patience, self.0.database.reader().query_one_raw(statement)).await;
-        let newest = asked.map(|row| row.and_then(|row| row.map_or(Ok(None), |row| row.try_get::<Option<i64>>("", "newest"))));
+        let asked =
+            tokio::time::timeout(patience, self.0.database.reader().query_one_raw(statement)).await;
+        let newest = asked.map(|row| {
+            row.and_then(|row| row.map_or(Ok(None), |row| row.try_get::<Option<i64>>("", "newest")))
+        });
         match newest {
             Ok(Ok(newest)) => self.turn().last = newest.unwrap_or(0),
             Ok(Err(error)) => tracing::warn!(%error, "the newest event could not be told"),
@@ -143,7 +164,8 @@ impl Outbox {
         }
     }
 
-    /// Looks whether there are events to ship, and says for how long there have been some, of which none was acknowledged. To be asked often.
+    /// Looks whether there are events to ship, and says for how long there have been some, of which
+    /// none was acknowledged. To be asked often.
     pub(crate) async fn waiting(&self) -> Result<Duration, DbErr> {
         let statement = Statement::from_string(self.0.database.backend(), WAITS);
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
@@ -157,7 +179,11 @@ impl Outbox {
         self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn pending(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, LogMessage)>, DbErr> {
+    async fn pending(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<(i64, LogMessage)>, DbErr> {
         // What came last may have been one that turned up late: reading goes on behind the highest.
         let mut position = after.map_or(0, |after| after.max(self.turn().position));
         loop {
@@ -191,7 +217,11 @@ impl Outbox {
     async fn page(&self, position: i64, limit: usize) -> Result<Vec<QueryResult>, DbErr> {
         let backend = self.0.database.backend();
         // SQLite has one writer: numbers are committed in their order.
-        let late = if backend == DbBackend::Postgres { self.turn().gaps.up_to(position) } else { Vec::new() };
+        let late = if backend == DbBackend::Postgres {
+            self.turn().gaps.up_to(position)
+        } else {
+            Vec::new()
+        };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut values: Vec<Value> = vec![position.into(), self.turn().last.into(), limit.into()];
         let sql = match late.first() {
@@ -210,7 +240,9 @@ impl Outbox {
         let positions = json(positions)?;
         let statement = match self.0.shipped {
             ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
-            ShippedEvents::ShipAgainAtStart { .. } => MARK.with(backend, [positions.into(), clock::machine_now().into()]),
+            ShippedEvents::ShipAgainAtStart { .. } => {
+                MARK.with(backend, [positions.into(), clock::machine_now().into()])
+            }
         };
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
@@ -219,7 +251,11 @@ impl Outbox {
     async fn mark_set_aside(&self, position: i64, reason: &str) -> Result<(), DbErr> {
         // PostgreSQL's text holds every character but this one.
         let reason = reason.replace('\0', "\u{fffd}");
-        let statement = Statement::from_sql_and_values(self.0.database.backend(), SET_ASIDE, [reason.into(), position.into()]);
+        let statement = Statement::from_sql_and_values(
+            self.0.database.backend(),
+            SET_ASIDE,
+            [reason.into(), position.into()],
+        );
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
@@ -229,38 +265,54 @@ impl Outbox {
             ShippedEvents::Delete => Ok(()),
             ShippedEvents::ShipAgainAtStart { .. } => {
                 self.trim().await?;
-                self.0.database.within(self.0.database.writer().execute_unprepared(MARK_UNSHIPPED)).await.map(|_| ())
+                self.0
+                    .database
+                    .within(self.0.database.writer().execute_unprepared(MARK_UNSHIPPED))
+                    .await
+                    .map(|_| ())
             }
         }
     }
 
-    /// Removes shipped events that are not to be kept, a bounded number with each statement. Yields how many.
+    /// Removes shipped events that are not to be kept, a bounded number with each statement. Yields
+    /// how many.
     pub(crate) async fn trim(&self) -> Result<u64, DbErr> {
         let kept = match self.0.shipped {
             ShippedEvents::Delete => 0,
             ShippedEvents::ShipAgainAtStart { kept } => kept,
         };
-        let values: [Value; 2] = [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(BOUND).into()];
+        let values: [Value; 2] =
+            [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(BOUND).into()];
         let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values);
         self.0.database.remove(statement, BOUND.into()).await
     }
 
     /// How many events are not shipped yet, up to [`BACKLOG_BOUND`].
     pub(crate) async fn backlog(&self) -> Result<i64, DbErr> {
-        let statement = Statement::from_sql_and_values(self.0.database.backend(), BACKLOG, [BACKLOG_BOUND.into()]);
+        let statement = Statement::from_sql_and_values(
+            self.0.database.backend(),
+            BACKLOG,
+            [BACKLOG_BOUND.into()],
+        );
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
         row.map_or(Ok(0), |row| row.try_get("", "backlog"))
     }
 }
 
-/// On PostgreSQL `seq` is the order of writing, not of committing, so that a row may turn up before one that was read already. It is found all
-/// the same, at the next reading (see `gaps`): of one subject, an event is committed before the next one takes its number, so that whoever reads
-/// in the order of the numbers, and misses none, keeps the order of each subject. Should one be missed for long, what is unshipped is told by its
-/// own mark, and the shipper begins again from the oldest time after time.
+/// On PostgreSQL `seq` is the order of writing, not of committing, so that a row may turn up before
+/// one that was read already. It is found all the same, at the next reading (see `gaps`): of one
+/// subject, an event is committed before the next one takes its number, so that whoever reads in
+/// the order of the numbers, and misses none, keeps the order of each subject. Should one be missed
+/// for long, what is unshipped is told by its own mark, and the shipper begins again from the
+/// oldest time after time.
 impl EventSource for Outbox {
     type Position = i64;
 
-    async fn read(&self, after: Option<&i64>, limit: usize) -> Result<Vec<(i64, LogMessage)>, SourceError> {
+    async fn read(
+        &self,
+        after: Option<&i64>,
+        limit: usize,
+    ) -> Result<Vec<(i64, LogMessage)>, SourceError> {
         self.pending(after.copied(), limit).await.map_err(SourceError::new)
     }
 
@@ -271,11 +323,18 @@ impl EventSource for Outbox {
 
     async fn oldest(&self) -> Result<Option<Oldest>, SourceError> {
         let statement = Statement::from_string(self.0.database.backend(), OLDEST);
-        let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await.map_err(SourceError::new)?;
+        let row = self
+            .0
+            .database
+            .within(self.0.database.reader().query_one_raw(statement))
+            .await
+            .map_err(SourceError::new)?;
         let Some(row) = row else { return Ok(None) };
         let number: i64 = row.try_get("", "seq").map_err(SourceError::new)?;
         let time = match self.0.shipped {
-            ShippedEvents::Delete => Some(row.try_get::<OffsetDateTime>("", "created_at").map_err(SourceError::new)?.into()),
+            ShippedEvents::Delete => Some(
+                row.try_get::<OffsetDateTime>("", "created_at").map_err(SourceError::new)?.into(),
+            ),
             // It may have been shipped before, to a broker that is gone.
             ShippedEvents::ShipAgainAtStart { .. } => None,
         };
@@ -291,7 +350,12 @@ impl EventSource for Outbox {
         }
     }
 
-    async fn dead_letter(&self, position: &i64, _event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+    async fn dead_letter(
+        &self,
+        position: &i64,
+        _event: &LogMessage,
+        reason: &str,
+    ) -> Result<(), SourceError> {
         self.mark_set_aside(*position, reason).await.map_err(SourceError::new)
     }
 }

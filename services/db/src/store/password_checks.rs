@@ -6,9 +6,10 @@
 //! Checks are reserved before a password is hashed, as counting afterwards would let any number
 //! run at the same time. A reservation is given back when the password was right or not hashed.
 //!
-//! A name that no user has is counted like an account, or the difference would show which names exist.
-//! A refused check reads rows by their keys and writes nothing. A reserved one costs a hash, so the
-//! hashing pools bound the number of rows: `2 × hashes a second × period`, over all replicas.
+//! A name that no user has is counted like an account, or the difference would show which names
+//! exist. A refused check reads rows by their keys and writes nothing. A reserved one costs a hash,
+//! so the hashing pools bound the number of rows: `2 × hashes a second × period`, over all
+//! replicas.
 
 use std::time::Duration;
 
@@ -16,25 +17,40 @@ use sea_orm::{ConnectionTrait as _, DbErr, Statement, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::sql::Sql;
-use super::users::{By, fold};
-use super::{Store, known_networks::Network, plain};
-use crate::config::Rate;
-use crate::database::{BOUND, Transaction};
-use crate::entity::users::Model;
-use crate::failure::Failure;
-use crate::metrics;
+use super::{
+    Store,
+    known_networks::Network,
+    plain,
+    sql::Sql,
+    users::{By, fold},
+};
+use crate::{
+    config::Rate,
+    database::{BOUND, Transaction},
+    entity::users::Model,
+    failure::Failure,
+    metrics,
+};
 
 /// More than clocks are set back by, little by little. A time further ahead than any attempt can
-/// bring about is not trusted: the clock was set back, or another rate was set; the budget is whole.
+/// bring about is not trusted: the clock was set back, or another rate was set; the budget is
+/// whole.
 const SLACK: i64 = 1_000_000;
 /// Bytes of one budget's key.
 const KEY: usize = 32;
 
 /// How far ahead a budget's time is: `$1` the budget.
 const AHEAD: Sql = Sql {
-    postgres: concat!("SELECT whole_at - ", now_micros!(postgres), " AS ahead FROM log_in_attempts WHERE name_digest = $1"),
-    sqlite: concat!("SELECT whole_at - ", now_micros!(sqlite), " AS ahead FROM log_in_attempts WHERE name_digest = $1"),
+    postgres: concat!(
+        "SELECT whole_at - ",
+        now_micros!(postgres),
+        " AS ahead FROM log_in_attempts WHERE name_digest = $1"
+    ),
+    sqlite: concat!(
+        "SELECT whole_at - ",
+        now_micros!(sqlite),
+        " AS ahead FROM log_in_attempts WHERE name_digest = $1"
+    ),
 };
 /// Draws from a budget, if it may be drawn from: `$1` the budget, `$2` what a check takes, `$3` how
 /// far ahead its time may be for another one, `$4` how far it can be at all.
@@ -71,12 +87,19 @@ const DRAW: Sql = Sql {
     ),
 };
 /// Gives a check back to a budget: `$1` the budget, `$2` what a check takes.
-const GIVE_BACK: &str = "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1";
+const GIVE_BACK: &str =
+    "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1";
 /// Removes a budget that is whole: `$1` the budget. A time that lies ahead after the clock was set
 /// back would pass for an exhausted budget.
 const REMOVE_WHOLE: Sql = Sql {
-    postgres: concat!("DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ", now_micros!(postgres)),
-    sqlite: concat!("DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ", now_micros!(sqlite)),
+    postgres: concat!(
+        "DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ",
+        now_micros!(postgres)
+    ),
+    sqlite: concat!(
+        "DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ",
+        now_micros!(sqlite)
+    ),
 };
 /// Removes budgets that are whole; `$1` how many at most.
 const FORGET: Sql = Sql {
@@ -195,7 +218,11 @@ impl Store {
     /// # Errors
     /// How long to wait if a budget is exhausted, and nothing is reserved then; that the caller's
     /// token is void; that the database is away.
-    pub(crate) async fn begin_password_check(&self, by: &By, network: &Network) -> Result<Check, Failure> {
+    pub(crate) async fn begin_password_check(
+        &self,
+        by: &By,
+        network: &Network,
+    ) -> Result<Check, Failure> {
         // The same reads whether or not there is such a user.
         let user = self.find_user(by).await?;
         let id = user.as_ref().map_or(Uuid::nil(), |user| user.id);
@@ -250,15 +277,27 @@ impl Store {
     }
 
     /// Gives a reservation back whose password was not hashed.
-    pub(crate) async fn cancel_password_check(&self, reservation: &Reservation) -> Result<(), Failure> {
-        self.write(|transaction| async move { self.give_back(&transaction, reservation).await }).await
+    pub(crate) async fn cancel_password_check(
+        &self,
+        reservation: &Reservation,
+    ) -> Result<(), Failure> {
+        self.write(|transaction| async move { self.give_back(&transaction, reservation).await })
+            .await
     }
 
     /// Gives a reservation back as part of a transaction.
-    pub(super) async fn give_back(&self, transaction: &Transaction, reservation: &Reservation) -> Result<(), Failure> {
+    pub(super) async fn give_back(
+        &self,
+        transaction: &Transaction,
+        reservation: &Reservation,
+    ) -> Result<(), Failure> {
         for (key, cells) in self.budgets(reservation) {
             let backend = self.database.backend();
-            let give_back = Statement::from_sql_and_values(backend, GIVE_BACK, [key.clone(), cells.each.into()]);
+            let give_back = Statement::from_sql_and_values(
+                backend,
+                GIVE_BACK,
+                [key.clone(), cells.each.into()],
+            );
             for statement in [give_back, REMOVE_WHOLE.with(backend, [key])] {
                 transaction.execute_raw(statement).await.map_err(plain)?;
             }
@@ -267,7 +306,10 @@ impl Store {
     }
 
     /// The budgets of a reservation, each with its rate.
-    fn budgets<'a>(&self, reservation: &'a Reservation) -> impl Iterator<Item = (Value, Cells)> + use<'a> {
+    fn budgets<'a>(
+        &self,
+        reservation: &'a Reservation,
+    ) -> impl Iterator<Item = (Value, Cells)> + use<'a> {
         let rates = [self.log_ins.per_network.into(), self.log_ins.over_all.into()];
         reservation.0.iter().map(|key| key.to_vec().into()).zip(rates)
     }
@@ -275,7 +317,8 @@ impl Store {
     async fn greatest_hash_cost(&self) -> Result<i32, Failure> {
         let statement = HASH_COST.with(self.database.backend(), []);
         let row = self.read(|| self.database.reader().query_one_raw(statement.clone())).await?;
-        let cost: Option<Option<i32>> = row.map(|row| row.try_get("", "cost")).transpose().map_err(plain)?;
+        let cost: Option<Option<i32>> =
+            row.map(|row| row.try_get("", "cost")).transpose().map_err(plain)?;
         Ok(cost.flatten().unwrap_or(0))
     }
 

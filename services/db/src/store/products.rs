@@ -1,15 +1,24 @@
 //! The catalogue, read straight from the database: never stale.
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::Store;
-use crate::entity::products::{Column, Entity, Model};
-use crate::failure::Failure;
+use crate::{
+    entity::products::{Column, Entity, Model},
+    failure::Failure,
+};
 
 impl Store {
     /// Up to `limit` products with ids above `after`, ascending; of one category, if it is given.
-    pub(crate) async fn products(&self, category: Option<&str>, after: i32, limit: u64) -> Result<Vec<Model>, Failure> {
+    pub(crate) async fn products(
+        &self,
+        category: Option<&str>,
+        after: i32,
+        limit: u64,
+    ) -> Result<Vec<Model>, Failure> {
         let mut query = Entity::find().filter(Column::Id.gt(after));
         if let Some(category) = category {
             query = query.filter(Column::Category.eq(category));

@@ -1,11 +1,12 @@
 //! Refusals that are log events of their own, and the counts of those that are not.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
-use merch_logging::client::event::{attribute, word};
-use merch_logging::client::flood::{self, Client};
+use merch_logging::client::{
+    event::{attribute, word},
+    flood::{self, Client},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Store, outbox, plain};
@@ -31,14 +32,23 @@ impl Refusal {
 }
 
 impl Store {
-    /// A call without the operator's credential was refused, from this address. Written before it is answered, or counted in a flood.
-    pub(crate) async fn operator_refused(&self, reason: Refusal, peer: Option<IpAddr>) -> Result<(), Failure> {
+    /// A call without the operator's credential was refused, from this address. Written before it
+    /// is answered, or counted in a flood.
+    pub(crate) async fn operator_refused(
+        &self,
+        reason: Refusal,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Failure> {
         if !self.flood.admit(Client::at(peer), word::OPERATOR_REFUSED, reason.word()) {
             return Ok(());
         }
         let event = self
             .origin
-            .event(Level::Warn, word::OPERATOR_REFUSED, "A call without the operator's credential was refused.")
+            .event(
+                Level::Warn,
+                word::OPERATOR_REFUSED,
+                "A call without the operator's credential was refused.",
+            )
             .attribute(attribute::REASON, reason.word());
         let event = match peer {
             Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address.to_canonical()),
@@ -47,7 +57,8 @@ impl Store {
         self.write_events(vec![event.build()]).await
     }
 
-    /// Writes what is counted of refusals, at the end of each period and once more when `stop` is cancelled.
+    /// Writes what is counted of refusals, at the end of each period and once more when `stop` is
+    /// cancelled.
     pub(crate) async fn summarise_refusals(&self, stop: CancellationToken) {
         flood::summarise(&self.flood, &self.origin, |events| self.write_events(events), stop).await;
     }

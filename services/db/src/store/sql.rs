@@ -1,4 +1,5 @@
-//! Statements whose text differs between the two databases, and the parameters of those that take many rows at once.
+//! Statements whose text differs between the two databases, and the parameters of those that take
+//! many rows at once.
 
 use std::fmt::Write as _;
 
@@ -7,8 +8,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// One statement in the words of either database. Many rows go in as one JSON parameter (see [`json`]), so that the text is the same for any
-/// number of them and each connection prepares it once.
+/// One statement in the words of either database. Many rows go in as one JSON parameter (see
+/// [`json`]), so that the text is the same for any number of them and each connection prepares it
+/// once.
 pub(super) struct Sql {
     pub(super) postgres: &'static str,
     pub(super) sqlite: &'static str,
@@ -16,13 +18,23 @@ pub(super) struct Sql {
 
 impl Sql {
     /// The statement for `backend`, with these values.
-    pub(super) fn with(&self, backend: DbBackend, values: impl IntoIterator<Item = Value>) -> Statement {
+    pub(super) fn with(
+        &self,
+        backend: DbBackend,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Statement {
         let text = if backend == DbBackend::Sqlite { self.sqlite } else { self.postgres };
         Statement::from_sql_and_values(backend, text, values)
     }
 
-    /// The statement with `time` as its last value on SQLite. PostgreSQL's text asks the server's clock instead.
-    pub(super) fn with_time(&self, backend: DbBackend, values: impl IntoIterator<Item = Value>, time: OffsetDateTime) -> Statement {
+    /// The statement with `time` as its last value on SQLite. PostgreSQL's text asks the server's
+    /// clock instead.
+    pub(super) fn with_time(
+        &self,
+        backend: DbBackend,
+        values: impl IntoIterator<Item = Value>,
+        time: OffsetDateTime,
+    ) -> Statement {
         let time = (backend == DbBackend::Sqlite).then(|| time.into());
         self.with(backend, values.into_iter().chain(time))
     }

@@ -1,19 +1,22 @@
-//! Shipping in turns: whoever has the lease on a shared outbox ships all of it, in order; the others stand by and take over.
+//! Shipping in turns: whoever has the lease on a shared outbox ships all of it, in order; the
+//! others stand by and take over.
 //!
-//! An event is sent twice only where it is not known whether the first time came through: when a turn ends with events under way.
+//! An event is sent twice only where it is not known whether the first time came through: when a
+//! turn ends with events under way.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use merch_chassis::grpc::replicas::Replicas;
 use merch_logging::client::{EventSource as _, ShipOptions, ship};
 use tokio_util::sync::CancellationToken;
 
-use super::lease::Lease;
-use super::outbox::Outbox;
+use super::{lease::Lease, outbox::Outbox};
 use crate::metrics;
 
 /// How often whoever stands by asks for the lease, about.
@@ -30,11 +33,11 @@ enum End {
     Stuck,
 }
 
-/// Ships what is in `outbox` whenever it is this process's turn, until `shutdown` is cancelled and what was written before is shipped, by whomever,
-/// or [`ShipOptions::drain_timeout`] is over.
+/// Ships what is in `outbox` whenever it is this process's turn, until `shutdown` is cancelled and
+/// what was written before is shipped, by whomever, or [`ShipOptions::drain_timeout`] is over.
 ///
-/// A holder that has had something to ship for `patience`, and none of it came through, lets another try: the way to the logging service may be
-/// barred for this process alone.
+/// A holder that has had something to ship for `patience`, and none of it came through, lets
+/// another try: the way to the logging service may be barred for this process alone.
 pub(crate) async fn ship_in_turns(
     outbox: Outbox,
     lease: Lease,
@@ -69,7 +72,9 @@ pub(crate) async fn ship_in_turns(
         let _ = turns.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
     if tokio::time::timeout(turns.options.drain_timeout, turns.stand_down()).await.is_err() {
-        tracing::warn!("log events are left at the end of the drain; they stay in the outbox for whoever ships next");
+        tracing::warn!(
+            "log events are left at the end of the drain; they stay in the outbox for whoever ships next"
+        );
         turns.release().await;
     }
 }
@@ -93,21 +98,26 @@ impl Turns {
         match end {
             End::Drained => self.release().await,
             // Nothing to give back, or nobody to tell.
-            End::Lost => tracing::warn!("the lease on the outbox was lost; whoever gets it next goes on"),
+            End::Lost => {
+                tracing::warn!("the lease on the outbox was lost; whoever gets it next goes on")
+            }
             End::Stuck => {
-                tracing::warn!("no event came through for long; another process may try to ship the outbox");
+                tracing::warn!(
+                    "no event came through for long; another process may try to ship the outbox"
+                );
                 self.release().await;
             }
         }
         end
     }
 
-    /// Ships until the turn ends. Nothing is read or sent any more when this returns, and, whatever the database does, not after `until` either, which
-    /// the renewals put off.
+    /// Ships until the turn ends. Nothing is read or sent any more when this returns, and, whatever
+    /// the database does, not after `until` either, which the renewals put off.
     async fn turn(&self, until: Instant) -> End {
         self.outbox.begin_turn();
         let (until, draining) = (Mutex::new(until), CancellationToken::new());
-        let shipping = ship(self.outbox.clone(), self.logging.clone(), self.options.clone(), draining.clone());
+        let shipping =
+            ship(self.outbox.clone(), self.logging.clone(), self.options.clone(), draining.clone());
         // The order matters: whenever this task runs, it first looks at its clock.
         tokio::select! {
             biased;
@@ -138,7 +148,8 @@ impl Turns {
         }
     }
 
-    /// Returns when there has been something to ship for long and nothing came through. Not while the service stops: then the drain has its own time.
+    /// Returns when there has been something to ship for long and nothing came through. Not while
+    /// the service stops: then the drain has its own time.
     async fn stuck(&self) {
         loop {
             tokio::time::sleep(self.lease.pace()).await;
@@ -150,7 +161,8 @@ impl Turns {
         }
     }
 
-    /// Once the service stops, has the shipper end with what was written before: others go on writing, and one of them goes on shipping. Never returns.
+    /// Once the service stops, has the shipper end with what was written before: others go on
+    /// writing, and one of them goes on shipping. Never returns.
     async fn drain(&self, draining: &CancellationToken) {
         self.shutdown.cancelled().await;
         self.outbox.end_turn(self.lease.pace()).await;
@@ -158,7 +170,8 @@ impl Turns {
         std::future::pending().await
     }
 
-    /// Waits until what was written before is shipped: by whoever has the lease, or, if nobody has it any more, by this process.
+    /// Waits until what was written before is shipped: by whoever has the lease, or, if nobody has
+    /// it any more, by this process.
     async fn stand_down(&self) {
         self.outbox.begin_turn();
         self.outbox.end_turn(self.lease.pace()).await;
@@ -179,7 +192,8 @@ impl Turns {
     }
 }
 
-/// Returns when the time is over, and as soon as it is polled after that, however late a timer may come.
+/// Returns when the time is over, and as soon as it is polled after that, however late a timer may
+/// come.
 async fn over(until: &Mutex<Instant>) {
     let read = || *until.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sleep = pin!(tokio::time::sleep_until(read().into()));

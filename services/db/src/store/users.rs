@@ -1,20 +1,29 @@
-//! Users: registering, credentials, log-in, tokens, changes. The caller's token is judged in the statement that does the work.
+//! Users: registering, credentials, log-in, tokens, changes. The caller's token is judged in the
+//! statement that does the work.
 
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use sea_orm::prelude::Expr;
-use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _,
+    Set, prelude::Expr,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::events::{Happening, event};
-use super::known_networks::Network;
-use super::password_checks::Reservation;
-use super::{Caller, Context, Lock, Store, outbox, plain, valid};
-use crate::database::Transaction;
-use crate::db_error::{Intent, meaning};
-use crate::entity::users::{ActiveModel, Column, Entity, Model, PasswordHash};
-use crate::failure::Failure;
+use super::{
+    Caller, Context, Lock, Store,
+    events::{Happening, event},
+    known_networks::Network,
+    outbox,
+    password_checks::Reservation,
+    plain, valid,
+};
+use crate::{
+    database::Transaction,
+    db_error::{Intent, meaning},
+    entity::users::{ActiveModel, Column, Entity, Model, PasswordHash},
+    failure::Failure,
+};
 
 /// A user to register; every member keeps its rule.
 #[derive(Clone, Debug)]
@@ -60,7 +69,11 @@ pub(super) fn fold(text: &str) -> String {
 }
 
 impl Store {
-    pub(crate) async fn create_user(&self, context: &Context, new: &NewUser) -> Result<Model, Failure> {
+    pub(crate) async fn create_user(
+        &self,
+        context: &Context,
+        new: &NewUser,
+    ) -> Result<Model, Failure> {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let now = self.clock.now();
@@ -79,9 +92,11 @@ impl Store {
                 created_at: Set(now),
                 updated_at: Set(now),
             };
-            let user = row.insert(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
+            let user =
+                row.insert(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
             self.remember_network(transaction, user.id, &new.network).await?;
-            self.record_user(transaction, context, now, user.id, &Happening::UserRegistered).await?;
+            self.record_user(transaction, context, now, user.id, &Happening::UserRegistered)
+                .await?;
             Ok(user)
         })
         .await
@@ -89,7 +104,12 @@ impl Store {
 
     /// Says whether the names of a new user are free at this moment; which is taken as
     /// [`create_user`](Self::create_user) does.
-    pub(crate) async fn check_availability(&self, sid: &str, username: &str, email: &str) -> Result<(), Failure> {
+    pub(crate) async fn check_availability(
+        &self,
+        sid: &str,
+        username: &str,
+        email: &str,
+    ) -> Result<(), Failure> {
         for (column, value, taken) in [
             (Column::SidKey, sid, ErrorReason::SidTaken),
             (Column::UsernameKey, username, ErrorReason::UsernameTaken),
@@ -120,7 +140,12 @@ impl Store {
         }
     }
 
-    pub(crate) async fn record_log_in(&self, context: &Context, caller: Caller, proof: &Proof) -> Result<(), Failure> {
+    pub(crate) async fn record_log_in(
+        &self,
+        context: &Context,
+        caller: Caller,
+        proof: &Proof,
+    ) -> Result<(), Failure> {
         let lock = if proof.renewed_hash.is_some() { Lock::Change } else { Lock::Share };
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
@@ -135,12 +160,17 @@ impl Store {
             }
             self.remember_network(transaction, id, &proof.network).await?;
             self.give_back(transaction, &proof.reservation).await?;
-            self.record_user(transaction, context, self.clock.now(), id, &Happening::UserLoggedIn).await
+            self.record_user(transaction, context, self.clock.now(), id, &Happening::UserLoggedIn)
+                .await
         })
         .await
     }
 
-    pub(crate) async fn revoke_tokens(&self, context: &Context, caller: Caller) -> Result<(), Failure> {
+    pub(crate) async fn revoke_tokens(
+        &self,
+        context: &Context,
+        caller: Caller,
+    ) -> Result<(), Failure> {
         let _place = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
@@ -153,25 +183,41 @@ impl Store {
             if voided.rows_affected == 0 {
                 return Err(Failure::Refused(ErrorReason::TokenRevoked));
             }
-            self.record_user(transaction, context, self.clock.now(), caller.user_id, &Happening::UserLoggedOut).await
+            self.record_user(
+                transaction,
+                context,
+                self.clock.now(),
+                caller.user_id,
+                &Happening::UserLoggedOut,
+            )
+            .await
         })
         .await
     }
 
     pub(crate) async fn user(&self, caller: Caller, user_id: Uuid) -> Result<Model, Failure> {
-        let own = self.read(|| Entity::find().filter(valid(caller)).one(self.database.reader())).await?;
+        let own =
+            self.read(|| Entity::find().filter(valid(caller)).one(self.database.reader())).await?;
         let own = own.ok_or(Failure::Refused(ErrorReason::TokenRevoked))?;
         only_oneself(caller, user_id)?;
         Ok(own)
     }
 
-    pub(crate) async fn update_user(&self, context: &Context, caller: Caller, user_id: Uuid, changes: &Changes) -> Result<Model, Failure> {
+    pub(crate) async fn update_user(
+        &self,
+        context: &Context,
+        caller: Caller,
+        user_id: Uuid,
+        changes: &Changes,
+    ) -> Result<Model, Failure> {
         let _place = self.begin_write(caller, WriteClass::Data)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let before = self.lock_caller(transaction, caller, Lock::Change).await?;
             only_oneself(caller, user_id)?;
-            if !changes.expected_versions.is_empty() && !changes.expected_versions.contains(&before.version) {
+            if !changes.expected_versions.is_empty()
+                && !changes.expected_versions.contains(&before.version)
+            {
                 return Err(Failure::Refused(ErrorReason::VersionMismatch));
             }
             let (changed, mut after) = differences(&before, changes);
@@ -181,8 +227,10 @@ impl Store {
             let now = self.clock.now();
             after.version = Set(before.version + 1);
             after.updated_at = Set(now);
-            let user = after.update(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
-            self.record_user(transaction, context, now, user.id, &Happening::UserUpdated(&changed)).await?;
+            let user =
+                after.update(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
+            self.record_user(transaction, context, now, user.id, &Happening::UserUpdated(&changed))
+                .await?;
             Ok(user)
         })
         .await
@@ -203,17 +251,30 @@ impl Store {
             only_oneself(caller, user_id)?;
             let token_version = Set(before.token_version + 1);
             // Neither version nor updated_at: nothing changes that is shown of a user.
-            let after = ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
+            let after =
+                ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
             after.update(transaction).await.map_err(plain)?;
             // A client that knew the old password keeps no budget of its own.
             self.forget_other_networks(transaction, caller.user_id, &proof.network).await?;
             self.give_back(transaction, &proof.reservation).await?;
-            self.record_user(transaction, context, self.clock.now(), caller.user_id, &Happening::UserPasswordChanged).await
+            self.record_user(
+                transaction,
+                context,
+                self.clock.now(),
+                caller.user_id,
+                &Happening::UserPasswordChanged,
+            )
+            .await
         })
         .await
     }
 
-    pub(crate) async fn deactivate_user(&self, context: &Context, caller: Caller, user_id: Uuid) -> Result<(), Failure> {
+    pub(crate) async fn deactivate_user(
+        &self,
+        context: &Context,
+        caller: Caller,
+        user_id: Uuid,
+    ) -> Result<(), Failure> {
         let _place = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
@@ -221,9 +282,16 @@ impl Store {
             only_oneself(caller, user_id)?;
             let now = self.clock.now();
             let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
-            let after = ActiveModel { is_active: Set(false), token_version, version, updated_at: Set(now), ..before.into() };
+            let after = ActiveModel {
+                is_active: Set(false),
+                token_version,
+                version,
+                updated_at: Set(now),
+                ..before.into()
+            };
             after.update(transaction).await.map_err(plain)?;
-            self.record_user(transaction, context, now, caller.user_id, &Happening::UserDeactivated).await
+            self.record_user(transaction, context, now, caller.user_id, &Happening::UserDeactivated)
+                .await
         })
         .await
     }
@@ -243,14 +311,20 @@ impl Store {
 
 /// Somebody else's user is answered like one that does not exist.
 fn only_oneself(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
-    if caller.user_id == user_id { Ok(()) } else { Err(Failure::Refused(ErrorReason::UserNotFound)) }
+    if caller.user_id == user_id {
+        Ok(())
+    } else {
+        Err(Failure::Refused(ErrorReason::UserNotFound))
+    }
 }
 
 /// The names of the members that differ, and the row to write for them.
 fn differences(before: &Model, changes: &Changes) -> (Vec<&'static str>, ActiveModel) {
     let mut changed = Vec::new();
     let mut after: ActiveModel = before.clone().into();
-    if let Some(username) = changes.username.as_ref().filter(|username| **username != before.username) {
+    if let Some(username) =
+        changes.username.as_ref().filter(|username| **username != before.username)
+    {
         changed.push("username");
         after.username_key = Set(fold(username));
         after.username = Set(username.clone());

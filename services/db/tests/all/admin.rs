@@ -3,23 +3,26 @@
 mod products;
 mod users;
 
-use merch_contract::grpc::admin::v1::admin_service_client::AdminServiceClient;
-use merch_contract::grpc::admin::v1::restock_request::Change;
-use merch_contract::grpc::admin::v1::revoke_tokens_request::Whose;
-use merch_contract::grpc::admin::v1::user_ref::By;
-use merch_contract::grpc::admin::v1::{
-    DeactivateUserRequest, DeactivateUserResponse, Everyone, ListUsersRequest, ListUsersResponse, RestockRequest, RestockResponse,
-    RevokeTokensRequest, RevokeTokensResponse, SetPriceRequest, SetPriceResponse, UserRef,
+use merch_contract::grpc::{
+    admin::v1::{
+        DeactivateUserRequest, DeactivateUserResponse, Everyone, ListUsersRequest,
+        ListUsersResponse, RestockRequest, RestockResponse, RevokeTokensRequest,
+        RevokeTokensResponse, SetPriceRequest, SetPriceResponse, UserRef,
+        admin_service_client::AdminServiceClient, restock_request::Change,
+        revoke_tokens_request::Whose, user_ref::By,
+    },
+    assistant::v1::{ErrorReason, GetUserRequest, Order, PlaceOrdersRequest, Product, User},
 };
-use merch_contract::grpc::assistant::v1::{ErrorReason, GetUserRequest, Order, PlaceOrdersRequest, Product, User};
-use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::{InterceptedService, Interceptor};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{ListServiceResponse, ServerReflectionRequest};
+use tonic::{
+    Code, Request, Status,
+    metadata::MetadataValue,
+    service::interceptor::{InterceptedService, Interceptor},
+    transport::Channel,
+};
+use tonic_reflection::pb::v1::{
+    ListServiceResponse, ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 use crate::harness::*;
 
@@ -42,7 +45,10 @@ impl Interceptor for Shows {
 struct Operator(AdminServiceClient<InterceptedService<Channel, Shows>>);
 
 fn showing(store: &TestDb, authorization: Option<&str>) -> Operator {
-    Operator(AdminServiceClient::with_interceptor(store.channel.clone(), Shows(authorization.map(str::to_owned))))
+    Operator(AdminServiceClient::with_interceptor(
+        store.channel.clone(),
+        Shows(authorization.map(str::to_owned)),
+    ))
 }
 
 fn operator(store: &TestDb) -> Operator {
@@ -58,13 +64,32 @@ fn with_id(id: &str) -> Option<UserRef> {
 }
 
 impl Operator {
-    async fn restock(&self, key: &str, product_id: i32, change: Change) -> Result<RestockResponse, Status> {
-        let request = RestockRequest { context: context(), idempotency_key: key.to_owned(), product_id, change: Some(change) };
+    async fn restock(
+        &self,
+        key: &str,
+        product_id: i32,
+        change: Change,
+    ) -> Result<RestockResponse, Status> {
+        let request = RestockRequest {
+            context: context(),
+            idempotency_key: key.to_owned(),
+            product_id,
+            change: Some(change),
+        };
         Ok(self.0.clone().restock(call(request)).await?.into_inner())
     }
 
-    async fn set_price(&self, product_id: i32, price_cents: i64) -> Result<SetPriceResponse, Status> {
-        Ok(self.0.clone().set_price(call(SetPriceRequest { context: context(), product_id, price_cents })).await?.into_inner())
+    async fn set_price(
+        &self,
+        product_id: i32,
+        price_cents: i64,
+    ) -> Result<SetPriceResponse, Status> {
+        Ok(self
+            .0
+            .clone()
+            .set_price(call(SetPriceRequest { context: context(), product_id, price_cents }))
+            .await?
+            .into_inner())
     }
 
     async fn list(
@@ -75,22 +100,39 @@ impl Operator {
         active: Option<bool>,
     ) -> Result<ListUsersResponse, Status> {
         let username_prefix = prefix.map(str::to_owned);
-        let request = ListUsersRequest { context: context(), page_size, page_token: page_token.to_owned(), username_prefix, active };
+        let request = ListUsersRequest {
+            context: context(),
+            page_size,
+            page_token: page_token.to_owned(),
+            username_prefix,
+            active,
+        };
         Ok(self.0.clone().list_users(call(request)).await?.into_inner())
     }
 
     async fn deactivate(&self, user: Option<UserRef>) -> Result<DeactivateUserResponse, Status> {
-        Ok(self.0.clone().deactivate_user(call(DeactivateUserRequest { context: context(), user })).await?.into_inner())
+        Ok(self
+            .0
+            .clone()
+            .deactivate_user(call(DeactivateUserRequest { context: context(), user }))
+            .await?
+            .into_inner())
     }
 
     async fn revoke(&self, whose: Option<Whose>) -> Result<RevokeTokensResponse, Status> {
-        Ok(self.0.clone().revoke_tokens(call(RevokeTokensRequest { context: context(), whose })).await?.into_inner())
+        Ok(self
+            .0
+            .clone()
+            .revoke_tokens(call(RevokeTokensRequest { context: context(), whose }))
+            .await?
+            .into_inner())
     }
 }
 
 /// What the caller's token is worth.
 async fn own(store: &TestDb, buyer: &Buyer) -> Result<User, Status> {
-    let request = GetUserRequest { caller: Some(buyer.caller.clone()), user_id: buyer.user.id.clone() };
+    let request =
+        GetUserRequest { caller: Some(buyer.caller.clone()), user_id: buyer.user.id.clone() };
     Ok(store.client().get_user(call(request)).await?.into_inner().user.unwrap())
 }
 
@@ -98,24 +140,37 @@ async fn own(store: &TestDb, buyer: &Buyer) -> Result<User, Status> {
 async fn reflected(store: &TestDb) -> (Vec<String>, bool) {
     let mut client = ServerReflectionClient::new(store.channel.clone());
     let mut ask = async |message| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(message) };
-        let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
+        let request =
+            ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+        let mut answers =
+            client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
         Ok::<_, Status>(answers.message().await?.unwrap().message_response.unwrap())
     };
     let listed = ask(MessageRequest::ListServices(String::new())).await.unwrap();
-    let MessageResponse::ListServicesResponse(ListServiceResponse { service }) = listed else { panic!("{listed:?}") };
+    let MessageResponse::ListServicesResponse(ListServiceResponse { service }) = listed else {
+        panic!("{listed:?}")
+    };
     let described = ask(MessageRequest::FileContainingSymbol(SERVICE.to_owned())).await;
     if let Err(status) = &described {
         assert_eq!(status.code(), Code::NotFound);
     }
-    (service.into_iter().map(|service| service.name).collect(), matches!(described, Ok(MessageResponse::FileDescriptorResponse(_))))
+    (
+        service.into_iter().map(|service| service.name).collect(),
+        matches!(described, Ok(MessageResponse::FileDescriptorResponse(_))),
+    )
 }
 
 on_both!(
     async fn only_who_shows_the_credential_may_do_anything(store: &TestDb) {
         let buyer = store.register("ada").await;
         let before = (store.product(HOODIE).await, store.words().await);
-        let wrong = ["Bearer an-admin-token-of-the-tests-alonE", ADMIN_TOKEN, "Basic an-admin-token-of-the-tests-alone", "Bearer ", ""];
+        let wrong = [
+            "Bearer an-admin-token-of-the-tests-alonE",
+            ADMIN_TOKEN,
+            "Basic an-admin-token-of-the-tests-alone",
+            "Bearer ",
+            "",
+        ];
         for authorization in [None].into_iter().chain(wrong.map(Some)) {
             let stranger = showing(store, authorization);
             let refusals = [
@@ -123,20 +178,32 @@ on_both!(
                 stranger.set_price(HOODIE, 1).await.map(|_| ()),
                 stranger.list(1, "", None, None).await.map(|_| ()),
                 stranger.deactivate(named("ada")).await.map(|_| ()),
-                stranger.revoke(Some(Whose::User(UserRef { by: Some(By::UserId(buyer.user.id.clone())) }))).await.map(|_| ()),
+                stranger
+                    .revoke(Some(Whose::User(UserRef {
+                        by: Some(By::UserId(buyer.user.id.clone())),
+                    })))
+                    .await
+                    .map(|_| ()),
                 // Not even what is wrong with a request is told.
                 stranger.revoke(None).await.map(|_| ()),
             ];
             for refusal in refusals {
                 let status = refusal.unwrap_err();
-                assert_eq!((status.code(), status.details()), (Code::Unauthenticated, &[][..]), "{authorization:?}");
+                assert_eq!(
+                    (status.code(), status.details()),
+                    (Code::Unauthenticated, &[][..]),
+                    "{authorization:?}"
+                );
                 assert!(!status.message().contains("an-admin-token"), "{status}");
             }
         }
         let (product, mut words) = (store.product(HOODIE).await, store.words().await);
         let refusals = words.split_off(before.1.len());
         assert_eq!((product, words), before);
-        assert!(refusals.len() == 36 && refusals.iter().all(|word| word == "operator_refused"), "{refusals:?}");
+        assert!(
+            refusals.len() == 36 && refusals.iter().all(|word| word == "operator_refused"),
+            "{refusals:?}"
+        );
         assert_eq!(own(store, &buyer).await.unwrap(), buyer.user);
         operator(store).list(1, "", None, None).await.unwrap();
     }
@@ -144,12 +211,16 @@ on_both!(
 
 on_both!(
     async fn a_call_without_the_credential_is_an_event_that_says_why(store: &TestDb) {
-        for (authorization, reason) in [(None, "token_missing"), (Some("Bearer x"), "token_wrong")] {
+        for (authorization, reason) in [(None, "token_missing"), (Some("Bearer x"), "token_wrong")]
+        {
             let status = showing(store, authorization).set_price(HOODIE, 1).await.unwrap_err();
             assert_eq!(status.code(), Code::Unauthenticated);
             let events = store.events().await;
             let event = events.last().unwrap();
-            assert_eq!((event.event.as_str(), event.service.as_str(), event.actor.as_str()), ("operator_refused", "db", "anonymous"));
+            assert_eq!(
+                (event.event.as_str(), event.service.as_str(), event.actor.as_str()),
+                ("operator_refused", "db", "anonymous")
+            );
             assert_eq!(event.attributes["reason"], reason);
             assert!(!format!("{event:?}").contains("Bearer"), "{event:?}");
             assert_eq!(merch_logging::rules::check(event), []);
@@ -171,7 +242,10 @@ async fn a_flood_of_wrong_credentials_is_a_few_events_and_a_count() {
     // The count is written when the service stops.
     let store = TestDb::start(store.stop().await).await;
     let events = store.events().await;
-    assert_eq!(store.words().await, ["operator_refused", "operator_refused", "refusals_summarised"]);
+    assert_eq!(
+        store.words().await,
+        ["operator_refused", "operator_refused", "refusals_summarised"]
+    );
     let attributes = &events[2].attributes;
     let told = ["event", "reason", "count"].map(|name| attributes[name].as_str());
     assert_eq!(told, ["operator_refused", "token_wrong", "18"]);
@@ -190,7 +264,10 @@ async fn without_a_credential_there_is_no_such_service() {
 
     config.admin_token = None;
     let store = TestDb::start_with(place, config).await;
-    assert_eq!(operator(&store).set_price(HOODIE, 1).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(
+        operator(&store).set_price(HOODIE, 1).await.unwrap_err().code(),
+        Code::Unimplemented
+    );
     let (names, described) = reflected(&store).await;
     assert!(!names.iter().any(|name| name.contains("admin")) && !described, "{names:?}");
     assert!(names.iter().any(|name| name == "merch.assistant.v1.AssistantService"), "{names:?}");
@@ -215,7 +292,11 @@ on_both!(
                     for _ in 0..25 {
                         let orders = if n % 2 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
                         let orders = orders.map(|product| buyer.order(product, 1)).to_vec();
-                        let answer = client.place_orders(call(PlaceOrdersRequest { orders })).await.unwrap().into_inner();
+                        let answer = client
+                            .place_orders(call(PlaceOrdersRequest { orders }))
+                            .await
+                            .unwrap()
+                            .into_inner();
                         for result in answer.results {
                             let outcome = result.outcome.unwrap();
                             match refused(&outcome) {
@@ -236,7 +317,8 @@ on_both!(
                     let mut difference = [0, 0];
                     for round in 0..10 {
                         let product = 1 + (n + round) % 2;
-                        let change = if round == 5 && n == 0 { Change::Set(3) } else { Change::Add(2) };
+                        let change =
+                            if round == 5 && n == 0 { Change::Set(3) } else { Change::Add(2) };
                         let key = format!("{n}-{round}");
                         difference[usize::try_from(product - 1).unwrap()] +=
                             operator.restock(&key, product, change).await.unwrap().difference;
@@ -245,7 +327,10 @@ on_both!(
                         operator.list(100, "", None, None).await.unwrap();
                         if n == 3 && round == 8 {
                             // Of everyone, while their orders are placed.
-                            operator.revoke(Some(Whose::Everyone(Everyone::default()))).await.unwrap();
+                            operator
+                                .revoke(Some(Whose::Everyone(Everyone::default())))
+                                .await
+                                .unwrap();
                         }
                     }
                     difference
@@ -262,18 +347,30 @@ on_both!(
             difference = [difference[0] + of_task[0], difference[1] + of_task[1]];
         }
         for product in [HOODIE, BOTTLE] {
-            let pieces = i32::try_from(sold.iter().filter(|order| order.product_id == product).count()).unwrap();
+            let pieces =
+                i32::try_from(sold.iter().filter(|order| order.product_id == product).count())
+                    .unwrap();
             let Product { stock, .. } = store.product(product).await;
             assert!(stock >= 0);
-            assert_eq!(stock, 20 + difference[usize::try_from(product - 1).unwrap()] - pieces, "product {product}");
+            assert_eq!(
+                stock,
+                20 + difference[usize::try_from(product - 1).unwrap()] - pieces,
+                "product {product}"
+            );
         }
         assert_eq!(store.count("orders").await, i64::try_from(sold.len()).unwrap());
         assert_eq!(store.count("admin_requests").await, 40);
         let words = store.words().await;
         let count = |word: &str| words.iter().filter(|found| *found == word).count();
-        assert_eq!((count("order_placed"), count("product_restocked"), count("users_listed")), (sold.len(), 40, 40));
+        assert_eq!(
+            (count("order_placed"), count("product_restocked"), count("users_listed")),
+            (sold.len(), 40, 40)
+        );
         for buyer in &buyers {
-            assert_eq!(told(own(store, buyer).await), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+            assert_eq!(
+                told(own(store, buyer).await),
+                why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            );
         }
     }
 );
@@ -285,7 +382,10 @@ on_both!(
         own(store, &ada.with_token_version(7)).await.unwrap();
         merch_db::mark_restored(&store.place.url, "2026-01-01T00:00:00Z").await.unwrap();
         for version in 1..50 {
-            assert_eq!(told(own(store, &ada.with_token_version(version)).await), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+            assert_eq!(
+                told(own(store, &ada.with_token_version(version)).await),
+                why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            );
         }
         let events = store.events().await;
         let event = events.last().unwrap();

@@ -1,8 +1,12 @@
 //! What time decides is decided by the database's clock; on SQLite, by how long this process runs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use merch_contract::grpc::assistant::v1::*;
 use merch_db::{MachineClock, SystemClock};
@@ -29,7 +33,8 @@ impl MachineClock for TestClock {
     }
 
     fn uptime(&self) -> Duration {
-        self.system.uptime() + Duration::from_secs(self.passed.load(Ordering::SeqCst).unsigned_abs())
+        self.system.uptime()
+            + Duration::from_secs(self.passed.load(Ordering::SeqCst).unsigned_abs())
     }
 }
 
@@ -39,7 +44,8 @@ impl TestClock {
     }
 }
 
-/// Starts the service again on the database of `place`, with rounds of housekeeping one after the other.
+/// Starts the service again on the database of `place`, with rounds of housekeeping one after the
+/// other.
 async fn start(place: Place, clock: &Arc<TestClock>) -> TestDb {
     let mut config = config(&place);
     config.clock = clock.clone();
@@ -47,7 +53,8 @@ async fn start(place: Place, clock: &Arc<TestClock>) -> TestDb {
     TestDb::start_with(place, config).await
 }
 
-/// Waits until housekeeping has had a whole round: it ends with the removal of events that were shipped.
+/// Waits until housekeeping has had a whole round: it ends with the removal of events that were
+/// shipped.
 async fn housekeeping_has_had_a_round(store: &TestDb) {
     let (id, payload) = match store.backend() {
         sea_orm::DbBackend::Postgres => ("gen_random_uuid()", "''"),
@@ -57,7 +64,10 @@ async fn housekeeping_has_had_a_round(store: &TestDb) {
     for _ in 0..2 {
         let time = "'2026-01-01T00:00:00Z'";
         store.sql(&format!("INSERT INTO outbox (id, payload, created_at, shipped_at) VALUES ({id}, {payload}, {time}, {time})")).await;
-        eventually("a round of housekeeping", || async { store.count("outbox WHERE shipped_at IS NOT NULL").await == 0 }).await;
+        eventually("a round of housekeeping", || async {
+            store.count("outbox WHERE shipped_at IS NOT NULL").await == 0
+        })
+        .await;
     }
 }
 
@@ -78,10 +88,14 @@ on_both!(
             let other = start(place, &clock).await;
             housekeeping_has_had_a_round(&other).await;
             // Of a replica whose clock is wrong, and of one whose clock is set while it runs.
-            first.push(placed(other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0)));
+            first.push(placed(
+                other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0),
+            ));
             clock.ahead.fetch_add(3 * DAY, Ordering::SeqCst);
             housekeeping_has_had_a_round(&other).await;
-            first.push(placed(other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0)));
+            first.push(placed(
+                other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0),
+            ));
             clock.ahead.fetch_sub(9 * DAY, Ordering::SeqCst);
             housekeeping_has_had_a_round(&other).await;
             other.stop().await;
@@ -89,7 +103,11 @@ on_both!(
         let right = start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(0)).await;
         housekeeping_has_had_a_round(&right).await;
         for (n, order) in first.iter().enumerate() {
-            assert_eq!(&placed(right.place(vec![key(&n.to_string())]).await.unwrap().remove(0)), order, "key {n}");
+            assert_eq!(
+                &placed(right.place(vec![key(&n.to_string())]).await.unwrap().remove(0)),
+                order,
+                "key {n}"
+            );
         }
         right.stop().await;
     }
@@ -101,11 +119,15 @@ async fn a_clock_that_differs_from_the_database_s_is_not_ready_until_it_agrees()
     let store = start(Place::postgres().await, &clock).await;
     let is_told = |seconds: &'static str| {
         let reason = clock_reason(&store);
-        reason.is_some_and(|reason| reason.contains(seconds) && reason.contains("expected at most 5 s"))
+        reason.is_some_and(|reason| {
+            reason.contains(seconds) && reason.contains("expected at most 5 s")
+        })
     };
-    eventually("the clock is said to be wrong", || async { is_told("ahead of the database's") }).await;
+    eventually("the clock is said to be wrong", || async { is_told("ahead of the database's") })
+        .await;
     clock.ahead.store(-60, Ordering::SeqCst);
-    eventually("the clock is said to be behind", || async { is_told("behind the database's") }).await;
+    eventually("the clock is said to be behind", || async { is_told("behind the database's") })
+        .await;
     clock.ahead.store(3, Ordering::SeqCst);
     eventually("three seconds are no fault", || async { store.readiness.check().is_ok() }).await;
     store.stop().await;
@@ -114,12 +136,24 @@ async fn a_clock_that_differs_from_the_database_s_is_not_ready_until_it_agrees()
 on_both!(
     /// Callers compare their own clock with it.
     async fn the_clock_is_the_database_s(store: &TestDb) {
-        let of_a_wrong_replica = start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(DAY)).await;
+        let of_a_wrong_replica =
+            start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(DAY)).await;
         for (store, ahead) in [(store, 0), (&of_a_wrong_replica, DAY)] {
-            let now = store.client().get_clock(call(GetClockRequest {})).await.unwrap().into_inner().now.unwrap().seconds;
+            let now = store
+                .client()
+                .get_clock(call(GetClockRequest {}))
+                .await
+                .unwrap()
+                .into_inner()
+                .now
+                .unwrap()
+                .seconds;
             // SQLite has no clock but the machine's.
             let expected = if store.backend() == sea_orm::DbBackend::Sqlite { ahead } else { 0 };
-            assert!((now - OffsetDateTime::now_utc().unix_timestamp() - expected).abs() < 30, "{now}");
+            assert!(
+                (now - OffsetDateTime::now_utc().unix_timestamp() - expected).abs() < 30,
+                "{now}"
+            );
         }
         of_a_wrong_replica.stop().await;
     }
@@ -140,9 +174,17 @@ on_both!(
             other.stop().await;
         }
         assert!(ids.is_sorted(), "{ids:?}");
-        let list = ListOrdersRequest { caller: Some(buyer.caller.clone()), page_size: 100, ..Default::default() };
+        let list = ListOrdersRequest {
+            caller: Some(buyer.caller.clone()),
+            page_size: 100,
+            ..Default::default()
+        };
         let listed = store.client().list_orders(call(list)).await.unwrap().into_inner().orders;
         ids.reverse();
-        assert_eq!(listed.into_iter().map(|order| order.id).collect::<Vec<_>>(), ids, "newest first");
+        assert_eq!(
+            listed.into_iter().map(|order| order.id).collect::<Vec<_>>(),
+            ids,
+            "newest first"
+        );
     }
 );

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
-use merch_contract::grpc::assistant::v1::*;
+use merch_contract::grpc::assistant::v1::{place_order_result::Outcome, *};
 use sea_orm::ConnectionTrait as _;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -17,7 +16,16 @@ async fn rush(store: &TestDb, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Stat
         .map(|order| {
             let mut client = store.client();
             let request = call(PlaceOrdersRequest { orders: vec![order] });
-            tokio::spawn(async move { Ok(client.place_orders(request).await?.into_inner().results.remove(0).outcome.unwrap()) })
+            tokio::spawn(async move {
+                Ok(client
+                    .place_orders(request)
+                    .await?
+                    .into_inner()
+                    .results
+                    .remove(0)
+                    .outcome
+                    .unwrap())
+            })
         })
         .collect();
     let mut outcomes = vec![];
@@ -34,9 +42,14 @@ on_both!(
         for n in 0..200 {
             buyers.push(store.register(&format!("buyer{n}")).await);
         }
-        let outcomes = rush(store, buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect()).await;
-        let sold = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
-        let refused = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock)).count();
+        let outcomes =
+            rush(store, buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect()).await;
+        let sold =
+            outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
+        let refused = outcomes
+            .iter()
+            .filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock))
+            .count();
         assert_eq!((sold, refused, store.product(HOODIE).await.stock), (50, 150, 0));
         assert_eq!(store.count("orders").await, 50);
         let words = store.words().await;
@@ -62,11 +75,18 @@ on_both!(
                         // Two products, in either order.
                         let orders = if n % 2 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
                         let orders = orders.map(|product| buyer.order(product, 1)).to_vec();
-                        let placed_now = client.place_orders(call(PlaceOrdersRequest { orders })).await.unwrap().into_inner();
+                        let placed_now = client
+                            .place_orders(call(PlaceOrdersRequest { orders }))
+                            .await
+                            .unwrap()
+                            .into_inner();
                         for result in placed_now.results {
                             let order = placed(result.outcome.unwrap());
-                            let request =
-                                CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order.id.clone() };
+                            let request = CancelOrderRequest {
+                                context: context(),
+                                caller: Some(buyer.caller.clone()),
+                                order_id: order.id.clone(),
+                            };
                             if round % 2 == 0 {
                                 client.cancel_order(call(request)).await.unwrap();
                             } else {
@@ -74,7 +94,10 @@ on_both!(
                             }
                         }
                     }
-                    let request = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
+                    let request = RevokeTokensRequest {
+                        context: context(),
+                        caller: Some(buyer.caller.clone()),
+                    };
                     client.revoke_tokens(call(request)).await.unwrap();
                     kept
                 })
@@ -84,7 +107,8 @@ on_both!(
         for task in tasks {
             kept += task.await.unwrap();
         }
-        let (hoodie, bottle) = (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock);
+        let (hoodie, bottle) =
+            (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock);
         assert_eq!((1000 - hoodie - bottle, hoodie), (kept, bottle));
         assert_eq!(store.count("orders WHERE status = 'placed'").await, i64::from(kept));
     }
@@ -99,7 +123,15 @@ on_both!(
                 tokio::spawn(async move {
                     for placed in 0.. {
                         let request = PlaceOrdersRequest { orders: vec![buyer.order(HOODIE, 1)] };
-                        let outcome = client.place_orders(call(request)).await.unwrap().into_inner().results.remove(0).outcome.unwrap();
+                        let outcome = client
+                            .place_orders(call(request))
+                            .await
+                            .unwrap()
+                            .into_inner()
+                            .results
+                            .remove(0)
+                            .outcome
+                            .unwrap();
                         match refused(&outcome) {
                             None => {}
                             Some(ErrorReason::TokenRevoked) => return placed,
@@ -111,7 +143,8 @@ on_both!(
             })
             .collect();
         eventually("some orders are placed", || async { store.count("orders").await > 20 }).await;
-        let request = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
+        let request =
+            RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
         store.client().revoke_tokens(call(request)).await.unwrap();
         let told = store.count("orders").await;
         let mut placed = 0;
@@ -130,8 +163,15 @@ on_both!(
         let other = merch_chassis::bind("the test", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = other.local_addr().unwrap();
         let shutdown = tokio_util::sync::CancellationToken::new();
-        let second = tokio::spawn(merch_db::serve(other, config(&store.place), Default::default(), shutdown.clone()));
-        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let second = tokio::spawn(merch_db::serve(
+            other,
+            config(&store.place),
+            Default::default(),
+            shutdown.clone(),
+        ));
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
         let other = assistant_service_client::AssistantServiceClient::new(channel);
 
         store.sql("UPDATE products SET stock = 60 WHERE id IN (1, 2)").await;
@@ -139,17 +179,26 @@ on_both!(
         let calls: Vec<_> = (0..160)
             .map(|n| {
                 let mut client = if n % 2 == 0 { store.client() } else { other.clone() };
-                // Every key comes four times, by both services; a service may meet them in another order.
+                // Every key comes four times, by both services; a service may meet them in another
+                // order.
                 let key = if n % 4 < 2 { n / 4 } else { 39 - n / 4 };
                 let order = buyer.order_with_key(1 + key % 2, 1, &format!("k{key}"));
-                tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await.map(|_| key) })
+                tokio::spawn(async move {
+                    client
+                        .place_orders(call(PlaceOrdersRequest { orders: vec![order] }))
+                        .await
+                        .map(|_| key)
+                })
             })
             .collect();
         for call in calls {
             call.await.unwrap().unwrap();
         }
         assert_eq!(store.count("orders").await, 40);
-        assert_eq!((store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock), (40, 40));
+        assert_eq!(
+            (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock),
+            (40, 40)
+        );
         let mut rest = rush(store, vec![buyer.order(HOODIE, 3); 20]).await;
         rest.retain(|outcome| refused(outcome.as_ref().unwrap()).is_none());
         assert_eq!((rest.len(), store.product(HOODIE).await.stock), (13, 1));
@@ -179,7 +228,10 @@ async fn more_orders_than_the_queue_takes_are_refused_at_once() {
         refused = &mut other => (refused.unwrap(), one),
     };
     let status = refused.unwrap_err();
-    assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "it says when to try again");
+    assert!(
+        status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()),
+        "it says when to try again"
+    );
     assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::Overloaded));
     held.rollback().await.unwrap();
     waiting.await.unwrap().unwrap();
@@ -188,21 +240,31 @@ async fn more_orders_than_the_queue_takes_are_refused_at_once() {
 }
 
 on_both!(
-    async fn an_order_whose_caller_has_left_is_not_placed_when_its_rows_are_free_at_last(store: &TestDb) {
+    async fn an_order_whose_caller_has_left_is_not_placed_when_its_rows_are_free_at_last(
+        store: &TestDb,
+    ) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let held = store.database.begin().await.unwrap();
         held.execute_unprepared("UPDATE products SET stock = stock WHERE id = 1").await.unwrap();
-        // One whose time is over, and one who leaves before that. The first waits for the row, and the second behind it.
+        // One whose time is over, and one who leaves before that. The first waits for the row, and
+        // the second behind it.
         let mut late = Request::new(PlaceOrdersRequest { orders: vec![ada.order(HOODIE, 1)] });
         late.set_timeout(Duration::from_millis(700));
         let late = store.client().place_orders(late).await.unwrap_err();
         assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&late.code()), "{late:?}");
-        let leaves = tokio::time::timeout(Duration::from_millis(300), store.place(vec![ada.order_with_key(HOODIE, 1, "k")])).await;
+        let leaves = tokio::time::timeout(
+            Duration::from_millis(300),
+            store.place(vec![ada.order_with_key(HOODIE, 1, "k")]),
+        )
+        .await;
         assert!(leaves.is_err(), "nobody has answered it");
         held.rollback().await.unwrap();
         store.buy(&bob, HOODIE, 2).await;
         assert_eq!(store.count("orders").await, 1);
-        assert_eq!((store.product(HOODIE).await.stock, store.count("idempotency_keys").await), (498, 0));
+        assert_eq!(
+            (store.product(HOODIE).await.stock, store.count("idempotency_keys").await),
+            (498, 0)
+        );
         assert_eq!(store.words().await.iter().filter(|word| word.starts_with("order_")).count(), 1);
     }
 );

@@ -1,24 +1,29 @@
 //! A running db service with a database of its own, and short words for what tests do with it.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
 
 use merch_chassis::Readiness;
-use merch_contract::grpc::assistant::v1::assistant_service_client::AssistantServiceClient;
-use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
-use merch_contract::grpc::assistant::v1::*;
-use merch_contract::grpc::logging::v1::LogMessage;
+use merch_contract::grpc::{
+    assistant::v1::{
+        assistant_service_client::AssistantServiceClient, place_order_result::Outcome, *,
+    },
+    logging::v1::LogMessage,
+};
 use merch_db::{Config, Database, Location, Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
-use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
+use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 
 /// How long a test waits for what must happen.
@@ -31,7 +36,7 @@ pub(crate) const BOTTLE: i32 = 2;
 
 /// Defines a test for both databases: `on_both!(async fn name(store: &TestDb) { … });`
 macro_rules! on_both {
-    ($(#[$note:meta])* async fn $name:ident($store:ident: &TestDb) $body:block) => {
+    ($(#[$note:meta])* async fn $name:ident($store:ident: &TestDb $(,)?) $body:block) => {
         mod $name {
             #[allow(unused_imports, reason = "not every test uses everything that is imported around it")]
             use super::*;
@@ -112,7 +117,11 @@ impl Place {
     async fn create_postgres(options: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = server();
-        let name = format!("merch_db_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "merch_db_test_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let connection = connect(&server).await;
         connection.execute_unprepared(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
         connection.close().await.unwrap();
@@ -126,10 +135,14 @@ impl Drop for Place {
         let (server, name) = (server.clone(), name.clone());
         // Also when a test fails, and whatever runtime it had.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let connection = connect(&server).await;
-                connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.unwrap();
+                connection
+                    .execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                    .await
+                    .unwrap();
                 connection.close().await.unwrap();
             });
         });
@@ -157,7 +170,8 @@ pub(crate) async fn connect(url: &str) -> DatabaseConnection {
     sea_orm::Database::connect(options).await.unwrap()
 }
 
-/// The name of a migrated database, made once for each build of these tests (and the migrations in them) and kept on the server.
+/// The name of a migrated database, made once for each build of these tests (and the migrations in
+/// them) and kept on the server.
 async fn template() -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
@@ -174,21 +188,38 @@ async fn template() -> &'static str {
             // The connection's own lock: of two processes, one makes the template.
             administrator.execute_unprepared("SELECT pg_advisory_lock(7_266_001)").await.unwrap();
             let mut exists = false;
-            for row in rows(&administrator, "SELECT datname::text FROM pg_database WHERE datname LIKE 'merch_db_template_%'").await {
+            for row in rows(
+                &administrator,
+                "SELECT datname::text FROM pg_database WHERE datname LIKE 'merch_db_template_%'",
+            )
+            .await
+            {
                 let found: String = row.try_get_by(0).unwrap();
                 if found == name {
                     exists = true;
                 } else {
-                    // Of an older build; if another process still clones it, it is left for the next time.
-                    let _ = administrator.execute_unprepared(&format!("DROP DATABASE IF EXISTS {found}")).await;
+                    // Of an older build; if another process still clones it, it is left for the
+                    // next time.
+                    let _ = administrator
+                        .execute_unprepared(&format!("DROP DATABASE IF EXISTS {found}"))
+                        .await;
                 }
             }
             if !exists {
                 let unfinished = format!("{name}_new");
-                administrator.execute_unprepared(&format!("DROP DATABASE IF EXISTS {unfinished}")).await.unwrap();
-                administrator.execute_unprepared(&format!("CREATE DATABASE {unfinished}")).await.unwrap();
+                administrator
+                    .execute_unprepared(&format!("DROP DATABASE IF EXISTS {unfinished}"))
+                    .await
+                    .unwrap();
+                administrator
+                    .execute_unprepared(&format!("CREATE DATABASE {unfinished}"))
+                    .await
+                    .unwrap();
                 merch_db::migrate(with_database(&server, &unfinished)).await.unwrap();
-                administrator.execute_unprepared(&format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await.unwrap();
+                administrator
+                    .execute_unprepared(&format!("ALTER DATABASE {unfinished} RENAME TO {name}"))
+                    .await
+                    .unwrap();
             }
             administrator.close().await.unwrap();
             name
@@ -196,8 +227,14 @@ async fn template() -> &'static str {
         .await
 }
 
-pub(crate) async fn rows(connection: &impl ConnectionTrait, sql: &str) -> Vec<sea_orm::QueryResult> {
-    connection.query_all_raw(Statement::from_string(connection.get_database_backend(), sql)).await.unwrap()
+pub(crate) async fn rows(
+    connection: &impl ConnectionTrait,
+    sql: &str,
+) -> Vec<sea_orm::QueryResult> {
+    connection
+        .query_all_raw(Statement::from_string(connection.get_database_backend(), sql))
+        .await
+        .unwrap()
 }
 
 /// A running service.
@@ -237,15 +274,28 @@ impl TestDb {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::expecting("db"), CancellationToken::new());
-        let service = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
+        let service =
+            tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        Self { client: AssistantServiceClient::new(channel.clone()), channel, database, readiness, shutdown, service, place }
+        Self {
+            client: AssistantServiceClient::new(channel.clone()),
+            channel,
+            database,
+            readiness,
+            shutdown,
+            service,
+            place,
+        }
     }
 
     /// Stops the service and hands its database on.
     pub(crate) async fn stop(self) -> Place {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.service).await.expect("the service stops").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.service)
+            .await
+            .expect("the service stops")
+            .unwrap()
+            .unwrap();
         self.database.close().await;
         self.place
     }
@@ -267,8 +317,13 @@ impl TestDb {
     }
 
     pub(crate) async fn place(&self, orders: Vec<NewOrder>) -> Result<Vec<Outcome>, Status> {
-        let answer = self.client().place_orders(call(PlaceOrdersRequest { orders })).await?.into_inner();
-        Ok(answer.results.into_iter().map(|result| result.outcome.expect("exactly one outcome is set")).collect())
+        let answer =
+            self.client().place_orders(call(PlaceOrdersRequest { orders })).await?.into_inner();
+        Ok(answer
+            .results
+            .into_iter()
+            .map(|result| result.outcome.expect("exactly one outcome is set"))
+            .collect())
     }
 
     /// Places one order that must succeed.
@@ -280,12 +335,22 @@ impl TestDb {
     }
 
     pub(crate) async fn cancel(&self, buyer: &Buyer, order_id: &str) -> Result<Order, Status> {
-        let request = CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
+        let request = CancelOrderRequest {
+            context: context(),
+            caller: Some(buyer.caller.clone()),
+            order_id: order_id.to_owned(),
+        };
         Ok(self.client().cancel_order(call(request)).await?.into_inner().order.unwrap())
     }
 
     pub(crate) async fn product(&self, product_id: i32) -> Product {
-        self.client().get_product(call(GetProductRequest { product_id })).await.unwrap().into_inner().product.unwrap()
+        self.client()
+            .get_product(call(GetProductRequest { product_id }))
+            .await
+            .unwrap()
+            .into_inner()
+            .product
+            .unwrap()
     }
 
     /// Runs SQL past the service.
@@ -319,7 +384,13 @@ pub(crate) struct Buyer {
 
 impl Buyer {
     pub(crate) fn order(&self, product_id: i32, quantity: i32) -> NewOrder {
-        NewOrder { context: context(), caller: Some(self.caller.clone()), product_id, quantity, idempotency_key: String::new() }
+        NewOrder {
+            context: context(),
+            caller: Some(self.caller.clone()),
+            product_id,
+            quantity,
+            idempotency_key: String::new(),
+        }
     }
 
     pub(crate) fn order_with_key(&self, product_id: i32, quantity: i32, key: &str) -> NewOrder {
@@ -340,7 +411,10 @@ pub(crate) fn call<T>(message: T) -> Request<T> {
 }
 
 pub(crate) fn context() -> Option<RequestContext> {
-    Some(RequestContext { request_id: "r-1".to_owned(), trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned() })
+    Some(RequestContext {
+        request_id: "r-1".to_owned(),
+        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+    })
 }
 
 pub(crate) fn new_user(name: &str) -> CreateUserRequest {
@@ -368,8 +442,17 @@ pub(crate) fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<Stri
     let status = outcome.expect_err("the call fails");
     assert_eq!(status.code(), Code::InvalidArgument);
     let details = status.get_error_details();
-    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("ERROR_REASON_INVALID_FIELD"));
-    details.bad_request().expect("a BadRequest names the fields").field_violations.iter().map(|violation| violation.field.clone()).collect()
+    assert_eq!(
+        details.error_info().map(|info| info.reason.as_str()),
+        Some("ERROR_REASON_INVALID_FIELD")
+    );
+    details
+        .bad_request()
+        .expect("a BadRequest names the fields")
+        .field_violations
+        .iter()
+        .map(|violation| violation.field.clone())
+        .collect()
 }
 
 pub(crate) fn why(code: Code, reason: ErrorReason) -> (Code, String) {
@@ -391,7 +474,10 @@ pub(crate) fn placed(outcome: Outcome) -> Order {
 }
 
 /// Waits until `condition` holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
     let end = Instant::now() + PATIENCE;
     while !condition().await {
         assert!(Instant::now() < end, "this did not happen in time: {what}");

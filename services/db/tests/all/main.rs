@@ -1,4 +1,5 @@
-//! The db service through a real gRPC client over a real socket; every test runs on SQLite and on PostgreSQL, each with a database of its own.
+//! The db service through a real gRPC client over a real socket; every test runs on SQLite and on
+//! PostgreSQL, each with a database of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 #![allow(clippy::disallowed_macros, reason = "figures")]

@@ -12,13 +12,18 @@ async fn list(
     page_token: &str,
     status: OrderStatus,
 ) -> Result<ListOrdersResponse, tonic::Status> {
-    let request =
-        ListOrdersRequest { caller: Some(buyer.caller.clone()), page_size, page_token: page_token.to_owned(), status: status.into() };
+    let request = ListOrdersRequest {
+        caller: Some(buyer.caller.clone()),
+        page_size,
+        page_token: page_token.to_owned(),
+        status: status.into(),
+    };
     Ok(store.client().list_orders(call(request)).await?.into_inner())
 }
 
 async fn get(store: &TestDb, buyer: &Buyer, order_id: &str) -> Result<Order, tonic::Status> {
-    let request = GetOrderRequest { caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
+    let request =
+        GetOrderRequest { caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
     Ok(store.client().get_order(call(request)).await?.into_inner().order.unwrap())
 }
 
@@ -27,11 +32,23 @@ on_both!(
         let buyer = store.register("ada").await;
         let before = store.product(HOODIE).await.version;
         let order = store.buy(&buyer, HOODIE, 2).await;
-        assert_eq!((order.user_id.as_str(), order.product_id, order.quantity), (buyer.user.id.as_str(), HOODIE, 2));
-        assert_eq!((order.unit_price_cents, order.total_price_cents, order.currency.as_str()), (4999, 9998, "CNY"));
-        assert_eq!((order.status(), order.version, order.cancelled_at), (OrderStatus::Placed, 1, None));
+        assert_eq!(
+            (order.user_id.as_str(), order.product_id, order.quantity),
+            (buyer.user.id.as_str(), HOODIE, 2)
+        );
+        assert_eq!(
+            (order.unit_price_cents, order.total_price_cents, order.currency.as_str()),
+            (4999, 9998, "CNY")
+        );
+        assert_eq!(
+            (order.status(), order.version, order.cancelled_at),
+            (OrderStatus::Placed, 1, None)
+        );
         assert_eq!(get(store, &buyer, &order.id).await.unwrap(), order);
-        assert_eq!(list(store, &buyer, 10, "", OrderStatus::Unspecified).await.unwrap().orders, [order]);
+        assert_eq!(
+            list(store, &buyer, 10, "", OrderStatus::Unspecified).await.unwrap().orders,
+            [order]
+        );
         let product = store.product(HOODIE).await;
         assert_eq!((product.stock, product.version), (498, before + 1));
     }
@@ -75,7 +92,9 @@ on_both!(
             }
             assert_eq!(seen, expected);
         }
-        let empty = list(store, &store.register("eve").await, 100, "", OrderStatus::Unspecified).await.unwrap();
+        let empty = list(store, &store.register("eve").await, 100, "", OrderStatus::Unspecified)
+            .await
+            .unwrap();
         assert_eq!((empty.orders.len(), empty.next_page_token.as_str()), (0, ""));
     }
 );
@@ -90,17 +109,34 @@ on_both!(
         list(store, &buyer, 1, &token, OrderStatus::Placed).await.unwrap();
         let invalid = why(Code::InvalidArgument, ErrorReason::InvalidPageToken);
         assert_eq!(told(list(store, &buyer, 1, &token, OrderStatus::Cancelled).await), invalid);
-        let products = ListProductsRequest { page_size: 1, page_token: String::new(), category: None };
-        let others = store.client().list_products(call(products)).await.unwrap().into_inner().next_page_token;
+        let products =
+            ListProductsRequest { page_size: 1, page_token: String::new(), category: None };
+        let others = store
+            .client()
+            .list_products(call(products))
+            .await
+            .unwrap()
+            .into_inner()
+            .next_page_token;
         assert_eq!(told(list(store, &buyer, 1, &others, OrderStatus::Unspecified).await), invalid);
         let products = ListProductsRequest { page_size: 1, page_token: token, category: None };
         assert_eq!(told(store.client().list_products(call(products)).await), invalid);
 
-        let request = ListOrdersRequest { caller: None, page_size: 0, page_token: String::new(), status: 9 };
-        assert_eq!(fields(store.client().list_orders(call(request)).await), ["caller", "page_size", "status"]);
-        let caller = Some(Caller { user_id: "urn:uuid:01890000-0000-7000-8000-000000000000".into(), token_version: 1 });
+        let request =
+            ListOrdersRequest { caller: None, page_size: 0, page_token: String::new(), status: 9 };
+        assert_eq!(
+            fields(store.client().list_orders(call(request)).await),
+            ["caller", "page_size", "status"]
+        );
+        let caller = Some(Caller {
+            user_id: "urn:uuid:01890000-0000-7000-8000-000000000000".into(),
+            token_version: 1,
+        });
         let request = GetOrderRequest { caller, order_id: "7".into() };
-        assert_eq!(fields(store.client().get_order(call(request)).await), ["caller.user_id", "order_id"]);
+        assert_eq!(
+            fields(store.client().get_order(call(request)).await),
+            ["caller.user_id", "order_id"]
+        );
     }
 );
 
@@ -109,7 +145,9 @@ on_both!(
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let order = store.buy(&ada, HOODIE, 1).await;
         let missing = why(Code::NotFound, ErrorReason::OrderNotFound);
-        for (buyer, id) in [(&bob, order.id.as_str()), (&ada, "01890000-0000-7000-8000-000000000000")] {
+        for (buyer, id) in
+            [(&bob, order.id.as_str()), (&ada, "01890000-0000-7000-8000-000000000000")]
+        {
             assert_eq!(told(get(store, buyer, id).await), missing);
             assert_eq!(told(store.cancel(buyer, id).await), missing);
         }
@@ -126,7 +164,10 @@ on_both!(
         let cancelled = store.cancel(&buyer, &order.id).await.unwrap();
         assert_eq!((cancelled.status(), cancelled.version), (OrderStatus::Cancelled, 2));
         assert!(cancelled.cancelled_at.is_some());
-        assert_eq!(Order { status: order.status, cancelled_at: None, version: 1, ..cancelled.clone() }, order);
+        assert_eq!(
+            Order { status: order.status, cancelled_at: None, version: 1, ..cancelled.clone() },
+            order
+        );
         let product = store.product(HOODIE).await;
         assert_eq!((product.stock, product.version), (500, before + 2));
 
@@ -134,7 +175,10 @@ on_both!(
         assert_eq!(store.product(HOODIE).await, product);
         assert_eq!(get(store, &buyer, &order.id).await.unwrap(), cancelled);
         let event = store.events().await.pop().unwrap();
-        assert_eq!((event.event.as_str(), event.subject), ("order_cancelled", format!("order:{}", order.id)));
+        assert_eq!(
+            (event.event.as_str(), event.subject),
+            ("order_cancelled", format!("order:{}", order.id))
+        );
         assert_eq!(store.words().await, ["user_registered", "order_placed", "order_cancelled"]);
     }
 );
@@ -145,16 +189,26 @@ on_both!(
         let order = store.buy(&buyer, HOODIE, 3).await;
         let cancels: Vec<_> = (0..16)
             .map(|_| {
-                let request = CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order.id.clone() };
+                let request = CancelOrderRequest {
+                    context: context(),
+                    caller: Some(buyer.caller.clone()),
+                    order_id: order.id.clone(),
+                };
                 let mut client = store.client();
-                tokio::spawn(async move { client.cancel_order(call(request)).await.unwrap().into_inner().order.unwrap() })
+                tokio::spawn(async move {
+                    client.cancel_order(call(request)).await.unwrap().into_inner().order.unwrap()
+                })
             })
             .collect();
         let mut answers = vec![];
         for cancel in cancels {
             answers.push(cancel.await.unwrap());
         }
-        assert!(answers.iter().all(|answer| answer == &answers[0] && answer.status() == OrderStatus::Cancelled));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer == &answers[0] && answer.status() == OrderStatus::Cancelled)
+        );
         assert_eq!(store.product(HOODIE).await.stock, 500);
         assert_eq!(store.words().await, ["user_registered", "order_placed", "order_cancelled"]);
     }

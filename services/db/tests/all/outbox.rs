@@ -1,10 +1,11 @@
 //! Events: there if and only if the change is, shipped until acknowledged.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use merch_contract::grpc::logging::v1::logging_service_server::{LoggingService, LoggingServiceServer};
-use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse};
+use merch_contract::grpc::logging::v1::{
+    LogMessage, StreamLogsRequest, StreamLogsResponse,
+    logging_service_server::{LoggingService, LoggingServiceServer},
+};
 use merch_db::{Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::ConnectionTrait as _;
@@ -22,13 +23,23 @@ pub(crate) struct Keeper(Arc<Mutex<Vec<LogMessage>>>);
 impl LoggingService for Keeper {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
-    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+    async fn stream_logs(
+        &self,
+        request: Request<Streaming<StreamLogsRequest>>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let (mut requests, kept) = (request.into_inner(), self.0.clone());
         let (answers, stream) = mpsc::channel(16);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 kept.lock().await.extend(request.messages);
-                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence, refused: Vec::new() })).await.is_err() {
+                if answers
+                    .send(Ok(StreamLogsResponse {
+                        acknowledged_sequence: request.sequence,
+                        refused: Vec::new(),
+                    }))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -42,7 +53,11 @@ pub(crate) async fn keeper() -> (Keeper, String) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let service = LoggingServiceServer::new(keeper.clone());
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
     (keeper, url)
 }
 
@@ -53,7 +68,9 @@ async fn shipped(place: Place, policy: ShippedEvents) -> (Keeper, Place) {
     config.shipped_events = policy;
     config.drain = Duration::from_secs(20);
     let store = TestDb::start_with(place, config).await;
-    let buyer = store.register(&format!("u{}", uuid::Uuid::now_v7().simple().to_string().split_off(24))).await;
+    let buyer = store
+        .register(&format!("u{}", uuid::Uuid::now_v7().simple().to_string().split_off(24)))
+        .await;
     store.buy(&buyer, HOODIE, 1).await;
     // What is not shipped yet is, while the service stops.
     let place = store.stop().await;
@@ -94,20 +111,35 @@ async fn the_newest_shipped_events_are_shipped_again_into_a_fresh_broker() {
     assert_eq!(words(&first).await, ["user_registered", "order_placed"]);
     assert_eq!(stored(&place, "WHERE shipped_at IS NOT NULL").await, 2);
     let (second, place) = shipped(place, policy).await;
-    assert_eq!(words(&second).await, ["user_registered", "order_placed", "user_registered", "order_placed"]);
-    assert_eq!(first.0.lock().await[..], second.0.lock().await[..2], "the same events, with their ids");
+    assert_eq!(
+        words(&second).await,
+        ["user_registered", "order_placed", "user_registered", "order_placed"]
+    );
+    assert_eq!(
+        first.0.lock().await[..],
+        second.0.lock().await[..2],
+        "the same events, with their ids"
+    );
     let (third, _) = shipped(place, policy).await;
-    assert_eq!(words(&third).await, ["order_placed", "user_registered", "order_placed", "user_registered", "order_placed"]);
+    assert_eq!(
+        words(&third).await,
+        ["order_placed", "user_registered", "order_placed", "user_registered", "order_placed"]
+    );
 }
 
 on_both!(
     async fn a_change_that_is_rolled_back_has_no_event(store: &TestDb) {
         store.register("ada").await;
-        let ids: std::collections::HashSet<String> = store.events().await.into_iter().map(|event| event.id).collect();
+        let ids: std::collections::HashSet<String> =
+            store.events().await.into_iter().map(|event| event.id).collect();
         // The row is written, then its event cannot be: neither is there.
         let break_outbox = match store.backend() {
-            sea_orm::DbBackend::Sqlite => "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(FAIL, 'broken'); END",
-            _ => "ALTER TABLE outbox ADD CONSTRAINT broken CHECK (created_at < '2000-01-01') NOT VALID",
+            sea_orm::DbBackend::Sqlite => {
+                "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(FAIL, 'broken'); END"
+            }
+            _ => {
+                "ALTER TABLE outbox ADD CONSTRAINT broken CHECK (created_at < '2000-01-01') NOT VALID"
+            }
         };
         store.sql(break_outbox).await;
         let status = store.client().create_user(call(new_user("bob"))).await.unwrap_err();
@@ -120,10 +152,17 @@ on_both!(
     /// A second service finds an outbox that it cannot even count.
     async fn the_service_is_ready_whatever_becomes_of_the_count_of_what_waits(store: &TestDb) {
         store.sql("ALTER TABLE outbox RENAME TO elsewhere").await;
-        let (listener, shutdown) =
-            (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), tokio_util::sync::CancellationToken::new());
+        let (listener, shutdown) = (
+            tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tokio_util::sync::CancellationToken::new(),
+        );
         let readiness = merch_chassis::Readiness::expecting("db");
-        let second = tokio::spawn(merch_db::serve(listener, config(&store.place), readiness.clone(), shutdown.clone()));
+        let second = tokio::spawn(merch_db::serve(
+            listener,
+            config(&store.place),
+            readiness.clone(),
+            shutdown.clone(),
+        ));
         eventually("the service is ready", || async { readiness.check().is_ok() }).await;
         shutdown.cancel();
         second.await.unwrap().unwrap();
@@ -161,7 +200,11 @@ on_both!(
         assert_eq!(outbox.read(None, 1).await.unwrap(), all[2..]);
         assert_eq!(outbox.read(None, 2).await.unwrap(), all[2..]);
         assert_eq!(store.count("outbox").await, 3, "they stay for somebody to look at");
-        assert_eq!(store.count("outbox WHERE set_aside LIKE 'it cannot be read: %'").await, 2, "and are not read again");
+        assert_eq!(
+            store.count("outbox WHERE set_aside LIKE 'it cannot be read: %'").await,
+            2,
+            "and are not read again"
+        );
     }
 );
 
@@ -172,7 +215,9 @@ async fn write_an_event_that_breaks_the_contract(place: &Place) {
         sea_orm::DbBackend::Sqlite => ("x'00'", "x''"),
         _ => ("gen_random_uuid()", "''::bytea"),
     };
-    let insert = format!("INSERT INTO outbox (id, payload, created_at) VALUES ({id}, {payload}, '2026-01-01T00:00:00Z')");
+    let insert = format!(
+        "INSERT INTO outbox (id, payload, created_at) VALUES ({id}, {payload}, '2026-01-01T00:00:00Z')"
+    );
     connection.execute_unprepared(&insert).await.unwrap();
     connection.close().await.unwrap();
 }
@@ -195,7 +240,8 @@ async fn a_refused_event_is_kept_by_sqlite() {
 
 #[tokio::test]
 async fn a_refused_event_is_kept_by_postgres() {
-    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, ShippedEvents::Delete).await;
+    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, ShippedEvents::Delete)
+        .await;
 }
 
 #[tokio::test]
@@ -219,7 +265,10 @@ on_both!(
             }
         }
         assert_eq!(store.events().await, []);
-        assert_eq!(store.count("outbox WHERE set_aside LIKE 'it is _ odd' AND shipped_at IS NULL").await, 2);
+        assert_eq!(
+            store.count("outbox WHERE set_aside LIKE 'it is _ odd' AND shipped_at IS NULL").await,
+            2
+        );
     }
 );
 
@@ -234,7 +283,8 @@ on_both!(
         store.register("bob").await;
         assert_eq!(outbox.oldest().await.unwrap().unwrap(), first);
         // What was shipped to a broker that is gone may be older than anything that waits.
-        let again = Outbox::new(store.database.clone(), ShippedEvents::ShipAgainAtStart { kept: 1 });
+        let again =
+            Outbox::new(store.database.clone(), ShippedEvents::ShipAgainAtStart { kept: 1 });
         assert_eq!(again.oldest().await.unwrap().unwrap().time, None);
         let read = outbox.read(None, 1).await.unwrap();
         outbox.acknowledge(&[read[0].0]).await.unwrap();
@@ -256,7 +306,11 @@ async fn events_that_wait_too_long_make_the_service_degraded_and_it_sells_on() {
     };
     tokio::time::timeout(PATIENCE, waiting).await.expect("the service is degraded");
     let reasons = store.readiness.degraded();
-    assert!(reasons[0].0 == "events" && reasons[0].1.starts_with("the oldest log event has waited for "), "{reasons:?}");
+    assert!(
+        reasons[0].0 == "events"
+            && reasons[0].1.starts_with("the oldest log event has waited for "),
+        "{reasons:?}"
+    );
     assert_eq!(store.readiness.check(), Ok(()));
     store.buy(&buyer, HOODIE, 1).await;
     store.stop().await;

@@ -1,18 +1,15 @@
 //! Placing orders: verdicts, idempotency keys.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use merch_chassis::Readiness;
 use merch_contract::grpc::assistant::v1::*;
 use sea_orm::DbBackend;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::clocks::TestClock;
-use crate::harness::*;
+use crate::{clocks::TestClock, harness::*};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_orders_for_what_is_sold_out_is_a_few_events_and_a_count_for_each_buyer() {
@@ -25,14 +22,21 @@ async fn a_flood_of_orders_for_what_is_sold_out_is_a_few_events_and_a_count_for_
     for buyer in [&ada, &bob] {
         for _ in 0..10 {
             let outcomes = store.place(vec![buyer.order(HOODIE, 1); 5]).await.unwrap();
-            assert!(outcomes.iter().all(|outcome| refused(outcome) == Some(ErrorReason::OutOfStock)));
+            assert!(
+                outcomes.iter().all(|outcome| refused(outcome) == Some(ErrorReason::OutOfStock))
+            );
         }
     }
     let store = TestDb::start(store.stop().await).await;
     let events = store.events().await;
     for buyer in [ada, bob] {
         let actor = format!("user:{}", buyer.user.id);
-        let of_it = |word: &str| events.iter().filter(|event| event.event == word && event.actor == actor).collect::<Vec<_>>();
+        let of_it = |word: &str| {
+            events
+                .iter()
+                .filter(|event| event.event == word && event.actor == actor)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(of_it("order_refused").len(), 3);
         let summaries = of_it("refusals_summarised");
         assert_eq!(summaries.len(), 1, "{summaries:?}");
@@ -73,20 +77,39 @@ on_both!(
                 None
             ]
         );
-        let orders: Vec<Order> = outcomes.into_iter().filter(|outcome| refused(outcome).is_none()).map(placed).collect();
-        assert_eq!(orders.iter().map(|order| order.total_price_cents).collect::<Vec<_>>(), [9998, 4999, 5997]);
+        let orders: Vec<Order> =
+            outcomes.into_iter().filter(|outcome| refused(outcome).is_none()).map(placed).collect();
+        assert_eq!(
+            orders.iter().map(|order| order.total_price_cents).collect::<Vec<_>>(),
+            [9998, 4999, 5997]
+        );
         assert!(orders.is_sorted_by(|a, b| a.id < b.id), "ids grow in arrival order");
-        assert_eq!((store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock), (0, 497));
+        assert_eq!(
+            (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock),
+            (0, 497)
+        );
 
         let events = store.events().await;
         let words: Vec<_> = events[2..].iter().map(|event| event.event.as_str()).collect();
         assert_eq!(words, ["order_placed", "order_refused", "order_placed", "order_placed"]);
         let refused = &events[3];
-        assert_eq!((refused.actor.clone(), refused.subject.as_str()), (format!("user:{}", bob.user.id), "product:1"));
-        assert_eq!((refused.attributes["reason"].as_str(), refused.attributes["quantity"].as_str()), ("out_of_stock", "2"));
+        assert_eq!(
+            (refused.actor.clone(), refused.subject.as_str()),
+            (format!("user:{}", bob.user.id), "product:1")
+        );
+        assert_eq!(
+            (refused.attributes["reason"].as_str(), refused.attributes["quantity"].as_str()),
+            ("out_of_stock", "2")
+        );
         let placed = &events[2];
-        assert_eq!((placed.subject.clone(), placed.attributes["total_price_cents"].as_str()), (format!("order:{}", orders[0].id), "9998"));
-        assert_eq!((placed.attributes["product_id"].as_str(), placed.attributes["currency"].as_str()), ("1", "CNY"));
+        assert_eq!(
+            (placed.subject.clone(), placed.attributes["total_price_cents"].as_str()),
+            (format!("order:{}", orders[0].id), "9998")
+        );
+        assert_eq!(
+            (placed.attributes["product_id"].as_str(), placed.attributes["currency"].as_str()),
+            ("1", "CNY")
+        );
         assert_eq!(placed.request_id, "r-1");
     }
 );
@@ -108,8 +131,14 @@ on_both!(
         let before = store.buy(&buyer, HOODIE, 1).await;
         store.sql("UPDATE products SET price_cents = 1, currency = 'EUR' WHERE id = 1").await;
         let after = store.buy(&buyer, HOODIE, 3).await;
-        assert_eq!((before.unit_price_cents, before.total_price_cents, before.currency.as_str()), (4999, 4999, "CNY"));
-        assert_eq!((after.unit_price_cents, after.total_price_cents, after.currency.as_str()), (1, 3, "EUR"));
+        assert_eq!(
+            (before.unit_price_cents, before.total_price_cents, before.currency.as_str()),
+            (4999, 4999, "CNY")
+        );
+        assert_eq!(
+            (after.unit_price_cents, after.total_price_cents, after.currency.as_str()),
+            (1, 3, "EUR")
+        );
     }
 );
 
@@ -117,25 +146,52 @@ on_both!(
     async fn a_repeated_key_is_answered_with_the_first_order_as_it_was(store: &TestDb) {
         let buyer = store.register("ada").await;
         let key = "\"k\\'!~";
-        let first = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
-        let again = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
+        let first = placed(
+            store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
+        );
+        let again = placed(
+            store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
+        );
         assert_eq!(again, first);
         store.cancel(&buyer, &first.id).await.unwrap();
-        let again = placed(store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0));
+        let again = placed(
+            store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
+        );
         assert_eq!(again, first, "as it was when it was placed");
 
-        for other in [buyer.order_with_key(HOODIE, 1, key), buyer.order_with_key(BOTTLE, 2, key), buyer.order_with_key(99, 2, key)] {
-            assert_eq!(refused(&store.place(vec![other]).await.unwrap()[0]), Some(ErrorReason::IdempotencyKeyReused));
+        for other in [
+            buyer.order_with_key(HOODIE, 1, key),
+            buyer.order_with_key(BOTTLE, 2, key),
+            buyer.order_with_key(99, 2, key),
+        ] {
+            assert_eq!(
+                refused(&store.place(vec![other]).await.unwrap()[0]),
+                Some(ErrorReason::IdempotencyKeyReused)
+            );
         }
         let void = buyer.with_token_version(9).order_with_key(HOODIE, 2, key);
-        assert_eq!(refused(&store.place(vec![void]).await.unwrap()[0]), Some(ErrorReason::TokenRevoked));
+        assert_eq!(
+            refused(&store.place(vec![void]).await.unwrap()[0]),
+            Some(ErrorReason::TokenRevoked)
+        );
         // One space of keys for each user.
         let other = store.register("bob").await;
-        let own = placed(store.place(vec![other.order_with_key(BOTTLE, 1, key)]).await.unwrap().remove(0));
+        let own = placed(
+            store.place(vec![other.order_with_key(BOTTLE, 1, key)]).await.unwrap().remove(0),
+        );
         assert_ne!(own.id, first.id);
         assert_eq!((store.count("orders").await, store.count("idempotency_keys").await), (2, 2));
         let words = store.words().await;
-        assert_eq!(words, ["user_registered", "order_placed", "order_cancelled", "user_registered", "order_placed"]);
+        assert_eq!(
+            words,
+            [
+                "user_registered",
+                "order_placed",
+                "order_cancelled",
+                "user_registered",
+                "order_placed"
+            ]
+        );
     }
 );
 
@@ -164,7 +220,10 @@ on_both!(
         let buyer = store.register("ada").await;
         store.sql("UPDATE products SET stock = 0 WHERE id = 1").await;
         let order = buyer.order_with_key(HOODIE, 1, "k");
-        assert_eq!(refused(&store.place(vec![order.clone()]).await.unwrap()[0]), Some(ErrorReason::OutOfStock));
+        assert_eq!(
+            refused(&store.place(vec![order.clone()]).await.unwrap()[0]),
+            Some(ErrorReason::OutOfStock)
+        );
         store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
         placed(store.place(vec![order]).await.unwrap().remove(0));
     }
@@ -173,8 +232,15 @@ on_both!(
 on_both!(
     async fn the_longest_key_is_taken_and_a_longer_one_refused(store: &TestDb) {
         let buyer = store.register("ada").await;
-        placed(store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(255))]).await.unwrap().remove(0));
-        let over = store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(256))]).await.unwrap();
+        placed(
+            store
+                .place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(255))])
+                .await
+                .unwrap()
+                .remove(0),
+        );
+        let over =
+            store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(256))]).await.unwrap();
         assert_eq!(refused(&over[0]), Some(ErrorReason::InvalidField));
     }
 );
@@ -184,9 +250,12 @@ on_both!(
         let buyer = store.register("ada").await;
         let calls: Vec<_> = (0..32)
             .map(|_| {
-                let request = PlaceOrdersRequest { orders: vec![buyer.order_with_key(HOODIE, 2, "k")] };
+                let request =
+                    PlaceOrdersRequest { orders: vec![buyer.order_with_key(HOODIE, 2, "k")] };
                 let mut client = store.client();
-                tokio::spawn(async move { client.place_orders(call(request)).await.unwrap().into_inner() })
+                tokio::spawn(async move {
+                    client.place_orders(call(request)).await.unwrap().into_inner()
+                })
             })
             .collect();
         let mut answers = vec![];
@@ -204,7 +273,8 @@ on_both!(
         let buyer = store.register("ada").await;
         // An order that no row can hold: its total does not fit.
         store.sql("UPDATE products SET price_cents = 9000000000000000000 WHERE id = 1").await;
-        let status = store.place(vec![buyer.order(BOTTLE, 1), buyer.order(HOODIE, 3)]).await.unwrap_err();
+        let status =
+            store.place(vec![buyer.order(BOTTLE, 1), buyer.order(HOODIE, 3)]).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
         assert!(status.details().is_empty() && !status.message().contains("orders"));
         assert_eq!((store.count("orders").await, store.product(BOTTLE).await.stock), (0, 500));
@@ -212,10 +282,21 @@ on_both!(
         // It does not drag down those who order at the same time.
         let calls: Vec<_> = (0..20)
             .map(|n| {
-                let request =
-                    PlaceOrdersRequest { orders: vec![if n % 10 == 3 { buyer.order(HOODIE, 3) } else { buyer.order(BOTTLE, 1) }] };
+                let request = PlaceOrdersRequest {
+                    orders: vec![if n % 10 == 3 {
+                        buyer.order(HOODIE, 3)
+                    } else {
+                        buyer.order(BOTTLE, 1)
+                    }],
+                };
                 let mut client = store.client();
-                tokio::spawn(async move { client.place_orders(call(request)).await.map(|_| ()).map_err(|status| status.code()) })
+                tokio::spawn(async move {
+                    client
+                        .place_orders(call(request))
+                        .await
+                        .map(|_| ())
+                        .map_err(|status| status.code())
+                })
             })
             .collect();
         for (n, call) in calls.into_iter().enumerate() {
@@ -231,25 +312,40 @@ on_both!(
         let buyer = store.register("ada").await;
         let mut first = vec![];
         for key in ["old", "young"] {
-            first.push(placed(store.place(vec![buyer.order_with_key(HOODIE, 1, key)]).await.unwrap().remove(0)));
+            first.push(placed(
+                store.place(vec![buyer.order_with_key(HOODIE, 1, key)]).await.unwrap().remove(0),
+            ));
         }
         let day = time::Duration::days(1);
-        let limit = OffsetDateTime::now_utc() - if store.backend() == DbBackend::Postgres { day } else { time::Duration::ZERO };
-        for (key, made) in [("young", limit + time::Duration::minutes(1)), ("old", limit - time::Duration::minutes(1))] {
+        let limit = OffsetDateTime::now_utc()
+            - if store.backend() == DbBackend::Postgres { day } else { time::Duration::ZERO };
+        for (key, made) in [
+            ("young", limit + time::Duration::minutes(1)),
+            ("old", limit - time::Duration::minutes(1)),
+        ] {
             let made = made.format(&Rfc3339).unwrap();
-            store.sql(&format!("UPDATE idempotency_keys SET created_at = '{made}' WHERE key = '{key}'")).await;
+            store
+                .sql(&format!(
+                    "UPDATE idempotency_keys SET created_at = '{made}' WHERE key = '{key}'"
+                ))
+                .await;
         }
         let clock = TestClock::ahead(0);
         let mut config = config(&store.place);
         (config.clock, config.housekeeping_interval) = (clock.clone(), Duration::from_millis(20));
-        let (listener, shutdown) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
+        let (listener, shutdown) =
+            (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
         let readiness = Readiness::expecting("db");
-        let second = tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
+        let second =
+            tokio::spawn(merch_db::serve(listener, config, readiness.clone(), shutdown.clone()));
         eventually("it has started", || async { readiness.check().is_ok() }).await;
         if store.backend() == DbBackend::Sqlite {
             clock.passed.store(day.whole_seconds() + 5, Ordering::SeqCst);
         }
-        eventually("the old key is removed", || async { store.count("idempotency_keys").await == 1 }).await;
+        eventually("the old key is removed", || async {
+            store.count("idempotency_keys").await == 1
+        })
+        .await;
         shutdown.cancel();
         second.await.unwrap().unwrap();
         let orders = ["old", "young"].map(|key| buyer.order_with_key(HOODIE, 1, key)).to_vec();
@@ -263,14 +359,24 @@ on_both!(
 async fn orders_are_counted() {
     let store = TestDb::start(Place::sqlite().await).await;
     let buyer = store.register("ada").await;
-    store.place(vec![buyer.order_with_key(HOODIE, 1, "k"), buyer.order_with_key(HOODIE, 1, "k"), buyer.order(99, 1)]).await.unwrap();
+    store
+        .place(vec![
+            buyer.order_with_key(HOODIE, 1, "k"),
+            buyer.order_with_key(HOODIE, 1, "k"),
+            buyer.order(99, 1),
+        ])
+        .await
+        .unwrap();
     let families = prometheus::gather();
     let counted = families.iter().find(|family| family.name() == "merch_db_orders_total").unwrap();
-    let outcomes: Vec<&str> = counted.get_metric().iter().map(|metric| metric.get_label()[0].value()).collect();
+    let outcomes: Vec<&str> =
+        counted.get_metric().iter().map(|metric| metric.get_label()[0].value()).collect();
     for expected in ["placed", "replayed", "ERROR_REASON_PRODUCT_NOT_FOUND"] {
         assert!(outcomes.contains(&expected), "{outcomes:?}");
     }
-    for expected in ["merch_db_order_batch_size", "merch_db_order_queue_depth", "merch_db_transaction_seconds"] {
+    for expected in
+        ["merch_db_order_batch_size", "merch_db_order_queue_depth", "merch_db_transaction_seconds"]
+    {
         assert!(families.iter().any(|family| family.name() == expected), "{expected}");
     }
     store.stop().await;

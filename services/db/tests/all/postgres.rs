@@ -1,15 +1,19 @@
 //! What only PostgreSQL does: numbers that are committed out of order, connections that are cut.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use merch_contract::grpc::assistant::v1::PlaceOrdersRequest;
 use merch_db::{Outbox, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::ConnectionTrait as _;
 
-use crate::harness::*;
-use crate::outbox::{keeper, words};
+use crate::{
+    harness::*,
+    outbox::{keeper, words},
+};
 
 #[tokio::test]
 async fn an_event_that_is_committed_late_is_not_skipped() {
@@ -24,15 +28,19 @@ async fn an_event_that_is_committed_late_is_not_skipped() {
     store.register("bob").await;
     let seen = outbox.read(None, 10).await.unwrap();
     assert_eq!(seen.len(), 2);
-    outbox.acknowledge(&seen.iter().map(|(position, _)| *position).collect::<Vec<_>>()).await.unwrap();
+    outbox
+        .acknowledge(&seen.iter().map(|(position, _)| *position).collect::<Vec<_>>())
+        .await
+        .unwrap();
     late.commit().await.unwrap();
     let [(position, _)] = outbox.read(None, 10).await.unwrap().try_into().unwrap();
     assert!(position < seen[1].0 && position > seen[0].0);
     store.stop().await;
 }
 
-/// As the shipper reads under load, when it begins from the oldest once in a while only: the later event of a subject must not overtake the one
-/// that another process wrote before and committed late.
+/// As the shipper reads under load, when it begins from the oldest once in a while only: the later
+/// event of a subject must not overtake the one that another process wrote before and committed
+/// late.
 #[tokio::test]
 async fn an_event_that_is_committed_late_comes_before_what_was_written_after_it() {
     let store = TestDb::start(Place::postgres().await).await;
@@ -42,7 +50,8 @@ async fn an_event_that_is_committed_late_comes_before_what_was_written_after_it(
     }
     // Numbers 3 and 5, which are not committed, and 4 between them, which is.
     let insert = "INSERT INTO outbox (id, payload, created_at) SELECT gen_random_uuid(), payload, now() FROM outbox WHERE seq = 1";
-    let (third, fifth) = (store.database.begin().await.unwrap(), store.database.begin().await.unwrap());
+    let (third, fifth) =
+        (store.database.begin().await.unwrap(), store.database.begin().await.unwrap());
     third.execute_unprepared(insert).await.unwrap();
     store.register("carol").await;
     fifth.execute_unprepared(insert).await.unwrap();
@@ -69,7 +78,8 @@ async fn connections_that_are_cut_are_made_anew() {
     let buyer = store.register("ada").await;
     let administrator = connect(&std::env::var("MERCH_TEST_POSTGRES_URL").unwrap()).await;
     let (_, name) = store.place.url.rsplit_once('/').unwrap();
-    let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    let cut =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     for _ in 0..3 {
         administrator.execute_unprepared(&cut).await.unwrap();
         store.buy(&buyer, HOODIE, 1).await;
@@ -87,18 +97,29 @@ async fn a_database_that_goes_away_is_unavailable_and_comes_back() {
     eventually("the service is ready", || async { store.readiness.check().is_ok() }).await;
     let administrator = connect(&std::env::var("MERCH_TEST_POSTGRES_URL").unwrap()).await;
     let (_, name) = store.place.url.rsplit_once('/').unwrap();
-    administrator.execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
     administrator
-        .execute_unprepared(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+        .execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        .await
+        .unwrap();
+    administrator
+        .execute_unprepared(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        ))
         .await
         .unwrap();
     let gone = (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned());
     assert_eq!(told(store.client().create_user(call(new_user("bob"))).await), gone);
     assert_eq!(told(store.place(vec![buyer.order(HOODIE, 1)]).await), gone);
-    let list = merch_contract::grpc::assistant::v1::ListProductsRequest { page_size: 1, ..Default::default() };
+    let list = merch_contract::grpc::assistant::v1::ListProductsRequest {
+        page_size: 1,
+        ..Default::default()
+    };
     assert_eq!(told(store.client().list_products(call(list)).await), gone);
     eventually("the service is not ready", || async { store.readiness.check().is_err() }).await;
-    administrator.execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
+    administrator
+        .execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        .await
+        .unwrap();
     eventually("the service is ready again", || async { store.readiness.check().is_ok() }).await;
     store.buy(&buyer, HOODIE, 1).await;
     assert_eq!(store.count("orders").await, 1);
@@ -116,14 +137,18 @@ async fn a_lock_that_is_held_too_long_is_unavailable_and_nothing_is_placed() {
     let held = store.database.begin().await.unwrap();
     held.execute_unprepared("UPDATE products SET stock = 7 WHERE id = 1").await.unwrap();
     let outcome = store.place(vec![buyer.order(HOODIE, 1)]).await;
-    assert_eq!(told(outcome), (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned()));
+    assert_eq!(
+        told(outcome),
+        (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned())
+    );
     held.rollback().await.unwrap();
     assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (0, 500));
     store.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_also_of_the_last_piece() {
+async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_also_of_the_last_piece()
+ {
     let store = TestDb::start(Place::postgres().await).await;
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
@@ -141,9 +166,14 @@ async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_al
         other.execute_unprepared(&sql).await.unwrap();
     }
     let (mut client, order) = (store.client(), buyer.order_with_key(HOODIE, 1, "k"));
-    let repeated = tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await });
+    let repeated = tokio::spawn(async move {
+        client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await
+    });
     let waits = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("the repeated order waits for the product", || async { store.count(waits).await == 1 }).await;
+    eventually("the repeated order waits for the product", || async {
+        store.count(waits).await == 1
+    })
+    .await;
     other.commit().await.unwrap();
     let outcome = repeated.await.unwrap().unwrap().into_inner().results.remove(0).outcome.unwrap();
     let found = rows(store.database.reader(), "SELECT id::text FROM orders").await;
@@ -152,7 +182,8 @@ async fn a_repeated_key_whose_order_another_process_is_committing_is_a_replay_al
     store.stop().await;
 }
 
-/// Stands before PostgreSQL. What it swallows it keeps for ever: connections stay open and say nothing more, as behind a cut wire.
+/// Stands before PostgreSQL. What it swallows it keeps for ever: connections stay open and say
+/// nothing more, as behind a cut wire.
 pub(crate) struct Wire {
     pub(crate) url: String,
     pub(crate) cut: Arc<tokio::sync::watch::Sender<bool>>,
@@ -173,7 +204,8 @@ impl Wire {
                     let mut far = tokio::net::TcpStream::connect(server).await.unwrap();
                     tokio::select! {
                         biased;
-                        // The receiver is dropped with it, by which a test sees that nothing passes any more.
+                        // The receiver is dropped with it, by which a test sees that nothing passes
+                        // any more.
                         () = async move { drop(cut.wait_for(|cut| *cut).await) } => std::future::pending().await,
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                     }
@@ -219,11 +251,16 @@ async fn connections_that_fall_silent_make_the_service_not_ready_and_are_given_u
     let lost: Vec<_> = (0..8)
         .map(|n| {
             let mut client = store.client();
-            tokio::spawn(async move { client.create_user(call(new_user(&format!("lost{n}")))).await.map(|_| ()) })
+            tokio::spawn(async move {
+                client.create_user(call(new_user(&format!("lost{n}")))).await.map(|_| ())
+            })
         })
         .collect();
     for lost in lost {
-        assert_eq!(told(lost.await.unwrap()), (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned()));
+        assert_eq!(
+            told(lost.await.unwrap()),
+            (tonic::Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE".to_owned())
+        );
     }
     eventually("the service is not ready", || async { store.readiness.check().is_err() }).await;
     wire.cut.send_replace(false);
@@ -245,7 +282,8 @@ async fn a_connection_that_fell_silent_while_nobody_used_it_is_replaced_and_the_
     store.stop().await;
 }
 
-/// Idle ones, and those that are just returned to the pool: sqlx pings them then, without a time limit of its own.
+/// Idle ones, and those that are just returned to the pool: sqlx pings them then, without a time
+/// limit of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_fall_silent_at_any_moment_are_replaced() {
     for pooler in [None, Some(merch_db::Pooler::Transaction)] {
@@ -259,13 +297,17 @@ async fn connections_that_fall_silent_at_any_moment_are_replaced() {
         let buyer = store.register("ada").await;
         for _ in 0..6 {
             wire.silence_what_there_is().await;
-            eventually("orders are placed again", || async { store.place(vec![buyer.order(HOODIE, 1)]).await.is_ok() }).await;
+            eventually("orders are placed again", || async {
+                store.place(vec![buyer.order(HOODIE, 1)]).await.is_ok()
+            })
+            .await;
         }
         store.stop().await;
     }
 }
 
-/// Else the next statement on that connection would seem to have been done, and be undone with the transaction that nobody knows of.
+/// Else the next statement on that connection would seem to have been done, and be undone with the
+/// transaction that nobody knows of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_leaves_while_a_transaction_begins_leaves_none_behind() {
     for pooler in [None, Some(merch_db::Pooler::Transaction)] {
@@ -274,7 +316,8 @@ async fn whoever_leaves_while_a_transaction_begins_leaves_none_behind() {
         let database = merch_db::Database::open(&place.url, &pool).await.unwrap();
         let onlooker = connect(&place.url).await;
         for round in 0..200_u64 {
-            // BEGIN takes some hundred microseconds, less than a timer counts: some leave before it is sent, some while it is answered, some after.
+            // BEGIN takes some hundred microseconds, less than a timer counts: some leave before it
+            // is sent, some while it is answered, some after.
             let end = Instant::now() + Duration::from_micros(20 * (round % 50));
             let patience = async {
                 while Instant::now() < end {
@@ -285,8 +328,14 @@ async fn whoever_leaves_while_a_transaction_begins_leaves_none_behind() {
                 begun = database.begin() => drop(begun),
                 () = patience => {}
             }
-            database.writer().execute_unprepared(&format!("UPDATE products SET stock = {round} WHERE id = 1")).await.unwrap();
-            let stock = rows(&onlooker, "SELECT stock FROM products WHERE id = 1").await[0].try_get_by::<i32, _>(0).unwrap();
+            database
+                .writer()
+                .execute_unprepared(&format!("UPDATE products SET stock = {round} WHERE id = 1"))
+                .await
+                .unwrap();
+            let stock = rows(&onlooker, "SELECT stock FROM products WHERE id = 1").await[0]
+                .try_get_by::<i32, _>(0)
+                .unwrap();
             assert_eq!(stock as u64, round, "what was done is not there");
         }
         onlooker.close().await.unwrap();

@@ -5,8 +5,17 @@ use tonic::Code;
 
 use crate::harness::*;
 
-async fn page(store: &TestDb, page_size: i32, page_token: &str, category: Option<&str>) -> Result<ListProductsResponse, tonic::Status> {
-    let request = ListProductsRequest { page_size, page_token: page_token.to_owned(), category: category.map(str::to_owned) };
+async fn page(
+    store: &TestDb,
+    page_size: i32,
+    page_token: &str,
+    category: Option<&str>,
+) -> Result<ListProductsResponse, tonic::Status> {
+    let request = ListProductsRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+        category: category.map(str::to_owned),
+    };
     Ok(store.client().list_products(call(request)).await?.into_inner())
 }
 
@@ -17,7 +26,16 @@ on_both!(
         let seen: Vec<_> = page
             .products
             .iter()
-            .map(|p| (p.id, p.name.as_str(), p.category.as_str(), p.price_cents, p.stock, p.currency.as_str()))
+            .map(|p| {
+                (
+                    p.id,
+                    p.name.as_str(),
+                    p.category.as_str(),
+                    p.price_cents,
+                    p.stock,
+                    p.currency.as_str(),
+                )
+            })
             .collect();
         assert_eq!(
             seen,
@@ -42,9 +60,12 @@ on_both!(
                  VALUES (7, 'Scarf', 'Apparel', '', '', 1, 'CNY', 0, 1), (9, 'Cap', 'Apparel', '', '', 1, 'CNY', 0, 1)",
             )
             .await;
-        for (category, expected) in
-            [(None, vec![1, 2, 3, 7, 9]), (Some("Apparel"), vec![1, 7, 9]), (Some("Nothing"), vec![]), (Some("a\0"), vec![])]
-        {
+        for (category, expected) in [
+            (None, vec![1, 2, 3, 7, 9]),
+            (Some("Apparel"), vec![1, 7, 9]),
+            (Some("Nothing"), vec![]),
+            (Some("a\0"), vec![]),
+        ] {
             let (mut seen, mut token) = (vec![], String::new());
             loop {
                 // The token carries the filter.

@@ -38,29 +38,44 @@ on_both!(
             let mut latest = versions(store).await;
             for change in 0..3 {
                 for (seen, version) in seen.iter_mut().zip(latest) {
-                    assert!(seen.insert(version), "restore {restore}, change {change}: {version} was given before");
+                    assert!(
+                        seen.insert(version),
+                        "restore {restore}, change {change}: {version} was given before"
+                    );
                 }
-                let bump = "UPDATE users SET version = version + 1, token_version = token_version + 1";
-                for statement in [bump, "UPDATE products SET version = version + 1", "UPDATE orders SET version = version + 1"] {
+                let bump =
+                    "UPDATE users SET version = version + 1, token_version = token_version + 1";
+                for statement in [
+                    bump,
+                    "UPDATE products SET version = version + 1",
+                    "UPDATE orders SET version = version + 1",
+                ] {
                     store.database.writer().execute_unprepared(statement).await.unwrap();
                 }
                 latest = versions(store).await;
             }
         }
         let event = "SELECT count(*) FROM outbox";
-        assert_eq!(rows(store.database.reader(), event).await[0].try_get_by::<i64, _>(0).unwrap(), 5, "one event for each restore");
+        assert_eq!(
+            rows(store.database.reader(), event).await[0].try_get_by::<i64, _>(0).unwrap(),
+            5,
+            "one event for each restore"
+        );
     }
 );
 
-/// An order that is asked for again by its key is answered as at first, also in a restored database.
+/// An order that is asked for again by its key is answered as at first, also in a restored
+/// database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_after_a_restore_is_the_first_answer() {
     let store = TestDb::start(Place::sqlite().await).await;
     let buyer = store.register("ada").await;
     let first = store.place(vec![buyer.order_with_key(HOODIE, 1, "k")]).await.unwrap();
     merch_db::mark_restored(&store.place.url, "2026-01-01T00:00:00Z").await.unwrap();
-    let by = GetCredentialsRequest { by: Some(get_credentials_request::By::Username("ada".to_owned())) };
-    let token_version = store.client().get_credentials(call(by)).await.unwrap().into_inner().token_version;
+    let by =
+        GetCredentialsRequest { by: Some(get_credentials_request::By::Username("ada".to_owned())) };
+    let token_version =
+        store.client().get_credentials(call(by)).await.unwrap().into_inner().token_version;
     assert!(token_version > buyer.caller.token_version);
     let mut again = buyer.order_with_key(HOODIE, 1, "k");
     again.caller = Some(Caller { token_version, ..buyer.caller.clone() });
@@ -74,7 +89,8 @@ async fn of_two_new_databases(first: Place, second: Place) {
         merch_db::migrate(&place.url).await.unwrap();
         let connection = connect(&place.url).await;
         for row in rows(&connection, "SELECT id, version FROM products").await {
-            let product = (row.try_get_by::<i32, _>(0).unwrap(), row.try_get_by::<i64, _>(1).unwrap());
+            let product =
+                (row.try_get_by::<i32, _>(0).unwrap(), row.try_get_by::<i64, _>(1).unwrap());
             assert!(versions.insert(product), "{product:?} is in both");
         }
         connection.close().await.unwrap();

@@ -11,12 +11,17 @@ use crate::harness::*;
 async fn served(place: &Place) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = merch_db::serve(listener, config(place), Default::default(), Default::default());
-    tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it does not start").unwrap_err().to_string()
+    tokio::time::timeout(Duration::from_secs(20), serving)
+        .await
+        .expect("it does not start")
+        .unwrap_err()
+        .to_string()
 }
 
 async fn up_down_up(place: Place) {
     let applied = merch_db::migrate(&place.url).await.unwrap();
-    let all: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    let all: Vec<String> =
+        Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     assert_eq!(applied, all);
     assert_eq!(merch_db::migrate(&place.url).await.unwrap(), [] as [&str; 0]);
     let connection = connect(&place.url).await;
@@ -24,7 +29,10 @@ async fn up_down_up(place: Place) {
     assert_eq!(standing(&connection).await.unwrap(), Standing::Behind { pending: applied });
     Migrator::up(&connection, None).await.unwrap();
     let found = rows(&connection, "SELECT count(*), sum(stock) FROM products").await;
-    assert_eq!((found[0].try_get_by::<i64, _>(0).unwrap(), found[0].try_get_by::<i64, _>(1).unwrap()), (3, 1500));
+    assert_eq!(
+        (found[0].try_get_by::<i64, _>(0).unwrap(), found[0].try_get_by::<i64, _>(1).unwrap()),
+        (3, 1500)
+    );
     connection.close().await.unwrap();
 }
 
@@ -42,32 +50,62 @@ async fn migrations_go_up_down_and_up_on_postgres() {
 async fn a_schema_that_is_not_migrated_is_refused_with_what_to_do() {
     let all = Migrator::migrations().len();
     let place = Place::empty_postgres().await;
-    assert_eq!(served(&place).await, format!("schema is not migrated ({all} migrations pending): run `merch migrate`"));
+    assert_eq!(
+        served(&place).await,
+        format!("schema is not migrated ({all} migrations pending): run `merch migrate`")
+    );
     let connection = connect(&place.url).await;
-    assert!(rows(&connection, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'").await.is_empty(), "nothing was made in passing");
+    assert!(
+        rows(&connection, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'").await.is_empty(),
+        "nothing was made in passing"
+    );
     Migrator::up(&connection, Some(u32::try_from(all).unwrap() - 1)).await.unwrap();
     connection.close().await.unwrap();
-    assert_eq!(served(&place).await, "schema is not migrated (1 migration pending): run `merch migrate`");
+    assert_eq!(
+        served(&place).await,
+        "schema is not migrated (1 migration pending): run `merch migrate`"
+    );
 
     let place = Place::empty_sqlite();
     std::fs::write(file(&place), "").unwrap();
-    assert_eq!(served(&place).await, format!("schema is not migrated ({all} migrations pending): run `merch migrate`"));
+    assert_eq!(
+        served(&place).await,
+        format!("schema is not migrated ({all} migrations pending): run `merch migrate`")
+    );
 }
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_one_clear_sentence() {
     let place = Place::empty_sqlite();
-    assert_eq!(served(&place).await, format!("there is no database file {}: run `merch migrate` to make it", file(&place).display()));
+    assert_eq!(
+        served(&place).await,
+        format!(
+            "there is no database file {}: run `merch migrate` to make it",
+            file(&place).display()
+        )
+    );
 
     let place = Place::empty_postgres().await;
     let (server, _) = place.url.rsplit_once('/').unwrap();
     let pool = config(&place).pool;
-    let error = Database::open(&format!("{server}/no_such_database"), &pool).await.unwrap_err().to_string();
+    let error =
+        Database::open(&format!("{server}/no_such_database"), &pool).await.unwrap_err().to_string();
     assert!(error.contains("has no database \"no_such_database\""), "{error}");
-    let error = Database::open("postgres://nobody:hunter2@127.0.0.1:1/none", &pool).await.unwrap_err().to_string();
-    assert!(error.starts_with("PostgreSQL at 127.0.0.1:1 cannot be reached") && !error.contains("hunter2"), "{error}");
-    let error = merch_db::migrate("sqlite:///no/such/folder/store.db").await.unwrap_err().to_string();
-    assert!(error.starts_with("the database file /no/such/folder/store.db cannot be opened"), "{error}");
+    let error = Database::open("postgres://nobody:hunter2@127.0.0.1:1/none", &pool)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("PostgreSQL at 127.0.0.1:1 cannot be reached")
+            && !error.contains("hunter2"),
+        "{error}"
+    );
+    let error =
+        merch_db::migrate("sqlite:///no/such/folder/store.db").await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("the database file /no/such/folder/store.db cannot be opened"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -77,12 +115,23 @@ async fn settings_that_break_the_contract_are_named() {
         let mut config = config(&place);
         change(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        merch_db::serve(listener, config, Default::default(), Default::default()).await.unwrap_err().to_string()
+        merch_db::serve(listener, config, Default::default(), Default::default())
+            .await
+            .unwrap_err()
+            .to_string()
     };
     assert!(start(|config| config.orders.batch = 255).await.contains("at least 256"));
     assert!(start(|config| config.orders.queue = 10).await.contains("at least 256"));
-    assert!(start(|config| config.orders.idempotency_retention = Duration::from_secs(1)).await.contains("at least 24 hours"));
-    assert!(start(|config| config.logging_endpoint = "not a url".into()).await.contains("http://host:port"));
+    assert!(
+        start(|config| config.orders.idempotency_retention = Duration::from_secs(1))
+            .await
+            .contains("at least 24 hours")
+    );
+    assert!(
+        start(|config| config.logging_endpoint = "not a url".into())
+            .await
+            .contains("http://host:port")
+    );
 }
 
 on_both!(
@@ -123,10 +172,20 @@ async fn every_constraint_is_named() {
     for row in rows(&connection, constraints).await {
         names.push(row.try_get_by::<String, _>(0).unwrap());
     }
-    assert!(names.iter().all(|name| ["pk_", "uq_", "ck_", "fk_"].iter().any(|kind| name.starts_with(kind))), "{names:?}");
-    for expected in
-        ["uq_users_sid", "uq_users_username", "uq_users_email", "ck_users_sid_length", "ck_orders_quantity", "ck_products_stock"]
-    {
+    assert!(
+        names
+            .iter()
+            .all(|name| ["pk_", "uq_", "ck_", "fk_"].iter().any(|kind| name.starts_with(kind))),
+        "{names:?}"
+    );
+    for expected in [
+        "uq_users_sid",
+        "uq_users_username",
+        "uq_users_email",
+        "ck_users_sid_length",
+        "ck_orders_quantity",
+        "ck_products_stock",
+    ] {
         assert!(names.iter().any(|name| name == expected), "{expected}");
     }
     connection.close().await.unwrap();

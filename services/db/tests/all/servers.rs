@@ -1,5 +1,6 @@
-//! The db service with servers as people have them: other releases of PostgreSQL, TLS, a pooler, a password that changes. Each test starts what it
-//! needs, on a port and in a folder of its own, and ends it by its id.
+//! The db service with servers as people have them: other releases of PostgreSQL, TLS, a pooler, a
+//! password that changes. Each test starts what it needs, on a port and in a folder of its own, and
+//! ends it by its id.
 
 /// Tests that need PgBouncer; `tools/test` skips them where it is missing.
 mod needs_pgbouncer {
@@ -11,16 +12,19 @@ mod starting;
 mod tls;
 mod versions;
 
-use merch_contract::grpc::assistant::v1::get_credentials_request::By;
-use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
-use merch_contract::grpc::assistant::v1::*;
+use merch_contract::grpc::assistant::v1::{
+    get_credentials_request::By, place_order_result::Outcome, *,
+};
 use merch_db::Config;
 use tonic::Code;
 
-use crate::harness::*;
-use crate::outbox::{keeper, words};
+use crate::{
+    harness::*,
+    outbox::{keeper, words},
+};
 
-/// What the store is there for, once: accounts, orders, keys, cancelling, lists, and events that arrive.
+/// What the store is there for, once: accounts, orders, keys, cancelling, lists, and events that
+/// arrive.
 async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     let (keeper, logging) = keeper().await;
     let mut settings = config(&place);
@@ -28,12 +32,19 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     change(&mut settings);
     let store = TestDb::start_with(place, settings).await;
     let buyer = store.register("ada").await;
-    assert_eq!(told(store.client().create_user(call(new_user("ada"))).await), why(Code::AlreadyExists, ErrorReason::SidTaken));
+    assert_eq!(
+        told(store.client().create_user(call(new_user("ada"))).await),
+        why(Code::AlreadyExists, ErrorReason::SidTaken)
+    );
 
     let by = GetCredentialsRequest { by: Some(By::Username("Ada".to_owned())) };
     let credentials = store.client().get_credentials(call(by)).await.unwrap().into_inner();
     assert_eq!(credentials.password_hash, HASH);
-    let log_in = RecordLogInRequest { context: context(), caller: Some(buyer.caller.clone()), ..Default::default() };
+    let log_in = RecordLogInRequest {
+        context: context(),
+        caller: Some(buyer.caller.clone()),
+        ..Default::default()
+    };
     store.client().record_log_in(call(log_in)).await.unwrap();
 
     let order = buyer.order_with_key(HOODIE, 2, "k");
@@ -47,15 +58,32 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     let Outcome::Order(placed) = &first[0] else { panic!("{first:?}") };
     store.cancel(&buyer, &placed.id).await.unwrap();
     assert_eq!(store.product(HOODIE).await.stock, 500);
-    let list = ListOrdersRequest { caller: Some(buyer.caller.clone()), page_size: 10, ..Default::default() };
+    let list = ListOrdersRequest {
+        caller: Some(buyer.caller.clone()),
+        page_size: 10,
+        ..Default::default()
+    };
     assert_eq!(store.client().list_orders(call(list)).await.unwrap().into_inner().orders.len(), 2);
 
     let revoke = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
     store.client().revoke_tokens(call(revoke)).await.unwrap();
-    assert_eq!(refused(&store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap()[0]), Some(ErrorReason::TokenRevoked));
+    assert_eq!(
+        refused(&store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap()[0]),
+        Some(ErrorReason::TokenRevoked)
+    );
 
-    let expected = ["user_registered", "user_logged_in", "order_placed", "order_placed", "order_cancelled", "user_logged_out"];
-    eventually("every event has arrived", || async { words(&keeper).await.len() >= expected.len() }).await;
+    let expected = [
+        "user_registered",
+        "user_logged_in",
+        "order_placed",
+        "order_placed",
+        "order_cancelled",
+        "user_logged_out",
+    ];
+    eventually("every event has arrived", || async {
+        words(&keeper).await.len() >= expected.len()
+    })
+    .await;
     let mut words = words(&keeper).await;
     words.truncate(expected.len());
     assert_eq!(words, expected);

@@ -1,7 +1,10 @@
-//! Releases that work on one schema: many migrate at once, and this program on the schema of the next one.
+//! Releases that work on one schema: many migrate at once, and this program on the schema of the
+//! next one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use merch_contract::grpc::assistant::v1::{ListOrdersRequest, OrderStatus};
 use merch_migration::{Migrator, MigratorTrait};
@@ -17,7 +20,8 @@ async fn migrated_by_many(url: &str) {
     for one in many {
         applied.extend(one.await.unwrap().unwrap());
     }
-    let all: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    let all: Vec<String> =
+        Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     assert_eq!(applied, all, "one of them applied everything, the others nothing");
     let connection = connect(url).await;
     assert_eq!(rows(&connection, "SELECT 1 FROM products").await.len(), 3);
@@ -95,7 +99,10 @@ impl MigrationTrait for Expand {
 #[async_trait::async_trait]
 impl MigrationTrait for Contract {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for sql in [&format!("UPDATE schema_requirements SET oldest_migration = '{EXPAND}'"), "ALTER TABLE users DROP COLUMN nickname"] {
+        for sql in [
+            &format!("UPDATE schema_requirements SET oldest_migration = '{EXPAND}'"),
+            "ALTER TABLE users DROP COLUMN nickname",
+        ] {
             manager.get_connection().execute_unprepared(sql).await?;
         }
         Ok(())
@@ -106,7 +113,8 @@ async fn starts(place: &Place) -> Result<(), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = tokio_util::sync::CancellationToken::new();
     let readiness = merch_chassis::Readiness::expecting("db");
-    let mut serving = tokio::spawn(merch_db::serve(listener, config(place), readiness.clone(), shutdown.clone()));
+    let mut serving =
+        tokio::spawn(merch_db::serve(listener, config(place), readiness.clone(), shutdown.clone()));
     let ready = eventually("it serves", || async { readiness.check().is_ok() });
     tokio::select! {
         () = ready => {
@@ -117,7 +125,8 @@ async fn starts(place: &Place) -> Result<(), String> {
     }
 }
 
-/// Orders go on while the schema is expanded under them, a start of this program on it goes well, and one on what was contracted is refused.
+/// Orders go on while the schema is expanded under them, a start of this program on it goes well,
+/// and one on what was contracted is refused.
 async fn this_program_on_the_next_schema(place: Place) {
     let store = Arc::new(TestDb::start(place).await);
     let buyer = store.register("ada").await;
@@ -133,9 +142,22 @@ async fn this_program_on_the_next_schema(place: Place) {
                 let first = placed(store.place(vec![order.clone()]).await.unwrap().remove(0));
                 assert_eq!(placed(store.place(vec![order]).await.unwrap().remove(0)), first);
                 for status in [OrderStatus::Unspecified, OrderStatus::Placed] {
-                    let list =
-                        ListOrdersRequest { caller: Some(buyer.caller.clone()), page_size: 5, status: status.into(), ..Default::default() };
-                    assert!(!store.client().list_orders(call(list)).await.unwrap().into_inner().orders.is_empty());
+                    let list = ListOrdersRequest {
+                        caller: Some(buyer.caller.clone()),
+                        page_size: 5,
+                        status: status.into(),
+                        ..Default::default()
+                    };
+                    assert!(
+                        !store
+                            .client()
+                            .list_orders(call(list))
+                            .await
+                            .unwrap()
+                            .into_inner()
+                            .orders
+                            .is_empty()
+                    );
                 }
                 if bought % 2 == 0 {
                     store.cancel(&buyer, &first.id).await.unwrap();
@@ -157,7 +179,11 @@ async fn this_program_on_the_next_schema(place: Place) {
 
     let place = Arc::into_inner(store).unwrap().stop().await;
     starts(&place).await.unwrap();
-    assert_eq!(merch_db::migrate(&place.url).await.unwrap(), [] as [&str; 0], "what is newer is left as it is");
+    assert_eq!(
+        merch_db::migrate(&place.url).await.unwrap(),
+        [] as [&str; 0],
+        "what is newer is left as it is"
+    );
 
     AfterNext::up(&connection, None).await.unwrap();
     connection.close().await.unwrap();
@@ -183,26 +209,37 @@ async fn a_schema_of_another_line_is_refused() {
     let place = Place::sqlite().await;
     let connection = connect(&place.url).await;
     let last = Migrator::migrations().last().unwrap().name().to_owned();
-    connection.execute_unprepared(&format!("UPDATE seaql_migrations SET version = '{EXPAND}' WHERE version = '{last}'")).await.unwrap();
+    connection
+        .execute_unprepared(&format!(
+            "UPDATE seaql_migrations SET version = '{EXPAND}' WHERE version = '{last}'"
+        ))
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let expected = format!("it lacks {last} and has {EXPAND}, which this program does not know");
     assert!(starts(&place).await.unwrap_err().contains(&expected));
     assert!(merch_db::migrate(&place.url).await.unwrap_err().to_string().contains(&expected));
 }
 
-/// A migration that waits for a table gives up before the store stands still behind it, and tries again.
+/// A migration that waits for a table gives up before the store stands still behind it, and tries
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_does_not_get_a_table_tries_again() {
     let place = Place::empty_postgres().await;
     let connection = connect(&place.url).await;
-    Migrator::up(&connection, Some(u32::try_from(Migrator::migrations().len()).unwrap() - 1)).await.unwrap();
+    Migrator::up(&connection, Some(u32::try_from(Migrator::migrations().len()).unwrap() - 1))
+        .await
+        .unwrap();
     // Others may read the table, and not write to it.
     let held = connection.begin().await.unwrap();
     held.execute_unprepared("LOCK TABLE seaql_migrations IN SHARE MODE").await.unwrap();
     let migrating = tokio::spawn(merch_db::migrate(&place.url));
     let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'merch-migrate' AND wait_event_type = 'Lock'";
     for waits in [true, false, true] {
-        eventually("it waits, gives up, and waits again", || async { rows(&connection, waiting).await.is_empty() != waits }).await;
+        eventually("it waits, gives up, and waits again", || async {
+            rows(&connection, waiting).await.is_empty() != waits
+        })
+        .await;
     }
     held.rollback().await.unwrap();
     assert_eq!(migrating.await.unwrap().unwrap().len(), 1);

@@ -1,4 +1,5 @@
-//! How long the oldest event waits to be shipped: a metric, and past a limit a reason to look at the service, which works on meanwhile.
+//! How long the oldest event waits to be shipped: a metric, and past a limit a reason to look at
+//! the service, which works on meanwhile.
 
 use std::{
     sync::LazyLock,
@@ -23,14 +24,16 @@ static AGE: LazyLock<GaugeVec> = LazyLock::new(|| {
     .expect("a metric of a valid name is registered once")
 });
 
-/// How long an event may wait before [`watch_age`] calls its service degraded, unless another limit is set.
+/// How long an event may wait before [`watch_age`] calls its service degraded, unless another limit
+/// is set.
 pub const DEFAULT_AGE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Follows the age of the oldest event in `source`, whose name in the metrics is `name`, until `stop` is cancelled. `part` is degraded while the age is
-/// more than `limit`, with what `status` says of the last attempt, and ready otherwise.
+/// Follows the age of the oldest event in `source`, whose name in the metrics is `name`, until
+/// `stop` is cancelled. `part` is degraded while the age is more than `limit`, with what `status`
+/// says of the last attempt, and ready otherwise.
 ///
-/// The age is the longer of two times: since the event happened, by this machine's clock, and since this function first saw it. So a clock that is
-/// wrong hides nothing.
+/// The age is the longer of two times: since the event happened, by this machine's clock, and since
+/// this function first saw it. So a clock that is wrong hides nothing.
 pub async fn watch_age<S: EventSource>(
     source: S,
     name: &'static str,
@@ -60,7 +63,9 @@ pub async fn watch_age<S: EventSource>(
                     }
                     degraded = age > limit;
                 }
-                Err(error) => tracing::debug!(source = name, %error, "failed to read the oldest log event; retrying"),
+                Err(error) => {
+                    tracing::debug!(source = name, %error, "failed to read the oldest log event; retrying")
+                }
             }
             tokio::time::sleep((limit / 4).clamp(Duration::from_millis(50), LOOK)).await;
         }
@@ -72,7 +77,12 @@ pub async fn watch_age<S: EventSource>(
 }
 
 /// `seen` holds the id of the oldest event of the last look, and when it first was the oldest.
-fn age(seen: &mut Option<(String, Instant)>, oldest: Option<Oldest>, now: Instant, clock: SystemTime) -> Duration {
+fn age(
+    seen: &mut Option<(String, Instant)>,
+    oldest: Option<Oldest>,
+    now: Instant,
+    clock: SystemTime,
+) -> Duration {
     let Some(Oldest { id, time }) = oldest else {
         *seen = None;
         return Duration::ZERO;
@@ -116,8 +126,14 @@ mod tests {
         // Dated two hours ahead: the clock says nothing, but it does wait.
         let ahead = clock + 7200 * second;
         assert_eq!(age(&mut seen, oldest("b", ahead), start, clock), Duration::ZERO);
-        assert_eq!(age(&mut seen, oldest("b", ahead), start + 75 * second, clock + 75 * second), 75 * second);
-        assert_eq!(age(&mut seen, oldest("c", ahead), start + 80 * second, clock + 80 * second), Duration::ZERO);
+        assert_eq!(
+            age(&mut seen, oldest("b", ahead), start + 75 * second, clock + 75 * second),
+            75 * second
+        );
+        assert_eq!(
+            age(&mut seen, oldest("c", ahead), start + 80 * second, clock + 80 * second),
+            Duration::ZERO
+        );
         let replayed = Some(Oldest { id: "d".to_owned(), time: None });
         assert_eq!(age(&mut seen, replayed, start, clock), Duration::ZERO);
     }

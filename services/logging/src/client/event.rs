@@ -40,7 +40,8 @@ pub mod word {
     pub const PASSWORD_REFUSED: &str = "password_refused";
     /// A token was refused (attribute `reason`).
     pub const TOKEN_REFUSED: &str = "token_refused";
-    /// Refusals that have no events of their own, counted (attributes `event`, `reason`, `count`, `first_at`, `last_at`).
+    /// Refusals that have no events of their own, counted (attributes `event`, `reason`, `count`,
+    /// `first_at`, `last_at`).
     pub const REFUSALS_SUMMARISED: &str = "refusals_summarised";
     /// A call of the operator's service without the operator's credential (attribute `reason`).
     pub const OPERATOR_REFUSED: &str = "operator_refused";
@@ -111,7 +112,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `service` is `api`, `db` or `logging`. The instance is new at each call, so that each start of a process has its own.
+    /// `service` is `api`, `db` or `logging`. The instance is new at each call, so that each start
+    /// of a process has its own.
     #[must_use]
     pub fn new(service: &'static str) -> Self {
         Self { service, instance: Uuid::now_v7().to_string() }
@@ -123,7 +125,8 @@ impl Origin {
         &self.instance
     }
 
-    /// Begins an event that happens now, with a fresh id, done by nobody in particular; `word` is one of [`word`].
+    /// Begins an event that happens now, with a fresh id, done by nobody in particular; `word` is
+    /// one of [`word`].
     pub fn event(&self, level: Level, word: &str, message: impl Into<String>) -> Event {
         Event(LogMessage {
             id: Uuid::now_v7().to_string(),
@@ -184,7 +187,8 @@ impl Event {
         self
     }
 
-    /// The W3C trace id of that request: 32 lower-case hexadecimal digits. Anything else is left out, as the header comes from outside.
+    /// The W3C trace id of that request: 32 lower-case hexadecimal digits. Anything else is left
+    /// out, as the header comes from outside.
     pub fn trace_id(mut self, id: &str) -> Self {
         if rules::is_trace_id(id) {
             self.0.trace_id = id.to_owned();
@@ -192,8 +196,8 @@ impl Event {
         self
     }
 
-    /// A further fact. A value of more than 1,024 bytes is cut and ends in `…`; past 32 names the fact is left out. Both are better than an event
-    /// that cannot be sent.
+    /// A further fact. A value of more than 1,024 bytes is cut and ends in `…`; past 32 names the
+    /// fact is left out. Both are better than an event that cannot be sent.
     pub fn attribute(mut self, name: &str, value: impl fmt::Display) -> Self {
         if self.0.attributes.len() < MAX_ATTRIBUTES || self.0.attributes.contains_key(name) {
             self.0.attributes.insert(name.to_owned(), cut(value.to_string()));
@@ -220,7 +224,10 @@ fn cut(mut value: String) -> String {
 /// A clock before 1970 counts as 1970: an event with a wrong time is better than none.
 fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0) }
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
+    }
 }
 
 #[cfg(test)]
@@ -242,11 +249,16 @@ mod tests {
             .attribute(attribute::CHANGED, "é".repeat(600))
             .build();
         assert_eq!(rules::check(&event), vec![]);
-        assert_eq!((event.actor, event.subject), (format!("user:{user}"), format!("order:{order}")));
+        assert_eq!(
+            (event.actor, event.subject),
+            (format!("user:{user}"), format!("order:{order}"))
+        );
         assert!(event.attributes[attribute::CHANGED].ends_with('…'));
 
         let many = (0..40)
-            .fold(origin.event(Level::Info, word::USER_UPDATED, ""), |event, n| event.attribute(&format!("a{n}"), n))
+            .fold(origin.event(Level::Info, word::USER_UPDATED, ""), |event, n| {
+                event.attribute(&format!("a{n}"), n)
+            })
             .trace_id("nonsense");
         assert_eq!(rules::check(&many.on_product(3).build()), vec![]);
     }

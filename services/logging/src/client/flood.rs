@@ -1,8 +1,10 @@
-//! Refusals under a flood: the first few of each client and reason in a period are events of their own, the rest are counted, and one event tells the count.
+//! Refusals under a flood: the first few of each client and reason in a period are events of their
+//! own, the rest are counted, and one event tells the count.
 //!
-//! What a client can cause without end must not fill a disk or a topic. The table is bounded: clients beyond [`FloodLimits::clients`] share one count for
-//! each kind and reason, so that no client gains room by changing addresses. Counts are in memory until their period ends, and written at a shutdown: a
-//! process that is killed loses the counts of the current period, at most.
+//! What a client can cause without end must not fill a disk or a topic. The table is bounded:
+//! clients beyond [`FloodLimits::clients`] share one count for each kind and reason, so that no
+//! client gains room by changing addresses. Counts are in memory until their period ends, and
+//! written at a shutdown: a process that is killed loses the counts of the current period, at most.
 
 use std::{
     collections::HashMap,
@@ -116,7 +118,11 @@ impl Entry {
     }
 
     fn count(&mut self, more: u64, between: (SystemTime, SystemTime)) {
-        self.between = if self.counted == 0 { between } else { (self.between.0.min(between.0), self.between.1.max(between.1)) };
+        self.between = if self.counted == 0 {
+            between
+        } else {
+            (self.between.0.min(between.0), self.between.1.max(between.1))
+        };
         self.counted = self.counted.saturating_add(more);
     }
 }
@@ -164,21 +170,35 @@ impl Flood {
         Self { limits, table: Mutex::default() }
     }
 
-    /// Whether this refusal is to be written as an event. If not, it is counted: [`summarise`] tells of it.
+    /// Whether this refusal is to be written as an event. If not, it is counted: [`summarise`]
+    /// tells of it.
     #[must_use]
     pub fn admit(&self, client: Client, event: &'static str, reason: &'static str) -> bool {
         self.admit_key(Key { client, account: None, event, reason })
     }
 
-    /// The same for a refusal that cost a password hash: each account is counted by itself, so that the account that is attacked is seen.
+    /// The same for a refusal that cost a password hash: each account is counted by itself, so that
+    /// the account that is attacked is seen.
     #[must_use]
-    pub fn admit_on_account(&self, client: Client, account: Uuid, event: &'static str, reason: &'static str) -> bool {
+    pub fn admit_on_account(
+        &self,
+        client: Client,
+        account: Uuid,
+        event: &'static str,
+        reason: &'static str,
+    ) -> bool {
         self.admit_key(Key { client, account: Some(account), event, reason })
     }
 
-    /// Takes back what [`Self::admit`], or [`Self::admit_on_account`] for an `account`, admitted: its event could not be written. The next such refusal
-    /// is admitted in its place.
-    pub fn take_back(&self, client: Client, account: Option<Uuid>, event: &'static str, reason: &'static str) {
+    /// Takes back what [`Self::admit`], or [`Self::admit_on_account`] for an `account`, admitted:
+    /// its event could not be written. The next such refusal is admitted in its place.
+    pub fn take_back(
+        &self,
+        client: Client,
+        account: Option<Uuid>,
+        event: &'static str,
+        reason: &'static str,
+    ) {
         if let Some(entry) = self.table().existing(&Key { client, account, event, reason }) {
             entry.singles = entry.singles.saturating_sub(1);
         }
@@ -186,7 +206,8 @@ impl Flood {
 
     fn admit_key(&self, key: Key) -> bool {
         let (now, event) = (SystemTime::now(), key.event);
-        let admitted = self.table().entry(key, self.limits.clients, now).admit(self.limits.single_events, now);
+        let admitted =
+            self.table().entry(key, self.limits.clients, now).admit(self.limits.single_events, now);
         if !admitted {
             SUMMARISED.with_label_values(&[event]).inc();
         }
@@ -196,17 +217,13 @@ impl Flood {
     /// Begins a new period; what was counted in the last one.
     fn take(&self) -> Vec<Summary> {
         let Table { clients, accounts, others } = std::mem::take(&mut *self.table());
-        let clients = clients.into_iter().chain(accounts).map(|(key, Entry { counted, between, .. })| {
-            let Key { client, account, event, reason } = key;
-            Summary { client: Some(client), account, event, reason, count: counted, between }
-        });
-        let others = others.into_iter().map(|((event, reason), Entry { counted, between, .. })| Summary {
-            client: None,
-            account: None,
-            event,
-            reason,
-            count: counted,
-            between,
+        let clients =
+            clients.into_iter().chain(accounts).map(|(key, Entry { counted, between, .. })| {
+                let Key { client, account, event, reason } = key;
+                Summary { client: Some(client), account, event, reason, count: counted, between }
+            });
+        let others = others.into_iter().map(|((event, reason), Entry { counted, between, .. })| {
+            Summary { client: None, account: None, event, reason, count: counted, between }
         });
         clients.chain(others).filter(|summary| summary.count > 0).collect()
     }
@@ -216,8 +233,14 @@ impl Flood {
         let mut table = self.table();
         for Summary { client, account, event, reason, count, between } in summaries {
             let entry = match client {
-                Some(client) => table.entry(Key { client, account, event, reason }, self.limits.clients, between.0),
-                None => table.others.entry((event, reason)).or_insert_with(|| Entry::new(between.0)),
+                Some(client) => table.entry(
+                    Key { client, account, event, reason },
+                    self.limits.clients,
+                    between.0,
+                ),
+                None => {
+                    table.others.entry((event, reason)).or_insert_with(|| Entry::new(between.0))
+                }
             };
             entry.count(count, between);
         }
@@ -228,8 +251,9 @@ impl Flood {
     }
 }
 
-/// Writes what `flood` counted, at the end of each period and once more when `stop` is cancelled: call that when nothing refuses any more. `write` makes
-/// the events durable, all or none; what it fails to write is counted on and tried again.
+/// Writes what `flood` counted, at the end of each period and once more when `stop` is cancelled:
+/// call that when nothing refuses any more. `write` makes the events durable, all or none; what it
+/// fails to write is counted on and tried again.
 pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
     flood: &Flood,
     origin: &Origin,
@@ -237,16 +261,25 @@ pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
     stop: CancellationToken,
 ) {
     loop {
-        let stopped = stop.run_until_cancelled(tokio::time::sleep(flood.limits.period)).await.is_none();
+        let stopped =
+            stop.run_until_cancelled(tokio::time::sleep(flood.limits.period)).await.is_none();
         let summaries = flood.take();
         if !summaries.is_empty() {
             let events = summaries.iter().map(|summary| event(origin, summary).build()).collect();
             if let Err(error) = write(events).await {
                 let refusals: u64 = summaries.iter().map(|summary| summary.count).sum();
                 if stopped {
-                    tracing::error!(?error, refusals, "failed to write the counts of refusals at the end; they are lost");
+                    tracing::error!(
+                        ?error,
+                        refusals,
+                        "failed to write the counts of refusals at the end; they are lost"
+                    );
                 } else {
-                    tracing::warn!(?error, refusals, "failed to write the counts of refusals; counting on");
+                    tracing::warn!(
+                        ?error,
+                        refusals,
+                        "failed to write the counts of refusals; counting on"
+                    );
                     flood.put_back(summaries);
                 }
             }
@@ -275,8 +308,12 @@ fn event(origin: &Origin, summary: &Summary) -> Event {
         None => told,
     };
     match client {
-        Some(Client::Address(IpAddr::V6(network))) => told.attribute(attribute::CLIENT_ADDRESS, format_args!("{network}/64")),
-        Some(Client::Address(address @ IpAddr::V4(_))) => told.attribute(attribute::CLIENT_ADDRESS, address),
+        Some(Client::Address(IpAddr::V6(network))) => {
+            told.attribute(attribute::CLIENT_ADDRESS, format_args!("{network}/64"))
+        }
+        Some(Client::Address(address @ IpAddr::V4(_))) => {
+            told.attribute(attribute::CLIENT_ADDRESS, address)
+        }
         Some(Client::User(id)) => told.by_user(*id),
         Some(Client::Unknown) | None => told,
     }
@@ -316,7 +353,10 @@ mod tests {
         assert_eq!(admitted(&flood, address("192.0.2.2"), "malformed", 5), 5);
         let summaries = flood.take();
         assert_eq!(summaries.len(), 1, "{summaries:?}");
-        assert_eq!((summaries[0].client, summaries[0].reason, summaries[0].count), (Some(address("192.0.2.1")), "malformed", 9_995));
+        assert_eq!(
+            (summaries[0].client, summaries[0].reason, summaries[0].count),
+            (Some(address("192.0.2.1")), "malformed", 9_995)
+        );
         assert_eq!(flood.take(), []);
         assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 10), 5, "a new period");
     }
@@ -325,7 +365,14 @@ mod tests {
     fn the_account_that_is_guessed_is_seen_whatever_else_is_refused() {
         let flood = flood(5, 100);
         let (own, victim) = (Uuid::now_v7(), Uuid::now_v7());
-        let refused = |account| flood.admit_on_account(address("192.0.2.1"), account, word::LOG_IN_FAILED, "wrong_password");
+        let refused = |account| {
+            flood.admit_on_account(
+                address("192.0.2.1"),
+                account,
+                word::LOG_IN_FAILED,
+                "wrong_password",
+            )
+        };
         // Cheap refusals from many networks fill the table of clients.
         for network in 0..200 {
             let _ = flood.admit(address(&format!("198.51.100.{network}")), EVENT, "malformed");
@@ -343,12 +390,15 @@ mod tests {
     fn changing_addresses_gains_nothing() {
         let flood = flood(5, 100);
         // One network of IPv6 is one client.
-        let within: usize = (0..1000).map(|host| admitted(&flood, address(&format!("2001:db8::{host:x}")), "malformed", 1)).sum();
+        let within: usize = (0..1000)
+            .map(|host| admitted(&flood, address(&format!("2001:db8::{host:x}")), "malformed", 1))
+            .sum();
         assert_eq!(within, 5);
         // Each of these is another one: as many as there is room for, and a few of the rest.
         let networks: usize = (0..50_000_u32)
             .map(|network| {
-                let network = Ipv6Addr::from_bits((0x2001_0db9_u128 << 96) | (u128::from(network) << 64));
+                let network =
+                    Ipv6Addr::from_bits((0x2001_0db9_u128 << 96) | (u128::from(network) << 64));
                 admitted(&flood, Client::at(Some(network.into())), "malformed", 1)
             })
             .sum();
@@ -365,7 +415,14 @@ mod tests {
     fn a_refusal_whose_event_was_not_written_leaves_its_place_to_the_next_one() {
         let flood = flood(2, 1);
         let user = Uuid::now_v7();
-        let on_account = || flood.admit_on_account(address("192.0.2.1"), user, word::LOG_IN_FAILED, "wrong_password");
+        let on_account = || {
+            flood.admit_on_account(
+                address("192.0.2.1"),
+                user,
+                word::LOG_IN_FAILED,
+                "wrong_password",
+            )
+        };
         // There is room for one client: the other one is counted with the rest.
         for client in ["192.0.2.1", "192.0.2.2"].map(address) {
             assert_eq!(admitted(&flood, client, "malformed", 3), 2);
@@ -422,12 +479,24 @@ mod tests {
             stop.cancel();
         };
         let origin = Origin::new("api");
-        tokio::join!(summarise(&flood, &origin, |events| disk.clone().write(events), stop.clone()), watching);
+        tokio::join!(
+            summarise(&flood, &origin, |events| disk.clone().write(events), stop.clone()),
+            watching
+        );
         let written = disk.written.lock().unwrap();
         assert_eq!(written.len(), 1);
         assert_eq!(rules::check(&written[0]), []);
-        assert_eq!((written[0].event.as_str(), written[0].attributes["event"].as_str()), (word::REFUSALS_SUMMARISED, EVENT));
-        assert_eq!((written[0].attributes["count"].as_str(), written[0].attributes["client_address"].as_str()), ("9", "2001:db8::/64"));
+        assert_eq!(
+            (written[0].event.as_str(), written[0].attributes["event"].as_str()),
+            (word::REFUSALS_SUMMARISED, EVENT)
+        );
+        assert_eq!(
+            (
+                written[0].attributes["count"].as_str(),
+                written[0].attributes["client_address"].as_str()
+            ),
+            ("9", "2001:db8::/64")
+        );
     }
 
     #[tokio::test]
@@ -439,8 +508,14 @@ mod tests {
         stop.cancel();
         summarise(&flood, &Origin::new("db"), |events| disk.clone().write(events), stop).await;
         let written = disk.written.lock().unwrap();
-        let told: Vec<_> = written.iter().map(|event| (event.attributes["count"].as_str(), event.actor.clone())).collect();
+        let told: Vec<_> = written
+            .iter()
+            .map(|event| (event.attributes["count"].as_str(), event.actor.clone()))
+            .collect();
         assert_eq!(told, [("2", format!("user:{user}")), ("2", "anonymous".to_owned())]);
-        assert!(!written[1].attributes.contains_key("client_address"), "there was room for one client");
+        assert!(
+            !written[1].attributes.contains_key("client_address"),
+            "there was room for one client"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Shipping: one long-lived `StreamLogs` call that carries a source's events to the logging service until the process ends.
+//! Shipping: one long-lived `StreamLogs` call that carries a source's events to the logging service
+//! until the process ends.
 //!
-//! Nothing is kept here but positions: an event stays in its source until it is acknowledged, and what was under way when a stream ended is read
-//! from there again.
+//! Nothing is kept here but positions: an event stays in its source until it is acknowledged, and
+//! what was under way when a stream ended is read from there again.
 
 mod backoff;
 mod meters;
@@ -33,7 +34,8 @@ use crate::{
     rules,
 };
 
-/// Positions given to [`EventSource::acknowledge`] at once; a database has a bound on the parameters of a statement.
+/// Positions given to [`EventSource::acknowledge`] at once; a database has a bound on the
+/// parameters of a statement.
 const ACKNOWLEDGED_AT_ONCE: usize = 1000;
 
 /// How events are shipped. The defaults are right for the store.
@@ -45,24 +47,30 @@ pub struct ShipOptions {
     pub batch_events: usize,
     /// Bytes of one request, at most; the contract allows 1 MiB.
     pub batch_bytes: usize,
-    /// Requests that may be under way without an acknowledgement. This bounds what is sent twice when a stream ends.
+    /// Requests that may be under way without an acknowledgement. This bounds what is sent twice
+    /// when a stream ends.
     pub requests_in_flight: usize,
-    /// How often the source is asked when it has not said that it changed, and how often reading starts again from the oldest event.
+    /// How often the source is asked when it has not said that it changed, and how often reading
+    /// starts again from the oldest event.
     pub poll_interval: Duration,
-    /// Without an acknowledgement for so long, while something is under way, the stream is given up and opened anew, even if the service answers
-    /// otherwise. Longer than the logging service waits for Kafka, so that it can say what is wrong.
+    /// Without an acknowledgement for so long, while something is under way, the stream is given up
+    /// and opened anew, even if the service answers otherwise. Longer than the logging service
+    /// waits for Kafka, so that it can say what is wrong.
     pub acknowledge_timeout: Duration,
-    /// The delay before the second attempt to connect; it doubles from there. Each delay is jittered between half of it and all.
+    /// The delay before the second attempt to connect; it doubles from there. Each delay is
+    /// jittered between half of it and all.
     pub reconnect_min: Duration,
     /// The longest delay between attempts to connect.
     pub reconnect_max: Duration,
-    /// How long a shutdown waits for what is left. What is not acknowledged then stays in the source for the next start.
+    /// How long a shutdown waits for what is left. What is not acknowledged then stays in the
+    /// source for the next start.
     pub drain_timeout: Duration,
     /// Holds the last failure. Clones of these options share it.
     pub status: ShipStatus,
 }
 
-/// How shipping goes: why its last stream ended, unless something was acknowledged since. Clones share it.
+/// How shipping goes: why its last stream ended, unless something was acknowledged since. Clones
+/// share it.
 #[derive(Clone, Debug, Default)]
 pub struct ShipStatus(Arc<Mutex<Option<String>>>);
 
@@ -110,13 +118,20 @@ pub fn find(endpoint: &str, transport: &Transport) -> Result<Replicas, StartErro
 
 /// Ships what is in `source` to the logging service, for as long as the process runs.
 ///
-/// It has one stream to one of the `replicas`, and stays with it as long as that serves; many senders are spread over all of them. A replica that goes down
-/// gets no more and finishes what it has; from one that is silent for a second, what is under way is taken elsewhere.
+/// It has one stream to one of the `replicas`, and stays with it as long as that serves; many
+/// senders are spread over all of them. A replica that goes down gets no more and finishes what it
+/// has; from one that is silent for a second, what is under way is taken elsewhere.
 ///
-/// Returns once `shutdown` is cancelled and all that the source holds is acknowledged, or [`ShipOptions::drain_timeout`] after it. Cancel it only
-/// when nothing writes to the source any more. Events of one source reach the service in the order of the source; when a stream ended, some of them
-/// twice.
-pub async fn ship<S: EventSource>(source: S, replicas: Replicas, options: ShipOptions, shutdown: CancellationToken) {
+/// Returns once `shutdown` is cancelled and all that the source holds is acknowledged, or
+/// [`ShipOptions::drain_timeout`] after it. Cancel it only when nothing writes to the source any
+/// more. Events of one source reach the service in the order of the source; when a stream ended,
+/// some of them twice.
+pub async fn ship<S: EventSource>(
+    source: S,
+    replicas: Replicas,
+    options: ShipOptions,
+    shutdown: CancellationToken,
+) {
     let drain_timeout = options.drain_timeout;
     let shipper = Shipper {
         replicas,
@@ -175,7 +190,8 @@ impl<S: EventSource> Shipper<S> {
             }
             let at_least = match end {
                 End::Refused(refusal) => match self.isolate(*refusal).await {
-                    // The next attempt is with fewer events, or without the one at fault: there is nothing to wait for.
+                    // The next attempt is with fewer events, or without the one at fault: there is
+                    // nothing to wait for.
                     Ok(()) => continue,
                     Err(error) => {
                         tracing::warn!(source = self.options.source, %error, "failed to keep a refused log event as a dead letter; retrying");
@@ -183,12 +199,18 @@ impl<S: EventSource> Shipper<S> {
                     }
                 },
                 End::Moved => {
-                    tracing::debug!(source = self.options.source, "log events go to another replica of the logging service now");
+                    tracing::debug!(
+                        source = self.options.source,
+                        "log events go to another replica of the logging service now"
+                    );
                     self.meters.reconnects.inc();
                     continue;
                 }
                 End::Closed => {
-                    tracing::debug!(source = self.options.source, "the logging service closed the stream");
+                    tracing::debug!(
+                        source = self.options.source,
+                        "the logging service closed the stream"
+                    );
                     Duration::ZERO
                 }
                 End::Failed { reason, retry_after } => {
@@ -213,10 +235,12 @@ impl<S: EventSource> Shipper<S> {
 
     /// Whether the source holds nothing that is not acknowledged.
     async fn nothing_left(&self) -> bool {
-        self.unsettled().is_empty() && matches!(self.source.read(None, 1).await, Ok(events) if events.is_empty())
+        self.unsettled().is_empty()
+            && matches!(self.source.read(None, 1).await, Ok(events) if events.is_empty())
     }
 
-    /// Narrows down which event the service refused: fewer at a time, until it is alone; then that one becomes a dead letter.
+    /// Narrows down which event the service refused: fewer at a time, until it is alone; then that
+    /// one becomes a dead letter.
     async fn isolate(&self, refusal: stream::Refusal<S::Position>) -> Result<(), SourceError> {
         let stream::Refusal { reason, events, alone } = refusal;
         match alone {
@@ -230,9 +254,18 @@ impl<S: EventSource> Shipper<S> {
     }
 
     /// Logs an event that can never be on the topic, whole, and lets the source keep it.
-    async fn dead_letter(&self, position: &S::Position, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
-        // An event never holds a secret, and this line may be all that is left of it. Debug is for events whose JSON does not exist.
-        let text = crate::json::to_vec(event).map_or_else(|_| format!("{event:?}"), |json| String::from_utf8_lossy(&json).into_owned());
+    async fn dead_letter(
+        &self,
+        position: &S::Position,
+        event: &LogMessage,
+        reason: &str,
+    ) -> Result<(), SourceError> {
+        // An event never holds a secret, and this line may be all that is left of it. Debug is for
+        // events whose JSON does not exist.
+        let text = crate::json::to_vec(event).map_or_else(
+            |_| format!("{event:?}"),
+            |json| String::from_utf8_lossy(&json).into_owned(),
+        );
         tracing::error!(
             source = self.options.source,
             reason,
@@ -251,12 +284,16 @@ impl<S: EventSource> Shipper<S> {
         self.changed.notify_waiters();
     }
 
-    /// Hands acknowledgements on to the source, as many as have gathered while it was busy with those before.
+    /// Hands acknowledgements on to the source, as many as have gathered while it was busy with
+    /// those before.
     async fn settle(&self) {
         let mut backoff = Backoff::new(self.options.reconnect_min, self.options.reconnect_max);
         loop {
             let positions: Vec<S::Position> = self
-                .wait_until(|unsettled| (!unsettled.is_empty()).then(|| unsettled.iter().take(ACKNOWLEDGED_AT_ONCE).cloned().collect()))
+                .wait_until(|unsettled| {
+                    (!unsettled.is_empty())
+                        .then(|| unsettled.iter().take(ACKNOWLEDGED_AT_ONCE).cloned().collect())
+                })
                 .await;
             match self.source.acknowledge(&positions).await {
                 Ok(()) => {

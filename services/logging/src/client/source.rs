@@ -1,4 +1,5 @@
-//! Where events wait on disk: the contract between the shipping client and a store of events (an outbox table, a journal).
+//! Where events wait on disk: the contract between the shipping client and a store of events (an
+//! outbox table, a journal).
 
 use std::{
     error::Error,
@@ -13,18 +14,22 @@ use crate::proto::LogMessage;
 
 /// A durable store of events that have still to reach the topic.
 ///
-/// [`ship`](super::ship) reads and acknowledges in one order: the positions it acknowledges are those it has read, in the order in which it read
-/// them and without gaps, so that a source may keep no more than the last one.
+/// [`ship`](super::ship) reads and acknowledges in one order: the positions it acknowledges are
+/// those it has read, in the order in which it read them and without gaps, so that a source may
+/// keep no more than the last one.
 ///
-/// The futures may be dropped before they are ready, as when a connection ends; a source must bear that.
+/// The futures may be dropped before they are ready, as when a connection ends; a source must bear
+/// that.
 pub trait EventSource: Send + Sync + 'static {
     /// Where an event stands in the source.
     type Position: Clone + Send + Sync;
 
-    /// Up to `limit` events that are not acknowledged and come after `after` (`None`: from the oldest), in the order in which they happened.
+    /// Up to `limit` events that are not acknowledged and come after `after` (`None`: from the
+    /// oldest), in the order in which they happened.
     ///
-    /// Fewer than `limit` says nothing; none at all says that there are no more for now. Events that turn up *before* a position that was read
-    /// already (a transaction that took its number early and committed late) are found all the same: reading starts again from the oldest every
+    /// Fewer than `limit` says nothing; none at all says that there are no more for now. Events
+    /// that turn up *before* a position that was read already (a transaction that took its number
+    /// early and committed late) are found all the same: reading starts again from the oldest every
     /// [`ShipOptions::poll_interval`](super::ShipOptions::poll_interval).
     fn read(
         &self,
@@ -32,10 +37,15 @@ pub trait EventSource: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Self::Position, LogMessage)>, SourceError>> + Send;
 
-    /// These events are on the topic: they need not be sent again. Called again with the same positions after an error.
-    fn acknowledge(&self, positions: &[Self::Position]) -> impl Future<Output = Result<(), SourceError>> + Send;
+    /// These events are on the topic: they need not be sent again. Called again with the same
+    /// positions after an error.
+    fn acknowledge(
+        &self,
+        positions: &[Self::Position],
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// The oldest event that is not acknowledged, if there is one. It is asked for every few seconds.
+    /// The oldest event that is not acknowledged, if there is one. It is asked for every few
+    /// seconds.
     fn oldest(&self) -> impl Future<Output = Result<Option<Oldest>, SourceError>> + Send {
         async {
             let first = self.read(None, 1).await?.into_iter().next();
@@ -43,13 +53,14 @@ pub trait EventSource: Send + Sync + 'static {
         }
     }
 
-    /// Returns when there may be something new to read. A change between a `read` and the next call of `changed` must not be missed
-    /// (`tokio::sync::Notify::notify_one` keeps it).
+    /// Returns when there may be something new to read. A change between a `read` and the next call
+    /// of `changed` must not be missed (`tokio::sync::Notify::notify_one` keeps it).
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Keeps an event that can never be on the topic: it breaks the contract, or Kafka refused it for good. It has been logged whole, at error level; a
-    /// source that has a place for such events keeps it there. When this returns `Ok` the event is acknowledged like any other, so that it does not
-    /// hold up those behind it.
+    /// Keeps an event that can never be on the topic: it breaks the contract, or Kafka refused it
+    /// for good. It has been logged whole, at error level; a source that has a place for such
+    /// events keeps it there. When this returns `Ok` the event is acknowledged like any other, so
+    /// that it does not hold up those behind it.
     fn dead_letter(
         &self,
         position: &Self::Position,
@@ -66,8 +77,8 @@ pub trait EventSource: Send + Sync + 'static {
 pub struct Oldest {
     /// What tells it from every other event of the source.
     pub id: String,
-    /// Since when it waits, by the clock that dates the events of the source: the database's for an outbox, the machine's for a journal. `None` if the
-    /// event may have been shipped before.
+    /// Since when it waits, by the clock that dates the events of the source: the database's for an
+    /// outbox, the machine's for a journal. `None` if the event may have been shipped before.
     pub time: Option<SystemTime>,
 }
 

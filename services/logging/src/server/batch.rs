@@ -18,13 +18,15 @@ use super::{
 };
 use crate::json;
 
-/// Since when each batch waits for its verdict, by a number that grows: the first one has waited longest.
+/// Since when each batch waits for its verdict, by a number that grows: the first one has waited
+/// longest.
 pub(super) type Waiting = Mutex<BTreeMap<u64, Instant>>;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mode {
-    /// Many at once: the usual way. When Kafka refuses one record, it refuses all that came with it, and the producer stops.
+    /// Many at once: the usual way. When Kafka refuses one record, it refuses all that came with
+    /// it, and the producer stops.
     Batched,
     /// One at a time, so that a refusal is one record's. For a while after a refusal.
     Single,
@@ -54,7 +56,8 @@ pub(super) struct Failure {
     pub(super) isolate: Option<Mode>,
 }
 
-/// What Kafka said of a batch: the events that it refused for good, usually none, when it took all others.
+/// What Kafka said of a batch: the events that it refused for good, usually none, when it took all
+/// others.
 pub(super) type Verdict = Result<Vec<Refused>, Failure>;
 
 /// Records that are acknowledged together.
@@ -83,14 +86,25 @@ impl Batch {
         waiting: &Arc<Waiting>,
     ) -> (Arc<Self>, oneshot::Receiver<Verdict>) {
         let (verdict, receiver) = oneshot::channel();
-        let outcome = Mutex::new(Outcome { failure: None, refused: Vec::new(), verdict: Some(verdict), room });
+        let outcome = Mutex::new(Outcome {
+            failure: None,
+            refused: Vec::new(),
+            verdict: Some(verdict),
+            room,
+        });
         let number = {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let number = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
             waiting.insert(number, Instant::now());
             number
         };
-        let batch = Self { open: AtomicUsize::new(records), mode, waiting: Arc::clone(waiting), number, outcome };
+        let batch = Self {
+            open: AtomicUsize::new(records),
+            mode,
+            waiting: Arc::clone(waiting),
+            number,
+            outcome,
+        };
         (Arc::new(batch), receiver)
     }
 
@@ -106,8 +120,11 @@ impl Batch {
         let isolate = match (class, self.mode) {
             (ErrorClass::Retryable, _) => None,
             (ErrorClass::Refused, Mode::Batched) => Some(Mode::Single),
-            (ErrorClass::TimestampRefused, Mode::Batched | Mode::Single) => Some(Mode::SingleUndated),
-            (ErrorClass::Refused, Mode::Single | Mode::SingleUndated) | (ErrorClass::TimestampRefused, Mode::SingleUndated) => {
+            (ErrorClass::TimestampRefused, Mode::Batched | Mode::Single) => {
+                Some(Mode::SingleUndated)
+            }
+            (ErrorClass::Refused, Mode::Single | Mode::SingleUndated)
+            | (ErrorClass::TimestampRefused, Mode::SingleUndated) => {
                 return self.refused(error, value);
             }
         };
@@ -120,7 +137,8 @@ impl Batch {
         // What was written as JSON can be read as such.
         match json::from_slice(value) {
             Ok(event) => {
-                let refused = Refused { id: event.id, event: event.event, subject: event.subject, reason };
+                let refused =
+                    Refused { id: event.id, event: event.event, subject: event.subject, reason };
                 self.settle(1, |outcome| outcome.refused.push(refused));
             }
             Err(_) => self.lost(1, Failure { reason, isolate: None }),
@@ -176,7 +194,12 @@ mod tests {
     }
 
     fn value(id: &str) -> Vec<u8> {
-        json::to_vec(&LogMessage { id: id.to_owned(), event: "order_placed".to_owned(), ..LogMessage::default() }).unwrap()
+        json::to_vec(&LogMessage {
+            id: id.to_owned(),
+            event: "order_placed".to_owned(),
+            ..LogMessage::default()
+        })
+        .unwrap()
     }
 
     #[test]

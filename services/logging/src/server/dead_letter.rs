@@ -1,4 +1,5 @@
-//! What becomes of an event that Kafka refuses for good: its sender keeps it (`StreamLogsResponse.refused`), and a small event on the topic names it.
+//! What becomes of an event that Kafka refuses for good: its sender keeps it
+//! (`StreamLogsResponse.refused`), and a small event on the topic names it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,19 +17,28 @@ use crate::{
 /// This process, in its events.
 static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("logging"));
 
-/// Writes events that were refused for good to the log, names them on the topic, and returns what their sender gets. If Kafka refuses an event that
-/// names another one (which is small, of today, and without any text of a client), that refusal is written to the log alone, so that this ends.
+/// Writes events that were refused for good to the log, names them on the topic, and returns what
+/// their sender gets. If Kafka refuses an event that names another one (which is small, of today,
+/// and without any text of a client), that refusal is written to the log alone, so that this ends.
 ///
 /// # Errors
 /// When Kafka does not take those events now.
-pub(super) async fn report(kafka: &Arc<Kafka>, refused: Vec<Refused>) -> Result<Vec<RefusedEvent>, Failure> {
+pub(super) async fn report(
+    kafka: &Arc<Kafka>,
+    refused: Vec<Refused>,
+) -> Result<Vec<RefusedEvent>, Failure> {
     if refused.is_empty() {
         return Ok(Vec::new());
     }
     kafka.note_refusal();
-    let notices: Vec<Record> = refused.iter().filter_map(|event| Record::new(notice(event)).ok()).collect();
+    let notices: Vec<Record> =
+        refused.iter().filter_map(|event| Record::new(notice(event)).ok()).collect();
     for notice in write(kafka, notices).await? {
-        tracing::error!(id = notice.id, reason = notice.reason, "Kafka refuses the event that names a dead letter");
+        tracing::error!(
+            id = notice.id,
+            reason = notice.reason,
+            "Kafka refuses the event that names a dead letter"
+        );
     }
     for event in &refused {
         meters::DEAD_LETTERS.inc();
@@ -40,7 +50,10 @@ pub(super) async fn report(kafka: &Arc<Kafka>, refused: Vec<Refused>) -> Result<
             "Kafka refused a log event for good; its sender keeps it as a dead letter"
         );
     }
-    Ok(refused.into_iter().map(|event| RefusedEvent { id: event.id, reason: event.reason }).collect())
+    Ok(refused
+        .into_iter()
+        .map(|event| RefusedEvent { id: event.id, reason: event.reason })
+        .collect())
 }
 
 async fn write(kafka: &Arc<Kafka>, records: Vec<Record>) -> Verdict {

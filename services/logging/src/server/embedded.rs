@@ -1,7 +1,9 @@
-//! A Kafka broker in the process, for running everything with nothing to install: librdkafka's own mock of one.
+//! A Kafka broker in the process, for running everything with nothing to install: librdkafka's own
+//! mock of one.
 //!
-//! It speaks the real protocol on a port of its choosing on loopback, so that `kcat` and any other client can read it. It lives in memory and keeps
-//! the newest 5 MiB of each partition; a restart begins with an empty one, which the senders fill again from the events that they retain.
+//! It speaks the real protocol on a port of its choosing on loopback, so that `kcat` and any other
+//! client can read it. It lives in memory and keeps the newest 5 MiB of each partition; a restart
+//! begins with an empty one, which the senders fill again from the events that they retain.
 
 use std::{
     fmt::Display,
@@ -35,7 +37,8 @@ impl Embedded {
     /// Starts a broker with one topic. Each partition takes at most about 5 MiB of memory.
     ///
     /// # Errors
-    /// When librdkafka cannot make one: no port or no thread is free, or it does not answer within 10 seconds.
+    /// When librdkafka cannot make one: no port or no thread is free, or it does not answer within
+    /// 10 seconds.
     pub fn start(topic: &str, partitions: i32) -> Result<Self, StartError> {
         let failed = |reason: &dyn Display| {
             StartError::new(format!(
@@ -49,7 +52,8 @@ impl Embedded {
             .name("kafka".to_owned())
             .spawn(move || run(&topic, partitions, &started, &queue))
             .map_err(|error| failed(&error))?;
-        let bootstrap_servers = started_within(STARTING, &starting).map_err(|reason| failed(&reason))?;
+        let bootstrap_servers =
+            started_within(STARTING, &starting).map_err(|reason| failed(&reason))?;
         Ok(Self { bootstrap_servers, work: Some(work), thread: Some(thread) })
     }
 
@@ -59,10 +63,14 @@ impl Embedded {
         &self.bootstrap_servers
     }
 
-    /// Does something to the broker, on its own thread, as it may be used on no other: takes it down, makes requests fail. For tests.
+    /// Does something to the broker, on its own thread, as it may be used on no other: takes it
+    /// down, makes requests fail. For tests.
     ///
     /// `None` if the broker's thread has ended.
-    pub fn with<T: Send + 'static>(&self, action: impl FnOnce(&Cluster) -> T + Send + 'static) -> Option<T> {
+    pub fn with<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&Cluster) -> T + Send + 'static,
+    ) -> Option<T> {
         let (done, result) = channel();
         let work: Work = Box::new(move |cluster| drop(done.send(action(cluster))));
         self.work.as_ref()?.send(work).ok()?;
@@ -77,7 +85,10 @@ impl Drop for Embedded {
         let deadline = Instant::now() + ENDING;
         while !thread.is_finished() {
             if Instant::now() >= deadline {
-                tracing::warn!(seconds = ENDING.as_secs(), "the Kafka broker in the process does not end; it is left running");
+                tracing::warn!(
+                    seconds = ENDING.as_secs(),
+                    "the Kafka broker in the process does not end; it is left running"
+                );
                 return;
             }
             std::thread::sleep(PAUSE);
@@ -89,17 +100,29 @@ impl Drop for Embedded {
 }
 
 /// Returns the address of a broker that has started, or why there is none.
-fn started_within(time: Duration, starting: &Receiver<Result<String, KafkaError>>) -> Result<String, String> {
+fn started_within(
+    time: Duration,
+    starting: &Receiver<Result<String, KafkaError>>,
+) -> Result<String, String> {
     match starting.recv_timeout(time) {
         Ok(started) => started.map_err(|error| error.to_string()),
-        Err(RecvTimeoutError::Timeout) => Err(format!("librdkafka does not answer within {} s", time.as_secs_f64())),
+        Err(RecvTimeoutError::Timeout) => {
+            Err(format!("librdkafka does not answer within {} s", time.as_secs_f64()))
+        }
         Err(RecvTimeoutError::Disconnected) => Err("its thread panicked".to_owned()),
     }
 }
 
 /// Owns the broker from its start to its end: it is not `Send`.
-fn run(topic: &str, partitions: i32, started: &Sender<Result<String, KafkaError>>, queue: &Receiver<Work>) {
-    let cluster = match MockCluster::new(1).and_then(|cluster| cluster.create_topic(topic, partitions, 1).map(|()| cluster)) {
+fn run(
+    topic: &str,
+    partitions: i32,
+    started: &Sender<Result<String, KafkaError>>,
+    queue: &Receiver<Work>,
+) {
+    let cluster = match MockCluster::new(1)
+        .and_then(|cluster| cluster.create_topic(topic, partitions, 1).map(|()| cluster))
+    {
         Ok(cluster) => cluster,
         Err(error) => {
             // `start` waits for it.
@@ -142,7 +165,8 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_start_is_an_error() {
         let (started, starting) = channel();
-        let error = bounded(move || started_within(Duration::from_millis(10), &starting)).unwrap_err();
+        let error =
+            bounded(move || started_within(Duration::from_millis(10), &starting)).unwrap_err();
         assert_eq!(error, "librdkafka does not answer within 0.01 s");
         drop(started);
     }

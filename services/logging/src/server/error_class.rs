@@ -1,16 +1,20 @@
 //! What each error of Kafka means for a record: try again, or never.
 //!
-//! Every code that librdkafka knows is listed. A code that is not (of a newer librdkafka or broker) counts as
-//! [`ErrorClass::Retryable`]: waiting loses nothing, and the age of the oldest event shows that something waits.
+//! Every code that librdkafka knows is listed. A code that is not (of a newer librdkafka or broker)
+//! counts as
+//! [`ErrorClass::Retryable`]: waiting loses nothing, and the age of the oldest event shows that
+//! something waits.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 /// What an error means for the record that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorClass {
-    /// Another attempt may succeed: the broker, the network, permissions or the topic have to change, and the record does not.
+    /// Another attempt may succeed: the broker, the network, permissions or the topic have to
+    /// change, and the record does not.
     Retryable,
-    /// Kafka refuses this record, now and later. In a batch of several records, it refuses one of them.
+    /// Kafka refuses this record, now and later. In a batch of several records, it refuses one of
+    /// them.
     Refused,
     /// Kafka refuses the record's timestamp. Without one it may take the record.
     TimestampRefused,
@@ -98,7 +102,8 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::InvalidPrincipalType
         | Code::UnacceptableCredential
         | Code::PrincipalDeserializationFailure
-        // The topic and its settings, which an operator makes and changes; they hold for all records alike.
+        // The topic and its settings, which an operator makes and changes; they hold for all
+        // records alike.
         | Code::UnknownPartition
         | Code::UnknownTopic
         | Code::UnknownTopicOrPartition
@@ -223,17 +228,25 @@ mod tests {
 
     #[test]
     fn every_code_of_librdkafka_has_a_class() {
-        let codes: Vec<Code> = (-200..1000).filter_map(|number| RDKafkaRespErr::try_from(number).ok()).map(Code::from).collect();
+        let codes: Vec<Code> = (-200..1000)
+            .filter_map(|number| RDKafkaRespErr::try_from(number).ok())
+            .map(Code::from)
+            .collect();
         assert!(codes.len() > 150, "{} codes", codes.len());
-        let unlisted: Vec<Code> = codes.into_iter().filter(|code| listed(*code).is_none()).collect();
+        let unlisted: Vec<Code> =
+            codes.into_iter().filter(|code| listed(*code).is_none()).collect();
         assert_eq!(unlisted, []);
     }
 
     #[test]
     fn permissions_and_topics_are_waited_for_and_records_are_refused() {
-        for code in
-            [Code::TopicAuthorizationFailed, Code::UnknownTopicOrPartition, Code::BrokerTransportFailure, Code::Fatal, Code::InvalidMessage]
-        {
+        for code in [
+            Code::TopicAuthorizationFailed,
+            Code::UnknownTopicOrPartition,
+            Code::BrokerTransportFailure,
+            Code::Fatal,
+            Code::InvalidMessage,
+        ] {
             assert_eq!(classify(code), ErrorClass::Retryable, "{code:?}");
         }
         for code in [

@@ -27,11 +27,21 @@ impl Service {
 impl LoggingService for Service {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
-    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
-        // One response at a time: while it waits for the sender, further acknowledgements gather for the next one.
+    async fn stream_logs(
+        &self,
+        request: Request<Streaming<StreamLogsRequest>>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        // One response at a time: while it waits for the sender, further acknowledgements gather
+        // for the next one.
         let (responses, outbound) = mpsc::channel(1);
         let sender = request.extensions().get::<Peer>().and_then(Peer::role);
-        let serving = stream::serve(sender, request.into_inner(), responses, Arc::clone(&self.kafka), self.shutdown.clone());
+        let serving = stream::serve(
+            sender,
+            request.into_inner(),
+            responses,
+            Arc::clone(&self.kafka),
+            self.shutdown.clone(),
+        );
         tokio::spawn(serving.in_current_span());
         Ok(Response::new(ReceiverStream::new(outbound)))
     }

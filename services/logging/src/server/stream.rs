@@ -1,4 +1,5 @@
-//! One stream of log events: requests are taken in order and acknowledged in order, many of them waiting for Kafka at the same time.
+//! One stream of log events: requests are taken in order and acknowledged in order, many of them
+//! waiting for Kafka at the same time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,11 +35,16 @@ pub(super) async fn serve(
     meters::STREAMS.inc();
     let (taken, waiting) = mpsc::channel(kafka.config.stream_window.max(1));
     let exchange = async {
-        // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that was taken. If Kafka fails, both end at once.
-        tokio::try_join!(async { Ok(take(sender, inbound, taken, &kafka, &shutdown).await) }, acknowledge(waiting, &responses, &kafka))
+        // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that
+        // was taken. If Kafka fails, both end at once.
+        tokio::try_join!(
+            async { Ok(take(sender, inbound, taken, &kafka, &shutdown).await) },
+            acknowledge(waiting, &responses, &kafka)
+        )
     };
     tokio::select! {
-        // The sender is gone: what it sent and Kafka takes all the same is sent once more, and consumers drop repeats.
+        // The sender is gone: what it sent and Kafka takes all the same is sent once more, and
+        // consumers drop repeats.
         () = responses.closed() => {}
         ended = exchange => {
             let status = match ended {
@@ -75,10 +81,13 @@ async fn take(
         };
         let Some(request) = request else { return Ok(()) };
         let sequence = request.sequence;
-        let records = check(request, expected, sender).map_err(|violations| invalid(&violations))?;
+        let records =
+            check(request, expected, sender).map_err(|violations| invalid(&violations))?;
         expected += 1;
         let Some(verdict) = lane.produce(records).await else {
-            return Err(unavailable("Kafka has failed for what was sent before; send what is not acknowledged again"));
+            return Err(unavailable(
+                "Kafka has failed for what was sent before; send what is not acknowledged again",
+            ));
         };
         if taken.send(Taken { sequence, verdict }).await.is_err() {
             // The other half has ended the stream already, and its reason counts.
@@ -88,14 +97,21 @@ async fn take(
 }
 
 /// The records of a request, or all the rules that it breaks.
-fn check(request: StreamLogsRequest, expected: u64, sender: Option<Role>) -> Result<Vec<Record>, Vec<Violation>> {
+fn check(
+    request: StreamLogsRequest,
+    expected: u64,
+    sender: Option<Role>,
+) -> Result<Vec<Record>, Vec<Violation>> {
     let mut violations = rules::check_request(&request, sender);
     if request.sequence != expected {
         violations.insert(
             0,
             Violation {
                 field: "sequence".to_owned(),
-                expected: format!("{expected}, the number after the last one; it was {}", request.sequence),
+                expected: format!(
+                    "{expected}, the number after the last one; it was {}",
+                    request.sequence
+                ),
             },
         );
     }
@@ -106,13 +122,16 @@ fn check(request: StreamLogsRequest, expected: u64, sender: Option<Role>) -> Res
     for (index, message) in request.messages.into_iter().enumerate() {
         match Record::new(message) {
             Ok(record) => records.push(record),
-            Err(expected) => violations.push(Violation { field: format!("messages[{index}]"), expected }),
+            Err(expected) => {
+                violations.push(Violation { field: format!("messages[{index}]"), expected })
+            }
         }
     }
     if violations.is_empty() { Ok(records) } else { Err(violations) }
 }
 
-/// Acknowledges what was taken, in order, once Kafka has. `Err` when Kafka failed, after all before it is acknowledged.
+/// Acknowledges what was taken, in order, once Kafka has. `Err` when Kafka failed, after all before
+/// it is acknowledged.
 async fn acknowledge(
     mut waiting: mpsc::Receiver<Taken>,
     responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
@@ -123,7 +142,8 @@ async fn acknowledge(
         let refused = kafka_took((&mut verdict).await, kafka).await?;
         let mut acknowledged = sequence;
         let mut failed = None;
-        // Those behind it that are done by now share its response; not where it names events, so that a response stays as small as a request.
+        // Those behind it that are done by now share its response; not where it names events, so
+        // that a response stays as small as a request.
         next = loop {
             if !refused.is_empty() {
                 break None;
@@ -144,7 +164,11 @@ async fn acknowledge(
                 }
             }
         };
-        if responses.send(Ok(StreamLogsResponse { acknowledged_sequence: acknowledged, refused })).await.is_err() {
+        if responses
+            .send(Ok(StreamLogsResponse { acknowledged_sequence: acknowledged, refused }))
+            .await
+            .is_err()
+        {
             // The sender is gone, which `serve` sees as well.
             return Ok(());
         }
@@ -159,7 +183,10 @@ async fn acknowledge(
 }
 
 /// The events that Kafka refused for good, when it took all others.
-async fn kafka_took(verdict: Result<Verdict, oneshot::error::RecvError>, kafka: &Arc<Kafka>) -> Result<Vec<RefusedEvent>, Status> {
+async fn kafka_took(
+    verdict: Result<Verdict, oneshot::error::RecvError>,
+    kafka: &Arc<Kafka>,
+) -> Result<Vec<RefusedEvent>, Status> {
     let Ok(verdict) = verdict else { return Err(lost()) };
     let failure = match verdict {
         Ok(refused) => match dead_letter::report(kafka, refused).await {
@@ -171,18 +198,30 @@ async fn kafka_took(verdict: Result<Verdict, oneshot::error::RecvError>, kafka: 
     if let Some(mode) = failure.isolate {
         kafka.isolate(mode, &failure.reason);
     }
-    tracing::warn!(reason = failure.reason, "Kafka did not take log events; their sender repeats them");
-    Err(unavailable(&format!("Kafka did not take the events; send what is not acknowledged again: {}", failure.reason)))
+    tracing::warn!(
+        reason = failure.reason,
+        "Kafka did not take log events; their sender repeats them"
+    );
+    Err(unavailable(&format!(
+        "Kafka did not take the events; send what is not acknowledged again: {}",
+        failure.reason
+    )))
 }
 
 /// The producer went away with the batch.
 fn lost() -> Status {
-    tracing::warn!("the Kafka producer was closed with log events in it; they are not acknowledged and will be sent again");
+    tracing::warn!(
+        "the Kafka producer was closed with log events in it; they are not acknowledged and will be sent again"
+    );
     unavailable("the events were lost on the way to Kafka; send what is not acknowledged again")
 }
 
 fn unavailable(message: &str) -> Status {
-    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(RETRY_AFTER)))
+    Status::with_error_details(
+        Code::Unavailable,
+        message,
+        ErrorDetails::with_retry_info(Some(RETRY_AFTER)),
+    )
 }
 
 fn invalid(violations: &[Violation]) -> Status {
@@ -191,12 +230,18 @@ fn invalid(violations: &[Violation]) -> Status {
     let fields: Vec<FieldViolation> = violations
         .iter()
         .take(SHOWN)
-        .map(|violation| FieldViolation::new(&violation.field, format!("expected {}", violation.expected)))
+        .map(|violation| {
+            FieldViolation::new(&violation.field, format!("expected {}", violation.expected))
+        })
         .collect();
     let message = format!(
         "the request breaks {} rule(s) of merch.logging.v1; the first is at {}",
         violations.len(),
         violations.first().map_or("", |first| &first.field)
     );
-    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(fields))
+    Status::with_error_details(
+        Code::InvalidArgument,
+        message,
+        ErrorDetails::with_bad_request(fields),
+    )
 }

@@ -30,7 +30,9 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
         let problem = match found {
             Ok(Sight::There(_)) => None,
             Ok(Sight::Leaderless(partitions)) => Some(provision::leaderless(partitions, topic)),
-            Ok(Sight::Missing) => Some(refusal.unwrap_or_else(|| format!("Kafka at {brokers} has no topic {topic}"))),
+            Ok(Sight::Missing) => {
+                Some(refusal.unwrap_or_else(|| format!("Kafka at {brokers} has no topic {topic}")))
+            }
             Err(reason) => Some(reason),
         };
         let ready = problem.is_none();
@@ -41,7 +43,8 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
                 if was_ready != Some(true) {
                     tracing::info!(brokers, topic, "Kafka is there");
                 }
-                // Where this service may make the topic, its settings say how; elsewhere `merch topic` compares.
+                // Where this service may make the topic, its settings say how; elsewhere `merch
+                // topic` compares.
                 if !compared && kafka.config.create_topic {
                     compare(&kafka).await;
                 }
@@ -49,7 +52,11 @@ pub(super) async fn watch(kafka: Arc<Kafka>, part: Part, shutdown: CancellationT
             }
             Some(reason) => {
                 if was_ready != Some(false) {
-                    tracing::warn!(reason, brokers, "Kafka is not there; log events wait where they come from");
+                    tracing::warn!(
+                        reason,
+                        brokers,
+                        "Kafka is not there; log events wait where they come from"
+                    );
                 }
                 part.not_ready(reason);
             }
@@ -97,36 +104,55 @@ async fn create(kafka: &Kafka) -> Result<(), String> {
     }
     let admin = provision::admin(&config.kafka).map_err(|error| error.to_string())?;
     match provision::create(&admin, topic, config.check_timeout).await {
-        Ok(()) => tracing::info!(topic = topic.name, partitions = topic.partitions, "Kafka's topic is created"),
+        Ok(()) => tracing::info!(
+            topic = topic.name,
+            partitions = topic.partitions,
+            "Kafka's topic is created"
+        ),
         // Another instance was quicker.
         Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
         // `Fail` is what a broker comes to that does not know the request at all: librdkafka's own.
-        Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::Fail) => ask_for(kafka).await,
+        Err(
+            RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::UnsupportedVersion
+            | RDKafkaErrorCode::Fail,
+        ) => ask_for(kafka).await,
         Err(code) => return Err(provision::refused(brokers, topic, code)),
     }
     Ok(())
 }
 
-/// Tells the log of settings in which the topic that is there is not as it would be made. They are left as they are.
+/// Tells the log of settings in which the topic that is there is not as it would be made. They are
+/// left as they are.
 async fn compare(kafka: &Kafka) {
     let (config, topic) = (&kafka.config, &kafka.config.topic.name);
     let Ok(admin) = provision::admin(&config.kafka) else { return };
     match provision::setting_differences(&admin, &config.topic).await {
         Ok(differences) => {
             for difference in differences {
-                tracing::warn!(topic, difference, "Kafka's topic has other settings than asked for");
+                tracing::warn!(
+                    topic,
+                    difference,
+                    "Kafka's topic has other settings than asked for"
+                );
             }
         }
         // The broker in the process has none, and reading them may be forbidden.
-        Err(error) => tracing::debug!(%error, topic, "failed to read the settings of Kafka's topic"),
+        Err(error) => {
+            tracing::debug!(%error, topic, "failed to read the settings of Kafka's topic")
+        }
     }
 }
 
-/// Brokers that cannot be told to make a topic, as librdkafka's own, make one that is asked for. What came of it is seen by looking again.
+/// Brokers that cannot be told to make a topic, as librdkafka's own, make one that is asked for.
+/// What came of it is seen by looking again.
 async fn ask_for(kafka: &Kafka) {
     let config = &kafka.config;
     let Ok(mut client) = config.kafka.client() else { return };
-    let asking: AdminClient<Ears> = match client.set("allow.auto.create.topics", "true").create_with_context(Ears::default()) {
+    let asking: AdminClient<Ears> = match client
+        .set("allow.auto.create.topics", "true")
+        .create_with_context(Ears::default())
+    {
         Ok(asking) => asking,
         Err(error) => {
             tracing::warn!(reason = %config.kafka.unusable(&error), "no client can be made to ask for Kafka's topic");

@@ -1,4 +1,5 @@
-//! Records of several partitions in the order of time, as far as a bounded memory can put them in order.
+//! Records of several partitions in the order of time, as far as a bounded memory can put them in
+//! order.
 
 use std::{
     cmp::Reverse,
@@ -16,7 +17,8 @@ const HELD_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Chronology {
     held: BinaryHeap<Reverse<Held>>,
     bytes: usize,
-    /// The latest time of each partition: within one, no record may overtake another, whatever its clock said.
+    /// The latest time of each partition: within one, no record may overtake another, whatever its
+    /// clock said.
     latest: HashMap<i32, (i64, i32)>,
     arrived: u64,
 }
@@ -83,20 +85,37 @@ mod tests {
     fn partitions_are_merged_by_time_and_none_is_out_of_its_own_order() {
         let mut chronology = Chronology::default();
         // Partition, offset, second. In partition 1 the clock went back.
-        for (partition, offset, second) in [(0, 0, 1), (0, 1, 4), (0, 2, 6), (1, 0, 2), (1, 1, 5), (1, 2, 3)] {
-            let record = Record { partition, offset, timestamp: Some(second * 1000), key: None, value: vec![], event: Err(String::new()) };
+        for (partition, offset, second) in
+            [(0, 0, 1), (0, 1, 4), (0, 2, 6), (1, 0, 2), (1, 1, 5), (1, 2, 3)]
+        {
+            let record = Record {
+                partition,
+                offset,
+                timestamp: Some(second * 1000),
+                key: None,
+                value: vec![],
+                event: Err(String::new()),
+            };
             assert!(chronology.push(record).is_none());
         }
-        let order: Vec<(i32, i64)> = chronology.drain().map(|record| (record.partition, record.offset)).collect();
+        let order: Vec<(i32, i64)> =
+            chronology.drain().map(|record| (record.partition, record.offset)).collect();
         assert_eq!(order, [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (0, 2)]);
     }
 
     #[test]
     fn what_is_held_is_bounded() {
         let mut chronology = Chronology::default();
-        let record =
-            |offset, bytes| Record { partition: 0, offset, timestamp: None, key: None, value: vec![0; bytes], event: Err(String::new()) };
-        let given = (0..HELD as i64 + 5).filter_map(|offset| chronology.push(record(offset, 1))).count();
+        let record = |offset, bytes| Record {
+            partition: 0,
+            offset,
+            timestamp: None,
+            key: None,
+            value: vec![0; bytes],
+            event: Err(String::new()),
+        };
+        let given =
+            (0..HELD as i64 + 5).filter_map(|offset| chronology.push(record(offset, 1))).count();
         assert_eq!(given, 5);
         assert_eq!(chronology.push(record(0, HELD_BYTES)).map(|record| record.offset), Some(5));
     }

@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
-/// PEM files of an authority and of a server at `localhost`, and of an authority that has signed nothing here.
+/// PEM files of an authority and of a server at `localhost`, and of an authority that has signed
+/// nothing here.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     ca: PathBuf,
@@ -17,7 +20,11 @@ pub struct Certificates {
 
 impl Certificates {
     pub(crate) fn make(folder: &Path) -> Self {
-        let made = Self { ca: folder.join("ca.pem"), other_ca: folder.join("other-ca.pem"), server: folder.join("server.pem") };
+        let made = Self {
+            ca: folder.join("ca.pem"),
+            other_ca: folder.join("other-ca.pem"),
+            server: folder.join("server.pem"),
+        };
         let issuer = authority("Test authority");
         fs::write(&made.ca, issuer.pem()).unwrap();
         fs::write(&made.other_ca, authority("Another authority").pem()).unwrap();

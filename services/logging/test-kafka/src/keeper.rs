@@ -1,7 +1,9 @@
-//! A process that outlives this one by a moment: when this one is gone, it ends what this one started.
+//! A process that outlives this one by a moment: when this one is gone, it ends what this one
+//! started.
 //!
-//! Nothing in this process can be relied upon for that: a test program leaves by `exit`, upon which no static is dropped, and may be killed. So the keeper
-//! waits for the end of a pipe whose other end only this process has.
+//! Nothing in this process can be relied upon for that: a test program leaves by `exit`, upon which
+//! no static is dropped, and may be killed. So the keeper waits for the end of a pipe whose other
+//! end only this process has.
 
 use std::{
     path::Path,

@@ -1,11 +1,17 @@
 //! A real Apache Kafka for tests.
 //!
-//! [`Kafka::start`] gives one broker (4.1.1, KRaft) on free ports of loopback, with a folder of its own; [`Options`] has the other shapes. It takes about two
-//! seconds and 300 MB a broker, so that the tests of one program share one where they can ([`Kafka::shared`]) and use topics of their own.
+//! [`Kafka::start`] gives one broker (4.1.1, KRaft) on free ports of loopback, with a folder of its
+//! own; [`Options`] has the other shapes. It takes about two seconds and 300 MB a broker, so that
+//! the tests of one program share one where they can ([`Kafka::shared`]) and use topics of their
+//! own.
 //!
-//! The jars come from Maven Central: `tools/install kafka` fetches them. The brokers end with the [`Kafka`], and with the process that started them
-//! however that ends: a panic, `kill -9`, the `exit` at the end of a test program.
-#![allow(clippy::unwrap_used, reason = "tests use it, and a test that cannot go on should stop where it is")]
+//! The jars come from Maven Central: `tools/install kafka` fetches them. The brokers end with the
+//! [`Kafka`], and with the process that started them however that ends: a panic, `kill -9`, the
+//! `exit` at the end of a test program.
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests use it, and a test that cannot go on should stop where it is"
+)]
 
 mod certificates;
 mod keeper;
@@ -50,7 +56,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, protection: Protection::None, generation: Generation::KRaft, properties: Vec::new() }
+        Self {
+            brokers: 1,
+            protection: Protection::None,
+            generation: Generation::KRaft,
+            properties: Vec::new(),
+        }
     }
 }
 
@@ -59,7 +70,8 @@ impl Default for Options {
 pub enum Protection {
     /// Nothing.
     None,
-    /// They speak TLS and are [`USER`] with [`PASSWORD`], under SCRAM-SHA-512 (and under nothing else).
+    /// They speak TLS and are [`USER`] with [`PASSWORD`], under SCRAM-SHA-512 (and under nothing
+    /// else).
     TlsAndScram,
 }
 
@@ -99,13 +111,15 @@ impl Kafka {
     /// One broker, plain.
     ///
     /// # Panics
-    /// When the jars are not there or no broker comes up; the message says what to do, or holds the broker's last words.
+    /// When the jars are not there or no broker comes up; the message says what to do, or holds the
+    /// broker's last words.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// The one that all tests of this program share. It is not to be stopped or killed by any of them.
+    /// The one that all tests of this program share. It is not to be stopped or killed by any of
+    /// them.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -127,7 +141,9 @@ impl Kafka {
                 Ok(kafka) => return kafka,
                 // Another process took a port between the choice and the start.
                 Err(reason) if reason.contains("Address already in use") => {}
-                Err(reason) => panic!("Kafka {} did not start: {reason}", options.generation.version()),
+                Err(reason) => {
+                    panic!("Kafka {} did not start: {reason}", options.generation.version())
+                }
             }
         }
     }
@@ -135,13 +151,25 @@ impl Kafka {
     fn attempt(options: Options, java: Java) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("merch-kafka.").tempdir().unwrap();
         let keeper = Keeper::of(folder.path());
-        let certificates = (options.protection == Protection::TlsAndScram).then(|| Certificates::make(folder.path()));
-        let ports: Vec<Ports> = (0..options.brokers).map(|_| Ports { client: free_port(), other: free_port() }).collect();
+        let certificates = (options.protection == Protection::TlsAndScram)
+            .then(|| Certificates::make(folder.path()));
+        let ports: Vec<Ports> = (0..options.brokers)
+            .map(|_| Ports { client: free_port(), other: free_port() })
+            .collect();
         let zookeeper = match options.generation {
             Generation::KRaft => None,
             Generation::ZooKeeper => Some(start_zookeeper(&java, folder.path(), ports[0])?),
         };
-        let mut kafka = Self { options, java, ports, brokers: Vec::new(), zookeeper, certificates, _keeper: keeper, folder };
+        let mut kafka = Self {
+            options,
+            java,
+            ports,
+            brokers: Vec::new(),
+            zookeeper,
+            certificates,
+            _keeper: keeper,
+            folder,
+        };
         for number in 0..kafka.options.brokers {
             kafka.prepare(number);
             // All of them before any is waited for: each needs the others.
@@ -157,7 +185,8 @@ impl Kafka {
     /// The addresses for clients: `127.0.0.1:port`, with commas between them.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
-        let addresses: Vec<String> = self.ports.iter().map(|ports| format!("{}:{}", self.host(), ports.client)).collect();
+        let addresses: Vec<String> =
+            self.ports.iter().map(|ports| format!("{}:{}", self.host(), ports.client)).collect();
         addresses.join(",")
     }
 
@@ -205,7 +234,8 @@ impl Kafka {
         self.brokers[broker].as_ref().expect("a broker that runs").signal("-CONT");
     }
 
-    /// The batches of a topic's partition as a broker has them on its disk, oldest first; those that it has not written yet are not among them.
+    /// The batches of a topic's partition as a broker has them on its disk, oldest first; those
+    /// that it has not written yet are not among them.
     ///
     /// # Panics
     /// When it has no such partition.
@@ -230,13 +260,26 @@ impl Kafka {
         let file = home.join("server.properties");
         fs::write(&file, self.properties(number, &home)).unwrap();
         if self.options.generation == Generation::KRaft {
-            let mut format = self.java.command(&["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"]);
+            let mut format = self.java.command(&[
+                "kafka.tools.StorageTool",
+                "format",
+                "--cluster-id",
+                CLUSTER,
+                "--config",
+            ]);
             format.arg(&file);
             if self.options.protection == Protection::TlsAndScram {
-                format.args(["--add-scram", &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")]);
+                format.args([
+                    "--add-scram",
+                    &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"),
+                ]);
             }
             let output = format.output().unwrap();
-            assert!(output.status.success(), "Kafka's storage cannot be formatted: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "Kafka's storage cannot be formatted: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 
@@ -254,7 +297,9 @@ impl Kafka {
         });
         lines.extend(match &self.certificates {
             None => properties::plain(self.options.generation, self.host(), self.ports[number]),
-            Some(certificates) => properties::tls_and_scram(self.host(), self.ports[number], certificates),
+            Some(certificates) => {
+                properties::tls_and_scram(self.host(), self.ports[number], certificates)
+            }
         });
         lines.push(format!("log.dirs={}", home.join("data").display()));
         lines.extend(self.options.properties.iter().cloned());
@@ -264,8 +309,10 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        // At once: nobody will read their data again. The brokers before the ZooKeeper, about which they would complain.
-        for running in self.brokers.iter_mut().filter_map(Option::take).chain(self.zookeeper.take()) {
+        // At once: nobody will read their data again. The brokers before the ZooKeeper, about which
+        // they would complain.
+        for running in self.brokers.iter_mut().filter_map(Option::take).chain(self.zookeeper.take())
+        {
             running.kill();
         }
     }
@@ -289,13 +336,14 @@ fn start_zookeeper(java: &Java, folder: &Path, ports: Ports) -> Result<process::
     fs::create_dir(&home).unwrap();
     let file = home.join("zoo.cfg");
     fs::write(&file, properties::zoo_cfg(&home, ports)).unwrap();
-    let mut running = java.run(&home, &["org.apache.zookeeper.server.ZooKeeperServerMain", file.to_str().unwrap()]);
+    let mut running = java
+        .run(&home, &["org.apache.zookeeper.server.ZooKeeperServerMain", file.to_str().unwrap()]);
     running.wait_for("binding to port", PATIENCE)?;
     Ok(running)
 }
 
-/// A port of loopback that nobody listens on now. Not one of those that the system hands out for connections, so that a broker finds its own free again when it
-/// comes back.
+/// A port of loopback that nobody listens on now. Not one of those that the system hands out for
+/// connections, so that a broker finds its own free again when it comes back.
 fn free_port() -> u16 {
     use std::hash::{BuildHasher as _, RandomState};
     (0..1000)
@@ -311,7 +359,8 @@ fn root() -> &'static Path {
 
 /// What a command prints, without the line break.
 fn printed_by(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

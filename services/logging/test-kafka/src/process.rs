@@ -10,8 +10,16 @@ use std::{
 
 use crate::{printed_by, root};
 
-/// Bounds of a JVM. A test broker holds a few megabytes; by itself Java would take a quarter of the machine, and a compiler and collector thread for each core.
-const BOUNDS: [&str; 6] = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"];
+/// Bounds of a JVM. A test broker holds a few megabytes; by itself Java would take a quarter of the
+/// machine, and a compiler and collector thread for each core.
+const BOUNDS: [&str; 6] = [
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Xshare:auto",
+];
 
 /// Java with the jars of one Kafka.
 #[derive(Clone, Debug)]
@@ -47,16 +55,26 @@ impl Java {
         let java = self.command(arguments);
         let log = home.join("log");
         let output = File::create(&log).unwrap();
-        // The shell writes its own id, and becomes Java: nothing runs that the keeper does not know of.
+        // The shell writes its own id, and becomes Java: nothing runs that the keeper does not know
+        // of.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]).arg(home.join("pid")).arg(java.get_program()).args(java.get_args());
+        command
+            .args(["-c", r#"echo $$ >"$0" && exec "$@""#])
+            .arg(home.join("pid"))
+            .arg(java.get_program())
+            .args(java.get_args());
         for (variable, value) in java.get_envs() {
             match value {
                 Some(value) => command.env(variable, value),
                 None => command.env_remove(variable),
             };
         }
-        let child = command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
         Running { child, log, pid_file: home.join("pid") }
     }
 }
@@ -87,12 +105,16 @@ impl Running {
                 }
             };
             let lines: Vec<&str> = log.lines().collect();
-            return Err(format!("{problem}; its last words: {}", lines[lines.len().saturating_sub(15)..].join("\n")));
+            return Err(format!(
+                "{problem}; its last words: {}",
+                lines[lines.len().saturating_sub(15)..].join("\n")
+            ));
         }
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success(), "kill {signal} {} failed", self.child.id());
     }
 

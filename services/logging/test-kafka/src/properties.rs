@@ -37,7 +37,11 @@ pub(crate) fn common(brokers: usize) -> Vec<String> {
 }
 
 pub(crate) fn kraft(number: usize, ports: &[Ports]) -> Vec<String> {
-    let voters: Vec<String> = ports.iter().enumerate().map(|(id, ports)| format!("{}@127.0.0.1:{}", id + 1, ports.other)).collect();
+    let voters: Vec<String> = ports
+        .iter()
+        .enumerate()
+        .map(|(id, ports)| format!("{}@127.0.0.1:{}", id + 1, ports.other))
+        .collect();
     vec![
         "process.roles=broker,controller".to_owned(),
         format!("node.id={}", number + 1),
@@ -47,11 +51,18 @@ pub(crate) fn kraft(number: usize, ports: &[Ports]) -> Vec<String> {
 }
 
 pub(crate) fn zookeeper(number: usize, ports: Ports) -> Vec<String> {
-    vec![format!("broker.id={}", number + 1), format!("zookeeper.connect=127.0.0.1:{}", ports.other)]
+    vec![
+        format!("broker.id={}", number + 1),
+        format!("zookeeper.connect=127.0.0.1:{}", ports.other),
+    ]
 }
 
 pub(crate) fn zoo_cfg(home: &Path, ports: Ports) -> String {
-    format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n", home.join("data").display(), ports.other)
+    format!(
+        "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
+        home.join("data").display(),
+        ports.other
+    )
 }
 
 pub(crate) fn plain(generation: Generation, host: &str, ports: Ports) -> Vec<String> {
@@ -69,7 +80,10 @@ pub(crate) fn plain(generation: Generation, host: &str, ports: Ports) -> Vec<Str
 pub(crate) fn tls_and_scram(host: &str, ports: Ports, certificates: &Certificates) -> Vec<String> {
     let login = "org.apache.kafka.common.security.scram.ScramLoginModule required";
     vec![
-        format!("listeners=CLIENTS://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", ports.client, ports.other),
+        format!(
+            "listeners=CLIENTS://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
+            ports.client, ports.other
+        ),
         format!("advertised.listeners=CLIENTS://{host}:{}", ports.client),
         "listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT".to_owned(),
         "inter.broker.listener.name=CLIENTS".to_owned(),

@@ -19,22 +19,27 @@ pub struct Batch {
 
 /// All of a partition's folder.
 pub(crate) fn batches(folder: &Path) -> Vec<Batch> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{} cannot be read: {error}", folder.display()));
-    let mut segments: Vec<_> =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect();
+    let entries = fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", folder.display()));
+    let mut segments: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+        .collect();
     segments.sort();
     segments.iter().flat_map(|segment| in_segment(&fs::read(segment).unwrap())).collect()
 }
 
 fn in_segment(mut bytes: &[u8]) -> Vec<Batch> {
-    // Base offset 0..8, length of what follows 8..12, leader epoch 12..16, magic 16, checksum 17..21, attributes 21..23, last offset delta 23..27, first and last
-    // timestamp 27..43, producer id 43..51, producer epoch 51..53, base sequence 53..57, count 57..61.
+    // Base offset 0..8, length of what follows 8..12, leader epoch 12..16, magic 16, checksum
+    // 17..21, attributes 21..23, last offset delta 23..27, first and last timestamp 27..43,
+    // producer id 43..51, producer epoch 51..53, base sequence 53..57, count 57..61.
     const HEADER: usize = 61;
     fn at<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
         bytes[from..from + N].try_into().unwrap()
     }
     let mut found = Vec::new();
-    // The rest of a segment is zeros where it is allocated beforehand, and the last batch may be half written.
+    // The rest of a segment is zeros where it is allocated beforehand, and the last batch may be
+    // half written.
     while bytes.len() >= HEADER {
         let length = 12 + usize::try_from(i32::from_be_bytes(at(bytes, 8))).unwrap();
         if length < HEADER || length > bytes.len() {

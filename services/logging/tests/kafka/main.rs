@@ -1,6 +1,7 @@
 //! The logging service over Apache Kafka itself: what librdkafka's own broker cannot show.
 //!
-//! One broker is shared by those tests that do it no harm, each with a topic of its own. The others have theirs one after another, as each takes 300 MB.
+//! One broker is shared by those tests that do it no harm, each with a topic of its own. The others
+//! have theirs one after another, as each takes 300 MB.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 

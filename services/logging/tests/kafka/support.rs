@@ -55,7 +55,12 @@ pub(crate) async fn shared() -> &'static Kafka {
 /// The number-th event, of one of so many orders, in a trace.
 pub(crate) fn order_event(number: usize, orders: usize) -> LogMessage {
     LogMessage {
-        subject: format!("order:{}", uuid::Uuid::from_u128(0x0198_1f3e_7a00_7000_8000_0000_0000_0000 + (number % orders) as u128)),
+        subject: format!(
+            "order:{}",
+            uuid::Uuid::from_u128(
+                0x0198_1f3e_7a00_7000_8000_0000_0000_0000 + (number % orders) as u128
+            )
+        ),
         trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
         ..event(number)
     }
@@ -70,7 +75,8 @@ pub(crate) const ORDERS: usize = 40;
 /// Events of one of its requests.
 pub(crate) const BATCH: usize = 100;
 
-/// A sender of one stream, which sends each event once and fails with it: whatever is on the topic twice is the producer's doing.
+/// A sender of one stream, which sends each event once and fails with it: whatever is on the topic
+/// twice is the producer's doing.
 pub(crate) struct Sender {
     requests: mpsc::Sender<StreamLogsRequest>,
     sent: usize,
@@ -81,14 +87,20 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let mut client = LoggingServiceClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap());
+        let mut client = LoggingServiceClient::new(
+            Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap(),
+        );
         let (requests, outbound) = mpsc::channel(1);
-        let mut responses = client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+        let mut responses =
+            client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let reached = Arc::clone(&acknowledged);
         let answers = tokio::spawn(async move {
             while let Some(response) = responses.message().await? {
-                reached.store(usize::try_from(response.acknowledged_sequence).unwrap() * BATCH, Ordering::Relaxed);
+                reached.store(
+                    usize::try_from(response.acknowledged_sequence).unwrap() * BATCH,
+                    Ordering::Relaxed,
+                );
             }
             Ok(())
         });
@@ -99,7 +111,10 @@ impl Sender {
     pub(crate) async fn send(&mut self, numbers: Range<usize>) {
         for first in numbers.step_by(BATCH) {
             self.sent += BATCH;
-            let request = StreamLogsRequest { sequence: (self.sent / BATCH) as u64, messages: order_events(first..first + BATCH, ORDERS) };
+            let request = StreamLogsRequest {
+                sequence: (self.sent / BATCH) as u64,
+                messages: order_events(first..first + BATCH, ORDERS),
+            };
             assert!(self.requests.send(request).await.is_ok(), "the stream is open");
         }
     }
@@ -117,7 +132,11 @@ impl Sender {
     /// Waits for the last acknowledgement and the end of the stream, in good order.
     pub(crate) async fn finish(self) {
         drop(self.requests);
-        timeout(DEADLINE, self.answers).await.expect("the stream ends").unwrap().expect("in good order");
+        timeout(DEADLINE, self.answers)
+            .await
+            .expect("the stream ends")
+            .unwrap()
+            .expect("in good order");
         assert_eq!(self.acknowledged.load(Ordering::Relaxed), self.sent);
     }
 }
@@ -150,7 +169,8 @@ impl Seen {
     }
 }
 
-/// All that a topic holds, partition by partition, read by a consumer that knows nothing of the store.
+/// All that a topic holds, partition by partition, read by a consumer that knows nothing of the
+/// store.
 pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
     let topic = topic.to_owned();
     spawn_blocking(move || {
@@ -162,7 +182,8 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
             .create()
             .unwrap();
         let metadata = consumer.fetch_metadata(Some(&topic), DEADLINE).unwrap();
-        let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+        let partitions: Vec<i32> =
+            metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
         let mut seen = Vec::new();
         for partition in partitions {
             let (low, high) = consumer.fetch_watermarks(&topic, partition, DEADLINE).unwrap();
@@ -177,7 +198,12 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
                 seen.push(Seen {
                     partition,
                     key: text(message.key().unwrap()),
-                    headers: message.headers().unwrap().iter().map(|header| (header.key.to_owned(), text(header.value.unwrap()))).collect(),
+                    headers: message
+                        .headers()
+                        .unwrap()
+                        .iter()
+                        .map(|header| (header.key.to_owned(), text(header.value.unwrap())))
+                        .collect(),
                     timestamp: message.timestamp().to_millis(),
                     value: serde_json::from_slice(message.payload().unwrap()).unwrap(),
                 });
@@ -189,7 +215,8 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
     .unwrap()
 }
 
-/// That `seen` are the events of these numbers, each key in one partition, and in order within it. How many repeats there are among them.
+/// That `seen` are the events of these numbers, each key in one partition, and in order within it.
+/// How many repeats there are among them.
 pub(crate) fn complete_and_in_order(seen: &[Seen], numbers: Range<usize>) -> usize {
     let mut partitions: HashMap<&str, i32> = HashMap::new();
     let mut last: HashMap<&str, usize> = HashMap::new();
@@ -208,6 +235,11 @@ pub(crate) fn complete_and_in_order(seen: &[Seen], numbers: Range<usize>) -> usi
         }
     }
     let missing: Vec<usize> = numbers.clone().filter(|number| !found.contains(number)).collect();
-    assert!(missing.is_empty() && found.len() == numbers.len(), "missing: {missing:?}; found {} of {}", found.len(), numbers.len());
+    assert!(
+        missing.is_empty() && found.len() == numbers.len(),
+        "missing: {missing:?}; found {} of {}",
+        found.len(),
+        numbers.len()
+    );
     repeats
 }

@@ -40,7 +40,8 @@ async fn append(journal: &Journal, numbers: std::ops::Range<usize>) {
 
 /// Acknowledges the oldest so many.
 async fn acknowledge(journal: &Journal, count: usize) {
-    let positions: Vec<JournalPosition> = read(journal).await.into_iter().take(count).map(|(position, _)| position).collect();
+    let positions: Vec<JournalPosition> =
+        read(journal).await.into_iter().take(count).map(|(position, _)| position).collect();
     assert_eq!(positions.len(), count);
     journal.acknowledge(&positions).await.unwrap();
 }
@@ -57,7 +58,16 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 
 /// One segment for each group that is written.
 fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
-    Journal::open(folder, JournalOptions { segment_bytes: 1, retained_events, replay_retained, ..JournalOptions::default() }).unwrap()
+    Journal::open(
+        folder,
+        JournalOptions {
+            segment_bytes: 1,
+            retained_events,
+            replay_retained,
+            ..JournalOptions::default()
+        },
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -95,7 +105,11 @@ async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
     const TASKS: usize = 64;
     const EACH: usize = 20;
     let folder = tempdir().unwrap();
-    let journal = Journal::open(folder.path(), JournalOptions { segment_bytes: 16 * 1024, ..JournalOptions::default() }).unwrap();
+    let journal = Journal::open(
+        folder.path(),
+        JournalOptions { segment_bytes: 16 * 1024, ..JournalOptions::default() },
+    )
+    .unwrap();
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
             let journal = journal.clone();
@@ -112,7 +126,8 @@ async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
     assert_eq!(before, after, "the order of the file");
     assert!(segments(folder.path()).len() > 1);
     for task in 0..TASKS {
-        let own: Vec<usize> = after.iter().copied().filter(|number| number / EACH == task).collect();
+        let own: Vec<usize> =
+            after.iter().copied().filter(|number| number / EACH == task).collect();
         assert_eq!(own, (task * EACH..(task + 1) * EACH).collect::<Vec<_>>());
     }
     assert_eq!(after.len(), TASKS * EACH);
@@ -133,16 +148,23 @@ async fn a_torn_tail_costs_the_torn_record_alone() {
     }
     let bytes = fs::read(&segments(whole.path())[0]).unwrap();
     for length in two..bytes.len() {
-        // Cut short, and cut short with the rest of the file as zeros: what file systems leave behind.
-        // The zeros for some lengths only, as each takes several fsyncs.
+        // Cut short, and cut short with the rest of the file as zeros: what file systems leave
+        // behind. The zeros for some lengths only, as each takes several fsyncs.
         let paddings: &[usize] = if length % 32 == 0 { &[0, 1, 8, 4096] } else { &[0] };
         for &padding in paddings {
             let folder = tempdir().unwrap();
-            fs::write(folder.path().join("00000000000000000001.journal"), [&bytes[..length], &vec![0; padding]].concat()).unwrap();
+            fs::write(
+                folder.path().join("00000000000000000001.journal"),
+                [&bytes[..length], &vec![0; padding]].concat(),
+            )
+            .unwrap();
             let journal = journal(folder.path());
             // A record that ends in zeros may be whole again by their number.
             let read = read_numbers(&journal).await;
-            assert!(read == [0, 1] || (padding > 0 && read == [0, 1, 2]), "{length}+{padding}: {read:?}");
+            assert!(
+                read == [0, 1] || (padding > 0 && read == [0, 1, 2]),
+                "{length}+{padding}: {read:?}"
+            );
             append(&journal, 7..8).await;
             drop(journal);
             let journal = self::journal(folder.path());
@@ -255,7 +277,11 @@ async fn two_processes_do_not_share_a_folder() {
     let folder = tempdir().unwrap();
     let first = journal(folder.path());
     let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("in use by another process") && error.contains(&folder.path().display().to_string()), "{error}");
+    assert!(
+        error.contains("in use by another process")
+            && error.contains(&folder.path().display().to_string()),
+        "{error}"
+    );
     drop(first.clone());
     assert!(Journal::open(folder.path(), JournalOptions::default()).is_err());
     drop(first);
@@ -267,7 +293,8 @@ async fn a_folder_that_cannot_be_is_one_clear_sentence() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Journal::open(file.join("journal"), JournalOptions::default()).unwrap_err().to_string();
+    let error =
+        Journal::open(file.join("journal"), JournalOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("the journal's folder") && !error.contains('\n'), "{error}");
 }
 
@@ -298,7 +325,8 @@ async fn a_folder_of_another_user_is_refused() {
     let folder = tempdir().unwrap();
     // Only root can give a folder away.
     if chown(folder.path(), Some(65_534), None).is_ok() {
-        let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
+        let error =
+            Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
         assert!(error.contains("cannot be used: it belongs to the user 65534"), "{error}");
     }
 }
@@ -312,7 +340,8 @@ async fn only_the_owner_may_read_it() {
     acknowledge(&journal, 1).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
-    let files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<PathBuf> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600));
 }
@@ -333,12 +362,18 @@ async fn an_event_that_no_request_can_hold_is_refused_at_once() {
 async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
     let folder = tempdir().unwrap();
     let open = |max_backlog_bytes| {
-        let options = JournalOptions { segment_bytes: 1000, retained_events: 3, max_backlog_bytes, ..JournalOptions::default() };
+        let options = JournalOptions {
+            segment_bytes: 1000,
+            retained_events: 3,
+            max_backlog_bytes,
+            ..JournalOptions::default()
+        };
         Journal::open(folder.path(), options).unwrap()
     };
     // All of one size.
     let template = event(10);
-    let event = |number: usize| LogMessage { request_id: format!("request-{number}"), ..template.clone() };
+    let event =
+        |number: usize| LogMessage { request_id: format!("request-{number}"), ..template.clone() };
     let append = async |journal: &Journal, numbers: std::ops::Range<usize>| {
         for number in numbers {
             journal.append(event(number)).await.unwrap();
@@ -354,11 +389,17 @@ async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
     assert_eq!((journal.backlog(), journal.backlog_bytes()), (20, 20 * one));
     for refused in [98, 99] {
         let error = journal.append(event(refused)).await.unwrap_err();
-        assert!(matches!(error, AppendError::Full { waiting, most } if waiting == 20 * one && most == waiting), "{error}");
+        assert!(
+            matches!(error, AppendError::Full { waiting, most } if waiting == 20 * one && most == waiting),
+            "{error}"
+        );
     }
     drop(journal);
     let journal = open(20 * one);
-    assert!(matches!(journal.append(event(99)).await.unwrap_err(), AppendError::Full { .. }), "after a restart, too");
+    assert!(
+        matches!(journal.append(event(99)).await.unwrap_err(), AppendError::Full { .. }),
+        "after a restart, too"
+    );
     for (acknowledged, left) in [(1, 19), (7, 12), (12, 0)] {
         acknowledge(&journal, acknowledged).await;
         assert_eq!(journal.backlog_bytes(), left * one);
@@ -373,5 +414,7 @@ async fn a_change_is_announced_even_before_anybody_waits_for_it() {
     let folder = tempdir().unwrap();
     let journal = journal(folder.path());
     append(&journal, 0..1).await;
-    tokio::time::timeout(crate::support::DEADLINE, journal.changed()).await.expect("the change is kept");
+    tokio::time::timeout(crate::support::DEADLINE, journal.changed())
+        .await
+        .expect("the change is kept");
 }

@@ -9,8 +9,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, events, journal, numbers, quick, read_options, records,
-    until,
+    MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, events, journal,
+    numbers, quick, read_options, records, until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +31,8 @@ async fn without_kafka_the_service_is_not_ready_and_events_wait() {
     assert!(reasons[0].1.contains(broker.bootstrap_servers()), "{reasons:?}");
     assert_eq!(source.acknowledged(), 10);
 
-    // A sender is told that Kafka failed, and when to come back, once the delivery time-out is over.
+    // A sender is told that Kafka failed, and when to come back, once the delivery time-out is
+    // over.
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(90..91)).await;
     let status = sender.receive().await.unwrap_err();
@@ -72,10 +73,16 @@ async fn errors_of_the_broker_that_pass_are_not_seen_by_senders() {
     until("the service is ready", || service.readiness.check().is_ok()).await;
     broker
         .with(|cluster| {
-            use RDKafkaRespErr::{RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS};
+            use RDKafkaRespErr::{
+                RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            };
             cluster.request_errors(
                 RDKafkaApiKey::Produce,
-                &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS],
+                &[
+                    RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+                    RD_KAFKA_RESP_ERR__TRANSPORT,
+                    RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+                ],
             );
         })
         .unwrap();
@@ -91,7 +98,12 @@ async fn a_record_that_kafka_refuses_is_not_acknowledged() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     broker
-        .with(|cluster| cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]))
+        .with(|cluster| {
+            cluster.request_errors(
+                RDKafkaApiKey::Produce,
+                &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+            )
+        })
         .unwrap();
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(0..1)).await;
@@ -127,18 +139,26 @@ async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits
     service.stop().await;
 
     let kept = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
-    let kept: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kept: Vec<serde_json::Value> =
+        kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0]["event"]["requestId"], "request-0");
     assert!(kept[0]["reason"].as_str().unwrap().contains("InvalidRecord"), "{}", kept[0]["reason"]);
 
-    let on_topic: Vec<LogMessage> = records(broker.bootstrap_servers()).await.into_iter().map(|record| *record.event.unwrap()).collect();
+    let on_topic: Vec<LogMessage> = records(broker.bootstrap_servers())
+        .await
+        .into_iter()
+        .map(|record| *record.event.unwrap())
+        .collect();
     let (notices, others): (Vec<LogMessage>, Vec<LogMessage>) =
         on_topic.into_iter().partition(|event| event.event == "event_dead_lettered");
     assert_eq!(numbers(&others), (1..30).collect::<Vec<_>>(), "in order, and none of them twice");
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert_eq!(notices[0].attributes["event_id"], kept[0]["event"]["id"].as_str().unwrap());
-    assert_eq!((notices[0].attributes["event"].as_str(), notices[0].service.as_str()), ("user_logged_in", "logging"));
+    assert_eq!(
+        (notices[0].attributes["event"].as_str(), notices[0].service.as_str()),
+        ("user_logged_in", "logging")
+    );
     assert!(notices[0].attributes["reason"].contains("InvalidRecord"), "{notices:?}");
     let counted = prometheus::gather()
         .iter()
@@ -152,7 +172,10 @@ async fn a_producer_beyond_repair_is_replaced() {
     let broker = broker();
     broker
         .with(|cluster| {
-            cluster.request_errors(RDKafkaApiKey::InitProducerId, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED])
+            cluster.request_errors(
+                RDKafkaApiKey::InitProducerId,
+                &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED],
+            )
         })
         .unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
@@ -172,7 +195,8 @@ async fn a_producer_beyond_repair_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_not_there_appears() {
-    // The broker has another topic, and cannot be told to make one; ours appears when it is asked for.
+    // The broker has another topic, and cannot be told to make one; ours appears when it is asked
+    // for.
     let broker = Embedded::start("other", 1).unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();

@@ -17,10 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     shipping::{Fake, Seen},
-    support::{DEADLINE, MemorySource, Service, Shipping, TOPIC, config, event, events, numbers, quick, records, replicas, until},
+    support::{
+        DEADLINE, MemorySource, Service, Shipping, TOPIC, config, event, events, numbers, quick,
+        records, replicas, until,
+    },
 };
 
-/// What stands between a sender and a service: it can end, and it can fall silent while its connections stand, as those to a paused process do.
+/// What stands between a sender and a service: it can end, and it can fall silent while its
+/// connections stand, as those to a paused process do.
 struct Way {
     address: SocketAddr,
     silent: CancellationToken,
@@ -34,16 +38,23 @@ impl Way {
 
     async fn at(address: SocketAddr, service: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let (address, silent, ended) = (listener.local_addr().unwrap(), CancellationToken::new(), CancellationToken::new());
+        let (address, silent, ended) =
+            (listener.local_addr().unwrap(), CancellationToken::new(), CancellationToken::new());
         tokio::spawn({
             let (silent, ended) = (silent.clone(), ended.clone());
             async move {
                 while let Some(accepted) = ended.run_until_cancelled(listener.accept()).await {
-                    let (sender, receiver) = (accepted.unwrap().0, TcpStream::connect(service).await.unwrap());
-                    let ((from_sender, to_sender), (from_receiver, to_receiver)) = (sender.into_split(), receiver.into_split());
+                    let (sender, receiver) =
+                        (accepted.unwrap().0, TcpStream::connect(service).await.unwrap());
+                    let ((from_sender, to_sender), (from_receiver, to_receiver)) =
+                        (sender.into_split(), receiver.into_split());
                     let both = [(from_sender, to_receiver), (from_receiver, to_sender)];
                     for (from, to) in both {
-                        tokio::spawn(ended.clone().run_until_cancelled_owned(carry(from, to, silent.clone())));
+                        tokio::spawn(ended.clone().run_until_cancelled_owned(carry(
+                            from,
+                            to,
+                            silent.clone(),
+                        )));
                     }
                 }
             }
@@ -52,7 +63,11 @@ impl Way {
     }
 }
 
-async fn carry(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, silent: CancellationToken) {
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    silent: CancellationToken,
+) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
         if silent.is_cancelled() {
@@ -71,7 +86,8 @@ async fn serving(addresses: &[SocketAddr]) -> Replicas {
     replicas
 }
 
-/// Two services that acknowledge everything, each at the end of a way, and a sender with a stream to one of them.
+/// Two services that acknowledge everything, each at the end of a way, and a sender with a stream
+/// to one of them.
 struct Two {
     ways: [Way; 2],
     seen: [Arc<Mutex<Seen>>; 2],
@@ -96,12 +112,14 @@ impl Two {
 
     /// Which of the two has the stream.
     fn used(&self) -> usize {
-        let streams: Vec<usize> = self.seen.iter().map(|seen| seen.lock().unwrap().streams).collect();
+        let streams: Vec<usize> =
+            self.seen.iter().map(|seen| seen.lock().unwrap().streams).collect();
         assert_eq!(streams.iter().sum::<usize>(), 1, "one stream, and it stays: {streams:?}");
         streams.iter().position(|streams| *streams == 1).unwrap()
     }
 
-    /// Events come all the while; `end` ends the way to the one that is used. How long it took until the other one had taken them over.
+    /// Events come all the while; `end` ends the way to the one that is used. How long it took
+    /// until the other one had taken them over.
     async fn lose(self, end: impl FnOnce(&Way)) -> Duration {
         let used = self.used();
         end(&self.ways[used]);
@@ -115,7 +133,8 @@ impl Two {
         }
         let took = begun.elapsed();
         self.source.all_acknowledged().await;
-        let taken: HashSet<usize> = self.seen.iter().flat_map(|seen| numbers(&seen.lock().unwrap().taken)).collect();
+        let taken: HashSet<usize> =
+            self.seen.iter().flat_map(|seen| numbers(&seen.lock().unwrap().taken)).collect();
         assert_eq!(taken.len(), number, "nothing is lost");
         self.shipping.drain().await;
         took
@@ -139,8 +158,10 @@ async fn one_that_is_silent_is_left_within_two_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
     let broker = Embedded::start(TOPIC, 2).unwrap();
-    let mut services =
-        vec![Service::start(config(broker.bootstrap_servers())).await, Service::start(config(broker.bootstrap_servers())).await];
+    let mut services = vec![
+        Service::start(config(broker.bootstrap_servers())).await,
+        Service::start(config(broker.bootstrap_servers())).await,
+    ];
     for service in &services {
         service.readiness.ready().await;
     }
@@ -172,7 +193,11 @@ async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
         services.push(service);
     }
     shipping.drain().await;
-    let events: Vec<_> = records(broker.bootstrap_servers()).await.into_iter().map(|record| *record.event.unwrap()).collect();
+    let events: Vec<_> = records(broker.bootstrap_servers())
+        .await
+        .into_iter()
+        .map(|record| *record.event.unwrap())
+        .collect();
     assert_eq!(events.len(), next, "each event is on the topic once");
     for service in services {
         service.stop().await;
@@ -180,7 +205,11 @@ async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
 }
 
 /// Has each sender send an event: which of them came to the first service.
-async fn on_first(senders: &[(MemorySource, Shipping)], first: &Mutex<Seen>, round: usize) -> HashSet<usize> {
+async fn on_first(
+    senders: &[(MemorySource, Shipping)],
+    first: &Mutex<Seen>,
+    round: usize,
+) -> HashSet<usize> {
     for (index, (source, _)) in senders.iter().enumerate() {
         source.push([event(round * 1000 + index)]);
     }
@@ -203,7 +232,8 @@ async fn many_senders_are_spread_and_come_back_to_the_one_they_prefer() {
             (source.clone(), Shipping::start_to(source, both.clone(), quick()))
         })
         .collect();
-    // On a busy machine a replica may be taken for silent for a moment, and its senders go to the other: what they prefer is where they stay.
+    // On a busy machine a replica may be taken for silent for a moment, and its senders go to the
+    // other: what they prefer is where they stay.
     let mut round = 0;
     let mut before = on_first(&senders, &seen_one, round).await;
     let mut the_same = 0;

@@ -22,8 +22,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    DEADLINE, MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, event, events, journal, numbers, quick, records,
-    until,
+    DEADLINE, MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, event,
+    events, journal, numbers, quick, records, until,
 };
 
 /// The fields that a status names.
@@ -65,9 +65,11 @@ async fn what_is_acknowledged_is_on_the_topic_as_proto3_json() {
 /// How often the shipper of `source` has opened its stream again.
 fn reopened(source: &str) -> f64 {
     let families = prometheus::gather();
-    let reconnects = families.iter().filter(|family| family.name() == "merch_log_ship_reconnects_total");
-    let of_source =
-        reconnects.flat_map(|family| family.get_metric()).filter(|metric| metric.get_label().iter().any(|label| label.value() == source));
+    let reconnects =
+        families.iter().filter(|family| family.name() == "merch_log_ship_reconnects_total");
+    let of_source = reconnects
+        .flat_map(|family| family.get_metric())
+        .filter(|metric| metric.get_label().iter().any(|label| label.value() == source));
     of_source.map(|metric| metric.get_counter().get_value()).sum()
 }
 
@@ -92,8 +94,13 @@ async fn a_stream_moves_to_the_next_connection_without_a_failure_or_a_second_cop
     .await;
     source.all_acknowledged().await;
     assert_eq!(status.failure(), None);
-    let mut arrived =
-        numbers(&records(broker.bootstrap_servers()).await.into_iter().map(|record| *record.event.unwrap()).collect::<Vec<_>>());
+    let mut arrived = numbers(
+        &records(broker.bootstrap_servers())
+            .await
+            .into_iter()
+            .map(|record| *record.event.unwrap())
+            .collect::<Vec<_>>(),
+    );
     arrived.sort_unstable();
     assert_eq!(arrived, (0..sent).collect::<Vec<_>>());
     shipping.drain().await;
@@ -110,7 +117,9 @@ async fn acknowledgements_are_cumulative_and_end_with_the_stream() {
     }
     drop(sender.requests);
     let mut last = 0;
-    while let Some(acknowledged) = timeout(DEADLINE, sender.responses.message()).await.unwrap().unwrap() {
+    while let Some(acknowledged) =
+        timeout(DEADLINE, sender.responses.message()).await.unwrap().unwrap()
+    {
         assert!(acknowledged.acknowledged_sequence > last);
         last = acknowledged.acknowledged_sequence;
     }
@@ -134,11 +143,17 @@ async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
     let url = listener.url(|address| address.to_string());
     let shutdown = CancellationToken::new();
     let config = config(broker.bootstrap_servers());
-    let serving = tokio::spawn(server::serve(listener, config, Readiness::expecting("logging"), shutdown.clone()));
+    let serving = tokio::spawn(server::serve(
+        listener,
+        config,
+        Readiness::expecting("logging"),
+        shutdown.clone(),
+    ));
     let ship = async |role: &str, events: Vec<LogMessage>| {
         let source = MemorySource::default();
         source.push(events);
-        let shipping = Shipping::start_to(source.clone(), client::find(&url, &tls(role)).unwrap(), quick());
+        let shipping =
+            Shipping::start_to(source.clone(), client::find(&url, &tls(role)).unwrap(), quick());
         source.all_acknowledged().await;
         shipping.drain().await;
         source.dead_letters()
@@ -161,7 +176,11 @@ async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
     }
     let mut own = event(6);
     (own.service, own.actor) = ("db".to_owned(), "operator".to_owned());
-    assert_eq!(ship("db", vec![own, event(7)]).await.len(), 1, "the api's event is not the db's to send");
+    assert_eq!(
+        ship("db", vec![own, event(7)]).await.len(),
+        1,
+        "the api's event is not the db's to send"
+    );
     let mut arrived = distinct_numbers(broker.bootstrap_servers()).await;
     arrived.sort_unstable();
     assert_eq!(arrived, [0, 2, 5, 6]);
@@ -241,9 +260,17 @@ async fn an_invalid_event_among_others_blocks_none_of_them() {
         (0..100).filter(|number| ![20, 60].contains(number)).collect::<Vec<_>>()
     );
     let dead_letter = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = dead_letter.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().map(|line| line["event"]["requestId"].as_str().unwrap()).collect::<Vec<_>>(), ["request-20", "request-60"]);
-    assert!(lines[0]["reason"].as_str().unwrap().starts_with("actor: expected"), "{}", lines[0]["reason"]);
+    let lines: Vec<serde_json::Value> =
+        dead_letter.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        lines.iter().map(|line| line["event"]["requestId"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["request-20", "request-60"]
+    );
+    assert!(
+        lines[0]["reason"].as_str().unwrap().starts_with("actor: expected"),
+        "{}",
+        lines[0]["reason"]
+    );
     service.stop().await;
 }
 
@@ -253,7 +280,11 @@ async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
     let mut service = Service::start(config(broker.bootstrap_servers())).await;
     let address = service.address;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), address, merch_logging::client::ShipOptions { batch_events: 7, ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        address,
+        merch_logging::client::ShipOptions { batch_events: 7, ..quick() },
+    );
     for round in 0..6 {
         source.push(events(round * 300..(round + 1) * 300));
         let before = source.acknowledged();
@@ -269,7 +300,11 @@ async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
     source.all_acknowledged().await;
     shipping.drain().await;
     service.stop().await;
-    assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..1800).collect::<Vec<_>>(), "and in order, but for repeats");
+    assert_eq!(
+        distinct_numbers(broker.bootstrap_servers()).await,
+        (0..1800).collect::<Vec<_>>(),
+        "and in order, but for repeats"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -298,7 +333,15 @@ async fn a_journal_that_was_never_acknowledged_is_shipped_by_the_next_process() 
 async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
     let folder = tempdir().unwrap();
     let open = || {
-        Journal::open(folder.path(), JournalOptions { retained_events: 30, replay_retained: true, ..JournalOptions::default() }).unwrap()
+        Journal::open(
+            folder.path(),
+            JournalOptions {
+                retained_events: 30,
+                replay_retained: true,
+                ..JournalOptions::default()
+            },
+        )
+        .unwrap()
     };
     for (round, expected) in [(0, 0..100), (1, 70..110)] {
         let broker = broker();
@@ -311,7 +354,10 @@ async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
         until("all is shipped", || journal.backlog() == 0).await;
         shipping.drain().await;
         service.stop().await;
-        assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, expected.collect::<Vec<_>>());
+        assert_eq!(
+            distinct_numbers(broker.bootstrap_servers()).await,
+            expected.collect::<Vec<_>>()
+        );
         assert!(journal.read(None, 1).await.unwrap().is_empty());
     }
 }
@@ -324,7 +370,10 @@ async fn a_shutdown_acknowledges_what_was_taken() {
     sender.send(1, events(0..10)).await;
     assert_eq!(sender.receive().await.unwrap(), Some(1));
     // Kafka takes its time, so that the shutdown finds requests under way.
-    broker.with(|cluster| cluster.broker_round_trip_time(-1, Duration::from_millis(100))).unwrap().unwrap();
+    broker
+        .with(|cluster| cluster.broker_round_trip_time(-1, Duration::from_millis(100)))
+        .unwrap()
+        .unwrap();
     for sequence in 2..=10 {
         sender.send(sequence, events(0..10)).await;
     }

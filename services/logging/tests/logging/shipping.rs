@@ -41,7 +41,10 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start(
-        behaviour: impl Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status> + Send + Sync + 'static,
+        behaviour: impl Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status>
+        + Send
+        + Sync
+        + 'static,
     ) -> (SocketAddr, Arc<Mutex<Seen>>) {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let fake = Fake { seen: Arc::clone(&seen), behaviour: Arc::new(behaviour) };
@@ -60,7 +63,10 @@ impl Fake {
 impl LoggingService for Fake {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
-    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+    async fn stream_logs(
+        &self,
+        request: Request<Streaming<StreamLogsRequest>>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let (responses, outbound) = mpsc::channel(16);
         let fake = self.clone();
         let stream = {
@@ -81,7 +87,9 @@ impl LoggingService for Fake {
                     answer
                 };
                 let response = match answer {
-                    Ok(Some(acknowledged_sequence)) => Ok(StreamLogsResponse { acknowledged_sequence, refused: Vec::new() }),
+                    Ok(Some(acknowledged_sequence)) => {
+                        Ok(StreamLogsResponse { acknowledged_sequence, refused: Vec::new() })
+                    }
                     Ok(None) => continue,
                     Err(status) => Err(status),
                 };
@@ -96,7 +104,11 @@ impl LoggingService for Fake {
 }
 
 fn refusal(field: &str) -> Status {
-    Status::with_error_details(Code::InvalidArgument, "no", ErrorDetails::with_bad_request_violation(field, "expected better"))
+    Status::with_error_details(
+        Code::InvalidArgument,
+        "no",
+        ErrorDetails::with_bad_request_violation(field, "expected better"),
+    )
 }
 
 #[tokio::test]
@@ -104,7 +116,8 @@ async fn requests_are_numbered_and_bounded_on_one_stream() {
     let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
     source.push(events(0..250));
-    let shipping = Shipping::start(source.clone(), address, ShipOptions { batch_events: 100, ..quick() });
+    let shipping =
+        Shipping::start(source.clone(), address, ShipOptions { batch_events: 100, ..quick() });
     source.all_acknowledged().await;
     source.push(events(250..260));
     source.all_acknowledged().await;
@@ -126,16 +139,24 @@ async fn requests_are_bounded_in_bytes() {
     let shipping = Shipping::start(source.clone(), address, quick());
     source.all_acknowledged().await;
     shipping.drain().await;
-    assert_eq!(seen.lock().unwrap().requests.iter().map(|(.., events)| *events).collect::<Vec<_>>(), [2; 5]);
+    assert_eq!(
+        seen.lock().unwrap().requests.iter().map(|(.., events)| *events).collect::<Vec<_>>(),
+        [2; 5]
+    );
 }
 
 #[tokio::test]
 async fn no_more_than_the_window_is_in_flight_and_one_response_acknowledges_it_all() {
     // Silent until eight requests are there, then all at once.
-    let (address, seen) = Fake::start(|_, request| Ok((request.sequence % 8 == 0).then_some(request.sequence))).await;
+    let (address, seen) =
+        Fake::start(|_, request| Ok((request.sequence % 8 == 0).then_some(request.sequence))).await;
     let source = MemorySource::default();
     source.push(events(0..160));
-    let shipping = Shipping::start(source.clone(), address, ShipOptions { batch_events: 10, requests_in_flight: 8, ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        address,
+        ShipOptions { batch_events: 10, requests_in_flight: 8, ..quick() },
+    );
     source.all_acknowledged().await;
     shipping.drain().await;
     assert_eq!(seen.lock().unwrap().requests.len(), 16);
@@ -143,19 +164,29 @@ async fn no_more_than_the_window_is_in_flight_and_one_response_acknowledges_it_a
 
 #[tokio::test]
 async fn a_service_that_never_acknowledges_is_noticed_and_all_is_sent_anew() {
-    let (address, seen) = Fake::start(|seen, request| Ok((seen.streams > 2).then_some(request.sequence))).await;
+    let (address, seen) =
+        Fake::start(|seen, request| Ok((seen.streams > 2).then_some(request.sequence))).await;
     let source = MemorySource::default();
     source.push(events(0..30));
     let shipping = Shipping::start(
         source.clone(),
         address,
-        ShipOptions { batch_events: 10, acknowledge_timeout: Duration::from_millis(200), ..quick() },
+        ShipOptions {
+            batch_events: 10,
+            acknowledge_timeout: Duration::from_millis(200),
+            ..quick()
+        },
     );
     source.all_acknowledged().await;
     shipping.drain().await;
     let seen = seen.lock().unwrap();
     for stream in [1, 2, 3] {
-        let own: Vec<u64> = seen.requests.iter().filter(|request| request.0 == stream).map(|request| request.1).collect();
+        let own: Vec<u64> = seen
+            .requests
+            .iter()
+            .filter(|request| request.0 == stream)
+            .map(|request| request.1)
+            .collect();
         assert_eq!(own, [1, 2, 3], "new numbers on a new stream");
     }
     assert_eq!(numbers(&seen.taken), (0..30).collect::<Vec<_>>());
@@ -164,12 +195,18 @@ async fn a_service_that_never_acknowledges_is_noticed_and_all_is_sent_anew() {
 #[tokio::test]
 async fn what_is_not_acknowledged_when_a_stream_ends_is_sent_again() {
     // Each stream takes two requests and fails at the third.
-    let (address, seen) =
-        Fake::start(|_, request| if request.sequence < 3 { Ok(Some(request.sequence)) } else { Err(Status::unavailable("Kafka is away")) })
-            .await;
+    let (address, seen) = Fake::start(|_, request| {
+        if request.sequence < 3 {
+            Ok(Some(request.sequence))
+        } else {
+            Err(Status::unavailable("Kafka is away"))
+        }
+    })
+    .await;
     let source = MemorySource::default();
     source.push(events(0..50));
-    let shipping = Shipping::start(source.clone(), address, ShipOptions { batch_events: 5, ..quick() });
+    let shipping =
+        Shipping::start(source.clone(), address, ShipOptions { batch_events: 5, ..quick() });
     source.all_acknowledged().await;
     shipping.drain().await;
     let seen = seen.lock().unwrap();
@@ -179,19 +216,21 @@ async fn what_is_not_acknowledged_when_a_stream_ends_is_sent_again() {
 
 #[tokio::test]
 async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_arrive() {
-    let (address, seen) =
-        Fake::start(|_, request| match request.messages.iter().position(|message| message.message.starts_with("poison")) {
+    let (address, seen) = Fake::start(|_, request| {
+        match request.messages.iter().position(|message| message.message.starts_with("poison")) {
             Some(index) => Err(refusal(&format!("messages[{index}].message"))),
             None => Ok(Some(request.sequence)),
-        })
-        .await;
+        }
+    })
+    .await;
     let source = MemorySource::default();
     let mut all = events(0..200);
     for poisoned in [0, 77, 78, 199] {
         all[poisoned].message = format!("poison {poisoned}");
     }
     source.push(all);
-    let shipping = Shipping::start(source.clone(), address, ShipOptions { batch_events: 50, ..quick() });
+    let shipping =
+        Shipping::start(source.clone(), address, ShipOptions { batch_events: 50, ..quick() });
     source.all_acknowledged().await;
     shipping.drain().await;
     let dead_letters = source.dead_letters();
@@ -199,8 +238,14 @@ async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_
         dead_letters.iter().map(|(message, _)| message.as_str()).collect::<Vec<_>>(),
         ["poison 0", "poison 77", "poison 78", "poison 199"]
     );
-    assert!(dead_letters.iter().all(|(_, reason)| reason.contains("messages[0].message: expected better")), "{dead_letters:?}");
-    let expected: Vec<usize> = (0..200).filter(|number| ![0, 77, 78, 199].contains(number)).collect();
+    assert!(
+        dead_letters
+            .iter()
+            .all(|(_, reason)| reason.contains("messages[0].message: expected better")),
+        "{dead_letters:?}"
+    );
+    let expected: Vec<usize> =
+        (0..200).filter(|number| ![0, 77, 78, 199].contains(number)).collect();
     assert_eq!(numbers(&seen.lock().unwrap().taken), expected);
 }
 
@@ -217,15 +262,21 @@ async fn an_event_that_breaks_the_contract_is_not_even_sent() {
     shipping.drain().await;
     let dead_letters = source.dead_letters();
     assert_eq!(dead_letters.len(), 2);
-    assert!(dead_letters[0].1.starts_with("id: expected a UUIDv7") && dead_letters[1].1.starts_with("level: expected"), "{dead_letters:?}");
+    assert!(
+        dead_letters[0].1.starts_with("id: expected a UUIDv7")
+            && dead_letters[1].1.starts_with("level: expected"),
+        "{dead_letters:?}"
+    );
     let seen = seen.lock().unwrap();
     assert_eq!((seen.streams, seen.taken.len()), (1, 28));
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_numbering_sets_nothing_aside() {
-    let (address, seen) =
-        Fake::start(|seen, request| if seen.streams < 4 { Err(refusal("sequence")) } else { Ok(Some(request.sequence)) }).await;
+    let (address, seen) = Fake::start(|seen, request| {
+        if seen.streams < 4 { Err(refusal("sequence")) } else { Ok(Some(request.sequence)) }
+    })
+    .await;
     let source = MemorySource::default();
     source.push([event(0)]);
     let shipping = Shipping::start(source.clone(), address, quick());
@@ -236,7 +287,10 @@ async fn a_refusal_of_the_numbering_sets_nothing_aside() {
 
 #[tokio::test]
 async fn acknowledgements_of_what_was_never_sent_count_for_nothing() {
-    let (address, seen) = Fake::start(|seen, request| Ok(Some(if seen.streams == 1 { 1000 } else { request.sequence }))).await;
+    let (address, seen) = Fake::start(|seen, request| {
+        Ok(Some(if seen.streams == 1 { 1000 } else { request.sequence }))
+    })
+    .await;
     let source = MemorySource::default();
     source.push([event(0)]);
     let shipping = Shipping::start(source.clone(), address, quick());
@@ -268,13 +322,18 @@ async fn the_start_order_does_not_matter_and_a_drain_ends_in_time() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let source = MemorySource::default();
     source.push([event(0)]);
-    let shipping = Shipping::start(source.clone(), address, ShipOptions { drain_timeout: Duration::from_millis(100), ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        address,
+        ShipOptions { drain_timeout: Duration::from_millis(100), ..quick() },
+    );
     shipping.drain().await;
     assert_eq!(source.acknowledged(), 0, "it stays where it is");
 
     let shipping = Shipping::start(source.clone(), address, quick());
     let listener = TcpListener::bind(address).await.unwrap();
-    let fake = Fake { seen: Arc::default(), behaviour: Arc::new(|_, request| Ok(Some(request.sequence))) };
+    let fake =
+        Fake { seen: Arc::default(), behaviour: Arc::new(|_, request| Ok(Some(request.sequence))) };
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(LoggingServiceServer::new(fake))

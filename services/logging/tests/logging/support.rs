@@ -1,4 +1,5 @@
-//! What the tests share: events, a source in memory, the service as a process would run it, reading the topic.
+//! What the tests share: events, a source in memory, the service as a process would run it, reading
+//! the topic.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +17,10 @@ use merch_logging::{
         journal::{Journal, JournalOptions},
         ship,
     },
-    proto::{Level, LogMessage, StreamLogsRequest, StreamLogsResponse, logging_service_client::LoggingServiceClient},
+    proto::{
+        Level, LogMessage, StreamLogsRequest, StreamLogsResponse,
+        logging_service_client::LoggingServiceClient,
+    },
     provision::Topic,
     server::{self, Config, embedded::Embedded},
     topic::{self, ReadOptions, Record},
@@ -52,7 +56,10 @@ pub(crate) fn events(numbers: std::ops::Range<usize>) -> Vec<LogMessage> {
 }
 
 pub(crate) fn numbers(events: &[LogMessage]) -> Vec<usize> {
-    events.iter().map(|event| event.request_id.strip_prefix("request-").unwrap().parse().unwrap()).collect()
+    events
+        .iter()
+        .map(|event| event.request_id.strip_prefix("request-").unwrap().parse().unwrap())
+        .collect()
 }
 
 /// Waits until something holds.
@@ -91,12 +98,20 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
-    pub(crate) fn start<S: EventSource>(source: S, address: SocketAddr, options: ShipOptions) -> Self {
+    pub(crate) fn start<S: EventSource>(
+        source: S,
+        address: SocketAddr,
+        options: ShipOptions,
+    ) -> Self {
         Self::start_to(source, replicas(&[address]), options)
     }
 
     /// To several replicas.
-    pub(crate) fn start_to<S: EventSource>(source: S, replicas: Replicas, options: ShipOptions) -> Self {
+    pub(crate) fn start_to<S: EventSource>(
+        source: S,
+        replicas: Replicas,
+        options: ShipOptions,
+    ) -> Self {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(ship(source, replicas, options, shutdown.clone()));
         Self { shutdown, task }
@@ -181,7 +196,11 @@ impl State {
 impl EventSource for MemorySource {
     type Position = usize;
 
-    async fn read(&self, after: Option<&usize>, limit: usize) -> Result<Vec<(usize, LogMessage)>, SourceError> {
+    async fn read(
+        &self,
+        after: Option<&usize>,
+        limit: usize,
+    ) -> Result<Vec<(usize, LogMessage)>, SourceError> {
         let mut state = self.0.state.lock().unwrap();
         state.check()?;
         let from = after.map_or(state.acknowledged, |after| after + 1).max(state.acknowledged);
@@ -191,7 +210,8 @@ impl EventSource for MemorySource {
     async fn acknowledge(&self, positions: &[usize]) -> Result<(), SourceError> {
         let mut state = self.0.state.lock().unwrap();
         state.check()?;
-        let expected: Vec<usize> = (state.acknowledged..state.acknowledged + positions.len()).collect();
+        let expected: Vec<usize> =
+            (state.acknowledged..state.acknowledged + positions.len()).collect();
         assert_eq!(positions, expected, "in order and without gaps");
         state.acknowledged += positions.len();
         Ok(())
@@ -201,7 +221,12 @@ impl EventSource for MemorySource {
         self.0.changed.notified().await;
     }
 
-    async fn dead_letter(&self, position: &usize, event: &LogMessage, reason: &str) -> Result<(), SourceError> {
+    async fn dead_letter(
+        &self,
+        position: &usize,
+        event: &LogMessage,
+        reason: &str,
+    ) -> Result<(), SourceError> {
         let mut state = self.0.state.lock().unwrap();
         state.check()?;
         assert_eq!(*position, state.acknowledged, "not before those that were read before it");
@@ -237,10 +262,19 @@ impl Service {
 
     /// Again on the port of one that has ended.
     pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
-        let (address, readiness, shutdown) = (listener.local_addr().unwrap(), Readiness::expecting("logging"), CancellationToken::new());
-        let task = runtime.spawn(server::serve(listener, config, readiness.clone(), shutdown.clone()));
+        let (address, readiness, shutdown) = (
+            listener.local_addr().unwrap(),
+            Readiness::expecting("logging"),
+            CancellationToken::new(),
+        );
+        let task =
+            runtime.spawn(server::serve(listener, config, readiness.clone(), shutdown.clone()));
         Self { address, readiness, shutdown, task, process: Process(Some(runtime)) }
     }
 
@@ -269,7 +303,12 @@ pub(crate) fn config(brokers: &str) -> Config {
 }
 
 pub(crate) fn read_options(brokers: &str, follow: bool) -> ReadOptions {
-    ReadOptions { kafka: brokers.into(), topic: TOPIC.to_owned(), follow, timeout: Duration::from_secs(10) }
+    ReadOptions {
+        kafka: brokers.into(),
+        topic: TOPIC.to_owned(),
+        follow,
+        timeout: Duration::from_secs(10),
+    }
 }
 
 /// All records that are on the topic now.
@@ -286,7 +325,8 @@ pub(crate) async fn records(brokers: &str) -> Vec<Record> {
 /// The numbers of the events on the topic: each once, in the order in which each came first.
 pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
     let mut ids = std::collections::HashSet::new();
-    let mut events: Vec<LogMessage> = records(brokers).await.into_iter().map(|record| *record.event.unwrap()).collect();
+    let mut events: Vec<LogMessage> =
+        records(brokers).await.into_iter().map(|record| *record.event.unwrap()).collect();
     events.retain(|event| ids.insert(event.id.clone()));
     numbers(&events)
 }
@@ -303,9 +343,11 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) async fn open(service: &Service) -> Self {
-        let mut client = LoggingServiceClient::new(endpoint(service.address).connect().await.unwrap());
+        let mut client =
+            LoggingServiceClient::new(endpoint(service.address).connect().await.unwrap());
         let (requests, outbound) = mpsc::channel(16);
-        let responses = client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+        let responses =
+            client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
         Self { requests, responses }
     }
 
@@ -314,7 +356,8 @@ impl Sender {
     }
 
     pub(crate) async fn receive(&mut self) -> Result<Option<u64>, Status> {
-        let response = timeout(DEADLINE, self.responses.message()).await.expect("an answer comes")?;
+        let response =
+            timeout(DEADLINE, self.responses.message()).await.expect("an answer comes")?;
         Ok(response.map(|response| response.acknowledged_sequence))
     }
 }

@@ -12,10 +12,13 @@ use rdkafka::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::support::{DEADLINE, MemorySource, Service, Shipping, TOPIC, config, events, quick, read_options, records};
+use crate::support::{
+    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, events, quick, read_options, records,
+};
 
 async fn produce(brokers: &str, value: &[u8]) {
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     producer.send(FutureRecord::<(), [u8]>::to(TOPIC).payload(value), DEADLINE).await.unwrap();
 }
 
@@ -32,7 +35,11 @@ async fn what_is_not_an_event_is_shown_as_such() {
     produce(broker.bootstrap_servers(), b"{\"id\": \"x\", \"unheard\": 1").await;
     let records = records(broker.bootstrap_servers()).await;
     assert_eq!(records.len(), 2);
-    assert!(records.iter().all(|record| record.event.is_err() && record.human_line().contains("not a log event")));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.event.is_err() && record.human_line().contains("not a log event"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,11 +52,12 @@ async fn following_shows_what_comes_later_until_the_sink_breaks() {
     source.all_acknowledged().await;
 
     let (seen, mut arrived) = mpsc::unbounded_channel::<Record>();
-    let following = tokio::spawn(topic::read(read_options(broker.bootstrap_servers(), true), move |record| {
-        let last = record.event.as_ref().is_ok_and(|event| event.request_id == "request-5");
-        seen.send(record).unwrap();
-        if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }));
+    let following =
+        tokio::spawn(topic::read(read_options(broker.bootstrap_servers(), true), move |record| {
+            let last = record.event.as_ref().is_ok_and(|event| event.request_id == "request-5");
+            seen.send(record).unwrap();
+            if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }));
     for _ in 0..3 {
         timeout(DEADLINE, arrived.recv()).await.unwrap().unwrap();
     }
@@ -73,10 +81,16 @@ async fn a_closed_pipe_ends_reading() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut failure = None;
-    timeout(DEADLINE, topic::read(read_options(broker.bootstrap_servers(), true), topic::print(writer, true, &mut failure)))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(
+        DEADLINE,
+        topic::read(
+            read_options(broker.bootstrap_servers(), true),
+            topic::print(writer, true, &mut failure),
+        ),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert!(failure.is_none(), "{failure:?}");
 }
 
@@ -87,5 +101,8 @@ async fn a_kafka_that_does_not_answer_is_one_clear_sentence() {
     let mut options = read_options(broker.bootstrap_servers(), false);
     options.timeout = Duration::from_millis(300);
     let error = topic::read(options, |_| ControlFlow::Continue(())).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("Kafka at {} does not answer", broker.bootstrap_servers())), "{error}");
+    assert!(
+        error.starts_with(&format!("Kafka at {} does not answer", broker.bootstrap_servers())),
+        "{error}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Calls of the operator's service: finds it, shows the credential, tries again what may be repeated, and says in one sentence what went wrong.
+//! Calls of the operator's service: finds it, shows the credential, tries again what may be
+//! repeated, and says in one sentence what went wrong.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ use uuid::Uuid;
 
 use crate::{admin_key, run_file, settings::operator::Target};
 
-/// How long one call may take, its repetitions on other replicas included. Shorter than the patience, or a service that hangs would be asked once.
+/// How long one call may take, its repetitions on other replicas included. Shorter than the
+/// patience, or a service that hangs would be asked once.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How long a service that does not answer is tried again: every call here is safe to repeat.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,9 +71,19 @@ impl Client {
             .parse()
             .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file has characters that no header can carry"))?;
         authorization.set_sensitive(true);
-        // Asked for the health of the service that every db role has: one that offers none to the operator is to say so itself.
-        let replicas = Replicas::find(Endpoints::parse("db", &endpoint, &target.internal.transport()?)?, SERVICE_NAME);
-        Ok(Self { replicas, endpoint, authorization, request_id: format!("operator-{}", Uuid::now_v7()), trace: Trace::start() })
+        // Asked for the health of the service that every db role has: one that offers none to the
+        // operator is to say so itself.
+        let replicas = Replicas::find(
+            Endpoints::parse("db", &endpoint, &target.internal.transport()?)?,
+            SERVICE_NAME,
+        );
+        Ok(Self {
+            replicas,
+            endpoint,
+            authorization,
+            request_id: format!("operator-{}", Uuid::now_v7()),
+            trace: Trace::start(),
+        })
     }
 
     /// For the log event of a call.
@@ -86,7 +98,10 @@ impl Client {
     pub(super) async fn call<Q: Clone, A>(
         &self,
         message: Q,
-        call: impl AsyncFn(&mut AdminServiceClient<Connection>, Request<Q>) -> Result<Response<A>, Status>,
+        call: impl AsyncFn(
+            &mut AdminServiceClient<Connection>,
+            Request<Q>,
+        ) -> Result<Response<A>, Status>,
     ) -> Result<A, StartError> {
         let attempt = async |connection, left| {
             let mut request = Request::new(message.clone());
@@ -100,7 +115,9 @@ impl Client {
             let status = match self.replicas.call(Kind::Keyed, DEADLINE, &attempt).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(CallError::Failed(status)) => status,
-                Err(error @ (CallError::TooLate | CallError::NoReplica)) => Status::unavailable(error.to_string()),
+                Err(error @ (CallError::TooLate | CallError::NoReplica)) => {
+                    Status::unavailable(error.to_string())
+                }
             };
             if !again(&status) || Instant::now() >= end {
                 return Err(StartError::new(self.sentence(&status)));
@@ -119,14 +136,19 @@ impl Client {
                 "the db service at {endpoint} offers no service to the operator; start it with MERCH_ADMIN_TOKEN_FILE or MERCH_ADMIN_TOKEN"
             ),
             Code::Unavailable | Code::DeadlineExceeded => {
-                format!("no answer from the db service at {endpoint}: {}; is it running, and is the address right?", status.message())
+                format!(
+                    "no answer from the db service at {endpoint}: {}; is it running, and is the address right?",
+                    status.message()
+                )
             }
             Code::InvalidArgument => match status.get_details_bad_request() {
                 Some(details) if !details.field_violations.is_empty() => {
                     let faults: Vec<_> = details
                         .field_violations
                         .iter()
-                        .map(|violation| format!("{}: expected {}", violation.field, violation.description))
+                        .map(|violation| {
+                            format!("{}: expected {}", violation.field, violation.description)
+                        })
                         .collect();
                     faults.join("; ")
                 }
@@ -134,12 +156,17 @@ impl Client {
             },
             Code::NotFound => status.message().to_owned(),
             // Only a restocking has a key.
-            Code::FailedPrecondition => "this key was used for another restocking; choose another one (--key)".to_owned(),
+            Code::FailedPrecondition => {
+                "this key was used for another restocking; choose another one (--key)".to_owned()
+            }
             Code::PermissionDenied => format!(
                 "the db service at {endpoint} refuses this command: {}; expected the certificate of the role operator or db (MERCH_TLS_CERT_FILE)",
                 status.message()
             ),
-            code => format!("the db service at {endpoint} failed: {} ({code:?}); its log has the reason", status.message()),
+            code => format!(
+                "the db service at {endpoint} failed: {} ({code:?}); its log has the reason",
+                status.message()
+            ),
         }
     }
 }

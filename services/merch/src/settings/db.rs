@@ -22,17 +22,20 @@ use crate::data_dir;
 /// What the db service listens on and how it uses its database.
 #[derive(Debug, Args)]
 pub(crate) struct Db {
-    /// Where the db service takes gRPC calls: an address, or unix:/path for processes of this user; not for the public [default: 127.0.0.1:50051 for `merch
-    /// db`; a socket in the data folder for the whole store, which listens here besides]
+    /// Where the db service takes gRPC calls: an address, or unix:/path for processes of this user;
+    /// not for the public [default: 127.0.0.1:50051 for `merch db`; a socket in the data folder for
+    /// the whole store, which listens here besides]
     #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
     pub(crate) db_listen: Option<Listen>,
     /// How many connections to the database there are at most (with SQLite: readers)
     #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,
-    /// Wrong passwords that one account takes from one client address, at once and then an hour, over all replicas; further log-ins are answered with 429
+    /// Wrong passwords that one account takes from one client address, at once and then an hour,
+    /// over all replicas; further log-ins are answered with 429
     #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "AN HOUR", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_rate: NonZeroU32,
-    /// Wrong passwords that one account takes over all client addresses from which it did not log in during the last 30 days, at once and then an hour
+    /// Wrong passwords that one account takes over all client addresses from which it did not log
+    /// in during the last 30 days, at once and then an hour
     #[arg(long, env = "MERCH_LOG_IN_ACCOUNT_RATE", value_name = "AN HOUR", default_value = "100", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
     pub(crate) log_in_account_rate: NonZeroU32,
 }
@@ -45,30 +48,52 @@ const POOLER: &str = "--database-pooler (MERCH_DATABASE_POOLER)";
 /// Which database, and how it is reached.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseUrl {
-    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file, where the path is percent-decoded and `?` is %3F; with sslmode=verify-full&sslrootcert=FILE PostgreSQL is spoken to by TLS
-    /// [default: merch.db in the data folder]
-    #[arg(long, env = "MERCH_DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Storage")]
+    /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file, where
+    /// the path is percent-decoded and `?` is %3F; with sslmode=verify-full&sslrootcert=FILE
+    /// PostgreSQL is spoken to by TLS [default: merch.db in the data folder]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Storage"
+    )]
     database_url: Option<Secret>,
     /// A file that holds that URL
     #[arg(long, env = "MERCH_DATABASE_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_url_file: Option<PathBuf>,
-    /// PostgreSQL's password, in place of that of the URL. Better: --database-password-file, or the variable
-    #[arg(long, env = "MERCH_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true, help_heading = "Storage")]
+    /// PostgreSQL's password, in place of that of the URL. Better: --database-password-file, or the
+    /// variable
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        help_heading = "Storage"
+    )]
     database_password: Option<Secret>,
-    /// A file that holds that password. When the server refuses it, the file is looked at again: a changed password needs no restart
+    /// A file that holds that password. When the server refuses it, the file is looked at again: a
+    /// changed password needs no restart
     #[arg(long, env = "MERCH_DATABASE_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_password_file: Option<PathBuf>,
     /// The same database past the pooler, for what needs a session of its own: migrations
-    #[arg(long, env = "MERCH_DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_DIRECT_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Storage"
+    )]
     database_direct_url: Option<Secret>,
     /// A file that holds that URL
     #[arg(long, env = "MERCH_DATABASE_DIRECT_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_direct_url_file: Option<PathBuf>,
-    /// What stands before PostgreSQL: `none`, or `transaction` for a pooler that hands its connections out for one transaction each, such as PgBouncer with
-    /// pool_mode=transaction
+    /// What stands before PostgreSQL: `none`, or `transaction` for a pooler that hands its
+    /// connections out for one transaction each, such as PgBouncer with pool_mode=transaction
     #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "KIND", default_value = "none", value_parser = pooler, help_heading = "Storage")]
     database_pooler: Pooler,
-    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is waited for at the start
+    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is
+    /// waited for at the start
     #[arg(long, env = "MERCH_DATABASE_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::delay, help_heading = "Limits")]
     database_patience: Duration,
 }
@@ -86,7 +111,8 @@ fn pooler(text: &str) -> Result<Pooler, String> {
 }
 
 impl DatabaseUrl {
-    /// Whether what is set fits together and names a database of a kind that the store knows; it is not connected to.
+    /// Whether what is set fits together and names a database of a kind that the store knows; it is
+    /// not connected to.
     ///
     /// # Errors
     /// One sentence that does not show it.
@@ -94,13 +120,17 @@ impl DatabaseUrl {
         let (url, direct) = (self.url()?, self.direct_url()?);
         for (option, url) in [(URL, &url), (DIRECT_URL, &direct)] {
             if let Some(url) = url {
-                Location::from(url.reveal()).check().map_err(|error| StartError::new(format!("{option}: {error}")))?;
+                Location::from(url.reveal())
+                    .check()
+                    .map_err(|error| StartError::new(format!("{option}: {error}")))?;
             }
         }
         let is_postgres = url.as_ref().is_some_and(is_postgres_url);
-        for (option, set) in
-            [(PASSWORD, self.password()?.is_some()), (DIRECT_URL, direct.is_some()), (POOLER, self.database_pooler.0.is_some())]
-        {
+        for (option, set) in [
+            (PASSWORD, self.password()?.is_some()),
+            (DIRECT_URL, direct.is_some()),
+            (POOLER, self.database_pooler.0.is_some()),
+        ] {
             if set && !is_postgres {
                 return Err(StartError::new(format!(
                     "{option} is set, which is for PostgreSQL alone; expected --database-url (MERCH_DATABASE_URL) to be one of PostgreSQL"
@@ -108,13 +138,15 @@ impl DatabaseUrl {
             }
         }
         if direct.is_some_and(|direct| !is_postgres_url(&direct)) {
-            return Err(StartError::new(format!("{DIRECT_URL}: expected the same database of PostgreSQL as --database-url names")));
+            return Err(StartError::new(format!(
+                "{DIRECT_URL}: expected the same database of PostgreSQL as --database-url names"
+            )));
         }
         Ok(())
     }
 
-    /// As [`DatabaseUrl::check`], and whether SQLite can open the file in `data_dir`, if that is the database. Ask before the
-    /// folder is made.
+    /// As [`DatabaseUrl::check`], and whether SQLite can open the file in `data_dir`, if that is
+    /// the database. Ask before the folder is made.
     ///
     /// # Errors
     /// As [`DatabaseUrl::check`].
@@ -165,15 +197,27 @@ impl DatabaseUrl {
     }
 
     fn url(&self) -> Result<Option<Secret>, StartError> {
-        secret::read("MERCH_DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_deref())
+        secret::read(
+            "MERCH_DATABASE_URL",
+            self.database_url.as_ref(),
+            self.database_url_file.as_deref(),
+        )
     }
 
     fn direct_url(&self) -> Result<Option<Secret>, StartError> {
-        secret::read("MERCH_DATABASE_DIRECT_URL", self.database_direct_url.as_ref(), self.database_direct_url_file.as_deref())
+        secret::read(
+            "MERCH_DATABASE_DIRECT_URL",
+            self.database_direct_url.as_ref(),
+            self.database_direct_url_file.as_deref(),
+        )
     }
 
     fn password(&self) -> Result<Option<Secret>, StartError> {
-        secret::read("MERCH_DATABASE_PASSWORD", self.database_password.as_ref(), self.database_password_file.as_deref())
+        secret::read(
+            "MERCH_DATABASE_PASSWORD",
+            self.database_password.as_ref(),
+            self.database_password_file.as_deref(),
+        )
     }
 }
 
@@ -184,7 +228,8 @@ fn is_postgres_url(url: &Secret) -> bool {
 /// `url` with this password, whatever it had: as the last parameter, which counts.
 fn with_password(url: &str, password: Option<&Secret>) -> Zeroizing<String> {
     let Some(password) = password else { return url.to_owned().into() };
-    let mut url = Zeroizing::new(format!("{url}{}password=", if url.contains('?') { '&' } else { '?' }));
+    let mut url =
+        Zeroizing::new(format!("{url}{}password=", if url.contains('?') { '&' } else { '?' }));
     for byte in password.reveal().bytes() {
         if byte.is_ascii_alphanumeric() {
             url.push(char::from(byte));
@@ -204,7 +249,8 @@ mod tests {
     use super::*;
     use crate::settings::{Arguments, Command};
 
-    /// The settings of `merch migrate` with these options; the environment of the tests has none of them.
+    /// The settings of `merch migrate` with these options; the environment of the tests has none of
+    /// them.
     fn database(options: &[&str]) -> DatabaseUrl {
         let arguments = [&["merch", "migrate"], options].concat();
         match Arguments::try_parse_from(arguments).unwrap().command {
@@ -221,22 +267,47 @@ mod tests {
         fs::write(&url_file, "postgres://u:old@h/d?sslmode=require\n").unwrap();
         let (file, url_file) = (file.to_str().unwrap(), url_file.to_str().unwrap());
         let (plain, nowhere) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
-        assert_eq!(database(&plain).or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d"));
+        assert_eq!(
+            database(&plain).or_in(nowhere).unwrap(),
+            Location::from("postgres://u:old@h/d")
+        );
         let new = database(&[&plain[..], &["--database-password-file", file]].concat());
-        assert_eq!(new.or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25"));
+        assert_eq!(
+            new.or_in(nowhere).unwrap(),
+            Location::from("postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25")
+        );
         let both = database(&["--database-url-file", url_file, "--database-password", "x"]);
-        assert_eq!(both.or_in(nowhere).unwrap(), Location::from("postgres://u:old@h/d?sslmode=require&password=x"));
+        assert_eq!(
+            both.or_in(nowhere).unwrap(),
+            Location::from("postgres://u:old@h/d?sslmode=require&password=x")
+        );
         assert!(!both.is_default() && both.check().is_ok());
-        assert_eq!(database(&[]).or_in(Path::new("/data")).unwrap(), Location::file("/data/merch.db"));
+        assert_eq!(
+            database(&[]).or_in(Path::new("/data")).unwrap(),
+            Location::file("/data/merch.db")
+        );
     }
 
     #[test]
     fn behind_a_pooler_migrations_ask_for_the_way_past_it() {
-        let pooled = ["--database-url", "postgres://u@pooler/d", "--database-pooler", "transaction"];
+        let pooled =
+            ["--database-url", "postgres://u@pooler/d", "--database-pooler", "transaction"];
         let error = database(&pooled).direct_or_in(Path::new("/")).unwrap_err().to_string();
-        assert!(error.contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)"), "{error}");
-        let direct = database(&[&pooled[..], &["--database-direct-url", "postgres://u@server/d", "--database-password", "x"]].concat());
-        assert_eq!(direct.direct_or_in(Path::new("/")).unwrap(), Location::from("postgres://u@server/d?password=x"));
+        assert!(
+            error.contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)"),
+            "{error}"
+        );
+        let direct = database(
+            &[
+                &pooled[..],
+                &["--database-direct-url", "postgres://u@server/d", "--database-password", "x"],
+            ]
+            .concat(),
+        );
+        assert_eq!(
+            direct.direct_or_in(Path::new("/")).unwrap(),
+            Location::from("postgres://u@server/d?password=x")
+        );
         let mut pool = merch_db::Pool::default();
         direct.apply(&mut pool);
         assert_eq!(pool.pooler, Some(merch_db::Pooler::Transaction));
@@ -245,7 +316,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_together_is_one_sentence_without_secrets() {
         for (options, expected) in [
-            (&["--database-password", "hush"][..], "MERCH_DATABASE_PASSWORD) is set, which is for PostgreSQL alone"),
+            (
+                &["--database-password", "hush"][..],
+                "MERCH_DATABASE_PASSWORD) is set, which is for PostgreSQL alone",
+            ),
             (
                 &["--database-url", "sqlite://x.db", "--database-pooler", "transaction"],
                 "MERCH_DATABASE_POOLER) is set, which is for PostgreSQL alone",
@@ -254,13 +328,21 @@ mod tests {
                 &["--database-url", "postgres://h/d", "--database-direct-url", "sqlite://hush.db"],
                 "expected the same database of PostgreSQL",
             ),
-            (&["--database-url", "mysql://hush@h/d"], "--database-url (MERCH_DATABASE_URL): the database URL has a scheme"),
-            (&["--database-url", "postgres://hush@h/d", "--database-url-file", "/nowhere"], "both MERCH_DATABASE_URL (--database-url) and"),
+            (
+                &["--database-url", "mysql://hush@h/d"],
+                "--database-url (MERCH_DATABASE_URL): the database URL has a scheme",
+            ),
+            (
+                &["--database-url", "postgres://hush@h/d", "--database-url-file", "/nowhere"],
+                "both MERCH_DATABASE_URL (--database-url) and",
+            ),
         ] {
             let error = database(options).check().unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains("hush"), "{error}");
         }
-        let error = Arguments::try_parse_from(["merch", "migrate", "--database-pooler", "session"]).unwrap_err().to_string();
+        let error = Arguments::try_parse_from(["merch", "migrate", "--database-pooler", "session"])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("expected `none` or `transaction`"), "{error}");
     }
 }

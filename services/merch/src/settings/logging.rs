@@ -17,13 +17,15 @@ use super::{
 /// What the logging service listens on, and where events go.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Where the logging service takes gRPC calls: an address, or unix:/path for processes of this user; not for the public [default: 127.0.0.1:50052 for
-    /// `merch logging`; a socket in the data folder for the whole store, which listens here besides]
+    /// Where the logging service takes gRPC calls: an address, or unix:/path for processes of this
+    /// user; not for the public [default: 127.0.0.1:50052 for `merch logging`; a socket in the data
+    /// folder for the whole store, which listens here besides]
     #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
     pub(crate) logging_listen: Option<Listen>,
     #[command(flatten)]
     pub(crate) topic: WantedTopic,
-    /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes it
+    /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes
+    /// it
     #[arg(long, env = "MERCH_KAFKA_CREATE_TOPIC", value_name = "BOOL", default_value = "true", value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Kafka")]
     pub(crate) kafka_create_topic: bool,
 }
@@ -41,21 +43,24 @@ pub(crate) struct TopicName {
 pub(crate) struct WantedTopic {
     #[command(flatten)]
     pub(crate) topic: TopicName,
-    /// Partitions of the topic, should it have to be made: what happens to one user or order stays in order within one of them
+    /// Partitions of the topic, should it have to be made: what happens to one user or order stays
+    /// in order within one of them
     #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::whole(1..=10_000_i32), help_heading = "Kafka")]
     kafka_partitions: i32,
-    /// Copies of each partition, should the topic have to be made: at most as many as there are brokers [default: the brokers']
+    /// Copies of each partition, should the topic have to be made: at most as many as there are
+    /// brokers [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
     kafka_replication: Option<i32>,
-    /// How long the brokers keep an event, such as 7d, or `forever`, should the topic have to be made [default: the brokers']
+    /// How long the brokers keep an event, such as 7d, or `forever`, should the topic have to be
+    /// made [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
     kafka_retention: Option<Retention>,
-    /// How much of each partition the brokers keep, such as 1GiB, or `unlimited`, should the topic have to be made; past it the oldest events are deleted,
-    /// however young
+    /// How much of each partition the brokers keep, such as 1GiB, or `unlimited`, should the topic
+    /// have to be made; past it the oldest events are deleted, however young
     #[arg(long, env = "MERCH_KAFKA_RETENTION_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = values::retention_bytes, help_heading = "Kafka")]
     kafka_retention_bytes: RetentionBytes,
-    /// Copies that must have an event before it counts as written, should the topic have to be made; one less than copies lets one broker fail
-    /// [default: the brokers']
+    /// Copies that must have an event before it counts as written, should the topic have to be
+    /// made; one less than copies lets one broker fail [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
     kafka_min_insync_replicas: Option<i32>,
 }
@@ -66,7 +71,8 @@ impl WantedTopic {
     /// # Errors
     /// When nothing could ever be written to it.
     pub(crate) fn wanted(&self) -> Result<provision::Topic, StartError> {
-        if let (Some(replication), Some(min_insync_replicas)) = (self.kafka_replication, self.kafka_min_insync_replicas)
+        if let (Some(replication), Some(min_insync_replicas)) =
+            (self.kafka_replication, self.kafka_min_insync_replicas)
             && min_insync_replicas > replication
         {
             return Err(StartError::new(format!(
@@ -88,17 +94,26 @@ impl WantedTopic {
 /// How Kafka is spoken to.
 #[derive(Debug, Args)]
 pub(crate) struct KafkaSecurity {
-    /// How connections to Kafka are protected: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls` (SASL is SCRAM: a user and a password)
+    /// How connections to Kafka are protected: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls`
+    /// (SASL is SCRAM: a user and a password)
     #[arg(long, env = "MERCH_KAFKA_SECURITY", value_name = "WORD", default_value = "plaintext", value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), help_heading = "Kafka")]
     kafka_security: &'static str,
-    /// A PEM file with the certificates of the authorities that Kafka's certificate is from [default: those that the system trusts]
+    /// A PEM file with the certificates of the authorities that Kafka's certificate is from
+    /// [default: those that the system trusts]
     #[arg(long, env = "MERCH_KAFKA_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
     kafka_ca_file: Option<PathBuf>,
     /// Kafka's user, with SASL
     #[arg(long, env = "MERCH_KAFKA_USERNAME", value_name = "NAME", help_heading = "Kafka")]
     kafka_username: Option<String>,
-    /// The password of that user; better in the variable or the file than in the option, which other users of a machine can see
-    #[arg(long, env = "MERCH_KAFKA_PASSWORD", value_name = "PASSWORD", hide_env_values = true, help_heading = "Kafka")]
+    /// The password of that user; better in the variable or the file than in the option, which
+    /// other users of a machine can see
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        help_heading = "Kafka"
+    )]
     kafka_password: Option<Secret>,
     /// A file with that password, and nothing else
     #[arg(long, env = "MERCH_KAFKA_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
@@ -112,7 +127,8 @@ impl KafkaSecurity {
     /// The way to the Kafka at `brokers`.
     ///
     /// # Errors
-    /// When a setting is missing, or is there and would not be used: somebody thinks that it protects something.
+    /// When a setting is missing, or is there and would not be used: somebody thinks that it
+    /// protects something.
     pub(crate) fn connection(&self, brokers: &str) -> Result<Connection, StartError> {
         let word = self.kafka_security;
         let (tls, sasl) = (word.ends_with("tls"), word.starts_with("sasl"));
@@ -161,14 +177,30 @@ impl KafkaSecurity {
 
     fn scram(&self) -> Result<Scram, StartError> {
         let word = self.kafka_security;
-        let missing =
-            |setting: &str| StartError::new(format!("MERCH_KAFKA_SECURITY is `{word}` and there is no {setting}; expected it to be set"));
-        let username = self.kafka_username.clone().ok_or_else(|| missing("MERCH_KAFKA_USERNAME"))?;
-        let password = secret::read("MERCH_KAFKA_PASSWORD", self.kafka_password.as_ref(), self.kafka_password_file.as_deref())?;
+        let missing = |setting: &str| {
+            StartError::new(format!(
+                "MERCH_KAFKA_SECURITY is `{word}` and there is no {setting}; expected it to be set"
+            ))
+        };
+        let username =
+            self.kafka_username.clone().ok_or_else(|| missing("MERCH_KAFKA_USERNAME"))?;
+        let password = secret::read(
+            "MERCH_KAFKA_PASSWORD",
+            self.kafka_password.as_ref(),
+            self.kafka_password_file.as_deref(),
+        )?;
         Ok(Scram {
-            mechanism: if self.kafka_mechanism == "scram-sha-256" { Mechanism::ScramSha256 } else { Mechanism::ScramSha512 },
+            mechanism: if self.kafka_mechanism == "scram-sha-256" {
+                Mechanism::ScramSha256
+            } else {
+                Mechanism::ScramSha512
+            },
             username,
-            password: Password::new(password.ok_or_else(|| missing("MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE"))?.reveal()),
+            password: Password::new(
+                password
+                    .ok_or_else(|| missing("MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE"))?
+                    .reveal(),
+            ),
         })
     }
 }
@@ -176,7 +208,8 @@ impl KafkaSecurity {
 /// Where the services send their events.
 #[derive(Debug, Args)]
 pub(crate) struct Endpoint {
-    /// Where the logging service is; one name for all of its replicas, or several URLs with commas between them. It need not be up: events wait on disk
+    /// Where the logging service is; one name for all of its replicas, or several URLs with commas
+    /// between them. It need not be up: events wait on disk
     #[arg(long, env = "MERCH_LOGGING_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50052", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) logging_endpoint: String,
 }
@@ -200,14 +233,21 @@ mod tests {
     }
 
     fn connection(arguments: &[&str]) -> Result<Security, String> {
-        settings(arguments).security.connection("kafka:9092").map(|connection| connection.security).map_err(|error| error.to_string())
+        settings(arguments)
+            .security
+            .connection("kafka:9092")
+            .map(|connection| connection.security)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn each_word_is_a_way_to_kafka() {
         let user = ["--kafka-username", "merch", "--kafka-password", "hush"];
-        for (word, with_user) in [("plaintext", false), ("tls", false), ("sasl_plaintext", true), ("sasl_tls", true)] {
-            let arguments = [&["--kafka-security", word][..], if with_user { &user[..] } else { &[] }].concat();
+        for (word, with_user) in
+            [("plaintext", false), ("tls", false), ("sasl_plaintext", true), ("sasl_tls", true)]
+        {
+            let arguments =
+                [&["--kafka-security", word][..], if with_user { &user[..] } else { &[] }].concat();
             assert_eq!(connection(&arguments).unwrap().word(), word);
         }
     }
@@ -215,7 +255,10 @@ mod tests {
     #[test]
     fn a_user_comes_with_a_password_and_neither_without_sasl() {
         for (arguments, expected) in [
-            (&["--kafka-security", "sasl_tls", "--kafka-password", "hush"][..], "there is no MERCH_KAFKA_USERNAME"),
+            (
+                &["--kafka-security", "sasl_tls", "--kafka-password", "hush"][..],
+                "there is no MERCH_KAFKA_USERNAME",
+            ),
             (
                 &["--kafka-security", "sasl_tls", "--kafka-username", "merch"],
                 "there is no MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE",
@@ -224,8 +267,14 @@ mod tests {
                 &["--kafka-security", "tls", "--kafka-password", "hush"],
                 "MERCH_KAFKA_PASSWORD (--kafka-password) is set and MERCH_KAFKA_SECURITY is `tls`",
             ),
-            (&["--kafka-username", "merch"], "MERCH_KAFKA_USERNAME (--kafka-username) is set and MERCH_KAFKA_SECURITY is `plaintext`"),
-            (&["--kafka-ca-file", "ca.pem"], "MERCH_KAFKA_CA_FILE (--kafka-ca-file) is set and MERCH_KAFKA_SECURITY is `plaintext`"),
+            (
+                &["--kafka-username", "merch"],
+                "MERCH_KAFKA_USERNAME (--kafka-username) is set and MERCH_KAFKA_SECURITY is `plaintext`",
+            ),
+            (
+                &["--kafka-ca-file", "ca.pem"],
+                "MERCH_KAFKA_CA_FILE (--kafka-ca-file) is set and MERCH_KAFKA_SECURITY is `plaintext`",
+            ),
         ] {
             let error = connection(arguments).unwrap_err();
             assert!(error.contains(expected) && !error.contains("hush"), "{arguments:?}: {error}");
@@ -243,11 +292,21 @@ mod tests {
 
     #[test]
     fn a_topic_that_could_never_be_written_is_refused() {
-        let wanted = |arguments| settings(arguments).topic.wanted().map_err(|error| error.to_string());
-        let wrong = wanted(&["--kafka-replication", "2", "--kafka-min-insync-replicas", "3"]).unwrap_err();
-        assert!(wrong.starts_with("MERCH_KAFKA_MIN_INSYNC_REPLICAS is 3 and MERCH_KAFKA_REPLICATION is 2; expected"), "{wrong}");
+        let wanted =
+            |arguments| settings(arguments).topic.wanted().map_err(|error| error.to_string());
+        let wrong =
+            wanted(&["--kafka-replication", "2", "--kafka-min-insync-replicas", "3"]).unwrap_err();
+        assert!(
+            wrong.starts_with(
+                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is 3 and MERCH_KAFKA_REPLICATION is 2; expected"
+            ),
+            "{wrong}"
+        );
         let topic = wanted(&["--kafka-partitions", "6", "--kafka-retention", "forever"]).unwrap();
-        assert_eq!((topic.partitions, topic.replication, topic.retention), (6, None, Some(Retention::Forever)));
+        assert_eq!(
+            (topic.partitions, topic.replication, topic.retention),
+            (6, None, Some(Retention::Forever))
+        );
         assert_eq!(topic.retention_bytes, Some(RetentionBytes::Most(1 << 30)));
         let unbounded = wanted(&["--kafka-retention-bytes", "unlimited"]).unwrap();
         assert_eq!(unbounded.retention_bytes, Some(RetentionBytes::Unlimited));

@@ -15,11 +15,18 @@ use super::{
 /// The credential of the operator's service.
 #[derive(Debug, Args)]
 pub(crate) struct AdminToken {
-    /// The operator's credential for `merch admin`, at least 32 random bytes. Better: --admin-token-file, or the variable
-    #[arg(long, env = "MERCH_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true, help_heading = "Identity")]
+    /// The operator's credential for `merch admin`, at least 32 random bytes. Better:
+    /// --admin-token-file, or the variable
+    #[arg(
+        long,
+        env = "MERCH_ADMIN_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        help_heading = "Identity"
+    )]
     admin_token: Option<Secret>,
-    /// A file that holds that credential. Neither set: the whole store makes one and keeps it in the data folder, `merch db` offers no service to the
-    /// operator
+    /// A file that holds that credential. Neither set: the whole store makes one and keeps it in
+    /// the data folder, `merch db` offers no service to the operator
     #[arg(long, env = "MERCH_ADMIN_TOKEN_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
     admin_token_file: Option<PathBuf>,
 }
@@ -79,7 +86,8 @@ pub(crate) struct Restock {
     /// So many pieces in all, as counted: those of orders that are placed are not among them
     #[arg(long, value_name = "PIECES", value_parser = values::whole(0..=1_000_000_000_i32))]
     pub(crate) set: Option<i32>,
-    /// A word of your own for this restocking: with the same one it is done once, however often it is sent [default: a new one each time]
+    /// A word of your own for this restocking: with the same one it is done once, however often it
+    /// is sent [default: a new one each time]
     #[arg(long, value_name = "WORD")]
     pub(crate) key: Option<String>,
     #[command(flatten)]
@@ -171,7 +179,8 @@ pub(crate) struct Backup {
 pub(crate) struct Restore {
     /// A file that `merch backup` has written
     pub(crate) file: PathBuf,
-    /// Put it in the place of the store that is in the data folder. What was there is kept beside it, in a folder of its own
+    /// Put it in the place of the store that is in the data folder. What was there is kept beside
+    /// it, in a folder of its own
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -185,11 +194,12 @@ pub(crate) struct Restore {
 /// `merch top`
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// The roles' admin ports, host:port with commas between them; every address of a name is asked. Not set: that of the store that runs with the data
-    /// folder
+    /// The roles' admin ports, host:port with commas between them; every address of a name is
+    /// asked. Not set: that of the store that runs with the data folder
     #[arg(long, env = "MERCH_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = values::host_and_port, help_heading = "Addresses")]
     pub(crate) admin: Vec<String>,
-    /// Where the db service is, for what is left of each product. Not set: that of the store that runs with the data folder
+    /// Where the db service is, for what is left of each product. Not set: that of the store that
+    /// runs with the data folder
     #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: Option<String>,
     /// One frame, in plain text, of what happens within a second
@@ -204,7 +214,8 @@ pub(crate) struct Top {
 /// `merch pki`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pki {
-    /// Make an authority, unless there is one, and a certificate for each role; one that has more than a third of its time left is kept
+    /// Make an authority, unless there is one, and a certificate for each role; one that has more
+    /// than a third of its time left is kept
     Init(PkiFolder),
     /// Make a new certificate for each role, by the authority that is there
     Renew(PkiFolder),

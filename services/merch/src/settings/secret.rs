@@ -15,21 +15,31 @@ use zeroize::Zeroizing;
 
 use super::values::Secret;
 
-/// Bytes of a secret's file, at most: a path to something else, such as a device or a database, is told at once.
+/// Bytes of a secret's file, at most: a path to something else, such as a device or a database, is
+/// told at once.
 const LONGEST: u64 = 64 * 1024;
 
-/// The secret of the setting `option` (its variable: `MERCH_DATABASE_PASSWORD`), from `value` or from the file that `option` with `_FILE` names; `None` when
-/// neither is set. One line break at the end of a file is not part of the secret: editors and `openssl rand -hex 32 > file` write one that nobody means.
+/// The secret of the setting `option` (its variable: `MERCH_DATABASE_PASSWORD`), from `value` or
+/// from the file that `option` with `_FILE` names; `None` when neither is set. One line break at
+/// the end of a file is not part of the secret: editors and `openssl rand -hex 32 > file` write one
+/// that nobody means.
 ///
 /// # Errors
-/// When both are set, or the file cannot be read, is empty or is not text. The content is never shown.
-pub(crate) fn read(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, StartError> {
+/// When both are set, or the file cannot be read, is empty or is not text. The content is never
+/// shown.
+pub(crate) fn read(
+    option: &str,
+    value: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<Secret>, StartError> {
     let Some(mut bytes) = read_bytes(option, value, file)? else { return Ok(None) };
     match (String::from_utf8(std::mem::take(&mut *bytes)), file) {
         (Ok(text), _) => Ok(Some(text.into())),
-        (Err(_), Some(file)) => {
-            Err(wrong(option, file, "is not text in UTF-8; expected a text file that holds the secret and nothing else"))
-        }
+        (Err(_), Some(file)) => Err(wrong(
+            option,
+            file,
+            "is not text in UTF-8; expected a text file that holds the secret and nothing else",
+        )),
         (Err(_), None) => unreachable!("without a file the bytes are those of a string"),
     }
 }
@@ -38,19 +48,30 @@ pub(crate) fn read(option: &str, value: Option<&Secret>, file: Option<&Path>) ->
 ///
 /// # Errors
 /// When both are set, or the file cannot be read or is empty.
-pub(crate) fn read_bytes(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
+pub(crate) fn read_bytes(
+    option: &str,
+    value: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
     let bytes = read_list(option, value, file)?;
     match (&bytes, file) {
-        (Some(bytes), Some(file)) if bytes.is_empty() => Err(wrong(option, file, "is empty; expected a file that holds the secret")),
+        (Some(bytes), Some(file)) if bytes.is_empty() => {
+            Err(wrong(option, file, "is empty; expected a file that holds the secret"))
+        }
         _ => Ok(bytes),
     }
 }
 
-/// The same for secrets of which there may be none: a file that is mounted into a container has to be there, so an empty one says so.
+/// The same for secrets of which there may be none: a file that is mounted into a container has to
+/// be there, so an empty one says so.
 ///
 /// # Errors
 /// When both are set, or the file cannot be read.
-pub(crate) fn read_list(option: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
+pub(crate) fn read_list(
+    option: &str,
+    value: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, StartError> {
     match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(format!(
@@ -102,7 +123,11 @@ enum Unread {
     TooLong,
 }
 
-fn read_to_end(option: &str, file: &Path, open: io::Result<File>) -> Result<Zeroizing<Vec<u8>>, Unread> {
+fn read_to_end(
+    option: &str,
+    file: &Path,
+    open: io::Result<File>,
+) -> Result<Zeroizing<Vec<u8>>, Unread> {
     // With room for all of it: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 64));
     open.and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(Unread::Failed)?;
@@ -110,13 +135,19 @@ fn read_to_end(option: &str, file: &Path, open: io::Result<File>) -> Result<Zero
         return Err(Unread::TooLong);
     }
     warn_of_open_secret(file, &format!("the secret {option}"));
-    let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
+    let end = bytes
+        .strip_suffix(b"\n")
+        .map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
     bytes.truncate(end);
     Ok(bytes)
 }
 
 fn wrong(option: &str, file: &Path, what: &str) -> StartError {
-    StartError::new(format!("{option}_FILE ({}-file): the file {} {what}", flag(option), file.display()))
+    StartError::new(format!(
+        "{option}_FILE ({}-file): the file {} {what}",
+        flag(option),
+        file.display()
+    ))
 }
 
 /// `MERCH_JWT_KEY` is `--jwt-key`.
@@ -147,8 +178,13 @@ mod tests {
     fn the_value_or_the_file_or_neither() {
         assert_eq!(read(OPTION, None, None), Ok(None));
         let value = Secret::from("hush\n");
-        assert_eq!(read(OPTION, Some(&value), None), Ok(Some(value.clone())), "a value is taken as it is");
-        let error = read(OPTION, Some(&value), Some(Path::new("/nowhere"))).unwrap_err().to_string();
+        assert_eq!(
+            read(OPTION, Some(&value), None),
+            Ok(Some(value.clone())),
+            "a value is taken as it is"
+        );
+        let error =
+            read(OPTION, Some(&value), Some(Path::new("/nowhere"))).unwrap_err().to_string();
         assert!(
             error.starts_with(
                 "both MERCH_SOME_PASSWORD (--some-password) and MERCH_SOME_PASSWORD_FILE (--some-password-file) are set; expected one"
@@ -181,12 +217,21 @@ mod tests {
             (&large, "has more than 65536 bytes; expected"),
         ] {
             let error = read_file(content).unwrap_err();
-            assert!(error.starts_with(&format!("MERCH_SOME_PASSWORD_FILE (--some-password-file): the file FILE {expected}")), "{error}");
+            assert!(
+                error.starts_with(&format!(
+                    "MERCH_SOME_PASSWORD_FILE (--some-password-file): the file FILE {expected}"
+                )),
+                "{error}"
+            );
             assert!(!error.contains("hush"), "{error}");
         }
         for file in ["/nowhere/secret", "/"] {
             let error = read(OPTION, None, Some(Path::new(file))).unwrap_err().to_string();
-            assert!(error.contains(&format!("the file {file} cannot be read: ")) && error.contains("expected"), "{error}");
+            assert!(
+                error.contains(&format!("the file {file} cannot be read: "))
+                    && error.contains("expected"),
+                "{error}"
+            );
         }
     }
 

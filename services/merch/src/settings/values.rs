@@ -1,6 +1,9 @@
 //! How single settings are read: what is expected, in words, when one cannot be.
 
-use std::{ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
@@ -8,7 +11,8 @@ use merch_chassis::grpc::{Listen, path_of_url};
 use merch_logging::provision::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
-/// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is overwritten when it is dropped.
+/// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is
+/// overwritten when it is dropped.
 ///
 /// Reading one never fails, as clap would show the value; it is judged where it is used.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,14 +48,20 @@ pub(crate) fn whole<T: FromStr + fmt::Display + PartialOrd + Clone>(
 ) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("expected a whole number from {} to {}", range.start(), range.end())),
+        Ok(_) | Err(_) => {
+            Err(format!("expected a whole number from {} to {}", range.start(), range.end()))
+        }
     }
 }
 
 /// The path of a file or folder, in whatever encoding the system has.
 pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(move |path: OsString| {
-        if path.is_empty() { Err(format!("expected the path of a {what}")) } else { Ok(PathBuf::from(path)) }
+        if path.is_empty() {
+            Err(format!("expected the path of a {what}"))
+        } else {
+            Ok(PathBuf::from(path))
+        }
     })
 }
 
@@ -72,7 +82,11 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = "expected a time such as 500ms, 10s or 2m, more than nothing and at most 1h";
     let duration = humantime::parse_duration(text).map_err(|_| expected.to_owned())?;
-    if duration.is_zero() || duration > Duration::from_secs(3600) { Err(expected.to_owned()) } else { Ok(duration) }
+    if duration.is_zero() || duration > Duration::from_secs(3600) {
+        Err(expected.to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 /// `0s`, `5s`, `1m`: at most an hour.
@@ -88,31 +102,48 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     with_unit(text)
         .filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes))
         .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| "expected a number of bytes such as 65536, 64KiB or 1MiB, from 1KiB to 64MiB".to_owned())
+        .ok_or_else(|| {
+            "expected a number of bytes such as 65536, 64KiB or 1MiB, from 1KiB to 64MiB".to_owned()
+        })
 }
 
 /// A whole number, or one with a unit: `65536`, `64KiB`, `2TiB`.
 fn with_unit(text: &str) -> Option<u64> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let (digits, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
+        .unwrap_or((text, 0));
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// `127.0.0.1:50051`, or `unix:/path` for a socket.
 pub(crate) fn listen(text: &str) -> Result<Listen, String> {
     if !text.starts_with("unix:") {
-        return address(text).map(Listen::Tcp).map_err(|expected| format!("{expected}, or unix:/path"));
+        return address(text)
+            .map(Listen::Tcp)
+            .map_err(|expected| format!("{expected}, or unix:/path"));
     }
-    path_of_url(text).map(Listen::Unix).ok_or_else(|| "expected unix:/path, with what has a meaning in URLs as %XX".to_owned())
+    path_of_url(text)
+        .map(Listen::Unix)
+        .ok_or_else(|| "expected unix:/path, with what has a meaning in URLs as %XX".to_owned())
 }
 
 /// `http://host:port` or `https://host:port`, where another service's gRPC server is.
 fn endpoint(text: &str) -> Result<String, String> {
-    let expected = || "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or unix:/path".to_owned();
-    let (scheme, authority) = text.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme)).ok_or_else(expected)?;
+    let expected = || {
+        "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or unix:/path".to_owned()
+    };
+    let (scheme, authority) = text
+        .split_once("://")
+        .filter(|(scheme, _)| ["http", "https"].contains(scheme))
+        .ok_or_else(expected)?;
     let authority = authority.trim_end_matches('/');
     let (host, port) = authority.rsplit_once(':').ok_or_else(expected)?;
-    if host.is_empty() || authority.contains(['/', '@', '?', '#', ' ']) || port.parse::<u16>().is_err() {
+    if host.is_empty()
+        || authority.contains(['/', '@', '?', '#', ' '])
+        || port.parse::<u16>().is_err()
+    {
         return Err(expected());
     }
     Ok(format!("{scheme}://{authority}"))
@@ -132,24 +163,36 @@ pub(crate) fn origins(text: &str) -> Result<CorsOrigins, String> {
 pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     let text = text.trim();
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        Some(_) | None => Err("expected host:port, several with commas between them, such as api:9101,db:9102".to_owned()),
+        Some((host, port))
+            if !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok() =>
+        {
+            Ok(text.to_owned())
+        }
+        Some(_) | None => {
+            Err("expected host:port, several with commas between them, such as api:9101,db:9102"
+                .to_owned())
+        }
     }
 }
 
-/// `https://host:port[,https://host:port…]`: a service of which there may be several; or `unix:/path`, one on this machine.
+/// `https://host:port[,https://host:port…]`: a service of which there may be several; or
+/// `unix:/path`, one on this machine.
 pub(crate) fn endpoints(text: &str) -> Result<String, String> {
     if path_of_url(text).is_some() {
         return Ok(text.to_owned());
     }
-    let each: Result<Vec<String>, String> = text.split(',').map(|one| endpoint(one.trim())).collect();
-    each.map(|each| each.join(",")).map_err(|expected| format!("{expected}, several with commas between them"))
+    let each: Result<Vec<String>, String> =
+        text.split(',').map(|one| endpoint(one.trim())).collect();
+    each.map(|each| each.join(","))
+        .map_err(|expected| format!("{expected}, several with commas between them"))
 }
 
 /// `host:port[,host:port…]`
 pub(crate) fn brokers(text: &str) -> Result<String, String> {
     let one = |broker: &str| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok())
+        broker.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+        })
     };
     if text.split(',').all(|broker| one(broker.trim())) {
         Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
@@ -164,9 +207,9 @@ pub(crate) fn retention(text: &str) -> Result<Retention, String> {
     if text == "forever" {
         return Ok(Retention::Forever);
     }
-    from_a_minute(text, Duration::from_secs(100 * 366 * 86_400))
-        .map(Retention::For)
-        .ok_or_else(|| "expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned())
+    from_a_minute(text, Duration::from_secs(100 * 366 * 86_400)).map(Retention::For).ok_or_else(
+        || "expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned(),
+    )
 }
 
 /// `90d`, `1y`: how long a certificate is valid.
@@ -177,7 +220,9 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
 
 /// A time of at least a minute and at most `most`.
 fn from_a_minute(text: &str, most: Duration) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|time| (Duration::from_secs(60)..=most).contains(time))
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| (Duration::from_secs(60)..=most).contains(time))
 }
 
 /// `1GiB`, `500MiB`, `unlimited`: how much of a partition Kafka keeps.
@@ -192,8 +237,16 @@ pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
 }
 
 /// One of a few words.
-pub(crate) fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> + Clone {
-    move |text| words.iter().find(|word| **word == text).copied().ok_or_else(|| format!("expected one of {}", words.join(", ")))
+pub(crate) fn one_of(
+    words: &'static [&'static str],
+) -> impl Fn(&str) -> Result<&'static str, String> + Clone {
+    move |text| {
+        words
+            .iter()
+            .find(|word| **word == text)
+            .copied()
+            .ok_or_else(|| format!("expected one of {}", words.join(", ")))
+    }
 }
 
 /// `true` or `false`.
@@ -232,7 +285,10 @@ mod tests {
         assert_eq!(listen("unix:/a%20b"), Ok(Listen::Unix("/a b".into())));
         assert_eq!(listen("127.0.0.1:1"), Ok(Listen::Tcp(([127, 0, 0, 1], 1).into())));
         assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        assert_eq!(endpoints("http://db-1:1, http://db-2:2/"), Ok("http://db-1:1,http://db-2:2".to_owned()));
+        assert_eq!(
+            endpoints("http://db-1:1, http://db-2:2/"),
+            Ok("http://db-1:1,http://db-2:2".to_owned())
+        );
         assert_eq!(brokers("a:9092, b:9092"), Ok("a:9092,b:9092".to_owned()));
         assert_eq!(topic("log-channel"), Ok("log-channel".to_owned()));
         assert_eq!(retention("7d"), Ok(Retention::For(Duration::from_secs(604_800))));
@@ -247,10 +303,17 @@ mod tests {
     #[test]
     fn wrong_values_are_answered_with_what_is_expected() {
         for wrong in ["9", "23", "x", "", "1e1", "-10", "10.0"] {
-            assert_eq!(whole(10..=22_u8)(wrong), Err("expected a whole number from 10 to 22".to_owned()), "{wrong}");
+            assert_eq!(
+                whole(10..=22_u8)(wrong),
+                Err("expected a whole number from 10 to 22".to_owned()),
+                "{wrong}"
+            );
         }
         for wrong in ["8080", "localhost:8080", ""] {
-            assert!(address(wrong).unwrap_err().starts_with("expected an IP address and a port"), "{wrong}");
+            assert!(
+                address(wrong).unwrap_err().starts_with("expected an IP address and a port"),
+                "{wrong}"
+            );
         }
         for wrong in ["10", "0s", "2h", "soon"] {
             assert!(duration(wrong).unwrap_err().starts_with("expected a time such as"), "{wrong}");
@@ -261,34 +324,72 @@ mod tests {
         for wrong in ["1", "65MiB", "1GiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(bytes(wrong).unwrap_err().starts_with("expected a number of bytes"), "{wrong}");
         }
-        for wrong in ["127.0.0.1:50051", "grpc://db:1", "http://db", "http://:1", "http://a/b:1", "http://u@h:1"] {
-            assert!(endpoint(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
+        for wrong in [
+            "127.0.0.1:50051",
+            "grpc://db:1",
+            "http://db",
+            "http://:1",
+            "http://a/b:1",
+            "http://u@h:1",
+        ] {
+            assert!(
+                endpoint(wrong).unwrap_err().starts_with("expected the address of a gRPC server"),
+                "{wrong}"
+            );
         }
         for wrong in ["", "http://db:1,", "http://db:1;http://db:2", "http://db:1,db:2"] {
-            assert!(endpoints(wrong).unwrap_err().starts_with("expected the address of a gRPC server"), "{wrong}");
+            assert!(
+                endpoints(wrong).unwrap_err().starts_with("expected the address of a gRPC server"),
+                "{wrong}"
+            );
         }
         for wrong in ["db:1", "unix:", "unix:/%zz"] {
             assert!(listen(wrong).unwrap_err().starts_with("expected"), "{wrong}");
         }
         for wrong in ["90", "1s", "11y"] {
-            assert!(lifetime(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
+            assert!(
+                lifetime(wrong).unwrap_err().starts_with("expected a time such as 12h"),
+                "{wrong}"
+            );
         }
         for wrong in ["", "kafka", "a:9092,", "kafka://a:9092"] {
-            assert!(brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"), "{wrong}");
+            assert!(
+                brokers(wrong).unwrap_err().starts_with("expected Kafka's bootstrap servers"),
+                "{wrong}"
+            );
         }
         for wrong in ["https://shop.example/", "shop.example", "*,https://shop.example"] {
-            assert!(origins(wrong).unwrap_err().starts_with("expected origins such as https://shop.example"), "{wrong}");
+            assert!(
+                origins(wrong)
+                    .unwrap_err()
+                    .starts_with("expected origins such as https://shop.example"),
+                "{wrong}"
+            );
         }
         for wrong in ["7", "1s", "101y", "never"] {
-            assert!(retention(wrong).unwrap_err().starts_with("expected a time such as 12h"), "{wrong}");
+            assert!(
+                retention(wrong).unwrap_err().starts_with("expected a time such as 12h"),
+                "{wrong}"
+            );
         }
         for wrong in ["1", "1023KiB", "2000TiB", "1GB", "-1", "99999999999999999999TiB", "much"] {
-            assert!(retention_bytes(wrong).unwrap_err().starts_with("expected a number of bytes such as 500MiB"), "{wrong}");
+            assert!(
+                retention_bytes(wrong)
+                    .unwrap_err()
+                    .starts_with("expected a number of bytes such as 500MiB"),
+                "{wrong}"
+            );
         }
-        assert_eq!(one_of(&["tls", "plaintext"])("ssl"), Err("expected one of tls, plaintext".to_owned()));
+        assert_eq!(
+            one_of(&["tls", "plaintext"])("ssl"),
+            Err("expected one of tls, plaintext".to_owned())
+        );
         assert_eq!(yes_or_no("yes"), Err("expected `true` or `false`".to_owned()));
         for wrong in ["", "..", "log channel"] {
-            assert!(topic(wrong).unwrap_err().starts_with("expected the name of a Kafka topic"), "{wrong}");
+            assert!(
+                topic(wrong).unwrap_err().starts_with("expected the name of a Kafka topic"),
+                "{wrong}"
+            );
         }
     }
 

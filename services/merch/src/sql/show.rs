@@ -1,4 +1,5 @@
-//! Rows as people and programs read them. A blob of 16 bytes is a UUID: all that the store keeps as such are.
+//! Rows as people and programs read them. A blob of 16 bytes is a UUID: all that the store keeps as
+//! such are.
 
 use sea_orm::sqlx::{
     self, Column as _, Row as _, TypeInfo as _, ValueRef as _,
@@ -21,8 +22,14 @@ enum Found {
 /// # Errors
 /// When a value cannot be read, as text that is not UTF-8.
 pub(super) fn table(rows: &[SqliteRow]) -> Result<String, sqlx::Error> {
-    let headers: Vec<&str> = rows.first().map(|row| row.columns().iter().map(|column| column.name()).collect()).unwrap_or_default();
-    let cells = rows.iter().map(|row| Ok(found(row)?.into_iter().map(cell).collect())).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    let headers: Vec<&str> = rows
+        .first()
+        .map(|row| row.columns().iter().map(|column| column.name()).collect())
+        .unwrap_or_default();
+    let cells = rows
+        .iter()
+        .map(|row| Ok(found(row)?.into_iter().map(cell).collect()))
+        .collect::<Result<Vec<_>, sqlx::Error>>()?;
     Ok(table::table(&headers, &cells))
 }
 
@@ -40,7 +47,9 @@ fn found(row: &SqliteRow) -> Result<Vec<Found>, sqlx::Error> {
 }
 
 fn read(value: SqliteValueRef<'_>) -> Result<Found, sqlx::Error> {
-    fn decode<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(value: SqliteValueRef<'r>) -> Result<T, sqlx::Error> {
+    fn decode<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(
+        value: SqliteValueRef<'r>,
+    ) -> Result<T, sqlx::Error> {
         T::decode(value).map_err(sqlx::Error::Decode)
     }
     if value.is_null() {
@@ -79,7 +88,9 @@ fn value(found: Found) -> Value {
 fn blob(bytes: &[u8]) -> String {
     match Uuid::from_slice(bytes) {
         Ok(id) => id.to_string(),
-        Err(_) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Err(_) => {
+            format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where one statement ends and the next begins: at semicolons that stand in no quotes and no comment. (A trigger's body, which has some of its own, is
-//! not known; the store has no triggers.)
+//! Where one statement ends and the next begins: at semicolons that stand in no quotes and no
+//! comment. (A trigger's body, which has some of its own, is not known; the store has no triggers.)
 
 /// The statements of `text`, without their semicolons, and without those that are empty.
 pub(super) fn statements(text: &str) -> Vec<&str> {
@@ -14,7 +14,8 @@ pub(super) fn statements(text: &str) -> Vec<&str> {
     statements
 }
 
-/// Whether nothing but blanks and comments stands behind the last semicolon, and no quote or comment is open.
+/// Whether nothing but blanks and comments stands behind the last semicolon, and no quote or
+/// comment is open.
 pub(super) fn complete(text: &str) -> bool {
     let found = semicolons(text);
     !found.open && found.ends.last().is_some_and(|last| is_blank(&text[last + 1..]))
@@ -36,10 +37,13 @@ fn semicolons(text: &str) -> Semicolons {
                 ends.push(at);
                 Some(at + 1)
             }
-            // A doubled quote within quotes ends one text and begins another, which comes to the same.
+            // A doubled quote within quotes ends one text and begins another, which comes to the
+            // same.
             quote @ (b'\'' | b'"' | b'`') => behind(bytes, at + 1, &[quote]),
             b'[' => behind(bytes, at + 1, b"]"),
-            b'-' if bytes[at..].starts_with(b"--") => Some(behind(bytes, at + 2, b"\n").unwrap_or(bytes.len())),
+            b'-' if bytes[at..].starts_with(b"--") => {
+                Some(behind(bytes, at + 2, b"\n").unwrap_or(bytes.len()))
+            }
             b'/' if bytes[at..].starts_with(b"/*") => behind(bytes, at + 2, b"*/"),
             _ => Some(at + 1),
         };
@@ -73,8 +77,12 @@ fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     loop {
         rest = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
-            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start(),
-            (None, Some(comment)) => comment.split_once("*/").map_or("", |(_, rest)| rest).trim_start(),
+            (Some(comment), _) => {
+                comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start()
+            }
+            (None, Some(comment)) => {
+                comment.split_once("*/").map_or("", |(_, rest)| rest).trim_start()
+            }
             (None, None) => return rest,
         }
     }
@@ -87,14 +95,23 @@ mod tests {
     #[test]
     fn semicolons_in_quotes_and_comments_end_nothing() {
         let text = "SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on\n; /* ; */ ;; SELECT 2";
-        assert_eq!(statements(text), ["SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on", "SELECT 2"]);
+        assert_eq!(
+            statements(text),
+            ["SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on", "SELECT 2"]
+        );
         assert_eq!(statements(" ; -- nothing\n"), [] as [&str; 0]);
-        assert_eq!(statements("SELECT 'open;"), ["SELECT 'open;"], "SQLite says what is wrong with it");
+        assert_eq!(
+            statements("SELECT 'open;"),
+            ["SELECT 'open;"],
+            "SQLite says what is wrong with it"
+        );
     }
 
     #[test]
     fn the_first_word_is_behind_comments() {
-        for statement in ["BEGIN", " BEGIN IMMEDIATE", "-- it\n/* begins */BEGIN;", "BEGIN/* now */"] {
+        for statement in
+            ["BEGIN", " BEGIN IMMEDIATE", "-- it\n/* begins */BEGIN;", "BEGIN/* now */"]
+        {
             assert_eq!(first_word(statement), "BEGIN", "{statement}");
         }
         assert_eq!(first_word("-- nothing"), "");
@@ -105,7 +122,15 @@ mod tests {
         for text in ["SELECT 1;", "SELECT 1; \n", "SELECT ';'; -- done", "SELECT 1; /* done */\n"] {
             assert!(complete(text), "{text}");
         }
-        for text in ["", "SELECT 1", "SELECT ';", "SELECT 1; SELECT 2", "SELECT 1; /* open", "-- ;", "SELECT é;'"] {
+        for text in [
+            "",
+            "SELECT 1",
+            "SELECT ';",
+            "SELECT 1; SELECT 2",
+            "SELECT 1; /* open",
+            "-- ;",
+            "SELECT é;'",
+        ] {
             assert!(!complete(text), "{text}");
         }
     }

@@ -31,14 +31,26 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let statements = |number| if number == 1 { "1 statement".to_owned() } else { format!("{number} statements") };
+        let statements = |number| {
+            if number == 1 { "1 statement".to_owned() } else { format!("{number} statements") }
+        };
         let was = |number| if number == 1 { "was" } else { "were" };
         match (self.done, self.rolled_back) {
             (0, 0) => Ok(()),
-            (done, 0) => write!(formatter, "; {} before it {} carried out", statements(done), was(done)),
-            (0, back) => write!(formatter, "; {} before it {} rolled back", statements(back), was(back)),
+            (done, 0) => {
+                write!(formatter, "; {} before it {} carried out", statements(done), was(done))
+            }
+            (0, back) => {
+                write!(formatter, "; {} before it {} rolled back", statements(back), was(back))
+            }
             (done, back) => {
-                write!(formatter, "; {} before it {} carried out, {back} {} rolled back", statements(done), was(done), was(back))
+                write!(
+                    formatter,
+                    "; {} before it {} carried out, {back} {} rolled back",
+                    statements(done),
+                    was(done),
+                    was(back)
+                )
             }
         }
     }

@@ -35,7 +35,9 @@ impl Numbers {
 
     fn take(&mut self, sample: &Sample<'_>) {
         let value = sample.value;
-        for (beginning, role) in [("merch_api_", "api"), ("merch_db_", "db"), ("merch_logging_", "logging")] {
+        for (beginning, role) in
+            [("merch_api_", "api"), ("merch_db_", "db"), ("merch_logging_", "logging")]
+        {
             if sample.name.starts_with(beginning) {
                 self.roles.insert(role);
             }
@@ -49,7 +51,8 @@ impl Numbers {
             "merch_api_request_duration_seconds_count" => {
                 self.requests += value;
                 let log_in = sample.label("operation") == Some("log_in");
-                match sample.label("status").and_then(|status| status.parse().ok()).unwrap_or(0_u16) {
+                match sample.label("status").and_then(|status| status.parse().ok()).unwrap_or(0_u16)
+                {
                     401 if log_in => self.failed_log_ins += value,
                     401 => self.refused_tokens += value,
                     500.. => self.failed += value,
@@ -87,7 +90,9 @@ impl<'a> Sample<'a> {
 
     /// The store's labels hold words: no quotes, no commas.
     fn label(&self, name: &str) -> Option<&'a str> {
-        self.labels.split(',').find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
+        self.labels
+            .split(',')
+            .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
     }
 }
 
@@ -107,7 +112,10 @@ mod tests {
             merch_db_outbox_backlog 7\nnonsense\nmerch_log_journal_backlog_events x\n";
         let numbers = Numbers::parse(text);
         assert_eq!((numbers.placed, numbers.refused, numbers.requests), (12.0, 3.0, 19.0));
-        assert_eq!((numbers.failed_log_ins, numbers.refused_tokens, numbers.failed), (2.0, 4.0, 1.0));
+        assert_eq!(
+            (numbers.failed_log_ins, numbers.refused_tokens, numbers.failed),
+            (2.0, 4.0, 1.0)
+        );
         assert_eq!((numbers.outbox, numbers.journal), (Some(7.0), None));
         assert_eq!(numbers.roles, ["api", "db"].into());
     }

@@ -22,9 +22,12 @@ impl Screen {
         Ok(Self(()))
     }
 
-    /// Draws the lines, as far as they have place; each over the one before, so that nothing flickers.
+    /// Draws the lines, as far as they have place; each over the one before, so that nothing
+    /// flickers.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        let (width, height) = terminal_size().map_or((80, 24), |(Width(width), Height(height))| (usize::from(width), usize::from(height)));
+        let (width, height) = terminal_size().map_or((80, 24), |(Width(width), Height(height))| {
+            (usize::from(width), usize::from(height))
+        });
         let mut text = String::from("\x1b[H");
         for (index, line) in lines.iter().take(height).enumerate() {
             // The last line has no break after it, as that would scroll.
@@ -66,7 +69,11 @@ impl Resized {
     pub(super) fn listen() -> Result<Self, StartError> {
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
             .map(Self)
-            .map_err(|error| StartError::new(format!("this process cannot listen for changes of the terminal: {error}")))
+            .map_err(|error| {
+                StartError::new(format!(
+                    "this process cannot listen for changes of the terminal: {error}"
+                ))
+            })
     }
 
     /// Waits for the next change: the frame after it has the new size.

@@ -1,4 +1,5 @@
-//! Where the numbers come from: the admin port of every address of every name, and the catalogue. Whatever does not answer in time is told as such.
+//! Where the numbers come from: the admin port of every address of every name, and the catalogue.
+//! Whatever does not answer in time is told as such.
 
 use std::{
     io,
@@ -15,7 +16,8 @@ use merch_chassis::{
     },
 };
 use merch_contract::grpc::assistant::v1::{
-    ListProductsRequest, Product, assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME,
+    ListProductsRequest, Product, assistant_service_client::AssistantServiceClient,
+    assistant_service_server::SERVICE_NAME,
 };
 use serde_json::Value;
 use tokio::{
@@ -81,7 +83,11 @@ pub(super) struct Sources {
 impl Sources {
     /// # Errors
     /// When the db service's address cannot be used.
-    pub(super) fn new(admin: Vec<String>, db: Option<String>, transport: &Transport) -> Result<Self, StartError> {
+    pub(super) fn new(
+        admin: Vec<String>,
+        db: Option<String>,
+        transport: &Transport,
+    ) -> Result<Self, StartError> {
         let endpoints = db.map(|db| Endpoints::parse("db", &db, transport)).transpose()?;
         Ok(Self { admin, db: endpoints.map(|endpoints| Replicas::find(endpoints, SERVICE_NAME)) })
     }
@@ -90,19 +96,27 @@ impl Sources {
     pub(super) async fn look(&self) -> Seen {
         let at = Instant::now();
         let products = async {
-            let Some(db) = &self.db else { return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned()) };
+            let Some(db) = &self.db else {
+                return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned());
+            };
             let answer = db.call(Kind::Safe, PATIENCE, async |connection, left| {
-                let mut request =
-                    tonic::Request::new(ListProductsRequest { page_size: PRODUCTS, page_token: String::new(), category: None });
+                let mut request = tonic::Request::new(ListProductsRequest {
+                    page_size: PRODUCTS,
+                    page_token: String::new(),
+                    category: None,
+                });
                 request.set_timeout(left);
                 AssistantServiceClient::new(connection).list_products(request).await
             });
             answer.await.map(|answer| answer.into_inner().products).map_err(|error| match error {
                 CallError::Failed(status) => status.message().to_owned(),
-                CallError::TooLate | CallError::NoReplica => "the db service does not answer".to_owned(),
+                CallError::TooLate | CallError::NoReplica => {
+                    "the db service does not answer".to_owned()
+                }
             })
         };
-        let (replicas, products) = tokio::join!(join_all(self.admin.iter().map(|name| replicas(name))), products);
+        let (replicas, products) =
+            tokio::join!(join_all(self.admin.iter().map(|name| replicas(name))), products);
         Seen { at, replicas: replicas.into_iter().flatten().collect(), products }
     }
 }
@@ -110,7 +124,9 @@ impl Sources {
 /// Every address of a name, in order, so that a replica keeps its line.
 async fn replicas(name: &str) -> Vec<Replica> {
     let end = Instant::now() + PATIENCE;
-    let none = |why: String| vec![Replica { name: name.to_owned(), address: None, state: State::Down(why) }];
+    let none = |why: String| {
+        vec![Replica { name: name.to_owned(), address: None, state: State::Down(why) }]
+    };
     let mut addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host(name)).await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => return none(format!("the name has no address: {error}")),
@@ -121,7 +137,11 @@ async fn replicas(name: &str) -> Vec<Replica> {
     // `localhost` has two, and a program usually listens on one of them.
     let several = addresses.len() > 1 && addresses.iter().all(|address| address.ip().is_loopback());
     let asked = addresses.into_iter().map(|address| async move {
-        Replica { name: name.to_owned(), address: Some(address), state: ask(address, end.saturating_duration_since(Instant::now())).await }
+        Replica {
+            name: name.to_owned(),
+            address: Some(address),
+            state: ask(address, end.saturating_duration_since(Instant::now())).await,
+        }
     });
     let mut replicas = join_all(asked).await;
     if several && replicas.iter().any(|replica| matches!(replica.state, State::Up { .. })) {
@@ -133,8 +153,12 @@ async fn replicas(name: &str) -> Vec<Replica> {
 async fn ask(address: SocketAddr, patience: Duration) -> State {
     let both = async { tokio::try_join!(get(address, "/metrics"), get(address, "/readyz")) };
     match timeout(patience, both).await {
-        Ok(Ok(((200, metrics), (_, ready)))) => State::Up { numbers: Numbers::parse(&metrics), readiness: readiness(&ready) },
-        Ok(Ok(((status, _), _))) => State::Down(format!("/metrics is answered with {status}: is it an admin port?")),
+        Ok(Ok(((200, metrics), (_, ready)))) => {
+            State::Up { numbers: Numbers::parse(&metrics), readiness: readiness(&ready) }
+        }
+        Ok(Ok(((status, _), _))) => {
+            State::Down(format!("/metrics is answered with {status}: is it an admin port?"))
+        }
         Ok(Err(error)) => State::Down(error.to_string()),
         Err(_) => State::Down("no answer in time".to_owned()),
     }
@@ -154,12 +178,16 @@ fn readiness(body: &str) -> Readiness {
 /// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
 async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await?;
-    connection.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).await?;
+    connection
+        .write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())
+        .await?;
     let mut answer = String::new();
     connection.take(LONGEST).read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP"))?;
+    let status = status.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP")
+    })?;
     Ok((status, body.to_owned()))
 }
 
@@ -180,10 +208,18 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_told_and_no_error() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let sources = Sources::new(vec![free.to_string(), "no-such-host.invalid:9101".to_owned()], None, &Transport::default()).unwrap();
+        let sources = Sources::new(
+            vec![free.to_string(), "no-such-host.invalid:9101".to_owned()],
+            None,
+            &Transport::default(),
+        )
+        .unwrap();
         let seen = sources.look().await;
         assert_eq!(seen.replicas.len(), 2);
-        assert!(seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))), "{seen:?}");
+        assert!(
+            seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))),
+            "{seen:?}"
+        );
         assert!(seen.products.is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! What is shown: rates between two looks, and what is there now. A plain function, so that a frame can be read in a test.
+//! What is shown: rates between two looks, and what is there now. A plain function, so that a frame
+//! can be read in a test.
 
 use std::collections::HashMap;
 
@@ -11,9 +12,18 @@ use crate::table::{Cell, harmless, table};
 /// The lines of one frame.
 pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
     let rates = Rates::between(before, now);
-    let mut lines = vec![format!("merch top  {moment}  {} of {} replicas are ready", ready(now), now.replicas.len()), String::new()];
-    let row =
-        |what: &str, cells: [String; 3]| vec![Cell::text(what), Cell::number(&cells[0]), Cell::number(&cells[1]), Cell::number(&cells[2])];
+    let mut lines = vec![
+        format!("merch top  {moment}  {} of {} replicas are ready", ready(now), now.replicas.len()),
+        String::new(),
+    ];
+    let row = |what: &str, cells: [String; 3]| {
+        vec![
+            Cell::text(what),
+            Cell::number(&cells[0]),
+            Cell::number(&cells[1]),
+            Cell::number(&cells[2]),
+        ]
+    };
     let shown = |value: f64| format!("{value:.1}");
     lines.extend(
         table(
@@ -55,7 +65,13 @@ pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
         Ok(products) => {
             let rows: Vec<_> = products
                 .iter()
-                .map(|product| vec![Cell::number(product.id), Cell::text(&product.name), Cell::number(product.stock)])
+                .map(|product| {
+                    vec![
+                        Cell::number(product.id),
+                        Cell::text(&product.name),
+                        Cell::number(product.stock),
+                    ]
+                })
                 .collect();
             lines.extend(table(&["id", "product", "left"], &rows).lines().map(str::to_owned));
         }
@@ -63,7 +79,11 @@ pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
     }
     lines.push(String::new());
     let rows: Vec<_> = now.replicas.iter().map(|replica| line(replica, &rates)).collect();
-    lines.extend(table(&["replica", "address", "roles", "requests/s", "orders/s", "state"], &rows).lines().map(str::to_owned));
+    lines.extend(
+        table(&["replica", "address", "roles", "requests/s", "orders/s", "state"], &rows)
+            .lines()
+            .map(str::to_owned),
+    );
     lines
 }
 
@@ -82,7 +102,9 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
         }
         State::Down(why) => ("-".to_owned(), format!("DOWN: {why}")),
     };
-    let rate = |value: Option<f64>| Cell::number(value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")));
+    let rate = |value: Option<f64>| {
+        Cell::number(value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")))
+    };
     vec![
         Cell::text(&replica.name),
         Cell::text(address),
@@ -94,11 +116,14 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
 }
 
 fn ready(seen: &Seen) -> usize {
-    let is_ready = |state: &State| matches!(state, State::Up { readiness: Readiness::Ready | Readiness::Degraded(_), .. });
+    let is_ready = |state: &State| {
+        matches!(state, State::Up { readiness: Readiness::Ready | Readiness::Degraded(_), .. })
+    };
     seen.replicas.iter().filter(|replica| is_ready(&replica.state)).count()
 }
 
-/// All replicas count one table; the one that counted last knows best, and the greatest is nearest to it while it grows.
+/// All replicas count one table; the one that counted last knows best, and the greatest is nearest
+/// to it while it grows.
 fn outbox(seen: &Seen) -> Option<f64> {
     numbers(seen).filter_map(|numbers| numbers.outbox).reduce(f64::max)
 }
@@ -148,14 +173,21 @@ impl Rates {
         }
         for replica in &now.replicas {
             let State::Up { numbers: after, .. } = &replica.state else { continue };
-            let earlier = before.replicas.iter().find(|earlier| earlier.name == replica.name && earlier.address == replica.address);
-            let Some(State::Up { numbers: earlier, .. }) = earlier.map(|earlier| &earlier.state) else { continue };
+            let earlier = before
+                .replicas
+                .iter()
+                .find(|earlier| earlier.name == replica.name && earlier.address == replica.address);
+            let Some(State::Up { numbers: earlier, .. }) = earlier.map(|earlier| &earlier.state)
+            else {
+                continue;
+            };
             // A process that was started anew counts from 0 again.
             let rate = |of: fn(&Numbers) -> f64| {
                 let (earlier, after) = (of(earlier), of(after));
                 (if after < earlier { after } else { after - earlier }) / seconds
             };
-            let (requests, placed) = (rate(|numbers| numbers.requests), rate(|numbers| numbers.placed));
+            let (requests, placed) =
+                (rate(|numbers| numbers.requests), rate(|numbers| numbers.placed));
             rates.requests += requests;
             rates.placed += placed;
             rates.replayed += rate(|numbers| numbers.replayed);
@@ -165,7 +197,8 @@ impl Rates {
             rates.failed_log_ins += rate(|numbers| numbers.failed_log_ins);
             rates.refused_admin_calls += rate(|numbers| numbers.refused_admin_calls);
             rates.delivered += rate(|numbers| numbers.delivered);
-            let address = replica.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+            let address =
+                replica.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
             rates.by_replica.insert((replica.name.clone(), address), (requests, placed));
         }
         rates
@@ -191,10 +224,18 @@ mod tests {
     #[test]
     fn a_frame_has_rates_stock_lag_and_who_is_down() {
         let start = Instant::now();
-        let counted = |placed, outbox| Numbers { placed, outbox: Some(outbox), roles: ["db"].into(), ..Numbers::default() };
+        let counted = |placed, outbox| Numbers {
+            placed,
+            outbox: Some(outbox),
+            roles: ["db"].into(),
+            ..Numbers::default()
+        };
         let before = Seen {
             at: start,
-            replicas: vec![replica("db:9102", 1, counted(100.0, 3.0)), replica("db:9102", 2, counted(900.0, 3.0))],
+            replicas: vec![
+                replica("db:9102", 1, counted(100.0, 3.0)),
+                replica("db:9102", 2, counted(900.0, 3.0)),
+            ],
             products: Err("nobody there".to_owned()),
         };
         let mut down = replica("api:9101", 3, Numbers::default());
@@ -202,8 +243,17 @@ mod tests {
         let now = Seen {
             at: start + Duration::from_secs(2),
             // The second one was started anew.
-            replicas: vec![replica("db:9102", 1, counted(150.0, 1.0)), replica("db:9102", 2, counted(10.0, 4.0)), down],
-            products: Ok(vec![Product { id: 1, name: "Hoodie\u{1b}[2J".to_owned(), stock: 42, ..Product::default() }]),
+            replicas: vec![
+                replica("db:9102", 1, counted(150.0, 1.0)),
+                replica("db:9102", 2, counted(10.0, 4.0)),
+                down,
+            ],
+            products: Ok(vec![Product {
+                id: 1,
+                name: "Hoodie\u{1b}[2J".to_owned(),
+                stock: 42,
+                ..Product::default()
+            }]),
         };
         let text = frame(&before, &now, "now").join("\n");
         for expected in [

@@ -1,4 +1,5 @@
-//! Runs the built `merch`, with a data folder of its own and free ports, and waits for what it says.
+//! Runs the built `merch`, with a data folder of its own and free ports, and waits for what it
+//! says.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
@@ -22,7 +23,12 @@ pub(crate) fn merch(arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
         command.env_remove(name);
     }
-    command.env_remove("RUST_BACKTRACE").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env_remove("RUST_BACKTRACE")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -76,7 +82,12 @@ pub(crate) struct Running {
 impl Running {
     /// The whole store, with free ports.
     pub(crate) fn store(data_dir: &Path) -> Self {
-        Self::start(&mut merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]))
+        Self::start(&mut merch(&[
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+        ]))
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -108,8 +119,11 @@ impl Running {
 
     /// The address that it printed for `what`: host:port.
     pub(crate) fn address(&self, what: &str) -> &str {
-        let line =
-            self.printed.lines().find_map(|line| line.trim().strip_prefix(what)).unwrap_or_else(|| panic!("no {what} in {}", self.printed));
+        let line = self
+            .printed
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(what))
+            .unwrap_or_else(|| panic!("no {what} in {}", self.printed));
         // A caution may stand after it.
         let url = line.split_whitespace().next().unwrap_or_default();
         url.trim_start_matches("http://")
@@ -169,7 +183,13 @@ pub(crate) fn metric(admin: &str, name: &str) -> Option<f64> {
 }
 
 /// One HTTP request; the status and the body.
-pub(crate) fn http(address: &str, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+pub(crate) fn http(
+    address: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = body.map(Value::to_string).unwrap_or_default();
@@ -178,11 +198,17 @@ pub(crate) fn http(address: &str, method: &str, path: &str, token: Option<&str>,
         head.push_str(&format!("authorization: Bearer {token}\r\n"));
     }
     if !body.is_empty() {
-        head.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
+        head.push_str(&format!(
+            "content-type: application/json\r\ncontent-length: {}\r\n",
+            body.len()
+        ));
     }
     write!(connection, "{head}\r\n{body}").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        serde_json::from_str(body).unwrap_or_default(),
+    )
 }

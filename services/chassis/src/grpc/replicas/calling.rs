@@ -15,7 +15,8 @@ use super::{
     connection::{Connection, Fate},
 };
 
-/// Whether a call may be made once more when it is not known what has become of it. One that never left is always tried elsewhere.
+/// Whether a call may be made once more when it is not known what has become of it. One that never
+/// left is always tried elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It changes nothing.
@@ -33,7 +34,8 @@ pub enum CallError {
     TooLate,
     /// No replica serves. It was not done.
     NoReplica,
-    /// What the last attempt came to: the service's own answer, or a failure of the connection (then it has a source).
+    /// What the last attempt came to: the service's own answer, or a failure of the connection
+    /// (then it has a source).
     Failed(Status),
 }
 
@@ -56,10 +58,12 @@ impl std::error::Error for CallError {
     }
 }
 
-/// How often a call that may have arrived is repeated: a request that brings down whoever takes it must not bring down all of them.
+/// How often a call that may have arrived is repeated: a request that brings down whoever takes it
+/// must not bring down all of them.
 const REPEATS: u32 = 2;
 
-/// Makes the call, and again while that may help. `deadline` is for all attempts together; each is told what is left of it.
+/// Makes the call, and again while that may help. `deadline` is for all attempts together; each is
+/// told what is left of it.
 pub(super) async fn call<T, A>(
     set: &Set,
     budget: &Budget,
@@ -71,7 +75,9 @@ where
     A: Future<Output = Result<T, Status>>,
 {
     let until = Instant::now() + deadline;
-    timeout_at(until, attempts(set, budget, kind, until, attempt)).await.unwrap_or(Err(CallError::TooLate))
+    timeout_at(until, attempts(set, budget, kind, until, attempt))
+        .await
+        .unwrap_or(Err(CallError::TooLate))
 }
 
 async fn attempts<T, A>(
@@ -115,8 +121,12 @@ where
                     Fate::NeverLeft => "never_left",
                     Fate::Lost if repeatable => "lost",
                     Fate::GoingDown if repeatable => "going_down",
-                    Fate::Busy if repeatable && repeats == 0 && elsewhere() && budget.spend() => "busy",
-                    Fate::Lost | Fate::GoingDown | Fate::Busy | Fate::Answered => return Err(CallError::Failed(status)),
+                    Fate::Busy if repeatable && repeats == 0 && elsewhere() && budget.spend() => {
+                        "busy"
+                    }
+                    Fate::Lost | Fate::GoingDown | Fate::Busy | Fate::Answered => {
+                        return Err(CallError::Failed(status));
+                    }
                 };
                 repeats += u32::from(fate != Fate::NeverLeft);
                 failure = CallError::Failed(status);
@@ -128,7 +138,8 @@ where
     }
 }
 
-/// How many calls may be repeated because a replica was busy: one for ten that went well. When all of them are busy, more calls would not help.
+/// How many calls may be repeated because a replica was busy: one for ten that went well. When all
+/// of them are busy, more calls would not help.
 #[derive(Debug)]
 pub(super) struct Budget(AtomicI64);
 

@@ -20,14 +20,17 @@ use super::{super::transport::Address, connection::Connection, meters::Meters};
 
 /// How long a call waits for a replica, counted from when there was none any more.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a call waits that comes later. Somebody who is cut off from all replicas, or has just found its network again, would be the quickest of several to
-/// answer, with an error; and whoever spreads calls by how soon they are answered would send it the most.
+/// How long a call waits that comes later. Somebody who is cut off from all replicas, or has just
+/// found its network again, would be the quickest of several to answer, with an error; and whoever
+/// spreads calls by how soon they are answered would send it the most.
 const MOMENT: Duration = Duration::from_millis(1500);
-/// How many of those wait at once. Whoever comes after them is told at once: an outage is not made worse by callers that pile up.
+/// How many of those wait at once. Whoever comes after them is told at once: an outage is not made
+/// worse by callers that pile up.
 const CROWD: usize = 256;
 /// Before a call goes to a replica again that has not taken it.
 const BEFORE_AGAIN: Duration = Duration::from_millis(50);
-/// The time that calls under way have on a replica that says it is going down. It answers them, most often.
+/// The time that calls under way have on a replica that says it is going down. It answers them,
+/// most often.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a replica gets no more calls.
@@ -119,12 +122,14 @@ impl Held {
         self.0.relieved.cancelled().await;
     }
 
-    /// Returns when, moreover, a call under way will hardly be answered: it has been silent for too long, or has had its time to finish.
+    /// Returns when, moreover, a call under way will hardly be answered: it has been silent for too
+    /// long, or has had its time to finish.
     pub async fn abandoned(&self) {
         self.0.abandoned.cancelled().await;
     }
 
-    /// Returns when, moreover, it does not answer, or its address is gone: not when it says itself that it does not serve, as it may take long to finish.
+    /// Returns when, moreover, it does not answer, or its address is gone: not when it says itself
+    /// that it does not serve, as it may take long to finish.
     pub async fn lost(&self) {
         self.0.lost.cancelled().await;
     }
@@ -172,7 +177,11 @@ impl Set {
     pub(super) fn new(service: &'static str) -> Self {
         Self {
             service,
-            choice: watch::Sender::new(Choice { serving: Vec::new(), doubtful: Vec::new(), none_since: Some(Instant::now()) }),
+            choice: watch::Sender::new(Choice {
+                serving: Vec::new(),
+                doubtful: Vec::new(),
+                none_since: Some(Instant::now()),
+            }),
             leaving: Mutex::default(),
             turn: AtomicUsize::new(0),
             crowd: Semaphore::new(CROWD),
@@ -189,9 +198,14 @@ impl Set {
             if before.is_none() {
                 before = take(&mut choice.doubtful, &address).map(|line| (line, false));
             }
-            // From doubt back to service it is the same connection: whoever holds the line must be told when it goes later.
+            // From doubt back to service it is the same connection: whoever holds the line must be
+            // told when it goes later.
             let line = match &before {
-                Some((old, false)) if !old.relieved.is_cancelled() && old.connection.is_same(&line.connection) => Arc::clone(old),
+                Some((old, false))
+                    if !old.relieved.is_cancelled() && old.connection.is_same(&line.connection) =>
+                {
+                    Arc::clone(old)
+                }
                 Some((old, _)) => {
                     // Calls under way end on the connection before; streams move to this one.
                     old.relieved.cancel();
@@ -247,8 +261,11 @@ impl Set {
         }
         let given_up = match removal {
             Removal::Silent => Instant::now(),
-            // On a connection that broke, calls end by themselves; on one that is closed in good order, the replica finishes them.
-            Removal::Closed | Removal::NotServing | Removal::Unlisted | Removal::Untrusted => Instant::now() + FAREWELL,
+            // On a connection that broke, calls end by themselves; on one that is closed in good
+            // order, the replica finishes them.
+            Removal::Closed | Removal::NotServing | Removal::Unlisted | Removal::Untrusted => {
+                Instant::now() + FAREWELL
+            }
         };
         self.leaving().push(Leaving { line, removal, given_up });
         self.release();
@@ -261,11 +278,14 @@ impl Set {
                 tracing::warn!(service, %address, reason, left, "a replica gets no more calls")
             }
             // In good order.
-            Removal::NotServing | Removal::Unlisted => tracing::info!(service, %address, reason, left, "a replica gets no more calls"),
+            Removal::NotServing | Removal::Unlisted => {
+                tracing::info!(service, %address, reason, left, "a replica gets no more calls")
+            }
         }
     }
 
-    /// Tells calls on replicas that serve no more, as soon as others do. Whoever probes calls it in each round, as time makes a difference.
+    /// Tells calls on replicas that serve no more, as soon as others do. Whoever probes calls it in
+    /// each round, as time makes a difference.
     pub(super) fn release(&self) {
         let choice = self.choice.borrow();
         if choice.serving.is_empty() {
@@ -284,7 +304,9 @@ impl Set {
                 line.abandoned.cancel();
                 match removal {
                     Removal::NotServing => {}
-                    Removal::Closed | Removal::Silent | Removal::Unlisted | Removal::Untrusted => line.lost.cancel(),
+                    Removal::Closed | Removal::Silent | Removal::Unlisted | Removal::Untrusted => {
+                        line.lost.cancel()
+                    }
                 }
             }
             *given_up > now && line.in_flight.load(Ordering::Relaxed) > 0
@@ -304,17 +326,26 @@ impl Set {
     /// The least loaded that is not among `tried`; those with equal load take turns.
     pub(super) fn pick(&self, tried: &[Address]) -> Option<Held> {
         let choice = self.choice.borrow();
-        self.least(&choice.serving, tried).or_else(|| if tried.is_empty() { self.least(&choice.doubtful, tried) } else { None })
+        self.least(&choice.serving, tried)
+            .or_else(|| if tried.is_empty() { self.least(&choice.doubtful, tried) } else { None })
     }
 
     fn least(&self, lines: &[Arc<Line>], tried: &[Address]) -> Option<Held> {
-        let turn = if lines.len() > 1 { self.turn.fetch_add(1, Ordering::Relaxed) % lines.len() } else { 0 };
+        let turn = if lines.len() > 1 {
+            self.turn.fetch_add(1, Ordering::Relaxed) % lines.len()
+        } else {
+            0
+        };
         let (before, from) = lines.split_at(turn);
-        let open = from.iter().chain(before).filter(|line| !tried.contains(&line.address) && !line.connection.is_closed());
+        let open = from
+            .iter()
+            .chain(before)
+            .filter(|line| !tried.contains(&line.address) && !line.connection.is_closed());
         open.min_by_key(|line| line.in_flight.load(Ordering::Relaxed)).map(Held::new)
     }
 
-    /// Waits for a replica that is not among `tried`, or, when all are, for a moment, and empties `tried`. `None` when nobody serves, for too long.
+    /// Waits for a replica that is not among `tried`, or, when all are, for a moment, and empties
+    /// `tried`. `None` when nobody serves, for too long.
     pub(super) async fn hold(&self, tried: &mut Vec<Address>) -> Option<Held> {
         if let Some(held) = self.pick(tried) {
             return Some(held);
@@ -326,7 +357,8 @@ impl Set {
             if let Some(held) = self.pick(tried) {
                 return Some(held);
             }
-            // Those that are listed and yet not picked are closed, which whoever probes them is about to find out.
+            // Those that are listed and yet not picked are closed, which whoever probes them is
+            // about to find out.
             let until = changes.borrow_and_update().none_since.unwrap_or(begun) + PATIENCE;
             let until = if place.is_some() { until.max(begun + MOMENT) } else { until };
             if tried.is_empty() {
@@ -341,15 +373,21 @@ impl Set {
         }
     }
 
-    /// The replica for a long-lived stream: the same for the same `seed` as long as it serves, and spread evenly over many seeds (rendezvous hashing). `None`
-    /// while nobody serves.
+    /// The replica for a long-lived stream: the same for the same `seed` as long as it serves, and
+    /// spread evenly over many seeds (rendezvous hashing). `None` while nobody serves.
     pub(super) fn favourite(&self, seed: u64) -> Option<Held> {
         let rank = |line: &&Arc<Line>| {
             let mut hasher = DefaultHasher::new();
             (seed, &line.address).hash(&mut hasher);
             hasher.finish()
         };
-        self.choice.borrow().serving.iter().filter(|line| !line.connection.is_closed()).max_by_key(rank).map(Held::new)
+        self.choice
+            .borrow()
+            .serving
+            .iter()
+            .filter(|line| !line.connection.is_closed())
+            .max_by_key(rank)
+            .map(Held::new)
     }
 
     /// No code that can panic runs under the lock.

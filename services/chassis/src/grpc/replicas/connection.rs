@@ -1,7 +1,8 @@
 //! One HTTP/2 connection to one replica, and what a call that fails on it has come to.
 //!
-//! tonic's channel connects again by itself and lets calls wait for that, so that nobody can tell whether a call has left. Here a connection is made by who
-//! probes the replica, a call gets one that has answered, and each failure says whether the call can have reached the other side.
+//! tonic's channel connects again by itself and lets calls wait for that, so that nobody can tell
+//! whether a call has left. Here a connection is made by who probes the replica, a call gets one
+//! that has answered, and each failure says whether the call can have reached the other side.
 
 use std::{
     error::Error,
@@ -47,7 +48,8 @@ const UNTRUSTED_DRAIN: Duration = Duration::from_secs(10);
 /// The body of an answer.
 pub type Answer = MapErr<Incoming, fn(hyper::Error) -> Status>;
 
-/// A connection to a replica: what a generated client is made of (`AssistantServiceClient::new(connection)`). Cheap to clone; it ends when the last clone is
+/// A connection to a replica: what a generated client is made of
+/// (`AssistantServiceClient::new(connection)`). Cheap to clone; it ends when the last clone is
 /// dropped and the last call on it has ended.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -76,18 +78,23 @@ where
 }
 
 impl Connection {
-    pub(super) async fn open(address: &Address, dialer: &Dialer) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let stream = timeout(CONNECT, dialer.connect(address))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within a second"))??;
+    pub(super) async fn open(
+        address: &Address,
+        dialer: &Dialer,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let stream = timeout(CONNECT, dialer.connect(address)).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "no connection within a second")
+        })??;
         let (stream, trust) = stream;
         let (cut, untrusted) = (CancellationToken::new(), CancellationToken::new());
         let watch = trust.map(|trust| {
             let watching = watch(address.clone(), trust, untrusted.clone(), cut.clone());
             Arc::new(AbortOnDropHandle::new(tokio::spawn(watching)))
         });
-        let (send, connection) =
-            http2::Builder::new(Tasks { cut, _watch: watch }).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await?;
+        let (send, connection) = http2::Builder::new(Tasks { cut, _watch: watch })
+            .timer(TokioTimer::new())
+            .handshake(TokioIo::new(stream))
+            .await?;
         let closed = CancellationToken::new();
         tokio::spawn({
             let (closed, address) = (closed.clone(), address.clone());
@@ -132,7 +139,12 @@ impl Connection {
 
 /// Waits until the replica is no longer trusted, and cancels `untrusted` and, once calls under way
 /// have had their time, `cut`.
-async fn watch(address: Address, trust: Trust, untrusted: CancellationToken, cut: CancellationToken) {
+async fn watch(
+    address: Address,
+    trust: Trust,
+    untrusted: CancellationToken,
+    cut: CancellationToken,
+) {
     let error = trust.ended().await;
     tracing::info!(%address, %error, "leaving a connection: the replica is no longer trusted");
     untrusted.cancel();
@@ -156,14 +168,23 @@ impl Service<Request<Body>> for Connection {
         parts.authority = Some(self.authority.clone());
         match Uri::from_parts(parts) {
             Ok(uri) => *request.uri_mut() = uri,
-            Err(error) => return Box::pin(std::future::ready(Err(Status::internal(format!("the path of a call is none: {error}"))))),
+            Err(error) => {
+                return Box::pin(std::future::ready(Err(Status::internal(format!(
+                    "the path of a call is none: {error}"
+                )))));
+            }
         }
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("merch/", env!("CARGO_PKG_VERSION"))));
+        request.headers_mut().insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("merch/", env!("CARGO_PKG_VERSION"))),
+        );
         trace::complete(request.headers_mut());
         let answer = self.send.send_request(request);
         Box::pin(async move {
             match answer.await {
-                Ok(answer) => Ok(answer.map(|body| body.map_err(broken as fn(hyper::Error) -> Status))),
+                Ok(answer) => {
+                    Ok(answer.map(|body| body.map_err(broken as fn(hyper::Error) -> Status)))
+                }
                 Err(error) if never_left(&error) => Err(failed(NeverLeft(error))),
                 Err(error) => Err(broken(error)),
             }
@@ -173,12 +194,15 @@ impl Service<Request<Body>> for Connection {
 
 /// Whether the replica has certainly not begun with a call that failed so, before its answer began:
 /// - hyper cancels what it has not yet given to the connection;
-/// - h2 gives the error of a GOAWAY from the other side only to streams past the last one that the other side has taken, and to those that were never
-///   opened (RFC 9113, section 6.8), and that of a RST_STREAM with REFUSED_STREAM says just this (section 8.7).
+/// - h2 gives the error of a GOAWAY from the other side only to streams past the last one that the
+///   other side has taken, and to those that were never opened (RFC 9113, section 6.8), and that of
+///   a RST_STREAM with REFUSED_STREAM says just this (section 8.7).
 fn never_left(error: &hyper::Error) -> bool {
     error.is_canceled()
-        || in_chain::<h2::Error>(error)
-            .is_some_and(|error| error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+        || in_chain::<h2::Error>(error).is_some_and(|error| {
+            error.is_remote()
+                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        })
 }
 
 fn broken(error: hyper::Error) -> Status {
@@ -230,7 +254,8 @@ pub(super) enum Fate {
     NeverLeft,
     /// Whether it was done is not known.
     Lost,
-    /// The replica is going down: UNAVAILABLE without a word on why, as a server says of calls that it cuts off. Whether it was done is not known.
+    /// The replica is going down: UNAVAILABLE without a word on why, as a server says of calls that
+    /// it cuts off. Whether it was done is not known.
     GoingDown,
     /// The service itself says that it cannot do it now: UNAVAILABLE with details.
     Busy,

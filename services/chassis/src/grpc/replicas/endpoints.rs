@@ -1,6 +1,10 @@
 //! Which hosts a setting names, and how they are reached.
 
-use std::{fmt, net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::super::transport::{Address, Dialer, Transport, path_of_url};
 use crate::StartError;
@@ -20,8 +24,8 @@ pub(super) enum Target {
     Name(Host),
 }
 
-/// Where the replicas of a service are: one URI such as `https://db:50051`, whose name may stand for many addresses, or several with commas between them; or
-/// `unix:/path`, one socket.
+/// Where the replicas of a service are: one URI such as `https://db:50051`, whose name may stand
+/// for many addresses, or several with commas between them; or `unix:/path`, one socket.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     of: &'static str,
@@ -31,7 +35,8 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Reads `text`. `of` names the service in errors, log lines and metrics, and is the role in its certificate: `db`.
+    /// Reads `text`. `of` names the service in errors, log lines and metrics, and is the role in
+    /// its certificate: `db`.
     ///
     /// # Errors
     /// When it is anything but URIs of one scheme, or `transport` does not allow to reach them.
@@ -41,7 +46,12 @@ impl Endpoints {
                 "expected the endpoint of the {of} service as http://host:port or https://host:port, several with commas between them, or unix:/path, got `{text}`"
             ))
         };
-        let made = |targets: Vec<Target>, dialer| Self { of, text: text.into(), targets: targets.into(), dialer };
+        let made = |targets: Vec<Target>, dialer| Self {
+            of,
+            text: text.into(),
+            targets: targets.into(),
+            dialer,
+        };
         if text.starts_with("unix:") {
             let path = path_of_url(text).ok_or_else(wrong)?;
             return Ok(made(vec![Target::Fixed(Address::Unix(path.into()))], Dialer::default()));
@@ -62,7 +72,10 @@ impl Endpoints {
             Dialer::with_tls(tls.clone(), of)?
         } else {
             for (_, host) in &uris {
-                transport.plaintext_endpoint(&format!("the connection to the {of} service"), &host.name)?;
+                transport.plaintext_endpoint(
+                    &format!("the connection to the {of} service"),
+                    &host.name,
+                )?;
             }
             Dialer::default()
         };
@@ -108,7 +121,9 @@ fn host(uri: &str) -> Option<(bool, Host)> {
         Some(v6) => v6.strip_suffix(']').filter(|v6| v6.contains(':'))?,
         None => name,
     };
-    let wrong = name.is_empty() || authority.contains(['/', '@', '?', '#']) || authority.contains(char::is_whitespace);
+    let wrong = name.is_empty()
+        || authority.contains(['/', '@', '?', '#'])
+        || authority.contains(char::is_whitespace);
     (!wrong).then_some(())?;
     Some((is_tls, Host { name: name.to_owned(), port: port.parse().ok()? }))
 }
@@ -128,9 +143,15 @@ mod tests {
         let parsed = |text| parse(text).unwrap().targets().to_vec();
         assert_eq!(parsed("http://db:50051"), [name("db", 50051)]);
         assert_eq!(parsed("http://[::1]:1/"), [fixed("[::1]:1")]);
-        assert_eq!(parsed("http://127.0.0.1:1, http://db-2:2"), [fixed("127.0.0.1:1"), name("db-2", 2)]);
+        assert_eq!(
+            parsed("http://127.0.0.1:1, http://db-2:2"),
+            [fixed("127.0.0.1:1"), name("db-2", 2)]
+        );
         let socket = std::path::Path::new("/a,b c/db.sock");
-        assert_eq!(parsed("unix:/a%2Cb%20c/db.sock"), [Target::Fixed(Address::Unix(socket.into()))]);
+        assert_eq!(
+            parsed("unix:/a%2Cb%20c/db.sock"),
+            [Target::Fixed(Address::Unix(socket.into()))]
+        );
     }
 
     #[test]
@@ -162,14 +183,33 @@ mod tests {
 
     #[test]
     fn plaintext_stays_on_this_machine() {
-        let local = |text| Endpoints::parse("db", text, &Transport::default()).map(|_| ()).map_err(|error| error.to_string());
-        for text in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "http://[::ffff:127.0.0.1]:1", "unix:/db.sock"] {
+        let local = |text| {
+            Endpoints::parse("db", text, &Transport::default())
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        for text in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost:1",
+            "http://[::ffff:127.0.0.1]:1",
+            "unix:/db.sock",
+        ] {
             assert_eq!(local(text), Ok(()), "{text}");
         }
-        for text in ["http://db:1", "http://10.0.0.1:1", "http://0.0.0.0:1", "http://127.0.0.1:1,http://db:1", "http://localhost.example:1"]
-        {
+        for text in [
+            "http://db:1",
+            "http://10.0.0.1:1",
+            "http://0.0.0.0:1",
+            "http://127.0.0.1:1,http://db:1",
+            "http://localhost.example:1",
+        ] {
             let error = local(text).unwrap_err();
-            assert!(error.contains("plaintext without authentication") && error.contains("--insecure-internal"), "{error}");
+            assert!(
+                error.contains("plaintext without authentication")
+                    && error.contains("--insecure-internal"),
+                "{error}"
+            );
         }
         let error = local("https://db:1").unwrap_err();
         assert!(error.contains("has no certificate; expected MERCH_TLS_CERT_FILE"), "{error}");

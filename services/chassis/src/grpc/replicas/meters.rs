@@ -2,13 +2,20 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_int_counter_vec, register_int_gauge_vec};
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_int_counter_vec,
+    register_int_gauge_vec,
+};
 
 const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
 
 static SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    register_int_gauge_vec!("merch_replicas_serving", "Replicas of a service that get calls from this process", &["service"])
-        .expect(REGISTERED_ONCE)
+    register_int_gauge_vec!(
+        "merch_replicas_serving",
+        "Replicas of a service that get calls from this process",
+        &["service"]
+    )
+    .expect(REGISTERED_ONCE)
 });
 static REMOVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(

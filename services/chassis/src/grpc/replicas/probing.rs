@@ -5,7 +5,9 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{
     super::transport::{Address, Dialer},
@@ -16,17 +18,21 @@ use crate::with_causes;
 
 /// Between an answer and the next question, while the replica serves.
 const WHILE_SERVING: Duration = Duration::from_millis(200);
-/// Between two attempts while it does not: the first of them, and the longest. A start should not wait for long.
+/// Between two attempts while it does not: the first of them, and the longest. A start should not
+/// wait for long.
 const WHILE_AWAY: Duration = Duration::from_millis(100);
 const WHILE_AWAY_MOST: Duration = Duration::from_millis(250);
 /// The time that an answer may take.
 const DEADLINE: Duration = Duration::from_millis(400);
-/// Questions without an answer after which calls go elsewhere. Two, as a machine that is busy now and then misses one: a replica that is stopped is
-/// out after `WHILE_SERVING + MISSES * DEADLINE`, one second, at the latest.
+/// Questions without an answer after which calls go elsewhere. Two, as a machine that is busy now
+/// and then misses one: a replica that is stopped is out after `WHILE_SERVING + MISSES * DEADLINE`,
+/// one second, at the latest.
 const MISSES: u32 = 2;
-/// A question that was given up so much too late says more of this process, which did not get to run, than of the replica.
+/// A question that was given up so much too late says more of this process, which did not get to
+/// run, than of the replica.
 const LATE: Duration = Duration::from_millis(100);
-/// After so long without an answer the connection itself is given up: the way to a replica may be another one when it comes back.
+/// After so long without an answer the connection itself is given up: the way to a replica may be
+/// another one when it comes back.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long calls wait for another connection to a replica whose connection was closed: a server
 /// closes each in good order when it has reached its age.
@@ -41,8 +47,15 @@ enum Verdict {
     Broken,
 }
 
-/// Probes `address` until `unlisted` is cancelled, and tells `set` when calls may go there and when not.
-pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static str, set: Arc<Set>, unlisted: CancellationToken) {
+/// Probes `address` until `unlisted` is cancelled, and tells `set` when calls may go there and when
+/// not.
+pub(super) async fn probe(
+    address: Address,
+    dialer: Dialer,
+    service: &'static str,
+    set: Arc<Set>,
+    unlisted: CancellationToken,
+) {
     let probing = async {
         let mut pause = WHILE_AWAY;
         let mut told: Option<String> = None;
@@ -56,7 +69,8 @@ pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static st
             match opened {
                 Ok(connection) => {
                     let begun = Instant::now();
-                    let (served, removal) = attend(&address, service, &set, &connection, listed).await;
+                    let (served, removal) =
+                        attend(&address, service, &set, &connection, listed).await;
                     if served {
                         pause = WHILE_AWAY;
                         told = None;
@@ -75,10 +89,15 @@ pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static st
                 }
                 Err(error) => {
                     let reason = with_causes(error.to_string(), &*error);
-                    // A replica that is not there is usual. One that proves to be another, or lets this process not in, is a wrong setting: it is
-                    // logged once.
+                    // A replica that is not there is usual. One that proves to be another, or lets
+                    // this process not in, is a wrong setting: it is logged once.
                     let wrong = error.downcast_ref::<io::Error>().is_some_and(|error| {
-                        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied)
+                        matches!(
+                            error.kind(),
+                            io::ErrorKind::InvalidData
+                                | io::ErrorKind::InvalidInput
+                                | io::ErrorKind::PermissionDenied
+                        )
                     });
                     if wrong && told.as_ref() != Some(&reason) {
                         tracing::warn!(%address, error = reason, "failed to connect securely to a replica; retrying");
@@ -100,7 +119,13 @@ pub(super) async fn probe(address: Address, dialer: Dialer, service: &'static st
 
 /// Asks on one connection until it is of no more use. Whether it ever served, and why it is left.
 /// `listed` says that `set` still lists the connection before.
-async fn attend(address: &Address, service: &'static str, set: &Set, connection: &Connection, mut listed: bool) -> (bool, Removal) {
+async fn attend(
+    address: &Address,
+    service: &'static str,
+    set: &Set,
+    connection: &Connection,
+    mut listed: bool,
+) -> (bool, Removal) {
     let closed = || if connection.is_untrusted() { Removal::Untrusted } else { Removal::Closed };
     let mut health = HealthClient::new(connection.clone());
     let (mut served, mut serving, mut misses) = (false, false, 0);
@@ -162,7 +187,8 @@ async fn ask(health: &mut HealthClient<Connection>, service: &'static str) -> Ve
             (Fate::NeverLeft | Fate::Lost, _) => Verdict::Broken,
             // A server without a health service is taken to be well (gRFC A17).
             (_, Code::Unimplemented) => Verdict::Serving,
-            // Our servers answer so a little before the caller gives up: it is the same as no answer.
+            // Our servers answer so a little before the caller gives up: it is the same as no
+            // answer.
             (_, Code::DeadlineExceeded) => Verdict::Silent,
             _ => Verdict::NotServing,
         },

@@ -19,7 +19,10 @@ use super::{
     unix::{self, UnixSocket},
     url_of_path,
 };
-use crate::{Refusals, StartError, bind, grpc::access::Role, network::is_loopback, tcp::AFTER_ERROR, with_causes};
+use crate::{
+    Refusals, StartError, bind, grpc::access::Role, network::is_loopback, tcp::AFTER_ERROR,
+    with_causes,
+};
 
 /// The time that a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -67,7 +70,10 @@ impl Listener {
                 if transport.tls.is_none() {
                     transport.plaintext_listener(what, *address)?;
                 }
-                Ok(Self(vec![Kind::Tcp { listener: bind(what, *address).await?, tls: transport.tls.clone() }]))
+                Ok(Self(vec![Kind::Tcp {
+                    listener: bind(what, *address).await?,
+                    tls: transport.tls.clone(),
+                }]))
             }
         }
     }
@@ -79,7 +85,8 @@ impl Listener {
         self
     }
 
-    /// The URL at which the first of them is reached: `http://…` or `https://…`, with the authority that `authority` makes of the bound address, or `unix:…`.
+    /// The URL at which the first of them is reached: `http://…` or `https://…`, with the authority
+    /// that `authority` makes of the bound address, or `unix:…`.
     #[must_use]
     pub fn url(&self, authority: impl FnOnce(SocketAddr) -> String) -> String {
         match self.0.first() {
@@ -97,17 +104,23 @@ impl Listener {
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
         match self.0.first() {
-            Some(Kind::Tcp { listener, tls: None }) => Some(if listener.local_addr().is_ok_and(|address| is_loopback(address.ip())) {
-                "plaintext, no authentication: every program on this machine can call it"
-            } else {
-                "plaintext, no authentication: every process on the network can call it"
-            }),
+            Some(Kind::Tcp { listener, tls: None }) => {
+                Some(if listener.local_addr().is_ok_and(|address| is_loopback(address.ip())) {
+                    "plaintext, no authentication: every program on this machine can call it"
+                } else {
+                    "plaintext, no authentication: every process on the network can call it"
+                })
+            }
             Some(Kind::Tcp { tls: Some(_), .. } | Kind::Unix(_)) | None => None,
         }
     }
 
-    /// Returns the connections, and the future that accepts them: until `shutdown` is cancelled; then the listener is closed.
-    pub(in crate::grpc) fn incoming(self, shutdown: &CancellationToken) -> (mpsc::Receiver<Incoming>, impl Future<Output = ()> + use<>) {
+    /// Returns the connections, and the future that accepts them: until `shutdown` is cancelled;
+    /// then the listener is closed.
+    pub(in crate::grpc) fn incoming(
+        self,
+        shutdown: &CancellationToken,
+    ) -> (mpsc::Receiver<Incoming>, impl Future<Output = ()> + use<>) {
         let (sender, receiver) = mpsc::channel(1);
         let shutdown = shutdown.clone();
         let accepting = async move {
@@ -137,7 +150,9 @@ impl Kind {
             let accepted = match self {
                 Self::Unix(socket) => socket.accept(sender).await,
                 Self::Tcp { listener, tls: None } => accept_plaintext(listener, sender).await,
-                Self::Tcp { listener, tls: Some(tls) } => accept_tls(listener, tls, &handshakes, sender).await,
+                Self::Tcp { listener, tls: Some(tls) } => {
+                    accept_tls(listener, tls, &handshakes, sender).await
+                }
             };
             if let Err(error) = accepted {
                 tracing::warn!(%error, "failed to accept a gRPC connection; retrying");
@@ -169,7 +184,12 @@ async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result
 
 /// Handshakes run concurrently, so that a slow one does not delay others, and in a bounded number,
 /// so that connections which begin none do not take the place of others.
-async fn accept_tls(listener: &TcpListener, tls: &Tls, handshakes: &Handshakes, sender: &Sender) -> io::Result<()> {
+async fn accept_tls(
+    listener: &TcpListener,
+    tls: &Tls,
+    handshakes: &Handshakes,
+    sender: &Sender,
+) -> io::Result<()> {
     let (stream, address) = accept_tcp(listener).await?;
     let (tls, sender) = (tls.clone(), sender.clone());
     let closed = handshakes.start(address, |slot| async move {
@@ -198,7 +218,8 @@ async fn accept_tls(listener: &TcpListener, tls: &Tls, handshakes: &Handshakes, 
 
 async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, address) = listener.accept().await?;
-    // Without it an answer may wait for the acknowledgement of the one before. A socket that refuses the option still works.
+    // Without it an answer may wait for the acknowledgement of the one before. A socket that
+    // refuses the option still works.
     let _ = stream.set_nodelay(true);
     Ok((stream, address))
 }
@@ -220,7 +241,13 @@ fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
     static REFUSALS: Refusals = Refusals::new();
     REFUSED.with_label_values(&[reason]).inc();
     if let Some(connections) = REFUSALS.one_more() {
-        tracing::warn!(connections, peer = address.map(tracing::field::display), reason, error, "refused gRPC connections");
+        tracing::warn!(
+            connections,
+            peer = address.map(tracing::field::display),
+            reason,
+            error,
+            "refused gRPC connections"
+        );
     }
 }
 

@@ -33,7 +33,11 @@ struct Handshake {
 impl Handshakes {
     /// Starts the handshake of `peer` as a task, which drops the [`Slot`] when it is done. Returns
     /// the peer whose connection was closed for it, if there were too many.
-    pub(super) fn start<F>(&self, peer: SocketAddr, handshake: impl FnOnce(Slot) -> F) -> Option<SocketAddr>
+    pub(super) fn start<F>(
+        &self,
+        peer: SocketAddr,
+        handshake: impl FnOnce(Slot) -> F,
+    ) -> Option<SocketAddr>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -51,7 +55,8 @@ impl Handshakes {
     fn add(&self, peer: SocketAddr) -> (Slot, Option<Handshake>) {
         let give_way = CancellationToken::new();
         let mut running = self.running();
-        let networks: Vec<_> = running.iter().map(|handshake| network(handshake.peer.ip())).collect();
+        let networks: Vec<_> =
+            running.iter().map(|handshake| network(handshake.peer.ip())).collect();
         let closed = excess(&networks, network(peer.ip())).map(|index| running.remove(index));
         running.push(Handshake { peer, give_way: give_way.clone() });
         (Slot { give_way, all: self.clone() }, closed)

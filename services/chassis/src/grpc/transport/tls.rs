@@ -1,4 +1,5 @@
-//! Mutual TLS 1.3 by rustls: one certificate for a process, for what it serves and for what it calls, read again when its files change.
+//! Mutual TLS 1.3 by rustls: one certificate for a process, for what it serves and for what it
+//! calls, read again when its files change.
 
 use std::{
     fs, io,
@@ -11,10 +12,14 @@ use std::{
 use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
 use rustls::{
     CertificateError, ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
-    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier as _, verify_server_name},
+    client::{
+        Resumption, WebPkiServerVerifier, danger::ServerCertVerifier as _, verify_server_name,
+    },
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{net::TcpStream, sync::watch};
@@ -95,7 +100,8 @@ impl Tls {
     /// Open connections whose peer the new authorities do not trust are closed (see [`Trust`]).
     ///
     /// # Errors
-    /// When a file cannot be read, the key is another certificate's, or the certificate is not the authority's or has expired.
+    /// When a file cannot be read, the key is another certificate's, or the certificate is not the
+    /// authority's or has expired.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -132,12 +138,23 @@ impl Tls {
     }
 
     /// Verifies a peer's certificate, and the chain after it, as of `time`.
-    pub(super) fn verify(&self, side: &Side, chain: &[CertificateDer<'_>], time: UnixTime) -> Result<(), rustls::Error> {
+    pub(super) fn verify(
+        &self,
+        side: &Side,
+        chain: &[CertificateDer<'_>],
+        time: UnixTime,
+    ) -> Result<(), rustls::Error> {
         let snapshot = self.0.current();
-        let (certificate, chain) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let (certificate, chain) =
+            chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         match side {
-            Side::Client => snapshot.client_verifier.verify_client_cert(certificate, chain, time).map(drop),
-            Side::Server(name) => snapshot.server_verifier.verify_server_cert(certificate, chain, name, &[], time).map(drop),
+            Side::Client => {
+                snapshot.client_verifier.verify_client_cert(certificate, chain, time).map(drop)
+            }
+            Side::Server(name) => snapshot
+                .server_verifier
+                .verify_server_cert(certificate, chain, name, &[], time)
+                .map(drop),
         }
     }
 }
@@ -153,21 +170,27 @@ impl Inner {
 pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
 
 impl Dialer {
-    /// By TLS; the server's certificate has to name the role `of`, whatever address it was found at.
+    /// By TLS; the server's certificate has to name the role `of`, whatever address it was found
+    /// at.
     pub(in crate::grpc) fn with_tls(tls: Tls, of: &str) -> Result<Self, StartError> {
-        let name =
-            ServerName::try_from(host(of)).map_err(|error| StartError::new(format!("the role `{of}` makes no host name: {error}")))?;
+        let name = ServerName::try_from(host(of)).map_err(|error| {
+            StartError::new(format!("the role `{of}` makes no host name: {error}"))
+        })?;
         Ok(Self(Some((tls, name))))
     }
 
     /// Connects, and proves who both sides are where that is asked for.
-    pub(in crate::grpc) async fn connect(&self, address: &Address) -> io::Result<(Io, Option<Trust>)> {
+    pub(in crate::grpc) async fn connect(
+        &self,
+        address: &Address,
+    ) -> io::Result<(Io, Option<Trust>)> {
         let address = match address {
             Address::Unix(path) => return Ok((Io::Unix(unix::connect(path).await?), None)),
             Address::Tcp(address) => address,
         };
         let stream = TcpStream::connect(address).await?;
-        // Without it an answer may wait for the acknowledgement of the one before. A socket that refuses the option still works.
+        // Without it an answer may wait for the acknowledgement of the one before. A socket that
+        // refuses the option still works.
         let _ = stream.set_nodelay(true);
         match &self.0 {
             None => Ok((Io::Tcp(stream), None)),
@@ -177,7 +200,8 @@ impl Dialer {
                 // TLS accepts every certificate that is valid for the name, a wildcard's too.
                 if chain.first().and_then(role).is_none_or(|role| role.host() != name.to_str()) {
                     let name = name.to_str();
-                    let message = format!("the server's certificate does not name {name} as its only role");
+                    let message =
+                        format!("the server's certificate does not name {name} as its only role");
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
                 }
                 let trust = Trust::new(tls.clone(), Side::Server(name.clone()), chain);
@@ -248,18 +272,29 @@ impl Snapshot {
                 files.ca.display()
             )
         };
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
-        let certificate = chain.first().cloned().ok_or_else(|| unusable(rustls::Error::NoCertificatesPresented))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
+        let certificate = chain
+            .first()
+            .cloned()
+            .ok_or_else(|| unusable(rustls::Error::NoCertificatesPresented))?;
         // As the others will do.
-        verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::now()).map_err(unusable)?;
-        let in_far_future = verifier.verify_client_cert(&certificate, &chain[1..], UnixTime::since_unix_epoch(FAR_FUTURE));
+        verifier
+            .verify_client_cert(&certificate, &chain[1..], UnixTime::now())
+            .map_err(unusable)?;
+        let in_far_future = verifier.verify_client_cert(
+            &certificate,
+            &chain[1..],
+            UnixTime::since_unix_epoch(FAR_FUTURE),
+        );
         let not_after = not_after(&in_far_future).unwrap_or(FAR_FUTURE.as_secs());
         let key = Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(unusable)?));
-        let server_verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
+        let server_verifier =
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .build()
+                .map_err(|error| unusable(rustls::Error::General(error.to_string())))?;
         Ok(Self {
             server: server(&provider, Arc::clone(&verifier), Arc::clone(&key)).map_err(unusable)?,
             client: client(&provider, Arc::clone(&server_verifier), key).map_err(unusable)?,
@@ -272,7 +307,10 @@ impl Snapshot {
 }
 
 /// Pairs a certificate with its key. rustls's own builders take a key that they do not erase.
-fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<CertifiedKey, rustls::Error> {
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
     let certified = CertifiedKey::new(chain, ring::sign::any_supported_type(key)?);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
@@ -314,7 +352,10 @@ fn client(
 /// [`FAR_FUTURE`]: rustls names the time if the certificate has expired by then.
 pub(super) fn not_after<T>(verdict: &Result<T, rustls::Error>) -> Option<u64> {
     match verdict {
-        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => Some(not_after.as_secs()),
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => Some(not_after.as_secs()),
         Ok(_) | Err(_) => None,
     }
 }
@@ -324,8 +365,14 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(format!("{setting}: the file {} holds no certificate; expected PEM", path.display())),
-        Err(error) => Err(format!("{setting}: the file {} cannot be understood ({error}); expected certificates in PEM", path.display())),
+        Ok(_) => Err(format!(
+            "{setting}: the file {} holds no certificate; expected PEM",
+            path.display()
+        )),
+        Err(error) => Err(format!(
+            "{setting}: the file {} cannot be understood ({error}); expected certificates in PEM",
+            path.display()
+        )),
     }
 }
 
@@ -357,13 +404,16 @@ async fn follow(inner: Weak<Inner>, mut stamps: Stamps) {
         let now = Stamps::of(&inner.files);
         if now != stamps {
             stamps = now;
-            // Not logged yet: certificate and key are two files, and this look may have come between
-            // them.
+            // Not logged yet: certificate and key are two files, and this look may have come
+            // between them.
             unsettled = reload(&inner).is_err();
         } else if unsettled {
             if let Err(reason) = reload(&inner) {
                 RELOADS.with_label_values(&["failed"]).inc();
-                tracing::error!(error = reason, "failed to load a changed certificate; the one before stays in use");
+                tracing::error!(
+                    error = reason,
+                    "failed to load a changed certificate; the one before stays in use"
+                );
             }
             unsettled = false;
         }
@@ -421,7 +471,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         let at = |role: &str, file: &str| folder.path().join(role).join(file);
-        let files = Files { cert: at("db", "tls.crt"), key: at("db", "tls.key"), ca: at("db", "ca.crt") };
+        let files =
+            Files { cert: at("db", "tls.crt"), key: at("db", "tls.key"), ca: at("db", "ca.crt") };
         let current = watch::Sender::new(Arc::new(Snapshot::read(&files).unwrap()));
         let inner = Inner { files, current };
         for (role, taken) in [("api", false), ("db", true)] {

@@ -52,10 +52,13 @@ impl Trust {
 
     /// The time until the certificate has expired: it is valid to the end of its last second.
     fn time_left(&self) -> Duration {
-        not_after(&self.verify(UnixTime::since_unix_epoch(FAR_FUTURE))).map_or(VERIFY_EVERY, |time| {
-            let left = u64::try_from(seconds_left(time)).unwrap_or(0);
-            Duration::from_secs(left.saturating_add(1))
-        })
+        not_after(&self.verify(UnixTime::since_unix_epoch(FAR_FUTURE))).map_or(
+            VERIFY_EVERY,
+            |time| {
+                let left = u64::try_from(seconds_left(time)).unwrap_or(0);
+                Duration::from_secs(left.saturating_add(1))
+            },
+        )
     }
 
     fn verify(&self, time: UnixTime) -> Result<(), rustls::Error> {

@@ -15,16 +15,20 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{StartError, file_permissions::Owners};
 
-/// The longest path of a socket in bytes: `sun_path` has 104 on BSD and macOS and 108 on Linux, the final zero included.
+/// The longest path of a socket in bytes: `sun_path` has 104 on BSD and macOS and 108 on Linux, the
+/// final zero included.
 const MAX_PATH: usize = 103;
 
-/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming. Bytes that mean something in a URL, or are no text, are percent-encoded.
+/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming. Bytes that mean something in a
+/// URL, or are no text, are percent-encoded.
 #[must_use]
 pub fn url_of_path(path: &Path) -> String {
     let mut url = "unix:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                url.push(char::from(*byte))
+            }
             _ => write!(url, "%{byte:02X}").expect("a String takes whatever is written"),
         }
     }
@@ -60,7 +64,8 @@ impl UnixSocket {
     /// Binds `path` (mode 0600). A socket file of a process that is gone is replaced.
     ///
     /// # Errors
-    /// When something else is there, or another process listens on it, or the folder cannot be written to.
+    /// When something else is there, or another process listens on it, or the folder cannot be
+    /// written to.
     pub(super) fn bind(what: &str, path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| {
             StartError::new(format!(
@@ -83,7 +88,9 @@ impl UnixSocket {
                         path.display()
                     )));
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).map_err(failed)?
+                }
                 Err(error) => return Err(failed(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -118,7 +125,10 @@ pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     if Owners::of_store(folder.unwrap_or(Path::new(".")))?.include(peer) {
         return Ok(stream);
     }
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("the socket {} is another user's ({peer})", path.display())))
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("the socket {} is another user's ({peer})", path.display()),
+    ))
 }
 
 /// Whether the other end of an accepted connection is a process of this user or of root.
@@ -126,7 +136,8 @@ pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
     Ok(Owners::own().include(stream.peer_cred()?.uid()))
 }
 
-/// A path of at most [`MAX_PATH`] bytes for the same socket, and what must stay open while it is used.
+/// A path of at most [`MAX_PATH`] bytes for the same socket, and what must stay open while it is
+/// used.
 fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= MAX_PATH {
         return Ok((path.to_owned(), None));
@@ -134,10 +145,15 @@ fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let too_long = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path has {} bytes, and a socket's may have {MAX_PATH}; choose a shorter one", path.as_os_str().len()),
+            format!(
+                "the path has {} bytes, and a socket's may have {MAX_PATH}; choose a shorter one",
+                path.as_os_str().len()
+            ),
         )
     };
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(too_long()) };
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(too_long());
+    };
     if !cfg!(target_os = "linux") {
         return Err(too_long());
     }
@@ -157,12 +173,17 @@ mod tests {
     fn any_path_survives_its_url() {
         for path in ["/a/db.sock", "/what?now/shop%41/a#b/c d,e/ü/db.sock", "relative/db.sock"] {
             let url = url_of_path(Path::new(path));
-            assert!(url.starts_with("unix:") && url.is_ascii() && !url.contains(['?', '#', ' ', ',']), "{url}");
+            assert!(
+                url.starts_with("unix:") && url.is_ascii() && !url.contains(['?', '#', ' ', ',']),
+                "{url}"
+            );
             assert_eq!(path_of_url(&url).as_deref(), Some(Path::new(path)));
         }
         let no_text = Path::new(OsStr::from_bytes(b"/\xff/db.sock"));
         assert_eq!(path_of_url(&url_of_path(no_text)).as_deref(), Some(no_text));
-        for wrong in ["", "unix:", "unix:/a%4", "unix:/a%zz", "unix:/a%00", "unix:/a?b", "http://a:1", "/a"] {
+        for wrong in
+            ["", "unix:", "unix:/a%4", "unix:/a%zz", "unix:/a%00", "unix:/a?b", "http://a:1", "/a"]
+        {
             assert_eq!(path_of_url(wrong), None, "{wrong}");
         }
     }

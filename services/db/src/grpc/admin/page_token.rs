@@ -1,14 +1,12 @@
-//! Page tokens of the operator's service: as those of the catalogue, opaque, with the filter and the last id.
+//! Page tokens of the operator's service: as those of the catalogue, opaque, with the filter and
+//! the last id.
 //!
 //! base64url without padding of: version, method, last id, filter.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-use crate::failure::Failure;
-use crate::grpc::page_token::invalid;
-use crate::store::admin::UserFilter;
+use crate::{failure::Failure, grpc::page_token::invalid, store::admin::UserFilter};
 
 const VERSION: u8 = 1;
 const USERS: u8 = 3;
@@ -78,7 +76,10 @@ pub(super) fn read_everyone(token: &str) -> Result<Uuid, Failure> {
         return Ok(Uuid::nil());
     }
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-    let id = bytes.as_deref().and_then(|bytes| bytes.strip_prefix(&[VERSION, EVERYONE])).and_then(|id| Uuid::from_slice(id).ok());
+    let id = bytes
+        .as_deref()
+        .and_then(|bytes| bytes.strip_prefix(&[VERSION, EVERYONE]))
+        .and_then(|id| Uuid::from_slice(id).ok());
     id.ok_or_else(invalid)
 }
 
@@ -90,11 +91,17 @@ mod tests {
     fn tokens_come_back_as_they_were() {
         for prefix in [None, Some("ada_".to_owned())] {
             for active in [None, Some(true), Some(false)] {
-                let page = UsersPage { after: Uuid::from_u128(7), filter: UserFilter { prefix: prefix.clone(), active } };
+                let page = UsersPage {
+                    after: Uuid::from_u128(7),
+                    filter: UserFilter { prefix: prefix.clone(), active },
+                };
                 assert_eq!(UsersPage::decode(&page.encode()), Some(page));
             }
         }
-        assert_eq!(read_everyone(&everyone_after(Uuid::from_u128(7))).ok(), Some(Uuid::from_u128(7)));
+        assert_eq!(
+            read_everyone(&everyone_after(Uuid::from_u128(7))).ok(),
+            Some(Uuid::from_u128(7))
+        );
         assert_eq!(read_everyone("").ok(), Some(Uuid::nil()));
     }
 
@@ -104,7 +111,9 @@ mod tests {
         let everyone = everyone_after(Uuid::from_u128(7));
         assert_eq!(UsersPage::decode(&everyone), None);
         assert!(read_everyone(&users.encode()).is_err());
-        for token in ["!", "AQ", "AQM", "AQQ", &format!("{everyone}A"), &format!("{}=", users.encode())] {
+        for token in
+            ["!", "AQ", "AQM", "AQQ", &format!("{everyone}A"), &format!("{}=", users.encode())]
+        {
             assert_eq!(UsersPage::decode(token), None, "{token}");
             assert!(read_everyone(token).is_err(), "{token}");
         }

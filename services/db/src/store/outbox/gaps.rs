@@ -1,13 +1,19 @@
-//! The numbers of the outbox that may still turn up behind what was read: transactions take their number when they write and show it when they commit.
+//! The numbers of the outbox that may still turn up behind what was read: transactions take their
+//! number when they write and show it when they commit.
 //!
-//! Reading on from the last number alone would miss such a row until reading begins anew, and send a later event of the same subject before it.
+//! Reading on from the last number alone would miss such a row until reading begins anew, and send
+//! a later event of the same subject before it.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-/// How long a missing number is waited for: longer than a transaction may take. One that is rolled back never turns up.
+/// How long a missing number is waited for: longer than a transaction may take. One that is rolled
+/// back never turns up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How far behind the first number that is ever read others are waited for; and how many numbers are waited for at most.
+/// How far behind the first number that is ever read others are waited for; and how many numbers
+/// are waited for at most.
 const DEPTH: i64 = 1_000;
 
 /// What one turn of reading has seen.
@@ -55,9 +61,20 @@ mod tests {
         let (mut gaps, now) = (Gaps::default(), Instant::now());
         gaps.read(&[5_000, 5_001, 5_003], now);
         assert_eq!(gaps.up_to(5_003).last(), Some(&5_002));
-        assert_eq!(gaps.up_to(5_003).first(), Some(&4_003), "so far back, as one of them may have been first");
+        assert_eq!(
+            gaps.up_to(5_003).first(),
+            Some(&4_003),
+            "so far back, as one of them may have been first"
+        );
         gaps.read(&[5_002, 5_006], now);
-        assert_eq!(gaps.up_to(i64::MAX).iter().filter(|number| **number > 5_000).copied().collect::<Vec<_>>(), [5_004, 5_005]);
+        assert_eq!(
+            gaps.up_to(i64::MAX)
+                .iter()
+                .filter(|number| **number > 5_000)
+                .copied()
+                .collect::<Vec<_>>(),
+            [5_004, 5_005]
+        );
         assert_eq!(gaps.up_to(5_004).last(), Some(&5_004));
     }
 

@@ -11,9 +11,14 @@ on_both!(
         let set = operator.restock("k2", HOODIE, Change::Set(10)).await.unwrap();
         assert_eq!(set, RestockResponse { stock: 10, difference: -540, replayed: false });
         // The first answer, although the stock is another one now.
-        assert_eq!(operator.restock("k1", HOODIE, Change::Add(50)).await.unwrap(), RestockResponse { replayed: true, ..added });
+        assert_eq!(
+            operator.restock("k1", HOODIE, Change::Add(50)).await.unwrap(),
+            RestockResponse { replayed: true, ..added }
+        );
         let reused = why(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused);
-        for (product, change) in [(HOODIE, Change::Add(51)), (HOODIE, Change::Set(50)), (BOTTLE, Change::Add(50))] {
+        for (product, change) in
+            [(HOODIE, Change::Add(51)), (HOODIE, Change::Set(50)), (BOTTLE, Change::Add(50))]
+        {
             assert_eq!(told(operator.restock("k1", product, change).await), reused);
         }
         let product = store.product(HOODIE).await;
@@ -23,11 +28,20 @@ on_both!(
         assert_eq!(store.product(HOODIE).await.version, version + 2);
 
         let events = store.events().await;
-        let told: Vec<_> =
-            events.iter().map(|event| (event.attributes["difference"].as_str(), event.attributes["stock"].as_str())).collect();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| {
+                (event.attributes["difference"].as_str(), event.attributes["stock"].as_str())
+            })
+            .collect();
         assert_eq!(told, [("50", "550"), ("-540", "10"), ("0", "10")]);
         for event in &events {
-            let facts = (event.event.as_str(), event.actor.as_str(), event.subject.as_str(), event.request_id.as_str());
+            let facts = (
+                event.event.as_str(),
+                event.actor.as_str(),
+                event.subject.as_str(),
+                event.request_id.as_str(),
+            );
             assert_eq!(facts, ("product_restocked", "operator", "product:1", "r-1"));
             assert_eq!(merch_logging::rules::check(event), []);
         }
@@ -37,7 +51,10 @@ on_both!(
 on_both!(
     async fn a_restocking_that_breaks_a_rule_changes_nothing(store: &TestDb) {
         let operator = operator(store);
-        assert_eq!(told(operator.restock("k", 99, Change::Add(1)).await), why(Code::NotFound, ErrorReason::ProductNotFound));
+        assert_eq!(
+            told(operator.restock("k", 99, Change::Add(1)).await),
+            why(Code::NotFound, ErrorReason::ProductNotFound)
+        );
         for (key, change, field) in [
             ("", Change::Add(1), "idempotency_key"),
             ("a b", Change::Add(1), "idempotency_key"),
@@ -48,14 +65,28 @@ on_both!(
             ("k", Change::Set(-1), "set"),
             ("k", Change::Set(1_000_000_001), "set"),
         ] {
-            assert_eq!(fields(operator.restock(key, HOODIE, change).await), [field], "{key:?} {change:?}");
+            assert_eq!(
+                fields(operator.restock(key, HOODIE, change).await),
+                [field],
+                "{key:?} {change:?}"
+            );
         }
-        let request = RestockRequest { idempotency_key: "k".to_owned(), product_id: HOODIE, ..RestockRequest::default() };
+        let request = RestockRequest {
+            idempotency_key: "k".to_owned(),
+            product_id: HOODIE,
+            ..RestockRequest::default()
+        };
         assert_eq!(fields(operator.0.clone().restock(call(request)).await), ["change"]);
-        assert_eq!((store.product(HOODIE).await.stock, store.count("admin_requests").await), (500, 0));
+        assert_eq!(
+            (store.product(HOODIE).await.stock, store.count("admin_requests").await),
+            (500, 0)
+        );
         assert!(store.events().await.is_empty());
         // The most that there may be.
-        assert_eq!(operator.restock("k", HOODIE, Change::Add(999_999_500)).await.unwrap().stock, 1_000_000_000);
+        assert_eq!(
+            operator.restock("k", HOODIE, Change::Add(999_999_500)).await.unwrap().stock,
+            1_000_000_000
+        );
     }
 );
 
@@ -75,7 +106,10 @@ on_both!(
                 Ok(RestockResponse { replayed: false, .. }) => done += 1,
                 Ok(_) => replayed += 1,
                 Err(status) => {
-                    assert_eq!(told(Err::<(), _>(status)), why(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused));
+                    assert_eq!(
+                        told(Err::<(), _>(status)),
+                        why(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused)
+                    );
                     reused += 1;
                 }
             }
@@ -95,19 +129,36 @@ on_both!(
         assert_eq!((product.price_cents, answer.previous_price_cents), (5999, 4999));
         assert_eq!(product, store.product(HOODIE).await);
         let again = operator.set_price(HOODIE, 5999).await.unwrap();
-        assert_eq!((again.previous_price_cents, again.product.as_ref()), (5999, Some(&product)), "nothing was done");
+        assert_eq!(
+            (again.previous_price_cents, again.product.as_ref()),
+            (5999, Some(&product)),
+            "nothing was done"
+        );
         let dear = store.buy(&buyer, HOODIE, 2).await;
         assert_eq!((cheap.total_price_cents, dear.total_price_cents), (9998, 11_998));
         assert_eq!(store.cancel(&buyer, &cheap.id).await.unwrap().total_price_cents, 9998);
-        assert_eq!(told(operator.set_price(99, 1).await), why(Code::NotFound, ErrorReason::ProductNotFound));
+        assert_eq!(
+            told(operator.set_price(99, 1).await),
+            why(Code::NotFound, ErrorReason::ProductNotFound)
+        );
         for wrong in [-1, 1_000_000_000_001] {
             assert_eq!(fields(operator.set_price(HOODIE, wrong).await), ["price_cents"]);
         }
         operator.set_price(HOODIE, 0).await.unwrap();
         let events = store.events().await;
-        let prices: Vec<_> = events.iter().filter(|event| event.event == "product_price_set").collect();
+        let prices: Vec<_> =
+            events.iter().filter(|event| event.event == "product_price_set").collect();
         assert_eq!(prices.len(), 2);
-        assert_eq!((prices[0].attributes["price_cents"].as_str(), prices[0].attributes["previous_price_cents"].as_str()), ("5999", "4999"));
-        assert_eq!((prices[0].actor.as_str(), prices[0].subject.as_str()), ("operator", "product:1"));
+        assert_eq!(
+            (
+                prices[0].attributes["price_cents"].as_str(),
+                prices[0].attributes["previous_price_cents"].as_str()
+            ),
+            ("5999", "4999")
+        );
+        assert_eq!(
+            (prices[0].actor.as_str(), prices[0].subject.as_str()),
+            ("operator", "product:1")
+        );
     }
 );

@@ -26,8 +26,16 @@ on_both!(
             assert_eq!(page.next_page_token, "");
             page.users.into_iter().map(|user| user.username).collect()
         };
-        assert_eq!(names(Some("ADA"), None).await, ["ada_one", "adatwo", "Ada_three"], "without regard to case");
-        assert_eq!(names(Some("ada_"), None).await, ["ada_one", "Ada_three"], "`_` is itself and stands for nothing else");
+        assert_eq!(
+            names(Some("ADA"), None).await,
+            ["ada_one", "adatwo", "Ada_three"],
+            "without regard to case"
+        );
+        assert_eq!(
+            names(Some("ada_"), None).await,
+            ["ada_one", "Ada_three"],
+            "`_` is itself and stands for nothing else"
+        );
         assert_eq!(names(None, Some(false)).await, ["ada_one"]);
         assert_eq!(names(Some("ada"), Some(true)).await, ["adatwo", "Ada_three"]);
         assert!(names(Some("nobody"), None).await.is_empty());
@@ -35,22 +43,33 @@ on_both!(
         // A page's token carries its filter.
         let first = operator.list(1, "", Some("ada"), None).await.unwrap();
         let second = operator.list(5, &first.next_page_token, None, None).await.unwrap();
-        assert_eq!(second.users.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(), ["adatwo", "Ada_three"]);
+        assert_eq!(
+            second.users.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(),
+            ["adatwo", "Ada_three"]
+        );
         let invalid = why(Code::InvalidArgument, ErrorReason::InvalidPageToken);
-        for (token, prefix, active) in
-            [(first.next_page_token.as_str(), Some("b"), None), (&first.next_page_token, None, Some(true)), ("x", None, None)]
-        {
+        for (token, prefix, active) in [
+            (first.next_page_token.as_str(), Some("b"), None),
+            (&first.next_page_token, None, Some(true)),
+            ("x", None, None),
+        ] {
             assert_eq!(told(operator.list(1, token, prefix, active).await), invalid);
         }
-        for (size, prefix, field) in
-            [(0, None, "page_size"), (101, None, "page_size"), (1, Some(""), "username_prefix"), (1, Some("a%"), "username_prefix")]
-        {
+        for (size, prefix, field) in [
+            (0, None, "page_size"),
+            (101, None, "page_size"),
+            (1, Some(""), "username_prefix"),
+            (1, Some("a%"), "username_prefix"),
+        ] {
             assert_eq!(fields(operator.list(size, "", prefix, None).await), [field]);
         }
 
         let events = store.events().await;
         let listed: Vec<_> = events.iter().filter(|event| event.event == "users_listed").collect();
-        assert_eq!(listed.iter().map(|event| event.attributes["users"].as_str()).collect::<Vec<_>>()[..2], ["3", "1"]);
+        assert_eq!(
+            listed.iter().map(|event| event.attributes["users"].as_str()).collect::<Vec<_>>()[..2],
+            ["3", "1"]
+        );
         for event in listed {
             assert_eq!((event.actor.as_str(), event.subject.as_str()), ("operator", ""));
             let text = format!("{event:?}");
@@ -64,13 +83,17 @@ on_both!(
 
 on_both!(
     async fn a_user_is_deactivated_once_and_its_token_is_void(store: &TestDb) {
-        let (operator, ada, bob) = (operator(store), store.register("ada").await, store.register("bob").await);
+        let (operator, ada, bob) =
+            (operator(store), store.register("ada").await, store.register("bob").await);
         let order = store.buy(&ada, HOODIE, 1).await;
         let done = operator.deactivate(named("ADA")).await.unwrap();
         let user = done.user.unwrap();
         assert!(done.changed && !user.active);
         assert_eq!((user.id.as_str(), user.version), (ada.user.id.as_str(), 2));
-        assert_eq!(told(own(store, &ada).await), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        assert_eq!(
+            told(own(store, &ada).await),
+            why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+        );
         let again = operator.deactivate(with_id(&ada.user.id)).await.unwrap();
         assert_eq!((again.changed, again.user), (false, Some(user)));
         own(store, &bob).await.unwrap();
@@ -78,21 +101,29 @@ on_both!(
 
         let missing = why(Code::NotFound, ErrorReason::UserNotFound);
         assert_eq!(told(operator.deactivate(named("nobody")).await), missing);
-        assert_eq!(told(operator.deactivate(with_id("01981f3e-7a00-7000-8000-000000000001")).await), missing);
+        assert_eq!(
+            told(operator.deactivate(with_id("01981f3e-7a00-7000-8000-000000000001")).await),
+            missing
+        );
         assert_eq!(fields(operator.deactivate(with_id("7")).await), ["user.user_id"]);
         assert_eq!(fields(operator.deactivate(named("a b")).await), ["user.username"]);
         assert_eq!(fields(operator.deactivate(Some(UserRef { by: None })).await), ["user"]);
         assert_eq!(fields(operator.deactivate(None).await), ["user"]);
         let events = store.events().await;
-        let deactivated: Vec<_> = events.iter().filter(|event| event.event == "user_deactivated").collect();
+        let deactivated: Vec<_> =
+            events.iter().filter(|event| event.event == "user_deactivated").collect();
         assert_eq!(deactivated.len(), 1);
-        assert_eq!((&deactivated[0].actor, &deactivated[0].subject), (&"operator".to_owned(), &format!("user:{}", ada.user.id)));
+        assert_eq!(
+            (&deactivated[0].actor, &deactivated[0].subject),
+            (&"operator".to_owned(), &format!("user:{}", ada.user.id))
+        );
     }
 );
 
 on_both!(
     async fn tokens_of_one_or_of_everyone_are_void(store: &TestDb) {
-        let (operator, ada, bob) = (operator(store), store.register("ada").await, store.register("bob").await);
+        let (operator, ada, bob) =
+            (operator(store), store.register("ada").await, store.register("bob").await);
         let answer = operator.revoke(Some(Whose::User(named("ada").unwrap()))).await.unwrap();
         assert_eq!(answer, RevokeTokensResponse { users: 1, next_page_token: String::new() });
         let void = why(Code::Unauthenticated, ErrorReason::TokenRevoked);
@@ -121,7 +152,8 @@ on_both!(
             .await;
         let (mut users, mut pages, mut page_token) = (0, 0, String::new());
         loop {
-            let answer = operator.revoke(Some(Whose::Everyone(Everyone { page_token }))).await.unwrap();
+            let answer =
+                operator.revoke(Some(Whose::Everyone(Everyone { page_token }))).await.unwrap();
             (users, pages, page_token) = (users + answer.users, pages + 1, answer.next_page_token);
             if page_token.is_empty() {
                 break;
@@ -132,11 +164,21 @@ on_both!(
         assert_eq!(told(own(store, &bob).await), void);
         assert_eq!(told(own(store, &ada.with_token_version(2)).await), void);
         let wrong = Everyone { page_token: "x".to_owned() };
-        assert_eq!(told(operator.revoke(Some(Whose::Everyone(wrong))).await), why(Code::InvalidArgument, ErrorReason::InvalidPageToken));
+        assert_eq!(
+            told(operator.revoke(Some(Whose::Everyone(wrong))).await),
+            why(Code::InvalidArgument, ErrorReason::InvalidPageToken)
+        );
         let events = store.events().await;
-        let revoked: Vec<_> = events.iter().filter(|event| event.event == "tokens_revoked").collect();
-        let facts: Vec<_> = revoked.iter().map(|event| (event.subject.as_str(), event.attributes["users"].as_str())).collect();
-        assert_eq!(facts, [(format!("user:{}", ada.user.id).as_str(), "1"), ("", "1000"), ("", "501")]);
+        let revoked: Vec<_> =
+            events.iter().filter(|event| event.event == "tokens_revoked").collect();
+        let facts: Vec<_> = revoked
+            .iter()
+            .map(|event| (event.subject.as_str(), event.attributes["users"].as_str()))
+            .collect();
+        assert_eq!(
+            facts,
+            [(format!("user:{}", ada.user.id).as_str(), "1"), ("", "1000"), ("", "501")]
+        );
         assert!(revoked.iter().all(|event| event.actor == "operator"));
     }
 );

@@ -1,7 +1,6 @@
 //! Budgets of password checks hold whichever replica is asked.
 
-use std::num::NonZeroU32;
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use begin_password_check_request::By;
 use merch_db::{LogIns, Rate};
@@ -21,11 +20,19 @@ fn budgets(per_network: u32, over_all: u32) -> LogIns {
 }
 
 /// Reserves a check of a name's password.
-async fn begin(client: &AssistantServiceClient<Channel>, name: &str, network: &str) -> Result<BeginPasswordCheckResponse, Status> {
+async fn begin(
+    client: &AssistantServiceClient<Channel>,
+    name: &str,
+    network: &str,
+) -> Result<BeginPasswordCheckResponse, Status> {
     begin_by(client, By::Username(name.to_owned()), network).await
 }
 
-async fn begin_by(client: &AssistantServiceClient<Channel>, by: By, network: &str) -> Result<BeginPasswordCheckResponse, Status> {
+async fn begin_by(
+    client: &AssistantServiceClient<Channel>,
+    by: By,
+    network: &str,
+) -> Result<BeginPasswordCheckResponse, Status> {
     let client_network = network.to_owned();
     let request = BeginPasswordCheckRequest { by: Some(by), client_network };
     Ok(client.clone().begin_password_check(call(request)).await?.into_inner())
@@ -65,9 +72,12 @@ async fn log_in(replica: &Replica, buyer: &Buyer, network: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
     let place = Place::postgres().await;
-    let replicas: [Replica; 3] = replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
+    let replicas: [Replica; 3] =
+        replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
     replicas[0].register("Ada").await;
-    for (spellings, exists) in [(["ada", "ADA", "aDa"], true), (["unregistered", "UNREGISTERED", "Unregistered"], false)] {
+    for (spellings, exists) in
+        [(["ada", "ADA", "aDa"], true), (["unregistered", "UNREGISTERED", "Unregistered"], false)]
+    {
         let attempts: Vec<_> = (0..30)
             .map(|n| {
                 let client = replicas[n % 3].client.clone();
@@ -78,7 +88,10 @@ async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
         for attempt in attempts {
             match attempt.await.unwrap() {
                 Ok(check) => {
-                    assert_eq!((check.credentials.is_some(), check.reservation.len()), (exists, 64));
+                    assert_eq!(
+                        (check.credentials.is_some(), check.reservation.len()),
+                        (exists, 64)
+                    );
                     reserved += 1;
                 }
                 Err(status) => {
@@ -104,7 +117,9 @@ async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
 }
 
 on_both!(
-    async fn strangers_exhaust_an_account_and_its_owner_gets_in_from_known_networks(store: &TestDb) {
+    async fn strangers_exhaust_an_account_and_its_owner_gets_in_from_known_networks(
+        store: &TestDb,
+    ) {
         let mut config = config(&store.place);
         config.log_ins = budgets(3, 7);
         let replica = Replica::start(config).await;
@@ -173,7 +188,8 @@ on_both!(
         assert_eq!(elsewhere.reservation.len(), 64);
 
         store.sql("UPDATE known_networks SET seen_at = seen_at - 2592000000000").await;
-        eventually("the old one is gone", || async { store.count("known_networks").await == 0 }).await;
+        eventually("the old one is gone", || async { store.count("known_networks").await == 0 })
+            .await;
         replica.stop().await;
     }
 );
@@ -215,7 +231,11 @@ on_both!(
             assert_eq!(told(begin(&replica.client, "unregistered", HOME).await), too_many());
             let request = CancelPasswordCheckRequest { reservation: check.reservation };
             replica.client.clone().cancel_password_check(call(request)).await.unwrap();
-            assert_eq!(store.count("log_in_attempts").await, 0, "whatever the clock does, nothing is left that looks exhausted");
+            assert_eq!(
+                store.count("log_in_attempts").await,
+                0,
+                "whatever the clock does, nothing is left that looks exhausted"
+            );
         }
         replica.stop().await;
     }
@@ -282,7 +302,11 @@ on_both!(
         let refused = renew(&stale, &HASH.replace("ln=4", "ln=19")).await;
         assert_eq!(told(refused), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
         renew(&cheap, HASH).await.unwrap();
-        let request = DeactivateUserRequest { context: context(), caller: Some(dear.caller.clone()), user_id: dear.user.id.clone() };
+        let request = DeactivateUserRequest {
+            context: context(),
+            caller: Some(dear.caller.clone()),
+            user_id: dear.user.id.clone(),
+        };
         replica.client.clone().deactivate_user(call(request)).await.unwrap();
         assert_eq!(cost().await, 4, "a user who cannot log in counts no more");
         replica.stop().await;
@@ -302,7 +326,11 @@ on_both!(
         assert_eq!(check("ADA", "ADA", "ADA@EXAMPLE.ORG").await, taken(ErrorReason::SidTaken));
         assert_eq!(check("x1", "aDa", "ada@example.org").await, taken(ErrorReason::UsernameTaken));
         assert_eq!(check("x1", "eve", "Ada@Example.org").await, taken(ErrorReason::EmailTaken));
-        let request = CheckAvailabilityRequest { sid: "x1".to_owned(), username: "eve".to_owned(), email: "eve@example.org".to_owned() };
+        let request = CheckAvailabilityRequest {
+            sid: "x1".to_owned(),
+            username: "eve".to_owned(),
+            email: "eve@example.org".to_owned(),
+        };
         replica.client.clone().check_availability(call(request)).await.unwrap();
         replica.stop().await;
     }
@@ -317,7 +345,8 @@ async fn attempt(client: &mut AssistantServiceClient<Channel>, name: &str) -> Re
 on_both!(
     async fn an_attempt_comes_back_after_its_time(store: &TestDb) {
         let mut config = config(&store.place);
-        config.log_ins.per_network = Rate { burst: NonZeroU32::new(2).unwrap(), period: Duration::from_millis(300) };
+        config.log_ins.per_network =
+            Rate { burst: NonZeroU32::new(2).unwrap(), period: Duration::from_millis(300) };
         let replica = Replica::start(config).await;
         let mut client = replica.client.clone();
         let begun = std::time::Instant::now();
@@ -326,12 +355,17 @@ on_both!(
                 if status.code() == Code::NotFound {
                     break;
                 }
-                let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap();
+                let wait =
+                    status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap();
                 assert!(wait <= Duration::from_millis(300), "{wait:?}");
                 tokio::time::sleep(wait).await;
             }
         }
-        assert!(begun.elapsed() >= Duration::from_millis(595), "two at once, and two more one by one: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_millis(595),
+            "two at once, and two more one by one: {:?}",
+            begun.elapsed()
+        );
         replica.stop().await;
     }
 );
@@ -339,7 +373,8 @@ on_both!(
 on_both!(
     async fn a_time_that_no_attempt_can_bring_about_is_not_believed(store: &TestDb) {
         let mut config = config(&store.place);
-        config.log_ins.per_network = Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
+        config.log_ins.per_network =
+            Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
         let replica = Replica::start(config).await;
         let mut client = replica.client.clone();
         let mut tried = async || attempt(&mut client, "unregistered").await.unwrap_err().code();
@@ -356,8 +391,13 @@ on_both!(
 on_both!(
     async fn names_that_were_not_tried_for_long_are_forgotten(store: &TestDb) {
         let (digests, now) = match store.backend() {
-            sea_orm::DbBackend::Sqlite => ("SELECT randomblob(32), value FROM generate", "unixepoch('subsec')"),
-            _ => ("SELECT sha256(value::text::bytea), value FROM generate", "extract(epoch FROM now())"),
+            sea_orm::DbBackend::Sqlite => {
+                ("SELECT randomblob(32), value FROM generate", "unixepoch('subsec')")
+            }
+            _ => (
+                "SELECT sha256(value::text::bytea), value FROM generate",
+                "extract(epoch FROM now())",
+            ),
         };
         store
             .sql(&format!(
@@ -367,16 +407,25 @@ on_both!(
             .await;
         let of_today = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
-                format!("INSERT INTO log_in_attempts VALUES (zeroblob(32), CAST(({now} + 3600) * 1000000 AS INTEGER))")
+                format!(
+                    "INSERT INTO log_in_attempts VALUES (zeroblob(32), CAST(({now} + 3600) * 1000000 AS INTEGER))"
+                )
             }
-            _ => format!("INSERT INTO log_in_attempts VALUES (decode(repeat('00', 32), 'hex'), (({now} + 3600) * 1000000)::bigint)"),
+            _ => format!(
+                "INSERT INTO log_in_attempts VALUES (decode(repeat('00', 32), 'hex'), (({now} + 3600) * 1000000)::bigint)"
+            ),
         };
         store.sql(&of_today).await;
         let mut config = config(&store.place);
         config.housekeeping_interval = Duration::from_millis(50);
         let replica = Replica::start(config).await;
-        eventually("the old ones are gone", || async { store.count("log_in_attempts").await == 1 }).await;
+        eventually("the old ones are gone", || async { store.count("log_in_attempts").await == 1 })
+            .await;
         replica.stop().await;
-        assert_eq!(store.count("log_in_attempts").await, 1, "who has used up a part of the allowance stays");
+        assert_eq!(
+            store.count("log_in_attempts").await,
+            1,
+            "who has used up a part of the allowance stays"
+        );
     }
 );

@@ -1,26 +1,39 @@
-//! Several db services on one PostgreSQL, each in a runtime of its own, so that one of them can be killed.
+//! Several db services on one PostgreSQL, each in a runtime of its own, so that one of them can be
+//! killed.
 
 mod log_ins;
 mod orders;
 mod shipping;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use merch_chassis::{Readiness, StartError};
-use merch_contract::grpc::assistant::v1::assistant_service_client::AssistantServiceClient;
-use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
-use merch_contract::grpc::assistant::v1::*;
-use merch_contract::grpc::logging::v1::logging_service_server::{LoggingService, LoggingServiceServer};
-use merch_contract::grpc::logging::v1::{LogMessage, StreamLogsRequest, StreamLogsResponse};
+use merch_contract::grpc::{
+    assistant::v1::{
+        assistant_service_client::AssistantServiceClient, place_order_result::Outcome, *,
+    },
+    logging::v1::{
+        LogMessage, StreamLogsRequest, StreamLogsResponse,
+        logging_service_server::{LoggingService, LoggingServiceServer},
+    },
+};
 use merch_db::Config;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{Mutex, mpsc, oneshot},
+};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 use crate::harness::*;
 
@@ -51,7 +64,12 @@ impl Replica {
         let address = address.await.unwrap();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         eventually("the replica is ready", || async { readiness.check().is_ok() }).await;
-        Self { client: AssistantServiceClient::new(channel), shutdown, ended: Some(ended), runtime: Some(runtime) }
+        Self {
+            client: AssistantServiceClient::new(channel),
+            shutdown,
+            ended: Some(ended),
+            runtime: Some(runtime),
+        }
     }
 
     /// As `docker stop` does.
@@ -61,7 +79,8 @@ impl Replica {
         tokio::time::timeout(PATIENCE, ended).await.expect("the replica stops").unwrap().unwrap();
     }
 
-    /// As `kill -9` does, as far as anybody outside can tell: everything ends where it stands, and nobody is told.
+    /// As `kill -9` does, as far as anybody outside can tell: everything ends where it stands, and
+    /// nobody is told.
     fn kill(mut self) {
         self.end();
     }
@@ -73,17 +92,33 @@ impl Replica {
     }
 
     async fn place(&self, order: NewOrder) -> Result<Outcome, Status> {
-        let answer = self.client.clone().place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await?;
+        let answer = self
+            .client
+            .clone()
+            .place_orders(call(PlaceOrdersRequest { orders: vec![order] }))
+            .await?;
         Ok(answer.into_inner().results.remove(0).outcome.expect("exactly one outcome is set"))
     }
 
     async fn register(&self, name: &str) -> Buyer {
-        let user = self.client.clone().create_user(call(new_user(name))).await.unwrap().into_inner().user.unwrap();
+        let user = self
+            .client
+            .clone()
+            .create_user(call(new_user(name)))
+            .await
+            .unwrap()
+            .into_inner()
+            .user
+            .unwrap();
         Buyer { caller: Caller { user_id: user.id.clone(), token_version: 1 }, user }
     }
 
     async fn cancel(&self, buyer: &Buyer, order_id: &str) -> Result<Order, Status> {
-        let request = CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
+        let request = CancelOrderRequest {
+            context: context(),
+            caller: Some(buyer.caller.clone()),
+            order_id: order_id.to_owned(),
+        };
         Ok(self.client.clone().cancel_order(call(request)).await?.into_inner().order.unwrap())
     }
 
@@ -108,7 +143,10 @@ impl Drop for Replica {
 }
 
 /// So many replicas on the database of `place`; `change` gets each one's number.
-async fn replicas<const N: usize>(place: &Place, change: impl Fn(usize, &mut Config)) -> [Replica; N] {
+async fn replicas<const N: usize>(
+    place: &Place,
+    change: impl Fn(usize, &mut Config),
+) -> [Replica; N] {
     let mut started = vec![];
     for number in 0..N {
         let mut config = config(place);
@@ -119,7 +157,8 @@ async fn replicas<const N: usize>(place: &Place, change: impl Fn(usize, &mut Con
     started.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
 }
 
-/// What every logging service of a test got, in the order of arrival, each with the number of the replica that sent it.
+/// What every logging service of a test got, in the order of arrival, each with the number of the
+/// replica that sent it.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Vec<(usize, LogMessage)>>>);
 
@@ -140,7 +179,11 @@ impl Ledger {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let desk = Desk { number, ledger: self.clone(), mute: Arc::default(), url };
         let service = LoggingServiceServer::new(desk.clone());
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
         desk
     }
 
@@ -160,13 +203,23 @@ impl Ledger {
     /// What a consumer makes of it: each event once, where it came first.
     async fn without_repeats(&self) -> Vec<LogMessage> {
         let mut seen = std::collections::HashSet::new();
-        self.all().await.into_iter().map(|(_, event)| event).filter(|event| seen.insert(event.id.clone())).collect()
+        self.all()
+            .await
+            .into_iter()
+            .map(|(_, event)| event)
+            .filter(|event| seen.insert(event.id.clone()))
+            .collect()
     }
 
     /// The words of what one was done, or did, in order, without repeats.
     async fn words_of(&self, buyer: &Buyer) -> Vec<String> {
         let actor = format!("user:{}", buyer.user.id);
-        self.without_repeats().await.into_iter().filter(|event| event.actor == actor).map(|event| event.event).collect()
+        self.without_repeats()
+            .await
+            .into_iter()
+            .filter(|event| event.actor == actor)
+            .map(|event| event.event)
+            .collect()
     }
 }
 
@@ -174,16 +227,30 @@ impl Ledger {
 impl LoggingService for Desk {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
-    async fn stream_logs(&self, request: Request<Streaming<StreamLogsRequest>>) -> Result<Response<Self::StreamLogsStream>, Status> {
+    async fn stream_logs(
+        &self,
+        request: Request<Streaming<StreamLogsRequest>>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let (mut requests, desk) = (request.into_inner(), self.clone());
         let (answers, stream) = mpsc::channel(16);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                desk.ledger.0.lock().await.extend(request.messages.into_iter().map(|event| (desk.number, event)));
+                desk.ledger
+                    .0
+                    .lock()
+                    .await
+                    .extend(request.messages.into_iter().map(|event| (desk.number, event)));
                 if desk.mute.load(Ordering::SeqCst) {
                     continue;
                 }
-                if answers.send(Ok(StreamLogsResponse { acknowledged_sequence: request.sequence, refused: Vec::new() })).await.is_err() {
+                if answers
+                    .send(Ok(StreamLogsResponse {
+                        acknowledged_sequence: request.sequence,
+                        refused: Vec::new(),
+                    }))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -1,7 +1,7 @@
-//! Orders through several replicas at once: never oversold, one order for a key, no deadlock, and told apart what is done and what is not.
+//! Orders through several replicas at once: never oversold, one order for a key, no deadlock, and
+//! told apart what is done and what is not.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use tonic::{Code, Status};
@@ -20,7 +20,16 @@ async fn rush(replicas: &[Replica], orders: Vec<NewOrder>) -> Vec<Result<Outcome
         .map(|(n, order)| {
             let mut client = replicas[n % replicas.len()].client.clone();
             let request = call(PlaceOrdersRequest { orders: vec![order] });
-            tokio::spawn(async move { Ok(client.place_orders(request).await?.into_inner().results.remove(0).outcome.unwrap()) })
+            tokio::spawn(async move {
+                Ok(client
+                    .place_orders(request)
+                    .await?
+                    .into_inner()
+                    .results
+                    .remove(0)
+                    .outcome
+                    .unwrap())
+            })
         })
         .collect();
     let mut outcomes = vec![];
@@ -47,8 +56,12 @@ async fn three_replicas_sell_what_is_there_and_no_piece_more() {
     let buyers = buyers(&replicas[0], 40).await;
     let orders = (0..240).map(|n| buyers[n % 40].order(HOODIE, 1)).collect();
     let outcomes = rush(&replicas, orders).await;
-    let sold = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
-    let refused = outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock)).count();
+    let sold =
+        outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock))
+        .count();
     assert_eq!((sold, refused), (50, 190));
     assert_eq!(number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await, 0);
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, 50);
@@ -69,12 +82,21 @@ async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_
         .map(|n| {
             let (mut client, order) = (clients[n % 3].clone(), buyer.order(HOODIE, 1));
             tokio::spawn(async move {
-                let answer = client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await;
-                (n % 3, answer.map(|answer| placed(answer.into_inner().results.remove(0).outcome.unwrap()).id))
+                let answer =
+                    client.place_orders(call(PlaceOrdersRequest { orders: vec![order] })).await;
+                (
+                    n % 3,
+                    answer.map(|answer| {
+                        placed(answer.into_inner().results.remove(0).outcome.unwrap()).id
+                    }),
+                )
             })
         })
         .collect();
-    eventually("some orders are placed", || async { number(&database, "SELECT count(*) FROM orders").await > 20 }).await;
+    eventually("some orders are placed", || async {
+        number(&database, "SELECT count(*) FROM orders").await > 20
+    })
+    .await;
     third.kill();
     let mut told = HashSet::new();
     for call in calls {
@@ -93,7 +115,10 @@ async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_
     }
     assert!(told.is_subset(&stored));
     let count = i64::try_from(stored.len()).unwrap();
-    assert_eq!(number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await, 100_000 - count);
+    assert_eq!(
+        number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await,
+        100_000 - count
+    );
     assert_eq!(number(&database, "SELECT count(*) FROM outbox").await, count + 1);
     database.close().await.unwrap();
 }
@@ -104,20 +129,28 @@ async fn a_key_that_comes_to_every_replica_at_once_is_one_order() {
     let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
     let buyer = replicas[0].register("ada").await;
     // Every key at all replicas, in orders for different products of one another.
-    let orders = (0..90).map(|n| buyer.order_with_key(1 + n / 3 % 3, 1, &format!("k{}", n / 3))).collect();
+    let orders =
+        (0..90).map(|n| buyer.order_with_key(1 + n / 3 % 3, 1, &format!("k{}", n / 3))).collect();
     let outcomes = rush(&replicas, orders).await;
     for three in outcomes.chunks(3) {
-        let ids: HashSet<String> = three.iter().map(|outcome| placed(outcome.as_ref().unwrap().clone()).id).collect();
+        let ids: HashSet<String> =
+            three.iter().map(|outcome| placed(outcome.as_ref().unwrap().clone()).id).collect();
         assert_eq!(ids.len(), 1, "{three:?}");
     }
     // Another body under a key that another replica knows.
     let outcome = replicas[2].place(buyer.order_with_key(HOODIE, 2, "k0")).await.unwrap();
     assert_eq!(refused(&outcome), Some(ErrorReason::IdempotencyKeyReused));
-    // Not even where the two bodies come at the same time, for different products: one is the first, the other is told.
-    let orders = (0..60).map(|n| buyer.order_with_key(1 + n % 2, 1, &format!("twice{}", n / 2))).collect();
+    // Not even where the two bodies come at the same time, for different products: one is the
+    // first, the other is told.
+    let orders =
+        (0..60).map(|n| buyer.order_with_key(1 + n % 2, 1, &format!("twice{}", n / 2))).collect();
     for two in rush(&replicas, orders).await.chunks(2) {
-        let reasons: Vec<_> = two.iter().map(|outcome| refused(outcome.as_ref().unwrap())).collect();
-        assert!(reasons.contains(&None) && reasons.contains(&Some(ErrorReason::IdempotencyKeyReused)), "{reasons:?}");
+        let reasons: Vec<_> =
+            two.iter().map(|outcome| refused(outcome.as_ref().unwrap())).collect();
+        assert!(
+            reasons.contains(&None) && reasons.contains(&Some(ErrorReason::IdempotencyKeyReused)),
+            "{reasons:?}"
+        );
     }
     let database = connect(&place.url).await;
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, 60);
@@ -125,7 +158,8 @@ async fn a_key_that_comes_to_every_replica_at_once_is_one_order() {
     database.close().await.unwrap();
 }
 
-/// Orders of two products in either order, of many users in one transaction, with cancellations between them: through all replicas.
+/// Orders of two products in either order, of many users in one transaction, with cancellations
+/// between them: through all replicas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn products_and_users_that_cross_do_not_lock_one_another_out() {
     let place = Place::postgres().await;
@@ -133,7 +167,8 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
     let buyers = buyers(&replicas[0], 6).await;
     let tasks: Vec<_> = (0..12)
         .map(|n| {
-            let mut clients: Vec<_> = replicas.iter().map(|replica| replica.client.clone()).collect();
+            let mut clients: Vec<_> =
+                replicas.iter().map(|replica| replica.client.clone()).collect();
             let mut buyers = buyers.clone();
             if n % 2 == 0 {
                 buyers.reverse();
@@ -141,13 +176,27 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
             tokio::spawn(async move {
                 for round in 0..6 {
                     let products = if n % 3 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
-                    let orders = buyers.iter().flat_map(|buyer| products.map(|product| buyer.order(product, 1))).collect();
+                    let orders = buyers
+                        .iter()
+                        .flat_map(|buyer| products.map(|product| buyer.order(product, 1)))
+                        .collect();
                     let (first, second) = ((n + round) % 3, (n + round + 1) % 3);
-                    let answer = clients[first].place_orders(call(PlaceOrdersRequest { orders })).await.unwrap().into_inner();
-                    for (result, buyer) in answer.results.into_iter().zip(buyers.iter().flat_map(|buyer| [buyer, buyer])) {
+                    let answer = clients[first]
+                        .place_orders(call(PlaceOrdersRequest { orders }))
+                        .await
+                        .unwrap()
+                        .into_inner();
+                    for (result, buyer) in answer
+                        .results
+                        .into_iter()
+                        .zip(buyers.iter().flat_map(|buyer| [buyer, buyer]))
+                    {
                         let order = placed(result.outcome.unwrap());
-                        let request =
-                            CancelOrderRequest { context: context(), caller: Some(buyer.caller.clone()), order_id: order.id.clone() };
+                        let request = CancelOrderRequest {
+                            context: context(),
+                            caller: Some(buyer.caller.clone()),
+                            order_id: order.id.clone(),
+                        };
                         clients[second].cancel_order(call(request)).await.unwrap();
                     }
                 }
@@ -169,11 +218,19 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
         number(&database, "SELECT count(DISTINCT application_name) FROM pg_stat_activity WHERE datname = current_database()").await == 1
     })
     .await;
-    assert_eq!(number(&database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await, 0);
+    assert_eq!(
+        number(
+            &database,
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+        .await,
+        0
+    );
     database.close().await.unwrap();
 }
 
-/// Each wants the other's name while the other gives it up: the database can only break this up, and one of them is tried again.
+/// Each wants the other's name while the other gives it up: the database can only break this up,
+/// and one of them is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_that_no_order_of_locks_prevents_is_tried_again() {
     let place = Place::postgres().await;
@@ -188,13 +245,15 @@ async fn a_deadlock_that_no_order_of_locks_prevents_is_tried_again() {
     }
 }
 
-/// As a database may be set up. What the database undoes is tried again, and what is given up in the end is told so, and was not done.
+/// As a database may be set up. What the database undoes is tried again, and what is given up in
+/// the end is told so, and was not done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_serialized_is_tried_again_or_told_as_not_done() {
     let place = Place::postgres().await;
     let administrator = connect(&place.url).await;
     let (_, name) = place.url.rsplit_once('/').unwrap();
-    let serializable = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
+    let serializable =
+        format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
     administrator.execute_unprepared(&serializable).await.unwrap();
     administrator.close().await.unwrap();
     let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
@@ -207,17 +266,24 @@ async fn what_cannot_be_serialized_is_tried_again_or_told_as_not_done() {
                 placed(outcome);
                 sold += 1;
             }
-            Err(status) => assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::DatabaseUnavailable)),
+            Err(status) => assert_eq!(
+                told(Err::<(), _>(status)),
+                why(Code::Unavailable, ErrorReason::DatabaseUnavailable)
+            ),
         }
     }
     let database = connect(&place.url).await;
     assert!(sold > 0);
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, sold);
-    assert_eq!(number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await, 500 - sold);
+    assert_eq!(
+        number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await,
+        500 - sold
+    );
     database.close().await.unwrap();
 }
 
-/// Whoever is told 503 asks again under the same key, at the other replica: at last each key has its one order.
+/// Whoever is told 503 asks again under the same key, at the other replica: at last each key has
+/// its one order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_cut_lose_and_double_nothing() {
     let place = Place::postgres().await;
@@ -225,7 +291,8 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
     let buyer = first.register("ada").await;
     let database = connect(&std::env::var("MERCH_TEST_POSTGRES_URL").unwrap()).await;
     let (_, name) = place.url.rsplit_once('/').unwrap();
-    let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    let cut =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     let clients = [first.client.clone(), second.client.clone()];
     let calls: Vec<_> = (0..8)
         .map(|task| {
@@ -236,16 +303,22 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
                     let order = buyer.order_with_key(1 + n % 3, 1, &format!("{task}-{n}"));
                     for attempt in 0.. {
                         let client = &mut clients[(task + attempt) % 2];
-                        match client.place_orders(call(PlaceOrdersRequest { orders: vec![order.clone()] })).await {
+                        match client
+                            .place_orders(call(PlaceOrdersRequest { orders: vec![order.clone()] }))
+                            .await
+                        {
                             Ok(answer) => {
                                 placed(answer.into_inner().results.remove(0).outcome.unwrap());
                                 break;
                             }
                             Err(status) => {
-                                // On a slow machine every connection that a call gets may be cut until its
-                                // deadline has passed. Both answers ask for a repetition.
+                                // On a slow machine every connection that a call gets may be cut
+                                // until its deadline has passed. Both answers ask for a repetition.
                                 if status.code() != Code::DeadlineExceeded {
-                                    assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::DatabaseUnavailable));
+                                    assert_eq!(
+                                        told(Err::<(), _>(status)),
+                                        why(Code::Unavailable, ErrorReason::DatabaseUnavailable)
+                                    );
                                 }
                                 again += 1;
                                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,7 +1,10 @@
-//! The outbox of several replicas: one of them ships it, in order, and another one when that one is gone.
+//! The outbox of several replicas: one of them ships it, in order, and another one when that one is
+//! gone.
 
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::postgres::Wire;
@@ -31,7 +34,10 @@ async fn register(ledger: &Ledger, replicas: &[Option<Replica>], at: usize, name
 }
 
 async fn arrives(ledger: &Ledger, buyer: &Buyer, word: &str) {
-    eventually("the event arrives", || async { ledger.words_of(buyer).await.iter().any(|found| found == word) }).await;
+    eventually("the event arrives", || async {
+        ledger.words_of(buyer).await.iter().any(|found| found == word)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,13 +67,26 @@ async fn each_event_is_shipped_once_by_one_replica_and_what_one_did_stays_in_ord
     let journeys = futures_util::future::join_all(journeys).await;
     let count: usize = journeys.iter().map(|(_, expected)| expected.len()).sum();
     eventually("all events have come", || async { ledger.len().await >= count }).await;
-    // Nothing comes twice, also while the lease is renewed and the shipper begins again from the oldest.
+    // Nothing comes twice, also while the lease is renewed and the shipper begins again from the
+    // oldest.
     tokio::time::sleep(LEASE * 3).await;
     let all = ledger.all().await;
     assert_eq!(all.len(), count);
-    assert_eq!(all.iter().map(|(_, event)| &event.id).collect::<HashSet<_>>().len(), count, "each event once");
-    assert_eq!(all.iter().map(|(number, _)| *number).collect::<HashSet<_>>().len(), 1, "one replica ships");
-    assert_eq!(all.iter().map(|(_, event)| &event.instance).collect::<HashSet<_>>().len(), 3, "what all of them wrote");
+    assert_eq!(
+        all.iter().map(|(_, event)| &event.id).collect::<HashSet<_>>().len(),
+        count,
+        "each event once"
+    );
+    assert_eq!(
+        all.iter().map(|(number, _)| *number).collect::<HashSet<_>>().len(),
+        1,
+        "one replica ships"
+    );
+    assert_eq!(
+        all.iter().map(|(_, event)| &event.instance).collect::<HashSet<_>>().len(),
+        3,
+        "what all of them wrote"
+    );
     for (buyer, expected) in journeys {
         assert_eq!(ledger.words_of(&buyer).await, expected);
     }
@@ -106,10 +125,11 @@ async fn when_the_one_that_ships_is_killed_another_goes_on_and_nothing_is_lost_o
     replicas[other].as_ref().unwrap().cancel(&ada, &order.id).await.unwrap();
     arrives(&ledger, &ada, "order_cancelled").await;
     eprintln!("taken over after {:?} with a lease of {LEASE:?}", killed.elapsed());
-    let senders: HashMap<String, Vec<usize>> = ledger.all().await.into_iter().fold(HashMap::new(), |mut senders, (number, event)| {
-        senders.entry(event.event).or_default().push(number);
-        senders
-    });
+    let senders: HashMap<String, Vec<usize>> =
+        ledger.all().await.into_iter().fold(HashMap::new(), |mut senders, (number, event)| {
+            senders.entry(event.event).or_default().push(number);
+            senders
+        });
     assert_eq!(senders["user_registered"], [leader], "what was acknowledged is not sent again");
     let successor = ledger.last_sender().await.unwrap();
     assert_ne!(successor, leader);
@@ -119,7 +139,8 @@ async fn when_the_one_that_ships_is_killed_another_goes_on_and_nothing_is_lost_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_one_that_ships_hands_over_when_it_stops_and_does_not_wait_for_the_others_to_be_silent() {
+async fn the_one_that_ships_hands_over_when_it_stops_and_does_not_wait_for_the_others_to_be_silent()
+{
     let place = Place::postgres().await;
     let ledger = Ledger::default();
     let desks = [ledger.desk(0).await, ledger.desk(1).await];
@@ -135,13 +156,20 @@ async fn the_one_that_ships_hands_over_when_it_stops_and_does_not_wait_for_the_o
     let leader = ledger.last_sender().await.unwrap();
     let other = 1 - leader;
     // The other one writes all the time.
-    let (mut client, order, enough) = (replicas[other].as_ref().unwrap().client.clone(), ada.order(HOODIE, 1), CancellationToken::new());
+    let (mut client, order, enough) = (
+        replicas[other].as_ref().unwrap().client.clone(),
+        ada.order(HOODIE, 1),
+        CancellationToken::new(),
+    );
     let writing = tokio::spawn({
         let enough = enough.clone();
         async move {
             let mut written = 0;
             while !enough.is_cancelled() {
-                client.place_orders(call(PlaceOrdersRequest { orders: vec![order.clone()] })).await.unwrap();
+                client
+                    .place_orders(call(PlaceOrdersRequest { orders: vec![order.clone()] }))
+                    .await
+                    .unwrap();
                 written += 1;
             }
             written

@@ -1,9 +1,13 @@
 //! The database's password changes while the service runs.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use merch_db::Database;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
@@ -20,7 +24,8 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     let tables = connect(&server.url().replace("/postgres", "/merch")).await;
     let folder = Folder::new();
     let file = folder.write("password", "one\n");
-    let url = |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
+    let url =
+        |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
     merch_db::migrate(url("one")).await.unwrap();
 
     // The URL's own does not count.
@@ -30,7 +35,11 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     settings.pool.password_file = Some(file.clone());
     settings.pool.acquire_timeout = Duration::from_secs(10);
     settings.pool.connections = 64;
-    for limit in [&mut settings.pool.lock_timeout, &mut settings.pool.statement_timeout, &mut settings.pool.transaction_timeout] {
+    for limit in [
+        &mut settings.pool.lock_timeout,
+        &mut settings.pool.statement_timeout,
+        &mut settings.pool.transaction_timeout,
+    ] {
         *limit = Duration::from_secs(25);
     }
     let pool = settings.pool.clone();
@@ -48,32 +57,41 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
             }
         }
     });
-    // Each registration has a connection, and waits on it for the table. There is one registration more than there are connections, so that a new one is
-    // needed each time.
+    // Each registration has a connection, and waits on it for the table. There is one registration
+    // more than there are connections, so that a new one is needed each time.
     let registering = async |round: &'static str, meanwhile: Pin<Box<dyn Future<Output = ()>>>| {
-        let connections = rows(&administrator, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store'").await;
+        let connections =
+            rows(&administrator, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store'")
+                .await;
         let many = connections[0].try_get_by::<i64, _>(0).unwrap() + 1;
         let held = tables.begin().await.unwrap();
         held.execute_unprepared("LOCK TABLE users IN SHARE MODE").await.unwrap();
         let registrations: Vec<_> = (0..many)
             .map(|n| {
                 let mut client = store.client();
-                tokio::spawn(async move { client.create_user(call(new_user(&format!("{round}{n}")))).await.map(|_| ()) })
+                tokio::spawn(async move {
+                    client.create_user(call(new_user(&format!("{round}{n}")))).await.map(|_| ())
+                })
             })
             .collect();
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store' AND wait_event_type = 'Lock'";
-        let waiting = async || rows(&administrator, waiting).await[0].try_get_by::<i64, _>(0).unwrap();
+        let waiting =
+            async || rows(&administrator, waiting).await[0].try_get_by::<i64, _>(0).unwrap();
         // Those on connections that were there.
         eventually("some registrations wait for the table", || async { waiting().await > 0 }).await;
         meanwhile.await;
-        eventually("all registrations have a connection", || async { waiting().await == many }).await;
+        eventually("all registrations have a connection", || async { waiting().await == many })
+            .await;
         held.rollback().await.unwrap();
         for registration in registrations {
             registration.await.unwrap().expect("no call is refused");
         }
     };
     let change = async |password: &str| {
-        administrator.execute_unprepared(&format!("ALTER ROLE store PASSWORD '{password}'")).await.unwrap();
+        administrator
+            .execute_unprepared(&format!("ALTER ROLE store PASSWORD '{password}'"))
+            .await
+            .unwrap();
     };
     let nothing = || Box::pin(std::future::ready(()));
     registering("first", nothing()).await;
@@ -86,11 +104,14 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     registering("third", nothing()).await;
     change("three").await;
     registering("fourth", nothing()).await;
-    // The file first, when the old password is no longer good. Who needs a connection before the server is told waits for that.
+    // The file first, when the old password is no longer good. Who needs a connection before the
+    // server is told waits for that.
     change("unknown to anybody").await;
     std::fs::write(&file, "four\n").unwrap();
     let (log, address) = (server.log(), server.url());
-    let refusals = move || std::fs::read_to_string(&log).unwrap().matches("password authentication failed").count();
+    let refusals = move || {
+        std::fs::read_to_string(&log).unwrap().matches("password authentication failed").count()
+    };
     let before = refusals();
     let told = async move {
         // With the old one, and with that of the file.
@@ -107,10 +128,18 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     std::fs::write(&file, "never-mind\n").unwrap();
     let pool = merch_db::Pool { acquire_timeout: Duration::from_secs(1), ..pool };
     let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
-    assert!(error.contains("refuses the user \"store\": check the name and the password") && !error.contains("never-mind"), "{error}");
+    assert!(
+        error.contains("refuses the user \"store\": check the name and the password")
+            && !error.contains("never-mind"),
+        "{error}"
+    );
     std::fs::remove_file(&file).unwrap();
     let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
-    assert!(error.starts_with("the file of the database's password, ") && error.contains("cannot be read"), "{error}");
+    assert!(
+        error.starts_with("the file of the database's password, ")
+            && error.contains("cannot be read"),
+        "{error}"
+    );
     tables.close().await.unwrap();
     administrator.close().await.unwrap();
     Arc::into_inner(store).expect("nobody else has it").stop().await;

@@ -1,10 +1,13 @@
-//! Programs that a test starts, with a folder of their own and as a user that is not root, and a PostgreSQL among them.
+//! Programs that a test starts, with a folder of their own and as a user that is not root, and a
+//! PostgreSQL among them.
 
-use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -13,7 +16,8 @@ use crate::harness::PATIENCE;
 /// A folder that programs which are not root can use, gone when this is dropped.
 pub(crate) struct Folder {
     folder: TempDir,
-    /// The user and group that programs run as, when this runs as root: PostgreSQL and PgBouncer refuse that.
+    /// The user and group that programs run as, when this runs as root: PostgreSQL and PgBouncer
+    /// refuse that.
     nobody: Option<(u32, u32)>,
 }
 
@@ -21,9 +25,14 @@ impl Folder {
     pub(crate) fn new() -> Self {
         let number = |of: &[&str]| -> u32 {
             let output = Command::new("id").args(of).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().trim().parse().expect("`id` prints a number; there is a user `nobody`")
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .trim()
+                .parse()
+                .expect("`id` prints a number; there is a user `nobody`")
         };
-        let nobody = (number(&["-u"]) == 0).then(|| (number(&["-u", "nobody"]), number(&["-g", "nobody"])));
+        let nobody =
+            (number(&["-u"]) == 0).then(|| (number(&["-u", "nobody"]), number(&["-g", "nobody"])));
         let folder = Self { folder: tempfile::tempdir().unwrap(), nobody };
         folder.own(folder.path());
         folder
@@ -49,7 +58,8 @@ impl Folder {
         }
     }
 
-    /// A command that runs in this folder, as its owner, with nothing of this environment that PostgreSQL's programs look at.
+    /// A command that runs in this folder, as its owner, with nothing of this environment that
+    /// PostgreSQL's programs look at.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env("HOME", self.path()).env("LC_ALL", "C");
@@ -71,11 +81,21 @@ impl Program {
     pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let log = fs::File::create(log).unwrap();
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}")))
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}")),
+        )
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.0.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn ended(&mut self) -> bool {
@@ -85,7 +105,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // PostgreSQL ends at once, and its own processes with it. Others may take this for a wish, or not know it.
+        // PostgreSQL ends at once, and its own processes with it. Others may take this for a wish,
+        // or not know it.
         if !self.ended() {
             self.signal("-QUIT");
         }
@@ -103,15 +124,23 @@ impl Drop for Program {
 /// What a script of `tools/` prints.
 fn tool(name: &str, arguments: &[&str]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools").join(name);
-    PathBuf::from(successful(Command::new("bash").arg(script).args(arguments).output().unwrap()).trim())
+    PathBuf::from(
+        successful(Command::new("bash").arg(script).args(arguments).output().unwrap()).trim(),
+    )
 }
 
 fn successful(output: Output) -> String {
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A port that is free now. Somebody may take it before the program does; whoever starts one tries again.
+/// A port that is free now. Somebody may take it before the program does; whoever starts one tries
+/// again.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -138,16 +167,32 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Of this major version, with these settings and this `pg_hba.conf` besides; its administrator is `merch`, whose password is `password`.
-    /// `files` get into its folder, to be named by the settings.
-    pub(crate) async fn start(major: &str, settings: &[&str], hba: &str, files: &[(&str, &str)]) -> Self {
+    /// Of this major version, with these settings and this `pg_hba.conf` besides; its administrator
+    /// is `merch`, whose password is `password`. `files` get into its folder, to be named by the
+    /// settings.
+    pub(crate) async fn start(
+        major: &str,
+        settings: &[&str],
+        hba: &str,
+        files: &[(&str, &str)],
+    ) -> Self {
         let (major, hba) = (major.to_owned(), hba.to_owned());
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let files: Vec<(String, String)> = files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect();
-        tokio::task::spawn_blocking(move || Self::start_blocking(&major, &settings, &hba, &files)).await.unwrap()
+        let files: Vec<(String, String)> = files
+            .iter()
+            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
+            .collect();
+        tokio::task::spawn_blocking(move || Self::start_blocking(&major, &settings, &hba, &files))
+            .await
+            .unwrap()
     }
 
-    fn start_blocking(major: &str, settings: &[String], hba: &str, files: &[(String, String)]) -> Self {
+    fn start_blocking(
+        major: &str,
+        settings: &[String],
+        hba: &str,
+        files: &[(String, String)],
+    ) -> Self {
         let folder = Folder::new();
         let mut home = tool("postgres-home", &[major]);
         if folder.nobody.is_some() {
@@ -161,7 +206,16 @@ impl Postgres {
         let mut initdb = folder.command(&home.join("bin/initdb"));
         initdb.arg("--pgdata").arg(&cluster).arg("--pwfile").arg(&password);
         successful(
-            initdb.args(["--username=merch", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]).output().unwrap(),
+            initdb
+                .args([
+                    "--username=merch",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--no-locale",
+                    "--no-sync",
+                ])
+                .output()
+                .unwrap(),
         );
         fs::write(cluster.join("pg_hba.conf"), hba).unwrap();
         for (name, content) in files {
@@ -170,19 +224,31 @@ impl Postgres {
         for _ in 0..5 {
             let port = free_port();
             let mut server = folder.command(&home.join("bin/postgres"));
-            server.arg("-D").arg(&cluster).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-            for setting in
-                ["unix_socket_directories=", "fsync=off", "max_connections=100"].into_iter().chain(settings.iter().map(String::as_str))
+            server.arg("-D").arg(&cluster).args([
+                "-p",
+                &port.to_string(),
+                "-c",
+                "listen_addresses=127.0.0.1",
+            ]);
+            for setting in ["unix_socket_directories=", "fsync=off", "max_connections=100"]
+                .into_iter()
+                .chain(settings.iter().map(String::as_str))
             {
                 server.args(["-c", setting]);
             }
             let log = folder.path().join("server.log");
             let mut program = Program::start(server, &log);
-            let ready = || fs::read_to_string(cluster.join("postmaster.pid")).is_ok_and(|state| state.contains("ready"));
+            let ready = || {
+                fs::read_to_string(cluster.join("postmaster.pid"))
+                    .is_ok_and(|state| state.contains("ready"))
+            };
             if wait_for(&mut program, ready) {
                 return Self { port, _program: program, folder };
             }
-            eprintln!("PostgreSQL {major} did not start on port {port}: {}", fs::read_to_string(&log).unwrap());
+            eprintln!(
+                "PostgreSQL {major} did not start on port {port}: {}",
+                fs::read_to_string(&log).unwrap()
+            );
         }
         panic!("PostgreSQL {major} did not start; what it said stands above");
     }

@@ -3,8 +3,10 @@
 use merch_db::{Database, Pool};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use super::journey;
-use super::program::{Folder, Postgres};
+use super::{
+    journey,
+    program::{Folder, Postgres},
+};
 use crate::harness::*;
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
@@ -18,43 +20,85 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 async fn a_server_that_asks_for_tls_gets_it_and_is_verified() {
     let (ours, other) = (authority("ours"), authority("another"));
     let key = KeyPair::generate().unwrap();
-    // For the name alone: who comes by the address comes to another host, as far as the certificate tells.
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
+    // For the name alone: who comes by the address comes to another host, as far as the certificate
+    // tells.
+    let certificate =
+        CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
     let files = [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())];
     let files: Vec<(&str, &str)> = files.iter().map(|(name, pem)| (*name, pem.as_str())).collect();
     let settings = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key"];
-    let server = Postgres::start("17", &settings, "hostssl all all 127.0.0.1/32 scram-sha-256", &files).await;
+    let server =
+        Postgres::start("17", &settings, "hostssl all all 127.0.0.1/32 scram-sha-256", &files)
+            .await;
 
     let folder = Folder::new();
-    let (ours, other) = (folder.write("ours.pem", &ours.pem()), folder.write("another.pem", &other.pem()));
-    let url = |host: &str, parameters: &str| format!("postgres://merch:password@{host}:{}/postgres?{parameters}", server.port);
+    let (ours, other) =
+        (folder.write("ours.pem", &ours.pem()), folder.write("another.pem", &other.pem()));
+    let url = |host: &str, parameters: &str| {
+        format!("postgres://merch:password@{host}:{}/postgres?{parameters}", server.port)
+    };
     let verified = url("localhost", &format!("sslmode=verify-full&sslrootcert={}", ours.display()));
     merch_db::migrate(&verified).await.unwrap();
     let place = journey(Place::elsewhere(verified), |_| {}).await;
     let database = Database::open(&place.url, &Pool::default()).await.unwrap();
-    let found = rows(database.reader(), "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await;
+    let found = rows(
+        database.reader(),
+        "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+    )
+    .await;
     assert!(found[0].try_get_by::<bool, _>(0).unwrap());
     database.close().await;
 
     let refused = async |host: &str, parameters: String| {
-        let error = Database::open(&url(host, &parameters), &Pool::default()).await.unwrap_err().to_string();
+        let error = Database::open(&url(host, &parameters), &Pool::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(!error.contains("password@"), "{error}");
         error
     };
-    let error = refused("localhost", format!("sslmode=verify-full&sslrootcert={}", other.display())).await;
-    assert!(error.contains("is not trusted: ") && error.contains("UnknownIssuer") && error.contains("sslrootcert"), "{error}");
-    let error = refused("127.0.0.1", format!("sslmode=verify-full&sslrootcert={}", ours.display())).await;
-    assert!(error.contains("is not trusted: ") && error.contains("not valid for name") && error.contains("host name"), "{error}");
+    let error =
+        refused("localhost", format!("sslmode=verify-full&sslrootcert={}", other.display())).await;
+    assert!(
+        error.contains("is not trusted: ")
+            && error.contains("UnknownIssuer")
+            && error.contains("sslrootcert"),
+        "{error}"
+    );
+    let error =
+        refused("127.0.0.1", format!("sslmode=verify-full&sslrootcert={}", ours.display())).await;
+    assert!(
+        error.contains("is not trusted: ")
+            && error.contains("not valid for name")
+            && error.contains("host name"),
+        "{error}"
+    );
     let error = refused("localhost", "sslmode=disable".to_owned()).await;
-    assert!(error.contains("refuses the user \"merch\" (no pg_hba.conf entry") && error.contains("sslmode"), "{error}");
-    let error = refused("localhost", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned()).await;
-    assert!(error.starts_with("a file that the database URL names") && error.contains("sslrootcert"), "{error}");
+    assert!(
+        error.contains("refuses the user \"merch\" (no pg_hba.conf entry")
+            && error.contains("sslmode"),
+        "{error}"
+    );
+    let error =
+        refused("localhost", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned()).await;
+    assert!(
+        error.starts_with("a file that the database URL names") && error.contains("sslrootcert"),
+        "{error}"
+    );
 }
 
 /// The server of all other tests has no TLS.
 #[tokio::test]
 async fn a_server_without_tls_is_refused_by_who_asks_for_it() {
     let place = Place::empty_postgres().await;
-    let error = Database::open(&format!("{}?sslmode=verify-full", place.url), &Pool::default()).await.unwrap_err().to_string();
-    assert!(error.contains("cannot be reached by TLS as sslmode in the URL asks for: server does not support TLS"), "{error}");
+    let error = Database::open(&format!("{}?sslmode=verify-full", place.url), &Pool::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(
+            "cannot be reached by TLS as sslmode in the URL asks for: server does not support TLS"
+        ),
+        "{error}"
+    );
 }

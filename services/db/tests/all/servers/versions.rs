@@ -1,13 +1,13 @@
 //! The releases of PostgreSQL besides the one that all other tests run on.
 
-use super::journey;
-use super::program::Postgres;
+use super::{journey, program::Postgres};
 use crate::harness::*;
 
 async fn on(major: &str) {
     let server = Postgres::start(major, &[], "host all all 127.0.0.1/32 scram-sha-256", &[]).await;
     let connection = connect(&server.url()).await;
-    let version = rows(&connection, "SHOW server_version").await[0].try_get_by::<String, _>(0).unwrap();
+    let version =
+        rows(&connection, "SHOW server_version").await[0].try_get_by::<String, _>(0).unwrap();
     assert!(version.starts_with(&format!("{major}.")), "{version}");
     connection.close().await.unwrap();
     merch_db::migrate(server.url()).await.unwrap();

@@ -6,8 +6,9 @@ use merch_chassis::file_permissions::write_whole;
 
 const NAME: &str = "acknowledged";
 
-/// The number of the last acknowledged record, 0 if there is none; 0, too, with a warning, if the file cannot be understood: then everything is sent
-/// once more, which costs repetitions and loses nothing.
+/// The number of the last acknowledged record, 0 if there is none; 0, too, with a warning, if the
+/// file cannot be understood: then everything is sent once more, which costs repetitions and loses
+/// nothing.
 pub(super) fn read(folder: &Path) -> io::Result<u64> {
     let bytes = match fs::read(folder.join(NAME)) {
         Ok(bytes) => bytes,

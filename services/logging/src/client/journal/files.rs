@@ -8,6 +8,7 @@ use std::{
 };
 
 use merch_chassis::file_permissions::Owners;
+
 pub(super) use merch_chassis::file_permissions::{private, sync_folder};
 
 /// Makes a folder of mode 0700, or gives that mode to the one that is there.

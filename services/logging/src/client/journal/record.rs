@@ -1,6 +1,8 @@
-//! One record: its length and its checksum, both 32 bits, little-endian, then the event as protobuf.
+//! One record: its length and its checksum, both 32 bits, little-endian, then the event as
+//! protobuf.
 //!
-//! The checksum (CRC-32, IEEE) covers the length as well, so that neither a run of zeros nor a wrong length passes for a record.
+//! The checksum (CRC-32, IEEE) covers the length as well, so that neither a run of zeros nor a
+//! wrong length passes for a record.
 
 use std::io::{self, Read};
 
@@ -68,8 +70,9 @@ pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<Found> {
 pub(super) fn any_in(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| {
         let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() else { return false };
-        parse_header(header)
-            .is_some_and(|(length, expected)| rest.get(..length).is_some_and(|payload| checksum(&header[..4], payload) == expected))
+        parse_header(header).is_some_and(|(length, expected)| {
+            rest.get(..length).is_some_and(|payload| checksum(&header[..4], payload) == expected)
+        })
     })
 }
 
@@ -77,7 +80,9 @@ pub(super) fn any_in(bytes: &[u8]) -> bool {
 fn parse_header(header: &[u8; HEADER]) -> Option<(usize, u32)> {
     let [l0, l1, l2, l3, c0, c1, c2, c3] = *header;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    (1..=MAX_REQUEST_BYTES).contains(&length).then_some((length, u32::from_le_bytes([c0, c1, c2, c3])))
+    (1..=MAX_REQUEST_BYTES)
+        .contains(&length)
+        .then_some((length, u32::from_le_bytes([c0, c1, c2, c3])))
 }
 
 fn checksum(length: &[u8], payload: &[u8]) -> u32 {
@@ -93,7 +98,8 @@ mod tests {
 
     #[test]
     fn only_whole_records_pass() {
-        let event = LogMessage { message: "something happened".to_owned(), ..LogMessage::default() };
+        let event =
+            LogMessage { message: "something happened".to_owned(), ..LogMessage::default() };
         let record = encode(&event);
         let found = |bytes: &[u8]| read(&mut &*bytes, bytes.len() as u64).unwrap();
         assert_eq!(found(&record), Found::Record(Box::new(event), record.len() as u64));

@@ -1,7 +1,8 @@
 //! The segments of a journal: what is in the folder, what of it is durable, and reading it.
 //!
-//! Records are numbered 1, 2, 3, … throughout the journal. A segment is named after its first record and ends where the next one begins, whatever its
-//! file may hold beyond: after a failed write the rest of a file is worth nothing.
+//! Records are numbered 1, 2, 3, … throughout the journal. A segment is named after its first
+//! record and ends where the next one begins, whatever its file may hold beyond: after a failed
+//! write the rest of a file is worth nothing.
 
 use std::{
     collections::BTreeMap,
@@ -44,11 +45,13 @@ pub(super) struct Current {
 /// What is known of the folder.
 #[derive(Debug)]
 pub(super) struct Segments {
-    /// First record → durable bytes; of a segment from before this start those of its file, where a failed write may have left more than counts.
+    /// First record → durable bytes; of a segment from before this start those of its file, where a
+    /// failed write may have left more than counts.
     known: BTreeMap<u64, u64>,
     /// The last record that is durable; 0 if there is none.
     durable: u64,
-    /// Reading begins behind this one: acknowledged, or before the retained records that are replayed.
+    /// Reading begins behind this one: acknowledged, or before the retained records that are
+    /// replayed.
     start: Position,
     /// The number on disk of the last acknowledged record.
     acknowledged: u64,
@@ -57,8 +60,14 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Looks through the folder and mends the end of the last segment. Gives the segment to go on with, unless a new one is due.
-    pub(super) fn open(folder: &Path, acknowledged: u64, replayed: u64, segment_bytes: u64) -> io::Result<(Self, Option<Current>)> {
+    /// Looks through the folder and mends the end of the last segment. Gives the segment to go on
+    /// with, unless a new one is due.
+    pub(super) fn open(
+        folder: &Path,
+        acknowledged: u64,
+        replayed: u64,
+        segment_bytes: u64,
+    ) -> io::Result<(Self, Option<Current>)> {
         let mut known = list(folder)?;
         let mut durable = acknowledged;
         let mut current = None;
@@ -66,7 +75,8 @@ impl Segments {
             let first = *last.key();
             let end = mend(folder, first)?;
             durable = durable.max(end.last);
-            // Numbers are never used twice: not those that were acknowledged and are gone, nor those that damage may hide.
+            // Numbers are never used twice: not those that were acknowledged and are gone, nor
+            // those that damage may hide.
             if end.sound {
                 last.insert(end.bytes);
             }
@@ -75,8 +85,13 @@ impl Segments {
                 current = Some(Current { first, file, bytes: end.bytes });
             }
         }
-        let mut segments =
-            Self { known, durable, start: Position { number: acknowledged, segment: 0, offset: 0 }, acknowledged, reported: None };
+        let mut segments = Self {
+            known,
+            durable,
+            start: Position { number: acknowledged, segment: 0, offset: 0 },
+            acknowledged,
+            reported: None,
+        };
         segments.start = segments.find(folder, acknowledged.saturating_sub(replayed))?;
         Ok((segments, current))
     }
@@ -94,7 +109,15 @@ impl Segments {
     /// Their bytes. Those behind damage count for as long as their segment is there.
     pub(super) fn backlog_bytes(&self) -> u64 {
         let waiting = self.known.range(self.start.segment..);
-        waiting.map(|(first, bytes)| if *first == self.start.segment { bytes.saturating_sub(self.start.offset) } else { *bytes }).sum()
+        waiting
+            .map(|(first, bytes)| {
+                if *first == self.start.segment {
+                    bytes.saturating_sub(self.start.offset)
+                } else {
+                    *bytes
+                }
+            })
+            .sum()
     }
 
     /// Whether there is a record behind this one.
@@ -133,13 +156,15 @@ impl Segments {
         (self.start.number, self.acknowledged)
     }
 
-    /// The disk says that this record is the last acknowledged one. Forgets, and names, the segments that hold neither a later one nor one of the last
-    /// `retained`; never the last segment.
+    /// The disk says that this record is the last acknowledged one. Forgets, and names, the
+    /// segments that hold neither a later one nor one of the last `retained`; never the last
+    /// segment.
     pub(super) fn checkpointed(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
         self.acknowledged = acknowledged;
         let needed = acknowledged.saturating_sub(retained) + 1;
         let firsts: Vec<u64> = self.known.keys().copied().collect();
-        let obsolete: Vec<u64> = firsts.windows(2).filter(|pair| pair[1] <= needed).map(|pair| pair[0]).collect();
+        let obsolete: Vec<u64> =
+            firsts.windows(2).filter(|pair| pair[1] <= needed).map(|pair| pair[0]).collect();
         for first in &obsolete {
             self.known.remove(first);
         }
@@ -163,7 +188,8 @@ impl Segments {
     }
 }
 
-/// Up to `limit` durable events behind `after` (or not acknowledged), no more than `bytes` of them unless it is one.
+/// Up to `limit` durable events behind `after` (or not acknowledged), no more than `bytes` of them
+/// unless it is one.
 pub(super) fn read(
     folder: &Path,
     segments: &Mutex<Segments>,
@@ -171,7 +197,8 @@ pub(super) fn read(
     limit: usize,
     bytes: usize,
 ) -> io::Result<Vec<(Position, LogMessage)>> {
-    let lock = || -> MutexGuard<'_, Segments> { segments.lock().unwrap_or_else(PoisonError::into_inner) };
+    let lock =
+        || -> MutexGuard<'_, Segments> { segments.lock().unwrap_or_else(PoisonError::into_inner) };
     // A picture of this moment: segments and records that come later are for the next read.
     let (known, durable, mut at) = {
         let segments = lock();
@@ -201,7 +228,11 @@ pub(super) fn read(
                     events.push((at.clone(), *event));
                 }
                 found @ (Found::End | Found::Damage(_)) => {
-                    let reason = if let Found::Damage(reason) = found { reason } else { "records are missing at its end" };
+                    let reason = if let Found::Damage(reason) = found {
+                        reason
+                    } else {
+                        "records are missing at its end"
+                    };
                     let mut segments = lock();
                     if segments.reported.as_ref() != Some(&at) {
                         tracing::error!(
@@ -230,7 +261,10 @@ impl Reader {
         let mut file = File::open(path(folder, at.segment))?;
         let length = file.metadata()?.len().min(bytes);
         file.seek(SeekFrom::Start(at.offset))?;
-        Ok(Self { file: BufReader::with_capacity(64 * 1024, file), left: length.saturating_sub(at.offset) })
+        Ok(Self {
+            file: BufReader::with_capacity(64 * 1024, file),
+            left: length.saturating_sub(at.offset),
+        })
     }
 
     fn next(&mut self) -> io::Result<Found> {
@@ -275,7 +309,8 @@ struct End {
     sound: bool,
 }
 
-/// Reads the last segment through. A torn tail is cut off; damage with records behind it is left for [`read`] to report.
+/// Reads the last segment through. A torn tail is cut off; damage with records behind it is left
+/// for [`read`] to report.
 fn mend(folder: &Path, first: u64) -> io::Result<End> {
     let mut at = Position { number: first - 1, segment: first, offset: 0 };
     let mut segment = Reader::open(folder, &at, u64::MAX)?;
@@ -295,8 +330,13 @@ fn mend(folder: &Path, first: u64) -> io::Result<End> {
     file.seek(SeekFrom::Start(at.offset))?;
     file.read_to_end(&mut rest)?;
     if record::any_in(&rest[1..]) {
-        // Records behind the damage: not the trace of a write that was cut short, so nothing here may be thrown away.
-        return Ok(End { last: at.number + (rest.len() / record::SHORTEST) as u64, bytes: at.offset, sound: false });
+        // Records behind the damage: not the trace of a write that was cut short, so nothing here
+        // may be thrown away.
+        return Ok(End {
+            last: at.number + (rest.len() / record::SHORTEST) as u64,
+            bytes: at.offset,
+            sound: false,
+        });
     }
     tracing::warn!(
         segment = %path.display(), byte = at.offset, dropped_bytes = rest.len(), reason,

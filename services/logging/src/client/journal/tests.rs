@@ -1,4 +1,5 @@
-//! Disks that fail, which needs the inside of the journal; everything else is tested from outside, in `tests/journal.rs`.
+//! Disks that fail, which needs the inside of the journal; everything else is tested from outside,
+//! in `tests/journal.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,13 @@ fn event(message: &str) -> LogMessage {
 }
 
 async fn messages(journal: &Journal) -> Vec<String> {
-    journal.read(None, usize::MAX).await.unwrap().into_iter().map(|(_, event)| event.message).collect()
+    journal
+        .read(None, usize::MAX)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(_, event)| event.message)
+        .collect()
 }
 
 fn segment_names(folder: &Path) -> Vec<String> {
@@ -28,13 +35,16 @@ async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
     let failing = Arc::new(AtomicBool::new(false));
     let sync = {
         let failing = Arc::clone(&failing);
-        Box::new(
-            move |file: &File| {
-                if failing.load(Ordering::SeqCst) { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { file.sync_data() }
-            },
-        )
+        Box::new(move |file: &File| {
+            if failing.load(Ordering::SeqCst) {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            } else {
+                file.sync_data()
+            }
+        })
     };
-    let journal = Journal::open_with(folder.path().to_owned(), JournalOptions::default(), sync).unwrap();
+    let journal =
+        Journal::open_with(folder.path().to_owned(), JournalOptions::default(), sync).unwrap();
     journal.append(event("one")).await.unwrap();
 
     failing.store(true, Ordering::SeqCst);
@@ -45,7 +55,10 @@ async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
     failing.store(false, Ordering::SeqCst);
     journal.append(event("two")).await.unwrap();
 
-    assert_eq!(segment_names(folder.path()), ["00000000000000000001.journal", "00000000000000000002.journal"]);
+    assert_eq!(
+        segment_names(folder.path()),
+        ["00000000000000000001.journal", "00000000000000000002.journal"]
+    );
     assert_eq!(messages(&journal).await, ["one", "two"]);
     drop(journal);
     let journal = Journal::open(folder.path(), JournalOptions::default()).unwrap();
@@ -55,7 +68,11 @@ async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
 #[tokio::test]
 async fn what_a_failed_write_left_in_a_file_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path(), JournalOptions { segment_bytes: 1, ..JournalOptions::default() }).unwrap();
+    let journal = Journal::open(
+        folder.path(),
+        JournalOptions { segment_bytes: 1, ..JournalOptions::default() },
+    )
+    .unwrap();
     for message in ["one", "two"] {
         journal.append(event(message)).await.unwrap();
     }
@@ -66,14 +83,19 @@ async fn what_a_failed_write_left_in_a_file_is_not_read() {
     fs::write(&first, bytes).unwrap();
     assert_eq!(messages(&journal).await, ["one", "two"]);
     drop(journal);
-    assert_eq!(messages(&Journal::open(folder.path(), JournalOptions::default()).unwrap()).await, ["one", "two"]);
+    assert_eq!(
+        messages(&Journal::open(folder.path(), JournalOptions::default()).unwrap()).await,
+        ["one", "two"]
+    );
 }
 
 #[tokio::test]
 async fn the_journal_recovers_when_its_folder_comes_back() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("journal");
-    let journal = Journal::open(&folder, JournalOptions { segment_bytes: 1, ..JournalOptions::default() }).unwrap();
+    let journal =
+        Journal::open(&folder, JournalOptions { segment_bytes: 1, ..JournalOptions::default() })
+            .unwrap();
     journal.append(event("one")).await.unwrap();
     let away = outer.path().join("away");
     fs::rename(&folder, &away).unwrap();
@@ -89,12 +111,16 @@ async fn an_acknowledgement_that_could_not_be_written_is_written_the_next_time()
     let folder = outer.path().join("journal");
     let journal = Journal::open(&folder, JournalOptions::default()).unwrap();
     journal.append(event("one")).await.unwrap();
-    let positions: Vec<JournalPosition> = journal.read(None, 10).await.unwrap().into_iter().map(|(position, _)| position).collect();
+    let positions: Vec<JournalPosition> =
+        journal.read(None, 10).await.unwrap().into_iter().map(|(position, _)| position).collect();
     let away = outer.path().join("away");
     fs::rename(&folder, &away).unwrap();
     assert!(journal.acknowledge(&positions).await.is_err());
     fs::rename(&away, &folder).unwrap();
     journal.acknowledge(&positions).await.unwrap();
     drop(journal);
-    assert_eq!(messages(&Journal::open(&folder, JournalOptions::default()).unwrap()).await, [""; 0]);
+    assert_eq!(
+        messages(&Journal::open(&folder, JournalOptions::default()).unwrap()).await,
+        [""; 0]
+    );
 }

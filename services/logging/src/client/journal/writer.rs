@@ -1,6 +1,10 @@
 //! The one thread that writes: all that wait are written together and share one fsync.
 
-use std::{fs::File, io, io::Write as _, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc::Receiver, oneshot};
 
@@ -66,7 +70,8 @@ impl Writer {
                         records.extend_from_slice(&append.record);
                         waiting.push(append.done);
                     }
-                    // What was taken before is not kept waiting by those that may follow as fast as they are refused.
+                    // What was taken before is not kept waiting by those that may follow as fast as
+                    // they are refused.
                     Err(full) => {
                         self.refuse(append, full);
                         break;
@@ -80,7 +85,8 @@ impl Writer {
             if waiting.is_empty() {
                 continue;
             }
-            // Not before half of it is free: while it is emptied slowly it is full and not full many times a second.
+            // Not before half of it is free: while it is emptied slowly it is full and not full
+            // many times a second.
             if self.full && room.backlog < room.most / 2 {
                 self.full = false;
                 tracing::info!(bytes = room.backlog, "the journal has room again");
@@ -97,7 +103,8 @@ impl Writer {
         }
     }
 
-    /// Answers an event that there is no room for. The log is told once, not for each: they come as fast as somebody likes to send what causes them.
+    /// Answers an event that there is no room for. The log is told once, not for each: they come as
+    /// fast as somebody likes to send what causes them.
     fn refuse(&mut self, append: Append, full: AppendError) {
         meters::REFUSED.inc();
         if !self.full {
@@ -113,9 +120,12 @@ impl Writer {
             Some(current) if current.bytes < self.shared.options.segment_bytes => current,
             Some(_) | None => self.begin()?,
         };
-        // The segment is put back only after a success: once an fsync has failed, the system may have thrown the pages away and call them clean, so
-        // that a later fsync of the same file would succeed without them. What was durable before stays so.
-        if let Err(error) = current.file.write_all(records).and_then(|()| (self.sync)(&current.file)) {
+        // The segment is put back only after a success: once an fsync has failed, the system may
+        // have thrown the pages away and call them clean, so that a later fsync of the same file
+        // would succeed without them. What was durable before stays so.
+        if let Err(error) =
+            current.file.write_all(records).and_then(|()| (self.sync)(&current.file))
+        {
             self.abandon(&current);
             return Err(error);
         }
@@ -147,7 +157,8 @@ impl Writer {
         Ok(Current { first, file, bytes: 0 })
     }
 
-    /// Throws away what was not made durable. Should that fail, too, it does no harm: the name of the next segment says where this one ends.
+    /// Throws away what was not made durable. Should that fail, too, it does no harm: the name of
+    /// the next segment says where this one ends.
     fn abandon(&self, current: &Current) {
         let path = segments::path(&self.shared.folder, current.first);
         let thrown_away = if current.bytes == 0 {

@@ -1,4 +1,5 @@
-//! A delay that doubles, with jitter, so that the clients of a service that comes back do not come all at once.
+//! A delay that doubles, with jitter, so that the clients of a service that comes back do not come
+//! all at once.
 
 use std::time::Duration;
 
@@ -35,7 +36,11 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         for expected in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let delay = backoff.next();
-            assert!(delay >= Duration::from_millis(expected) / 2 && delay <= Duration::from_millis(expected), "{delay:?}");
+            assert!(
+                delay >= Duration::from_millis(expected) / 2
+                    && delay <= Duration::from_millis(expected),
+                "{delay:?}"
+            );
         }
         backoff.reset();
         assert!(backoff.next() <= Duration::from_millis(50));

@@ -3,18 +3,27 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_gauge_vec, register_int_counter_vec, register_int_gauge_vec,
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_gauge_vec,
+    register_int_counter_vec, register_int_gauge_vec,
 };
 
 const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
 
 static CONNECTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    register_int_gauge_vec!("merch_log_ship_connected", "1 while the stream to the logging service is open", &["source"])
-        .expect(REGISTERED_ONCE)
+    register_int_gauge_vec!(
+        "merch_log_ship_connected",
+        "1 while the stream to the logging service is open",
+        &["source"]
+    )
+    .expect(REGISTERED_ONCE)
 });
 static IN_FLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    register_int_gauge_vec!("merch_log_ship_in_flight_events", "Log events sent and not yet acknowledged", &["source"])
-        .expect(REGISTERED_ONCE)
+    register_int_gauge_vec!(
+        "merch_log_ship_in_flight_events",
+        "Log events sent and not yet acknowledged",
+        &["source"]
+    )
+    .expect(REGISTERED_ONCE)
 });
 static OLDEST: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!(
@@ -33,11 +42,20 @@ static ACKNOWLEDGED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect(REGISTERED_ONCE)
 });
 static SENT: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("merch_log_ship_sent_events_total", "Log events sent, those that were sent again included", &["source"])
-        .expect(REGISTERED_ONCE)
+    register_int_counter_vec!(
+        "merch_log_ship_sent_events_total",
+        "Log events sent, those that were sent again included",
+        &["source"]
+    )
+    .expect(REGISTERED_ONCE)
 });
 static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("merch_log_ship_reconnects_total", "Attempts to open the stream again", &["source"]).expect(REGISTERED_ONCE)
+    register_int_counter_vec!(
+        "merch_log_ship_reconnects_total",
+        "Attempts to open the stream again",
+        &["source"]
+    )
+    .expect(REGISTERED_ONCE)
 });
 static DEAD_LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(

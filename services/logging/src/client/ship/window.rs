@@ -33,7 +33,13 @@ pub(super) struct NeverSent {
 
 impl<P> Window<P> {
     pub(super) fn new() -> Self {
-        Self { sent: VecDeque::new(), events: 0, sequence: 0, acknowledged: 0, progress: Instant::now() }
+        Self {
+            sent: VecDeque::new(),
+            events: 0,
+            sequence: 0,
+            acknowledged: 0,
+            progress: Instant::now(),
+        }
     }
 
     /// Takes the next number for a request of these events.
@@ -81,7 +87,10 @@ impl<P> Window<P> {
 
     /// The time of the oldest event under way, in seconds since 1970; 0 if there is none.
     pub(super) fn oldest_seconds(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "whole seconds of our time are exact in an f64")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "whole seconds of our time are exact in an f64"
+        )]
         self.sent
             .front()
             .and_then(|request| request.events.first())
@@ -105,8 +114,9 @@ impl<P> Window<P> {
 
 /// How many events one request may hold; and whether there may be more requests than one.
 ///
-/// After a refusal the pace is slow: half of the events at a time, one request at a time, until the event at fault is alone. Each success doubles it,
-/// so that one bad event among a thousand costs about ten short streams.
+/// After a refusal the pace is slow: half of the events at a time, one request at a time, until the
+/// event at fault is alone. Each success doubles it, so that one bad event among a thousand costs
+/// about ten short streams.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     full: usize,

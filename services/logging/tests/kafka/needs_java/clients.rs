@@ -1,4 +1,5 @@
-//! The topic as clients of other languages read it: each has only what its package brings by itself, so no codec but gzip. `tools/clients` makes them.
+//! The topic as clients of other languages read it: each has only what its package brings by
+//! itself, so no codec but gzip. `tools/clients` makes them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,11 @@ const EVENTS: usize = 500;
 /// Ships events, has the client read them, and compares each with what was shipped, as a whole.
 async fn reads_all(client: &'static str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let check = Command::new(root.join("tools/clients")).args(["--check", client]).stdin(Stdio::null()).output().unwrap();
+    let check = Command::new(root.join("tools/clients"))
+        .args(["--check", client])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 
     let brokers = shared().await.bootstrap_servers();
@@ -37,18 +42,31 @@ async fn reads_all(client: &'static str) {
 
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut drive = Command::new(target.join("clients").join(client).join("drive"));
-    drive.env("MERCH_KAFKA", &brokers).env("MERCH_TOPIC", client).env("MERCH_EVENTS", EVENTS.to_string()).stdin(Stdio::null());
+    drive
+        .env("MERCH_KAFKA", &brokers)
+        .env("MERCH_TOPIC", client)
+        .env("MERCH_EVENTS", EVENTS.to_string())
+        .stdin(Stdio::null());
     let output = spawn_blocking(move || drive.output().unwrap()).await.unwrap();
-    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
+    let (stdout, stderr) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
     assert!(output.status.success(), "{client}: {stderr}");
     let read: BTreeMap<String, Value> = stdout
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{client}: {line}: {error}")))
+        .map(|line| {
+            serde_json::from_str::<Value>(line)
+                .unwrap_or_else(|error| panic!("{client}: {line}: {error}"))
+        })
         .map(|value| (value["id"].as_str().unwrap().to_owned(), value))
         .collect();
     assert_eq!(read.keys().cloned().collect::<BTreeSet<_>>(), shipped, "{client}: the same ids");
-    let plain: BTreeMap<String, Value> =
-        consume(brokers, client).await.into_iter().map(|seen| (seen.value["id"].as_str().unwrap().to_owned(), seen.value)).collect();
+    let plain: BTreeMap<String, Value> = consume(brokers, client)
+        .await
+        .into_iter()
+        .map(|seen| (seen.value["id"].as_str().unwrap().to_owned(), seen.value))
+        .collect();
     assert_eq!(read, plain, "{client}: the same JSON");
 }
 

@@ -16,23 +16,34 @@ use crate::{
 
 /// Makes a topic of one partition with these settings.
 async fn topic(brokers: &str, name: &str, settings: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let topic = settings.iter().fold(NewTopic::new(name, 1, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let topic = settings
+        .iter()
+        .fold(NewTopic::new(name, 1, TopicReplication::Fixed(1)), |topic, (key, value)| {
+            topic.set(key, value)
+        });
     for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
         made.unwrap();
     }
 }
 
-/// Ships all events through the service to the topic, and gives what is on it and which became dead letters.
+/// Ships all events through the service to the topic, and gives what is on it and which became dead
+/// letters.
 async fn ship(name: &str, events: Vec<LogMessage>) -> (Vec<Seen>, Vec<(String, String)>) {
     let kafka = shared().await;
     let settings = config(kafka.bootstrap_servers(), name);
-    let service = Service::start(Config { delivery_timeout: Duration::from_secs(20), ..settings }).await;
+    let service =
+        Service::start(Config { delivery_timeout: Duration::from_secs(20), ..settings }).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let source = MemorySource::default();
     // All of them at once, in several requests.
     source.push(events);
-    let shipping = Shipping::start(source.clone(), service.address, ShipOptions { batch_events: 10, ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        service.address,
+        ShipOptions { batch_events: 10, ..quick() },
+    );
     source.all_acknowledged().await;
     shipping.drain().await;
     service.stop().await;
@@ -72,23 +83,36 @@ async fn one_that_is_too_large_for_the_topic_takes_none_with_it() {
     assert_eq!(sorted, expected);
     // In order for each of the seven orders.
     for subject in 0..7 {
-        let of_it: Vec<usize> = order.iter().copied().filter(|number| number % 7 == subject).collect();
+        let of_it: Vec<usize> =
+            order.iter().copied().filter(|number| number % 7 == subject).collect();
         assert!(of_it.is_sorted(), "{of_it:?}");
     }
     assert!(most <= 3, "one event is on the topic {most} times");
     assert_eq!(dead.len(), 1, "{:?}", dead.iter().map(|(_, reason)| reason).collect::<Vec<_>>());
     assert!(dead[0].1.contains("MessageSizeTooLarge"), "{}", dead[0].1);
-    let notices: Vec<&Seen> = seen.iter().filter(|record| record.value["event"] == "event_dead_lettered").collect();
-    assert!(!notices.is_empty() && notices.iter().all(|notice| notice.value["attributes"]["event_id"] == id), "{notices:?}");
+    let notices: Vec<&Seen> =
+        seen.iter().filter(|record| record.value["event"] == "event_dead_lettered").collect();
+    assert!(
+        !notices.is_empty()
+            && notices.iter().all(|notice| notice.value["attributes"]["event_id"] == id),
+        "{notices:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_clock_keeps_an_event_off_the_topic() {
     let name = "refuses-timestamps";
-    topic(&shared().await.bootstrap_servers(), name, &[("message.timestamp.before.max.ms", "60000")]).await;
+    topic(
+        &shared().await.bootstrap_servers(),
+        name,
+        &[("message.timestamp.before.max.ms", "60000")],
+    )
+    .await;
     let mut events: Vec<LogMessage> = (0..40).map(|number| order_event(number, 7)).collect();
-    let shift = |event: &mut LogMessage, seconds: i64| event.time.as_mut().unwrap().seconds += seconds;
-    // Two hours ahead, which Kafka refuses without any setting; and two hours behind, which this topic refuses.
+    let shift =
+        |event: &mut LogMessage, seconds: i64| event.time.as_mut().unwrap().seconds += seconds;
+    // Two hours ahead, which Kafka refuses without any setting; and two hours behind, which this
+    // topic refuses.
     shift(&mut events[5], 7200);
     shift(&mut events[20], -7200);
     let times: Vec<i64> = events.iter().map(|event| event.time.unwrap().seconds).collect();

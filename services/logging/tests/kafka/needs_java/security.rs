@@ -1,4 +1,5 @@
-//! A Kafka that wants TLS and SCRAM: who has both gets in, and everybody else is told why not, without a secret.
+//! A Kafka that wants TLS and SCRAM: who has both gets in, and everybody else is told why not,
+//! without a secret.
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
@@ -19,7 +20,11 @@ const TOPIC: &str = "log-channel";
 const WRONG: &str = "hush, this is not it";
 
 fn scram(password: &str) -> Scram {
-    Scram { mechanism: Mechanism::ScramSha512, username: USER.to_owned(), password: Password::new(password) }
+    Scram {
+        mechanism: Mechanism::ScramSha512,
+        username: USER.to_owned(),
+        password: Password::new(password),
+    }
 }
 
 fn trust(ca_file: &Path) -> Trust {
@@ -31,16 +36,23 @@ fn connection(kafka: &Kafka, security: Security) -> Connection {
 }
 
 fn read_options(kafka: &Connection) -> ReadOptions {
-    ReadOptions { kafka: kafka.clone(), topic: TOPIC.to_owned(), follow: false, timeout: Duration::from_secs(10) }
+    ReadOptions {
+        kafka: kafka.clone(),
+        topic: TOPIC.to_owned(),
+        follow: false,
+        timeout: Duration::from_secs(10),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_tls_and_a_password_gets_in_and_nobody_else() {
-    let own = Own::with(Options { protection: Protection::TlsAndScram, ..Options::default() }).await;
+    let own =
+        Own::with(Options { protection: Protection::TlsAndScram, ..Options::default() }).await;
     let kafka = &own.kafka;
     let (ca, other_ca) = (kafka.certificates().ca_file(), kafka.certificates().other_ca_file());
 
-    // Everything that speaks to Kafka: the service with its producer and its topic, the reader, the one-shot.
+    // Everything that speaks to Kafka: the service with its producer and its topic, the reader, the
+    // one-shot.
     let good = connection(kafka, Security::SaslTls(trust(ca), scram(PASSWORD)));
     let service = Service::start(config(good.clone(), TOPIC)).await;
     let source = MemorySource::default();
@@ -58,7 +70,13 @@ async fn who_has_tls_and_a_password_gets_in_and_nobody_else() {
     });
     timeout(DEADLINE, reading).await.unwrap().unwrap();
     assert_eq!(records, 200);
-    assert!(ensure(&good, &Topic::new(TOPIC), DEADLINE).await.unwrap().to_string().ends_with("as asked for"));
+    assert!(
+        ensure(&good, &Topic::new(TOPIC), DEADLINE)
+            .await
+            .unwrap()
+            .to_string()
+            .ends_with("as asked for")
+    );
 
     let wrong = Scram { mechanism: Mechanism::ScramSha256, ..scram(PASSWORD) };
     for (what, security, begin, also) in [
@@ -68,15 +86,30 @@ async fn who_has_tls_and_a_password_gets_in_and_nobody_else() {
             "Kafka at {} does not let this client in: ",
             "MERCH_KAFKA_PASSWORD",
         ),
-        ("another mechanism", Security::SaslTls(trust(ca), wrong), "Kafka at {} does not let this client in: ", "MERCH_KAFKA_MECHANISM"),
+        (
+            "another mechanism",
+            Security::SaslTls(trust(ca), wrong),
+            "Kafka at {} does not let this client in: ",
+            "MERCH_KAFKA_MECHANISM",
+        ),
         (
             "another authority",
             Security::SaslTls(trust(other_ca), scram(PASSWORD)),
             "there is no TLS with Kafka at {}: ",
             "MERCH_KAFKA_CA_FILE",
         ),
-        ("no password", Security::Tls(trust(ca)), "Kafka at {} does not answer: ", "MERCH_KAFKA_SECURITY=tls?"),
-        ("plain text", Security::Plaintext, "Kafka at {} does not answer: ", "MERCH_KAFKA_SECURITY=plaintext?"),
+        (
+            "no password",
+            Security::Tls(trust(ca)),
+            "Kafka at {} does not answer: ",
+            "MERCH_KAFKA_SECURITY=tls?",
+        ),
+        (
+            "plain text",
+            Security::Plaintext,
+            "Kafka at {} does not answer: ",
+            "MERCH_KAFKA_SECURITY=plaintext?",
+        ),
     ] {
         let bad = connection(kafka, security);
         let begin = begin.replace("{}", &bad.brokers);
@@ -88,7 +121,10 @@ async fn who_has_tls_and_a_password_gets_in_and_nobody_else() {
         let mut last = String::new();
         let told = timeout(Duration::from_secs(20), async {
             loop {
-                last = service.readiness.check().map_or_else(|reasons| reasons[0].1.clone(), |()| "ready".to_owned());
+                last = service
+                    .readiness
+                    .check()
+                    .map_or_else(|reasons| reasons[0].1.clone(), |()| "ready".to_owned());
                 if tells(&last) {
                     return;
                 }
@@ -99,9 +135,11 @@ async fn who_has_tls_and_a_password_gets_in_and_nobody_else() {
         service.stop().await;
 
         let options = ReadOptions { timeout: Duration::from_secs(2), ..read_options(&bad) };
-        let error = topic::read(options, |_| ControlFlow::Continue(())).await.unwrap_err().to_string();
+        let error =
+            topic::read(options, |_| ControlFlow::Continue(())).await.unwrap_err().to_string();
         assert!(tells(&error), "{what}: the reader says: {error}");
-        let error = ensure(&bad, &Topic::new(TOPIC), Duration::from_secs(1)).await.unwrap_err().to_string();
+        let error =
+            ensure(&bad, &Topic::new(TOPIC), Duration::from_secs(1)).await.unwrap_err().to_string();
         assert!(tells(&error), "{what}: the one-shot says: {error}");
     }
 }

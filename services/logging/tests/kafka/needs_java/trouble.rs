@@ -22,14 +22,16 @@ async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothi
     let brokers = own.kafka.bootstrap_servers();
     // An attempt is given up after a third of this.
     let settings = config(brokers.clone(), TOPIC);
-    let service = Service::start(Config { delivery_timeout: Duration::from_secs(15), ..settings.clone() }).await;
+    let service =
+        Service::start(Config { delivery_timeout: Duration::from_secs(15), ..settings.clone() })
+            .await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(0..1000).await;
     until("the first ones are acknowledged", || sender.acknowledged() == 1000).await;
 
-    // It holds the connection and says nothing, for longer than one attempt takes: the producer sends the same again on a new connection, and the broker has
-    // read both when it goes on.
+    // It holds the connection and says nothing, for longer than one attempt takes: the producer
+    // sends the same again on a new connection, and the broker has read both when it goes on.
     own.kafka.pause(0);
     let paused = Instant::now();
     sender.send(1000..3000).await;
@@ -44,7 +46,8 @@ async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothi
     assert_eq!(complete_and_in_order(&seen, 0..3000), 0, "repeats");
 
     // Killed under load, and started again.
-    let service = Service::start(Config { delivery_timeout: Duration::from_secs(60), ..settings }).await;
+    let service =
+        Service::start(Config { delivery_timeout: Duration::from_secs(60), ..settings }).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(3000..6000).await;
     until("some of it is acknowledged", || sender.acknowledged() > 0).await;
@@ -64,12 +67,14 @@ async fn an_event_is_not_overtaken_by_a_later_one_of_its_subject_when_kafka_is_a
     let delivery_timeout = Duration::from_secs(12);
     let own = Own::with(Options::default()).await;
     let brokers = own.kafka.bootstrap_servers();
-    let service = Service::start(Config { delivery_timeout, ..config(brokers.clone(), TOPIC) }).await;
+    let service =
+        Service::start(Config { delivery_timeout, ..config(brokers.clone(), TOPIC) }).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let mut first = Sender::open(service.address).await;
     first.send(0..BATCH).await;
     until("the first ones are acknowledged", || first.acknowledged() == BATCH).await;
-    // What is sent next must not reach the broker at once, and wait there: so not before the connection is given up, after a third of the time-out.
+    // What is sent next must not reach the broker at once, and wait there: so not before the
+    // connection is given up, after a third of the time-out.
     own.kafka.pause(0);
     until("the service is not ready", || service.readiness.check().is_err()).await;
     sleep(delivery_timeout / 2).await;
@@ -99,8 +104,18 @@ async fn an_event_is_not_overtaken_by_a_later_one_of_its_subject_when_kafka_is_a
 async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() {
     let mut own = Own::with(Options { brokers: 3, ..Options::default() }).await;
     let brokers = own.kafka.bootstrap_servers();
-    let topic = Topic { partitions: 6, replication: Some(3), min_insync_replicas: Some(2), ..Topic::new(TOPIC) };
-    let service = Service::start(Config { topic, delivery_timeout: Duration::from_secs(60), ..config(brokers.clone(), TOPIC) }).await;
+    let topic = Topic {
+        partitions: 6,
+        replication: Some(3),
+        min_insync_replicas: Some(2),
+        ..Topic::new(TOPIC)
+    };
+    let service = Service::start(Config {
+        topic,
+        delivery_timeout: Duration::from_secs(60),
+        ..config(brokers.clone(), TOPIC)
+    })
+    .await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
 
     // A steady stream, which has to go on while a broker goes and comes back.
@@ -109,7 +124,8 @@ async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() 
     let stop = tokio_util::sync::CancellationToken::new();
     let stopping = stop.clone();
     let feeder = tokio::spawn(async move {
-        let (mut numbers, mut last, mut since, mut longest) = (0, 0, Instant::now(), Duration::ZERO);
+        let (mut numbers, mut last, mut since, mut longest) =
+            (0, 0, Instant::now(), Duration::ZERO);
         while !stopping.is_cancelled() {
             sender.send(numbers..numbers + BATCH).await;
             numbers += BATCH;
@@ -122,10 +138,14 @@ async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() 
         sender.finish().await;
         (numbers, longest)
     });
-    // More than can be under way: the service takes 64 requests of a stream before it waits for Kafka.
+    // More than can be under way: the service takes 64 requests of a stream before it waits for
+    // Kafka.
     let progress = async || {
         let from = acknowledged.load(Ordering::Relaxed);
-        until("events go on being acknowledged", || acknowledged.load(Ordering::Relaxed) > from + 70 * BATCH).await;
+        until("events go on being acknowledged", || {
+            acknowledged.load(Ordering::Relaxed) > from + 70 * BATCH
+        })
+        .await;
     };
     progress().await;
     block_in_place(|| own.kafka.kill(0));

@@ -25,14 +25,23 @@ fn stdout(output: &Output) -> String {
 
 /// `merch topic` against that Kafka.
 fn topic(kafka: &Kafka, arguments: &[&str]) -> Command {
-    let mut command = merch(&["topic", "--kafka-retention", "7d", "--kafka-replication", "1", "--kafka-min-insync-replicas", "1"]);
+    let mut command = merch(&[
+        "topic",
+        "--kafka-retention",
+        "7d",
+        "--kafka-replication",
+        "1",
+        "--kafka-min-insync-replicas",
+        "1",
+    ]);
     command.args(arguments).env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers());
     command
 }
 
 /// The events on the topic, as `merch logs` shows them.
 fn events(kafka: &Kafka) -> Vec<Value> {
-    let logs = output(merch(&["logs", "--json"]).env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()));
+    let logs =
+        output(merch(&["logs", "--json"]).env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()));
     stdout(&logs).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -50,32 +59,63 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
     stdout(&output(&mut merch(&["migrate", "--data-dir", data_dir])));
     let logging = |listen: &str| {
         Running::start(
-            merch(&["logging", "--logging-listen", listen, "--admin-listen", "127.0.0.1:0", "--kafka-create-topic", "false"])
-                .env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()),
+            merch(&[
+                "logging",
+                "--logging-listen",
+                listen,
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--kafka-create-topic",
+                "false",
+            ])
+            .env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()),
         )
     };
     let first = logging("127.0.0.1:0");
     let address = first.address("logging").to_owned();
     let endpoint = format!("http://{address}");
     let db = Running::start(
-        merch(&["db", "--data-dir", data_dir, "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("MERCH_LOGGING_ENDPOINT", &endpoint),
+        merch(&[
+            "db",
+            "--data-dir",
+            data_dir,
+            "--db-listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .env("MERCH_LOGGING_ENDPOINT", &endpoint),
     );
     let key = folder.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
     let api = Running::start(
-        merch(&["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--hash-cost", "10"])
-            .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
-            .env("MERCH_LOGGING_ENDPOINT", &endpoint)
-            .env("MERCH_WRITE_RATE", "1000000")
-            .env("MERCH_JWT_KEY_FILE", &key),
+        merch(&[
+            "api",
+            "--data-dir",
+            data_dir,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--hash-cost",
+            "10",
+        ])
+        .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
+        .env("MERCH_LOGGING_ENDPOINT", &endpoint)
+        .env("MERCH_WRITE_RATE", "1000000")
+        .env("MERCH_JWT_KEY_FILE", &key),
     );
 
     let user = json!({ "sid": "12110305", "username": "carol", "email": "carol@example.com", "password": "correct horse" });
     let (status, user) = http(api.address("api"), "POST", "/users", None, Some(&user));
     assert_eq!(status, 201, "{user}");
-    let (status, token) =
-        http(api.address("api"), "POST", "/login", None, Some(&json!({ "username": "carol", "password": "correct horse" })));
+    let (status, token) = http(
+        api.address("api"),
+        "POST",
+        "/login",
+        None,
+        Some(&json!({ "username": "carol", "password": "correct horse" })),
+    );
     assert_eq!(status, 200, "{token}");
     let token = token["access_token"].as_str().unwrap();
 
@@ -89,10 +129,12 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
                     let mut expected = Vec::new();
                     while !done.load(Ordering::Relaxed) {
                         let body = json!({ "product_id": product, "quantity": 1 });
-                        let (status, order) = http(api, "POST", "/orders", Some(token), Some(&body));
+                        let (status, order) =
+                            http(api, "POST", "/orders", Some(token), Some(&body));
                         assert_eq!(status, 201, "{order}");
                         let id = order["id"].as_str().unwrap().to_owned();
-                        let (status, cancelled) = http(api, "POST", &format!("/orders/{id}/cancel"), Some(token), None);
+                        let (status, cancelled) =
+                            http(api, "POST", &format!("/orders/{id}/cancel"), Some(token), None);
                         assert_eq!(status, 200, "{cancelled}");
                         expected.push((format!("order:{id}"), "order_placed"));
                         expected.push((format!("order:{id}"), "order_cancelled"));
@@ -115,17 +157,28 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
     });
     assert!(expected.len() > 20, "only {} events came about", expected.len());
 
-    let mut missing: HashSet<(String, String)> = expected.iter().map(|(subject, event)| (subject.clone(), (*event).to_owned())).collect();
-    missing.insert((format!("user:{}", user["id"].as_str().unwrap()), "user_registered".to_owned()));
+    let mut missing: HashSet<(String, String)> =
+        expected.iter().map(|(subject, event)| (subject.clone(), (*event).to_owned())).collect();
+    missing
+        .insert((format!("user:{}", user["id"].as_str().unwrap()), "user_registered".to_owned()));
     missing.insert((format!("user:{}", user["id"].as_str().unwrap()), "user_logged_in".to_owned()));
     let deadline = Instant::now() + PATIENCE;
     while !missing.is_empty() {
-        assert!(Instant::now() < deadline, "{} events did not arrive, such as {:?}", missing.len(), missing.iter().next());
+        assert!(
+            Instant::now() < deadline,
+            "{} events did not arrive, such as {:?}",
+            missing.len(),
+            missing.iter().next()
+        );
         for event in events(&kafka) {
-            missing.remove(&(event["subject"].as_str().unwrap_or_default().to_owned(), event["event"].as_str().unwrap().to_owned()));
+            missing.remove(&(
+                event["subject"].as_str().unwrap_or_default().to_owned(),
+                event["event"].as_str().unwrap().to_owned(),
+            ));
         }
     }
-    // Nothing that was not committed, and each event under one id: what was sent twice can be told from what happened twice.
+    // Nothing that was not committed, and each event under one id: what was sent twice can be told
+    // from what happened twice.
     let orders: HashSet<_> = events(&kafka)
         .into_iter()
         .filter(|event| event["event"] == "order_placed")
@@ -164,7 +217,13 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     with(&mut command, &wrong);
     let refused = output(&mut command);
     let sentence = failed_start(&refused);
-    assert!(sentence.starts_with(&format!("Kafka at {} does not let this client in: ", kafka.bootstrap_servers())), "{sentence}");
+    assert!(
+        sentence.starts_with(&format!(
+            "Kafka at {} does not let this client in: ",
+            kafka.bootstrap_servers()
+        )),
+        "{sentence}"
+    );
     for output in [&refused.stdout, &refused.stderr] {
         let text = String::from_utf8_lossy(output);
         assert!(!text.contains("hush") && !text.contains(PASSWORD), "a secret is shown: {text}");
@@ -173,9 +232,13 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     let mut command = merch(&["topic"]);
     with(&mut command, &right);
     let created = output(&mut command);
-    assert_eq!(stdout(&created), "created log-channel with 3 partitions, retention.bytes 1073741824\n");
+    assert_eq!(
+        stdout(&created),
+        "created log-channel with 3 partitions, retention.bytes 1073741824\n"
+    );
     assert!(!String::from_utf8_lossy(&created.stderr).contains(PASSWORD));
-    let mut command = merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let mut command =
+        merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     with(&mut command, &right);
     // It says that it is ready only when it is.
     assert_eq!(Running::start(&mut command).stop().code(), Some(0));

@@ -1,18 +1,24 @@
-//! PgBouncer in transaction mode before PostgreSQL: few connections of its own for many clients, each for one transaction.
+//! PgBouncer in transaction mode before PostgreSQL: few connections of its own for many clients,
+//! each for one transaction.
 
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpStream,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use merch_contract::grpc::assistant::v1::ErrorReason;
-use merch_contract::grpc::assistant::v1::place_order_result::Outcome;
+use merch_contract::grpc::assistant::v1::{ErrorReason, place_order_result::Outcome};
 use merch_db::{Config, Database, Pool, Pooler};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
-use crate::harness::*;
-use crate::outbox::{keeper, words};
-use crate::servers::journey;
-use crate::servers::program::{Folder, Program, free_port, wait_for};
+use crate::{
+    harness::*,
+    outbox::{keeper, words},
+    servers::{
+        journey,
+        program::{Folder, Program, free_port, wait_for},
+    },
+};
 
 /// A PgBouncer before the server of all tests.
 struct PgBouncer {
@@ -25,7 +31,9 @@ struct PgBouncer {
 impl PgBouncer {
     /// With so many connections to each database, and these settings besides.
     async fn start(connections: u32, settings: &'static str) -> Self {
-        tokio::task::spawn_blocking(move || Self::start_blocking(connections, settings)).await.unwrap()
+        tokio::task::spawn_blocking(move || Self::start_blocking(connections, settings))
+            .await
+            .unwrap()
     }
 
     fn start_blocking(connections: u32, settings: &str) -> Self {
@@ -85,7 +93,9 @@ fn server() -> (String, String) {
     let (credentials, rest) = rest.rsplit_once('@').expect("the URL names a user");
     let (address, _) = rest.split_once('/').unwrap();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
-    let (user, password) = credentials.split_once(':').map_or((credentials, String::new()), |(user, p)| (user, format!(" password={p}")));
+    let (user, password) = credentials
+        .split_once(':')
+        .map_or((credentials, String::new()), |(user, p)| (user, format!(" password={p}")));
     (user.to_owned(), format!("host={host} port={port}{password}"))
 }
 
@@ -94,7 +104,9 @@ fn program() -> PathBuf {
     let found = std::env::split_paths(&path).map(|folder| folder.join("pgbouncer"));
     let named = std::env::var_os("PGBOUNCER").map(PathBuf::from);
     let mut all = named.into_iter().chain(found).chain([PathBuf::from("/usr/sbin/pgbouncer")]);
-    all.find(|file| file.is_file()).expect("pgbouncer was not found: tools/install brings it, or say in $PGBOUNCER where it is")
+    all.find(|file| file.is_file()).expect(
+        "pgbouncer was not found: tools/install brings it, or say in $PGBOUNCER where it is",
+    )
 }
 
 /// A client of a transaction pooler.
@@ -133,7 +145,8 @@ async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
             let mut client = replicas[n % 3].client();
             let order = buyer.order_with_key(HOODIE, 1, &format!("k{}", n / 2));
             tokio::spawn(async move {
-                let request = merch_contract::grpc::assistant::v1::PlaceOrdersRequest { orders: vec![order] };
+                let request =
+                    merch_contract::grpc::assistant::v1::PlaceOrdersRequest { orders: vec![order] };
                 let answer = client.place_orders(call(request)).await.unwrap().into_inner();
                 answer.results.into_iter().next().unwrap().outcome.unwrap()
             })
@@ -143,7 +156,11 @@ async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
     let mut sold_out = 0;
     for (n, call) in calls.into_iter().enumerate() {
         match call.await.unwrap() {
-            Outcome::Order(order) => assert_eq!(*placed.entry(n / 2).or_insert(order.id.clone()), order.id, "one key, one order"),
+            Outcome::Order(order) => assert_eq!(
+                *placed.entry(n / 2).or_insert(order.id.clone()),
+                order.id,
+                "one key, one order"
+            ),
             Outcome::Refusal(refusal) => {
                 assert_eq!(refusal.reason(), ErrorReason::OutOfStock);
                 sold_out += 1;
@@ -152,8 +169,10 @@ async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
     }
     assert_eq!((placed.len(), replicas[0].product(HOODIE).await.stock), (100, 0));
     assert_eq!((replicas[1].count("orders").await, sold_out), (100, 100));
-    eventually("every event has arrived", || async { words(&keeper).await.iter().filter(|word| *word == "order_placed").count() >= 100 })
-        .await;
+    eventually("every event has arrived", || async {
+        words(&keeper).await.iter().filter(|word| *word == "order_placed").count() >= 100
+    })
+    .await;
     for replica in replicas {
         replica.stop().await;
     }
@@ -171,7 +190,9 @@ async fn a_pooler_that_is_started_again_refuses_no_call_after_that() {
     let many: Vec<_> = (0..8)
         .map(|n| {
             let mut client = store.client();
-            tokio::spawn(async move { client.create_user(call(new_user(&format!("early{n}")))).await.map(|_| ()) })
+            tokio::spawn(async move {
+                client.create_user(call(new_user(&format!("early{n}")))).await.map(|_| ())
+            })
         })
         .collect();
     for one in many {
@@ -191,17 +212,22 @@ async fn a_pooler_that_is_started_again_refuses_no_call_after_that() {
 async fn without_the_setting_it_does_not_work() {
     let place = Place::postgres().await;
     let bouncer = PgBouncer::start(1, "").await;
-    let error = Database::open(&bouncer.url(&place), &Pool::default()).await.unwrap_err().to_string();
+    let error =
+        Database::open(&bouncer.url(&place), &Pool::default()).await.unwrap_err().to_string();
     assert!(
-        error.contains("is a pooler (unsupported startup parameter") && error.ends_with("set MERCH_DATABASE_POOLER=transaction"),
+        error.contains("is a pooler (unsupported startup parameter")
+            && error.ends_with("set MERCH_DATABASE_POOLER=transaction"),
         "{error}"
     );
 
-    // Where it is told to ignore what it cannot keep, two clients give one name to statements on one connection.
-    let bouncer = PgBouncer::start(1, "ignore_startup_parameters = extra_float_digits,options").await;
+    // Where it is told to ignore what it cannot keep, two clients give one name to statements on
+    // one connection.
+    let bouncer =
+        PgBouncer::start(1, "ignore_startup_parameters = extra_float_digits,options").await;
     let ask = async |pool: &Pool| {
         let database = Database::open(&bouncer.url(&place), pool).await.unwrap();
-        let question = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT $1::int", [7.into()]);
+        let question =
+            Statement::from_sql_and_values(DbBackend::Postgres, "SELECT $1::int", [7.into()]);
         let answer = database.reader().query_one_raw(question).await;
         (database, answer)
     };
@@ -230,25 +256,41 @@ async fn limits_bite(url: &str, administrator: &str, pooler: Option<Pooler>) {
     let slow = || Statement::from_string(DbBackend::Postgres, "SELECT pg_sleep(60)");
     let began = Instant::now();
     let error = database.reader().query_one_raw(slow()).await.unwrap_err().to_string();
-    assert!(error.contains("statement timeout") && began.elapsed() < Duration::from_secs(30), "{error}");
+    assert!(
+        error.contains("statement timeout") && began.elapsed() < Duration::from_secs(30),
+        "{error}"
+    );
     let transaction = database.begin().await.unwrap();
     let error = transaction.query_all_raw(slow()).await.unwrap_err().to_string();
     assert!(error.contains("statement timeout"), "{error}");
     transaction.rollback().await.unwrap();
     database.close().await;
 
-    let pool = Pool { lock_timeout: short, idle_timeout: Duration::from_secs(1), pooler, ..Pool::default() };
+    let pool = Pool {
+        lock_timeout: short,
+        idle_timeout: Duration::from_secs(1),
+        pooler,
+        ..Pool::default()
+    };
     let database = Database::open(url, &pool).await.unwrap();
     let administrator = connect(administrator).await;
     let held = sea_orm::TransactionTrait::begin(&administrator).await.unwrap();
     held.execute_unprepared("UPDATE products SET stock = 7 WHERE id = 1").await.unwrap();
-    let error = database.writer().execute_unprepared("UPDATE products SET stock = 8 WHERE id = 1").await.unwrap_err().to_string();
+    let error = database
+        .writer()
+        .execute_unprepared("UPDATE products SET stock = 8 WHERE id = 1")
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("lock timeout"), "{error}");
     held.rollback().await.unwrap();
     let idle = database.begin().await.unwrap();
     idle.execute_unprepared("UPDATE products SET stock = 9 WHERE id = 1").await.unwrap();
     let left = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-    eventually("the server ends a transaction that stands idle", || async { rows(&administrator, left).await.is_empty() }).await;
+    eventually("the server ends a transaction that stands idle", || async {
+        rows(&administrator, left).await.is_empty()
+    })
+    .await;
     assert!(idle.execute_unprepared("SELECT 1").await.is_err());
     drop(idle);
     let found = rows(database.reader(), "SELECT stock FROM products WHERE id = 1").await;

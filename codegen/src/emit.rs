@@ -31,19 +31,28 @@ pub(crate) fn emit(api: &Api, options: &Options) -> String {
 
         #(#parts)*
     };
-    let file: syn::File = syn::parse2(tokens).expect("what is quoted here is Rust, whatever the document says");
+    let file: syn::File =
+        syn::parse2(tokens).expect("what is quoted here is Rust, whatever the document says");
     // One by one, so that there is an empty line between them.
     let items: Vec<String> = file
         .items
         .into_iter()
-        .map(|item| prettyplease::unparse(&syn::File { shebang: None, frontmatter: None, attrs: Vec::new(), items: vec![item] }))
+        .map(|item| {
+            prettyplease::unparse(&syn::File {
+                shebang: None,
+                frontmatter: None,
+                attrs: Vec::new(),
+                items: vec![item],
+            })
+        })
         .collect();
     let Options { source, command } = options;
     let title = text::comment_line(&api.info.title);
     let version = text::comment_line(&api.info.version);
     format!(
         "// @generated from {source} by poem-contract. Do not edit: change {source} and run `{command}`.\n\n\
-         //! {title}, version {version}: traits to implement, types, and a poem-openapi service that holds every request against the document.\n\n\
+         //! {title}, version {version}: traits to implement, types, and a poem-openapi service that
+         //! holds every request against the document.\n\n\
          #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]\n\n{}",
         items.join("\n")
     )

@@ -1,4 +1,5 @@
-//! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the contract and the log events.
+//! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the
+//! contract and the log events.
 
 /// The database's time, in microseconds since 1970.
 macro_rules! now_micros {
@@ -30,19 +31,20 @@ use std::sync::Arc;
 
 use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use merch_logging::client::event::Origin;
-use merch_logging::client::flood::Flood;
+use merch_logging::client::{event::Origin, flood::Flood};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
-use crate::clock::Clock;
-use crate::config::LogIns;
-use crate::database::{Database, Transaction};
-use crate::db_error::{Intent, is_rolled_back, meaning};
-use crate::entity::users as users_table;
-use crate::failure::Failure;
-use crate::ids::Ids;
-use crate::metrics;
+use crate::{
+    clock::Clock,
+    config::LogIns,
+    database::{Database, Transaction},
+    db_error::{Intent, is_rolled_back, meaning},
+    entity::users as users_table,
+    failure::Failure,
+    ids::Ids,
+    metrics,
+};
 use outbox::Outbox;
 
 /// Transactions that others made fail are run again this many times in all.
@@ -72,11 +74,14 @@ pub(crate) struct Store {
     pub(crate) flood: Arc<Flood>,
     /// The budgets of password checks.
     pub(crate) log_ins: LogIns,
-    /// Whoever changes the stock in this process takes it first, and one after another. They would wait for one another in the database anyway, as the
-    /// products are few; but there each of them waits with a session of its own, and should this process be stopped just then (paused, cut off), each of
-    /// those sessions would get the product in its turn and hold it until PostgreSQL ends it, while all other replicas wait.
+    /// Whoever changes the stock in this process takes it first, and one after another. They would
+    /// wait for one another in the database anyway, as the products are few; but there each of them
+    /// waits with a session of its own, and should this process be stopped just then (paused, cut
+    /// off), each of those sessions would get the product in its turn and hold it until PostgreSQL
+    /// ends it, while all other replicas wait.
     pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
-    /// The changes that are under way with each token version in this process: a void token takes no place of its owner's.
+    /// The changes that are under way with each token version in this process: a void token takes
+    /// no place of its owner's.
     pub(crate) writes: InFlight<(Caller, WriteClass)>,
     /// The database's clock.
     pub(crate) clock: Clock,
@@ -85,18 +90,24 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Takes a place among the changes of a class that the caller has under way, until the permit is dropped.
+    /// Takes a place among the changes of a class that the caller has under way, until the permit
+    /// is dropped.
     ///
     /// # Errors
     /// `TOO_MANY_WRITES` if the caller has no place left.
-    pub(crate) fn begin_write(&self, caller: Caller, class: WriteClass) -> Result<InFlightPermit<(Caller, WriteClass)>, Failure> {
+    pub(crate) fn begin_write(
+        &self,
+        caller: Caller,
+        class: WriteClass,
+    ) -> Result<InFlightPermit<(Caller, WriteClass)>, Failure> {
         self.writes.try_acquire((caller, class)).ok_or_else(|| {
             metrics::WRITES_REFUSED.inc();
             Failure::Refused(ErrorReason::TooManyWrites)
         })
     }
 
-    /// Asks a question of the database that changes nothing; again, if the connection broke or another transaction was in the way.
+    /// Asks a question of the database that changes nothing; again, if the connection broke or
+    /// another transaction was in the way.
     pub(crate) async fn read<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -113,10 +124,15 @@ impl Store {
         }
     }
 
-    /// Runs `work` in a transaction and commits it. Where the database undid it because of another transaction, runs it again.
+    /// Runs `work` in a transaction and commits it. Where the database undid it because of another
+    /// transaction, runs it again.
     ///
-    /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the future of such a closure is `Send`.
-    pub(crate) async fn write<T, F>(&self, work: impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
+    /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the
+    /// future of such a closure is `Send`.
+    pub(crate) async fn write<T, F>(
+        &self,
+        work: impl Fn(Arc<Transaction>) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -133,12 +149,16 @@ impl Store {
     }
 
     /// The same, once.
-    pub(crate) async fn write_once<T, F>(&self, work: impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
+    pub(crate) async fn write_once<T, F>(
+        &self,
+        work: impl Fn(Arc<Transaction>) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let timer = metrics::TRANSACTION_SECONDS.start_timer();
-        let outcome = tokio::time::timeout(self.database.transaction_timeout(), self.transact(&work)).await;
+        let outcome =
+            tokio::time::timeout(self.database.transaction_timeout(), self.transact(&work)).await;
         timer.observe_duration();
         outcome.unwrap_or(Err(Failure::TimedOut))
     }
@@ -149,7 +169,8 @@ impl Store {
     {
         let transaction = Arc::new(self.database.begin().await.map_err(plain)?);
         let worked = work(transaction.clone()).await;
-        let transaction = Arc::into_inner(transaction).ok_or_else(|| fault("a transaction outlived its work"))?;
+        let transaction =
+            Arc::into_inner(transaction).ok_or_else(|| fault("a transaction outlived its work"))?;
         let value = match worked {
             Ok(value) => value,
             Err(failure) => {
@@ -160,7 +181,8 @@ impl Store {
                 return Err(failure);
             }
         };
-        // Unless the database itself says that it was not, nobody knows whether it was done, so it is never run again.
+        // Unless the database itself says that it was not, nobody knows whether it was done, so it
+        // is never run again.
         transaction.commit().await.map_err(|error| {
             if is_rolled_back(&error) {
                 return Failure::Undone(error);
@@ -174,17 +196,27 @@ impl Store {
         Ok(value)
     }
 
-    /// Reads the caller's row, locked against changes until the transaction ends (SQLite has one writer, so nothing is to be locked).
+    /// Reads the caller's row, locked against changes until the transaction ends (SQLite has one
+    /// writer, so nothing is to be locked).
     ///
     /// # Errors
     /// `TOKEN_REVOKED` if the token is void.
-    pub(crate) async fn lock_caller(&self, transaction: &Transaction, caller: Caller, lock: Lock) -> Result<users_table::Model, Failure> {
+    pub(crate) async fn lock_caller(
+        &self,
+        transaction: &Transaction,
+        caller: Caller,
+        lock: Lock,
+    ) -> Result<users_table::Model, Failure> {
         let query = users_table::Entity::find().filter(valid(caller));
         let query = match lock {
             Lock::Share => query.lock_shared(),
             Lock::Change => query.lock_exclusive(),
         };
-        query.one(transaction).await.map_err(plain)?.ok_or(Failure::Refused(ErrorReason::TokenRevoked))
+        query
+            .one(transaction)
+            .await
+            .map_err(plain)?
+            .ok_or(Failure::Refused(ErrorReason::TokenRevoked))
     }
 }
 

@@ -1,5 +1,6 @@
-//! From `openapiv3`'s types to the model. Every struct is taken apart to its last field, so that a keyword that is read by nothing cannot be
-//! dropped by accident: it is an error of the Rust compiler here, or a refusal there.
+//! From `openapiv3`'s types to the model. Every struct is taken apart to its last field, so that a
+//! keyword that is read by nothing cannot be dropped by accident: it is an error of the Rust
+//! compiler here, or a refusal there.
 
 mod link;
 mod message;
@@ -23,8 +24,8 @@ use crate::{
 
 /// Names that generated code uses itself, and that no type of the document can have.
 const RESERVED: [&str; 17] = [
-    "Apis", "Box", "Clone", "Err", "Fn", "None", "Ok", "Option", "Result", "Send", "Some", "String", "Sync", "Tags", "ToString", "Vec",
-    "Self",
+    "Apis", "Box", "Clone", "Err", "Fn", "None", "Ok", "Option", "Result", "Send", "Some",
+    "String", "Sync", "Tags", "ToString", "Vec", "Self",
 ];
 
 /// Reads a document.
@@ -74,7 +75,9 @@ impl Reader<'_> {
         if RESERVED.contains(&unqualified) {
             self.refuse(at, format!("the type would be named `{unqualified}`, which generated code uses itself; choose another name"));
         } else if let Some(other) = self.types.get(rust_name).filter(|other| *other != at) {
-            let reason = format!("the type would be named `{rust_name}`, as that of {other} is; choose another name");
+            let reason = format!(
+                "the type would be named `{rust_name}`, as that of {other} is; choose another name"
+            );
             self.refuse(at, reason);
         } else {
             self.types.insert(rust_name.to_owned(), at.clone());
@@ -84,7 +87,17 @@ impl Reader<'_> {
     fn document(&mut self, typed: &OpenAPI) -> Api {
         let root = Pointer::root();
         // The version was looked at when the text was parsed. Extensions: see `gaps`.
-        let OpenAPI { openapi: _, info, servers, paths, components: _, security, tags, external_docs, extensions: _ } = typed;
+        let OpenAPI {
+            openapi: _,
+            info,
+            servers,
+            paths,
+            components: _,
+            security,
+            tags,
+            external_docs,
+            extensions: _,
+        } = typed;
         let info = Self::info(info);
         let servers = self.servers(servers);
         let tags = self.tags(tags);
@@ -97,12 +110,17 @@ impl Reader<'_> {
         }
         for (index, tag) in tags.iter().enumerate() {
             if !operations.iter().any(|operation| operation.tag == index) {
-                let reason = format!("no operation has the tag `{}`: there would be a trait without methods", tag.name);
+                let reason = format!(
+                    "no operation has the tag `{}`: there would be a trait without methods",
+                    tag.name
+                );
                 self.refuse(&root.at("tags").at(index), reason);
             }
         }
         for scheme in &schemes {
-            if !operations.iter().any(|operation| operation.scheme.is_some_and(|index| schemes[index].name == scheme.name)) {
+            if !operations.iter().any(|operation| {
+                operation.scheme.is_some_and(|index| schemes[index].name == scheme.name)
+            }) {
                 self.refuse(
                     &root.at("components").at("securitySchemes").at(&scheme.name),
                     "no operation uses this scheme, so that the server could not show it",
@@ -124,16 +142,28 @@ impl Reader<'_> {
     }
 
     fn info(info: &openapiv3::Info) -> Info {
-        let openapiv3::Info { title, description, terms_of_service, contact, license, version, extensions: _ } = info;
+        let openapiv3::Info {
+            title,
+            description,
+            terms_of_service,
+            contact,
+            license,
+            version,
+            extensions: _,
+        } = info;
         Info {
             title: title.clone(),
             version: version.clone(),
             description: text(description.as_deref()),
             terms_of_service: terms_of_service.clone(),
-            contact: contact
+            contact: contact.as_ref().map(
+                |openapiv3::Contact { name, url, email, extensions: _ }| {
+                    (name.clone(), url.clone(), email.clone())
+                },
+            ),
+            license: license
                 .as_ref()
-                .map(|openapiv3::Contact { name, url, email, extensions: _ }| (name.clone(), url.clone(), email.clone())),
-            license: license.as_ref().map(|openapiv3::License { name, url, extensions: _ }| (name.clone(), url.clone())),
+                .map(|openapiv3::License { name, url, extensions: _ }| (name.clone(), url.clone())),
         }
     }
 
@@ -142,7 +172,12 @@ impl Reader<'_> {
         let mut read = Vec::new();
         for (index, server) in servers.iter().enumerate() {
             let openapiv3::Server { url, description, variables, extensions: _ } = server;
-            self.refuse_if(variables.is_some(), &at.at(index), "variables", "variables of servers are not supported");
+            self.refuse_if(
+                variables.is_some(),
+                &at.at(index),
+                "variables",
+                "variables of servers are not supported",
+            );
             read.push(Server { url: url.clone(), description: text(description.as_deref()) });
         }
         read
@@ -154,7 +189,10 @@ impl Reader<'_> {
             self.refuse(&at, "tags are expected: each becomes a trait");
         }
         if tags.len() > 16 {
-            self.refuse(&at, "more than 16 tags are not supported: poem-openapi joins that many APIs at most");
+            self.refuse(
+                &at,
+                "more than 16 tags are not supported: poem-openapi joins that many APIs at most",
+            );
         }
         let mut read: Vec<Tag> = Vec::new();
         for (index, tag) in tags.iter().enumerate() {
@@ -176,7 +214,8 @@ impl Reader<'_> {
         read
     }
 
-    /// Reads schemas and schemes; parameters, responses, headers and bodies are read where they are used.
+    /// Reads schemas and schemes; parameters, responses, headers and bodies are read where they are
+    /// used.
     fn components(&mut self) -> Vec<BearerScheme> {
         let at = Pointer::root().at("components");
         let Components {
@@ -191,8 +230,18 @@ impl Reader<'_> {
             callbacks,
             extensions: _,
         } = self.components.clone();
-        self.refuse_if(!examples.is_empty(), &at, "examples", "shared examples are not supported; write them where they are used");
-        self.refuse_if(!links.is_empty(), &at, "links", "shared links are not supported; write each at its response");
+        self.refuse_if(
+            !examples.is_empty(),
+            &at,
+            "examples",
+            "shared examples are not supported; write them where they are used",
+        );
+        self.refuse_if(
+            !links.is_empty(),
+            &at,
+            "links",
+            "shared links are not supported; write each at its response",
+        );
         self.refuse_if(!callbacks.is_empty(), &at, "callbacks", "callbacks are not supported");
 
         let mut schemes = Vec::new();
@@ -205,13 +254,30 @@ impl Reader<'_> {
         schemes
     }
 
-    fn scheme(&mut self, name: &str, scheme: &ReferenceOr<SecurityScheme>, at: &Pointer) -> Option<BearerScheme> {
-        let ReferenceOr::Item(SecurityScheme::HTTP { scheme, bearer_format, description, extensions: _ }) = scheme else {
-            self.refuse(at, "only `type: http` with `scheme: bearer` is supported, written out here");
+    fn scheme(
+        &mut self,
+        name: &str,
+        scheme: &ReferenceOr<SecurityScheme>,
+        at: &Pointer,
+    ) -> Option<BearerScheme> {
+        let ReferenceOr::Item(SecurityScheme::HTTP {
+            scheme,
+            bearer_format,
+            description,
+            extensions: _,
+        }) = scheme
+        else {
+            self.refuse(
+                at,
+                "only `type: http` with `scheme: bearer` is supported, written out here",
+            );
             return None;
         };
         if !scheme.eq_ignore_ascii_case("bearer") {
-            self.refuse(&at.at("scheme"), format!("the scheme `{scheme}` is not supported, only `bearer` is"));
+            self.refuse(
+                &at.at("scheme"),
+                format!("the scheme `{scheme}` is not supported, only `bearer` is"),
+            );
         }
         let Some(rust_name) = names::pascal(name) else {
             self.refuse(at, format!("`{name}` makes no name of a Rust type"));
