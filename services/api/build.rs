@@ -12,8 +12,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 /// What `/docs` needs, and no more: no second bundle, no source maps, no sample page.
-const SWAGGER_UI: [&str; 4] =
-    ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE"];
+const SWAGGER_UI: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "LICENSE"];
 
 /// These are sent compressed.
 const COMPRESSED: [&str; 2] = [".css", ".js"];

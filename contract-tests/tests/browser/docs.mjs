@@ -24,6 +24,9 @@ export async function checkDocs({ browser, origin, faults, screenshot }) {
   await links(page, origin, document, faults);
   await close();
 
+  faults.step = "/docs in the dark";
+  await dark(browser, origin, document, faults, screenshot);
+
   faults.step = "/docs on a phone";
   const phone = await openPage(browser, origin, faults, { viewport: PHONE });
   await open(phone.page, `${origin}/docs`, document, faults);
@@ -90,7 +93,7 @@ async function sample(page, there, name, operation, faults) {
   await eventually(faults, `the sample of ${name} in the clipboard`, async () => (await page.evaluate(() => navigator.clipboard.readText())) === operation.sample);
 }
 
-/** A buyer logs in, authorises and orders in the page; the page keeps the token when it is loaded again. */
+/** A buyer logs in and orders in the page, which authorizes itself and keeps the token when it is loaded again. */
 async function tryOut(page, origin, document, faults, screenshot) {
   const byId = (id) => document.operations.find((operation) => operation.id === id);
   const word = `b${Date.now().toString(36)}`;
@@ -112,12 +115,12 @@ async function tryOut(page, origin, document, faults, screenshot) {
   faults.expect(token, "the answer to log-in has no access_token that can be read in the page");
 
   await page.locator(".btn.authorize").click();
-  await page.locator(".modal-ux input").fill(token ?? "");
+  await logOutButton(page).waitFor();
+  await accessible(page, faults);
   await screenshot(page, "docs-authorize-1280");
-  await page.locator(".modal-ux .btn.authorize").click();
   await page.locator(".modal-ux .btn.btn-done").click();
 
-  for (const [key, when] of [["before", "authorised"], ["after", "authorised before the page was loaded again"]]) {
+  for (const [key, when] of [["before", "after the log-in"], ["after", "after the page was loaded again"]]) {
     const order = await showOperation(page, byId("place_order"));
     await order.locator("tr[data-param-name=Idempotency-Key] input").fill(`${word}-${key}`);
     await order.locator(".btn.execute").click();
@@ -150,6 +153,31 @@ async function links(page, origin, document, faults) {
   await page.locator(`.start a[href="#/${second.tag}/${second.id}"]`).click();
   await eventually(faults, `${second.id} opened by the link`, isOpen(second));
   await page.locator("#authorize").click();
-  // The reader is authorised, so that they are offered to log out.
-  await page.locator(".modal-ux").getByRole("button", { name: "Remove authorization" }).or(page.locator(".modal-ux").getByText("Logout")).first().waitFor();
+  await logOutButton(page).waitFor();
+  await page.locator(".modal-ux .btn.btn-done").click();
+
+  const logOut = await showOperation(page, document.operations.find(({ id }) => id === "log_out"));
+  await logOut.locator(".btn.execute").click();
+  await logOut.locator(".live-responses-table tr.response").first().waitFor();
+  await page.locator("#authorize").click();
+  await page.locator(".modal-ux input").waitFor();
+}
+
+/** The button of the dialog that removes a token; there is none without a token. */
+function logOutButton(page) {
+  return page.locator(".modal-ux .auth-btn-wrapper").getByText("Logout");
+}
+
+/** Dark colors, in all that the page shows. */
+async function dark(browser, origin, document, faults, screenshot) {
+  const { page, close } = await openPage(browser, origin, faults, { viewport: DESK, colorScheme: "dark" });
+  await open(page, `${origin}/docs`, document, faults);
+  const background = await page.evaluate(() => getComputedStyle(globalThis.document.body).backgroundColor);
+  faults.expect(background === "rgb(28, 32, 34)", `the background is ${background}, expected that of Swagger UI's dark mode`);
+  for (const operation of document.operations) await showOperation(page, operation);
+  await accessible(page, faults);
+  await screenshot(page, "docs-dark-1280");
+  await page.emulateMedia({ colorScheme: "light" });
+  await eventually(faults, "light colors once the system asks for them", () => page.evaluate(() => !globalThis.document.documentElement.classList.contains("dark-mode")));
+  await close();
 }

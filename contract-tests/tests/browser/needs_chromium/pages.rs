@@ -27,7 +27,12 @@ async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
             .iter()
             .map(|record| record.word().to_owned())
             .collect();
-        for (word, times) in [("user_registered", 1), ("user_logged_in", 1), ("order_placed", 2)] {
+        for (word, times) in [
+            ("user_registered", 1),
+            ("user_logged_in", 1),
+            ("order_placed", 2),
+            ("user_logged_out", 1),
+        ] {
             assert_eq!(
                 words.iter().filter(|came| *came == word).count(),
                 times,

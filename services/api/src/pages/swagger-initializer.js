@@ -1,12 +1,18 @@
 // Shows /openapi.yaml, the file that this server was made from, to read and to try out.
 "use strict";
 
+// Swagger UI has dark colors for a page whose root element has this class.
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const applyColorScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+applyColorScheme();
+dark.addEventListener("change", applyColorScheme);
+
 window.addEventListener("load", () => {
   const ui = SwaggerUIBundle({
     url: "/openapi.yaml",
     dom_id: "#swagger-ui",
     presets: [SwaggerUIBundle.presets.apis],
-    plugins: [CodeSamplesPlugin, DeepLinksPlugin, ControlNamesPlugin],
+    plugins: [CodeSamplesPlugin, DeepLinksPlugin, ControlNamesPlugin, TokenPlugin],
     layout: "BaseLayout",
     deepLinking: true,
     displayRequestDuration: true,

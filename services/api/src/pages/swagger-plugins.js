@@ -91,12 +91,18 @@ function ControlNamesPlugin() {
     ".response-control-media-type select": "Media type of the response",
     ".parameters input, .parameters select": "Value",
     ".auth-container input": "Token",
+    ".close-modal": "Close",
+    ".copy-to-clipboard button": "Copy",
   };
   // A label around a select has the text of its options, too, which names nothing.
   function isLabelled(control) {
     return Array.from(control.labels ?? []).some((label) => label.textContent.trim() !== control.textContent.trim());
   }
   function nameControls() {
+    // Their labels ("Apply credentials") lack the text on the buttons.
+    for (const button of document.querySelectorAll(".modal-ux .auth-btn-wrapper .btn[aria-label]")) {
+      button.removeAttribute("aria-label");
+    }
     for (const [selector, name] of Object.entries(NAMES)) {
       for (const control of document.querySelectorAll(selector)) {
         if (control.hasAttribute("aria-label") || isLabelled(control)) continue;
@@ -108,6 +114,33 @@ function ControlNamesPlugin() {
   return {
     afterLoad() {
       new MutationObserver(nameControls).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
+    },
+  };
+}
+
+// Authorizes the page with the token of a successful log-in, and removes it after a successful log-out.
+function TokenPlugin() {
+  return {
+    statePlugins: {
+      spec: {
+        wrapActions: {
+          setResponse: (original, { authActions, specSelectors }) => (path, method, response) => {
+            const result = original(path, method, response);
+            const document = specSelectors.specJson();
+            const operation = document.getIn(["paths", path, method, "operationId"]);
+            if (!response.ok || !["log_in", "log_out"].includes(operation)) return result;
+            const schemes = document.getIn(["components", "securitySchemes"]);
+            const name = schemes.findKey((scheme) => scheme.get("scheme") === "bearer");
+            if (operation === "log_out") {
+              authActions.logoutWithPersistOption([name]);
+            } else {
+              const value = JSON.parse(response.text).access_token;
+              authActions.authorizeWithPersistOption({ [name]: { name, schema: schemes.get(name), value } });
+            }
+            return result;
+          },
+        },
+      },
     },
   };
 }
