@@ -1,6 +1,6 @@
 # What people do in this checkout, in one word each. The work is in cargo and in tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api release-contract test-compose
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api release-contract test-compose book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart renew-certificates backup restore top admin
 .PHONY: pin-images
 
@@ -42,6 +42,12 @@ clients: ## the clients of other languages, into target/clients: generated, comp
 
 fuzz-api: ## Schemathesis against whole stores for ten minutes, with a new seed; FUZZ_SECONDS=3600 FUZZ_SEED=7 for others
 	@tools/fuzz-api
+
+book: ## docs/ as a book, in target/book
+	@tools/book
+
+picture: ## the picture in the README, from a running store
+	@docs/picture
 
 release-contract: ## makes openapi.yaml and proto/ as they are the last release, and writes the entry in docs/contract-changelog.md
 	@tools/install
