@@ -11,7 +11,7 @@ use merch_contract::{
     rest::client::Client,
     sdk::{Retries, Store},
 };
-use merch_logging::server::embedded::Embedded;
+use merch_logging::server::embedded::EmbeddedBroker;
 use reqwest::Method;
 use tempfile::TempDir;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -88,7 +88,7 @@ pub struct TestStore {
     finished: bool,
     database: Option<OwnDatabase>,
     // Dropped last, and in this order.
-    broker: Embedded,
+    broker: EmbeddedBroker,
     folder: TempDir,
 }
 
@@ -121,7 +121,8 @@ impl TestStore {
     pub async fn start_with(database: Database, options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let database = OwnDatabase::create(database, folder.path()).await;
-        let broker = Embedded::start(TOPIC, PARTITIONS).unwrap_or_else(|error| panic!("{error}"));
+        let broker =
+            EmbeddedBroker::start(TOPIC, PARTITIONS).unwrap_or_else(|error| panic!("{error}"));
 
         let mut logging = start_logging(&broker, None).await;
         let mut db = start_db(&options, &database, logging.address(), None).await;
@@ -406,11 +407,11 @@ fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(),
     ))
 }
 
-async fn start_logging(broker: &Embedded, address: Option<SocketAddr>) -> Role {
+async fn start_logging(broker: &EmbeddedBroker, address: Option<SocketAddr>) -> Role {
     let config = merch_logging::server::Config {
-        topic: merch_logging::provision::Topic {
+        topic: merch_logging::topic_admin::Topic {
             partitions: PARTITIONS,
-            ..merch_logging::provision::Topic::new(TOPIC)
+            ..merch_logging::topic_admin::Topic::new(TOPIC)
         },
         ..merch_logging::server::Config::new(broker.bootstrap_servers())
     };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use merch_logging::client::{flood::FloodLimits, journal::JournalOptions};
+use merch_logging::client::{journal::JournalOptions, rate_limit::EventRateLimits};
 
 use crate::{
     edge::CorsOrigins,
@@ -36,7 +36,7 @@ pub struct Config {
     /// `replay_retained` fill a fresh one again.
     pub journal: JournalOptions,
     /// How many refusals of one client become log events of their own; the rest are counted.
-    pub refusals: FloodLimits,
+    pub refusals: EventRateLimits,
     /// How long the oldest log event may wait to be shipped before the service calls itself
     /// degraded (`/readyz`); it serves on.
     pub event_age_limit: Duration,
@@ -130,7 +130,7 @@ impl Config {
             journal_folder: journal_folder.into(),
             journal_shared: false,
             journal: JournalOptions::default(),
-            refusals: FloodLimits::default(),
+            refusals: EventRateLimits::default(),
             event_age_limit: merch_logging::client::DEFAULT_AGE_LIMIT,
             signing_key,
             verify_keys: Vec::new(),

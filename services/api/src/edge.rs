@@ -262,8 +262,8 @@ mod tests {
     use std::future::Future;
 
     use merch_logging::client::{
-        flood::FloodLimits,
         journal::{Journal, JournalOptions},
+        rate_limit::EventRateLimits,
     };
     use poem::{Error, endpoint::make, http::StatusCode};
     use serde_json::Value;
@@ -281,7 +281,7 @@ mod tests {
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
         let edge = Edge::new(
             make(inner),
-            Events::new(journal, FloodLimits::default()),
+            Events::new(journal, EventRateLimits::default()),
             Metrics::of_process(),
             proxies,
             1000,

@@ -3,7 +3,7 @@
 //!
 //! Each event is an fsynced append (appends that wait together share one fsync). The first few
 //! refusals of a client and reason in a minute are events of their own; the rest are counted, and
-//! one event tells the count (`merch_logging::client::flood`). What the journal takes of the disk
+//! one event tells the count (`merch_logging::client::rate_limit`). What the journal takes of the disk
 //! is bounded as well (`JournalOptions::max_backlog_bytes`). If it cannot take an event, because it
 //! is full or the disk fails, the request is answered 503 and the next refusal tries again, so that
 //! no client can try passwords or tokens unseen. A refusal is only counted after the first few were
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use merch_logging::{
     client::{
-        event::{Event, Origin, attribute, word},
-        flood::{self, Client, Flood, FloodLimits},
+        event::{Event, Origin, attribute, event_name},
         journal::{AppendError, Journal},
+        rate_limit::{self, Client, EventRateLimiter, EventRateLimits},
     },
     proto::{Level, LogMessage},
 };
@@ -56,12 +56,16 @@ impl LogInFailure {
 pub(crate) struct Events {
     origin: Origin,
     journal: Journal,
-    flood: Arc<Flood>,
+    rate_limiter: Arc<EventRateLimiter>,
 }
 
 impl Events {
-    pub(crate) fn new(journal: Journal, limits: FloodLimits) -> Self {
-        Self { origin: Origin::new("api"), journal, flood: Arc::new(Flood::new(limits)) }
+    pub(crate) fn new(journal: Journal, limits: EventRateLimits) -> Self {
+        Self {
+            origin: Origin::new("api"),
+            journal,
+            rate_limiter: Arc::new(EventRateLimiter::new(limits)),
+        }
     }
 
     /// Writes what is counted of refusals, at the end of each period and once more when `stop` is
@@ -71,7 +75,7 @@ impl Events {
             // Side by side, so that they share an fsync.
             try_join_all(events.into_iter().map(|event| self.journal.append(event))).await.map(drop)
         };
-        flood::summarise(&self.flood, &self.origin, write, stop).await;
+        rate_limit::write_summaries(&self.rate_limiter, &self.origin, write, stop).await;
     }
 
     /// A log-in failed. `user` is the one whose password was asked for, if there is one; the name
@@ -86,13 +90,13 @@ impl Events {
     ) -> Result<(), Problem> {
         let event = self
             .origin
-            .event(Level::Warn, word::LOG_IN_FAILED, "A log-in was refused")
+            .event(Level::Warn, event_name::LOG_IN_FAILED, "A log-in was refused")
             .attribute(attribute::REASON, reason.word());
         let event = match user {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(word::LOG_IN_FAILED, reason.word(), user, event).await
+        self.write(event_name::LOG_IN_FAILED, reason.word(), user, event).await
     }
 
     /// A user who is logged in sent a wrong current password.
@@ -102,11 +106,11 @@ impl Events {
     pub(crate) async fn password_refused(&self, user: Uuid) -> Result<(), Problem> {
         let event = self.origin.event(
             Level::Warn,
-            word::PASSWORD_REFUSED,
+            event_name::PASSWORD_REFUSED,
             "A new password was refused, as the current one was wrong",
         );
         self.write(
-            word::PASSWORD_REFUSED,
+            event_name::PASSWORD_REFUSED,
             "wrong_password",
             Some(user),
             event.by_user(user).on_user(user),
@@ -125,7 +129,7 @@ impl Events {
     ) -> Result<(), Problem> {
         let event = self.origin.event(
             Level::Warn,
-            word::TOKEN_REFUSED,
+            event_name::TOKEN_REFUSED,
             "A request without a valid token was refused",
         );
         let event = event.attribute(attribute::REASON, reason.word());
@@ -133,7 +137,7 @@ impl Events {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(word::TOKEN_REFUSED, reason.word(), None, event).await
+        self.write(event_name::TOKEN_REFUSED, reason.word(), None, event).await
     }
 
     /// Writes the event of a refusal, or counts it; by `account` where the refusal cost a password
@@ -148,8 +152,8 @@ impl Events {
         let context = RequestContext::current();
         let client = Client::at(context.client_address());
         let is_event = match account {
-            Some(account) => self.flood.admit_on_account(client, account, kind, reason),
-            None => self.flood.admit(client, kind, reason),
+            Some(account) => self.rate_limiter.admit_on_account(client, account, kind, reason),
+            None => self.rate_limiter.admit(client, kind, reason),
         };
         if !is_event {
             return Ok(());
@@ -163,7 +167,7 @@ impl Events {
         self.journal.append(event.build()).await.map_err(|error| {
             // Otherwise, after the first few failures, refusals would be counted and answered
             // without an event on disk.
-            self.flood.take_back(client, account, kind, reason);
+            self.rate_limiter.release(client, account, kind, reason);
             match error {
                 // The journal has told the log, once: here it would be a line for each request of a
                 // flood.

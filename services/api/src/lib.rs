@@ -79,7 +79,8 @@ async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
     let db = Db::find(&config.db_endpoint, &config.transport, config.call_deadline)?;
-    let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
+    let logging =
+        merch_logging::client::find_replicas(&config.logging_endpoint, &config.transport)?;
     let (folder, options, shared) =
         (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
     let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {

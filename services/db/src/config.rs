@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use merch_logging::client::flood::FloodLimits;
+use merch_logging::client::rate_limit::EventRateLimits;
 
 use crate::{
     admin_token::AdminToken,
@@ -40,7 +40,7 @@ pub struct Config {
     /// What becomes of an event that has been shipped.
     pub shipped_events: ShippedEvents,
     /// How many refusals of one client become log events of their own; the rest are counted.
-    pub refusals: FloodLimits,
+    pub refusals: EventRateLimits,
     /// How long the oldest event may wait to be shipped before the service calls itself degraded
     /// (`/readyz`); it serves on.
     pub event_age_limit: Duration,
@@ -223,7 +223,7 @@ impl Config {
             logging_endpoint: logging_endpoint.into(),
             transport: merch_chassis::grpc::Transport::default(),
             shipped_events: ShippedEvents::Delete,
-            refusals: FloodLimits { clients: 4096, ..FloodLimits::default() },
+            refusals: EventRateLimits { clients: 4096, ..EventRateLimits::default() },
             event_age_limit: merch_logging::client::DEFAULT_AGE_LIMIT,
             drain: Duration::from_secs(5),
             housekeeping_interval: Duration::from_secs(120),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use merch_chassis::StartError;
 use merch_contract::grpc::logging::v1::Level;
-use merch_logging::client::event::{Origin, attribute, word};
+use merch_logging::client::event::{Origin, attribute, event_name};
 use merch_migration::{Era, Standing, standing};
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
@@ -79,7 +79,7 @@ async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
     let event = Origin::new("db")
         .event(
             Level::Warn,
-            word::STORE_RESTORED,
+            event_name::STORE_RESTORED,
             "The store was restored from a backup: events since it was taken may tell of what is gone.",
         )
         .by_operator()

@@ -11,7 +11,9 @@ use merch_contract::grpc::{
     admin::v1::admin_service_server::{self as admin, AdminServiceServer},
     assistant::v1::assistant_service_server::{AssistantServiceServer, SERVICE_NAME},
 };
-use merch_logging::client::{ShipOptions, event::Origin, flood::Flood, ship, watch_age};
+use merch_logging::client::{
+    ShipOptions, event::Origin, rate_limit::EventRateLimiter, ship, watch_age,
+};
 use sea_orm::DbErr;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +64,8 @@ async fn run(
 ) -> Result<(), StartError> {
     let (part, clock_part) = (readiness.part("database"), readiness.part("clock"));
     check(&config)?;
-    let logging = merch_logging::client::find(&config.logging_endpoint, &config.transport)?;
+    let logging =
+        merch_logging::client::find_replicas(&config.logging_endpoint, &config.transport)?;
     // PostgreSQL may not be there yet: a service that receives a stop signal meanwhile stops.
     let opening = Database::open(&config.database, &config.pool);
     let Some(database) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
@@ -79,7 +82,7 @@ async fn run(
         database: database.clone(),
         outbox: outbox.clone(),
         origin,
-        flood: Arc::new(Flood::new(config.refusals)),
+        rate_limiter: Arc::new(EventRateLimiter::new(config.refusals)),
         log_ins: config.log_ins,
         selling: Arc::default(),
         writes: InFlight::new(config.writes_per_user),

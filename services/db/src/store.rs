@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use merch_chassis::{InFlight, InFlightPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use merch_logging::client::{event::Origin, flood::Flood};
+use merch_logging::client::{event::Origin, rate_limit::EventRateLimiter};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ pub(crate) struct Store {
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
     /// Tells the first few refusals from a flood.
-    pub(crate) flood: Arc<Flood>,
+    pub(crate) rate_limiter: Arc<EventRateLimiter>,
     /// The budgets of password checks.
     pub(crate) log_ins: LogIns,
     /// Whoever changes the stock in this process takes it first, and one after another. They would

@@ -1,14 +1,14 @@
-//! The side that writes events: what an event is, where it waits on disk, and how it gets to the
-//! logging service.
+//! Client side of event logging: builds events, stores them on disk and ships them to the logging
+//! service.
 
 pub mod event;
 
 #[cfg(feature = "client")]
-mod age;
-#[cfg(feature = "client")]
-pub mod flood;
+mod event_age;
 #[cfg(feature = "client")]
 pub mod journal;
+#[cfg(feature = "client")]
+pub mod rate_limit;
 #[cfg(feature = "client")]
 mod ship;
 #[cfg(feature = "client")]
@@ -16,7 +16,7 @@ mod source;
 
 #[cfg(feature = "client")]
 pub use self::{
-    age::{DEFAULT_AGE_LIMIT, watch_age},
-    ship::{ShipOptions, ShipStatus, find, ship},
-    source::{EventSource, Oldest, SourceError},
+    event_age::{DEFAULT_AGE_LIMIT, watch_age},
+    ship::{ShipOptions, ShipStatus, find_replicas, ship},
+    source::{EventSource, OldestEvent, SourceError},
 };

@@ -1,18 +1,18 @@
-//! The form of an event on the topic: the proto3 JSON mapping of `LogMessage`.
+//! JSON encoding of events on the topic: the proto3 JSON mapping of `LogMessage`.
 
 use serde_json::Value;
 
 use crate::proto::LogMessage;
 
-/// The value of the event's Kafka record: one line of UTF-8 JSON, members in lowerCamelCase, absent
-/// where they hold the default.
+/// Encodes an event as the value of its Kafka record: one line of JSON, lowerCamelCase members,
+/// defaults omitted.
 ///
 /// # Errors
-/// When the time or the level is out of its range; [`crate::rules::check`] finds both.
+/// If the time or level is out of range; [`crate::rules::check`] finds both.
 pub fn to_vec(event: &LogMessage) -> Result<Vec<u8>, serde_json::Error> {
     let mut value = serde_json::to_value(event)?;
     // proto3 JSON is "Z-normalized" (protobuf.dev/programming-guides/json, `Timestamp`);
-    // pbjson-types 0.9 writes +00:00, which readers need not accept.
+    // pbjson-types 0.9 writes +00:00, which consumers need not accept.
     if let Some(Value::String(time)) = value.get_mut("time")
         && let Some(local) = time.strip_suffix("+00:00")
     {
@@ -21,10 +21,10 @@ pub fn to_vec(event: &LogMessage) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&value)
 }
 
-/// Reads the value of a record.
+/// Decodes the value of a record.
 ///
 /// # Errors
-/// When it is not JSON, or not a `LogMessage`.
+/// If it is not the JSON of a `LogMessage`.
 pub fn from_slice(value: &[u8]) -> Result<LogMessage, serde_json::Error> {
     serde_json::from_slice(value)
 }
@@ -37,7 +37,7 @@ mod tests {
     use crate::proto::Level;
 
     #[test]
-    fn names_are_lower_camel_case_and_times_end_in_z() {
+    fn names_are_camel_case_and_times_end_in_z() {
         let event = LogMessage {
             id: "01981f3e-7a00-7000-8000-000000000001".to_owned(),
             time: Some(Timestamp { seconds: 1_767_225_600, nanos: 5_000_000 }),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn text_cannot_leave_its_line() {
+    fn control_characters_are_escaped() {
         let event =
             LogMessage { message: "one\ntwo\u{1b}[31m".to_owned(), ..LogMessage::default() };
         let bytes = to_vec(&event).unwrap();

@@ -1,14 +1,14 @@
-//! Log events of the store: written once, kept on disk until Kafka has them, read back by the
-//! operator.
+//! Log events of the store: building, journaling and shipping them, writing them to Kafka, and
+//! reading them back.
 //!
-//! | feature | module | for |
+//! | feature | module | contents |
 //! |---|---|---|
-//! | – | [`rules`], [`json`] | what `proto/merch/logging/v1/logging.proto` demands of an event, and its form on the topic |
-//! | – | [`client::event`] | building an event |
-//! | `client` | [`client`] | the services that write events: a [journal](client::journal::Journal), [shipping](client::ship) |
-//! | `server` | [`server`] | the logging service, and the broker in the process |
-//! | `server` | [`connection`], [`provision`] | how Kafka is reached, and how its topic is made |
-//! | `server` | [`topic`] | `merch logs`: reading the topic |
+//! | – | [`rules`], [`json`] | validation rules of `logging.proto`; JSON encoding of records |
+//! | – | [`client::event`] | event builder |
+//! | `client` | [`client`] | journal and shipping, for services that write events |
+//! | `server` | [`server`] | the logging service and the embedded broker |
+//! | `server` | [`connection`], [`topic_admin`] | connection to Kafka; creation of the topic |
+//! | `server` | [`consumer`] | consumer behind `merch logs` |
 
 pub mod client;
 pub mod json;
@@ -17,11 +17,11 @@ pub mod rules;
 #[cfg(feature = "server")]
 pub mod connection;
 #[cfg(feature = "server")]
-pub mod provision;
+pub mod consumer;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
-pub mod topic;
+pub mod topic_admin;
 
 /// The generated contract.
 pub use merch_contract::grpc::logging::v1 as proto;

@@ -1,5 +1,4 @@
-//! What `proto/merch/logging/v1/logging.proto` demands of an event and of a request, for both sides
-//! of the stream.
+//! Validation rules of `proto/merch/logging/v1/logging.proto`, used by both sides of the stream.
 
 use merch_chassis::grpc::Role;
 use prost::Message as _;
@@ -7,28 +6,26 @@ use uuid::Uuid;
 
 use crate::proto::{Level, LogMessage, StreamLogsRequest};
 
-/// Events in one request.
+/// Maximum events in a request.
 pub const MAX_EVENTS: usize = 1000;
-/// Bytes of one request, encoded.
+/// Maximum encoded bytes of a request.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// Attributes of one event.
+/// Maximum attributes of an event.
 pub const MAX_ATTRIBUTES: usize = 32;
-/// Bytes of one attribute's value.
+/// Maximum bytes of an attribute's value.
 pub const MAX_ATTRIBUTE_BYTES: usize = 1024;
-/// Bytes that a request needs beside its events: its number, and up to as much for the tag and
-/// length of each event.
+/// Bytes of a request besides its events: the sequence, with a reserve.
 pub const REQUEST_OVERHEAD: usize = 16;
 
-/// The first and the last second of the years 0001 to 9999, the range of
-/// `google.protobuf.Timestamp`.
-const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// Years 0001 to 9999, the range of `google.protobuf.Timestamp`.
+const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// A rule that an event or a request breaks. It never holds the offending value.
+/// A violated rule. It never holds the offending value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The path of the field: `id`, or `messages[3].id` within a request.
+    /// Path of the field: `id`, or `messages[3].id` within a request.
     pub field: String,
-    /// What was expected.
+    /// The expected value.
     pub expected: String,
 }
 
@@ -44,24 +41,24 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Bytes that an event takes in a request: itself, its tag, and its length.
+/// Returns the bytes of an event in a request, with its tag and length.
 #[must_use]
 pub fn size_in_request(event: &LogMessage) -> usize {
     let length = event.encoded_len();
     1 + prost::length_delimiter_len(length) + length
 }
 
-/// All rules that an event breaks; none when it may be sent.
+/// Returns all rules that an event violates.
 #[must_use]
 pub fn check(event: &LogMessage) -> Vec<Violation> {
-    // Every field by name: one that is added to the contract has to be thought of here.
+    // Destructured, so that a new field fails to compile until it has a rule.
     let LogMessage {
         id,
         time,
         service,
         instance,
         level,
-        event: word,
+        event: event_name,
         actor,
         subject,
         request_id: _,
@@ -70,23 +67,23 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
         attributes,
     } = event;
     let mut violations = Vec::new();
-    let mut demand = |holds: bool, field: &str, expected: &str| {
+    let mut require = |holds: bool, field: &str, expected: &str| {
         if !holds {
             violations.push(Violation::new(field, expected));
         }
     };
 
-    demand(is_uuid_v7(id), "id", "a UUIDv7 in its text form of 36 characters, in lower case");
-    demand(
+    require(is_uuid_v7(id), "id", "a UUIDv7 in its text form of 36 characters, in lower case");
+    require(
         time.as_ref().is_some_and(|time| {
-            SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+            TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
         }),
         "time",
         "a time in the years 0001 to 9999",
     );
-    demand((1..=64).contains(&service.chars().count()), "service", "1 to 64 characters");
-    demand((1..=128).contains(&instance.chars().count()), "instance", "1 to 128 characters");
-    demand(
+    require((1..=64).contains(&service.chars().count()), "service", "1 to 64 characters");
+    require((1..=128).contains(&instance.chars().count()), "instance", "1 to 128 characters");
+    require(
         matches!(
             Level::try_from(*level),
             Ok(Level::Debug | Level::Info | Level::Warn | Level::Error)
@@ -94,34 +91,34 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
         "level",
         "LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN or LEVEL_ERROR",
     );
-    demand(
-        is_lower_snake(word) && word.len() <= 64,
+    require(
+        is_lower_snake(event_name) && event_name.len() <= 64,
         "event",
         "a word in lower_snake of 1 to 64 characters",
     );
-    let named = matches!(actor.as_str(), "anonymous" | "operator");
-    demand(
-        named || actor.strip_prefix("user:").is_some_and(is_uuid),
+    let well_known = matches!(actor.as_str(), "anonymous" | "operator");
+    require(
+        well_known || actor.strip_prefix("user:").is_some_and(is_uuid),
         "actor",
         "`user:` and the user's id, `operator` or `anonymous`",
     );
-    demand(
+    require(
         subject.is_empty() || is_subject(subject),
         "subject",
         "`user:`, `order:` or `product:` and the id, or nothing",
     );
-    demand(
+    require(
         trace_id.is_empty() || is_trace_id(trace_id),
         "trace_id",
         "32 lower-case hexadecimal digits, or nothing",
     );
-    demand(attributes.len() <= MAX_ATTRIBUTES, "attributes", "at most 32 attributes");
-    demand(
+    require(attributes.len() <= MAX_ATTRIBUTES, "attributes", "at most 32 attributes");
+    require(
         attributes.keys().all(|name| is_lower_snake(name)),
         "attributes",
         "names in lower_snake",
     );
-    demand(
+    require(
         attributes.values().all(|value| value.len() <= MAX_ATTRIBUTE_BYTES),
         "attributes",
         "values of at most 1,024 bytes",
@@ -132,8 +129,8 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
     violations
 }
 
-/// All rules that an event breaks if its sender has proved to be `role`: it speaks for itself
-/// alone, and only the db service acts for the operator.
+/// Checks an event against the role of its sender's certificate: `service` must be that role, and
+/// only `db` may name the actor `operator`.
 fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
     let mut violations = Vec::new();
     if event.service != role.name() {
@@ -146,8 +143,8 @@ fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
     violations
 }
 
-/// All rules that a request breaks, its `sequence` aside, with paths such as `messages[3].id`.
-/// `sender` is the role that its sender has proved, if it had to prove one.
+/// Returns all rules that a request violates, except for `sequence`. `sender` is the role of the
+/// client certificate, if there is one.
 #[must_use]
 pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<Violation> {
     let StreamLogsRequest { sequence: _, messages } = request;
@@ -173,7 +170,7 @@ fn is_uuid_v7(text: &str) -> bool {
     is_uuid(text) && Uuid::try_parse(text).is_ok_and(|id| id.get_version_num() == 7)
 }
 
-/// The usual form alone: 36 characters, lower case, as consumers compare ids as text.
+/// Lower case only, because consumers compare ids as text.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && !text.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -190,13 +187,12 @@ fn is_subject(text: &str) -> bool {
     }
 }
 
-/// The form of a W3C trace id: 32 lower-case hexadecimal digits.
+/// Returns whether the text is a W3C trace id: 32 lower-case hexadecimal digits.
 #[must_use]
 pub fn is_trace_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Words of lower-case letters and digits, joined by single underscores, beginning with a letter.
 fn is_lower_snake(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.split('_').all(|word| {
@@ -228,37 +224,37 @@ mod tests {
         }
     }
 
-    fn broken(change: impl FnOnce(&mut LogMessage)) -> Vec<String> {
+    fn fields_after(change: impl FnOnce(&mut LogMessage)) -> Vec<String> {
         let mut event = valid();
         change(&mut event);
         check(&event).into_iter().map(|violation| violation.field).collect()
     }
 
     #[test]
-    fn each_rule_is_named_by_its_field() {
+    fn every_rule_reports_its_field() {
         assert_eq!(check(&valid()), vec![]);
-        assert_eq!(broken(|event| event.id = Uuid::new_v4().to_string()), ["id"]);
-        assert_eq!(broken(|event| event.id = event.id.replace('-', "")), ["id"]);
+        assert_eq!(fields_after(|event| event.id = Uuid::new_v4().to_string()), ["id"]);
+        assert_eq!(fields_after(|event| event.id = event.id.replace('-', "")), ["id"]);
         assert_eq!(
-            broken(|event| event.id = "01981F3E-7A00-7000-8000-000000000001".to_owned()),
+            fields_after(|event| event.id = "01981F3E-7A00-7000-8000-000000000001".to_owned()),
             ["id"]
         );
-        assert_eq!(broken(|event| event.time = None), ["time"]);
+        assert_eq!(fields_after(|event| event.time = None), ["time"]);
         assert_eq!(
-            broken(|event| event.time = Some(Timestamp { seconds: 0, nanos: -1 })),
+            fields_after(|event| event.time = Some(Timestamp { seconds: 0, nanos: -1 })),
             ["time"]
         );
         assert_eq!(
-            broken(|event| event.time = Some(Timestamp { seconds: i64::MAX, nanos: 0 })),
+            fields_after(|event| event.time = Some(Timestamp { seconds: i64::MAX, nanos: 0 })),
             ["time"]
         );
-        assert_eq!(broken(|event| event.service.clear()), ["service"]);
-        assert_eq!(broken(|event| event.service = "é".repeat(64)), [""; 0]);
-        assert_eq!(broken(|event| event.service = "é".repeat(65)), ["service"]);
-        assert_eq!(broken(|event| event.instance = "x".repeat(129)), ["instance"]);
-        assert_eq!(broken(|event| event.level = 0), ["level"]);
-        assert_eq!(broken(|event| event.level = 5), ["level"]);
-        for word in [
+        assert_eq!(fields_after(|event| event.service.clear()), ["service"]);
+        assert_eq!(fields_after(|event| event.service = "é".repeat(64)), [""; 0]);
+        assert_eq!(fields_after(|event| event.service = "é".repeat(65)), ["service"]);
+        assert_eq!(fields_after(|event| event.instance = "x".repeat(129)), ["instance"]);
+        assert_eq!(fields_after(|event| event.level = 0), ["level"]);
+        assert_eq!(fields_after(|event| event.level = 5), ["level"]);
+        for name in [
             "",
             "Order",
             "order placed",
@@ -268,39 +264,42 @@ mod tests {
             "2nd",
             &"x".repeat(65),
         ] {
-            assert_eq!(broken(|event| event.event = word.to_owned()), ["event"], "{word}");
+            assert_eq!(fields_after(|event| event.event = name.to_owned()), ["event"], "{name}");
         }
         for actor in ["", "user:", "user:7", "root"] {
-            assert_eq!(broken(|event| event.actor = actor.to_owned()), ["actor"], "{actor}");
+            assert_eq!(fields_after(|event| event.actor = actor.to_owned()), ["actor"], "{actor}");
         }
-        assert_eq!(broken(|event| event.actor = "operator".to_owned()), [""; 0]);
+        assert_eq!(fields_after(|event| event.actor = "operator".to_owned()), [""; 0]);
         for subject in ["product:", "product:x", "order:7", "shelf:1", "product"] {
             assert_eq!(
-                broken(|event| event.subject = subject.to_owned()),
+                fields_after(|event| event.subject = subject.to_owned()),
                 ["subject"],
                 "{subject}"
             );
         }
-        assert_eq!(broken(|event| event.subject = "product:3".to_owned()), [""; 0]);
-        assert_eq!(broken(|event| event.trace_id.make_ascii_uppercase()), ["trace_id"]);
+        assert_eq!(fields_after(|event| event.subject = "product:3".to_owned()), [""; 0]);
+        assert_eq!(fields_after(|event| event.trace_id.make_ascii_uppercase()), ["trace_id"]);
         assert_eq!(
-            broken(|event| event.attributes =
+            fields_after(|event| event.attributes =
                 (0..33).map(|n| (format!("a{n}"), String::new())).collect()),
             ["attributes"]
         );
         assert_eq!(
-            broken(|event| event.attributes = [("a".to_owned(), "x".repeat(1025))].into()),
+            fields_after(|event| event.attributes = [("a".to_owned(), "x".repeat(1025))].into()),
             ["attributes"]
         );
         assert_eq!(
-            broken(|event| event.attributes = [("A".to_owned(), String::new())].into()),
+            fields_after(|event| event.attributes = [("A".to_owned(), String::new())].into()),
             ["attributes"]
         );
-        assert_eq!(broken(|event| event.message = "x".repeat(MAX_REQUEST_BYTES)), ["message"]);
+        assert_eq!(
+            fields_after(|event| event.message = "x".repeat(MAX_REQUEST_BYTES)),
+            ["message"]
+        );
     }
 
     #[test]
-    fn a_sender_speaks_for_its_own_role() {
+    fn sender_may_only_name_its_own_role() {
         let fields = |service: &str, actor: &str, sender: Option<Role>| -> Vec<String> {
             let event =
                 LogMessage { service: service.to_owned(), actor: actor.to_owned(), ..valid() };
@@ -322,12 +321,12 @@ mod tests {
         assert_eq!(fields("api", "operator", Some(Role::Api)), ["messages[1].actor"]);
         assert_eq!(fields("db", "operator", Some(Role::Db)), [""; 0]);
         assert_eq!(fields("api", "anonymous", Some(Role::Db)), ["messages[1].service"]);
-        // Over plaintext and Unix sockets nothing is proved.
+        // No certificates over plaintext and Unix sockets.
         assert_eq!(fields("db", "operator", None), [""; 0]);
     }
 
     #[test]
-    fn an_event_of_the_greatest_size_fits_a_request() {
+    fn largest_event_fits_a_request() {
         let mut event = valid();
         event.message =
             "x".repeat(MAX_REQUEST_BYTES - size_in_request(&event) - REQUEST_OVERHEAD - 8);
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_the_event() {
+    fn request_violations_name_the_event() {
         let mut bad = valid();
         bad.id.clear();
         let fields = |messages: Vec<LogMessage>| -> Vec<String> {

@@ -1,15 +1,15 @@
-//! The logging service: takes log events over gRPC and acknowledges them once Kafka has.
+//! The logging service: receives log events over gRPC and acknowledges them after Kafka has.
 
 mod batch;
 mod dead_letter;
 pub mod embedded;
 mod error_class;
-mod kafka;
-mod meters;
+mod health;
+mod metrics;
+mod producer;
 mod record;
 mod service;
 mod stream;
-mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,47 +20,46 @@ use merch_chassis::{
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::{kafka::Kafka, service::Service};
+use self::{producer::KafkaProducer, service::Service};
 use crate::{
-    connection::Connection, proto::logging_service_server::LoggingServiceServer, provision::Topic,
+    connection::Connection, proto::logging_service_server::LoggingServiceServer, topic_admin::Topic,
 };
 
-/// Bytes of a request that are read before it is refused. More than the contract allows, so that
-/// one that is a little too large is told what is wrong.
-const READABLE_REQUEST: usize = 4 * 1024 * 1024;
+/// gRPC decoding limit in bytes. It is above the contract's 1 MiB, so that a slightly larger
+/// request gets an error with the field and the limit.
+const MAX_DECODED_REQUEST: usize = 4 * 1024 * 1024;
 
-/// The roles that write events.
 const ACCESS: Access = &[("/merch.logging.v1.LoggingService/StreamLogs", &[Role::Api, Role::Db])];
 
-/// The settings of the logging service.
+/// Settings of the logging service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where Kafka is, and how it is spoken to.
+    /// Addresses and security of Kafka.
     pub kafka: Connection,
-    /// The topic, as it is made should it be missing. One that is there is used as it is.
+    /// The topic. Its settings apply only when the service creates it.
     pub topic: Topic,
-    /// Whether it may be made here; else somebody else has to (`merch topic`).
+    /// Whether the service may create the topic. If not, the operator runs `merch topic`.
     pub create_topic: bool,
-    /// How long Kafka may take to acknowledge an event before the sender is told to send it again.
-    /// librdkafka's own default is five minutes.
+    /// Time limit for Kafka to acknowledge a batch; after it, the sender sends again. librdkafka's
+    /// default is five minutes.
     pub delivery_timeout: Duration,
-    /// Bytes that wait for Kafka, of all streams together; past them the streams are read no
-    /// further.
+    /// Bytes queued for Kafka over all streams. At this limit the service stops reading from
+    /// streams.
     pub queue_bytes: usize,
-    /// Requests of one stream that wait for Kafka.
+    /// Requests of one stream that may wait for Kafka.
     pub stream_window: usize,
-    /// How often Kafka is asked whether it is there, for `/readyz`.
+    /// Interval of the Kafka health check for `/readyz`.
     pub check_interval: Duration,
-    /// How long Kafka may take to answer that.
+    /// Time limit of one health check.
     pub check_timeout: Duration,
-    /// How long a shutdown waits for Kafka.
+    /// Time limit for the final flush at shutdown.
     pub drain_timeout: Duration,
-    /// The bounds of the gRPC server.
+    /// Limits of the gRPC server.
     pub limits: grpc::Limits,
 }
 
 impl Config {
-    /// The defaults, for that Kafka.
+    /// Returns the default settings for a Kafka connection.
     pub fn new(kafka: impl Into<Connection>) -> Self {
         Self {
             kafka: kafka.into(),
@@ -77,14 +76,14 @@ impl Config {
     }
 }
 
-/// Serves `LoggingService` until `shutdown` is cancelled; then nothing more is taken, and what was
-/// taken is acknowledged to its sender, within [`Config::drain_timeout`].
+/// Serves `LoggingService` until `shutdown` is cancelled. Then it stops reading and acknowledges
+/// received requests within [`Config::drain_timeout`].
 ///
-/// A Kafka that is not there is no error: the service is not ready (part `kafka`) until it is, and
-/// events wait where they come from.
+/// An unreachable Kafka is not an error: the service reports not ready (part `kafka`), and events
+/// wait at their senders.
 ///
 /// # Errors
-/// When the settings for Kafka make no sense, or the listener cannot be used.
+/// If the Kafka settings are invalid or the listener fails.
 pub fn serve(
     listener: impl Into<Listener>,
     config: Config,
@@ -102,24 +101,26 @@ async fn run(
 ) -> Result<(), StartError> {
     let part = readiness.part("kafka");
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
-    let kafka = Arc::new(Kafka::new(config)?);
-    let watching = tokio::spawn(watch::watch(Arc::clone(&kafka), part, shutdown.clone()));
-    let giving_up = tokio::spawn({
+    let kafka = Arc::new(KafkaProducer::new(config)?);
+    let health_check =
+        tokio::spawn(health::watch_health(Arc::clone(&kafka), part, shutdown.clone()));
+    let timeouts = tokio::spawn({
         let kafka = Arc::clone(&kafka);
-        async move { kafka.give_up_in_time().await }
+        async move { kafka.enforce_delivery_timeout().await }
     });
     let service = Service::new(Arc::clone(&kafka), shutdown.clone());
-    let routes =
-        Routes::new(LoggingServiceServer::new(service).max_decoding_message_size(READABLE_REQUEST));
+    let routes = Routes::new(
+        LoggingServiceServer::new(service).max_decoding_message_size(MAX_DECODED_REQUEST),
+    );
     let contract = grpc::Contract {
         services: &["merch.logging.v1.LoggingService"],
         file_descriptor_set: merch_contract::grpc::FILE_DESCRIPTOR_SET,
         access: ACCESS,
     };
     let served = grpc::serve(listener, routes, contract, limits, readiness, shutdown).await;
-    watching.abort();
-    giving_up.abort();
-    // The streams have waited for what they took; this is for those that were cut off.
+    health_check.abort();
+    timeouts.abort();
+    // For streams that ended before Kafka acknowledged their records.
     kafka.flush(drain_timeout).await;
     served
 }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_of_the_contract_says_who_may_call_it() {
+    fn every_method_has_an_access_rule() {
         let set = FileDescriptorSet::decode(merch_contract::grpc::FILE_DESCRIPTOR_SET).unwrap();
         let mut methods = BTreeSet::new();
         for file in set.file.iter().filter(|file| file.package() == "merch.logging.v1") {

@@ -4,8 +4,8 @@ use std::{ops::ControlFlow, time::Duration};
 
 use command_output::{OutputError, Stdout};
 use merch_logging::{
+    consumer::{self, ConsumerRecord, ReadOptions},
     proto::{Level, LogMessage},
-    topic::{self, ReadOptions, Record},
 };
 
 use crate::{
@@ -40,9 +40,9 @@ async fn show(settings: &Logs) -> Result<(), Failure> {
         timeout: PATIENCE,
     };
     let mut failure = None;
-    let read = topic::read(
+    let read = consumer::read(
         options,
-        only(&settings.filter, topic::print(Stdout, settings.json, &mut failure)),
+        only(&settings.filter, consumer::print(Stdout, settings.json, &mut failure)),
     )
     .await;
     match failure {
@@ -55,8 +55,8 @@ async fn show(settings: &Logs) -> Result<(), Failure> {
 /// is asked for.
 fn only(
     filter: &Filter,
-    mut sink: impl FnMut(Record) -> ControlFlow<()>,
-) -> impl FnMut(Record) -> ControlFlow<()> {
+    mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
+) -> impl FnMut(ConsumerRecord) -> ControlFlow<()> {
     move |record| {
         let shown = match &record.event {
             Ok(event) => filter.allows(event),

@@ -7,7 +7,7 @@ use merch_chassis::{
     StartError, admin, bind,
     grpc::{Listen, Listener, Role, Transport, url_of_path},
 };
-use merch_logging::server::embedded::Embedded;
+use merch_logging::server::embedded::EmbeddedBroker;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -72,7 +72,8 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     let (embedded, kafka, broker) = match outside {
         Some(kafka) => (None, kafka, Broker::Kafka),
         None => {
-            let embedded = Embedded::start(&settings.logging.topic.topic.kafka_topic, PARTITIONS)?;
+            let embedded =
+                EmbeddedBroker::start(&settings.logging.topic.topic.kafka_topic, PARTITIONS)?;
             let kafka = embedded.bootstrap_servers().into();
             (Some(embedded), kafka, Broker::Embedded)
         }

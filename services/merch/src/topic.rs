@@ -2,7 +2,7 @@
 
 use command_output::print_done;
 use merch_chassis::{StartError, shutdown::on_first_signal};
-use merch_logging::provision;
+use merch_logging::topic_admin;
 
 use crate::{failure::Failure, settings::Topic};
 
@@ -20,7 +20,7 @@ pub(crate) async fn run(settings: &Topic) -> Result<(), Failure> {
     let connection = settings.security.connection(&settings.kafka_brokers)?;
     let wanted = settings.topic.wanted()?;
     tokio::select! {
-        ensured = provision::ensure(&connection, &wanted, settings.kafka_patience) => {
+        ensured = topic_admin::ensure(&connection, &wanted, settings.kafka_patience) => {
             let ensured = ensured?;
             Ok(print_done(ensured.to_string().replace('\n', ";"), &ensured)?)
         }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use merch_contract::grpc::{assistant::v1::ErrorReason, logging::v1::Level};
-use merch_logging::client::event::{Event, attribute, word};
+use merch_logging::client::event::{Event, attribute, event_name};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _,
     ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
@@ -166,7 +166,7 @@ impl Store {
             }
             let event = self.origin.event(
                 Level::Info,
-                word::PRODUCT_RESTOCKED,
+                event_name::PRODUCT_RESTOCKED,
                 "The operator changed a product's stock.",
             );
             let event = event
@@ -230,7 +230,7 @@ impl Store {
             .await?;
             let event = self.origin.event(
                 Level::Info,
-                word::PRODUCT_PRICE_SET,
+                event_name::PRODUCT_PRICE_SET,
                 "The operator set a product's price.",
             );
             let event = event
@@ -277,7 +277,7 @@ impl Store {
             found.truncate(shown);
             let event = self.origin.event(
                 Level::Info,
-                word::USERS_LISTED,
+                event_name::USERS_LISTED,
                 "The operator read a page of users.",
             );
             self.record(
@@ -316,7 +316,7 @@ impl Store {
             let user = after.update(transaction).await.map_err(plain)?;
             let event = self.origin.event(
                 Level::Info,
-                word::USER_DEACTIVATED,
+                event_name::USER_DEACTIVATED,
                 "The operator deactivated a user.",
             );
             self.record(transaction, context, now, event.on_user(id)).await?;
@@ -336,7 +336,7 @@ impl Store {
             self.void(transaction, &[user.id]).await?;
             let event = self.origin.event(
                 Level::Info,
-                word::TOKENS_REVOKED,
+                event_name::TOKENS_REVOKED,
                 "The operator made a user's tokens void.",
             );
             self.record(
@@ -376,7 +376,7 @@ impl Store {
             self.void(transaction, &ids).await?;
             let event = self.origin.event(
                 Level::Info,
-                word::TOKENS_REVOKED,
+                event_name::TOKENS_REVOKED,
                 "The operator made the tokens of many users void.",
             );
             self.record(

@@ -2,7 +2,7 @@
 //! password, a hash or a token.
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
-use merch_logging::client::event::{Origin, attribute, word};
+use merch_logging::client::event::{Origin, attribute, event_name};
 use uuid::Uuid;
 
 use super::Context;
@@ -48,27 +48,33 @@ pub(crate) fn event(
             .attribute(attribute::CURRENCY, &order.currency)
     };
     let event = match happening {
-        Happening::UserRegistered => about_user(word::USER_REGISTERED, "A user registered."),
-        Happening::UserLoggedIn => about_user(word::USER_LOGGED_IN, "A user logged in."),
+        Happening::UserRegistered => about_user(event_name::USER_REGISTERED, "A user registered."),
+        Happening::UserLoggedIn => about_user(event_name::USER_LOGGED_IN, "A user logged in."),
         Happening::UserLoggedOut => {
-            about_user(word::USER_LOGGED_OUT, "A user logged out everywhere.")
+            about_user(event_name::USER_LOGGED_OUT, "A user logged out everywhere.")
         }
         Happening::UserUpdated(changed) => {
-            about_user(word::USER_UPDATED, "A user changed their data.")
+            about_user(event_name::USER_UPDATED, "A user changed their data.")
                 .attribute(attribute::CHANGED, changed.join(","))
         }
         Happening::UserPasswordChanged => {
-            about_user(word::USER_PASSWORD_CHANGED, "A user changed their password.")
+            about_user(event_name::USER_PASSWORD_CHANGED, "A user changed their password.")
         }
-        Happening::UserDeactivated => about_user(word::USER_DEACTIVATED, "A user was deactivated."),
+        Happening::UserDeactivated => {
+            about_user(event_name::USER_DEACTIVATED, "A user was deactivated.")
+        }
         Happening::OrderPlaced(order) => {
-            about_order(word::ORDER_PLACED, "An order was placed.", order)
+            about_order(event_name::ORDER_PLACED, "An order was placed.", order)
         }
         Happening::OrderCancelled(order) => {
-            about_order(word::ORDER_CANCELLED, "An order was cancelled.", order)
+            about_order(event_name::ORDER_CANCELLED, "An order was cancelled.", order)
         }
         Happening::OrderRefused { product_id, quantity } => origin
-            .event(Level::Warn, word::ORDER_REFUSED, "An order was refused for want of stock.")
+            .event(
+                Level::Warn,
+                event_name::ORDER_REFUSED,
+                "An order was refused for want of stock.",
+            )
             .on_product(product_id)
             .attribute(attribute::REASON, OUT_OF_STOCK)
             .attribute(attribute::PRODUCT_ID, product_id)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use merch_contract::grpc::logging::v1::LogMessage;
-use merch_logging::client::{EventSource, Oldest, SourceError};
+use merch_logging::client::{EventSource, OldestEvent, SourceError};
 use prost::Message as _;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde::Serialize;
@@ -321,7 +321,7 @@ impl EventSource for Outbox {
         self.settle(positions).await.map_err(SourceError::new)
     }
 
-    async fn oldest(&self) -> Result<Option<Oldest>, SourceError> {
+    async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
         let statement = Statement::from_string(self.0.database.backend(), OLDEST);
         let row = self
             .0
@@ -338,7 +338,7 @@ impl EventSource for Outbox {
             // It may have been shipped before, to a broker that is gone.
             ShippedEvents::ShipAgainAtStart { .. } => None,
         };
-        Ok(Some(Oldest { id: number.to_string(), time }))
+        Ok(Some(OldestEvent { id: number.to_string(), time }))
     }
 
     async fn changed(&self) {

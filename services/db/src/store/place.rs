@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use merch_logging::client::{event::word, flood::Client};
+use merch_logging::client::{event::event_name, rate_limit::Client};
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -229,7 +229,8 @@ impl Store {
                     // again, once more.
                     Some(Verdict::Refused(ErrorReason::OutOfStock)) => {
                         let buyer = Client::User(order.caller.user_id);
-                        if !self.flood.admit(buyer, word::ORDER_REFUSED, OUT_OF_STOCK) {
+                        if !self.rate_limiter.admit(buyer, event_name::ORDER_REFUSED, OUT_OF_STOCK)
+                        {
                             return None;
                         }
                         Happening::OrderRefused {

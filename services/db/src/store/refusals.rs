@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
 use merch_logging::client::{
-    event::{attribute, word},
-    flood::{self, Client},
+    event::{attribute, event_name},
+    rate_limit::{self, Client},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,14 +39,14 @@ impl Store {
         reason: Refusal,
         peer: Option<IpAddr>,
     ) -> Result<(), Failure> {
-        if !self.flood.admit(Client::at(peer), word::OPERATOR_REFUSED, reason.word()) {
+        if !self.rate_limiter.admit(Client::at(peer), event_name::OPERATOR_REFUSED, reason.word()) {
             return Ok(());
         }
         let event = self
             .origin
             .event(
                 Level::Warn,
-                word::OPERATOR_REFUSED,
+                event_name::OPERATOR_REFUSED,
                 "A call without the operator's credential was refused.",
             )
             .attribute(attribute::REASON, reason.word());
@@ -60,7 +60,13 @@ impl Store {
     /// Writes what is counted of refusals, at the end of each period and once more when `stop` is
     /// cancelled.
     pub(crate) async fn summarise_refusals(&self, stop: CancellationToken) {
-        flood::summarise(&self.flood, &self.origin, |events| self.write_events(events), stop).await;
+        rate_limit::write_summaries(
+            &self.rate_limiter,
+            &self.origin,
+            |events| self.write_events(events),
+            stop,
+        )
+        .await;
     }
 
     /// Writes events that belong to no change.

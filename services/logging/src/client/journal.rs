@@ -1,23 +1,20 @@
-//! A journal on disk for a service that has no database: an event is durable when `append` returns,
-//! and stays until it is acknowledged.
+//! Event journal on disk, for a service without a database: an event is durable when `append`
+//! returns, and is kept until acknowledged.
 //!
-//! The folder (mode 0700) holds segments, `00000000000000000001.journal`, named after the number of
-//! their first record, each a sequence of records (length, checksum, event; see [`record`]); the
-//! number of the last acknowledged record in `acknowledged`; events that can never be sent in
-//! `dead-letters.jsonl`; and a lock, so that two processes do not share it.
+//! The folder (mode 0700) holds segments such as `00000000000000000001.journal`, named after the
+//! number of their first record (see [`record`]), and three files: `acknowledged` with the number
+//! of the last acknowledged record, `dead-letters.jsonl`, and a lock.
 //!
-//! What each kind of damage costs:
-//! - a torn tail (the process or the machine died while records were being written, whose `append`
-//!   had not returned) is cut off when the journal is opened, with a warning;
-//! - a record with a wrong checksum before the end of its segment is reported, and reading goes on
-//!   with the next segment: the records behind it in the same segment are not sent. The file is
-//!   left as it is until its records count as acknowledged;
-//! - without `acknowledged`, or with one that cannot be read, all records that are left are sent
-//!   once more.
+//! Recovery:
+//! - Opening the journal cuts off a torn tail, left by a crash before `append` returned, and logs a
+//!   warning.
+//! - A checksum error before the end of a segment is logged; the rest of the segment is skipped.
+//!   The file is kept until its records count as acknowledged.
+//! - If `acknowledged` is missing or corrupt, all remaining records are sent again.
 
 mod checkpoint;
 mod files;
-mod meters;
+mod metrics;
 mod record;
 mod segments;
 mod writer;
@@ -41,28 +38,27 @@ use self::{
     segments::{Position, Segments},
     writer::{Append, SyncFile, Writer},
 };
-use super::{EventSource, Oldest, SourceError};
+use super::{EventSource, OldestEvent, SourceError};
 use crate::{proto::LogMessage, rules};
 
-/// Appends that wait for the disk at the same time; further ones wait for a place.
-const QUEUE: usize = 4096;
-/// Bytes that one `read` gives, at most, unless a single event is larger: a read is held in memory.
-const READ_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum appends that wait for the disk.
+const APPEND_QUEUE: usize = 4096;
+/// Maximum bytes of a read, unless a single event is larger.
+const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
 
-/// How a journal is kept.
+/// Journal options.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// A segment that has reached so many bytes is followed by a new one. Acknowledged events leave
-    /// the disk by whole segments.
+    /// Size at which a new segment starts. Acknowledged events are deleted by whole segments.
     pub segment_bytes: u64,
-    /// How many acknowledged events stay on disk all the same (rounded up to whole segments), so
-    /// that the broker in the process can be filled again. 0 where Kafka keeps them.
+    /// Number of acknowledged events to keep (rounded up to segments), to refill the embedded
+    /// broker. 0 with an external Kafka.
     pub retained_events: u64,
-    /// Whether those are read once more after this start.
+    /// Whether to read the retained events again after this start.
     pub replay_retained: bool,
-    /// Bytes of events that wait to be acknowledged, at most; then [`AppendError::Full`]. So that
-    /// who may cause events, and that may be anybody, cannot fill the disk while they are not
-    /// shipped. On disk there is up to a segment more, and the retained events.
+    /// Maximum bytes of unacknowledged events; then [`AppendError::Full`]. It keeps clients that
+    /// cause events from filling the disk. Disk use may exceed it by one segment and the retained
+    /// events.
     pub max_backlog_bytes: u64,
 }
 
@@ -77,84 +73,79 @@ impl Default for JournalOptions {
     }
 }
 
-/// An event could not be made durable. It may be on disk, or not.
+/// An event was not made durable. It may be on disk nevertheless.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The event is larger than any request may be, so it could never be sent.
+    /// The event exceeds the size of a request.
     #[error(
         "a log event of {bytes} bytes cannot be sent: expected at most {} bytes",
         rules::MAX_REQUEST_BYTES
     )]
     TooLarge {
-        /// Its size, encoded.
+        /// Its encoded size.
         bytes: usize,
     },
-    /// Too many events wait to be shipped. There is room again as soon as some of them are
-    /// acknowledged.
+    /// Too many unacknowledged events. Appends succeed again after acknowledgements.
     #[error(
-        "the journal is full: {waiting} bytes of log events wait to be shipped, of at most {most}; see why the logging service does not take them"
+        "the journal is full: {backlog_bytes} of {max} bytes wait to be shipped; check that the \
+         logging service is reachable"
     )]
     Full {
-        /// Bytes that wait.
-        waiting: u64,
+        /// Bytes of unacknowledged events.
+        backlog_bytes: u64,
         /// [`JournalOptions::max_backlog_bytes`].
-        most: u64,
+        max: u64,
     },
-    /// The disk is full or failing. The next append tries again, in a new segment.
-    #[error("the journal cannot be written: {0}; see whether the disk is full")]
+    /// The disk is full or failing. The next append retries with a new segment.
+    #[error("failed to write the journal: {0}; check that the disk is not full")]
     Disk(#[source] Arc<io::Error>),
-    /// The journal's thread has ended, which it does only with the journal.
+    /// The writer thread has ended.
     #[error("the journal is closed")]
     Closed,
 }
 
-/// Where an event stands in a journal.
+/// Position of an event in a journal.
 #[derive(Clone, Debug)]
 pub struct JournalPosition(Position);
 
-/// A journal. Cheap to clone; clones share one folder, which is free for others when the last one
-/// is dropped.
+/// A journal. Clones share one folder, which is unlocked when the last one is dropped.
 #[derive(Clone, Debug)]
-pub struct Journal(Arc<Open>);
+pub struct Journal(Arc<OpenJournal>);
 
-/// An open journal; ends the writing thread, then frees the folder.
 #[derive(Debug)]
-struct Open {
+struct OpenJournal {
     appends: Option<mpsc::Sender<Append>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
-    /// Locked for as long as this is, and no longer.
     lock: File,
 }
 
-/// What appending, reading and acknowledging share.
 #[derive(Debug)]
 struct Shared {
     folder: PathBuf,
     options: JournalOptions,
     segments: Mutex<Segments>,
-    /// One permit is kept while nobody waits.
     changed: Notify,
-    /// Held while `acknowledged` or `dead-letters.jsonl` is written; true once the journal is
+    /// Locked during writes of `acknowledged` and `dead-letters.jsonl`; true once the journal is
     /// closed.
     closed: Mutex<bool>,
-    meter: meters::Backlog,
+    backlog: metrics::Backlog,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, made if it is not there; blocks for as long as the last
-    /// segment takes to read.
+    /// Opens the journal in `folder`, and creates the folder if needed. Blocks while it reads the
+    /// last segment.
     ///
     /// # Errors
-    /// When the folder cannot be made, read or written, or another process has it.
+    /// If the folder is not usable, or another process has locked it.
     pub fn open(folder: impl Into<PathBuf>, options: JournalOptions) -> Result<Self, StartError> {
         Self::open_with(folder.into(), options, Box::new(File::sync_data))
     }
 
-    /// The same, and `None` when another process has it.
+    /// As [`Self::open`], but returns `None` if another process has locked the folder.
     ///
     /// # Errors
-    /// When the folder cannot be made, read or written.
+    /// If the folder is not usable.
     pub fn open_if_free(
         folder: impl Into<PathBuf>,
         options: JournalOptions,
@@ -168,8 +159,7 @@ impl Journal {
         }
     }
 
-    /// `sync` makes what was written to a file durable; another one is for tests of disks that
-    /// fail.
+    /// `sync` is replaced in tests of failing disks.
     fn open_with(
         folder: PathBuf,
         options: JournalOptions,
@@ -177,7 +167,8 @@ impl Journal {
     ) -> Result<Self, StartError> {
         let lock = lock(&folder)?.ok_or_else(|| {
             StartError::new(format!(
-                "the journal in {} is in use by another process; stop that one, or give each its own data folder (--data-dir)",
+                "the journal in {} is in use by another process; stop that one, or give each its \
+                 own data folder (--data-dir)",
                 folder.display()
             ))
         })?;
@@ -190,39 +181,44 @@ impl Journal {
         options: JournalOptions,
         sync: SyncFile,
     ) -> Result<Self, StartError> {
-        let unusable = |error: io::Error| {
+        let open_error = |error: io::Error| {
             StartError::new(format!(
-                "the journal in {} cannot be opened: {error}; expected a folder that this user may read and write",
+                "the journal in {} cannot be opened: {error}; expected a folder that this user may \
+                 read and write",
                 folder.display()
             ))
         };
-        let acknowledged = checkpoint::read(&folder).map_err(unusable)?;
+        let acknowledged = checkpoint::read(&folder).map_err(open_error)?;
         let replayed = if options.replay_retained { options.retained_events } else { 0 };
         let (segments, current) =
             Segments::open(&folder, acknowledged, replayed, options.segment_bytes)
-                .map_err(unusable)?;
+                .map_err(open_error)?;
         let shared = Arc::new(Shared {
             folder: folder.clone(),
             options,
             segments: Mutex::new(segments),
             changed: Notify::new(),
             closed: Mutex::new(false),
-            meter: meters::Backlog::default(),
+            backlog: metrics::Backlog::default(),
         });
-        shared.meter.report(&shared.segments());
-        let (appends, queue) = mpsc::channel(QUEUE);
+        shared.backlog.report(&shared.segments());
+        let (appends, queue) = mpsc::channel(APPEND_QUEUE);
         let writer = Writer::new(Arc::clone(&shared), current, sync);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(queue))
-            .map_err(unusable)?;
-        Ok(Self(Arc::new(Open { appends: Some(appends), thread: Some(thread), shared, lock })))
+            .map_err(open_error)?;
+        Ok(Self(Arc::new(OpenJournal {
+            appends: Some(appends),
+            thread: Some(thread),
+            shared,
+            lock,
+        })))
     }
 
-    /// Writes an event; ready when it is on disk for good (fsync). Events that are appended at the
-    /// same time share one fsync.
+    /// Appends an event and waits for its fsync, which concurrent appends share.
     ///
-    /// If the future is dropped before it is ready, the event may be written all the same.
+    /// If the future is dropped, the event may be written nevertheless.
     ///
     /// # Errors
     /// See [`AppendError`].
@@ -230,7 +226,7 @@ impl Journal {
         &self,
         event: LogMessage,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
-        // The whole journal, so that it stays open for as long as somebody waits for it.
+        // Keeps the journal open until the append completes.
         let open = Arc::clone(&self.0);
         async move {
             let bytes = rules::size_in_request(&event);
@@ -247,23 +243,21 @@ impl Journal {
         }
     }
 
-    /// Closes the journal and takes every segment off the disk, if all that is in them is
-    /// acknowledged; for a journal that nobody will append to soon. Its numbers go on where they
-    /// were when it is opened again. Answers whether it is empty now; it is not, and nothing is
-    /// done, while another clone of it is about.
+    /// Closes the journal and deletes its segments if all events are acknowledged. Record numbers
+    /// continue if it is opened again. Returns whether it is empty; `false` also if another clone
+    /// exists.
     ///
     /// # Errors
-    /// When a file cannot be removed. The journal is sound all the same.
+    /// If a file cannot be deleted; the journal stays usable.
     pub fn clear(self) -> io::Result<bool> {
         let Some(open) = Arc::into_inner(self.0) else { return Ok(false) };
         let shared = Arc::clone(&open.shared);
-        // The same lock, which outlives what is dropped in the next line, so that nobody has the
-        // folder between the two.
+        // Duplicated, so that the folder stays locked after `open` is dropped.
         let lock = open.lock.try_clone()?;
         drop(open);
         let obsolete = match shared.segments() {
             segments if segments.backlog() > 0 => return Ok(false),
-            segments => segments.names(),
+            segments => segments.first_records(),
         };
         for first in obsolete {
             fs::remove_file(segments::path(&shared.folder, first))?;
@@ -272,38 +266,37 @@ impl Journal {
         Ok(true)
     }
 
-    /// Whether a journal in this folder may hold events: it has a segment. Looks without opening
-    /// it.
+    /// Returns whether the folder has a segment, without opening the journal.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn may_hold_events(folder: &Path) -> io::Result<bool> {
-        segments::any_in(folder)
+        segments::has_segment(folder)
     }
 
-    /// Events that are durable and not acknowledged.
+    /// Returns the number of unacknowledged events.
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.0.shared.segments().backlog()
     }
 
-    /// The bytes of those on disk.
+    /// Returns the bytes of unacknowledged events on disk.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
         self.0.shared.segments().backlog_bytes()
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenJournal {
     fn drop(&mut self) {
         self.appends = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the journal's thread panicked");
+            tracing::error!("the journal's writer thread panicked");
         }
-        // An acknowledgement whose future was dropped may still be on its way to the disk: not past
-        // this line, where the folder may change hands.
+        // A dropped acknowledge future may still be running; it must not write after the folder is
+        // unlocked.
         *self.shared.closed() = true;
     }
 }
@@ -319,12 +312,12 @@ impl EventSource for Journal {
         let (shared, after) =
             (Arc::clone(&self.0.shared), after.map(|position| position.0.clone()));
         async move {
-            // The usual answer, without a thread and the disk.
-            if !shared.segments().is_after(after.as_ref()) {
+            // Usual case; avoids a blocking thread.
+            if !shared.segments().has_records_after(after.as_ref()) {
                 return Ok(Vec::new());
             }
             let events = blocking(move || {
-                segments::read(&shared.folder, &shared.segments, after, limit, READ_BYTES)
+                segments::read(&shared.folder, &shared.segments, after, limit, MAX_READ_BYTES)
             })
             .await?;
             Ok(events
@@ -339,7 +332,7 @@ impl EventSource for Journal {
         positions: &[JournalPosition],
     ) -> impl Future<Output = Result<(), SourceError>> + Send {
         let shared = Arc::clone(&self.0.shared);
-        // By the contract of `EventSource` those before it are acknowledged, too.
+        // `EventSource` guarantees that all earlier positions are acknowledged.
         let last = positions.last().map(|position| position.0.clone());
         async move {
             match last {
@@ -353,12 +346,12 @@ impl EventSource for Journal {
         self.0.shared.changed.notified()
     }
 
-    async fn oldest(&self) -> Result<Option<Oldest>, SourceError> {
+    async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
         let oldest =
-            self.read(None, 1).await?.into_iter().next().map(|(_, event)| Oldest::of(event));
-        // What is replayed was shipped before, to a broker that is gone.
+            self.read(None, 1).await?.into_iter().next().map(|(_, event)| OldestEvent::of(event));
+        // Replayed events were shipped before, so their age means nothing.
         let replays = self.0.shared.options.replay_retained;
-        Ok(oldest.map(|oldest| if replays { Oldest { time: None, ..oldest } } else { oldest }))
+        Ok(oldest.map(|oldest| if replays { OldestEvent { time: None, ..oldest } } else { oldest }))
     }
 
     fn dead_letter(
@@ -368,8 +361,7 @@ impl EventSource for Journal {
         reason: &str,
     ) -> impl Future<Output = Result<(), SourceError>> + Send {
         let shared = Arc::clone(&self.0.shared);
-        // An event whose time or level is out of range has no JSON; the error is in the place of
-        // it, and the log has the rest.
+        // An event whose time or level is out of range cannot be encoded as JSON.
         let event = crate::json::to_vec(event)
             .and_then(|json| serde_json::from_slice(&json))
             .unwrap_or_else(|_| serde_json::json!(format!("{event:?}")));
@@ -387,25 +379,25 @@ impl Shared {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down how far is acknowledged, then removes the segments that nobody needs any more.
     fn acknowledge(&self, last: Position) -> io::Result<()> {
         let closed = self.closed();
         if *closed {
             return Ok(());
         }
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
-        // While retained events are replayed, the disk already says more.
+        // During a replay the checkpoint is already further.
         if acknowledged > on_disk {
             checkpoint::write(&self.folder, acknowledged)?;
-            let obsolete = self.segments().checkpointed(acknowledged, self.options.retained_events);
+            let obsolete =
+                self.segments().apply_checkpoint(acknowledged, self.options.retained_events);
             for first in obsolete {
-                // One that stays is removed after the next start.
+                // A remaining file is deleted after the next start.
                 if let Err(error) = fs::remove_file(segments::path(&self.folder, first)) {
-                    tracing::warn!(%error, "a segment of the journal that is no longer needed cannot be removed");
+                    tracing::warn!(%error, "failed to delete an obsolete journal segment");
                 }
             }
         }
-        self.meter.report(&self.segments());
+        self.backlog.report(&self.segments());
         Ok(())
     }
 
@@ -420,31 +412,31 @@ impl Shared {
     }
 }
 
-/// Makes the folder and takes it for this process; `None` when another one has it.
+/// Creates and locks the folder. Returns `None` if another process has locked it.
 fn lock(folder: &Path) -> Result<Option<File>, StartError> {
     files::create_folder(folder).map_err(|error| {
         StartError::new(format!(
             "the journal's folder {} cannot be used: {error}; \
-            expected a folder of this user's own, or a place for one",
+             expected a folder of this user, or a parent folder that it may write",
             folder.display()
         ))
     })?;
     let path = folder.join("lock");
-    let unusable = |error: io::Error| {
+    let open_error = |error: io::Error| {
         StartError::new(format!(
-            "the journal's lock {} cannot be taken: {error}; expected a file that this user may write",
+            "the journal's lock file {} cannot be locked: {error}; expected a file that this user \
+             may write",
             path.display()
         ))
     };
-    let file = open_lock(&path).map_err(unusable)?;
+    let file = open_lock(&path).map_err(open_error)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(unusable(error)),
+        Err(TryLockError::Error(error)) => Err(open_error(error)),
     }
 }
 
-/// Runs what waits for the disk where it holds up nobody else.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, SourceError> {

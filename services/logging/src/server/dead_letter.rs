@@ -1,53 +1,53 @@
-//! What becomes of an event that Kafka refuses for good: its sender keeps it
-//! (`StreamLogsResponse.refused`), and a small event on the topic names it.
+//! Dead letters: a permanently refused event is returned to its sender
+//! (`StreamLogsResponse.refused`), and an `event_dead_lettered` event on the topic names it.
 
 use std::sync::{Arc, LazyLock};
 
 use super::{
-    batch::{Failure, Refused, Verdict},
-    kafka::Kafka,
-    meters,
-    record::Record,
+    batch::{BatchFailure, BatchResult, RefusedRecord},
+    metrics,
+    producer::KafkaProducer,
+    record::ProducerRecord,
 };
 use crate::{
-    client::event::{Origin, attribute, word},
+    client::event::{Origin, attribute, event_name},
     proto::{Level, LogMessage, RefusedEvent},
 };
 
-/// This process, in its events.
 static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("logging"));
 
-/// Writes events that were refused for good to the log, names them on the topic, and returns what
-/// their sender gets. If Kafka refuses an event that names another one (which is small, of today,
-/// and without any text of a client), that refusal is written to the log alone, so that this ends.
+/// Logs permanently refused records, writes an `event_dead_lettered` event for each, and returns
+/// the entries for their sender. If Kafka refuses such an event too, the refusal is only logged.
 ///
 /// # Errors
-/// When Kafka does not take those events now.
+/// If Kafka does not store those events now.
 pub(super) async fn report(
-    kafka: &Arc<Kafka>,
-    refused: Vec<Refused>,
-) -> Result<Vec<RefusedEvent>, Failure> {
+    kafka: &Arc<KafkaProducer>,
+    refused: Vec<RefusedRecord>,
+) -> Result<Vec<RefusedEvent>, BatchFailure> {
     if refused.is_empty() {
         return Ok(Vec::new());
     }
-    kafka.note_refusal();
-    let notices: Vec<Record> =
-        refused.iter().filter_map(|event| Record::new(notice(event)).ok()).collect();
-    for notice in write(kafka, notices).await? {
+    kafka.record_refusal();
+    let events: Vec<ProducerRecord> = refused
+        .iter()
+        .filter_map(|event| ProducerRecord::new(dead_letter_event(event)).ok())
+        .collect();
+    for event in write(kafka, events).await? {
         tracing::error!(
-            id = notice.id,
-            reason = notice.reason,
-            "Kafka refuses the event that names a dead letter"
+            id = event.id,
+            reason = event.reason,
+            "Kafka refused an event_dead_lettered event"
         );
     }
     for event in &refused {
-        meters::DEAD_LETTERS.inc();
+        metrics::DEAD_LETTERS.inc();
         tracing::error!(
             id = event.id,
             event = event.event,
             subject = event.subject,
             reason = event.reason,
-            "Kafka refused a log event for good; its sender keeps it as a dead letter"
+            "Kafka refused a log event permanently; its sender stores it as a dead letter"
         );
     }
     Ok(refused
@@ -56,16 +56,17 @@ pub(super) async fn report(
         .collect())
 }
 
-async fn write(kafka: &Arc<Kafka>, records: Vec<Record>) -> Verdict {
-    let lost = || Failure { reason: "the Kafka producer was replaced".to_owned(), isolate: None };
-    let verdict = kafka.lane().produce(records).await.ok_or_else(lost)?;
-    verdict.await.unwrap_or_else(|_| Err(lost()))
+async fn write(kafka: &Arc<KafkaProducer>, records: Vec<ProducerRecord>) -> BatchResult {
+    let replaced =
+        || BatchFailure { reason: "the Kafka producer was replaced".to_owned(), isolate: None };
+    let result = kafka.session().produce(records).await.ok_or_else(replaced)?;
+    result.await.unwrap_or_else(|_| Err(replaced()))
 }
 
-fn notice(refused: &Refused) -> LogMessage {
-    let message = "Kafka refused a log event for good. Its sender keeps it as a dead letter.";
+fn dead_letter_event(refused: &RefusedRecord) -> LogMessage {
+    let message = "Kafka refused a log event permanently. Its sender stores it as a dead letter.";
     let event = ORIGIN
-        .event(Level::Error, word::EVENT_DEAD_LETTERED, message)
+        .event(Level::Error, event_name::EVENT_DEAD_LETTERED, message)
         .attribute(attribute::EVENT_ID, &refused.id)
         .attribute(attribute::EVENT, &refused.event)
         .attribute(attribute::REASON, &refused.reason)
@@ -81,13 +82,13 @@ mod tests {
     use crate::rules;
 
     #[test]
-    fn the_event_about_a_dead_letter_keeps_the_rules() {
-        let refused = Refused {
+    fn dead_letter_event_passes_validation() {
+        let refused = RefusedRecord {
             id: Uuid::now_v7().to_string(),
             event: "order_placed".to_owned(),
             subject: format!("order:{}", Uuid::now_v7()),
             reason: "\u{e9}".repeat(5000),
         };
-        assert_eq!(rules::check(&notice(&refused)), []);
+        assert_eq!(rules::check(&dead_letter_event(&refused)), []);
     }
 }

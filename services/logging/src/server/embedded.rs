@@ -1,9 +1,8 @@
-//! A Kafka broker in the process, for running everything with nothing to install: librdkafka's own
-//! mock of one.
+//! Embedded Kafka broker: librdkafka's mock cluster, for a store without an external Kafka.
 //!
-//! It speaks the real protocol on a port of its choosing on loopback, so that `kcat` and any other
-//! client can read it. It lives in memory and keeps the newest 5 MiB of each partition; a restart
-//! begins with an empty one, which the senders fill again from the events that they retain.
+//! It serves the Kafka protocol on a loopback port, so that any client can consume from it. It
+//! holds the newest 5 MiB of each partition in memory. After a restart, senders ship their retained
+//! events again.
 
 use std::{
     fmt::Display,
@@ -16,123 +15,116 @@ use merch_chassis::StartError;
 use rdkafka::{error::KafkaError, mocking::MockCluster, producer::DefaultProducerContext};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
-type Work = Box<dyn FnOnce(&Cluster) + Send>;
+type Task = Box<dyn FnOnce(&Cluster) + Send>;
 
-/// How long the broker may take to start. It takes milliseconds.
-const STARTING: Duration = Duration::from_secs(10);
-/// How long the broker's end is waited for. It takes milliseconds.
-const ENDING: Duration = Duration::from_secs(5);
-/// The time between two looks at whether it has ended.
-const PAUSE: Duration = Duration::from_millis(5);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The broker; it ends when this is dropped, which takes at most some seconds.
+/// A running broker. Dropping it stops the broker within 5 seconds.
 #[derive(Debug)]
-pub struct Embedded {
+pub struct EmbeddedBroker {
     bootstrap_servers: String,
-    work: Option<Sender<Work>>,
+    tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Embedded {
-    /// Starts a broker with one topic. Each partition takes at most about 5 MiB of memory.
+impl EmbeddedBroker {
+    /// Starts a broker with one topic. Each partition takes up to about 5 MiB of memory.
     ///
     /// # Errors
-    /// When librdkafka cannot make one: no port or no thread is free, or it does not answer within
-    /// 10 seconds.
+    /// If librdkafka finds no free port or thread, or does not start within 10 seconds.
     pub fn start(topic: &str, partitions: i32) -> Result<Self, StartError> {
         let failed = |reason: &dyn Display| {
             StartError::new(format!(
-                "the Kafka broker in the process cannot start: {reason}; name a Kafka of your own with --kafka-brokers"
+                "the embedded Kafka broker failed to start: {reason}; use an external Kafka with \
+                 --kafka-brokers"
             ))
         };
         let topic = topic.to_owned();
-        let (work, queue) = channel::<Work>();
+        let (tasks, queue) = channel::<Task>();
         let (started, starting) = channel();
         let thread = std::thread::Builder::new()
             .name("kafka".to_owned())
             .spawn(move || run(&topic, partitions, &started, &queue))
             .map_err(|error| failed(&error))?;
         let bootstrap_servers =
-            started_within(STARTING, &starting).map_err(|reason| failed(&reason))?;
-        Ok(Self { bootstrap_servers, work: Some(work), thread: Some(thread) })
+            await_start(START_TIMEOUT, &starting).map_err(|reason| failed(&reason))?;
+        Ok(Self { bootstrap_servers, tasks: Some(tasks), thread: Some(thread) })
     }
 
-    /// Where it listens: `127.0.0.1:port`.
+    /// Returns the address: `127.0.0.1:port`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         &self.bootstrap_servers
     }
 
-    /// Does something to the broker, on its own thread, as it may be used on no other: takes it
-    /// down, makes requests fail. For tests.
-    ///
-    /// `None` if the broker's thread has ended.
+    /// Runs `action` on the broker's thread, for tests that inject faults. Returns `None` if that
+    /// thread has ended.
     pub fn with<T: Send + 'static>(
         &self,
         action: impl FnOnce(&Cluster) -> T + Send + 'static,
     ) -> Option<T> {
         let (done, result) = channel();
-        let work: Work = Box::new(move |cluster| drop(done.send(action(cluster))));
-        self.work.as_ref()?.send(work).ok()?;
+        let task: Task = Box::new(move |cluster| drop(done.send(action(cluster))));
+        self.tasks.as_ref()?.send(task).ok()?;
         result.recv().ok()
     }
 }
 
-impl Drop for Embedded {
+impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
-        self.work = None;
+        self.tasks = None;
         let Some(thread) = self.thread.take() else { return };
-        let deadline = Instant::now() + ENDING;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while !thread.is_finished() {
             if Instant::now() >= deadline {
                 tracing::warn!(
-                    seconds = ENDING.as_secs(),
-                    "the Kafka broker in the process does not end; it is left running"
+                    seconds = STOP_TIMEOUT.as_secs(),
+                    "the embedded Kafka broker did not stop in time; leaving it running"
                 );
                 return;
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         if thread.join().is_err() {
-            tracing::error!("the thread of the Kafka broker in the process panicked");
+            tracing::error!("the embedded Kafka broker's thread panicked");
         }
     }
 }
 
-/// Returns the address of a broker that has started, or why there is none.
-fn started_within(
+fn await_start(
     time: Duration,
     starting: &Receiver<Result<String, KafkaError>>,
 ) -> Result<String, String> {
     match starting.recv_timeout(time) {
         Ok(started) => started.map_err(|error| error.to_string()),
         Err(RecvTimeoutError::Timeout) => {
-            Err(format!("librdkafka does not answer within {} s", time.as_secs_f64()))
+            Err(format!("librdkafka did not answer within {} s", time.as_secs_f64()))
         }
         Err(RecvTimeoutError::Disconnected) => Err("its thread panicked".to_owned()),
     }
 }
 
-/// Owns the broker from its start to its end: it is not `Send`.
+/// Owns the cluster, which is not `Send`.
 fn run(
     topic: &str,
     partitions: i32,
     started: &Sender<Result<String, KafkaError>>,
-    queue: &Receiver<Work>,
+    queue: &Receiver<Task>,
 ) {
     let cluster = match MockCluster::new(1)
         .and_then(|cluster| cluster.create_topic(topic, partitions, 1).map(|()| cluster))
     {
         Ok(cluster) => cluster,
         Err(error) => {
-            // `start` waits for it.
             drop(started.send(Err(error)));
             return;
         }
     };
     drop(started.send(Ok(cluster.bootstrap_servers())));
-    while let Ok(work) = queue.recv() {
-        work(&cluster);
+    while let Ok(task) = queue.recv() {
+        task(&cluster);
     }
 }
 
@@ -140,7 +132,6 @@ fn run(
 mod tests {
     use super::*;
 
-    /// Runs `action` on a thread of its own, and returns what it returns.
     fn bounded<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = channel();
         std::thread::spawn(move || drop(done.send(action())));
@@ -148,26 +139,25 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_does_not_end_is_left_alone() {
-        let broker = Embedded::start("topic", 1).unwrap();
-        let (begun, beginning) = channel();
-        // Kept to the end of the test, so that the blocked call does not return.
+    fn drop_returns_if_the_broker_hangs() {
+        let broker = EmbeddedBroker::start("topic", 1).unwrap();
+        let (started, starting) = channel();
+        // Blocks the broker's thread until the test ends.
         let (_release, blocked) = channel::<()>();
-        let work: Work = Box::new(move |_| {
-            begun.send(()).unwrap();
+        let task: Task = Box::new(move |_| {
+            started.send(()).unwrap();
             let _ = blocked.recv();
         });
-        broker.work.as_ref().unwrap().send(work).unwrap();
-        beginning.recv().unwrap();
+        broker.tasks.as_ref().unwrap().send(task).unwrap();
+        starting.recv().unwrap();
         bounded(move || drop(broker));
     }
 
     #[test]
-    fn a_broker_that_does_not_start_is_an_error() {
+    fn start_times_out() {
         let (started, starting) = channel();
-        let error =
-            bounded(move || started_within(Duration::from_millis(10), &starting)).unwrap_err();
-        assert_eq!(error, "librdkafka does not answer within 0.01 s");
+        let error = bounded(move || await_start(Duration::from_millis(10), &starting)).unwrap_err();
+        assert_eq!(error, "librdkafka did not answer within 0.01 s");
         drop(started);
     }
 }

@@ -1,36 +1,30 @@
-//! What each error of Kafka means for a record: try again, or never.
+//! Classifies librdkafka's error codes: retry the record, or refuse it permanently.
 //!
-//! Every code that librdkafka knows is listed. A code that is not (of a newer librdkafka or broker)
-//! counts as
-//! [`ErrorClass::Retryable`]: waiting loses nothing, and the age of the oldest event shows that
-//! something waits.
+//! Every known code is listed. Unknown codes are [`ErrorClass::Retryable`]: waiting loses nothing,
+//! and the age of the oldest event reveals the problem.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// What an error means for the record that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorClass {
-    /// Another attempt may succeed: the broker, the network, permissions or the topic have to
-    /// change, and the record does not.
+    /// A retry may succeed without a change of the record.
     Retryable,
-    /// Kafka refuses this record, now and later. In a batch of several records, it refuses one of
-    /// them.
+    /// Kafka refuses this record permanently; in a batch, one of its records.
     Refused,
-    /// Kafka refuses the record's timestamp. Without one it may take the record.
+    /// Kafka refuses the record's timestamp and may accept it without one.
     TimestampRefused,
 }
 
-/// The class of an error; see the module for codes that are not known.
 pub(super) fn classify(code: Code) -> ErrorClass {
-    listed(code).unwrap_or(ErrorClass::Retryable)
+    lookup(code).unwrap_or(ErrorClass::Retryable)
 }
 
 #[expect(clippy::too_many_lines, reason = "one table")]
-fn listed(code: Code) -> Option<ErrorClass> {
+fn lookup(code: Code) -> Option<ErrorClass> {
     Some(match code {
         Code::InvalidTimestamp => ErrorClass::TimestampRefused,
 
-        // The record itself: too large, malformed, or against a rule of the topic.
+        // The record: too large, malformed, or against a rule of the topic.
         Code::InvalidMessageSize
         | Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge
@@ -40,7 +34,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::BadMessage
         | Code::KeySerialization
         | Code::ValueSerialization
-        // Another record of the batch: this one is innocent, which its next attempt, alone, shows.
+        // Another record of the batch was refused; a retry alone succeeds.
         | Code::InvalidDifferentRecord => ErrorClass::Refused,
 
         // The network and the brokers.
@@ -80,9 +74,9 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::NoReassignmentInProgress
         | Code::ThrottlingQuotaExceeded
         | Code::RebootstrapRequired
-        // A checksum that does not match: what was sent was damaged on its way.
+        // The checksum does not match: damaged in transit.
         | Code::InvalidMessage
-        // Permissions, which an administrator grants.
+        // Permissions.
         | Code::SSL
         | Code::Authentication
         | Code::TopicAuthorizationFailed
@@ -102,8 +96,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::InvalidPrincipalType
         | Code::UnacceptableCredential
         | Code::PrincipalDeserializationFailure
-        // The topic and its settings, which an operator makes and changes; they hold for all
-        // records alike.
+        // The topic and its settings: the same for all records.
         | Code::UnknownPartition
         | Code::UnknownTopic
         | Code::UnknownTopicOrPartition
@@ -122,7 +115,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::UnsupportedVersion
         | Code::InvalidRequest
         | Code::NotConfigured
-        // The producer's state: a new one, or the next attempt, has another.
+        // The producer's state: gone with the next attempt or a new producer.
         | Code::QueueFull
         | Code::Retry
         | Code::PurgeQueue
@@ -149,7 +142,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::OperationNotAttempted
         | Code::UnknownProducerId
         | Code::ProducerFenced
-        // This program's machine.
+        // The local machine.
         | Code::Fail
         | Code::CriticalSystemResource
         | Code::FileSystem
@@ -163,7 +156,7 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::Application
         | Code::Noop
         | Code::Unknown
-        // Of consumers, groups, administration and telemetry: no answer to a record.
+        // Consumers, groups, administration and telemetry: not about a record.
         | Code::PartitionEOF
         | Code::WaitingForCoordinator
         | Code::UnknownGroup
@@ -209,13 +202,13 @@ fn listed(code: Code) -> Option<ErrorClass> {
         | Code::StaleMemberEpoch
         | Code::UnknownSubscriptionId
         | Code::TelemetryTooLarge
-        // The marks of the enumeration, and success.
+        // Enumeration markers and success.
         | Code::Begin
         | Code::End
         | Code::EndAll
         | Code::NoError => ErrorClass::Retryable,
 
-        // rdkafka may add codes; the test below finds those that its librdkafka has.
+        // The enum is non-exhaustive; the test below finds unlisted codes.
         _ => return None,
     })
 }
@@ -227,19 +220,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_of_librdkafka_has_a_class() {
+    fn every_librdkafka_code_is_classified() {
         let codes: Vec<Code> = (-200..1000)
             .filter_map(|number| RDKafkaRespErr::try_from(number).ok())
             .map(Code::from)
             .collect();
         assert!(codes.len() > 150, "{} codes", codes.len());
         let unlisted: Vec<Code> =
-            codes.into_iter().filter(|code| listed(*code).is_none()).collect();
+            codes.into_iter().filter(|code| lookup(*code).is_none()).collect();
         assert_eq!(unlisted, []);
     }
 
     #[test]
-    fn permissions_and_topics_are_waited_for_and_records_are_refused() {
+    fn only_record_errors_are_permanent() {
         for code in [
             Code::TopicAuthorizationFailed,
             Code::UnknownTopicOrPartition,

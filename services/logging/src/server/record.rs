@@ -1,4 +1,4 @@
-//! An event in the form in which it goes to Kafka.
+//! Kafka record of an event.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,28 +6,21 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::{json, proto::LogMessage, rules};
 
-/// The header of a record that holds the event's word, so that consumers can choose without
-/// parsing.
+/// Header with the event's name, so that consumers can filter without parsing.
 pub(crate) const HEADER_EVENT: &str = "event";
-/// The header of a record that names the type of its value.
 pub(crate) const HEADER_SCHEMA: &str = "schema";
-/// The type of the value: its proto3 JSON mapping.
+/// The value is the proto3 JSON of this message.
 pub(crate) const SCHEMA: &str = "merch.logging.v1.LogMessage";
-/// The header of a record that says which of the type's versions its value is of.
 pub(crate) const HEADER_SCHEMA_VERSION: &str = "schema_version";
-/// Raised by what a consumer of the version before it could not read; members that are added are no
-/// such thing.
+/// Raised by incompatible changes only; added members are compatible.
 pub(crate) const SCHEMA_VERSION: &str = "1";
-/// The header of a record by which a consumer's spans join the trace of the request that caused the
-/// event (W3C Trace Context, level 1).
-pub(crate) const HEADER_TRACE: &str = "traceparent";
+/// Header with the trace context of the request that caused the event (W3C Trace Context, level 1).
+pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 
-/// Bytes of the key, the value and the headers of one record: what brokers take by default
-/// (`message.max.bytes` is 1,048,588 with the framing).
+/// Limit for key, value and headers. Kafka's default `message.max.bytes` is 1,048,588 with framing.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 
-/// An event in the form in which it goes to Kafka.
-pub(crate) struct Record {
+pub(crate) struct ProducerRecord {
     pub(super) key: String,
     pub(super) value: Vec<u8>,
     pub(super) headers: OwnedHeaders,
@@ -35,18 +28,20 @@ pub(crate) struct Record {
     pub(super) timestamp: Option<i64>,
 }
 
-impl Record {
-    /// The record of an event; `Err` says why Kafka could never take it.
+impl ProducerRecord {
+    /// Returns the violated expectation if Kafka could never store the event.
     pub(crate) fn new(event: LogMessage) -> Result<Self, String> {
         let value = json::to_vec(&event)
-            .map_err(|error| format!("an event that has a JSON form: {error}"))?;
+            .map_err(|error| format!("an event that can be encoded as JSON: {error}"))?;
         let timestamp = timestamp(&event, SystemTime::now());
         let headers = OwnedHeaders::new()
             .insert(Header { key: HEADER_EVENT, value: Some(&event.event) })
             .insert(Header { key: HEADER_SCHEMA, value: Some(SCHEMA) })
             .insert(Header { key: HEADER_SCHEMA_VERSION, value: Some(SCHEMA_VERSION) });
         let headers = match traceparent(&event) {
-            Some(parent) => headers.insert(Header { key: HEADER_TRACE, value: Some(&parent) }),
+            Some(parent) => {
+                headers.insert(Header { key: HEADER_TRACEPARENT, value: Some(&parent) })
+            }
             None => headers,
         };
         let key = key(event);
@@ -61,13 +56,13 @@ impl Record {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // The words of the headers are bounded by the contract.
+        // Upper bound of the headers; the contract limits their values.
         self.key.len() + self.value.len() + 256
     }
 }
 
-/// The record's timestamp: the event's time, though none later than `now`, as brokers refuse what
-/// is dated ahead (by an hour, by default). The event keeps its own time in the value.
+/// Returns the event's time, at most `now`: brokers refuse timestamps in the future (by default an
+/// hour ahead). The value keeps the event's own time.
 fn timestamp(event: &LogMessage, now: SystemTime) -> Option<i64> {
     let now = i64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis())
         .unwrap_or(i64::MAX);
@@ -77,9 +72,9 @@ fn timestamp(event: &LogMessage, now: SystemTime) -> Option<i64> {
     (timestamp >= 0).then(|| timestamp.min(now))
 }
 
-/// What decides on the partition, and with it on what stays in order: all that happens to one user
-/// or order. Nothing else happens in order; in a rush, the refusals of one product, or of one
-/// impatient buyer, would fill a single partition.
+/// Returns the key, which selects the partition and so the order: events of one user or order share
+/// a key. Others use their id, because the refusals of one popular product would fill a single
+/// partition.
 fn key(event: LogMessage) -> String {
     if event.subject.starts_with("user:") || event.subject.starts_with("order:") {
         event.subject
@@ -88,12 +83,10 @@ fn key(event: LogMessage) -> String {
     }
 }
 
-/// The trace context of an event that has a trace id.
+/// Returns the trace context of an event that has a trace id.
 ///
-/// The event says which trace it belongs to and not which span it came from, so it stands for a
-/// span of its own, whose id is the last half of the event's: random, and never zero. Whether the
-/// trace was recorded is not known either; the flag of that name says "may have been" (W3C Trace
-/// Context, 3.2.2.5.1).
+/// The span id is the second half of the event's id, because the event does not know its span. The
+/// sampled flag is set: it means "may have been recorded" (W3C Trace Context, 3.2.2.5.1).
 fn traceparent(event: &LogMessage) -> Option<String> {
     let id = uuid::Uuid::parse_str(&event.id).ok()?;
     (rules::is_trace_id(&event.trace_id) && event.trace_id.bytes().any(|digit| digit != b'0'))
@@ -109,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_never_dated_ahead() {
+    fn timestamp_is_never_in_the_future() {
         let at = |seconds, nanos| LogMessage {
             time: Some(Timestamp { seconds, nanos }),
             ..LogMessage::default()
@@ -127,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_happens_to_one_user_or_order_has_a_key_in_common() {
+    fn only_events_of_a_user_or_order_share_a_key() {
         let event = |subject: &str| LogMessage {
             id: "its id".to_owned(),
             actor: "user:1".to_owned(),
@@ -142,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_a_trace_carries_its_context() {
+    fn trace_id_becomes_a_traceparent_header() {
         let event = |trace_id: &str| LogMessage {
             id: "01981f3e-7a00-7000-8000-00000000002a".to_owned(),
             trace_id: trace_id.to_owned(),

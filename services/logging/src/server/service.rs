@@ -1,4 +1,4 @@
-//! `LoggingService` as tonic calls it: each call gets a task of its own.
+//! tonic service: runs each `StreamLogs` call in a task.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::{kafka::Kafka, stream};
+use super::{producer::KafkaProducer, stream};
 use crate::proto::{StreamLogsRequest, StreamLogsResponse, logging_service_server::LoggingService};
 
 pub(super) struct Service {
-    kafka: Arc<Kafka>,
+    kafka: Arc<KafkaProducer>,
     shutdown: CancellationToken,
 }
 
 impl Service {
-    pub(super) fn new(kafka: Arc<Kafka>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(kafka: Arc<KafkaProducer>, shutdown: CancellationToken) -> Self {
         Self { kafka, shutdown }
     }
 }
@@ -31,8 +31,7 @@ impl LoggingService for Service {
         &self,
         request: Request<Streaming<StreamLogsRequest>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        // One response at a time: while it waits for the sender, further acknowledgements gather
-        // for the next one.
+        // Capacity 1: while a response waits, further acknowledgements accumulate into the next.
         let (responses, outbound) = mpsc::channel(1);
         let sender = request.extensions().get::<Peer>().and_then(Peer::role);
         let serving = stream::serve(

@@ -1,5 +1,5 @@
-//! One stream of log events: requests are taken in order and acknowledged in order, many of them
-//! waiting for Kafka at the same time.
+//! One `StreamLogs` call: receives requests and acknowledges them in order, with several in flight
+//! to Kafka.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,74 +9,80 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use super::{batch::Verdict, dead_letter, kafka::Kafka, meters, record::Record};
+use super::{
+    batch::BatchResult, dead_letter, metrics, producer::KafkaProducer, record::ProducerRecord,
+};
 use crate::{
     proto::{RefusedEvent, StreamLogsRequest, StreamLogsResponse},
     rules::{self, Violation},
 };
 
-/// When a sender may come back after Kafka failed.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// A request that waits for Kafka.
-struct Taken {
+struct PendingRequest {
     sequence: u64,
-    verdict: oneshot::Receiver<Verdict>,
+    result: oneshot::Receiver<BatchResult>,
 }
 
-/// Serves a stream to its end. `sender` is the role that the other side has proved, if any.
+/// `sender` is the role of the client certificate, if there is one.
 pub(super) async fn serve(
     sender: Option<Role>,
     inbound: Streaming<StreamLogsRequest>,
     responses: mpsc::Sender<Result<StreamLogsResponse, Status>>,
-    kafka: Arc<Kafka>,
+    kafka: Arc<KafkaProducer>,
     shutdown: CancellationToken,
 ) {
-    meters::STREAMS.inc();
-    let (taken, waiting) = mpsc::channel(kafka.config.stream_window.max(1));
-    let exchange = async {
-        // Taking ends by itself and lets go of `taken`; acknowledging then ends with the last that
-        // was taken. If Kafka fails, both end at once.
+    metrics::STREAMS.inc();
+    let (pending, queue) = mpsc::channel(kafka.config.stream_window.max(1));
+    let both_halves = async {
+        // An error of `acknowledge` ends both; the end of `receive` drops `pending`, which ends
+        // `acknowledge` after the last request.
         tokio::try_join!(
-            async { Ok(take(sender, inbound, taken, &kafka, &shutdown).await) },
-            acknowledge(waiting, &responses, &kafka)
+            async { Ok(receive(sender, inbound, pending, &kafka, &shutdown).await) },
+            acknowledge(queue, &responses, &kafka)
         )
     };
     tokio::select! {
-        // The sender is gone: what it sent and Kafka takes all the same is sent once more, and
-        // consumers drop repeats.
+        // The sender sends unacknowledged events again; consumers drop duplicates.
         () = responses.closed() => {}
-        ended = exchange => {
+        ended = both_halves => {
             let status = match ended {
                 Ok((Ok(()), ())) => None,
                 Ok((Err(status), ())) | Err(status) => Some(status),
             };
             if let Some(status) = status {
                 if status.code() == Code::InvalidArgument {
-                    meters::REFUSED.inc();
+                    metrics::REFUSED.inc();
                 }
-                tracing::debug!(code = ?status.code(), reason = status.message(), "a stream of log events is ended");
+                tracing::debug!(
+                    code = ?status.code(),
+                    reason = status.message(),
+                    "closing a log stream"
+                );
                 drop(responses.send(Err(status)).await);
             }
         }
     }
-    meters::STREAMS.dec();
+    metrics::STREAMS.dec();
 }
 
-/// Takes requests until the sender closes its side (`Ok`), breaks a rule, or the service stops.
-async fn take(
+/// Ends with `Ok` when the sender closes its side.
+async fn receive(
     sender: Option<Role>,
     mut inbound: Streaming<StreamLogsRequest>,
-    taken: mpsc::Sender<Taken>,
-    kafka: &Arc<Kafka>,
+    pending: mpsc::Sender<PendingRequest>,
+    kafka: &Arc<KafkaProducer>,
     shutdown: &CancellationToken,
 ) -> Result<(), Status> {
     let mut expected: u64 = 1;
-    let mut lane = kafka.lane();
+    let mut session = kafka.session();
     loop {
         let request = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Err(unavailable("the logging service is stopping; send what is not acknowledged to the next one")),
+            () = shutdown.cancelled() => return Err(unavailable(
+                "the logging service is shutting down; send unacknowledged events to another \
+                 replica",
+            )),
             request = inbound.message() => request?,
         };
         let Some(request) = request else { return Ok(()) };
@@ -84,24 +90,23 @@ async fn take(
         let records =
             check(request, expected, sender).map_err(|violations| invalid(&violations))?;
         expected += 1;
-        let Some(verdict) = lane.produce(records).await else {
+        let Some(result) = session.produce(records).await else {
             return Err(unavailable(
-                "Kafka has failed for what was sent before; send what is not acknowledged again",
+                "Kafka did not store an earlier request; send unacknowledged events again",
             ));
         };
-        if taken.send(Taken { sequence, verdict }).await.is_err() {
-            // The other half has ended the stream already, and its reason counts.
+        if pending.send(PendingRequest { sequence, result }).await.is_err() {
+            // `acknowledge` has ended the stream with its own status.
             return Ok(());
         }
     }
 }
 
-/// The records of a request, or all the rules that it breaks.
 fn check(
     request: StreamLogsRequest,
     expected: u64,
     sender: Option<Role>,
-) -> Result<Vec<Record>, Vec<Violation>> {
+) -> Result<Vec<ProducerRecord>, Vec<Violation>> {
     let mut violations = rules::check_request(&request, sender);
     if request.sequence != expected {
         violations.insert(
@@ -109,7 +114,7 @@ fn check(
             Violation {
                 field: "sequence".to_owned(),
                 expected: format!(
-                    "{expected}, the number after the last one; it was {}",
+                    "{expected}, the sequence after the previous one; got {}",
                     request.sequence
                 ),
             },
@@ -120,7 +125,7 @@ fn check(
     }
     let mut records = Vec::with_capacity(request.messages.len());
     for (index, message) in request.messages.into_iter().enumerate() {
-        match Record::new(message) {
+        match ProducerRecord::new(message) {
             Ok(record) => records.push(record),
             Err(expected) => {
                 violations.push(Violation { field: format!("messages[{index}]"), expected })
@@ -130,36 +135,34 @@ fn check(
     if violations.is_empty() { Ok(records) } else { Err(violations) }
 }
 
-/// Acknowledges what was taken, in order, once Kafka has. `Err` when Kafka failed, after all before
-/// it is acknowledged.
+/// Acknowledges requests in order. Returns the status after the first failure.
 async fn acknowledge(
-    mut waiting: mpsc::Receiver<Taken>,
+    mut queue: mpsc::Receiver<PendingRequest>,
     responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
-    kafka: &Arc<Kafka>,
+    kafka: &Arc<KafkaProducer>,
 ) -> Result<(), Status> {
-    let mut next = waiting.recv().await;
-    while let Some(Taken { sequence, mut verdict }) = next {
-        let refused = kafka_took((&mut verdict).await, kafka).await?;
+    let mut next = queue.recv().await;
+    while let Some(PendingRequest { sequence, mut result }) = next {
+        let refused = batch_outcome((&mut result).await, kafka).await?;
         let mut acknowledged = sequence;
         let mut failed = None;
-        // Those behind it that are done by now share its response; not where it names events, so
-        // that a response stays as small as a request.
+        // Completed requests share one response, except for those with refused events, so that a
+        // response stays small.
         next = loop {
             if !refused.is_empty() {
                 break None;
             }
-            let Ok(mut following) = waiting.try_recv() else { break None };
-            match following.verdict.try_recv() {
+            let Ok(mut following) = queue.try_recv() else { break None };
+            match following.result.try_recv() {
                 Ok(Ok(refused)) if refused.is_empty() => acknowledged = following.sequence,
-                Ok(verdict) => {
-                    // Looked at again in its turn.
+                Ok(result) => {
                     let (again, receiver) = oneshot::channel();
-                    drop(again.send(verdict));
-                    break Some(Taken { verdict: receiver, ..following });
+                    drop(again.send(result));
+                    break Some(PendingRequest { result: receiver, ..following });
                 }
                 Err(oneshot::error::TryRecvError::Empty) => break Some(following),
                 Err(oneshot::error::TryRecvError::Closed) => {
-                    failed = Some(lost());
+                    failed = Some(producer_closed());
                     break None;
                 }
             }
@@ -169,26 +172,24 @@ async fn acknowledge(
             .await
             .is_err()
         {
-            // The sender is gone, which `serve` sees as well.
             return Ok(());
         }
         if let Some(status) = failed {
             return Err(status);
         }
         if next.is_none() {
-            next = waiting.recv().await;
+            next = queue.recv().await;
         }
     }
     Ok(())
 }
 
-/// The events that Kafka refused for good, when it took all others.
-async fn kafka_took(
-    verdict: Result<Verdict, oneshot::error::RecvError>,
-    kafka: &Arc<Kafka>,
+async fn batch_outcome(
+    result: Result<BatchResult, oneshot::error::RecvError>,
+    kafka: &Arc<KafkaProducer>,
 ) -> Result<Vec<RefusedEvent>, Status> {
-    let Ok(verdict) = verdict else { return Err(lost()) };
-    let failure = match verdict {
+    let Ok(result) = result else { return Err(producer_closed()) };
+    let failure = match result {
         Ok(refused) => match dead_letter::report(kafka, refused).await {
             Ok(refused) => return Ok(refused),
             Err(failure) => failure,
@@ -200,20 +201,22 @@ async fn kafka_took(
     }
     tracing::warn!(
         reason = failure.reason,
-        "Kafka did not take log events; their sender repeats them"
+        "Kafka did not store log events; their sender will resend them"
     );
     Err(unavailable(&format!(
-        "Kafka did not take the events; send what is not acknowledged again: {}",
+        "Kafka did not store the events; send unacknowledged events again: {}",
         failure.reason
     )))
 }
 
-/// The producer went away with the batch.
-fn lost() -> Status {
+fn producer_closed() -> Status {
     tracing::warn!(
-        "the Kafka producer was closed with log events in it; they are not acknowledged and will be sent again"
+        "the Kafka producer was closed with pending log events; their sender will resend them"
     );
-    unavailable("the events were lost on the way to Kafka; send what is not acknowledged again")
+    unavailable(
+        "the Kafka producer was closed before it stored the events; send unacknowledged events \
+         again",
+    )
 }
 
 fn unavailable(message: &str) -> Status {
@@ -225,17 +228,17 @@ fn unavailable(message: &str) -> Status {
 }
 
 fn invalid(violations: &[Violation]) -> Status {
-    /// Details travel in a header, which is bounded; the first ones are enough to find the fault.
-    const SHOWN: usize = 16;
+    /// Details are sent in an HTTP/2 header of limited size.
+    const MAX_VIOLATIONS: usize = 16;
     let fields: Vec<FieldViolation> = violations
         .iter()
-        .take(SHOWN)
+        .take(MAX_VIOLATIONS)
         .map(|violation| {
             FieldViolation::new(&violation.field, format!("expected {}", violation.expected))
         })
         .collect();
     let message = format!(
-        "the request breaks {} rule(s) of merch.logging.v1; the first is at {}",
+        "the request violates {} rule(s) of merch.logging.v1, first at {}",
         violations.len(),
         violations.first().map_or("", |first| &first.field)
     );

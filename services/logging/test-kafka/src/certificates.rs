@@ -1,4 +1,4 @@
-//! An authority of the test's own, and the server's certificate from it.
+//! Test certificate authorities and the server certificate.
 
 use std::{
     fs,
@@ -9,8 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// PEM files of an authority and of a server at `localhost`, and of an authority that has signed
-/// nothing here.
+/// PEM files of an authority and its server certificate for `localhost`, and of an unrelated
+/// authority.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     ca: PathBuf,
@@ -20,30 +20,30 @@ pub struct Certificates {
 
 impl Certificates {
     pub(crate) fn make(folder: &Path) -> Self {
-        let made = Self {
+        let files = Self {
             ca: folder.join("ca.pem"),
             other_ca: folder.join("other-ca.pem"),
             server: folder.join("server.pem"),
         };
         let issuer = authority("Test authority");
-        fs::write(&made.ca, issuer.pem()).unwrap();
-        fs::write(&made.other_ca, authority("Another authority").pem()).unwrap();
+        fs::write(&files.ca, issuer.pem()).unwrap();
+        fs::write(&files.other_ca, authority("Another authority").pem()).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test-kafka");
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        // One file with both, as Kafka wants it.
-        fs::write(&made.server, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
-        made
+        // Kafka expects key and certificate in one file.
+        fs::write(&files.server, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
+        files
     }
 
-    /// The authority that the server's certificate is from.
+    /// Returns the authority that issued the server certificate.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
         &self.ca
     }
 
-    /// Another authority of the same look.
+    /// Returns an authority that issued nothing.
     #[must_use]
     pub fn other_ca_file(&self) -> &Path {
         &self.other_ca

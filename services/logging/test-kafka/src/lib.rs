@@ -1,22 +1,20 @@
-//! A real Apache Kafka for tests.
+//! Starts Apache Kafka for tests.
 //!
-//! [`Kafka::start`] gives one broker (4.1.1, KRaft) on free ports of loopback, with a folder of its
-//! own; [`Options`] has the other shapes. It takes about two seconds and 300 MB a broker, so that
-//! the tests of one program share one where they can ([`Kafka::shared`]) and use topics of their
-//! own.
+//! [`Kafka::start`] runs one broker (4.1.1, KRaft) on free loopback ports with a temporary folder;
+//! [`Options`] has other setups. A broker takes about two seconds and 300 MB, so tests share one
+//! ([`Kafka::shared`]) with their own topics where possible.
 //!
-//! The jars come from Maven Central: `tools/install kafka` fetches them. The brokers end with the
-//! [`Kafka`], and with the process that started them however that ends: a panic, `kill -9`, the
-//! `exit` at the end of a test program.
+//! `tools/install kafka` downloads the jars from Maven Central. The brokers end with the [`Kafka`]
+//! value or with the test process, even after `kill -9`.
 #![allow(
     clippy::unwrap_used,
     reason = "tests use it, and a test that cannot go on should stop where it is"
 )]
 
 mod certificates;
-mod keeper;
 mod process;
 mod properties;
+mod reaper;
 mod segment;
 
 use std::{
@@ -31,25 +29,24 @@ use std::{
 use tempfile::TempDir;
 
 pub use self::{certificates::Certificates, segment::Batch};
-use self::{keeper::Keeper, process::Java, properties::Ports};
+use self::{process::Java, properties::Ports, reaper::Reaper};
 
-/// A JVM that takes longer than this on a busy machine does not come up at all.
-const PATIENCE: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The user that a Kafka with [`Protection::TlsAndScram`] knows.
+/// User of a Kafka with [`SecurityProtocol::SaslSsl`].
 pub const USER: &str = "merch";
-/// Its password.
+/// The user's password.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// What kind of Kafka.
+/// Setup of a [`Kafka`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many brokers; each of them is a controller, too.
+    /// Number of brokers. Each is a controller too.
     pub brokers: usize,
-    /// What clients have to show.
-    pub protection: Protection,
-    /// Which Kafka.
-    pub generation: Generation,
+    /// Security protocol for clients.
+    pub security_protocol: SecurityProtocol,
+    /// Metadata storage, and so the Kafka version.
+    pub metadata_mode: MetadataMode,
     /// Further lines for `server.properties`.
     pub properties: Vec<String>,
 }
@@ -58,33 +55,32 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             brokers: 1,
-            protection: Protection::None,
-            generation: Generation::KRaft,
+            security_protocol: SecurityProtocol::Plaintext,
+            metadata_mode: MetadataMode::KRaft,
             properties: Vec::new(),
         }
     }
 }
 
-/// What clients have to show.
+/// Security protocol for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// Nothing.
-    None,
-    /// They speak TLS and are [`USER`] with [`PASSWORD`], under SCRAM-SHA-512 (and under nothing
-    /// else).
-    TlsAndScram,
+pub enum SecurityProtocol {
+    /// No TLS or authentication.
+    Plaintext,
+    /// TLS and SCRAM-SHA-512 as [`USER`] with [`PASSWORD`].
+    SaslSsl,
 }
 
-/// Which Kafka.
+/// Metadata storage of a Kafka version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generation {
-    /// Kafka 4.1.1, which has its metadata in a log of its own.
+pub enum MetadataMode {
+    /// Kafka 4.1.1 with KRaft.
     KRaft,
-    /// Kafka 3.7.2, which has it in a ZooKeeper 3.8.
+    /// Kafka 3.7.2 with ZooKeeper 3.8.
     ZooKeeper,
 }
 
-impl Generation {
+impl MetadataMode {
     fn version(self) -> &'static str {
         match self {
             Self::KRaft => "4.1.1",
@@ -93,33 +89,32 @@ impl Generation {
     }
 }
 
-/// A Kafka that runs. Ends when it is dropped.
+/// A running Kafka. Dropping it ends the brokers.
 #[derive(Debug)]
 pub struct Kafka {
     options: Options,
     java: Java,
     ports: Vec<Ports>,
-    brokers: Vec<Option<process::Running>>,
-    zookeeper: Option<process::Running>,
+    brokers: Vec<Option<process::Jvm>>,
+    zookeeper: Option<process::Jvm>,
     certificates: Option<Certificates>,
-    /// Before the folder, which it removes as well when the process is killed.
-    _keeper: Keeper,
+    /// Declared before the folder: dropped first.
+    _reaper: Reaper,
     folder: TempDir,
 }
 
 impl Kafka {
-    /// One broker, plain.
+    /// Starts one broker without security.
     ///
     /// # Panics
-    /// When the jars are not there or no broker comes up; the message says what to do, or holds the
-    /// broker's last words.
+    /// If the jars are missing or the broker does not start; the message has the remedy or the end
+    /// of the broker's log.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// The one that all tests of this program share. It is not to be stopped or killed by any of
-    /// them.
+    /// Returns the Kafka that the tests of a program share. Tests must not stop it.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -129,36 +124,36 @@ impl Kafka {
         &SHARED
     }
 
-    /// Kafka as `options` describe it.
+    /// Starts Kafka with these options.
     ///
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
     pub fn with(options: Options) -> Self {
-        let java = Java::new(options.generation.version());
+        let java = Java::new(options.metadata_mode.version());
         loop {
-            match Self::attempt(options.clone(), java.clone()) {
+            match Self::try_start(options.clone(), java.clone()) {
                 Ok(kafka) => return kafka,
-                // Another process took a port between the choice and the start.
+                // Another process took the port in the meantime.
                 Err(reason) if reason.contains("Address already in use") => {}
                 Err(reason) => {
-                    panic!("Kafka {} did not start: {reason}", options.generation.version())
+                    panic!("Kafka {} did not start: {reason}", options.metadata_mode.version())
                 }
             }
         }
     }
 
-    fn attempt(options: Options, java: Java) -> Result<Self, String> {
+    fn try_start(options: Options, java: Java) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("merch-kafka.").tempdir().unwrap();
-        let keeper = Keeper::of(folder.path());
-        let certificates = (options.protection == Protection::TlsAndScram)
+        let reaper = Reaper::of(folder.path());
+        let certificates = (options.security_protocol == SecurityProtocol::SaslSsl)
             .then(|| Certificates::make(folder.path()));
         let ports: Vec<Ports> = (0..options.brokers)
-            .map(|_| Ports { client: free_port(), other: free_port() })
+            .map(|_| Ports { client: free_port(), controller: free_port() })
             .collect();
-        let zookeeper = match options.generation {
-            Generation::KRaft => None,
-            Generation::ZooKeeper => Some(start_zookeeper(&java, folder.path(), ports[0])?),
+        let zookeeper = match options.metadata_mode {
+            MetadataMode::KRaft => None,
+            MetadataMode::ZooKeeper => Some(start_zookeeper(&java, folder.path(), ports[0])?),
         };
         let mut kafka = Self {
             options,
@@ -167,22 +162,22 @@ impl Kafka {
             brokers: Vec::new(),
             zookeeper,
             certificates,
-            _keeper: keeper,
+            _reaper: reaper,
             folder,
         };
         for number in 0..kafka.options.brokers {
-            kafka.prepare(number);
-            // All of them before any is waited for: each needs the others.
-            let running = kafka.launch(number);
+            kafka.format_storage(number);
+            // Start all first: brokers wait for each other.
+            let running = kafka.start_broker(number);
             kafka.brokers.push(Some(running));
         }
         for broker in kafka.brokers.iter_mut().flatten() {
-            broker.wait_for(kafka.options.generation.started(), PATIENCE)?;
+            broker.wait_for(kafka.options.metadata_mode.started_message(), START_TIMEOUT)?;
         }
         Ok(kafka)
     }
 
-    /// The addresses for clients: `127.0.0.1:port`, with commas between them.
+    /// Returns the clients' addresses: `127.0.0.1:port`, separated by commas.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         let addresses: Vec<String> =
@@ -190,61 +185,61 @@ impl Kafka {
         addresses.join(",")
     }
 
-    /// The authority, where there is TLS.
+    /// Returns the certificates.
     ///
     /// # Panics
-    /// When there is none.
+    /// Without TLS.
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("a Kafka with TLS")
     }
 
-    /// Ends a broker as `kill -9` does. Brokers count from 0.
+    /// Kills a broker with SIGKILL. Brokers count from 0.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it does not run.
     pub fn kill(&mut self, broker: usize) {
         self.brokers[broker].take().expect("a broker that runs").kill();
     }
 
-    /// Starts a broker again that was killed: same ports, same data. Returns when it serves.
+    /// Restarts a killed broker with the same ports and data, and waits until it serves.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// If it does not start.
     pub fn restart(&mut self, broker: usize) {
         assert!(self.brokers[broker].is_none(), "broker {broker} runs");
-        let mut running = self.launch(broker);
-        running.wait_for(self.options.generation.started(), PATIENCE).unwrap();
+        let mut running = self.start_broker(broker);
+        running.wait_for(self.options.metadata_mode.started_message(), START_TIMEOUT).unwrap();
         self.brokers[broker] = Some(running);
     }
 
-    /// Makes a broker stand still: it holds its connections and answers nothing.
+    /// Pauses a broker (SIGSTOP): its connections stay open without answers.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it does not run.
     pub fn pause(&self, broker: usize) {
         self.brokers[broker].as_ref().expect("a broker that runs").signal("-STOP");
     }
 
-    /// Lets a broker go on that stands still.
+    /// Resumes a paused broker.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it does not run.
     pub fn resume(&self, broker: usize) {
         self.brokers[broker].as_ref().expect("a broker that runs").signal("-CONT");
     }
 
-    /// The batches of a topic's partition as a broker has them on its disk, oldest first; those
-    /// that it has not written yet are not among them.
+    /// Returns the batches of a partition in a broker's files, oldest first. Unflushed batches are
+    /// missing.
     ///
     /// # Panics
-    /// When it has no such partition.
+    /// If the broker has no such partition.
     #[must_use]
     pub fn batches(&self, broker: usize, topic: &str, partition: u32) -> Vec<Batch> {
         segment::batches(&self.home(broker).join("data").join(format!("{topic}-{partition}")))
     }
 
-    /// The name in the certificates where there are any: TLS is about names.
+    /// Certificates need a name.
     fn host(&self) -> &'static str {
         if self.certificates.is_some() { "localhost" } else { "127.0.0.1" }
     }
@@ -253,13 +248,13 @@ impl Kafka {
         self.folder.path().join(number.to_string())
     }
 
-    /// The settings and the empty data folder of a broker.
-    fn prepare(&self, number: usize) {
+    /// Writes the settings and formats the data folder of a broker.
+    fn format_storage(&self, number: usize) {
         let home = self.home(number);
         fs::create_dir(&home).unwrap();
         let file = home.join("server.properties");
         fs::write(&file, self.properties(number, &home)).unwrap();
-        if self.options.generation == Generation::KRaft {
+        if self.options.metadata_mode == MetadataMode::KRaft {
             let mut format = self.java.command(&[
                 "kafka.tools.StorageTool",
                 "format",
@@ -268,7 +263,7 @@ impl Kafka {
                 "--config",
             ]);
             format.arg(&file);
-            if self.options.protection == Protection::TlsAndScram {
+            if self.options.security_protocol == SecurityProtocol::SaslSsl {
                 format.args([
                     "--add-scram",
                     &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"),
@@ -283,7 +278,7 @@ impl Kafka {
         }
     }
 
-    fn launch(&self, number: usize) -> process::Running {
+    fn start_broker(&self, number: usize) -> process::Jvm {
         let home = self.home(number);
         let file = home.join("server.properties");
         self.java.run(&home, &["kafka.Kafka", file.to_str().unwrap()])
@@ -291,14 +286,14 @@ impl Kafka {
 
     fn properties(&self, number: usize, home: &Path) -> String {
         let mut lines = properties::common(self.options.brokers);
-        lines.extend(match self.options.generation {
-            Generation::KRaft => properties::kraft(number, &self.ports),
-            Generation::ZooKeeper => properties::zookeeper(number, self.ports[number]),
+        lines.extend(match self.options.metadata_mode {
+            MetadataMode::KRaft => properties::kraft(number, &self.ports),
+            MetadataMode::ZooKeeper => properties::zookeeper(number, self.ports[number]),
         });
         lines.extend(match &self.certificates {
-            None => properties::plain(self.options.generation, self.host(), self.ports[number]),
+            None => properties::plain(self.options.metadata_mode, self.host(), self.ports[number]),
             Some(certificates) => {
-                properties::tls_and_scram(self.host(), self.ports[number], certificates)
+                properties::sasl_ssl(self.host(), self.ports[number], certificates)
             }
         });
         lines.push(format!("log.dirs={}", home.join("data").display()));
@@ -309,8 +304,8 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        // At once: nobody will read their data again. The brokers before the ZooKeeper, about which
-        // they would complain.
+        // SIGKILL, as the data is no longer needed. Brokers first: without ZooKeeper they log
+        // errors.
         for running in self.brokers.iter_mut().filter_map(Option::take).chain(self.zookeeper.take())
         {
             running.kill();
@@ -318,12 +313,12 @@ impl Drop for Kafka {
     }
 }
 
-/// Any cluster id will do: 16 bytes in base64.
+/// Any 16 bytes in base64.
 const CLUSTER: &str = "bWVyY2gtdGVzdC1rYWZrYQ";
 
-impl Generation {
-    /// What a broker writes when it serves.
-    fn started(self) -> &'static str {
+impl MetadataMode {
+    /// The log line of a broker that serves.
+    fn started_message(self) -> &'static str {
         match self {
             Self::KRaft => "Kafka Server started",
             Self::ZooKeeper => "[KafkaServer id=1] started",
@@ -331,19 +326,19 @@ impl Generation {
     }
 }
 
-fn start_zookeeper(java: &Java, folder: &Path, ports: Ports) -> Result<process::Running, String> {
+fn start_zookeeper(java: &Java, folder: &Path, ports: Ports) -> Result<process::Jvm, String> {
     let home = folder.join("zookeeper");
     fs::create_dir(&home).unwrap();
     let file = home.join("zoo.cfg");
     fs::write(&file, properties::zoo_cfg(&home, ports)).unwrap();
     let mut running = java
         .run(&home, &["org.apache.zookeeper.server.ZooKeeperServerMain", file.to_str().unwrap()]);
-    running.wait_for("binding to port", PATIENCE)?;
+    running.wait_for("binding to port", START_TIMEOUT)?;
     Ok(running)
 }
 
-/// A port of loopback that nobody listens on now. Not one of those that the system hands out for
-/// connections, so that a broker finds its own free again when it comes back.
+/// Returns a free loopback port outside of the ephemeral range, so that it is still free when a
+/// broker restarts.
 fn free_port() -> u16 {
     use std::hash::{BuildHasher as _, RandomState};
     (0..1000)
@@ -352,13 +347,11 @@ fn free_port() -> u16 {
         .expect("a free port from 15000 to 29999")
 }
 
-/// The root of this checkout.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap()
 }
 
-/// What a command prints, without the line break.
-fn printed_by(command: &mut Command) -> String {
+fn command_output(command: &mut Command) -> String {
     let output =
         command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! One JVM: started with bounded memory, waited for by what it writes, ended by its id.
+//! JVM processes: started with limits, observed through their log, killed by id.
 
 use std::{
     fs::{self, File},
@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{printed_by, root};
+use crate::{command_output, root};
 
-/// Bounds of a JVM. A test broker holds a few megabytes; by itself Java would take a quarter of the
-/// machine, and a compiler and collector thread for each core.
-const BOUNDS: [&str; 6] = [
+/// By default Java takes a quarter of the memory, and a compiler and collector thread for each
+/// core.
+const JVM_OPTIONS: [&str; 6] = [
     "-Xms64m",
     "-Xmx256m",
     "-XX:+UseSerialGC",
@@ -21,7 +21,7 @@ const BOUNDS: [&str; 6] = [
     "-Xshare:auto",
 ];
 
-/// Java with the jars of one Kafka.
+/// The jars of a Kafka version.
 #[derive(Clone, Debug)]
 pub(crate) struct Java {
     jars: PathBuf,
@@ -29,34 +29,35 @@ pub(crate) struct Java {
 
 impl Java {
     pub(crate) fn new(version: &str) -> Self {
-        Self { jars: printed_by(Command::new(root().join("tools/kafka-home")).arg(version)).into() }
+        Self {
+            jars: command_output(Command::new(root().join("tools/kafka-home")).arg(version)).into(),
+        }
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("java");
-        command.args(BOUNDS).args([
+        command.args(JVM_OPTIONS).args([
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            // These say that they are up.
+            // Loggers of the startup messages.
             "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
             "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxnFactory=info",
-            // It would want a port of its own.
+            // It would need another port.
             "-Dzookeeper.admin.enableServer=false",
         ]);
         command.arg("-cp").arg(self.jars.join("*")).args(arguments).stdin(Stdio::null());
-        // What somebody set for other programs in Java is not for these.
+        // Variables of the environment must not affect the brokers.
         for variable in ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"] {
             command.env_remove(variable);
         }
         command
     }
 
-    /// Starts a JVM that writes to `home/log`, and its id to `home/pid`, where the keeper finds it.
-    pub(crate) fn run(&self, home: &Path, arguments: &[&str]) -> Running {
+    /// Starts a JVM with output in `home/log` and its id in `home/pid`, where the reaper finds it.
+    pub(crate) fn run(&self, home: &Path, arguments: &[&str]) -> Jvm {
         let java = self.command(arguments);
         let log = home.join("log");
         let output = File::create(&log).unwrap();
-        // The shell writes its own id, and becomes Java: nothing runs that the keeper does not know
-        // of.
+        // The shell writes its own id and then execs Java, so the reaper knows every process.
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"echo $$ >"$0" && exec "$@""#])
@@ -75,22 +76,22 @@ impl Java {
             .stderr(output)
             .spawn()
             .unwrap();
-        Running { child, log, pid_file: home.join("pid") }
+        Jvm { child, log, pid_file: home.join("pid") }
     }
 }
 
-/// A JVM that runs.
+/// A running JVM.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct Jvm {
     child: Child,
     log: PathBuf,
     pid_file: PathBuf,
 }
 
-impl Running {
-    /// Waits until its log has `text`. `Err` has the end of that log.
-    pub(crate) fn wait_for(&mut self, text: &str, patience: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + patience;
+impl Jvm {
+    /// Waits until the log has `text`. Returns the end of the log if it does not.
+    pub(crate) fn wait_for(&mut self, text: &str, timeout: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + timeout;
         loop {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             if log.contains(text) {
@@ -98,7 +99,7 @@ impl Running {
             }
             let problem = match self.child.try_wait().unwrap() {
                 Some(status) => format!("it ended with {status}"),
-                None if Instant::now() >= deadline => format!("it was not up after {patience:?}"),
+                None if Instant::now() >= deadline => format!("it was not up after {timeout:?}"),
                 None => {
                     thread::sleep(Duration::from_millis(20));
                     continue;
@@ -118,9 +119,8 @@ impl Running {
         assert!(status.success(), "kill {signal} {} failed", self.child.id());
     }
 
-    /// Ends it at once.
     pub(crate) fn kill(mut self) {
-        // Its id is another's as soon as it is waited for.
+        // The id may be reused after the wait.
         drop(fs::remove_file(&self.pid_file));
         drop(self.child.kill());
         drop(self.child.wait());

@@ -1,23 +1,21 @@
-//! What stands in `server.properties`.
+//! Lines of `server.properties`.
 
 use std::path::Path;
 
-use crate::{Certificates, Generation};
+use crate::{Certificates, MetadataMode};
 
-/// The ports of a broker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
-    /// For clients.
     pub(crate) client: u16,
-    /// Of the controller in it, or of the ZooKeeper beside it.
-    pub(crate) other: u16,
+    /// Port of the controller or of ZooKeeper.
+    pub(crate) controller: u16,
 }
 
 fn lines(text: &[&str]) -> Vec<String> {
     text.iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// What makes a broker small and quick; nothing of it changes what a client sees.
+/// Settings that save resources and do not affect clients.
 pub(crate) fn common(brokers: usize) -> Vec<String> {
     let mut common = lines(&[
         "auto.create.topics.enable=false",
@@ -27,7 +25,7 @@ pub(crate) fn common(brokers: usize) -> Vec<String> {
         "background.threads=2",
         "offsets.topic.num.partitions=1",
         "group.initial.rebalance.delay.ms=0",
-        // A broker that is gone is missed after two seconds and not nine.
+        // Detects a dead broker after 2 seconds instead of 9.
         "broker.session.timeout.ms=2000",
         "broker.heartbeat.interval.ms=500",
         "controlled.shutdown.enable=false",
@@ -40,7 +38,7 @@ pub(crate) fn kraft(number: usize, ports: &[Ports]) -> Vec<String> {
     let voters: Vec<String> = ports
         .iter()
         .enumerate()
-        .map(|(id, ports)| format!("{}@127.0.0.1:{}", id + 1, ports.other))
+        .map(|(id, ports)| format!("{}@127.0.0.1:{}", id + 1, ports.controller))
         .collect();
     vec![
         "process.roles=broker,controller".to_owned(),
@@ -53,7 +51,7 @@ pub(crate) fn kraft(number: usize, ports: &[Ports]) -> Vec<String> {
 pub(crate) fn zookeeper(number: usize, ports: Ports) -> Vec<String> {
     vec![
         format!("broker.id={}", number + 1),
-        format!("zookeeper.connect=127.0.0.1:{}", ports.other),
+        format!("zookeeper.connect=127.0.0.1:{}", ports.controller),
     ]
 }
 
@@ -61,28 +59,28 @@ pub(crate) fn zoo_cfg(home: &Path, ports: Ports) -> String {
     format!(
         "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
         home.join("data").display(),
-        ports.other
+        ports.controller
     )
 }
 
-pub(crate) fn plain(generation: Generation, host: &str, ports: Ports) -> Vec<String> {
+pub(crate) fn plain(metadata_mode: MetadataMode, host: &str, ports: Ports) -> Vec<String> {
     let client = format!("PLAINTEXT://{host}:{}", ports.client);
-    match generation {
-        Generation::KRaft => vec![
-            format!("listeners={client},CONTROLLER://127.0.0.1:{}", ports.other),
+    match metadata_mode {
+        MetadataMode::KRaft => vec![
+            format!("listeners={client},CONTROLLER://127.0.0.1:{}", ports.controller),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
         ],
-        Generation::ZooKeeper => vec![format!("listeners={client}")],
+        MetadataMode::ZooKeeper => vec![format!("listeners={client}")],
     }
 }
 
-/// Of one broker: it speaks to nobody but itself, as a client would.
-pub(crate) fn tls_and_scram(host: &str, ports: Ports, certificates: &Certificates) -> Vec<String> {
+/// For a single broker, which connects to itself like a client.
+pub(crate) fn sasl_ssl(host: &str, ports: Ports, certificates: &Certificates) -> Vec<String> {
     let login = "org.apache.kafka.common.security.scram.ScramLoginModule required";
     vec![
         format!(
             "listeners=CLIENTS://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
-            ports.client, ports.other
+            ports.client, ports.controller
         ),
         format!("advertised.listeners=CLIENTS://{host}:{}", ports.client),
         "listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT".to_owned(),
@@ -90,7 +88,8 @@ pub(crate) fn tls_and_scram(host: &str, ports: Ports, certificates: &Certificate
         "sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned(),
         "sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512".to_owned(),
         format!(
-            "listener.name.clients.scram-sha-512.sasl.jaas.config={login} username=\"{}\" password=\"{}\";",
+            "listener.name.clients.scram-sha-512.sasl.jaas.config={login} username=\"{}\" \
+             password=\"{}\";",
             crate::USER,
             crate::PASSWORD
         ),

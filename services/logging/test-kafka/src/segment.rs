@@ -1,23 +1,23 @@
-//! The batches in a broker's files: no client shows in what form they are kept.
+//! Reads record batches from a broker's segment files, because clients do not see the stored
+//! format.
 
 use std::{fs, path::Path};
 
-/// A batch of records (KIP-98's format, magic 2).
+/// A record batch (KIP-98, magic 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The offset of its first record.
+    /// Offset of the first record.
     pub base_offset: i64,
-    /// How many records it has.
+    /// Number of records.
     pub records: i32,
     /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     pub compression: u8,
-    /// The producer's id; -1 if it is not idempotent.
+    /// Producer id; -1 if it is not idempotent.
     pub producer: i64,
-    /// The sequence number of its first record.
+    /// Sequence number of the first record.
     pub base_sequence: i32,
 }
 
-/// All of a partition's folder.
 pub(crate) fn batches(folder: &Path) -> Vec<Batch> {
     let entries = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{} cannot be read: {error}", folder.display()));
@@ -38,8 +38,7 @@ fn in_segment(mut bytes: &[u8]) -> Vec<Batch> {
         bytes[from..from + N].try_into().unwrap()
     }
     let mut found = Vec::new();
-    // The rest of a segment is zeros where it is allocated beforehand, and the last batch may be
-    // half written.
+    // A segment may end in preallocated zeros or a partial batch.
     while bytes.len() >= HEADER {
         let length = 12 + usize::try_from(i32::from_be_bytes(at(bytes, 8))).unwrap();
         if length < HEADER || length > bytes.len() {

@@ -1,20 +1,20 @@
-//! The logging service over Apache Kafka itself: what librdkafka's own broker cannot show.
+//! The logging service with Apache Kafka.
 //!
-//! One broker is shared by those tests that do it no harm, each with a topic of its own. The others
-//! have theirs one after another, as each takes 300 MB.
+//! Most tests share a broker and use their own topics. Tests that stop or reconfigure brokers run
+//! one after another, because each broker takes 300 MB.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-/// Tests that need a Java runtime and Maven; `tools/test` skips them where those are missing.
+/// Tests that need a Java runtime and Maven; `tools/test` skips them if those are missing.
 mod needs_java {
+    mod broker_failures;
     mod clients;
-    mod generations;
-    mod provision;
-    mod refusals;
+    mod record_format;
+    mod refused_records;
     mod security;
-    mod trouble;
+    mod topic_admin;
 }
-mod support;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../logging/support.rs"]
-mod with;
+mod logging_support;
+mod support;

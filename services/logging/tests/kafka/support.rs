@@ -1,4 +1,4 @@
-//! What these tests share: events of many subjects, topics of their own, and a plain consumer.
+//! Shared helpers: events of many orders, exclusive brokers, and a plain consumer.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,8 +14,8 @@ use std::{
 use merch_logging::{
     connection::Connection,
     proto::{LogMessage, StreamLogsRequest, logging_service_client::LoggingServiceClient},
-    provision::Topic,
     server::Config,
+    topic_admin::Topic,
 };
 use merch_test_kafka::{Kafka, Options};
 use rdkafka::{
@@ -31,28 +31,27 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Endpoint};
 
-use crate::with::{DEADLINE, event};
+use crate::logging_support::{DEADLINE, event};
 
-/// A Kafka that a test has for itself. There is one at a time.
-pub(crate) struct Own {
+/// A Kafka of one test. Only one exists at a time.
+pub(crate) struct ExclusiveKafka {
     pub(crate) kafka: Kafka,
-    _turn: MutexGuard<'static, ()>,
+    _guard: MutexGuard<'static, ()>,
 }
 
-impl Own {
+impl ExclusiveKafka {
     pub(crate) async fn with(options: Options) -> Self {
-        static TURN: Mutex<()> = Mutex::const_new(());
-        let turn = TURN.lock().await;
-        Self { kafka: spawn_blocking(|| Kafka::with(options)).await.unwrap(), _turn: turn }
+        static LOCK: Mutex<()> = Mutex::const_new(());
+        let guard = LOCK.lock().await;
+        Self { kafka: spawn_blocking(|| Kafka::with(options)).await.unwrap(), _guard: guard }
     }
 }
 
-/// The one that nobody harms.
-pub(crate) async fn shared() -> &'static Kafka {
+pub(crate) async fn shared_kafka() -> &'static Kafka {
     spawn_blocking(Kafka::shared).await.unwrap()
 }
 
-/// The number-th event, of one of so many orders, in a trace.
+/// Returns the event with this number, for one of `orders` orders, with a trace id.
 pub(crate) fn order_event(number: usize, orders: usize) -> LogMessage {
     LogMessage {
         subject: format!(
@@ -70,19 +69,19 @@ pub(crate) fn order_events(numbers: Range<usize>, orders: usize) -> Vec<LogMessa
     numbers.map(|number| order_event(number, orders)).collect()
 }
 
-/// Orders that a [`Sender`] sends events of.
+/// Orders of the events that a [`Sender`] sends.
 pub(crate) const ORDERS: usize = 40;
-/// Events of one of its requests.
+/// Events in a request of a [`Sender`].
 pub(crate) const BATCH: usize = 100;
 
-/// A sender of one stream, which sends each event once and fails with it: whatever is on the topic
-/// twice is the producer's doing.
+/// Sends each event once on one stream, without retries; so duplicates on the topic come from the
+/// producer.
 pub(crate) struct Sender {
     requests: mpsc::Sender<StreamLogsRequest>,
     sent: usize,
-    /// How many events are acknowledged.
+    /// Number of acknowledged events.
     pub(crate) acknowledged: Arc<AtomicUsize>,
-    answers: JoinHandle<Result<(), Status>>,
+    responses_task: JoinHandle<Result<(), Status>>,
 }
 
 impl Sender {
@@ -94,20 +93,20 @@ impl Sender {
         let mut responses =
             client.stream_logs(ReceiverStream::new(outbound)).await.unwrap().into_inner();
         let acknowledged = Arc::new(AtomicUsize::new(0));
-        let reached = Arc::clone(&acknowledged);
-        let answers = tokio::spawn(async move {
+        let counter = Arc::clone(&acknowledged);
+        let responses_task = tokio::spawn(async move {
             while let Some(response) = responses.message().await? {
-                reached.store(
+                counter.store(
                     usize::try_from(response.acknowledged_sequence).unwrap() * BATCH,
                     Ordering::Relaxed,
                 );
             }
             Ok(())
         });
-        Self { requests, sent: 0, acknowledged, answers }
+        Self { requests, sent: 0, acknowledged, responses_task }
     }
 
-    /// Sends events with these numbers. Waits where the service takes no more for now.
+    /// Sends events with these numbers. Waits while the service does not read.
     pub(crate) async fn send(&mut self, numbers: Range<usize>) {
         for first in numbers.step_by(BATCH) {
             self.sent += BATCH;
@@ -123,25 +122,24 @@ impl Sender {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Waits for the stream to be ended by the service.
-    pub(crate) async fn fails(self) {
-        let ended = timeout(DEADLINE, self.answers).await.expect("the stream ends").unwrap();
-        assert_eq!(ended.expect_err("by the service").code(), Code::Unavailable);
+    /// Waits until the service ends the stream with an error.
+    pub(crate) async fn expect_failure(self) {
+        let ended = timeout(DEADLINE, self.responses_task).await.expect("the stream ends").unwrap();
+        assert_eq!(ended.expect_err("an error status").code(), Code::Unavailable);
     }
 
-    /// Waits for the last acknowledgement and the end of the stream, in good order.
+    /// Closes the sending side and waits for all acknowledgements.
     pub(crate) async fn finish(self) {
         drop(self.requests);
-        timeout(DEADLINE, self.answers)
+        timeout(DEADLINE, self.responses_task)
             .await
             .expect("the stream ends")
             .unwrap()
-            .expect("in good order");
+            .expect("an OK status");
         assert_eq!(self.acknowledged.load(Ordering::Relaxed), self.sent);
     }
 }
 
-/// The service's settings for a topic of that name.
 pub(crate) fn config(kafka: impl Into<Connection>, topic: &str) -> Config {
     Config {
         topic: Topic::new(topic),
@@ -152,9 +150,9 @@ pub(crate) fn config(kafka: impl Into<Connection>, topic: &str) -> Config {
     }
 }
 
-/// A record as any consumer sees it.
+/// A record as a plain consumer sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ConsumedRecord {
     pub(crate) partition: i32,
     pub(crate) key: String,
     pub(crate) headers: BTreeMap<String, String>,
@@ -162,16 +160,14 @@ pub(crate) struct Seen {
     pub(crate) value: serde_json::Value,
 }
 
-impl Seen {
-    /// Which event it is.
+impl ConsumedRecord {
     pub(crate) fn number(&self) -> usize {
         self.value["requestId"].as_str().unwrap().strip_prefix("request-").unwrap().parse().unwrap()
     }
 }
 
-/// All that a topic holds, partition by partition, read by a consumer that knows nothing of the
-/// store.
-pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
+/// Reads all records of a topic, partition by partition, with a plain consumer.
+pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<ConsumedRecord> {
     let topic = topic.to_owned();
     spawn_blocking(move || {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -184,7 +180,7 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
         let metadata = consumer.fetch_metadata(Some(&topic), DEADLINE).unwrap();
         let partitions: Vec<i32> =
             metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
-        let mut seen = Vec::new();
+        let mut records = Vec::new();
         for partition in partitions {
             let (low, high) = consumer.fetch_watermarks(&topic, partition, DEADLINE).unwrap();
             let mut from = TopicPartitionList::new();
@@ -195,7 +191,7 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
                 let message = consumer.poll(DEADLINE).expect("a record comes").unwrap();
                 next = message.offset() + 1;
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                seen.push(Seen {
+                records.push(ConsumedRecord {
                     partition,
                     key: text(message.key().unwrap()),
                     headers: message
@@ -209,25 +205,28 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<Seen> {
                 });
             }
         }
-        seen
+        records
     })
     .await
     .unwrap()
 }
 
-/// That `seen` are the events of these numbers, each key in one partition, and in order within it.
-/// How many repeats there are among them.
-pub(crate) fn complete_and_in_order(seen: &[Seen], numbers: Range<usize>) -> usize {
+/// Asserts that `records` are the events with these numbers, each key in one partition and in
+/// order. Returns the number of duplicates.
+pub(crate) fn check_complete_and_ordered(
+    records: &[ConsumedRecord],
+    numbers: Range<usize>,
+) -> usize {
     let mut partitions: HashMap<&str, i32> = HashMap::new();
     let mut last: HashMap<&str, usize> = HashMap::new();
     let mut found = HashSet::new();
-    let mut repeats = 0;
-    for record in seen {
+    let mut duplicates = 0;
+    for record in records {
         let partition = *partitions.entry(&record.key).or_insert(record.partition);
         assert_eq!(partition, record.partition, "{} is in two partitions", record.key);
         let number = record.number();
         if !found.insert(number) {
-            repeats += 1;
+            duplicates += 1;
             continue;
         }
         if let Some(before) = last.insert(&record.key, number) {
@@ -241,5 +240,5 @@ pub(crate) fn complete_and_in_order(seen: &[Seen], numbers: Range<usize>) -> usi
         found.len(),
         numbers.len()
     );
-    repeats
+    duplicates
 }

@@ -1,4 +1,4 @@
-//! The journal: what `append` promised is there again, whatever happened in between.
+//! Durability, recovery and limits of the journal.
 
 use std::{
     fs,
@@ -31,14 +31,14 @@ async fn read_numbers(journal: &Journal) -> Vec<usize> {
     numbers(&read(journal).await.into_iter().map(|(_, event)| event).collect::<Vec<_>>())
 }
 
-/// Appends one after another.
+/// Appends events sequentially.
 async fn append(journal: &Journal, numbers: std::ops::Range<usize>) {
     for event in events(numbers) {
         journal.append(event).await.unwrap();
     }
 }
 
-/// Acknowledges the oldest so many.
+/// Acknowledges the `count` oldest events.
 async fn acknowledge(journal: &Journal, count: usize) {
     let positions: Vec<JournalPosition> =
         read(journal).await.into_iter().take(count).map(|(position, _)| position).collect();
@@ -56,7 +56,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// One segment for each group that is written.
+/// Opens a journal with one segment for each written group.
 fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
     Journal::open(
         folder,
@@ -71,7 +71,7 @@ fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal 
 }
 
 #[tokio::test]
-async fn what_was_appended_is_there_after_a_restart() {
+async fn appended_events_survive_a_restart() {
     let folder = tempdir().unwrap();
     for start in [0, 10, 20] {
         let journal = journal(folder.path());
@@ -84,7 +84,7 @@ async fn what_was_appended_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_does_not_come_back() {
+async fn acknowledged_events_are_not_read_again() {
     let folder = tempdir().unwrap();
     {
         let journal = journal(folder.path());
@@ -101,7 +101,7 @@ async fn what_is_acknowledged_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
+async fn concurrent_appends_are_durable_and_ordered_by_task() {
     const TASKS: usize = 64;
     const EACH: usize = 20;
     let folder = tempdir().unwrap();
@@ -123,7 +123,7 @@ async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
     drop(journal);
     let journal = Journal::open(folder.path(), JournalOptions::default()).unwrap();
     let after = read_numbers(&journal).await;
-    assert_eq!(before, after, "the order of the file");
+    assert_eq!(before, after, "in the order of the file");
     assert!(segments(folder.path()).len() > 1);
     for task in 0..TASKS {
         let own: Vec<usize> =
@@ -134,7 +134,7 @@ async fn appends_of_64_tasks_are_all_durable_and_in_the_order_of_each() {
 }
 
 #[tokio::test]
-async fn a_torn_tail_costs_the_torn_record_alone() {
+async fn torn_tail_loses_only_the_torn_record() {
     let whole = tempdir().unwrap();
     {
         let journal = journal(whole.path());
@@ -148,8 +148,8 @@ async fn a_torn_tail_costs_the_torn_record_alone() {
     }
     let bytes = fs::read(&segments(whole.path())[0]).unwrap();
     for length in two..bytes.len() {
-        // Cut short, and cut short with the rest of the file as zeros: what file systems leave
-        // behind. The zeros for some lengths only, as each takes several fsyncs.
+        // Torn writes with and without trailing zeros, as file systems leave them. Few lengths get
+        // zeros, because each case takes several fsyncs.
         let paddings: &[usize] = if length % 32 == 0 { &[0, 1, 8, 4096] } else { &[0] };
         for &padding in paddings {
             let folder = tempdir().unwrap();
@@ -159,7 +159,7 @@ async fn a_torn_tail_costs_the_torn_record_alone() {
             )
             .unwrap();
             let journal = journal(folder.path());
-            // A record that ends in zeros may be whole again by their number.
+            // A record that ends in zeros may be completed by the padding.
             let read = read_numbers(&journal).await;
             assert!(
                 read == [0, 1] || (padding > 0 && read == [0, 1, 2]),
@@ -175,7 +175,7 @@ async fn a_torn_tail_costs_the_torn_record_alone() {
 }
 
 #[tokio::test]
-async fn damage_in_the_middle_costs_the_rest_of_its_segment_alone() {
+async fn corruption_loses_only_the_rest_of_its_segment() {
     let folder = tempdir().unwrap();
     {
         let journal = journal(folder.path());
@@ -190,7 +190,7 @@ async fn damage_in_the_middle_costs_the_rest_of_its_segment_alone() {
         let journal = journal(folder.path());
         append(&journal, 5..8).await;
         assert_eq!(read_numbers(&journal).await, [0, 1, 5, 6, 7]);
-        assert_eq!(fs::read(&segment).unwrap(), bytes, "nothing is thrown away");
+        assert_eq!(fs::read(&segment).unwrap(), bytes, "the segment is unchanged");
     }
     let journal = journal(folder.path());
     append(&journal, 8..9).await;
@@ -201,7 +201,7 @@ async fn damage_in_the_middle_costs_the_rest_of_its_segment_alone() {
 }
 
 #[tokio::test]
-async fn without_the_record_of_what_is_acknowledged_all_is_sent_again() {
+async fn without_checkpoint_all_events_are_read_again() {
     let folder = tempdir().unwrap();
     {
         let journal = journal(folder.path());
@@ -219,7 +219,7 @@ async fn without_the_record_of_what_is_acknowledged_all_is_sent_again() {
 }
 
 #[tokio::test]
-async fn numbers_are_not_used_again_when_all_segments_are_gone() {
+async fn record_numbers_continue_after_the_checkpoint() {
     let folder = tempdir().unwrap();
     {
         let journal = journal(folder.path());
@@ -234,7 +234,7 @@ async fn numbers_are_not_used_again_when_all_segments_are_gone() {
 }
 
 #[tokio::test]
-async fn acknowledged_segments_leave_the_disk() {
+async fn acknowledged_segments_are_deleted() {
     let folder = tempdir().unwrap();
     let journal = small(folder.path(), 0, false);
     append(&journal, 0..10).await;
@@ -242,13 +242,13 @@ async fn acknowledged_segments_leave_the_disk() {
     acknowledge(&journal, 4).await;
     assert_eq!(segments(folder.path()).len(), 6);
     acknowledge(&journal, 6).await;
-    assert_eq!(segments(folder.path()).len(), 1, "the last one stays");
+    assert_eq!(segments(folder.path()).len(), 1, "the last segment is kept");
     append(&journal, 10..11).await;
     assert_eq!(read_numbers(&journal).await, [10]);
 }
 
 #[tokio::test]
-async fn retained_events_are_read_again_after_a_start_and_no_more_of_them() {
+async fn exactly_the_retained_events_are_replayed() {
     let folder = tempdir().unwrap();
     {
         let journal = small(folder.path(), 5, true);
@@ -259,7 +259,7 @@ async fn retained_events_are_read_again_after_a_start_and_no_more_of_them() {
     {
         let journal = small(folder.path(), 5, true);
         assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
-        // Shipped again in part only; the next start begins where this one did.
+        // Partly shipped again; the next start replays from the same record.
         acknowledge(&journal, 3).await;
     }
     {
@@ -273,7 +273,7 @@ async fn retained_events_are_read_again_after_a_start_and_no_more_of_them() {
 }
 
 #[tokio::test]
-async fn two_processes_do_not_share_a_folder() {
+async fn folder_is_locked_for_one_process() {
     let folder = tempdir().unwrap();
     let first = journal(folder.path());
     let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
@@ -289,7 +289,7 @@ async fn two_processes_do_not_share_a_folder() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_is_one_clear_sentence() {
+async fn unusable_folder_is_a_one_line_error() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -299,7 +299,7 @@ async fn a_folder_that_cannot_be_is_one_clear_sentence() {
 }
 
 #[tokio::test]
-async fn links_in_the_folder_are_not_followed() {
+async fn symbolic_links_are_not_followed() {
     let outer = tempdir().unwrap();
     let (folder, victim) = (outer.path().join("journal"), outer.path().join("victim"));
     fs::create_dir(&folder).unwrap();
@@ -312,7 +312,7 @@ async fn links_in_the_folder_are_not_followed() {
     }
     link("acknowledged.new");
     let journal = journal(&folder);
-    // The next segment, and the number of the last acknowledged record.
+    // The next segment and the checkpoint.
     link("00000000000000000001.journal");
     append(&journal, 0..2).await;
     acknowledge(&journal, 1).await;
@@ -321,9 +321,9 @@ async fn links_in_the_folder_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_folder_of_another_user_is_refused() {
+async fn folder_of_another_user_is_refused() {
     let folder = tempdir().unwrap();
-    // Only root can give a folder away.
+    // Only root may change the owner.
     if chown(folder.path(), Some(65_534), None).is_ok() {
         let error =
             Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
@@ -332,7 +332,7 @@ async fn a_folder_of_another_user_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_owner_may_read_it() {
+async fn files_are_readable_only_by_the_owner() {
     let outer = tempdir().unwrap();
     let folder = outer.path().join("data").join("journal");
     let journal = journal(&folder);
@@ -347,7 +347,7 @@ async fn only_the_owner_may_read_it() {
 }
 
 #[tokio::test]
-async fn an_event_that_no_request_can_hold_is_refused_at_once() {
+async fn event_larger_than_a_request_is_refused() {
     let folder = tempdir().unwrap();
     let journal = journal(folder.path());
     let mut large = event(0);
@@ -357,9 +357,8 @@ async fn an_event_that_no_request_can_hold_is_refused_at_once() {
     assert_eq!(read_numbers(&journal).await, [1]);
 }
 
-/// The bound counts what waits, over segments and restarts, and nothing that is acknowledged.
 #[tokio::test]
-async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
+async fn full_journal_refuses_events_until_acknowledgement() {
     let folder = tempdir().unwrap();
     let open = |max_backlog_bytes| {
         let options = JournalOptions {
@@ -370,7 +369,7 @@ async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
         };
         Journal::open(folder.path(), options).unwrap()
     };
-    // All of one size.
+    // Events of the same size.
     let template = event(10);
     let event =
         |number: usize| LogMessage { request_id: format!("request-{number}"), ..template.clone() };
@@ -390,7 +389,11 @@ async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
     for refused in [98, 99] {
         let error = journal.append(event(refused)).await.unwrap_err();
         assert!(
-            matches!(error, AppendError::Full { waiting, most } if waiting == 20 * one && most == waiting),
+            matches!(
+                error,
+                AppendError::Full { backlog_bytes, max }
+                    if backlog_bytes == 20 * one && max == backlog_bytes
+            ),
             "{error}"
         );
     }
@@ -398,7 +401,7 @@ async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
     let journal = open(20 * one);
     assert!(
         matches!(journal.append(event(99)).await.unwrap_err(), AppendError::Full { .. }),
-        "after a restart, too"
+        "also after a restart"
     );
     for (acknowledged, left) in [(1, 19), (7, 12), (12, 0)] {
         acknowledge(&journal, acknowledged).await;
@@ -410,11 +413,11 @@ async fn a_full_journal_refuses_events_until_some_are_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_change_is_announced_even_before_anybody_waits_for_it() {
+async fn change_before_the_wait_is_not_missed() {
     let folder = tempdir().unwrap();
     let journal = journal(folder.path());
     append(&journal, 0..1).await;
     tokio::time::timeout(crate::support::DEADLINE, journal.changed())
         .await
-        .expect("the change is kept");
+        .expect("the notification is stored");
 }

@@ -1,24 +1,24 @@
-//! A Kafka that is away, refuses records or breaks the producer.
+//! Kafka outages, refused records and fatal producer errors.
 
 use std::ops::ControlFlow;
 
-use merch_logging::{proto::LogMessage, server::embedded::Embedded, topic};
+use merch_logging::{consumer, proto::LogMessage, server::embedded::EmbeddedBroker};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tempfile::tempdir;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, events, journal,
-    numbers, quick, read_options, records, until,
+    MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, events,
+    fast_options, journal, numbers, read_options, records, until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_kafka_the_service_is_not_ready_and_events_wait() {
+async fn service_without_kafka_is_not_ready_and_events_wait() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.push(events(0..10));
     source.all_acknowledged().await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
@@ -31,8 +31,7 @@ async fn without_kafka_the_service_is_not_ready_and_events_wait() {
     assert!(reasons[0].1.contains(broker.bootstrap_servers()), "{reasons:?}");
     assert_eq!(source.acknowledged(), 10);
 
-    // A sender is told that Kafka failed, and when to come back, once the delivery time-out is
-    // over.
+    // After the delivery timeout, the sender gets an error with a retry delay.
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(90..91)).await;
     let status = sender.receive().await.unwrap_err();
@@ -49,14 +48,14 @@ async fn without_kafka_the_service_is_not_ready_and_events_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kafka_that_is_not_there_at_the_start_is_waited_for() {
+async fn service_starts_before_kafka() {
     let broker = broker();
     broker.with(|cluster| cluster.broker_down(-1)).unwrap().unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.push(events(0..10));
-    until("the service says why it is not ready", || {
+    until("the service reports the reason", || {
         service.readiness.check().is_err_and(|reasons| reasons[0].1.contains("does not answer"))
     })
     .await;
@@ -67,7 +66,7 @@ async fn a_kafka_that_is_not_there_at_the_start_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_of_the_broker_that_pass_are_not_seen_by_senders() {
+async fn transient_broker_errors_are_hidden_from_senders() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
@@ -94,7 +93,7 @@ async fn errors_of_the_broker_that_pass_are_not_seen_by_senders() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_kafka_refuses_is_not_acknowledged() {
+async fn record_without_authorization_is_not_acknowledged() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     broker
@@ -112,12 +111,12 @@ async fn a_record_that_kafka_refuses_is_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits_for_it() {
+async fn permanently_refused_record_becomes_a_dead_letter() {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE};
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
-    // First the batch is refused, with all that are in it; then, one at a time, the first of them.
+    // Kafka first refuses the whole batch, then the first record of single-record mode.
     broker
         .with(|cluster| {
             let errors = [RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_RECORD];
@@ -129,12 +128,12 @@ async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits
     for event in events(0..20) {
         journal.append(event).await.unwrap();
     }
-    let shipping = Shipping::start(journal.clone(), service.address, quick());
-    until("all is dealt with", || journal.backlog() == 0).await;
+    let shipping = Shipping::start(journal.clone(), service.address, fast_options());
+    until("all events are acknowledged", || journal.backlog() == 0).await;
     for event in events(20..30) {
         journal.append(event).await.unwrap();
     }
-    until("and what comes later", || journal.backlog() == 0).await;
+    until("later events are acknowledged", || journal.backlog() == 0).await;
     shipping.drain().await;
     service.stop().await;
 
@@ -150,16 +149,16 @@ async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits
         .into_iter()
         .map(|record| *record.event.unwrap())
         .collect();
-    let (notices, others): (Vec<LogMessage>, Vec<LogMessage>) =
+    let (dead_lettered, others): (Vec<LogMessage>, Vec<LogMessage>) =
         on_topic.into_iter().partition(|event| event.event == "event_dead_lettered");
-    assert_eq!(numbers(&others), (1..30).collect::<Vec<_>>(), "in order, and none of them twice");
-    assert_eq!(notices.len(), 1, "{notices:?}");
-    assert_eq!(notices[0].attributes["event_id"], kept[0]["event"]["id"].as_str().unwrap());
+    assert_eq!(numbers(&others), (1..30).collect::<Vec<_>>(), "in order, without duplicates");
+    assert_eq!(dead_lettered.len(), 1, "{dead_lettered:?}");
+    assert_eq!(dead_lettered[0].attributes["event_id"], kept[0]["event"]["id"].as_str().unwrap());
     assert_eq!(
-        (notices[0].attributes["event"].as_str(), notices[0].service.as_str()),
+        (dead_lettered[0].attributes["event"].as_str(), dead_lettered[0].service.as_str()),
         ("user_logged_in", "logging")
     );
-    assert!(notices[0].attributes["reason"].contains("InvalidRecord"), "{notices:?}");
+    assert!(dead_lettered[0].attributes["reason"].contains("InvalidRecord"), "{dead_lettered:?}");
     let counted = prometheus::gather()
         .iter()
         .find(|family| family.name() == "merch_logging_dead_letter_events_total")
@@ -168,7 +167,7 @@ async fn a_record_that_kafka_refuses_for_good_is_a_dead_letter_and_nothing_waits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_producer_beyond_repair_is_replaced() {
+async fn producer_is_replaced_after_a_fatal_error() {
     let broker = broker();
     broker
         .with(|cluster| {
@@ -180,7 +179,7 @@ async fn a_producer_beyond_repair_is_replaced() {
         .unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.push(events(0..10));
     source.all_acknowledged().await;
     shipping.drain().await;
@@ -194,19 +193,18 @@ async fn a_producer_beyond_repair_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_is_not_there_appears() {
-    // The broker has another topic, and cannot be told to make one; ours appears when it is asked
-    // for.
-    let broker = Embedded::start("other", 1).unwrap();
+async fn missing_topic_is_auto_created() {
+    // The embedded broker lacks CreateTopics; the topic is auto-created by a metadata request.
+    let broker = EmbeddedBroker::start("other", 1).unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.push(events(0..5));
     source.all_acknowledged().await;
     shipping.drain().await;
     service.stop().await;
     let mut count = 0;
-    topic::read(read_options(broker.bootstrap_servers(), false), |_| {
+    consumer::read(read_options(broker.bootstrap_servers(), false), |_| {
         count += 1;
         ControlFlow::Continue(())
     })

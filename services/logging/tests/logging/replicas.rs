@@ -1,4 +1,4 @@
-//! The shipping client with several logging services, of which one dies, vanishes or goes down.
+//! Shipping to several logging replicas: failover and balancing.
 
 use std::{
     collections::HashSet,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use merch_chassis::grpc::replicas::Replicas;
-use merch_logging::{client::ShipOptions, server::embedded::Embedded};
+use merch_logging::{client::ShipOptions, server::embedded::EmbeddedBroker};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -16,41 +16,40 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    shipping::{Fake, Seen},
+    shipping::{FakeService, FakeState},
     support::{
-        DEADLINE, MemorySource, Service, Shipping, TOPIC, config, event, events, numbers, quick,
-        records, replicas, until,
+        DEADLINE, MemorySource, Service, Shipping, TOPIC, config, event, events, fast_options,
+        numbers, records, replicas, until,
     },
 };
 
-/// What stands between a sender and a service: it can end, and it can fall silent while its
-/// connections stand, as those to a paused process do.
-struct Way {
+/// A TCP proxy that can close its connections, or stop forwarding like a paused process.
+struct TcpProxy {
     address: SocketAddr,
     silent: CancellationToken,
-    ended: CancellationToken,
+    closed: CancellationToken,
 }
 
-impl Way {
+impl TcpProxy {
     async fn to(service: SocketAddr) -> Self {
         Self::at(([127, 0, 0, 1], 0).into(), service).await
     }
 
     async fn at(address: SocketAddr, service: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let (address, silent, ended) =
+        let (address, silent, closed) =
             (listener.local_addr().unwrap(), CancellationToken::new(), CancellationToken::new());
         tokio::spawn({
-            let (silent, ended) = (silent.clone(), ended.clone());
+            let (silent, closed) = (silent.clone(), closed.clone());
             async move {
-                while let Some(accepted) = ended.run_until_cancelled(listener.accept()).await {
+                while let Some(accepted) = closed.run_until_cancelled(listener.accept()).await {
                     let (sender, receiver) =
                         (accepted.unwrap().0, TcpStream::connect(service).await.unwrap());
                     let ((from_sender, to_sender), (from_receiver, to_receiver)) =
                         (sender.into_split(), receiver.into_split());
                     let both = [(from_sender, to_receiver), (from_receiver, to_sender)];
                     for (from, to) in both {
-                        tokio::spawn(ended.clone().run_until_cancelled_owned(carry(
+                        tokio::spawn(closed.clone().run_until_cancelled_owned(forward(
                             from,
                             to,
                             silent.clone(),
@@ -59,11 +58,11 @@ impl Way {
                 }
             }
         });
-        Self { address, silent, ended }
+        Self { address, silent, closed }
     }
 }
 
-async fn carry(
+async fn forward(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     silent: CancellationToken,
@@ -79,85 +78,90 @@ async fn carry(
     }
 }
 
-/// The replicas at these addresses, all of them serving.
-async fn serving(addresses: &[SocketAddr]) -> Replicas {
+/// Returns replicas at these addresses, all serving.
+async fn serving_replicas(addresses: &[SocketAddr]) -> Replicas {
     let replicas = replicas(addresses);
     until("all serve", || replicas.serving() == addresses.len()).await;
     replicas
 }
 
-/// Two services that acknowledge everything, each at the end of a way, and a sender with a stream
-/// to one of them.
-struct Two {
-    ways: [Way; 2],
-    seen: [Arc<Mutex<Seen>>; 2],
+/// Two replicas that acknowledge everything, each behind a proxy, and a sender with a stream to one
+/// of them.
+struct TwoReplicas {
+    proxies: [TcpProxy; 2],
+    state: [Arc<Mutex<FakeState>>; 2],
     source: MemorySource,
     shipping: Shipping,
 }
 
-impl Two {
+impl TwoReplicas {
     async fn start() -> Self {
-        let (one, seen_one) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
-        let (other, seen_other) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
-        let ways = [Way::to(one).await, Way::to(other).await];
+        let (one, state_one) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
+        let (other, state_other) =
+            FakeService::start(|_, request| Ok(Some(request.sequence))).await;
+        let proxies = [TcpProxy::to(one).await, TcpProxy::to(other).await];
         let source = MemorySource::default();
-        // The times of the store, but for those between attempts.
-        let options = ShipOptions { acknowledge_timeout: Duration::from_secs(30), ..quick() };
-        let both = serving(&ways.each_ref().map(|way| way.address)).await;
+        // The store's timeout, with short retry delays.
+        let options =
+            ShipOptions { acknowledge_timeout: Duration::from_secs(30), ..fast_options() };
+        let both = serving_replicas(&proxies.each_ref().map(|proxy| proxy.address)).await;
         let shipping = Shipping::start_to(source.clone(), both, options);
         source.push(events(0..100));
         source.all_acknowledged().await;
-        Self { ways, seen: [seen_one, seen_other], source, shipping }
+        Self { proxies, state: [state_one, state_other], source, shipping }
     }
 
-    /// Which of the two has the stream.
-    fn used(&self) -> usize {
+    /// Returns the index of the replica with the stream.
+    fn active(&self) -> usize {
         let streams: Vec<usize> =
-            self.seen.iter().map(|seen| seen.lock().unwrap().streams).collect();
-        assert_eq!(streams.iter().sum::<usize>(), 1, "one stream, and it stays: {streams:?}");
+            self.state.iter().map(|state| state.lock().unwrap().streams).collect();
+        assert_eq!(streams.iter().sum::<usize>(), 1, "expected one stream: {streams:?}");
         streams.iter().position(|streams| *streams == 1).unwrap()
     }
 
-    /// Events come all the while; `end` ends the way to the one that is used. How long it took
-    /// until the other one had taken them over.
-    async fn lose(self, end: impl FnOnce(&Way)) -> Duration {
-        let used = self.used();
-        end(&self.ways[used]);
-        let begun = Instant::now();
+    /// Sends events while `end` fails the active replica. Returns the time until the other replica
+    /// received events.
+    async fn fail_over(self, end: impl FnOnce(&TcpProxy)) -> Duration {
+        let active = self.active();
+        end(&self.proxies[active]);
+        let started = Instant::now();
         let mut number = 100;
-        while self.seen[1 - used].lock().unwrap().taken.is_empty() {
-            assert!(begun.elapsed() < DEADLINE, "nothing came to the other one");
+        while self.state[1 - active].lock().unwrap().acknowledged.is_empty() {
+            assert!(started.elapsed() < DEADLINE, "the other replica received no events");
             self.source.push([event(number)]);
             number += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let took = begun.elapsed();
+        let elapsed = started.elapsed();
         self.source.all_acknowledged().await;
-        let taken: HashSet<usize> =
-            self.seen.iter().flat_map(|seen| numbers(&seen.lock().unwrap().taken)).collect();
-        assert_eq!(taken.len(), number, "nothing is lost");
+        let acknowledged: HashSet<usize> = self
+            .state
+            .iter()
+            .flat_map(|state| numbers(&state.lock().unwrap().acknowledged))
+            .collect();
+        assert_eq!(acknowledged.len(), number, "no event is lost");
         self.shipping.drain().await;
-        took
+        elapsed
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_dies_is_left_at_once() {
-    let took = Two::start().await.lose(|way| way.ended.cancel()).await;
-    println!("died: the other one had its events after {took:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+async fn closed_connection_fails_over_within_a_second() {
+    let elapsed = TwoReplicas::start().await.fail_over(|proxy| proxy.closed.cancel()).await;
+    println!("closed: failed over after {elapsed:?}");
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_silent_is_left_within_two_seconds() {
-    let took = Two::start().await.lose(|way| way.silent.cancel()).await;
-    println!("silent: the other one had its events after {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+async fn silent_replica_fails_over_within_two_seconds() {
+    let elapsed = TwoReplicas::start().await.fail_over(|proxy| proxy.silent.cancel()).await;
+    println!("silent: failed over after {elapsed:?}");
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
-    let broker = Embedded::start(TOPIC, 2).unwrap();
+async fn draining_replica_causes_no_duplicates() {
+    let broker = EmbeddedBroker::start(TOPIC, 2).unwrap();
     let mut services = vec![
         Service::start(config(broker.bootstrap_servers())).await,
         Service::start(config(broker.bootstrap_servers())).await,
@@ -167,15 +171,15 @@ async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
     }
     let source = MemorySource::default();
     let addresses: Vec<SocketAddr> = services.iter().map(|service| service.address).collect();
-    let replicas = serving(&addresses).await;
-    let shipping = Shipping::start_to(source.clone(), replicas.clone(), quick());
+    let replicas = serving_replicas(&addresses).await;
+    let shipping = Shipping::start_to(source.clone(), replicas.clone(), fast_options());
     let mut next = 0;
     let mut push = |count: usize| {
         source.push(events(next..next + count));
         next += count;
     };
     push(1000);
-    // SIGTERM to each of them in turn, whichever has the stream, while events come.
+    // SIGTERM to each replica in turn, under load.
     for _ in 0..2 {
         let service = services.remove(0);
         let address = service.address;
@@ -204,10 +208,10 @@ async fn one_that_goes_down_finishes_what_it_has_and_nothing_is_sent_twice() {
     }
 }
 
-/// Has each sender send an event: which of them came to the first service.
-async fn on_first(
+/// Sends an event from each sender. Returns the senders whose event reached the first replica.
+async fn senders_on_first(
     senders: &[(MemorySource, Shipping)],
-    first: &Mutex<Seen>,
+    first: &Mutex<FakeState>,
     round: usize,
 ) -> HashSet<usize> {
     for (index, (source, _)) in senders.iter().enumerate() {
@@ -216,46 +220,58 @@ async fn on_first(
     for (source, _) in senders {
         source.all_acknowledged().await;
     }
-    let taken = numbers(&first.lock().unwrap().taken);
-    taken.into_iter().filter(|number| number / 1000 == round).map(|number| number % 1000).collect()
+    let acknowledged = numbers(&first.lock().unwrap().acknowledged);
+    acknowledged
+        .into_iter()
+        .filter(|number| number / 1000 == round)
+        .map(|number| number % 1000)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_senders_are_spread_and_come_back_to_the_one_they_prefer() {
-    let (one, seen_one) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
-    let (other, _seen_other) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
-    let way = Way::to(one).await;
-    let both = serving(&[way.address, other]).await;
+async fn senders_are_balanced_and_return_to_their_preferred_replica() {
+    let (one, state_one) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
+    let (other, _state_other) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
+    let proxy = TcpProxy::to(one).await;
+    let both = serving_replicas(&[proxy.address, other]).await;
     let senders: Vec<(MemorySource, Shipping)> = (0..40)
         .map(|_| {
             let source = MemorySource::default();
-            (source.clone(), Shipping::start_to(source, both.clone(), quick()))
+            (source.clone(), Shipping::start_to(source, both.clone(), fast_options()))
         })
         .collect();
-    // On a busy machine a replica may be taken for silent for a moment, and its senders go to the
-    // other: what they prefer is where they stay.
+    // On a busy machine a replica may be considered silent for a moment, so wait until the
+    // distribution is stable.
     let mut round = 0;
-    let mut before = on_first(&senders, &seen_one, round).await;
-    let mut the_same = 0;
-    while the_same < 3 {
+    let mut before = senders_on_first(&senders, &state_one, round).await;
+    let mut unchanged_rounds = 0;
+    while unchanged_rounds < 3 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         round += 1;
-        let now = on_first(&senders, &seen_one, round).await;
-        the_same = if now == before { the_same + 1 } else { 0 };
+        let now = senders_on_first(&senders, &state_one, round).await;
+        unchanged_rounds = if now == before { unchanged_rounds + 1 } else { 0 };
         before = now;
     }
-    assert!((8..=32).contains(&before.len()), "of 40 senders {} chose the first", before.len());
+    assert!(
+        (8..=32).contains(&before.len()),
+        "{} of 40 senders use the first replica",
+        before.len()
+    );
 
-    let address = way.address;
-    way.ended.cancel();
-    until("the first is out", || both.serving() == 1).await;
+    let address = proxy.address;
+    proxy.closed.cancel();
+    until("the first replica is not serving", || both.serving() == 1).await;
     round += 1;
-    assert_eq!(on_first(&senders, &seen_one, round).await.len(), 0);
-    let _way = Way::at(address, one).await;
+    assert_eq!(senders_on_first(&senders, &state_one, round).await.len(), 0);
+    let _way = TcpProxy::at(address, one).await;
     round += 1;
-    let begun = Instant::now();
-    while on_first(&senders, &seen_one, round).await != before {
-        assert!(begun.elapsed() < DEADLINE, "not all are back where they were");
+    let started = Instant::now();
+    while senders_on_first(&senders, &state_one, round).await != before {
+        assert!(
+            started.elapsed() < DEADLINE,
+            "some senders did not return to their preferred \
+             replica"
+        );
         round += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,4 +1,4 @@
-//! The logging service over librdkafka's broker: acknowledged means on the topic.
+//! The logging service with the embedded broker.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ use tonic_types::StatusExt as _;
 
 use crate::support::{
     DEADLINE, MemorySource, Sender, Service, Shipping, broker, config, distinct_numbers, event,
-    events, journal, numbers, quick, records, until,
+    events, fast_options, journal, numbers, records, until,
 };
 
-/// The fields that a status names.
-fn fields(status: &Status) -> Vec<String> {
+/// Returns the fields of the status's violations.
+fn refused_fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     status
         .get_details_bad_request()
-        .expect("a refusal names fields")
+        .expect("a status with field violations")
         .field_violations
         .into_iter()
         .map(|violation| violation.field)
@@ -39,12 +39,12 @@ fn fields(status: &Status) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_is_on_the_topic_as_proto3_json() {
+async fn acknowledged_event_is_on_the_topic_as_proto3_json() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let folder = tempdir().unwrap();
     let journal = journal(folder.path());
-    let shipping = Shipping::start(journal.clone(), service.address, quick());
+    let shipping = Shipping::start(journal.clone(), service.address, fast_options());
     let sent = event(1);
     journal.append(sent.clone()).await.unwrap();
     until("the event is acknowledged", || journal.backlog() == 0).await;
@@ -62,34 +62,34 @@ async fn what_is_acknowledged_is_on_the_topic_as_proto3_json() {
     service.stop().await;
 }
 
-/// How often the shipper of `source` has opened its stream again.
-fn reopened(source: &str) -> f64 {
+/// Returns the reconnect count of a source.
+fn reconnects(source: &str) -> f64 {
     let families = prometheus::gather();
-    let reconnects =
+    let counters =
         families.iter().filter(|family| family.name() == "merch_log_ship_reconnects_total");
-    let of_source = reconnects
+    let of_source = counters
         .flat_map(|family| family.get_metric())
         .filter(|metric| metric.get_label().iter().any(|label| label.value() == source));
     of_source.map(|metric| metric.get_counter().get_value()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_moves_to_the_next_connection_without_a_failure_or_a_second_copy() {
+async fn stream_survives_connection_age_without_duplicates() {
     let broker = broker();
     let mut aging = config(broker.bootstrap_servers());
     aging.limits.connection_age = Duration::from_millis(300);
     let service = Service::start(aging).await;
     let source = MemorySource::default();
-    let options = ShipOptions { source: "aging", ..quick() };
+    let options = ShipOptions { source: "aging", ..fast_options() };
     let status = options.status.clone();
     let shipping = Shipping::start(source.clone(), service.address, options);
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let mut sent = 0;
-    until("the stream is opened again and again", || {
+    until("the stream reconnects five times", || {
         source.push(events(sent..sent + 10));
         sent += 10;
         assert_eq!(status.failure(), None);
-        reopened("aging") >= 5.0
+        reconnects("aging") >= 5.0
     })
     .await;
     source.all_acknowledged().await;
@@ -108,7 +108,7 @@ async fn a_stream_moves_to_the_next_connection_without_a_failure_or_a_second_cop
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn acknowledgements_are_cumulative_and_end_with_the_stream() {
+async fn all_requests_are_acknowledged_before_the_stream_closes() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let mut sender = Sender::open(&service).await;
@@ -123,13 +123,13 @@ async fn acknowledgements_are_cumulative_and_end_with_the_stream() {
         assert!(acknowledged.acknowledged_sequence > last);
         last = acknowledged.acknowledged_sequence;
     }
-    assert_eq!(last, 50, "all is acknowledged before the service closes its side");
+    assert_eq!(last, 50, "all requests are acknowledged before the stream closes");
     assert_eq!(records(broker.bootstrap_servers()).await.len(), 1000);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
+async fn certificate_role_limits_service_and_actor() {
     let folder = tempdir().unwrap();
     make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
     let tls = |role: &str| {
@@ -152,14 +152,17 @@ async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
     let ship = async |role: &str, events: Vec<LogMessage>| {
         let source = MemorySource::default();
         source.push(events);
-        let shipping =
-            Shipping::start_to(source.clone(), client::find(&url, &tls(role)).unwrap(), quick());
+        let shipping = Shipping::start_to(
+            source.clone(),
+            client::find_replicas(&url, &tls(role)).unwrap(),
+            fast_options(),
+        );
         source.all_acknowledged().await;
         shipping.drain().await;
         source.dead_letters()
     };
 
-    // What is forged is refused for good, each alone; the sender goes on with the rest.
+    // Each forged event is refused permanently; the others are delivered.
     let mut sent = events(0..6);
     sent[1].service = "db".to_owned();
     sent[3].service = "logging".to_owned();
@@ -176,11 +179,7 @@ async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
     }
     let mut own = event(6);
     (own.service, own.actor) = ("db".to_owned(), "operator".to_owned());
-    assert_eq!(
-        ship("db", vec![own, event(7)]).await.len(),
-        1,
-        "the api's event is not the db's to send"
-    );
+    assert_eq!(ship("db", vec![own, event(7)]).await.len(), 1, "db may not send events of the api");
     let mut arrived = distinct_numbers(broker.bootstrap_servers()).await;
     arrived.sort_unstable();
     assert_eq!(arrived, [0, 2, 5, 6]);
@@ -189,7 +188,7 @@ async fn a_sender_with_a_certificate_speaks_for_its_own_role() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sender_that_proves_nothing_may_name_any_service() {
+async fn sender_without_certificate_may_name_any_service() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let mut sender = Sender::open(&service).await;
@@ -202,13 +201,13 @@ async fn a_sender_that_proves_nothing_may_name_any_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_break_the_rules_are_refused_by_field() {
+async fn invalid_requests_are_refused_by_field() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let mut bad = events(0..5);
     bad[3].id = "nonsense".to_owned();
     let mut too_large = event(0);
-    // Fits a request, but not a record: as JSON each of these takes six bytes.
+    // Fits a request, but not a record: each character takes six bytes in JSON.
     too_large.message = "\u{1}".repeat(300 * 1024);
     for (requests, expected) in [
         (vec![(2, events(0..1))], "sequence"),
@@ -232,27 +231,27 @@ async fn requests_that_break_the_rules_are_refused_by_field() {
                 Err(status) => break status,
             }
         };
-        assert_eq!(fields(&status), [expected]);
-        assert_eq!(acknowledged, good, "what came before is acknowledged");
+        assert_eq!(refused_fields(&status), [expected]);
+        assert_eq!(acknowledged, good, "earlier requests are acknowledged");
     }
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invalid_event_among_others_blocks_none_of_them() {
+async fn invalid_events_do_not_block_others() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let folder = tempdir().unwrap();
     let journal = journal(folder.path());
     let mut all = events(0..100);
-    all[20].actor = "somebody".to_owned();
-    // The client's rules let it pass and the service's do not: too large for a record.
+    all[20].actor = "unknown".to_owned();
+    // Valid for the client, too large for a record.
     all[60].message = "\u{1}".repeat(300 * 1024);
     for event in all {
         journal.append(event).await.unwrap();
     }
-    let shipping = Shipping::start(journal.clone(), service.address, quick());
-    until("all is dealt with", || journal.backlog() == 0).await;
+    let shipping = Shipping::start(journal.clone(), service.address, fast_options());
+    until("all events are acknowledged", || journal.backlog() == 0).await;
     shipping.drain().await;
 
     assert_eq!(
@@ -275,7 +274,7 @@ async fn an_invalid_event_among_others_blocks_none_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
+async fn service_restarts_lose_no_events() {
     let broker = broker();
     let mut service = Service::start(config(broker.bootstrap_servers())).await;
     let address = service.address;
@@ -283,13 +282,13 @@ async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
     let shipping = Shipping::start(
         source.clone(),
         address,
-        merch_logging::client::ShipOptions { batch_events: 7, ..quick() },
+        merch_logging::client::ShipOptions { batch_events: 7, ..fast_options() },
     );
     for round in 0..6 {
         source.push(events(round * 300..(round + 1) * 300));
         let before = source.acknowledged();
-        until("some are acknowledged", || source.acknowledged() > before).await;
-        // In turn in good order and as if killed, in the middle of the stream.
+        until("some events are acknowledged", || source.acknowledged() > before).await;
+        // Alternately a graceful stop and a kill, with the stream open.
         if round % 2 == 0 {
             service.stop().await
         } else {
@@ -303,12 +302,12 @@ async fn nothing_is_lost_when_the_service_is_restarted_again_and_again() {
     assert_eq!(
         distinct_numbers(broker.bootstrap_servers()).await,
         (0..1800).collect::<Vec<_>>(),
-        "and in order, but for repeats"
+        "in order, apart from duplicates"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_journal_that_was_never_acknowledged_is_shipped_by_the_next_process() {
+async fn unacknowledged_journal_is_shipped_by_the_next_process() {
     let broker = broker();
     let folder = tempdir().unwrap();
     {
@@ -316,21 +315,21 @@ async fn a_journal_that_was_never_acknowledged_is_shipped_by_the_next_process() 
         for event in events(0..50) {
             journal.append(event).await.unwrap();
         }
-        // Shipping to nobody, and killed.
-        let shipping = Shipping::start(journal.clone(), ([127, 0, 0, 1], 1).into(), quick());
+        // Nothing listens at this address.
+        let shipping = Shipping::start(journal.clone(), ([127, 0, 0, 1], 1).into(), fast_options());
         shipping.kill().await;
     }
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let journal = journal(folder.path());
-    let shipping = Shipping::start(journal.clone(), service.address, quick());
-    until("all is shipped", || journal.backlog() == 0).await;
+    let shipping = Shipping::start(journal.clone(), service.address, fast_options());
+    until("all events are shipped", || journal.backlog() == 0).await;
     shipping.drain().await;
     service.stop().await;
     assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..50).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
+async fn new_broker_receives_the_retained_events() {
     let folder = tempdir().unwrap();
     let open = || {
         Journal::open(
@@ -350,8 +349,8 @@ async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
         for event in if round == 0 { events(0..100) } else { events(100..110) } {
             journal.append(event).await.unwrap();
         }
-        let shipping = Shipping::start(journal.clone(), service.address, quick());
-        until("all is shipped", || journal.backlog() == 0).await;
+        let shipping = Shipping::start(journal.clone(), service.address, fast_options());
+        until("all events are shipped", || journal.backlog() == 0).await;
         shipping.drain().await;
         service.stop().await;
         assert_eq!(
@@ -363,13 +362,13 @@ async fn a_fresh_broker_is_filled_from_what_the_journal_retains() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shutdown_acknowledges_what_was_taken() {
+async fn shutdown_acknowledges_received_requests() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(0..10)).await;
     assert_eq!(sender.receive().await.unwrap(), Some(1));
-    // Kafka takes its time, so that the shutdown finds requests under way.
+    // Slow broker, so that the shutdown finds requests in flight.
     broker
         .with(|cluster| cluster.broker_round_trip_time(-1, Duration::from_millis(100)))
         .unwrap()
@@ -390,6 +389,6 @@ async fn a_shutdown_acknowledges_what_was_taken() {
     assert_eq!(
         records(broker.bootstrap_servers()).await.len() as u64,
         acknowledged * 10,
-        "what was taken is on the topic and acknowledged, and nothing else"
+        "exactly the acknowledged requests are on the topic"
     );
 }

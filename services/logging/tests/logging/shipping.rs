@@ -1,4 +1,4 @@
-//! The shipping client against services that do as a test wants.
+//! The shipping client with a fake logging service.
 
 use std::{
     net::SocketAddr,
@@ -18,36 +18,35 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::support::{MemorySource, Shipping, event, events, numbers, quick, until};
+use crate::support::{MemorySource, Shipping, event, events, fast_options, numbers, until};
 
-/// What a service does with each request: acknowledge it, keep silent, or end the stream.
-type Behaviour = dyn Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status> + Send + Sync;
+/// Response to a request: acknowledge, nothing, or end the stream.
+type Behaviour =
+    dyn Fn(&FakeState, &StreamLogsRequest) -> Result<Option<u64>, Status> + Send + Sync;
 
-/// What a service has seen.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct FakeState {
     pub(crate) streams: usize,
-    /// Of each request: the stream, the sequence, and how many events.
+    /// Stream, sequence and number of events of each request.
     pub(crate) requests: Vec<(usize, u64, usize)>,
-    /// Events of requests that were acknowledged.
-    pub(crate) taken: Vec<LogMessage>,
+    pub(crate) acknowledged: Vec<LogMessage>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Fake {
-    seen: Arc<Mutex<Seen>>,
+pub(crate) struct FakeService {
+    state: Arc<Mutex<FakeState>>,
     behaviour: Arc<Behaviour>,
 }
 
-impl Fake {
+impl FakeService {
     pub(crate) async fn start(
-        behaviour: impl Fn(&Seen, &StreamLogsRequest) -> Result<Option<u64>, Status>
+        behaviour: impl Fn(&FakeState, &StreamLogsRequest) -> Result<Option<u64>, Status>
         + Send
         + Sync
         + 'static,
-    ) -> (SocketAddr, Arc<Mutex<Seen>>) {
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let fake = Fake { seen: Arc::clone(&seen), behaviour: Arc::new(behaviour) };
+    ) -> (SocketAddr, Arc<Mutex<FakeState>>) {
+        let state = Arc::new(Mutex::new(FakeState::default()));
+        let fake = FakeService { state: Arc::clone(&state), behaviour: Arc::new(behaviour) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(
@@ -55,12 +54,12 @@ impl Fake {
                 .add_service(LoggingServiceServer::new(fake))
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
-        (address, seen)
+        (address, state)
     }
 }
 
 #[tonic::async_trait]
-impl LoggingService for Fake {
+impl LoggingService for FakeService {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
     async fn stream_logs(
@@ -70,19 +69,19 @@ impl LoggingService for Fake {
         let (responses, outbound) = mpsc::channel(16);
         let fake = self.clone();
         let stream = {
-            let mut seen = fake.seen.lock().unwrap();
-            seen.streams += 1;
-            seen.streams
+            let mut state = fake.state.lock().unwrap();
+            state.streams += 1;
+            state.streams
         };
         tokio::spawn(async move {
             let mut inbound = request.into_inner();
             while let Ok(Some(request)) = inbound.message().await {
                 let answer = {
-                    let mut seen = fake.seen.lock().unwrap();
-                    seen.requests.push((stream, request.sequence, request.messages.len()));
-                    let answer = (fake.behaviour)(&seen, &request);
+                    let mut state = fake.state.lock().unwrap();
+                    state.requests.push((stream, request.sequence, request.messages.len()));
+                    let answer = (fake.behaviour)(&state, &request);
                     if matches!(answer, Ok(Some(_))) {
-                        seen.taken.extend(request.messages);
+                        state.acknowledged.extend(request.messages);
                     }
                     answer
                 };
@@ -112,60 +111,67 @@ fn refusal(field: &str) -> Status {
 }
 
 #[tokio::test]
-async fn requests_are_numbered_and_bounded_on_one_stream() {
-    let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
+async fn requests_are_numbered_and_bounded_in_events() {
+    let (address, state) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
     source.push(events(0..250));
-    let shipping =
-        Shipping::start(source.clone(), address, ShipOptions { batch_events: 100, ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        address,
+        ShipOptions { batch_events: 100, ..fast_options() },
+    );
     source.all_acknowledged().await;
     source.push(events(250..260));
     source.all_acknowledged().await;
     shipping.drain().await;
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.requests, [(1, 1, 100), (1, 2, 100), (1, 3, 50), (1, 4, 10)]);
-    assert_eq!(numbers(&seen.taken), (0..260).collect::<Vec<_>>());
+    let state = state.lock().unwrap();
+    assert_eq!(state.requests, [(1, 1, 100), (1, 2, 100), (1, 3, 50), (1, 4, 10)]);
+    assert_eq!(numbers(&state.acknowledged), (0..260).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn requests_are_bounded_in_bytes() {
-    let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
+    let (address, state) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
     let mut large = events(0..10);
     for event in &mut large {
         event.message = "x".repeat(400 * 1024);
     }
     source.push(large);
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     source.all_acknowledged().await;
     shipping.drain().await;
     assert_eq!(
-        seen.lock().unwrap().requests.iter().map(|(.., events)| *events).collect::<Vec<_>>(),
+        state.lock().unwrap().requests.iter().map(|(.., events)| *events).collect::<Vec<_>>(),
         [2; 5]
     );
 }
 
 #[tokio::test]
-async fn no_more_than_the_window_is_in_flight_and_one_response_acknowledges_it_all() {
-    // Silent until eight requests are there, then all at once.
-    let (address, seen) =
-        Fake::start(|_, request| Ok((request.sequence % 8 == 0).then_some(request.sequence))).await;
+async fn window_bounds_requests_in_flight() {
+    // One acknowledgement for eight requests.
+    let (address, state) =
+        FakeService::start(
+            |_, request| Ok((request.sequence % 8 == 0).then_some(request.sequence)),
+        )
+        .await;
     let source = MemorySource::default();
     source.push(events(0..160));
     let shipping = Shipping::start(
         source.clone(),
         address,
-        ShipOptions { batch_events: 10, requests_in_flight: 8, ..quick() },
+        ShipOptions { batch_events: 10, requests_in_flight: 8, ..fast_options() },
     );
     source.all_acknowledged().await;
     shipping.drain().await;
-    assert_eq!(seen.lock().unwrap().requests.len(), 16);
+    assert_eq!(state.lock().unwrap().requests.len(), 16);
 }
 
 #[tokio::test]
-async fn a_service_that_never_acknowledges_is_noticed_and_all_is_sent_anew() {
-    let (address, seen) =
-        Fake::start(|seen, request| Ok((seen.streams > 2).then_some(request.sequence))).await;
+async fn acknowledge_timeout_reopens_the_stream() {
+    let (address, state) =
+        FakeService::start(|state, request| Ok((state.streams > 2).then_some(request.sequence)))
+            .await;
     let source = MemorySource::default();
     source.push(events(0..30));
     let shipping = Shipping::start(
@@ -174,28 +180,28 @@ async fn a_service_that_never_acknowledges_is_noticed_and_all_is_sent_anew() {
         ShipOptions {
             batch_events: 10,
             acknowledge_timeout: Duration::from_millis(200),
-            ..quick()
+            ..fast_options()
         },
     );
     source.all_acknowledged().await;
     shipping.drain().await;
-    let seen = seen.lock().unwrap();
+    let state = state.lock().unwrap();
     for stream in [1, 2, 3] {
-        let own: Vec<u64> = seen
+        let own: Vec<u64> = state
             .requests
             .iter()
             .filter(|request| request.0 == stream)
             .map(|request| request.1)
             .collect();
-        assert_eq!(own, [1, 2, 3], "new numbers on a new stream");
+        assert_eq!(own, [1, 2, 3], "sequences restart on a new stream");
     }
-    assert_eq!(numbers(&seen.taken), (0..30).collect::<Vec<_>>());
+    assert_eq!(numbers(&state.acknowledged), (0..30).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_when_a_stream_ends_is_sent_again() {
-    // Each stream takes two requests and fails at the third.
-    let (address, seen) = Fake::start(|_, request| {
+async fn unacknowledged_events_are_sent_again() {
+    // Each stream acknowledges two requests and fails at the third.
+    let (address, state) = FakeService::start(|_, request| {
         if request.sequence < 3 {
             Ok(Some(request.sequence))
         } else {
@@ -206,17 +212,17 @@ async fn what_is_not_acknowledged_when_a_stream_ends_is_sent_again() {
     let source = MemorySource::default();
     source.push(events(0..50));
     let shipping =
-        Shipping::start(source.clone(), address, ShipOptions { batch_events: 5, ..quick() });
+        Shipping::start(source.clone(), address, ShipOptions { batch_events: 5, ..fast_options() });
     source.all_acknowledged().await;
     shipping.drain().await;
-    let seen = seen.lock().unwrap();
-    assert_eq!(numbers(&seen.taken), (0..50).collect::<Vec<_>>());
-    assert!(seen.streams >= 5);
+    let state = state.lock().unwrap();
+    assert_eq!(numbers(&state.acknowledged), (0..50).collect::<Vec<_>>());
+    assert!(state.streams >= 5);
 }
 
 #[tokio::test]
-async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_arrive() {
-    let (address, seen) = Fake::start(|_, request| {
+async fn refused_events_become_dead_letters() {
+    let (address, state) = FakeService::start(|_, request| {
         match request.messages.iter().position(|message| message.message.starts_with("poison")) {
             Some(index) => Err(refusal(&format!("messages[{index}].message"))),
             None => Ok(Some(request.sequence)),
@@ -229,8 +235,11 @@ async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_
         all[poisoned].message = format!("poison {poisoned}");
     }
     source.push(all);
-    let shipping =
-        Shipping::start(source.clone(), address, ShipOptions { batch_events: 50, ..quick() });
+    let shipping = Shipping::start(
+        source.clone(),
+        address,
+        ShipOptions { batch_events: 50, ..fast_options() },
+    );
     source.all_acknowledged().await;
     shipping.drain().await;
     let dead_letters = source.dead_letters();
@@ -246,18 +255,18 @@ async fn an_event_that_the_service_refuses_becomes_a_dead_letter_and_the_others_
     );
     let expected: Vec<usize> =
         (0..200).filter(|number| ![0, 77, 78, 199].contains(number)).collect();
-    assert_eq!(numbers(&seen.lock().unwrap().taken), expected);
+    assert_eq!(numbers(&state.lock().unwrap().acknowledged), expected);
 }
 
 #[tokio::test]
-async fn an_event_that_breaks_the_contract_is_not_even_sent() {
-    let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
+async fn invalid_events_are_not_sent() {
+    let (address, state) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
     let mut all = events(0..30);
     all[7].id = "7".to_owned();
     all[8].level = 0;
     source.push(all);
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     source.all_acknowledged().await;
     shipping.drain().await;
     let dead_letters = source.dead_letters();
@@ -267,73 +276,75 @@ async fn an_event_that_breaks_the_contract_is_not_even_sent() {
             && dead_letters[1].1.starts_with("level: expected"),
         "{dead_letters:?}"
     );
-    let seen = seen.lock().unwrap();
-    assert_eq!((seen.streams, seen.taken.len()), (1, 28));
+    let state = state.lock().unwrap();
+    assert_eq!((state.streams, state.acknowledged.len()), (1, 28));
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_numbering_sets_nothing_aside() {
-    let (address, seen) = Fake::start(|seen, request| {
-        if seen.streams < 4 { Err(refusal("sequence")) } else { Ok(Some(request.sequence)) }
+async fn refused_sequence_creates_no_dead_letter() {
+    let (address, state) = FakeService::start(|state, request| {
+        if state.streams < 4 { Err(refusal("sequence")) } else { Ok(Some(request.sequence)) }
     })
     .await;
     let source = MemorySource::default();
     source.push([event(0)]);
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     source.all_acknowledged().await;
     shipping.drain().await;
-    assert_eq!((source.dead_letters().len(), seen.lock().unwrap().taken.len()), (0, 1));
+    assert_eq!((source.dead_letters().len(), state.lock().unwrap().acknowledged.len()), (0, 1));
 }
 
 #[tokio::test]
-async fn acknowledgements_of_what_was_never_sent_count_for_nothing() {
-    let (address, seen) = Fake::start(|seen, request| {
-        Ok(Some(if seen.streams == 1 { 1000 } else { request.sequence }))
+async fn acknowledgement_of_an_unsent_request_is_ignored() {
+    let (address, state) = FakeService::start(|state, request| {
+        Ok(Some(if state.streams == 1 { 1000 } else { request.sequence }))
     })
     .await;
     let source = MemorySource::default();
     source.push([event(0)]);
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     source.all_acknowledged().await;
     shipping.drain().await;
-    assert_eq!(seen.lock().unwrap().streams, 2);
+    assert_eq!(state.lock().unwrap().streams, 2);
 }
 
 #[tokio::test]
-async fn a_source_that_fails_is_asked_again() {
-    let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
+async fn failed_source_calls_are_retried() {
+    let (address, state) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
     source.fail(5);
     source.push(events(0..20));
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     source.all_acknowledged().await;
     source.fail(3);
     source.push(events(20..40));
     source.all_acknowledged().await;
     shipping.drain().await;
-    let mut taken = numbers(&seen.lock().unwrap().taken);
-    taken.dedup();
-    assert!((0..40).all(|number| taken.contains(&number)));
+    let mut acknowledged = numbers(&state.lock().unwrap().acknowledged);
+    acknowledged.dedup();
+    assert!((0..40).all(|number| acknowledged.contains(&number)));
 }
 
 #[tokio::test]
-async fn the_start_order_does_not_matter_and_a_drain_ends_in_time() {
-    // A port where nobody listens: bound and let go.
+async fn shipping_starts_before_the_service_and_drain_times_out() {
+    // A free port without a listener.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let source = MemorySource::default();
     source.push([event(0)]);
     let shipping = Shipping::start(
         source.clone(),
         address,
-        ShipOptions { drain_timeout: Duration::from_millis(100), ..quick() },
+        ShipOptions { drain_timeout: Duration::from_millis(100), ..fast_options() },
     );
     shipping.drain().await;
-    assert_eq!(source.acknowledged(), 0, "it stays where it is");
+    assert_eq!(source.acknowledged(), 0, "the event stays in the source");
 
-    let shipping = Shipping::start(source.clone(), address, quick());
+    let shipping = Shipping::start(source.clone(), address, fast_options());
     let listener = TcpListener::bind(address).await.unwrap();
-    let fake =
-        Fake { seen: Arc::default(), behaviour: Arc::new(|_, request| Ok(Some(request.sequence))) };
+    let fake = FakeService {
+        state: Arc::default(),
+        behaviour: Arc::new(|_, request| Ok(Some(request.sequence))),
+    };
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(LoggingServiceServer::new(fake))
@@ -344,12 +355,12 @@ async fn the_start_order_does_not_matter_and_a_drain_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_drain_ships_what_is_left() {
-    let (address, seen) = Fake::start(|_, request| Ok(Some(request.sequence))).await;
+async fn drain_ships_the_backlog() {
+    let (address, state) = FakeService::start(|_, request| Ok(Some(request.sequence))).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), address, quick());
-    until("the stream is open", || seen.lock().unwrap().streams == 1).await;
+    let shipping = Shipping::start(source.clone(), address, fast_options());
+    until("the stream is open", || state.lock().unwrap().streams == 1).await;
     source.push(events(0..2000));
     shipping.drain().await;
-    assert_eq!((source.acknowledged(), seen.lock().unwrap().taken.len()), (2000, 2000));
+    assert_eq!((source.acknowledged(), state.lock().unwrap().acknowledged.len()), (2000, 2000));
 }

@@ -1,4 +1,4 @@
-//! What the tests share: events, a source in memory, the service as a process would run it, reading
+//! Shared helpers: events, a source in memory, the service in a runtime of its own, and reading of
 //! the topic.
 
 use std::{
@@ -13,17 +13,17 @@ use merch_chassis::{Readiness, StartError, grpc::replicas::Replicas};
 use merch_logging::{
     client::{
         self, EventSource, ShipOptions, SourceError,
-        event::{Origin, word},
+        event::{Origin, event_name},
         journal::{Journal, JournalOptions},
         ship,
     },
+    consumer::{self, ConsumerRecord, ReadOptions},
     proto::{
         Level, LogMessage, StreamLogsRequest, StreamLogsResponse,
         logging_service_client::LoggingServiceClient,
     },
-    provision::Topic,
-    server::{self, Config, embedded::Embedded},
-    topic::{self, ReadOptions, Record},
+    server::{self, Config, embedded::EmbeddedBroker},
+    topic_admin::Topic,
 };
 use tokio::{
     net::TcpListener,
@@ -36,16 +36,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Endpoint};
 
-/// The topic of all tests; each has a broker of its own.
 pub(crate) const TOPIC: &str = "log-channel";
 
-/// No condition takes this long unless something is wrong.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The number-th event; its request id says which.
+/// Returns an event with this number in its request id.
 pub(crate) fn event(number: usize) -> LogMessage {
     Origin::new("api")
-        .event(Level::Info, word::USER_LOGGED_IN, format!("event {number}"))
+        .event(Level::Info, event_name::USER_LOGGED_IN, format!("event {number}"))
         .on_user(uuid::Uuid::from_u128(0x0198_1f3e_7a00_7000_8000_0000_0000_0000))
         .request_id(format!("request-{number}"))
         .build()
@@ -62,18 +60,18 @@ pub(crate) fn numbers(events: &[LogMessage]) -> Vec<usize> {
         .collect()
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(DEADLINE, waiting).await.is_ok(), "not within {DEADLINE:?}: {what}");
+    assert!(timeout(DEADLINE, waiting).await.is_ok(), "timed out after {DEADLINE:?}: {what}");
 }
 
-/// Options that make tests quick.
-pub(crate) fn quick() -> ShipOptions {
+/// Shipping options with short delays.
+pub(crate) fn fast_options() -> ShipOptions {
     ShipOptions {
         poll_interval: Duration::from_millis(200),
         reconnect_min: Duration::from_millis(5),
@@ -88,10 +86,10 @@ pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
 
 pub(crate) fn replicas(addresses: &[SocketAddr]) -> Replicas {
     let uris: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    client::find(&uris.join(","), &merch_chassis::grpc::Transport::default()).unwrap()
+    client::find_replicas(&uris.join(","), &merch_chassis::grpc::Transport::default()).unwrap()
 }
 
-/// A shipping task, and how to end it.
+/// A running shipping task.
 pub(crate) struct Shipping {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -106,7 +104,6 @@ impl Shipping {
         Self::start_to(source, replicas(&[address]), options)
     }
 
-    /// To several replicas.
     pub(crate) fn start_to<S: EventSource>(
         source: S,
         replicas: Replicas,
@@ -117,13 +114,13 @@ impl Shipping {
         Self { shutdown, task }
     }
 
-    /// Ships what is left.
+    /// Shuts down and waits for the drain.
     pub(crate) async fn drain(self) {
         self.shutdown.cancel();
         timeout(DEADLINE, self.task).await.expect("a drain ends").unwrap();
     }
 
-    /// As if the process were killed.
+    /// Aborts the task, like a killed process.
     pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -134,7 +131,7 @@ pub(crate) fn journal(folder: &Path) -> Journal {
     Journal::open(folder, JournalOptions::default()).unwrap()
 }
 
-/// A source in memory that checks what `ship` promises to sources.
+/// An in-memory source that asserts the guarantees of `ship`.
 #[derive(Clone, Default)]
 pub(crate) struct MemorySource(Arc<Inner>);
 
@@ -148,7 +145,7 @@ struct Inner {
 struct State {
     events: Vec<LogMessage>,
     acknowledged: usize,
-    dead_letter: Vec<(String, String)>,
+    dead_letters: Vec<(String, String)>,
     failures: usize,
 }
 
@@ -164,10 +161,10 @@ impl MemorySource {
 
     /// Message and reason of each.
     pub(crate) fn dead_letters(&self) -> Vec<(String, String)> {
-        self.0.state.lock().unwrap().dead_letter.clone()
+        self.0.state.lock().unwrap().dead_letters.clone()
     }
 
-    /// The next so many calls fail.
+    /// Fails the next `calls` calls.
     pub(crate) fn fail(&self, calls: usize) {
         self.0.state.lock().unwrap().failures = calls;
     }
@@ -182,7 +179,7 @@ impl MemorySource {
 }
 
 impl State {
-    fn check(&mut self) -> Result<(), SourceError> {
+    fn check_failure(&mut self) -> Result<(), SourceError> {
         match self.failures.checked_sub(1) {
             Some(left) => {
                 self.failures = left;
@@ -202,14 +199,14 @@ impl EventSource for MemorySource {
         limit: usize,
     ) -> Result<Vec<(usize, LogMessage)>, SourceError> {
         let mut state = self.0.state.lock().unwrap();
-        state.check()?;
+        state.check_failure()?;
         let from = after.map_or(state.acknowledged, |after| after + 1).max(state.acknowledged);
         Ok(state.events.iter().cloned().enumerate().skip(from).take(limit).collect())
     }
 
     async fn acknowledge(&self, positions: &[usize]) -> Result<(), SourceError> {
         let mut state = self.0.state.lock().unwrap();
-        state.check()?;
+        state.check_failure()?;
         let expected: Vec<usize> =
             (state.acknowledged..state.acknowledged + positions.len()).collect();
         assert_eq!(positions, expected, "in order and without gaps");
@@ -228,14 +225,14 @@ impl EventSource for MemorySource {
         reason: &str,
     ) -> Result<(), SourceError> {
         let mut state = self.0.state.lock().unwrap();
-        state.check()?;
-        assert_eq!(*position, state.acknowledged, "not before those that were read before it");
-        state.dead_letter.push((event.message.clone(), reason.to_owned()));
+        state.check_failure()?;
+        assert_eq!(*position, state.acknowledged, "acknowledged in order");
+        state.dead_letters.push((event.message.clone(), reason.to_owned()));
         Ok(())
     }
 }
 
-/// The logging service as its process runs it: with a runtime of its own, so that it can be killed.
+/// The logging service in a runtime of its own, so that it can be killed.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
@@ -244,7 +241,7 @@ pub(crate) struct Service {
     process: Process,
 }
 
-/// Ends with all its tasks and connections when it is dropped.
+/// Dropping it ends all tasks and connections.
 struct Process(Option<Runtime>);
 
 impl Drop for Process {
@@ -260,7 +257,7 @@ impl Service {
         Self::start_at(([127, 0, 0, 1], 0).into(), config).await
     }
 
-    /// Again on the port of one that has ended.
+    /// Starts the service on the port of an earlier one.
     pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -283,14 +280,14 @@ impl Service {
         timeout(DEADLINE, self.task).await.expect("a shutdown ends").unwrap().unwrap();
     }
 
-    /// Ends it where it is.
+    /// Ends the service without a shutdown.
     pub(crate) async fn kill(self) {
         drop(self.process);
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
 }
 
-/// Settings with which tests need not wait for long.
+/// Settings with short timeouts.
 pub(crate) fn config(brokers: &str) -> Config {
     Config {
         topic: Topic { partitions: 2, ..Topic::new(TOPIC) },
@@ -311,10 +308,10 @@ pub(crate) fn read_options(brokers: &str, follow: bool) -> ReadOptions {
     }
 }
 
-/// All records that are on the topic now.
-pub(crate) async fn records(brokers: &str) -> Vec<Record> {
+/// Returns all records on the topic.
+pub(crate) async fn records(brokers: &str) -> Vec<ConsumerRecord> {
     let mut records = Vec::new();
-    let reading = topic::read(read_options(brokers, false), |record| {
+    let reading = consumer::read(read_options(brokers, false), |record| {
         records.push(record);
         ControlFlow::Continue(())
     });
@@ -322,7 +319,7 @@ pub(crate) async fn records(brokers: &str) -> Vec<Record> {
     records
 }
 
-/// The numbers of the events on the topic: each once, in the order in which each came first.
+/// Returns the numbers of the events on the topic without duplicates, in order of first arrival.
 pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
     let mut ids = std::collections::HashSet::new();
     let mut events: Vec<LogMessage> =
@@ -331,11 +328,11 @@ pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
     numbers(&events)
 }
 
-pub(crate) fn broker() -> Embedded {
-    Embedded::start(TOPIC, 2).unwrap()
+pub(crate) fn broker() -> EmbeddedBroker {
+    EmbeddedBroker::start(TOPIC, 2).unwrap()
 }
 
-/// A sender that does as a test wants, without the shipping client.
+/// A raw stream without the shipping client.
 pub(crate) struct Sender {
     pub(crate) requests: mpsc::Sender<StreamLogsRequest>,
     pub(crate) responses: Streaming<StreamLogsResponse>,

@@ -6,7 +6,7 @@ use clap::Args;
 use merch_chassis::{StartError, grpc::Listen};
 use merch_logging::{
     connection::{Connection, Mechanism, Password, Scram, Security, Trust},
-    provision::{self, Retention, RetentionBytes},
+    topic_admin::{self, Retention, RetentionBytes},
 };
 
 use super::{
@@ -70,7 +70,7 @@ impl WantedTopic {
     ///
     /// # Errors
     /// When nothing could ever be written to it.
-    pub(crate) fn wanted(&self) -> Result<provision::Topic, StartError> {
+    pub(crate) fn wanted(&self) -> Result<topic_admin::Topic, StartError> {
         if let (Some(replication), Some(min_insync_replicas)) =
             (self.kafka_replication, self.kafka_min_insync_replicas)
             && min_insync_replicas > replication
@@ -80,7 +80,7 @@ impl WantedTopic {
                  than there are, as nothing could be written"
             )));
         }
-        Ok(provision::Topic {
+        Ok(topic_admin::Topic {
             name: self.topic.kafka_topic.clone(),
             partitions: self.kafka_partitions,
             replication: self.kafka_replication,
@@ -248,7 +248,7 @@ mod tests {
         {
             let arguments =
                 [&["--kafka-security", word][..], if with_user { &user[..] } else { &[] }].concat();
-            assert_eq!(connection(&arguments).unwrap().word(), word);
+            assert_eq!(connection(&arguments).unwrap().name(), word);
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
             (topic.partitions, topic.replication, topic.retention),
             (6, None, Some(Retention::Forever))
         );
-        assert_eq!(topic.retention_bytes, Some(RetentionBytes::Most(1 << 30)));
+        assert_eq!(topic.retention_bytes, Some(RetentionBytes::Limit(1 << 30)));
         let unbounded = wanted(&["--kafka-retention-bytes", "unlimited"]).unwrap();
         assert_eq!(unbounded.retention_bytes, Some(RetentionBytes::Unlimited));
     }

@@ -8,7 +8,7 @@ use std::{
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
 use merch_chassis::grpc::{Listen, path_of_url};
-use merch_logging::provision::{Retention, RetentionBytes};
+use merch_logging::topic_admin::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
 /// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is
@@ -232,7 +232,7 @@ pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
     }
     with_unit(text)
         .filter(|bytes| (1 << 20..=1 << 50).contains(bytes))
-        .map(RetentionBytes::Most)
+        .map(RetentionBytes::Limit)
         .ok_or_else(|| "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or `unlimited`".to_owned())
 }
 
@@ -294,8 +294,8 @@ mod tests {
         assert_eq!(retention("7d"), Ok(Retention::For(Duration::from_secs(604_800))));
         assert_eq!(retention("forever"), Ok(Retention::Forever));
         assert_eq!(retention_bytes("unlimited"), Ok(RetentionBytes::Unlimited));
-        assert_eq!(retention_bytes("1GiB"), Ok(RetentionBytes::Most(1 << 30)));
-        assert_eq!(retention_bytes("1048576"), Ok(RetentionBytes::Most(1 << 20)));
+        assert_eq!(retention_bytes("1GiB"), Ok(RetentionBytes::Limit(1 << 30)));
+        assert_eq!(retention_bytes("1048576"), Ok(RetentionBytes::Limit(1 << 20)));
         assert_eq!(one_of(&["tls", "plaintext"])("tls"), Ok("tls"));
         assert_eq!((yes_or_no("true"), yes_or_no("false")), (Ok(true), Ok(false)));
     }

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, pin::pin, time::Duration};
 
 use merch_logging::client::{
     event::Origin,
-    flood::{Flood, FloodLimits},
+    rate_limit::{EventRateLimiter, EventRateLimits},
 };
 use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ async fn store() -> (tempfile::TempDir, Store) {
     );
     database.writer().execute_unprepared(&buyer).await.unwrap();
     let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
-    let flood = Arc::new(Flood::new(FloodLimits::default()));
+    let rate_limiter = Arc::new(EventRateLimiter::new(EventRateLimits::default()));
     let writes = InFlight::new(WRITES);
     let clock = Clock::begin(&database, Arc::new(SystemClock::default())).await.unwrap();
     let (origin, log_ins, selling) = (Origin::new("db"), LogIns::default(), Arc::default());
@@ -46,7 +46,7 @@ async fn store() -> (tempfile::TempDir, Store) {
             database,
             outbox,
             origin,
-            flood,
+            rate_limiter,
             log_ins,
             selling,
             writes,

@@ -1,4 +1,4 @@
-//! The number of the last acknowledged record, in a file of its own that is replaced whole.
+//! Checkpoint file with the number of the last acknowledged record; replaced atomically.
 
 use std::{fs, io, path::Path};
 
@@ -6,9 +6,8 @@ use merch_chassis::file_permissions::write_whole;
 
 const NAME: &str = "acknowledged";
 
-/// The number of the last acknowledged record, 0 if there is none; 0, too, with a warning, if the
-/// file cannot be understood: then everything is sent once more, which costs repetitions and loses
-/// nothing.
+/// Returns the number of the last acknowledged record. A missing or corrupt file counts as 0: all
+/// remaining events are sent again.
 pub(super) fn read(folder: &Path) -> io::Result<u64> {
     let bytes = match fs::read(folder.join(NAME)) {
         Ok(bytes) => bytes,
@@ -17,24 +16,26 @@ pub(super) fn read(folder: &Path) -> io::Result<u64> {
     };
     let number = parse(&bytes);
     if number.is_none() {
-        tracing::warn!(folder = %folder.display(), "the journal's record of what is acknowledged cannot be understood; what is left in the journal is sent again");
+        tracing::warn!(
+            folder = %folder.display(),
+            "the journal's checkpoint is corrupt; sending all remaining log events again"
+        );
     }
     Ok(number.unwrap_or(0))
 }
 
-/// Replaces the file: readers find the old number or the new one, whole.
 pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
-    write_whole(&folder.join(NAME), text(number).as_bytes(), 0o600)
+    write_whole(&folder.join(NAME), format(number).as_bytes(), 0o600)
 }
 
-fn text(number: u64) -> String {
+fn format(number: u64) -> String {
     let digits = number.to_string();
     format!("{digits} {:08x}\n", crc32fast::hash(digits.as_bytes()))
 }
 
 fn parse(bytes: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(bytes).ok()?.split_once(' ')?.0.parse().ok()?;
-    (text(number).as_bytes() == bytes).then_some(number)
+    (format(number).as_bytes() == bytes).then_some(number)
 }
 
 #[cfg(test)]
@@ -42,13 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_number_is_none() {
-        assert_eq!(parse(text(0).as_bytes()), Some(0));
-        assert_eq!(parse(text(u64::MAX).as_bytes()), Some(u64::MAX));
+    fn corrupt_checkpoint_is_none() {
+        assert_eq!(parse(format(0).as_bytes()), Some(0));
+        assert_eq!(parse(format(u64::MAX).as_bytes()), Some(u64::MAX));
         for damaged in ["", "12", "12 00000000\n", " ", "x 0\n"] {
             assert_eq!(parse(damaged.as_bytes()), None, "{damaged:?}");
         }
-        let whole = text(1234);
+        let whole = format(1234);
         assert_eq!(parse(&whole.as_bytes()[..whole.len() - 1]), None);
     }
 }

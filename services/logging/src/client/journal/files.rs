@@ -1,4 +1,4 @@
-//! Files and folders that only their owner may read, and their durability.
+//! Files and folders with owner-only permissions.
 
 use std::{
     fs::{self, DirBuilder},
@@ -11,7 +11,7 @@ use merch_chassis::file_permissions::Owners;
 
 pub(super) use merch_chassis::file_permissions::{private, sync_folder};
 
-/// Makes a folder of mode 0700, or gives that mode to the one that is there.
+/// Creates a folder with mode 0700, or sets that mode.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     Owners::own().check_path(folder)?;

@@ -1,8 +1,7 @@
-//! One record: its length and its checksum, both 32 bits, little-endian, then the event as
-//! protobuf.
+//! Record format: length and checksum, 32 bits each, little-endian, then the event as protobuf.
 //!
-//! The checksum (CRC-32, IEEE) covers the length as well, so that neither a run of zeros nor a
-//! wrong length passes for a record.
+//! The checksum (CRC-32, IEEE) covers the length too, so that neither zeros nor a wrong length pass
+//! as a record.
 
 use std::io::{self, Read};
 
@@ -10,16 +9,14 @@ use prost::Message as _;
 
 use crate::{proto::LogMessage, rules::MAX_REQUEST_BYTES};
 
-/// Bytes before the event.
 pub(super) const HEADER: usize = 8;
-/// No record is shorter: an event is never empty.
-pub(super) const SHORTEST: usize = HEADER + 1;
+/// An event is never empty.
+pub(super) const MIN_RECORD: usize = HEADER + 1;
 
-/// A record, ready to be written.
 pub(super) fn encode(event: &LogMessage) -> Vec<u8> {
     let length = event.encoded_len();
     let mut record = Vec::with_capacity(HEADER + length);
-    // `append` bounds events far below 4 GiB.
+    // `append` limits events far below 4 GiB.
     record.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     record.extend_from_slice(&[0; 4]);
     record.extend_from_slice(&event.encode_to_vec());
@@ -28,46 +25,46 @@ pub(super) fn encode(event: &LogMessage) -> Vec<u8> {
     record
 }
 
-/// What stands at some place of a segment.
+/// Result of reading a record.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found {
-    /// A whole record: its event, and its bytes in all.
+pub(super) enum RecordRead {
+    /// The event and the bytes of its record.
     Record(Box<LogMessage>, u64),
-    /// The end of the segment.
+    /// End of the segment.
     End,
-    /// No record: why.
-    Damage(&'static str),
+    /// Reason why there is no valid record.
+    Corrupt(&'static str),
 }
 
-/// Reads the record that begins here; `left` bytes follow in the segment.
-pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<Found> {
+/// Reads a record; `left` is the number of bytes left in the segment.
+pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> {
     if left == 0 {
-        return Ok(Found::End);
+        return Ok(RecordRead::End);
     }
-    if left < SHORTEST as u64 {
-        return Ok(Found::Damage("it ends within a record"));
+    if left < MIN_RECORD as u64 {
+        return Ok(RecordRead::Corrupt("incomplete record"));
     }
     let mut header = [0; HEADER];
     reader.read_exact(&mut header)?;
     let Some((length, expected)) = parse_header(&header) else {
-        return Ok(Found::Damage("the length of a record is out of bounds"));
+        return Ok(RecordRead::Corrupt("record length out of range"));
     };
     if left < (HEADER + length) as u64 {
-        return Ok(Found::Damage("it ends within a record"));
+        return Ok(RecordRead::Corrupt("incomplete record"));
     }
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload)?;
     if checksum(&header[..4], &payload) != expected {
-        return Ok(Found::Damage("the checksum of a record is wrong"));
+        return Ok(RecordRead::Corrupt("checksum mismatch"));
     }
     match LogMessage::decode(payload.as_slice()) {
-        Ok(event) => Ok(Found::Record(Box::new(event), (HEADER + length) as u64)),
-        Err(_) => Ok(Found::Damage("a record is not a log event")),
+        Ok(event) => Ok(RecordRead::Record(Box::new(event), (HEADER + length) as u64)),
+        Err(_) => Ok(RecordRead::Corrupt("not a log event")),
     }
 }
 
-/// Whether a whole record begins anywhere in these bytes.
-pub(super) fn any_in(bytes: &[u8]) -> bool {
+/// Returns whether a valid record starts at any offset.
+pub(super) fn contains_record(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| {
         let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() else { return false };
         parse_header(header).is_some_and(|(length, expected)| {
@@ -76,7 +73,7 @@ pub(super) fn any_in(bytes: &[u8]) -> bool {
     })
 }
 
-/// The length, if it can be one, and the checksum.
+/// Returns the length, if valid, and the checksum.
 fn parse_header(header: &[u8; HEADER]) -> Option<(usize, u32)> {
     let [l0, l1, l2, l3, c0, c1, c2, c3] = *header;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
@@ -97,23 +94,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_records_pass() {
+    fn incomplete_and_corrupt_records_are_detected() {
         let event =
             LogMessage { message: "something happened".to_owned(), ..LogMessage::default() };
         let record = encode(&event);
-        let found = |bytes: &[u8]| read(&mut &*bytes, bytes.len() as u64).unwrap();
-        assert_eq!(found(&record), Found::Record(Box::new(event), record.len() as u64));
-        assert_eq!(found(&[]), Found::End);
-        assert!(matches!(found(&[0; 64]), Found::Damage(_)));
+        let read_all = |bytes: &[u8]| read(&mut &*bytes, bytes.len() as u64).unwrap();
+        assert_eq!(read_all(&record), RecordRead::Record(Box::new(event), record.len() as u64));
+        assert_eq!(read_all(&[]), RecordRead::End);
+        assert!(matches!(read_all(&[0; 64]), RecordRead::Corrupt(_)));
         for length in 1..record.len() {
-            assert!(matches!(found(&record[..length]), Found::Damage(_)), "{length}");
-            assert!(!any_in(&record[..length]));
+            assert!(matches!(read_all(&record[..length]), RecordRead::Corrupt(_)), "{length}");
+            assert!(!contains_record(&record[..length]));
         }
         for bit in 0..record.len() * 8 {
-            let mut damaged = record.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(found(&damaged), Found::Damage(_)), "{bit}");
+            let mut corrupt = record.clone();
+            corrupt[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(read_all(&corrupt), RecordRead::Corrupt(_)), "{bit}");
         }
-        assert!(any_in(&[&[1, 2, 3], record.as_slice(), &[4]].concat()));
+        assert!(contains_record(&[&[1, 2, 3], record.as_slice(), &[4]].concat()));
     }
 }

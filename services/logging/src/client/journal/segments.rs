@@ -1,8 +1,7 @@
-//! The segments of a journal: what is in the folder, what of it is durable, and reading it.
+//! Segments of a journal: their state on disk, and reading.
 //!
-//! Records are numbered 1, 2, 3, … throughout the journal. A segment is named after its first
-//! record and ends where the next one begins, whatever its file may hold beyond: after a failed
-//! write the rest of a file is worth nothing.
+//! Records are numbered from 1 throughout the journal. A segment is named after its first record
+//! and ends where the next one starts; bytes after that, left by a failed write, are ignored.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +13,13 @@ use std::{
 
 use super::{
     files,
-    record::{self, Found},
+    record::{self, RecordRead},
 };
 use crate::proto::LogMessage;
 
 const SUFFIX: &str = ".journal";
 
-/// Just behind a record: its number, the first number of its segment, and the byte behind it there.
+/// Position after a record: its number, its segment and the byte offset after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) number: u64,
@@ -28,87 +27,79 @@ pub(super) struct Position {
     offset: u64,
 }
 
-/// The file of the segment that begins with this record.
 pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}{SUFFIX}"))
 }
 
-/// The segment that is being written.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct ActiveSegment {
     pub(super) first: u64,
     pub(super) file: File,
-    /// Bytes of whole, durable records.
+    /// Bytes of durable records.
     pub(super) bytes: u64,
 }
 
-/// What is known of the folder.
 #[derive(Debug)]
 pub(super) struct Segments {
-    /// First record → durable bytes; of a segment from before this start those of its file, where a
-    /// failed write may have left more than counts.
-    known: BTreeMap<u64, u64>,
-    /// The last record that is durable; 0 if there is none.
+    /// First record → durable bytes. For segments of an earlier process: the file size, which may
+    /// include bytes of a failed write.
+    segments_by_first: BTreeMap<u64, u64>,
+    /// Number of the last durable record, or 0.
     durable: u64,
-    /// Reading begins behind this one: acknowledged, or before the retained records that are
-    /// replayed.
+    /// Reading starts here: after the last acknowledged record, or before the replayed ones.
     start: Position,
-    /// The number on disk of the last acknowledged record.
+    /// Number in the checkpoint file.
     acknowledged: u64,
-    /// Damage that has been reported.
-    reported: Option<Position>,
+    reported_corruption: Option<Position>,
 }
 
 impl Segments {
-    /// Looks through the folder and mends the end of the last segment. Gives the segment to go on
-    /// with, unless a new one is due.
+    /// Scans the folder and recovers its tail. Returns the segment to append to, unless a new one
+    /// is due.
     pub(super) fn open(
         folder: &Path,
         acknowledged: u64,
         replayed: u64,
         segment_bytes: u64,
-    ) -> io::Result<(Self, Option<Current>)> {
-        let mut known = list(folder)?;
+    ) -> io::Result<(Self, Option<ActiveSegment>)> {
+        let mut segments_by_first = list(folder)?;
         let mut durable = acknowledged;
-        let mut current = None;
-        if let Some(mut last) = known.last_entry() {
+        let mut active = None;
+        if let Some(mut last) = segments_by_first.last_entry() {
             let first = *last.key();
-            let end = mend(folder, first)?;
+            let end = recover_tail(folder, first)?;
             durable = durable.max(end.last);
-            // Numbers are never used twice: not those that were acknowledged and are gone, nor
-            // those that damage may hide.
-            if end.sound {
+            // Record numbers are never reused, including those of deleted or corrupt records.
+            if end.appendable {
                 last.insert(end.bytes);
             }
-            if end.sound && end.last == durable && end.bytes < segment_bytes {
+            if end.appendable && end.last == durable && end.bytes < segment_bytes {
                 let file = files::private().append(true).open(path(folder, first))?;
-                current = Some(Current { first, file, bytes: end.bytes });
+                active = Some(ActiveSegment { first, file, bytes: end.bytes });
             }
         }
         let mut segments = Self {
-            known,
+            segments_by_first,
             durable,
             start: Position { number: acknowledged, segment: 0, offset: 0 },
             acknowledged,
-            reported: None,
+            reported_corruption: None,
         };
-        segments.start = segments.find(folder, acknowledged.saturating_sub(replayed))?;
-        Ok((segments, current))
+        segments.start = segments.locate(folder, acknowledged.saturating_sub(replayed))?;
+        Ok((segments, active))
     }
 
-    /// The first records of all segments that are on disk.
-    pub(super) fn names(&self) -> Vec<u64> {
-        self.known.keys().copied().collect()
+    pub(super) fn first_records(&self) -> Vec<u64> {
+        self.segments_by_first.keys().copied().collect()
     }
 
-    /// Records that are durable and not acknowledged.
     pub(super) fn backlog(&self) -> u64 {
         self.durable.saturating_sub(self.start.number)
     }
 
-    /// Their bytes. Those behind damage count for as long as their segment is there.
+    /// Unreadable records count until their segment is deleted.
     pub(super) fn backlog_bytes(&self) -> u64 {
-        let waiting = self.known.range(self.start.segment..);
+        let waiting = self.segments_by_first.range(self.start.segment..);
         waiting
             .map(|(first, bytes)| {
                 if *first == self.start.segment {
@@ -120,35 +111,30 @@ impl Segments {
             .sum()
     }
 
-    /// Whether there is a record behind this one.
-    pub(super) fn is_after(&self, after: Option<&Position>) -> bool {
+    pub(super) fn has_records_after(&self, after: Option<&Position>) -> bool {
         after.unwrap_or(&self.start).number < self.durable
     }
 
-    /// The number of the next record.
     pub(super) fn next(&self) -> u64 {
         self.durable + 1
     }
 
-    /// A new, empty segment is in the folder.
-    pub(super) fn began(&mut self, first: u64) {
-        self.known.insert(first, 0);
+    pub(super) fn add_segment(&mut self, first: u64) {
+        self.segments_by_first.insert(first, 0);
     }
 
-    /// The segment without durable records is gone.
-    pub(super) fn removed(&mut self, first: u64) {
-        self.known.remove(&first);
+    pub(super) fn remove_segment(&mut self, first: u64) {
+        self.segments_by_first.remove(&first);
     }
 
-    /// So many records more are durable in the last segment, which has so many bytes now.
-    pub(super) fn wrote(&mut self, records: u64, bytes: u64) {
+    pub(super) fn add_records(&mut self, records: u64, bytes: u64) {
         self.durable += records;
-        if let Some(mut last) = self.known.last_entry() {
+        if let Some(mut last) = self.segments_by_first.last_entry() {
             last.insert(bytes);
         }
     }
 
-    /// Everything up to here is acknowledged: the last such record, and the one that the disk says.
+    /// Returns the acknowledged number, and the one in the checkpoint file.
     pub(super) fn acknowledge(&mut self, last: Position) -> (u64, u64) {
         if last.number > self.start.number {
             self.start = last;
@@ -156,30 +142,29 @@ impl Segments {
         (self.start.number, self.acknowledged)
     }
 
-    /// The disk says that this record is the last acknowledged one. Forgets, and names, the
-    /// segments that hold neither a later one nor one of the last `retained`; never the last
-    /// segment.
-    pub(super) fn checkpointed(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
+    /// Removes and returns the segments without unacknowledged records or the last `retained` ones;
+    /// never the last segment.
+    pub(super) fn apply_checkpoint(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
         self.acknowledged = acknowledged;
         let needed = acknowledged.saturating_sub(retained) + 1;
-        let firsts: Vec<u64> = self.known.keys().copied().collect();
+        let firsts: Vec<u64> = self.segments_by_first.keys().copied().collect();
         let obsolete: Vec<u64> =
             firsts.windows(2).filter(|pair| pair[1] <= needed).map(|pair| pair[0]).collect();
         for first in &obsolete {
-            self.known.remove(first);
+            self.segments_by_first.remove(first);
         }
         obsolete
     }
 
-    /// The place behind record `number`, or before the first record after it.
-    fn find(&self, folder: &Path, number: u64) -> io::Result<Position> {
-        let Some((&first, _)) = self.known.range(..=number + 1).next_back() else {
+    /// Returns the position after record `number`, or before the first record that follows it.
+    fn locate(&self, folder: &Path, number: u64) -> io::Result<Position> {
+        let Some((&first, _)) = self.segments_by_first.range(..=number + 1).next_back() else {
             return Ok(Position { number, segment: 0, offset: 0 });
         };
         let mut at = Position { number: first - 1, segment: first, offset: 0 };
         let mut segment = Reader::open(folder, &at, u64::MAX)?;
         while at.number < number
-            && let Found::Record(_, bytes) = segment.next()?
+            && let RecordRead::Record(_, bytes) = segment.next()?
         {
             at.number += 1;
             at.offset += bytes;
@@ -188,8 +173,8 @@ impl Segments {
     }
 }
 
-/// Up to `limit` durable events behind `after` (or not acknowledged), no more than `bytes` of them
-/// unless it is one.
+/// Returns up to `limit` durable events after `after`, or from the start position, with at most
+/// `bytes` bytes unless a single event is larger.
 pub(super) fn read(
     folder: &Path,
     segments: &Mutex<Segments>,
@@ -199,12 +184,15 @@ pub(super) fn read(
 ) -> io::Result<Vec<(Position, LogMessage)>> {
     let lock =
         || -> MutexGuard<'_, Segments> { segments.lock().unwrap_or_else(PoisonError::into_inner) };
-    // A picture of this moment: segments and records that come later are for the next read.
-    let (known, durable, mut at) = {
+    let (segments_by_first, durable, mut at) = {
         let segments = lock();
-        (segments.known.clone(), segments.durable, after.unwrap_or_else(|| segments.start.clone()))
+        (
+            segments.segments_by_first.clone(),
+            segments.durable,
+            after.unwrap_or_else(|| segments.start.clone()),
+        )
     };
-    let mut firsts = known.range(at.segment..).peekable();
+    let mut firsts = segments_by_first.range(at.segment..).peekable();
     let mut events = Vec::new();
     let mut size = 0;
     while let Some((&first, &durable_bytes)) = firsts.next() {
@@ -221,25 +209,28 @@ pub(super) fn read(
                 return Ok(events);
             }
             match segment.next()? {
-                Found::Record(event, length) => {
+                RecordRead::Record(event, length) => {
                     at.number += 1;
                     at.offset += length;
                     size += usize::try_from(length).unwrap_or(usize::MAX);
                     events.push((at.clone(), *event));
                 }
-                found @ (Found::End | Found::Damage(_)) => {
-                    let reason = if let Found::Damage(reason) = found {
+                read @ (RecordRead::End | RecordRead::Corrupt(_)) => {
+                    let reason = if let RecordRead::Corrupt(reason) = read {
                         reason
                     } else {
                         "records are missing at its end"
                     };
                     let mut segments = lock();
-                    if segments.reported.as_ref() != Some(&at) {
+                    if segments.reported_corruption.as_ref() != Some(&at) {
                         tracing::error!(
-                            segment = %path(folder, first).display(), byte = at.offset, record = at.number + 1, reason,
-                            "a segment of the journal is damaged; the log events behind this place in it are not sent"
+                            segment = %path(folder, first).display(),
+                            byte = at.offset,
+                            record = at.number + 1,
+                            reason,
+                            "journal segment is corrupt; skipping its remaining log events"
                         );
-                        segments.reported = Some(at.clone());
+                        segments.reported_corruption = Some(at.clone());
                     }
                     break;
                 }
@@ -249,14 +240,12 @@ pub(super) fn read(
     Ok(events)
 }
 
-/// Reads records from a place on.
 struct Reader {
     file: BufReader<File>,
     left: u64,
 }
 
 impl Reader {
-    /// `bytes`: how much of the file counts.
     fn open(folder: &Path, at: &Position, bytes: u64) -> io::Result<Self> {
         let mut file = File::open(path(folder, at.segment))?;
         let length = file.metadata()?.len().min(bytes);
@@ -267,16 +256,16 @@ impl Reader {
         })
     }
 
-    fn next(&mut self) -> io::Result<Found> {
-        let found = record::read(&mut self.file, self.left)?;
-        if let Found::Record(_, bytes) = &found {
+    fn next(&mut self) -> io::Result<RecordRead> {
+        let read = record::read(&mut self.file, self.left)?;
+        if let RecordRead::Record(_, bytes) = &read {
             self.left -= bytes;
         }
-        Ok(found)
+        Ok(read)
     }
 }
 
-/// The segments in the folder: first record → bytes of the file.
+/// First record → file size.
 fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
     let mut segments = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
@@ -294,34 +283,31 @@ fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
     Ok(segments)
 }
 
-/// Whether there is a segment in the folder.
-pub(super) fn any_in(folder: &Path) -> io::Result<bool> {
+pub(super) fn has_segment(folder: &Path) -> io::Result<bool> {
     Ok(!list(folder)?.is_empty())
 }
 
-/// The end of the last segment, after mending.
-struct End {
-    /// The last record, or the last number that damage may hide.
+struct Tail {
+    /// The last record, or the highest number that corruption may hide.
     last: u64,
-    /// Bytes up to there.
     bytes: u64,
-    /// Whether more may be written behind it.
-    sound: bool,
+    appendable: bool,
 }
 
-/// Reads the last segment through. A torn tail is cut off; damage with records behind it is left
-/// for [`read`] to report.
-fn mend(folder: &Path, first: u64) -> io::Result<End> {
+/// Cuts off a torn tail; corruption before valid records is left for [`read`] to report.
+fn recover_tail(folder: &Path, first: u64) -> io::Result<Tail> {
     let mut at = Position { number: first - 1, segment: first, offset: 0 };
     let mut segment = Reader::open(folder, &at, u64::MAX)?;
     let reason = loop {
         match segment.next()? {
-            Found::Record(_, bytes) => {
+            RecordRead::Record(_, bytes) => {
                 at.number += 1;
                 at.offset += bytes;
             }
-            Found::End => return Ok(End { last: at.number, bytes: at.offset, sound: true }),
-            Found::Damage(reason) => break reason,
+            RecordRead::End => {
+                return Ok(Tail { last: at.number, bytes: at.offset, appendable: true });
+            }
+            RecordRead::Corrupt(reason) => break reason,
         }
     };
     let path = path(folder, first);
@@ -329,20 +315,19 @@ fn mend(folder: &Path, first: u64) -> io::Result<End> {
     let mut file = files::private().read(true).write(true).open(&path)?;
     file.seek(SeekFrom::Start(at.offset))?;
     file.read_to_end(&mut rest)?;
-    if record::any_in(&rest[1..]) {
-        // Records behind the damage: not the trace of a write that was cut short, so nothing here
-        // may be thrown away.
-        return Ok(End {
-            last: at.number + (rest.len() / record::SHORTEST) as u64,
+    if record::contains_record(&rest[1..]) {
+        // Valid records follow, so this is not a torn write; keep the bytes.
+        return Ok(Tail {
+            last: at.number + (rest.len() / record::MIN_RECORD) as u64,
             bytes: at.offset,
-            sound: false,
+            appendable: false,
         });
     }
     tracing::warn!(
         segment = %path.display(), byte = at.offset, dropped_bytes = rest.len(), reason,
-        "the journal ends in a record that was not written whole; it is cut off"
+        "cutting off an incomplete record at the end of the journal"
     );
     file.set_len(at.offset)?;
     file.sync_all()?;
-    Ok(End { last: at.number, bytes: at.offset, sound: true })
+    Ok(Tail { last: at.number, bytes: at.offset, appendable: true })
 }

@@ -1,5 +1,4 @@
-//! Disks that fail, which needs the inside of the journal; everything else is tested from outside,
-//! in `tests/journal.rs`.
+//! Tests of failing disks, which need internals; the others are in `tests/logging/journal.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,7 +29,7 @@ fn segment_names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
+async fn failed_fsync_fails_the_append_and_starts_a_segment() {
     let folder = tempfile::tempdir().unwrap();
     let failing = Arc::new(AtomicBool::new(false));
     let sync = {
@@ -66,7 +65,7 @@ async fn a_failed_fsync_is_an_error_and_the_segment_is_left() {
 }
 
 #[tokio::test]
-async fn what_a_failed_write_left_in_a_file_is_not_read() {
+async fn bytes_of_a_failed_write_are_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(
         folder.path(),
@@ -76,7 +75,7 @@ async fn what_a_failed_write_left_in_a_file_is_not_read() {
     for message in ["one", "two"] {
         journal.append(event(message)).await.unwrap();
     }
-    // As if the first segment could not be cut back after a failed write.
+    // Simulates a failed write that was not cut off.
     let first = segments::path(folder.path(), 1);
     let mut bytes = fs::read(&first).unwrap();
     bytes.extend(record::encode(&event("refused")));
@@ -90,7 +89,7 @@ async fn what_a_failed_write_left_in_a_file_is_not_read() {
 }
 
 #[tokio::test]
-async fn the_journal_recovers_when_its_folder_comes_back() {
+async fn append_works_after_its_folder_is_restored() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("journal");
     let journal =
@@ -106,7 +105,7 @@ async fn the_journal_recovers_when_its_folder_comes_back() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_could_not_be_written_is_written_the_next_time() {
+async fn failed_checkpoint_is_written_by_the_retry() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("journal");
     let journal = Journal::open(&folder, JournalOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! The one thread that writes: all that wait are written together and share one fsync.
+//! The writer thread: group commit of waiting appends with one fsync.
 
 use std::{
     fs::File,
@@ -9,34 +9,31 @@ use std::{
 use tokio::sync::{mpsc::Receiver, oneshot};
 
 use super::{
-    AppendError, Shared, files, meters,
-    segments::{self, Current},
+    AppendError, Shared, files, metrics,
+    segments::{self, ActiveSegment},
 };
 
-/// Bytes that are written together, at most, unless a single record is larger.
+/// Maximum bytes of a group, unless a single record is larger.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
-/// Makes what was written to a file durable.
 pub(super) type SyncFile = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
 
-/// A record that waits to be written.
 pub(super) struct Append {
     pub(super) record: Vec<u8>,
     pub(super) done: oneshot::Sender<Result<(), AppendError>>,
 }
 
-/// What may still be written before the journal is full.
-struct Room {
-    /// Bytes that wait to be shipped, with those that are about to be written.
+struct Capacity {
+    /// Unacknowledged bytes, including the group under construction.
     backlog: u64,
-    most: u64,
+    max: u64,
 }
 
-impl Room {
-    fn take(&mut self, bytes: usize) -> Result<(), AppendError> {
+impl Capacity {
+    fn reserve(&mut self, bytes: usize) -> Result<(), AppendError> {
         let backlog = self.backlog.saturating_add(bytes as u64);
-        if backlog > self.most {
-            return Err(AppendError::Full { waiting: self.backlog, most: self.most });
+        if backlog > self.max {
+            return Err(AppendError::Full { backlog_bytes: self.backlog, max: self.max });
         }
         self.backlog = backlog;
         Ok(())
@@ -45,107 +42,105 @@ impl Room {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    /// `None` when the next group begins a new segment.
-    current: Option<Current>,
+    /// `None` if the next group starts a new segment.
+    active: Option<ActiveSegment>,
     sync: SyncFile,
-    /// Whether the log says that the journal is full.
     full: bool,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, current: Option<Current>, sync: SyncFile) -> Self {
-        Self { shared, current, sync, full: false }
+    pub(super) fn new(shared: Arc<Shared>, active: Option<ActiveSegment>, sync: SyncFile) -> Self {
+        Self { shared, active, sync, full: false }
     }
 
-    /// Writes until the last sender is gone.
     pub(super) fn run(mut self, mut queue: Receiver<Append>) {
         while let Some(first) = queue.blocking_recv() {
             let backlog = self.shared.segments().backlog_bytes();
-            let mut room = Room { backlog, most: self.shared.options.max_backlog_bytes };
-            let (mut records, mut waiting) = (Vec::new(), Vec::new());
+            let mut capacity = Capacity { backlog, max: self.shared.options.max_backlog_bytes };
+            let (mut records, mut pending) = (Vec::new(), Vec::new());
             let mut next = Some(first);
             while let Some(append) = next.take() {
-                match room.take(append.record.len()) {
+                match capacity.reserve(append.record.len()) {
                     Ok(()) => {
                         records.extend_from_slice(&append.record);
-                        waiting.push(append.done);
+                        pending.push(append.done);
                     }
-                    // What was taken before is not kept waiting by those that may follow as fast as
-                    // they are refused.
+                    // Write the group now, even if refused appends keep arriving.
                     Err(full) => {
                         self.refuse(append, full);
                         break;
                     }
                 }
                 if records.len() < GROUP_BYTES {
-                    // None waits, or the journal is being closed.
                     next = queue.try_recv().ok();
                 }
             }
-            if waiting.is_empty() {
+            if pending.is_empty() {
                 continue;
             }
-            // Not before half of it is free: while it is emptied slowly it is full and not full
-            // many times a second.
-            if self.full && room.backlog < room.most / 2 {
+            // Hysteresis: near the limit the state would change many times a second.
+            if self.full && capacity.backlog < capacity.max / 2 {
                 self.full = false;
-                tracing::info!(bytes = room.backlog, "the journal has room again");
+                tracing::info!(bytes = capacity.backlog, "the journal accepts log events again");
             }
-            let outcome = self.write(&records, waiting.len() as u64).map_err(|error| {
-                meters::FAILED.inc();
-                tracing::error!(%error, folder = %self.shared.folder.display(), "the journal cannot be written");
+            let outcome = self.write(&records, pending.len() as u64).map_err(|error| {
+                metrics::FAILED.inc();
+                tracing::error!(
+                    %error,
+                    folder = %self.shared.folder.display(),
+                    "failed to write the journal"
+                );
                 AppendError::Disk(Arc::new(error))
             });
-            for done in waiting {
-                // Whoever has stopped waiting does not want to know.
+            for done in pending {
                 drop(done.send(outcome.clone()));
             }
         }
     }
 
-    /// Answers an event that there is no room for. The log is told once, not for each: they come as
-    /// fast as somebody likes to send what causes them.
+    /// Logs only the first refusal, because clients may cause any number.
     fn refuse(&mut self, append: Append, full: AppendError) {
-        meters::REFUSED.inc();
+        metrics::REFUSED.inc();
         if !self.full {
             self.full = true;
-            tracing::error!(folder = %self.shared.folder.display(), "{full}; until then events are refused");
+            tracing::error!(
+                error = %full,
+                folder = %self.shared.folder.display(),
+                "refusing log events until some are acknowledged"
+            );
         }
-        // Whoever has stopped waiting does not want to know.
         drop(append.done.send(Err(full)));
     }
 
     fn write(&mut self, records: &[u8], count: u64) -> io::Result<()> {
-        let mut current = match self.current.take() {
-            Some(current) if current.bytes < self.shared.options.segment_bytes => current,
-            Some(_) | None => self.begin()?,
+        let mut active = match self.active.take() {
+            Some(active) if active.bytes < self.shared.options.segment_bytes => active,
+            Some(_) | None => self.create_segment()?,
         };
-        // The segment is put back only after a success: once an fsync has failed, the system may
-        // have thrown the pages away and call them clean, so that a later fsync of the same file
-        // would succeed without them. What was durable before stays so.
-        if let Err(error) =
-            current.file.write_all(records).and_then(|()| (self.sync)(&current.file))
+        // After a failed fsync the kernel may mark dirty pages as clean, and a later fsync would
+        // succeed without them. So the segment is only kept after a success.
+        if let Err(error) = active.file.write_all(records).and_then(|()| (self.sync)(&active.file))
         {
-            self.abandon(&current);
+            self.discard_partial_write(&active);
             return Err(error);
         }
-        current.bytes += records.len() as u64;
+        active.bytes += records.len() as u64;
         {
             let mut segments = self.shared.segments();
-            segments.wrote(count, current.bytes);
-            self.shared.meter.report(&segments);
+            segments.add_records(count, active.bytes);
+            self.shared.backlog.report(&segments);
         }
-        self.current = Some(current);
+        self.active = Some(active);
         self.shared.changed.notify_one();
-        meters::APPENDED.inc_by(count);
-        meters::SYNCS.inc();
+        metrics::APPENDED.inc_by(count);
+        metrics::SYNCS.inc();
         Ok(())
     }
 
-    /// Begins a new segment, whose name is durable before the first record in it.
-    fn begin(&self) -> io::Result<Current> {
+    /// Creates a segment; its directory entry is durable before its first record.
+    fn create_segment(&self) -> io::Result<ActiveSegment> {
         let first = self.shared.segments().next();
-        // A file of this name can hold nothing durable, as no record of this number is.
+        // Such a file has no durable record, because none has this number.
         let path = segments::path(&self.shared.folder, first);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -153,22 +148,26 @@ impl Writer {
         }
         let file = files::private().append(true).create_new(true).open(path)?;
         files::sync_folder(&self.shared.folder)?;
-        self.shared.segments().began(first);
-        Ok(Current { first, file, bytes: 0 })
+        self.shared.segments().add_segment(first);
+        Ok(ActiveSegment { first, file, bytes: 0 })
     }
 
-    /// Throws away what was not made durable. Should that fail, too, it does no harm: the name of
-    /// the next segment says where this one ends.
-    fn abandon(&self, current: &Current) {
-        let path = segments::path(&self.shared.folder, current.first);
-        let thrown_away = if current.bytes == 0 {
-            self.shared.segments().removed(current.first);
+    /// Removes bytes that were not made durable. A failure is harmless: the next segment's name
+    /// marks the end of this one.
+    fn discard_partial_write(&self, active: &ActiveSegment) {
+        let path = segments::path(&self.shared.folder, active.first);
+        let discarded = if active.bytes == 0 {
+            self.shared.segments().remove_segment(active.first);
             std::fs::remove_file(&path)
         } else {
-            current.file.set_len(current.bytes).and_then(|()| current.file.sync_all())
+            active.file.set_len(active.bytes).and_then(|()| active.file.sync_all())
         };
-        if let Err(error) = thrown_away {
-            tracing::warn!(%error, segment = %path.display(), "what was not written whole cannot be taken out of the journal");
+        if let Err(error) = discarded {
+            tracing::warn!(
+                %error,
+                segment = %path.display(),
+                "failed to remove an incomplete write from the journal"
+            );
         }
     }
 }

@@ -1,5 +1,4 @@
-//! A delay that doubles, with jitter, so that the clients of a service that comes back do not come
-//! all at once.
+//! Exponential backoff with jitter, so that clients do not reconnect at the same time.
 
 use std::time::Duration;
 
@@ -14,14 +13,13 @@ impl Backoff {
         Self { min, max, next: min }
     }
 
-    /// The next delay: between half of the present one and all of it.
+    /// Returns the next delay: 50 to 100 % of the current one, which doubles.
     pub(super) fn next(&mut self) -> Duration {
         let delay = self.next.min(self.max);
         self.next = (delay * 2).min(self.max);
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
-    /// Begin again: it has worked.
     pub(super) fn reset(&mut self) {
         self.next = self.min;
     }
@@ -32,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_the_bound_and_begin_again() {
+    fn delay_doubles_to_max_and_resets() {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         for expected in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let delay = backoff.next();

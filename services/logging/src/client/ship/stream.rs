@@ -1,5 +1,4 @@
-//! One stream, from the connection to its end: what is read is sent, what comes back is
-//! acknowledged.
+//! One stream: sends events from the source and processes acknowledgements.
 
 use std::{
     collections::HashMap,
@@ -28,86 +27,78 @@ use crate::{
     rules,
 };
 
-/// How long the service may take to close its side once all is acknowledged and ours is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a replica that goes down may take to acknowledge what it has. It waits for Kafka, which
-/// may be slow; the others go on meanwhile only after this.
-const STEP_DOWN: Duration = Duration::from_secs(5);
+/// The replica may wait for Kafka; after this time its events go to another replica.
+const REPLICA_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a stream ended.
-pub(super) enum End<P> {
-    /// The service closed it in good order.
+pub(super) enum StreamEnd<P> {
+    /// The service closed it without an error.
     Closed,
-    /// Another replica is the better one now. What was under way, if anything, is sent again there.
+    /// Another replica is preferred. Events in flight are sent again there.
     Moved,
-    /// The service says that an event breaks the contract.
-    Refused(Box<Refusal<P>>),
-    /// Anything else: try again.
-    Failed { reason: String, retry_after: Option<Duration> },
+    /// The service refused an event that violates the contract.
+    Refused(Box<RefusedRequest<P>>),
+    Failed {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
 }
 
-/// What the service refused.
-pub(super) struct Refusal<P> {
-    /// In the service's words.
+pub(super) struct RefusedRequest<P> {
     pub(super) reason: String,
-    /// Events that were under way: one of them, at least, is at fault.
+    /// Number of events in flight; at least one of them was refused.
     pub(super) events: usize,
-    /// The event and its position, if it was alone.
-    pub(super) alone: Option<(P, LogMessage)>,
+    /// The event and its position, if it was the only one in flight.
+    pub(super) isolated: Option<(P, LogMessage)>,
 }
 
-impl<P> End<P> {
+impl<P> StreamEnd<P> {
     fn failed(reason: impl Display) -> Self {
         Self::Failed { reason: reason.to_string(), retry_after: None }
     }
 }
 
-/// Events of one request, and their bytes in it.
-struct Batch<P> {
+struct EventBatch<P> {
     events: Vec<(P, LogMessage)>,
     bytes: usize,
 }
 
-impl<P> Default for Batch<P> {
+impl<P> Default for EventBatch<P> {
     fn default() -> Self {
         Self { events: Vec::new(), bytes: 0 }
     }
 }
 
-/// Why nothing more is sent on a stream.
-enum Stop {
-    /// The source cannot be read or written.
+enum SendEnd {
     Source(SourceError),
-    /// Another replica is the better one, and what is under way has had its time.
     Moved,
 }
 
-impl From<SourceError> for Stop {
+impl From<SourceError> for SendEnd {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }
 
-/// A stream in use: what its two halves share.
-struct Stream<'a, S: EventSource> {
+struct OpenStream<'a, S: EventSource> {
     shipper: &'a Shipper<S>,
     replica: Held,
     window: Mutex<Window<S::Position>>,
-    /// The window has changed.
     changed: Notify,
 }
 
 impl<S: EventSource> Shipper<S> {
-    /// Opens a stream to a replica, once one serves, and uses it until it ends. Says, too, whether
-    /// anything was acknowledged on it.
-    pub(super) async fn stream(&self) -> (End<S::Position>, bool) {
+    /// Runs one stream until it ends. Also returns whether anything was acknowledged.
+    pub(super) async fn stream(&self) -> (StreamEnd<S::Position>, bool) {
         let replica = tokio::select! {
             replica = self.replicas.hold(self.seed) => replica,
-            // There may be nothing left to ship.
-            () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => return (End::Moved, false),
+            // Nothing may be left to ship.
+            () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => {
+                return (StreamEnd::Moved, false);
+            }
         };
-        let stream = Stream {
+        let stream = OpenStream {
             shipper: self,
             replica,
             window: Mutex::new(Window::new()),
@@ -115,9 +106,11 @@ impl<S: EventSource> Shipper<S> {
         };
         let (requests, outbound) = mpsc::channel(1);
         let end = tokio::select! {
-            stop = stream.send(requests) => Ok(match stop {
-                Stop::Source(error) => End::failed(format_args!("the source of log events cannot be read or written: {error}")),
-                Stop::Moved => End::Moved,
+            end = stream.send(requests) => Ok(match end {
+                SendEnd::Source(error) => {
+                    StreamEnd::failed(format_args!("the event source failed: {error}"))
+                }
+                SendEnd::Moved => StreamEnd::Moved,
             }),
             end = stream.receive(outbound) => end,
         };
@@ -125,60 +118,55 @@ impl<S: EventSource> Shipper<S> {
         let progressed = window.has_progressed();
         let end = end.unwrap_or_else(|status| {
             if is_refusal(&status) && window.events() > 0 {
-                return End::Refused(Box::new(Refusal {
+                return StreamEnd::Refused(Box::new(RefusedRequest {
                     reason: reason(&status),
                     events: window.events(),
-                    alone: window.into_alone(),
+                    isolated: window.into_single(),
                 }));
             }
             let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            End::Failed { reason: reason(&status), retry_after }
+            StreamEnd::Failed { reason: reason(&status), retry_after }
         });
         (end, progressed)
     }
 }
 
-impl<S: EventSource> Stream<'_, S> {
-    /// Reads the source and sends what it holds, as much as may be under way. Returns only when the
-    /// source fails, when another replica is the better one, or, during a shutdown, when all is
-    /// acknowledged and the service has had its time to close its side.
-    async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> Stop {
+impl<S: EventSource> OpenStream<'_, S> {
+    /// Reads the source and sends its events, until the source fails, another replica is preferred,
+    /// or the shutdown completes.
+    async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> SendEnd {
         let Shipper { source, options, shutdown, replicas, seed, .. } = self.shipper;
         let mut after = None;
-        let mut start_again_at = Instant::now() + options.poll_interval;
-        // What an earlier stream brought must be marked in the source before it is read, or it
-        // would be sent once more.
-        self.shipper.wait_until(|unsettled| unsettled.is_empty().then_some(())).await;
+        let mut restart_at = Instant::now() + options.poll_interval;
+        // Otherwise their events would be sent again.
+        self.shipper.wait_until(|pending_acks| pending_acks.is_empty().then_some(())).await;
         loop {
-            // Once in a while the window is left to run empty, as reading can only begin from the
-            // oldest event when none is under way.
-            let start_again = Instant::now() >= start_again_at;
+            // Reading can only restart while nothing is in flight.
+            let restart = Instant::now() >= restart_at;
             let relieved = self.replica.is_relieved();
             if relieved {
-                // What is not acknowledged by then is sent again elsewhere, and so are those behind
-                // it.
-                let _ = timeout(STEP_DOWN, self.room(0)).await;
-                return Stop::Moved;
+                // Unacknowledged events are sent again to another replica.
+                let _ = timeout(REPLICA_DRAIN_TIMEOUT, self.wait_for_capacity(0)).await;
+                return SendEnd::Moved;
             }
-            self.room(if start_again { 0 } else { usize::MAX }).await;
-            // The preferred one is back, most often after its restart: without this, all senders
-            // would end up with the one that was restarted last. Whenever nothing is under way, as
-            // it costs nothing then: events that come again and again put off the time to begin
-            // anew for ever.
-            let empty = self.window().requests() == 0 && self.shipper.unsettled().is_empty();
-            if (start_again || empty)
+            self.wait_for_capacity(if restart { 0 } else { usize::MAX }).await;
+            // The preferred replica is back, usually after a restart; without this, all senders
+            // would gather on one replica. Checked while nothing is in flight, because constant
+            // traffic would postpone the restart forever.
+            let empty = self.window().requests() == 0 && self.shipper.pending_acks().is_empty();
+            if (restart || empty)
                 && replicas
                     .favourite(*seed)
                     .is_some_and(|favourite| favourite != self.replica.address())
             {
-                return Stop::Moved;
+                return SendEnd::Moved;
             }
             if empty {
                 after = None;
-                start_again_at = Instant::now() + options.poll_interval;
+                restart_at = Instant::now() + options.poll_interval;
             }
 
-            let limit = self.shipper.pace().events();
+            let limit = self.shipper.batch_limit().events();
             let events = match source.read(after.as_ref(), limit).await {
                 Ok(events) => events,
                 Err(error) => return error.into(),
@@ -193,50 +181,50 @@ impl<S: EventSource> Stream<'_, S> {
 
             if empty && shutdown.is_cancelled() {
                 drop(requests);
-                sleep(FAREWELL).await;
+                sleep(CLOSE_TIMEOUT).await;
                 return SourceError::new("the logging service did not close its side").into();
             }
             tokio::select! {
                 () = source.changed() => {}
                 () = self.replica.relieved() => {}
-                () = self.emptied(), if shutdown.is_cancelled() => {}
+                () = self.wait_until_empty(), if shutdown.is_cancelled() => {}
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
-                () = sleep_until(start_again_at) => {}
+                () = sleep_until(restart_at) => {}
             }
         }
     }
 
-    /// Waits until fewer requests than the pace allows, and no more than `at_most`, are under way,
-    /// and the source keeps up with acknowledgements.
-    async fn room(&self, at_most: usize) {
+    async fn wait_for_capacity(&self, max_in_flight: usize) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            let mut settled = std::pin::pin!(self.shipper.changed.notified());
+            let mut acks_changed = std::pin::pin!(self.shipper.changed.notified());
             changed.as_mut().enable();
-            settled.as_mut().enable();
+            acks_changed.as_mut().enable();
             let allowed =
-                self.shipper.pace().requests(self.shipper.options.requests_in_flight.max(1));
-            let under_way = self.window().requests();
-            let unsettled = self.shipper.unsettled().len();
-            let settled_enough =
-                if at_most == 0 { unsettled == 0 } else { unsettled < allowed * rules::MAX_EVENTS };
-            if under_way < allowed && under_way <= at_most && settled_enough {
+                self.shipper.batch_limit().requests(self.shipper.options.requests_in_flight.max(1));
+            let in_flight = self.window().requests();
+            let pending_acks = self.shipper.pending_acks().len();
+            let acks_keep_up = if max_in_flight == 0 {
+                pending_acks == 0
+            } else {
+                pending_acks < allowed * rules::MAX_EVENTS
+            };
+            if in_flight < allowed && in_flight <= max_in_flight && acks_keep_up {
                 return;
             }
             tokio::select! {
                 () = changed => {}
-                () = settled => {}
+                () = acks_changed => {}
             }
         }
     }
 
-    /// Waits until nothing is under way and all is settled.
-    async fn emptied(&self) {
-        self.room(0).await;
+    async fn wait_until_empty(&self) {
+        self.wait_for_capacity(0).await;
     }
 
-    /// Sends events in as many requests as their bytes need. An event that breaks the contract
-    /// becomes a dead letter here, before it costs a stream.
+    /// Sends events, split by size. Invalid events become dead letters here, because the service
+    /// would end the stream.
     async fn dispatch(
         &self,
         events: Vec<(S::Position, LogMessage)>,
@@ -244,14 +232,13 @@ impl<S: EventSource> Stream<'_, S> {
     ) -> Result<(), SourceError> {
         let bound = self.shipper.options.batch_bytes.min(rules::MAX_REQUEST_BYTES)
             - rules::REQUEST_OVERHEAD;
-        let mut batch = Batch::default();
+        let mut batch = EventBatch::default();
         for (position, event) in events {
             let violations = rules::check(&event);
             if !violations.is_empty() {
-                self.request(std::mem::take(&mut batch), requests).await;
-                // It is acknowledged in order like any other, and becomes a dead letter once, not
-                // at each attempt while Kafka is away.
-                self.room(0).await;
+                self.send_request(std::mem::take(&mut batch), requests).await;
+                // In order, and once instead of at each retry.
+                self.wait_for_capacity(0).await;
                 let reason =
                     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.shipper.dead_letter(&position, &event, &reason).await?;
@@ -260,63 +247,69 @@ impl<S: EventSource> Stream<'_, S> {
             }
             let size = rules::size_in_request(&event);
             if batch.bytes + size > bound {
-                self.request(std::mem::take(&mut batch), requests).await;
+                self.send_request(std::mem::take(&mut batch), requests).await;
             }
             batch.bytes += size;
             batch.events.push((position, event));
         }
-        self.request(batch, requests).await;
+        self.send_request(batch, requests).await;
         Ok(())
     }
 
-    /// Sends one request, once there is room for it; none for no events.
-    async fn request(&self, batch: Batch<S::Position>, requests: &mpsc::Sender<StreamLogsRequest>) {
-        let Batch { events, bytes: _ } = batch;
+    async fn send_request(
+        &self,
+        batch: EventBatch<S::Position>,
+        requests: &mpsc::Sender<StreamLogsRequest>,
+    ) {
+        let EventBatch { events, bytes: _ } = batch;
         if events.is_empty() {
             return;
         }
-        self.room(usize::MAX).await;
-        let meters = &self.shipper.meters;
-        meters.sent.inc_by(events.len() as u64);
+        self.wait_for_capacity(usize::MAX).await;
+        let metrics = &self.shipper.metrics;
+        metrics.sent.inc_by(events.len() as u64);
         let messages = events.iter().map(|(_, event)| event.clone()).collect();
         let sequence = self.window().push(events);
-        self.report();
+        self.window_changed();
         let request = StreamLogsRequest { sequence, messages };
         debug_assert!(
             request.encoded_len() <= rules::MAX_REQUEST_BYTES,
             "a request keeps the bound of the contract"
         );
         if requests.send(request).await.is_err() {
-            // The connection is gone; the receiving half learns why.
+            // The receiving half returns the reason.
             std::future::pending().await
         }
     }
 
-    /// Opens the call and follows its acknowledgements to the end.
     async fn receive(
         &self,
         outbound: mpsc::Receiver<StreamLogsRequest>,
-    ) -> Result<End<S::Position>, Status> {
-        let Shipper { options, meters, .. } = self.shipper;
+    ) -> Result<StreamEnd<S::Position>, Status> {
+        let Shipper { options, metrics, .. } = self.shipper;
         let mut client = LoggingServiceClient::new(self.replica.connection());
         let opening =
             timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
         let opened = tokio::select! {
             opened = opening => opened,
-            () = self.replica.lost() => return Ok(End::Moved),
+            () = self.replica.lost() => return Ok(StreamEnd::Moved),
         };
         let Ok(opened) = opened else {
-            return Ok(End::failed(format_args!(
+            return Ok(StreamEnd::failed(format_args!(
                 "the logging service did not answer the call within {:?}",
                 options.acknowledge_timeout
             )));
         };
         let mut responses = opened?.into_inner();
-        meters.connected.set(1);
-        tracing::debug!(source = options.source, replica = %self.replica.address(), "the stream to the logging service is open");
+        metrics.connected.set(1);
+        tracing::debug!(
+            source = options.source,
+            replica = %self.replica.address(),
+            "opened the log stream"
+        );
         loop {
             let changed = self.changed.notified();
-            let stalls_at = self.window().stalls_at(options.acknowledge_timeout);
+            let stall_deadline = self.window().stall_deadline(options.acknowledge_timeout);
             tokio::select! {
                 response = responses.message() => match response? {
                     Some(response) => {
@@ -324,65 +317,65 @@ impl<S: EventSource> Stream<'_, S> {
                             return Ok(end);
                         }
                     }
-                    None => return Ok(End::Closed),
+                    None => return Ok(StreamEnd::Closed),
                 },
-                // Sent or acknowledged: the deadline is another one now.
                 () = changed => {}
-                // What is under way is sent again elsewhere.
-                () = self.replica.lost() => return Ok(End::Moved),
-                () = sleep_until_some(stalls_at) => {
-                    return Ok(End::failed(format_args!("the logging service acknowledged nothing for {:?}", options.acknowledge_timeout)));
+                () = self.replica.lost() => return Ok(StreamEnd::Moved),
+                () = sleep_until_some(stall_deadline) => {
+                    return Ok(StreamEnd::failed(format_args!(
+                        "the logging service acknowledged nothing for {:?}",
+                        options.acknowledge_timeout
+                    )));
                 }
             }
         }
     }
 
-    /// Settles what a response acknowledges; what it names as refused becomes dead letters first,
-    /// each in its turn.
-    async fn acknowledged(&self, response: StreamLogsResponse) -> Result<(), End<S::Position>> {
+    async fn acknowledged(
+        &self,
+        response: StreamLogsResponse,
+    ) -> Result<(), StreamEnd<S::Position>> {
         let StreamLogsResponse { acknowledged_sequence, refused } = response;
-        let events = self.window().acknowledge(acknowledged_sequence).map_err(|never_sent| {
-            End::failed(format_args!(
+        let events = self.window().acknowledge(acknowledged_sequence).map_err(|unknown| {
+            StreamEnd::failed(format_args!(
                 "the logging service acknowledged request {}, but the last one sent was {}",
-                never_sent.acknowledged, never_sent.last_sent
+                unknown.acknowledged, unknown.last_sent
             ))
         })?;
         if events.is_empty() {
             return Ok(());
         }
-        self.shipper.pace().accepted();
+        self.shipper.batch_limit().grow();
         self.shipper
-            .meters
+            .metrics
             .acknowledged
             .inc_by((events.len() - refused.len().min(events.len())) as u64);
         if refused.is_empty() {
             self.shipper.acknowledged(events.into_iter().map(|(position, _)| position));
-            self.report();
+            self.window_changed();
             return Ok(());
         }
         let reasons: HashMap<String, String> =
             refused.into_iter().map(|event| (event.id, event.reason)).collect();
         for (position, event) in events {
             if let Some(reason) = reasons.get(&event.id) {
-                // In the order of the source; and once, not again if what is before it could not be
-                // marked.
-                self.shipper.wait_until(|unsettled| unsettled.is_empty().then_some(())).await;
-                let kept = self.shipper.dead_letter(&position, &event, reason).await;
-                kept.map_err(|error| {
-                    End::failed(format_args!("a refused log event could not be kept: {error}"))
+                // After earlier acknowledgements were written, so that a retry does not repeat it.
+                self.shipper.wait_until(|pending_acks| pending_acks.is_empty().then_some(())).await;
+                let stored = self.shipper.dead_letter(&position, &event, reason).await;
+                stored.map_err(|error| {
+                    StreamEnd::failed(format_args!("failed to store a dead letter: {error}"))
                 })?;
             }
             self.shipper.acknowledged([position]);
         }
-        self.report();
+        self.window_changed();
         Ok(())
     }
 
-    /// Tells the other half and the metrics that the window has changed.
-    fn report(&self) {
+    fn window_changed(&self) {
         let window = self.window();
-        self.shipper.meters.in_flight.set(i64::try_from(window.events()).unwrap_or(i64::MAX));
-        self.shipper.meters.oldest.set(window.oldest_seconds());
+        self.shipper.metrics.in_flight.set(i64::try_from(window.events()).unwrap_or(i64::MAX));
+        self.shipper.metrics.oldest.set(window.oldest_seconds());
         drop(window);
         self.changed.notify_waiters();
     }
@@ -392,8 +385,7 @@ impl<S: EventSource> Stream<'_, S> {
     }
 }
 
-/// Whether the service found fault with an event, and not with the numbering, which would be a
-/// fault of this module.
+/// Returns whether the service refused an event. A refused sequence would be a bug of this module.
 fn is_refusal(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
         && status.get_details_bad_request().is_none_or(|details| {
@@ -405,7 +397,6 @@ fn is_refusal(status: &Status) -> bool {
         })
 }
 
-/// The status and the fields that it names, in one line.
 fn reason(status: &Status) -> String {
     let fields: Vec<String> = status
         .get_details_bad_request()

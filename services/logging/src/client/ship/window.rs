@@ -1,4 +1,4 @@
-//! What is under way on one stream, and how much may be.
+//! Window of unacknowledged requests, and limit of the batch size.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,27 +6,24 @@ use tokio::time::Instant;
 
 use crate::proto::LogMessage;
 
-/// A request that has been sent.
 struct Sent<P> {
     sequence: u64,
-    /// Each event with its position: one that is refused becomes a dead letter from here.
+    /// Kept with their positions, for dead letters.
     events: Vec<(P, LogMessage)>,
 }
 
-/// The requests of one stream that are not acknowledged.
 pub(super) struct Window<P> {
     sent: VecDeque<Sent<P>>,
     events: usize,
-    /// The number of the last request, 0 before the first.
+    /// Sequence of the last request, or 0.
     sequence: u64,
     acknowledged: u64,
-    /// The last time at which there was nothing to wait for, or something was acknowledged.
-    progress: Instant,
+    /// Last acknowledgement, or last time that the window was empty.
+    last_progress: Instant,
 }
 
-/// The service acknowledged a request that was never sent.
 #[derive(Debug)]
-pub(super) struct NeverSent {
+pub(super) struct UnknownSequence {
     pub(super) acknowledged: u64,
     pub(super) last_sent: u64,
 }
@@ -38,14 +35,13 @@ impl<P> Window<P> {
             events: 0,
             sequence: 0,
             acknowledged: 0,
-            progress: Instant::now(),
+            last_progress: Instant::now(),
         }
     }
 
-    /// Takes the next number for a request of these events.
     pub(super) fn push(&mut self, events: Vec<(P, LogMessage)>) -> u64 {
         if self.sent.is_empty() {
-            self.progress = Instant::now();
+            self.last_progress = Instant::now();
         }
         self.sequence += 1;
         self.events += events.len();
@@ -53,10 +49,12 @@ impl<P> Window<P> {
         self.sequence
     }
 
-    /// The service has acknowledged all requests up to this one: their events.
-    pub(super) fn acknowledge(&mut self, sequence: u64) -> Result<Vec<(P, LogMessage)>, NeverSent> {
+    pub(super) fn acknowledge(
+        &mut self,
+        sequence: u64,
+    ) -> Result<Vec<(P, LogMessage)>, UnknownSequence> {
         if sequence > self.sequence {
-            return Err(NeverSent { acknowledged: sequence, last_sent: self.sequence });
+            return Err(UnknownSequence { acknowledged: sequence, last_sent: self.sequence });
         }
         let mut events = Vec::new();
         while self.sent.front().is_some_and(|request| request.sequence <= sequence) {
@@ -67,12 +65,11 @@ impl<P> Window<P> {
         self.events -= events.len();
         if sequence > self.acknowledged {
             self.acknowledged = sequence;
-            self.progress = Instant::now();
+            self.last_progress = Instant::now();
         }
         Ok(events)
     }
 
-    /// Whether any request of this stream was acknowledged.
     pub(super) fn has_progressed(&self) -> bool {
         self.acknowledged > 0
     }
@@ -85,7 +82,7 @@ impl<P> Window<P> {
         self.events
     }
 
-    /// The time of the oldest event under way, in seconds since 1970; 0 if there is none.
+    /// Returns the time of the oldest event in flight, in seconds since 1970; 0 if there is none.
     pub(super) fn oldest_seconds(&self) -> f64 {
         #[expect(
             clippy::cast_precision_loss,
@@ -98,13 +95,12 @@ impl<P> Window<P> {
             .map_or(0.0, |time| time.seconds as f64)
     }
 
-    /// When the service has been silent for too long; never if nothing is under way.
-    pub(super) fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        (!self.sent.is_empty()).then(|| self.progress + timeout)
+    /// Returns when the acknowledgement timeout expires, if requests are in flight.
+    pub(super) fn stall_deadline(&self, timeout: Duration) -> Option<Instant> {
+        (!self.sent.is_empty()).then(|| self.last_progress + timeout)
     }
 
-    /// The event under way and its position, if there is exactly one.
-    pub(super) fn into_alone(mut self) -> Option<(P, LogMessage)> {
+    pub(super) fn into_single(mut self) -> Option<(P, LogMessage)> {
         if self.events != 1 {
             return None;
         }
@@ -112,40 +108,35 @@ impl<P> Window<P> {
     }
 }
 
-/// How many events one request may hold; and whether there may be more requests than one.
+/// Limit of events in a request.
 ///
-/// After a refusal the pace is slow: half of the events at a time, one request at a time, until the
-/// event at fault is alone. Each success doubles it, so that one bad event among a thousand costs
-/// about ten short streams.
+/// A refusal halves it and allows one request in flight, until the refused event is alone. Each
+/// success doubles it. One refused event among a thousand costs about ten short streams.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct BatchLimit {
     full: usize,
-    slow: Option<usize>,
+    reduced: Option<usize>,
 }
 
-impl Pace {
-    pub(super) fn full(events: usize) -> Self {
-        Self { full: events, slow: None }
+impl BatchLimit {
+    pub(super) fn new(events: usize) -> Self {
+        Self { full: events, reduced: None }
     }
 
-    /// Events in the next request.
     pub(super) fn events(&self) -> usize {
-        self.slow.unwrap_or(self.full)
+        self.reduced.unwrap_or(self.full)
     }
 
-    /// Requests under way.
-    pub(super) fn requests(&self, at_full: usize) -> usize {
-        if self.slow.is_some() { 1 } else { at_full }
+    pub(super) fn requests(&self, max: usize) -> usize {
+        if self.reduced.is_some() { 1 } else { max }
     }
 
-    /// So many events were under way when the service refused one of them.
     pub(super) fn halve(&mut self, events: usize) {
-        self.slow = Some((events / 2).clamp(1, self.full));
+        self.reduced = Some((events / 2).clamp(1, self.full));
     }
 
-    /// The service took a request.
-    pub(super) fn accepted(&mut self) {
-        self.slow = self.slow.map(|events| events * 2).filter(|events| *events < self.full);
+    pub(super) fn grow(&mut self) {
+        self.reduced = self.reduced.map(|events| events * 2).filter(|events| *events < self.full);
     }
 }
 
@@ -154,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn acknowledgements_are_cumulative_and_in_order() {
+    fn acknowledgements_are_cumulative_and_ordered() {
         let mut window = Window::new();
         let event = |position| (position, LogMessage::default());
         assert_eq!(window.push(vec![event(1), event(2)]), 1);
@@ -165,23 +156,23 @@ mod tests {
         assert_eq!(window.acknowledge(1).unwrap(), []);
         assert_eq!((window.requests(), window.events()), (1, 1));
         assert!(window.acknowledge(4).is_err());
-        assert!(window.into_alone().is_some());
+        assert!(window.into_single().is_some());
     }
 
     #[test]
-    fn the_pace_halves_and_doubles() {
-        let mut pace = Pace::full(500);
-        pace.halve(1200);
-        assert_eq!((pace.events(), pace.requests(16)), (500, 1));
-        pace.halve(500);
-        pace.halve(250);
-        pace.halve(1);
-        assert_eq!(pace.events(), 1);
+    fn batch_limit_halves_and_doubles() {
+        let mut limit = BatchLimit::new(500);
+        limit.halve(1200);
+        assert_eq!((limit.events(), limit.requests(16)), (500, 1));
+        limit.halve(500);
+        limit.halve(250);
+        limit.halve(1);
+        assert_eq!(limit.events(), 1);
         for expected in [2, 4, 8, 16, 32, 64, 128, 256] {
-            pace.accepted();
-            assert_eq!((pace.events(), pace.requests(16)), (expected, 1));
+            limit.grow();
+            assert_eq!((limit.events(), limit.requests(16)), (expected, 1));
         }
-        pace.accepted();
-        assert_eq!(pace, Pace::full(500));
+        limit.grow();
+        assert_eq!(limit, BatchLimit::new(500));
     }
 }

@@ -1,5 +1,5 @@
-//! The topic as clients of other languages read it: each has only what its package brings by
-//! itself, so no codec but gzip. `tools/clients` makes them.
+//! Clients of other languages read the topic, with their default packages: gzip is the only common
+//! codec. `tools/clients` builds them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +11,15 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    support::{config, consume, order_events, shared},
-    with::{MemorySource, Service, Shipping, quick, until},
+    logging_support::{MemorySource, Service, Shipping, fast_options, until},
+    support::{config, consume, order_events, shared_kafka},
 };
 
 /// More than one batch, in several partitions.
 const EVENTS: usize = 500;
 
-/// Ships events, has the client read them, and compares each with what was shipped, as a whole.
-async fn reads_all(client: &'static str) {
+/// Ships events, reads them with the client, and compares the values.
+async fn client_reads_all_events(client: &'static str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let check = Command::new(root.join("tools/clients"))
         .args(["--check", client])
@@ -28,14 +28,14 @@ async fn reads_all(client: &'static str) {
         .unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 
-    let brokers = shared().await.bootstrap_servers();
+    let brokers = shared_kafka().await.bootstrap_servers();
     let service = Service::start(config(brokers.clone(), client)).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let source = MemorySource::default();
     let events = order_events(0..EVENTS, 40);
     let shipped: BTreeSet<String> = events.iter().map(|event| event.id.clone()).collect();
     source.push(events);
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.all_acknowledged().await;
     shipping.drain().await;
     service.stop().await;
@@ -61,35 +61,35 @@ async fn reads_all(client: &'static str) {
         })
         .map(|value| (value["id"].as_str().unwrap().to_owned(), value))
         .collect();
-    assert_eq!(read.keys().cloned().collect::<BTreeSet<_>>(), shipped, "{client}: the same ids");
+    assert_eq!(read.keys().cloned().collect::<BTreeSet<_>>(), shipped, "{client}: equal ids");
     let plain: BTreeMap<String, Value> = consume(brokers, client)
         .await
         .into_iter()
-        .map(|seen| (seen.value["id"].as_str().unwrap().to_owned(), seen.value))
+        .map(|records| (records.value["id"].as_str().unwrap().to_owned(), records.value))
         .collect();
-    assert_eq!(read, plain, "{client}: the same JSON");
+    assert_eq!(read, plain, "{client}: equal JSON");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_console_consumer_of_kafka() {
-    reads_all("kafka-java").await;
+async fn kafka_console_consumer_reads_all_events() {
+    client_reads_all_events("kafka-java").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kafkajs() {
-    reads_all("kafka-javascript").await;
+async fn kafkajs_reads_all_events() {
+    client_reads_all_events("kafka-javascript").await;
 }
 
 mod needs_python {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn kafka_python() {
-        super::reads_all("kafka-python").await;
+    async fn kafka_python_reads_all_events() {
+        super::client_reads_all_events("kafka-python").await;
     }
 }
 
 mod needs_go {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn franz_go() {
-        super::reads_all("kafka-go").await;
+    async fn franz_go_reads_all_events() {
+        super::client_reads_all_events("kafka-go").await;
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use merch_test_kafka::{Kafka, Options, PASSWORD, Protection, USER};
+use merch_test_kafka::{Kafka, Options, PASSWORD, SecurityProtocol, USER};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -191,14 +191,20 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
 
     // The one-shot on a topic that is there: says so, changes nothing, and is content.
     let same = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
-    assert_eq!(stdout(&same), "log-channel is there, as asked for\n");
+    assert_eq!(stdout(&same), "log-channel exists with the requested settings\n");
     let other = stdout(&output(&mut topic(&kafka, &["--kafka-partitions", "6"])));
-    assert!(other.starts_with("log-channel is there, and left as it is\n  differs: 4 partitions, where 6 were asked for; "), "{other}");
+    assert!(
+        other.starts_with(
+            "log-channel exists and was not changed\n  differs: 4 partitions, expected 6; "
+        ),
+        "{other}"
+    );
 }
 
 #[test]
 fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
-    let kafka = Kafka::with(Options { protection: Protection::TlsAndScram, ..Options::default() });
+    let kafka =
+        Kafka::with(Options { security_protocol: SecurityProtocol::SaslSsl, ..Options::default() });
     let folder = tempdir().unwrap();
     let (right, wrong) = (folder.path().join("right"), folder.path().join("wrong"));
     std::fs::write(&right, format!("{PASSWORD}\n")).unwrap();
@@ -219,7 +225,7 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     let sentence = failed_start(&refused);
     assert!(
         sentence.starts_with(&format!(
-            "Kafka at {} does not let this client in: ",
+            "Kafka at {} rejected the credentials: ",
             kafka.bootstrap_servers()
         )),
         "{sentence}"

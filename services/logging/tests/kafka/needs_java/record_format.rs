@@ -1,31 +1,38 @@
-//! Events in, events out: on Kafka as it is run today, and on the stack that this store began with.
+//! Content and format of records, on Kafka 4 with KRaft and on Kafka 3 with ZooKeeper.
 
 use std::{collections::HashSet, time::Duration};
 
-use merch_logging::{client::event::word, proto::LogMessage, provision::Topic, server::Config};
-use merch_test_kafka::{Generation, Kafka, Options};
+use merch_logging::{
+    client::event::event_name, proto::LogMessage, server::Config, topic_admin::Topic,
+};
+use merch_test_kafka::{Kafka, MetadataMode, Options};
 
 use crate::{
+    logging_support::{Service, until},
     support::{
-        ORDERS, Own, Seen, Sender, complete_and_in_order, config, consume, order_event, shared,
+        ConsumedRecord, ExclusiveKafka, ORDERS, Sender, check_complete_and_ordered, config,
+        consume, order_event, shared_kafka,
     },
-    with::{Service, until},
 };
 
 const EVENTS: usize = 3000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_in_and_out_of_kafka_with_kraft() {
-    in_and_out(shared().await, "in-and-out").await;
+async fn records_are_complete_on_kafka_with_kraft() {
+    check_records(shared_kafka().await, "in-and-out").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_in_and_out_of_kafka_with_zookeeper() {
-    let own = Own::with(Options { generation: Generation::ZooKeeper, ..Options::default() }).await;
-    in_and_out(&own.kafka, "log-channel").await;
+async fn records_are_complete_on_kafka_with_zookeeper() {
+    let exclusive = ExclusiveKafka::with(Options {
+        metadata_mode: MetadataMode::ZooKeeper,
+        ..Options::default()
+    })
+    .await;
+    check_records(&exclusive.kafka, "log-channel").await;
 }
 
-async fn in_and_out(kafka: &Kafka, topic: &str) {
+async fn check_records(kafka: &Kafka, topic: &str) {
     let settings = config(kafka.bootstrap_servers(), topic);
     let delivery_timeout = Duration::from_secs(60);
     let service = Service::start(Config {
@@ -40,19 +47,19 @@ async fn in_and_out(kafka: &Kafka, topic: &str) {
     until("the service is ready", || service.readiness.check().is_ok()).await;
     service.stop().await;
 
-    let seen = consume(kafka.bootstrap_servers(), topic).await;
-    assert_eq!(complete_and_in_order(&seen, 0..EVENTS), 0, "repeats");
-    let partitions: HashSet<i32> = seen.iter().map(|record| record.partition).collect();
-    assert_eq!(partitions.len(), 6, "the orders are spread over all partitions");
-    for Seen { key, headers, timestamp, value, .. } in &seen {
+    let records = consume(kafka.bootstrap_servers(), topic).await;
+    assert_eq!(check_complete_and_ordered(&records, 0..EVENTS), 0, "no duplicates");
+    let partitions: HashSet<i32> = records.iter().map(|record| record.partition).collect();
+    assert_eq!(partitions.len(), 6, "all partitions have records");
+    for ConsumedRecord { key, headers, timestamp, value, .. } in &records {
         let number: usize =
             value["requestId"].as_str().unwrap().strip_prefix("request-").unwrap().parse().unwrap();
-        // What differs from one making of it to the next is taken from what came.
-        let made: LogMessage = serde_json::from_value(value.clone()).unwrap();
+        // Id, time and instance differ for each new event.
+        let stored: LogMessage = serde_json::from_value(value.clone()).unwrap();
         let event = LogMessage {
-            id: made.id,
-            time: made.time,
-            instance: made.instance,
+            id: stored.id,
+            time: stored.time,
+            instance: stored.instance,
             ..order_event(number, ORDERS)
         };
         assert_eq!(*key, event.subject);
@@ -69,7 +76,7 @@ async fn in_and_out(kafka: &Kafka, topic: &str) {
         );
         let id = event.id.replace('-', "");
         let expected = [
-            ("event", word::USER_LOGGED_IN.to_owned()),
+            ("event", event_name::USER_LOGGED_IN.to_owned()),
             ("schema", "merch.logging.v1.LogMessage".to_owned()),
             ("schema_version", "1".to_owned()),
             ("traceparent", format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", &id[16..])),
@@ -80,7 +87,7 @@ async fn in_and_out(kafka: &Kafka, topic: &str) {
         );
     }
 
-    // As the broker keeps them: one idempotent producer, in batches that are compressed with gzip.
+    // On disk: batches of a single idempotent producer, compressed with gzip.
     let batches: Vec<_> = (0..6).flat_map(|partition| kafka.batches(0, topic, partition)).collect();
     assert_eq!(
         batches.iter().map(|batch| batch.records).sum::<i32>(),
@@ -92,8 +99,7 @@ async fn in_and_out(kafka: &Kafka, topic: &str) {
         "{batches:?}"
     );
     assert!(batches.iter().all(|batch| batch.producer >= 0), "{batches:?}");
-    // A batch of which compression makes more than it was is left as it is: one of a single small
-    // record may be.
+    // A batch with one small record may stay uncompressed if gzip would enlarge it.
     let compressed: i32 =
         batches.iter().filter(|batch| batch.compression == 1).map(|batch| batch.records).sum();
     assert!(

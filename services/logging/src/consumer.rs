@@ -1,6 +1,6 @@
-//! Reading the topic: what `merch logs` shows.
+//! Kafka consumer of the event topic; used by `merch logs`.
 
-mod chronology;
+mod time_merge;
 
 use std::{
     collections::HashMap,
@@ -20,93 +20,89 @@ use rdkafka::{
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 
-use self::chronology::Chronology;
+use self::time_merge::TimeMerge;
 use crate::{
-    connection::{Connection, Ears},
+    connection::{Connection, KafkaContext},
     json,
     proto::{Level, LogMessage},
 };
 
-/// A complaint that there is comes at once.
-const COMPLAINT: Duration = Duration::from_millis(50);
-/// Each attempt to connect brings another one: no more of them are listened to after this time.
-const COMPLAINTS: Duration = Duration::from_millis(500);
+/// How long a poll waits for an error that librdkafka has already queued.
+const ERROR_WAIT: Duration = Duration::from_millis(50);
+/// Upper limit of that polling: every reconnect attempt queues another error.
+const ERROR_WAIT_TOTAL: Duration = Duration::from_millis(500);
 
-/// What to read.
+/// Options of [`read`].
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// Where Kafka is, and how it is spoken to.
+    /// Addresses and security of Kafka.
     pub kafka: Connection,
     /// The topic.
     pub topic: String,
-    /// Whether to wait for what comes after the records that are there now; if not, reading ends
-    /// with those.
+    /// Whether to wait for new records after the existing ones.
     pub follow: bool,
-    /// How long Kafka may take to answer at the start.
+    /// Time limit for Kafka's first answer.
     pub timeout: Duration,
 }
 
 /// A record of the topic.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct ConsumerRecord {
     /// Its partition.
     pub partition: i32,
-    /// Its place in the partition.
+    /// Its offset in the partition.
     pub offset: i64,
-    /// When it was written, by the sender's clock, in milliseconds since 1970: the event's own
-    /// time.
+    /// The record's timestamp in milliseconds since 1970: the time of the event.
     pub timestamp: Option<i64>,
-    /// Its key: the user or order that the event is about, or the event's id.
+    /// The record's key: the user or order of the event, or the event's id.
     pub key: Option<Vec<u8>>,
-    /// Its value, as it came.
+    /// The raw value.
     pub value: Vec<u8>,
-    /// The event, or why the value is none.
+    /// The decoded event, or the decoding error.
     pub event: Result<Box<LogMessage>, String>,
 }
 
-/// Reads the topic from its beginning, all partitions at the same time, and gives each record to
-/// `sink` until it breaks, or, unless [`ReadOptions::follow`] is set, all that was there at the
-/// start is read.
+/// Reads all partitions of the topic from the beginning and passes each record to `sink`. Ends when
+/// `sink` breaks or, without [`ReadOptions::follow`], after the last record that existed at the
+/// start.
 ///
-/// Order is kept within a partition, so for each subject. What is there at the start comes in the
-/// order of time across partitions as well, as far as some thousands of records can be held to sort
-/// them; what comes later comes as it arrives. Nothing is committed: each reading begins anew.
+/// Records of a partition keep their order. Existing records are also merged by time across
+/// partitions, as far as the buffer allows.
 ///
 /// # Errors
-/// When Kafka does not answer at the start, has no such topic, or refuses to be read. While
-/// following, a Kafka that goes away is waited for.
+/// If Kafka does not answer at the start, the topic does not exist, or Kafka denies access. Later
+/// connection losses are retried.
 pub async fn read(
     options: ReadOptions,
-    mut sink: impl FnMut(Record) -> ControlFlow<()>,
+    mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
 ) -> Result<(), StartError> {
     let opened = options.clone();
-    let (consumer, ends) = spawn_blocking(move || open(&opened))
-        .await
-        .map_err(|error| StartError::new(format!("Kafka cannot be read: {error}")))??;
-    let outcome = pump(&options, &consumer, ends, &mut sink).await;
-    // It says good-bye to the broker, which may take a moment.
+    let (consumer, ends) = spawn_blocking(move || open(&opened)).await.map_err(|error| {
+        StartError::new(format!("the Kafka consumer failed to start: {error}"))
+    })??;
+    let outcome = deliver(&options, &consumer, ends, &mut sink).await;
+    // Closing the consumer blocks on the broker.
     spawn_blocking(move || drop(consumer));
     outcome
 }
 
-/// Gives records to `sink`; first those before `ends`, sorted, then what follows.
-async fn pump(
+async fn deliver(
     options: &ReadOptions,
-    consumer: &StreamConsumer<Ears>,
+    consumer: &StreamConsumer<KafkaContext>,
     mut ends: HashMap<i32, i64>,
-    sink: &mut impl FnMut(Record) -> ControlFlow<()>,
+    sink: &mut impl FnMut(ConsumerRecord) -> ControlFlow<()>,
 ) -> Result<(), StartError> {
-    let mut past = Chronology::default();
+    let mut merge = TimeMerge::default();
     loop {
-        if ends.is_empty() && (past.drain().try_for_each(&mut *sink).is_break() || !options.follow)
+        if ends.is_empty() && (merge.drain().try_for_each(&mut *sink).is_break() || !options.follow)
         {
             return Ok(());
         }
         match consumer.recv().await {
             Ok(message) => {
-                let record = Record::new(&message);
+                let record = ConsumerRecord::new(&message);
                 let (partition, next) = (record.partition, record.offset + 1);
-                let shown = if ends.is_empty() { Some(record) } else { past.push(record) };
+                let shown = if ends.is_empty() { Some(record) } else { merge.push(record) };
                 if shown.is_some_and(|record| sink(record).is_break()) {
                     return Ok(());
                 }
@@ -114,34 +110,34 @@ async fn pump(
                     ends.remove(&partition);
                 }
             }
-            // Offsets may be missing before the end (a transaction's marks, a compacted topic), so
-            // that the last one is never seen.
+            // The last offsets may hold no record: transaction markers or compaction.
             Err(KafkaError::PartitionEOF(partition)) => {
                 ends.remove(&partition);
             }
-            Err(error) if is_lasting(&error) => {
+            Err(error) if is_permanent(&error) => {
                 return Err(StartError::new(format!(
-                    "Kafka's topic {} cannot be read: {error}",
+                    "failed to read the Kafka topic {}: {error}; check that it exists and that the \
+                     user may read it",
                     options.topic
                 )));
             }
             Err(error) => {
-                tracing::debug!(%error, "Kafka is in trouble; reading goes on when it is back")
+                tracing::debug!(%error, "Kafka consumer error; retrying")
             }
         }
     }
 }
 
-/// Prints records to `out`, one line each, as [`Record::json_line`] or [`Record::human_line`]. A
-/// reader that closes its end of the pipe ends it quietly; any other failure to write ends it, too,
-/// and is left in `failure`.
+/// Returns a sink that prints one line per record to `out`, as [`ConsumerRecord::json_line`] or
+/// [`ConsumerRecord::text_line`]. A failed write breaks; its error goes to `failure` unless the pipe is
+/// closed.
 pub fn print<'a>(
     mut out: impl Write + 'a,
     json: bool,
     failure: &'a mut Option<io::Error>,
-) -> impl FnMut(Record) -> ControlFlow<()> + 'a {
+) -> impl FnMut(ConsumerRecord) -> ControlFlow<()> + 'a {
     move |record| {
-        let line = if json { record.json_line() } else { record.human_line() };
+        let line = if json { record.json_line() } else { record.text_line() };
         match writeln!(out, "{line}").and_then(|()| out.flush()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -154,7 +150,7 @@ pub fn print<'a>(
     }
 }
 
-impl Record {
+impl ConsumerRecord {
     fn new(message: &BorrowedMessage<'_>) -> Self {
         let value = message.payload().unwrap_or_default().to_vec();
         Self {
@@ -167,37 +163,42 @@ impl Record {
         }
     }
 
-    /// The value as one line of JSON. What is not a log event is wrapped, so that each line is JSON
-    /// and says so: `{"notALogMessage": …, "reason": …, "partition": …, "offset": …}`.
+    /// Returns the value as one line of JSON. A value that is not a log event is wrapped:
+    /// `{"notALogMessage": …, "reason": …, "partition": …, "offset": …}`.
     #[must_use]
     pub fn json_line(&self) -> String {
         match &self.event {
-            // As it came, and not as this program understands it: a newer one may have written
-            // more. Line breaks are only ever between tokens.
+            // Not re-encoded: a newer version may have added members. JSON has line breaks only
+            // between tokens.
             Ok(_) => String::from_utf8_lossy(&self.value).replace(['\n', '\r'], " "),
             Err(reason) => {
                 let value = serde_json::from_slice(&self.value).unwrap_or_else(|_| {
                     serde_json::Value::String(String::from_utf8_lossy(&self.value).into_owned())
                 });
-                serde_json::json!({ "notALogMessage": value, "reason": reason, "partition": self.partition, "offset": self.offset })
-                    .to_string()
+                serde_json::json!({
+                    "notALogMessage": value,
+                    "reason": reason,
+                    "partition": self.partition,
+                    "offset": self.offset,
+                })
+                .to_string()
             }
         }
     }
 
-    /// One line for people: time, level, service, event, actor, subject, message, attributes.
-    /// Control characters are shown escaped: a terminal must not obey a log.
+    /// Returns a line of text: time, level, service, event, actor, subject, message, attributes.
+    /// Control characters are escaped, so that an event cannot control the terminal.
     #[must_use]
-    pub fn human_line(&self) -> String {
+    pub fn text_line(&self) -> String {
         let event = match &self.event {
             Ok(event) => event,
             Err(reason) => {
-                let value = printable(&String::from_utf8_lossy(&self.value));
+                let value = escape_control(&String::from_utf8_lossy(&self.value));
                 return format!(
                     "partition {} offset {}: not a log event ({}): {value}",
                     self.partition,
                     self.offset,
-                    printable(reason)
+                    escape_control(reason)
                 );
             }
         };
@@ -208,10 +209,11 @@ impl Record {
             Ok(Level::Error) => "ERROR",
             Ok(Level::Unspecified) | Err(_) => "-",
         };
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text) };
+        let or_dash =
+            |text: &str| if text.is_empty() { "-".to_owned() } else { escape_control(text) };
         let mut line = format!(
             "{} {level:<5} {:<3} {} {} {}",
-            event.time.map_or_else(|| "-".to_owned(), |time| human_time(time.seconds, time.nanos)),
+            event.time.map_or_else(|| "-".to_owned(), |time| format_time(time.seconds, time.nanos)),
             or_dash(&event.service),
             or_dash(&event.event),
             or_dash(&event.actor),
@@ -219,20 +221,18 @@ impl Record {
         );
         if !event.message.is_empty() {
             line.push(' ');
-            line.push_str(&printable(&event.message));
+            line.push_str(&escape_control(&event.message));
         }
         let mut attributes: Vec<_> = event.attributes.iter().collect();
         attributes.sort();
         for (name, value) in attributes {
-            // Writing to a String cannot fail.
-            let _ = write!(line, " {}={}", printable(name), printable(value));
+            let _ = write!(line, " {}={}", escape_control(name), escape_control(value));
         }
         line
     }
 }
 
-/// Text without control characters, which are escaped.
-fn printable(text: &str) -> String {
+fn escape_control(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
         if character.is_control() {
             shown.extend(character.escape_default());
@@ -243,8 +243,7 @@ fn printable(text: &str) -> String {
     })
 }
 
-/// UTC with milliseconds; a dash for what is no time.
-fn human_time(seconds: i64, nanos: i32) -> String {
+fn format_time(seconds: i64, nanos: i32) -> String {
     const FORMAT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp(seconds)
@@ -254,38 +253,37 @@ fn human_time(seconds: i64, nanos: i32) -> String {
         .unwrap_or_else(|| "-".to_owned())
 }
 
-/// Opens a consumer at the beginning of all partitions. With it: the ends, as of now, of those that
-/// hold something.
-fn open(options: &ReadOptions) -> Result<(StreamConsumer<Ears>, HashMap<i32, i64>), StartError> {
-    let unreadable = |error: KafkaError| {
+/// Returns a consumer at the beginning of all partitions, and the end offset of each non-empty one.
+fn open(
+    options: &ReadOptions,
+) -> Result<(StreamConsumer<KafkaContext>, HashMap<i32, i64>), StartError> {
+    let read_error = |error: KafkaError| {
         StartError::new(format!(
-            "Kafka at {} cannot be read: {error}; expected a broker that answers (--kafka-brokers)",
+            "failed to read from Kafka at {}: {error}; check --kafka-brokers",
             options.kafka.brokers
         ))
     };
-    let ears = Ears::default();
-    let consumer: StreamConsumer<Ears> = options
+    let context = KafkaContext::default();
+    let consumer: StreamConsumer<KafkaContext> = options
         .kafka
         .client()?
-        // librdkafka wants a group to assign partitions, though it is neither joined nor committed
-        // to.
+        // librdkafka requires a group id, although this consumer neither joins nor commits.
         .set("group.id", format!("merch-logs-{}", uuid::Uuid::new_v4()))
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
-        .create_with_context(ears.clone())
-        .map_err(|error| options.kafka.unusable(&error))?;
+        .create_with_context(context.clone())
+        .map_err(|error| options.kafka.creation_error(&error))?;
     let metadata =
         consumer.fetch_metadata(Some(&options.topic), options.timeout).map_err(|error| {
-            // A consumer hears what is complained of only while it is asked for records.
-            let listening = async { while timeout(COMPLAINT, consumer.recv()).await.is_ok() {} };
-            // Whichever of the two ends it, what was said is in `ears`.
-            let _ = Handle::current().block_on(timeout(COMPLAINTS, listening));
-            StartError::new(options.kafka.silence(&error, &ears))
+            // A consumer gets error callbacks only while it is polled.
+            let polling = async { while timeout(ERROR_WAIT, consumer.recv()).await.is_ok() {} };
+            let _ = Handle::current().block_on(timeout(ERROR_WAIT_TOTAL, polling));
+            StartError::new(options.kafka.diagnose_timeout(&error, &context))
         })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == options.topic);
     if let Some(error) = topic.and_then(|topic| topic.error()).filter(|error| error.is_error()) {
-        return Err(unreadable(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error))));
+        return Err(read_error(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error))));
     }
     let partitions: Vec<i32> = topic
         .into_iter()
@@ -294,7 +292,8 @@ fn open(options: &ReadOptions) -> Result<(StreamConsumer<Ears>, HashMap<i32, i64
         .collect();
     if partitions.is_empty() {
         return Err(StartError::new(format!(
-            "Kafka at {} has no topic {}; the logging service makes it when it starts (another name is given with --kafka-topic)",
+            "Kafka at {} has no topic {}; the logging service creates it at its start; \
+             --kafka-topic selects another topic",
             options.kafka.brokers, options.topic
         )));
     }
@@ -303,20 +302,20 @@ fn open(options: &ReadOptions) -> Result<(StreamConsumer<Ears>, HashMap<i32, i64
     for partition in partitions {
         let (low, high) = consumer
             .fetch_watermarks(&options.topic, partition, options.timeout)
-            .map_err(unreadable)?;
+            .map_err(read_error)?;
         if low < high {
             ends.insert(partition, high);
         }
         assignment
             .add_partition_offset(&options.topic, partition, Offset::Beginning)
-            .map_err(unreadable)?;
+            .map_err(read_error)?;
     }
-    consumer.assign(&assignment).map_err(unreadable)?;
+    consumer.assign(&assignment).map_err(read_error)?;
     Ok((consumer, ends))
 }
 
-/// Errors that time does not mend. librdkafka goes on by itself after all others.
-fn is_lasting(error: &KafkaError) -> bool {
+/// Returns whether the error needs the operator. librdkafka retries all others.
+fn is_permanent(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
@@ -338,13 +337,20 @@ mod tests {
 
     use super::*;
 
-    fn record(value: &[u8]) -> Record {
+    fn record(value: &[u8]) -> ConsumerRecord {
         let event = json::from_slice(value).map(Box::new).map_err(|error| error.to_string());
-        Record { partition: 2, offset: 7, timestamp: None, key: None, value: value.to_vec(), event }
+        ConsumerRecord {
+            partition: 2,
+            offset: 7,
+            timestamp: None,
+            key: None,
+            value: value.to_vec(),
+            event,
+        }
     }
 
     #[test]
-    fn a_line_for_people() {
+    fn text_line_shows_all_fields_escaped() {
         let event = LogMessage {
             time: Some(Timestamp { seconds: 1_767_225_600, nanos: 5_999_999 }),
             service: "db".to_owned(),
@@ -362,21 +368,21 @@ mod tests {
         };
         let record = record(&json::to_vec(&event).unwrap());
         assert_eq!(
-            record.human_line(),
+            record.text_line(),
             r"2026-01-01T00:00:00.005Z INFO  db  order_placed user:1 order:2 Two hoodies\u{1b}[2J\nwere ordered product_id=1 quantity=2"
         );
         assert_eq!(record.json_line().as_bytes(), record.value);
     }
 
     #[test]
-    fn what_is_not_an_event_is_shown_as_such() {
+    fn values_that_are_not_events_are_shown_with_reason() {
         let text = record(b"hello\nworld");
         assert!(
-            text.human_line().starts_with("partition 2 offset 7: not a log event (expected value"),
+            text.text_line().starts_with("partition 2 offset 7: not a log event (expected value"),
             "{}",
-            text.human_line()
+            text.text_line()
         );
-        assert!(text.human_line().ends_with(r": hello\nworld"), "{}", text.human_line());
+        assert!(text.text_line().ends_with(r": hello\nworld"), "{}", text.text_line());
         let line: serde_json::Value = serde_json::from_str(&text.json_line()).unwrap();
         assert_eq!(
             (&line["notALogMessage"], &line["offset"]),
@@ -386,14 +392,14 @@ mod tests {
             let record = record(value);
             assert!(record.event.is_err());
             assert!(
-                !record.human_line().contains('\n')
+                !record.text_line().contains('\n')
                     && serde_json::from_str::<serde_json::Value>(&record.json_line()).is_ok()
             );
         }
     }
 
     #[test]
-    fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
+    fn only_a_closed_pipe_is_not_a_failure() {
         struct Broken(io::ErrorKind);
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -403,11 +409,12 @@ mod tests {
                 Ok(())
             }
         }
-        for (kind, told) in [(io::ErrorKind::BrokenPipe, false), (io::ErrorKind::StorageFull, true)]
+        for (kind, reported) in
+            [(io::ErrorKind::BrokenPipe, false), (io::ErrorKind::StorageFull, true)]
         {
             let mut failure = None;
             assert!(print(Broken(kind), true, &mut failure)(record(b"{}")).is_break());
-            assert_eq!(failure.is_some(), told);
+            assert_eq!(failure.is_some(), reported);
         }
     }
 }

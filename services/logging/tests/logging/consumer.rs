@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use merch_logging::{
-    server::embedded::Embedded,
-    topic::{self, Record},
+    consumer::{self, ConsumerRecord},
+    server::embedded::EmbeddedBroker,
 };
 use rdkafka::{
     ClientConfig,
@@ -13,7 +13,8 @@ use rdkafka::{
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::support::{
-    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, events, quick, read_options, records,
+    DEADLINE, MemorySource, Service, Shipping, TOPIC, config, events, fast_options, read_options,
+    records,
 };
 
 async fn produce(brokers: &str, value: &[u8]) {
@@ -23,14 +24,14 @@ async fn produce(brokers: &str, value: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_topic_ends_at_once() {
-    let broker = Embedded::start(TOPIC, 3).unwrap();
+async fn empty_topic_ends_at_once() {
+    let broker = EmbeddedBroker::start(TOPIC, 3).unwrap();
     assert!(records(broker.bootstrap_servers()).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_an_event_is_shown_as_such() {
-    let broker = Embedded::start(TOPIC, 3).unwrap();
+async fn records_that_are_not_events_are_shown() {
+    let broker = EmbeddedBroker::start(TOPIC, 3).unwrap();
     produce(broker.bootstrap_servers(), b"hello").await;
     produce(broker.bootstrap_servers(), b"{\"id\": \"x\", \"unheard\": 1").await;
     let records = records(broker.bootstrap_servers()).await;
@@ -38,26 +39,28 @@ async fn what_is_not_an_event_is_shown_as_such() {
     assert!(
         records
             .iter()
-            .all(|record| record.event.is_err() && record.human_line().contains("not a log event"))
+            .all(|record| record.event.is_err() && record.text_line().contains("not a log event"))
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn following_shows_what_comes_later_until_the_sink_breaks() {
-    let broker = Embedded::start(TOPIC, 3).unwrap();
+async fn follow_delivers_new_records_until_break() {
+    let broker = EmbeddedBroker::start(TOPIC, 3).unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();
-    let shipping = Shipping::start(source.clone(), service.address, quick());
+    let shipping = Shipping::start(source.clone(), service.address, fast_options());
     source.push(events(0..3));
     source.all_acknowledged().await;
 
-    let (seen, mut arrived) = mpsc::unbounded_channel::<Record>();
-    let following =
-        tokio::spawn(topic::read(read_options(broker.bootstrap_servers(), true), move |record| {
+    let (seen, mut arrived) = mpsc::unbounded_channel::<ConsumerRecord>();
+    let following = tokio::spawn(consumer::read(
+        read_options(broker.bootstrap_servers(), true),
+        move |record| {
             let last = record.event.as_ref().is_ok_and(|event| event.request_id == "request-5");
             seen.send(record).unwrap();
             if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }));
+        },
+    ));
     for _ in 0..3 {
         timeout(DEADLINE, arrived.recv()).await.unwrap().unwrap();
     }
@@ -73,8 +76,8 @@ async fn following_shows_what_comes_later_until_the_sink_breaks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_pipe_ends_reading() {
-    let broker = Embedded::start(TOPIC, 1).unwrap();
+async fn closed_pipe_ends_reading() {
+    let broker = EmbeddedBroker::start(TOPIC, 1).unwrap();
     for _ in 0..3 {
         produce(broker.bootstrap_servers(), b"{}").await;
     }
@@ -83,9 +86,9 @@ async fn a_closed_pipe_ends_reading() {
     let mut failure = None;
     timeout(
         DEADLINE,
-        topic::read(
+        consumer::read(
             read_options(broker.bootstrap_servers(), true),
-            topic::print(writer, true, &mut failure),
+            consumer::print(writer, true, &mut failure),
         ),
     )
     .await
@@ -95,12 +98,13 @@ async fn a_closed_pipe_ends_reading() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kafka_that_does_not_answer_is_one_clear_sentence() {
-    let broker = Embedded::start(TOPIC, 1).unwrap();
+async fn unreachable_kafka_is_a_clear_error() {
+    let broker = EmbeddedBroker::start(TOPIC, 1).unwrap();
     broker.with(|cluster| cluster.broker_down(-1)).unwrap().unwrap();
     let mut options = read_options(broker.bootstrap_servers(), false);
     options.timeout = Duration::from_millis(300);
-    let error = topic::read(options, |_| ControlFlow::Continue(())).await.unwrap_err().to_string();
+    let error =
+        consumer::read(options, |_| ControlFlow::Continue(())).await.unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("Kafka at {} does not answer", broker.bootstrap_servers())),
         "{error}"

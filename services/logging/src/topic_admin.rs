@@ -1,5 +1,4 @@
-//! Making the topic of the events, and comparing the one that is there with the one that was asked
-//! for.
+//! Creates the event topic, and compares an existing topic with the requested settings.
 
 use std::{
     collections::BTreeSet,
@@ -20,37 +19,35 @@ use rdkafka::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::connection::{Connection, Ears};
+use crate::connection::{Connection, KafkaContext};
 
-/// One question to Kafka takes at most this long.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Kafka is asked again after this.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Time limit of one request to Kafka.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-const RETENTION: &str = "retention.ms";
+const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
-/// The topic that the operator asks for. What is `None` is left to the broker's defaults, and never
-/// compared.
+/// Requested settings of the topic. `None` leaves a setting to the broker and skips its comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its partitions. Order is kept within a partition: for each subject.
+    /// Number of partitions. Order is kept within a partition, and so for each subject.
     pub partitions: i32,
-    /// Copies of each partition.
+    /// Replication factor.
     pub replication: Option<i32>,
-    /// How long the broker keeps a record.
+    /// Retention time.
     pub retention: Option<Retention>,
-    /// How much of each partition the broker keeps.
+    /// Retention size of each partition.
     pub retention_bytes: Option<RetentionBytes>,
-    /// Copies that have to have a record before it is acknowledged.
+    /// Replicas that must store a record before Kafka acknowledges it.
     pub min_insync_replicas: Option<i32>,
 }
 
 impl Topic {
-    /// A topic of that name with three partitions; the rest is the broker's to decide.
+    /// Returns a topic with three partitions and the broker's defaults.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -62,10 +59,9 @@ impl Topic {
         }
     }
 
-    /// The settings that a topic is made with.
     fn settings(&self) -> Vec<(&'static str, String)> {
         let retention =
-            self.retention.map(|retention| (RETENTION, retention.milliseconds().to_string()));
+            self.retention.map(|retention| (RETENTION_MS, retention.milliseconds().to_string()));
         let retention_bytes =
             self.retention_bytes.map(|bytes| (RETENTION_BYTES, bytes.bytes().to_string()));
         let min_insync_replicas =
@@ -74,17 +70,17 @@ impl Topic {
     }
 }
 
-/// How long the broker keeps a record.
+/// Retention time (`retention.ms`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// At least so long.
+    /// At least this long.
     For(Duration),
-    /// Until the disk is full.
+    /// No limit.
     Forever,
 }
 
 impl Retention {
-    /// As Kafka has it: -1 is for ever.
+    /// Kafka's value; -1 is no limit.
     fn milliseconds(self) -> i64 {
         match self {
             Self::For(time) => i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
@@ -93,41 +89,41 @@ impl Retention {
     }
 }
 
-/// How much of a partition the broker keeps: past it, the oldest segments are deleted, however
-/// young.
+/// Retention size of a partition (`retention.bytes`). Past it, Kafka deletes the oldest segments,
+/// whatever their age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetentionBytes {
-    /// At least this many bytes, as they are stored.
-    Most(u64),
-    /// As much as comes.
+    /// At least this many bytes.
+    Limit(u64),
+    /// No limit.
     Unlimited,
 }
 
 impl RetentionBytes {
-    /// As Kafka has it: -1 is no bound.
+    /// Kafka's value; -1 is no limit.
     fn bytes(self) -> i64 {
         match self {
-            Self::Most(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+            Self::Limit(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
             Self::Unlimited => -1,
         }
     }
 }
 
-/// What [`ensure`] found or did. Displays as one line, or as one and another for each difference.
+/// Result of [`ensure`]. Displays as one line, plus one for each difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ensured {
-    /// There was none; now there is, and each of its partitions has a leader.
+pub enum EnsureOutcome {
+    /// The topic was created, and each partition has a leader.
     Created(Topic),
-    /// It was there, and is as it was.
-    Present {
-        /// Its name.
+    /// The topic existed and was not changed.
+    Exists {
+        /// The name.
         name: String,
-        /// In what it is not as asked for: a sentence each.
+        /// Differences from the requested settings, one sentence each.
         differences: Vec<String>,
     },
 }
 
-impl fmt::Display for Ensured {
+impl fmt::Display for EnsureOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created(topic) => {
@@ -140,11 +136,11 @@ impl fmt::Display for Ensured {
                     .iter()
                     .try_for_each(|(name, value)| write!(formatter, ", {name} {value}"))
             }
-            Self::Present { name, differences } if differences.is_empty() => {
-                write!(formatter, "{name} is there, as asked for")
+            Self::Exists { name, differences } if differences.is_empty() => {
+                write!(formatter, "{name} exists with the requested settings")
             }
-            Self::Present { name, differences } => {
-                write!(formatter, "{name} is there, and left as it is")?;
+            Self::Exists { name, differences } => {
+                write!(formatter, "{name} exists and was not changed")?;
                 differences
                     .iter()
                     .try_for_each(|difference| write!(formatter, "\n  differs: {difference}"))
@@ -153,110 +149,112 @@ impl fmt::Display for Ensured {
     }
 }
 
-/// Sees to it that the topic is there: makes it where it is missing, and says how it differs where
-/// it is not. A Kafka that does not answer yet is waited for, at most `patience`.
+/// Creates the topic if it is missing; otherwise compares its settings. Retries for up to `timeout`
+/// while Kafka does not answer.
 ///
 /// # Errors
-/// When Kafka does not answer in time, or does not make the topic.
+/// If Kafka does not answer in time or refuses to create the topic.
 pub async fn ensure(
     connection: &Connection,
     topic: &Topic,
-    patience: Duration,
-) -> Result<Ensured, StartError> {
-    let deadline = Instant::now() + patience;
-    let ears = Ears::default();
-    let unusable = |error: KafkaError| connection.unusable(&error);
-    // A producer, as it polls by itself and so hears what is complained of.
-    let asking: Arc<ThreadedProducer<Ears>> =
-        Arc::new(connection.client()?.create_with_context(ears.clone()).map_err(unusable)?);
+    timeout: Duration,
+) -> Result<EnsureOutcome, StartError> {
+    let deadline = Instant::now() + timeout;
+    let context = KafkaContext::default();
+    let creation_error = |error: KafkaError| connection.creation_error(&error);
+    // A producer polls in the background, and so receives error callbacks.
+    let metadata_client: Arc<ThreadedProducer<KafkaContext>> = Arc::new(
+        connection.client()?.create_with_context(context.clone()).map_err(creation_error)?,
+    );
     let admin = admin(connection)?;
-    let (mut created, mut told) = (false, None);
+    let (mut created, mut reported) = (false, None);
     loop {
-        let (asked, name) = (Arc::clone(&asking), topic.name.clone());
-        let sight = spawn_blocking(move || look(asked.client(), &name, ANSWER)).await;
-        let problem = match sight
-            .map_err(|error| StartError::new(format!("Kafka could not be asked: {error}")))?
+        let (client, name) = (Arc::clone(&metadata_client), topic.name.clone());
+        let state =
+            spawn_blocking(move || topic_state(client.client(), &name, REQUEST_TIMEOUT)).await;
+        let problem = match state
+            .map_err(|error| StartError::new(format!("the metadata request failed: {error}")))?
         {
-            Ok(Sight::There(_)) if created => return Ok(Ensured::Created(topic.clone())),
-            Ok(Sight::There(shape)) => {
-                return Ok(Ensured::Present {
+            Ok(TopicState::Available(_)) if created => {
+                return Ok(EnsureOutcome::Created(topic.clone()));
+            }
+            Ok(TopicState::Available(layout)) => {
+                return Ok(EnsureOutcome::Exists {
                     name: topic.name.clone(),
-                    differences: differences(&admin, topic, &shape).await,
+                    differences: differences(&admin, topic, &layout).await,
                 });
             }
-            Ok(Sight::Leaderless(partitions)) => leaderless(partitions, &topic.name),
-            Ok(Sight::Missing) => match create(&admin, topic, ANSWER).await {
+            Ok(TopicState::Leaderless(partitions)) => leaderless_error(partitions, &topic.name),
+            Ok(TopicState::Missing) => match create(&admin, topic, REQUEST_TIMEOUT).await {
                 Ok(()) => {
                     created = true;
-                    format!("Kafka has made the topic {} and does not show it yet", topic.name)
+                    format!("Kafka created the topic {} but does not list it yet", topic.name)
                 }
-                // Somebody else was quicker, and the next look shows what they made.
+                // Another process created it; the next round compares.
                 Err(RDKafkaErrorCode::TopicAlreadyExists) => {
-                    format!("Kafka does not show the topic {} yet", topic.name)
+                    format!("Kafka does not list the topic {} yet", topic.name)
                 }
-                Err(code) if is_passing(code) => refused(&connection.brokers, topic, code),
+                Err(code) if is_transient(code) => create_error(&connection.brokers, topic, code),
                 Err(code) => {
-                    return Err(StartError::new(refused(&connection.brokers, topic, code)));
+                    return Err(StartError::new(create_error(&connection.brokers, topic, code)));
                 }
             },
-            Err(error) => connection.silence(&error, &ears),
+            Err(error) => connection.diagnose_timeout(&error, &context),
         };
-        if Instant::now() + PAUSE >= deadline {
-            return Err(StartError::new(format!("{problem} (after {})", shown(patience))));
+        if Instant::now() + RETRY_INTERVAL >= deadline {
+            return Err(StartError::new(format!("{problem} (after {})", format_duration(timeout))));
         }
-        if told.as_ref() != Some(&problem) {
+        if reported.as_ref() != Some(&problem) {
             tracing::info!(reason = problem, "waiting for Kafka");
-            told = Some(problem);
+            reported = Some(problem);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// A client for what changes Kafka rather than using it.
-pub(crate) fn admin(connection: &Connection) -> Result<AdminClient<Ears>, StartError> {
+pub(crate) fn admin(connection: &Connection) -> Result<AdminClient<KafkaContext>, StartError> {
     connection
         .client()?
-        .create_with_context(Ears::default())
-        .map_err(|error| connection.unusable(&error))
+        .create_with_context(KafkaContext::default())
+        .map_err(|error| connection.creation_error(&error))
 }
 
-/// What Kafka shows of a topic.
-pub(crate) enum Sight {
+pub(crate) enum TopicState {
     Missing,
-    /// So many of its partitions cannot be written.
+    /// Number of partitions without a leader.
     Leaderless(usize),
-    There(Shape),
+    Available(TopicLayout),
 }
 
-/// What is seen of a topic without asking for its settings.
-pub(crate) struct Shape {
+/// What metadata shows of a topic.
+pub(crate) struct TopicLayout {
     partitions: usize,
-    /// The numbers of copies that partitions have; usually one number.
+    /// Replica counts of the partitions; usually a single value.
     replication: BTreeSet<usize>,
 }
 
-/// Asks Kafka for the topic. Blocks.
-pub(crate) fn look<C: ClientContext>(
+/// Blocks.
+pub(crate) fn topic_state<C: ClientContext>(
     client: &Client<C>,
     name: &str,
     timeout: Duration,
-) -> Result<Sight, KafkaError> {
+) -> Result<TopicState, KafkaError> {
     let metadata = client.fetch_metadata(Some(name), timeout)?;
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
-        return Ok(Sight::Missing);
+        return Ok(TopicState::Missing);
     };
     match topic.error().filter(|error| error.is_error()).map(RDKafkaErrorCode::from) {
         Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-            return Ok(Sight::Missing);
+            return Ok(TopicState::Missing);
         }
         Some(error) => return Err(KafkaError::MetadataFetch(error)),
         None => {}
     }
     if topic.partitions().is_empty() {
-        return Ok(Sight::Missing);
+        return Ok(TopicState::Missing);
     }
     Ok(match topic.partitions().iter().filter(|partition| partition.leader() < 0).count() {
-        0 => Sight::There(Shape {
+        0 => TopicState::Available(TopicLayout {
             partitions: topic.partitions().len(),
             replication: topic
                 .partitions()
@@ -264,22 +262,21 @@ pub(crate) fn look<C: ClientContext>(
                 .map(|partition| partition.replicas().len())
                 .collect(),
         }),
-        leaderless => Sight::Leaderless(leaderless),
+        leaderless => TopicState::Leaderless(leaderless),
     })
 }
 
-pub(crate) fn leaderless(partitions: usize, topic: &str) -> String {
+pub(crate) fn leaderless_error(partitions: usize, topic: &str) -> String {
     format!("{partitions} partition(s) of Kafka's topic {topic} have no leader")
 }
 
-/// Tells Kafka to make the topic.
 pub(crate) async fn create(
-    admin: &AdminClient<Ears>,
+    admin: &AdminClient<KafkaContext>,
     topic: &Topic,
     timeout: Duration,
 ) -> Result<(), RDKafkaErrorCode> {
     let settings = topic.settings();
-    // -1: as many as the broker has for its default.
+    // -1 is the broker's default.
     let wanted = NewTopic::new(
         &topic.name,
         topic.partitions,
@@ -299,29 +296,28 @@ pub(crate) async fn create(
     }
 }
 
-/// Why Kafka did not make the topic, in a sentence.
-pub(crate) fn refused(brokers: &str, topic: &Topic, code: RDKafkaErrorCode) -> String {
+pub(crate) fn create_error(brokers: &str, topic: &Topic, code: RDKafkaErrorCode) -> String {
     let advice = match code {
         RDKafkaErrorCode::InvalidReplicationFactor => {
-            "; it has fewer brokers than that, or not all of them are up: expected a MERCH_KAFKA_REPLICATION of at most their number"
+            "; expected MERCH_KAFKA_REPLICATION to be at most the number of running brokers"
         }
         RDKafkaErrorCode::TopicAuthorizationFailed
         | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "; expected a user who may create it, or a topic that somebody else has made"
+            "; allow this user to create it, or create the topic beforehand"
         }
         RDKafkaErrorCode::InvalidConfig
         | RDKafkaErrorCode::PolicyViolation
         | RDKafkaErrorCode::InvalidPartitions => {
-            "; its own log says which of partitions, replication, retention, retention bytes and min.insync.replicas it does not allow"
+            "; see the broker's log for the setting that it does not allow: partitions, \
+             replication, retention, retention bytes or min.insync.replicas"
         }
         _ => "",
     };
-    format!("Kafka at {brokers} does not make the topic {}: {code}{advice}", topic.name)
+    format!("Kafka at {brokers} did not create the topic {}: {code}{advice}", topic.name)
 }
 
-/// Whether another attempt may end otherwise. A broker that has just started may not know of the
-/// others yet.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
+/// Returns whether a retry may succeed. A broker that has just started may not see the others yet.
+fn is_transient(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::InvalidReplicationFactor
@@ -336,62 +332,61 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Returns a sentence on each difference of the topic from the one that the operator asks for.
-async fn differences(admin: &AdminClient<Ears>, topic: &Topic, shape: &Shape) -> Vec<String> {
+async fn differences(
+    admin: &AdminClient<KafkaContext>,
+    topic: &Topic,
+    layout: &TopicLayout,
+) -> Vec<String> {
     let mut found = Vec::new();
-    if usize::try_from(topic.partitions) != Ok(shape.partitions) {
+    if usize::try_from(topic.partitions) != Ok(layout.partitions) {
         found.push(format!(
-            "{} partitions, where {} were asked for; more can be added (kafka-topics.sh --alter), upon which subjects move to other ones and are out of order across the change",
-            shape.partitions, topic.partitions
+            "{} partitions, expected {}; kafka-topics.sh --alter adds partitions, but then \
+             subjects move to other partitions and lose their order across the change",
+            layout.partitions, topic.partitions
         ));
     }
     if let Some(wanted) = topic.replication
-        && !shape.replication.iter().all(|copies| i32::try_from(*copies) == Ok(wanted))
+        && !layout.replication.iter().all(|copies| i32::try_from(*copies) == Ok(wanted))
     {
-        let copies: Vec<String> = shape.replication.iter().map(ToString::to_string).collect();
+        let copies: Vec<String> = layout.replication.iter().map(ToString::to_string).collect();
         found.push(format!(
-            "replication factor {}, where {wanted} was asked for; kafka-reassign-partitions.sh changes it",
+            "replication factor {}, expected {wanted}; kafka-reassign-partitions.sh changes it",
             copies.join(" and ")
         ));
     }
     match setting_differences(admin, topic).await {
         Ok(differences) => found.extend(differences),
-        // The topic works nevertheless. librdkafka's test broker does not have the request.
-        Err(error) => {
-            found.push(format!("its settings were not compared, as they cannot be read: {error}"))
-        }
+        // Not fatal: the topic works. The embedded broker lacks this request.
+        Err(error) => found.push(format!(
+            "its settings were not compared because they could not be read: {error}"
+        )),
     }
     found
 }
 
-/// Returns a sentence on each setting in which the topic differs from the one that the operator
-/// asks for.
 pub(crate) async fn setting_differences(
-    admin: &AdminClient<Ears>,
+    admin: &AdminClient<KafkaContext>,
     topic: &Topic,
 ) -> Result<Vec<String>, KafkaError> {
     let settings = topic.settings();
     if settings.is_empty() {
         return Ok(Vec::new());
     }
-    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let answer = admin.describe_configs([&ResourceSpecifier::Topic(&topic.name)], &options).await?;
     let missing = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
     let resource: ConfigResource =
         answer.into_iter().next().unwrap_or(missing).map_err(KafkaError::AdminOp)?;
     let differs = settings.into_iter().filter_map(|(name, wanted)| {
-        let has = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
+        let has = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("unset");
         (has != wanted).then(|| {
-            format!(
-                "{name} {has}, where {wanted} was asked for; kafka-configs.sh --alter changes it"
-            )
+            format!("{name} {has}, expected {wanted}; kafka-configs.sh --alter changes it")
         })
     });
     Ok(differs.collect())
 }
 
-/// `90s`, `500ms`
-fn shown(time: Duration) -> String {
+fn format_duration(time: Duration) -> String {
     if time.subsec_millis() == 0 {
         format!("{} s", time.as_secs())
     } else {
@@ -404,37 +399,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_done_is_one_line_and_a_difference_another() {
+    fn outcome_has_a_line_for_each_difference() {
         let topic = Topic {
             partitions: 6,
             replication: Some(3),
             retention: Some(Retention::For(Duration::from_secs(3600))),
-            retention_bytes: Some(RetentionBytes::Most(1024)),
+            retention_bytes: Some(RetentionBytes::Limit(1024)),
             min_insync_replicas: Some(2),
             ..Topic::new("log-channel")
         };
         assert_eq!(
-            Ensured::Created(topic.clone()).to_string(),
-            "created log-channel with 6 partitions, replication factor 3, retention.ms 3600000, retention.bytes 1024, min.insync.replicas 2"
+            EnsureOutcome::Created(topic.clone()).to_string(),
+            "created log-channel with 6 partitions, replication factor 3, retention.ms 3600000, \
+             retention.bytes 1024, min.insync.replicas 2"
         );
         assert_eq!(
             Topic { retention: Some(Retention::Forever), ..Topic::new("t") }.settings(),
-            [(RETENTION, "-1".to_owned())]
+            [(RETENTION_MS, "-1".to_owned())]
         );
         let unlimited =
             Topic { retention_bytes: Some(RetentionBytes::Unlimited), ..Topic::new("t") };
         assert_eq!(unlimited.settings(), [(RETENTION_BYTES, "-1".to_owned())]);
         let present = |differences: &[&str]| {
-            Ensured::Present {
+            EnsureOutcome::Exists {
                 name: "t".to_owned(),
                 differences: differences.iter().map(|text| (*text).to_owned()).collect(),
             }
             .to_string()
         };
-        assert_eq!(present(&[]), "t is there, as asked for");
+        assert_eq!(present(&[]), "t exists with the requested settings");
         assert_eq!(
             present(&["one", "two"]),
-            "t is there, and left as it is\n  differs: one\n  differs: two"
+            "t exists and was not changed\n  differs: one\n  differs: two"
         );
     }
 }

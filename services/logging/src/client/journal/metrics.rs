@@ -1,4 +1,4 @@
-//! The metrics of the journal.
+//! Metrics of the journal.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -8,7 +8,6 @@ use super::segments::Segments;
 
 const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
 
-/// Log events that were made durable.
 pub(super) static APPENDED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_log_journal_appended_events_total",
@@ -16,23 +15,20 @@ pub(super) static APPENDED: LazyLock<IntCounter> = LazyLock::new(|| {
     )
     .expect(REGISTERED_ONCE)
 });
-/// Groups of them.
 pub(super) static SYNCS: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_log_journal_syncs_total",
-        "Groups of log events that were made durable with one fsync"
+        "Groups of log events made durable with one fsync"
     )
     .expect(REGISTERED_ONCE)
 });
-/// Groups that the disk refused.
 pub(super) static FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_log_journal_failed_syncs_total",
-        "Groups of log events that the disk refused"
+        "Groups of log events whose write or fsync failed"
     )
     .expect(REGISTERED_ONCE)
 });
-/// Events that there was no room for.
 pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_log_journal_refused_events_total",
@@ -56,13 +52,11 @@ static BACKLOG_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect(REGISTERED_ONCE)
 });
 
-/// One journal's part of the backlog. A process may have several open: its own, and what others
-/// left behind.
+/// Backlog of one journal. A process may have several open, including those of exited processes.
 #[derive(Debug, Default)]
 pub(super) struct Backlog(Mutex<(i64, i64)>);
 
 impl Backlog {
-    /// What is durable and not acknowledged now.
     pub(super) fn report(&self, segments: &Segments) {
         self.set(number(segments.backlog()), number(segments.backlog_bytes()));
     }
@@ -75,7 +69,6 @@ impl Backlog {
     }
 }
 
-/// What is closed is not this process's any more.
 impl Drop for Backlog {
     fn drop(&mut self) {
         self.set(0, 0);

@@ -1,10 +1,9 @@
-//! Refusals under a flood: the first few of each client and reason in a period are events of their
-//! own, the rest are counted, and one event tells the count.
+//! Rate limit for refusal events: the first few of each client and reason in a period are written,
+//! the rest are counted in one summary event.
 //!
-//! What a client can cause without end must not fill a disk or a topic. The table is bounded:
-//! clients beyond [`FloodLimits::clients`] share one count for each kind and reason, so that no
-//! client gains room by changing addresses. Counts are in memory until their period ends, and
-//! written at a shutdown: a process that is killed loses the counts of the current period, at most.
+//! Clients can cause refusals without limit, so refusals must not fill the disk or the topic. The
+//! table is bounded: clients beyond [`EventRateLimits::clients`] share one count for each event and
+//! reason. Counts are in memory; `kill -9` loses the current period's.
 
 use std::{
     collections::HashMap,
@@ -20,108 +19,106 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::event::{Event, Origin, attribute, word};
+use super::event::{Event, Origin, attribute, event_name};
 use crate::proto::{Level, LogMessage};
 
 static SUMMARISED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_log_summarised_refusals_total",
-        "Refusals that have no log event of their own and are counted in a summary",
+        "Refusals counted in a summary instead of a log event",
         &["event"]
     )
     .expect("a metric of a valid name is registered once")
 });
 
-/// How many refusals become events of their own.
+/// Limits of an [`EventRateLimiter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FloodLimits {
-    /// Of each client, kind and reason, in each period.
+pub struct EventRateLimits {
+    /// Events of each client, event name and reason in a period.
     pub single_events: u32,
-    /// Clients that are told apart in a period. An entry takes about 100 bytes.
+    /// Clients with counts of their own in a period. An entry takes about 100 bytes.
     pub clients: usize,
-    /// After so long, what was counted is written and counting begins anew.
+    /// After this time, summaries are written and all counts restart.
     pub period: Duration,
 }
 
-impl Default for FloodLimits {
+impl Default for EventRateLimits {
     fn default() -> Self {
         Self { single_events: 5, clients: 1024, period: Duration::from_secs(60) }
     }
 }
 
-/// Who was refused.
+/// A client whose requests were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
-    /// From this address; of IPv6 the first 64 bits count, as a client has all addresses with them.
+    /// By address. An IPv6 client is its /64 network.
     Address(IpAddr),
-    /// A user who is logged in.
+    /// By user.
     User(Uuid),
-    /// It is not known.
+    /// Unknown.
     Unknown,
 }
 
 impl Client {
-    /// By its address, if it has one.
+    /// Returns the client of an address.
     #[must_use]
     pub fn at(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Unknown, |address| Self::Address(network(address)))
     }
 }
 
-/// The key by which refusals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     client: Client,
-    /// The account that was tried, where each refusal cost a password hash.
+    /// The attacked account, for refusals that cost a password hash.
     account: Option<Uuid>,
     event: &'static str,
     reason: &'static str,
 }
 
-/// Refusals that were counted.
+/// Refusals that were counted in a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Who was refused; `None`: clients beyond the bound of the table, together.
+    /// The client; `None` for all clients beyond the table's limit.
     pub client: Option<Client>,
-    /// The account that was tried, if each account is counted.
+    /// The account, for refusals counted by account.
     pub account: Option<Uuid>,
-    /// The word of the event that each of them would have been.
+    /// Name of the suppressed events.
     pub event: &'static str,
-    /// Why.
+    /// Reason of the refusals.
     pub reason: &'static str,
-    /// How many.
+    /// Number of refusals.
     pub count: u64,
-    /// When the first and the last of them were.
-    pub between: (SystemTime, SystemTime),
+    /// Times of the first and the last refusal.
+    pub time_range: (SystemTime, SystemTime),
 }
 
 #[derive(Debug)]
 struct Entry {
-    singles: u32,
+    admitted: u32,
     counted: u64,
-    between: (SystemTime, SystemTime),
+    time_range: (SystemTime, SystemTime),
 }
 
 impl Entry {
     fn new(now: SystemTime) -> Self {
-        Self { singles: 0, counted: 0, between: (now, now) }
+        Self { admitted: 0, counted: 0, time_range: (now, now) }
     }
 
-    /// Whether one more gets an event of its own.
     fn admit(&mut self, single_events: u32, now: SystemTime) -> bool {
-        if self.singles < single_events {
-            self.singles += 1;
+        if self.admitted < single_events {
+            self.admitted += 1;
             return true;
         }
         self.count(1, (now, now));
         false
     }
 
-    fn count(&mut self, more: u64, between: (SystemTime, SystemTime)) {
-        self.between = if self.counted == 0 {
-            between
+    fn count(&mut self, more: u64, time_range: (SystemTime, SystemTime)) {
+        self.time_range = if self.counted == 0 {
+            time_range
         } else {
-            (self.between.0.min(between.0), self.between.1.max(between.1))
+            (self.time_range.0.min(time_range.0), self.time_range.1.max(time_range.1))
         };
         self.counted = self.counted.saturating_add(more);
     }
@@ -130,23 +127,23 @@ impl Entry {
 #[derive(Debug, Default)]
 struct Table {
     clients: HashMap<Key, Entry>,
-    /// The same of refusals that cost a password hash each, so that cheap ones leave them room.
+    /// Separate, so that cheap refusals do not use up the table for those that cost a password
+    /// hash.
     accounts: HashMap<Key, Entry>,
-    /// Of clients for whom there is no room, by the word and the reason, of which there are few.
+    /// Shared counts of the clients beyond the limit.
     others: HashMap<(&'static str, &'static str), Entry>,
 }
 
 impl Table {
-    fn entry(&mut self, key: Key, most: usize, now: SystemTime) -> &mut Entry {
+    fn entry(&mut self, key: Key, max_clients: usize, now: SystemTime) -> &mut Entry {
         let table = if key.account.is_some() { &mut self.accounts } else { &mut self.clients };
-        if table.len() < most || table.contains_key(&key) {
+        if table.len() < max_clients || table.contains_key(&key) {
             table.entry(key).or_insert_with(|| Entry::new(now))
         } else {
             self.others.entry((key.event, key.reason)).or_insert_with(|| Entry::new(now))
         }
     }
 
-    /// Returns the entry that counts `key`; `None` if nothing was refused in this period.
     fn existing(&mut self, key: &Key) -> Option<&mut Entry> {
         let table = if key.account.is_some() { &mut self.accounts } else { &mut self.clients };
         match table.get_mut(key) {
@@ -156,29 +153,29 @@ impl Table {
     }
 }
 
-/// Tells the first few refusals from a flood. Shared by all that refuse.
+/// Decides which refusals are written as events. Shared by all callers.
 #[derive(Debug)]
-pub struct Flood {
-    limits: FloodLimits,
+pub struct EventRateLimiter {
+    limits: EventRateLimits,
     table: Mutex<Table>,
 }
 
-impl Flood {
-    /// Nothing is counted yet.
+impl EventRateLimiter {
+    /// Creates a limiter with empty counts.
     #[must_use]
-    pub fn new(limits: FloodLimits) -> Self {
+    pub fn new(limits: EventRateLimits) -> Self {
         Self { limits, table: Mutex::default() }
     }
 
-    /// Whether this refusal is to be written as an event. If not, it is counted: [`summarise`]
-    /// tells of it.
+    /// Returns whether to write this refusal as an event. Otherwise it is counted for
+    /// [`write_summaries`].
     #[must_use]
     pub fn admit(&self, client: Client, event: &'static str, reason: &'static str) -> bool {
         self.admit_key(Key { client, account: None, event, reason })
     }
 
-    /// The same for a refusal that cost a password hash: each account is counted by itself, so that
-    /// the account that is attacked is seen.
+    /// As [`Self::admit`], with a count for each account, so that an attack on one account is
+    /// visible.
     #[must_use]
     pub fn admit_on_account(
         &self,
@@ -190,9 +187,8 @@ impl Flood {
         self.admit_key(Key { client, account: Some(account), event, reason })
     }
 
-    /// Takes back what [`Self::admit`], or [`Self::admit_on_account`] for an `account`, admitted:
-    /// its event could not be written. The next such refusal is admitted in its place.
-    pub fn take_back(
+    /// Releases the admission of an event that failed to be written, for the next refusal.
+    pub fn release(
         &self,
         client: Client,
         account: Option<Uuid>,
@@ -200,7 +196,7 @@ impl Flood {
         reason: &'static str,
     ) {
         if let Some(entry) = self.table().existing(&Key { client, account, event, reason }) {
-            entry.singles = entry.singles.saturating_sub(1);
+            entry.admitted = entry.admitted.saturating_sub(1);
         }
     }
 
@@ -214,35 +210,35 @@ impl Flood {
         admitted
     }
 
-    /// Begins a new period; what was counted in the last one.
-    fn take(&self) -> Vec<Summary> {
+    fn take_summaries(&self) -> Vec<Summary> {
         let Table { clients, accounts, others } = std::mem::take(&mut *self.table());
         let clients =
-            clients.into_iter().chain(accounts).map(|(key, Entry { counted, between, .. })| {
+            clients.into_iter().chain(accounts).map(|(key, Entry { counted, time_range, .. })| {
                 let Key { client, account, event, reason } = key;
-                Summary { client: Some(client), account, event, reason, count: counted, between }
+                Summary { client: Some(client), account, event, reason, count: counted, time_range }
             });
-        let others = others.into_iter().map(|((event, reason), Entry { counted, between, .. })| {
-            Summary { client: None, account: None, event, reason, count: counted, between }
-        });
+        let others =
+            others.into_iter().map(|((event, reason), Entry { counted, time_range, .. })| {
+                Summary { client: None, account: None, event, reason, count: counted, time_range }
+            });
         clients.chain(others).filter(|summary| summary.count > 0).collect()
     }
 
-    /// What could not be written is counted on.
-    fn put_back(&self, summaries: Vec<Summary>) {
+    /// Adds summaries that failed to be written to the current period.
+    fn restore(&self, summaries: Vec<Summary>) {
         let mut table = self.table();
-        for Summary { client, account, event, reason, count, between } in summaries {
+        for Summary { client, account, event, reason, count, time_range } in summaries {
             let entry = match client {
                 Some(client) => table.entry(
                     Key { client, account, event, reason },
                     self.limits.clients,
-                    between.0,
+                    time_range.0,
                 ),
                 None => {
-                    table.others.entry((event, reason)).or_insert_with(|| Entry::new(between.0))
+                    table.others.entry((event, reason)).or_insert_with(|| Entry::new(time_range.0))
                 }
             };
-            entry.count(count, between);
+            entry.count(count, time_range);
         }
     }
 
@@ -251,19 +247,19 @@ impl Flood {
     }
 }
 
-/// Writes what `flood` counted, at the end of each period and once more when `stop` is cancelled:
-/// call that when nothing refuses any more. `write` makes the events durable, all or none; what it
-/// fails to write is counted on and tried again.
-pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
-    flood: &Flood,
+/// Writes the summaries after each period, and once more when `stop` is cancelled; cancel it after
+/// the last refusal. `write` stores all events or none; after an error their counts are kept and
+/// retried.
+pub async fn write_summaries<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
+    limiter: &EventRateLimiter,
     origin: &Origin,
     write: impl Fn(Vec<LogMessage>) -> F,
     stop: CancellationToken,
 ) {
     loop {
         let stopped =
-            stop.run_until_cancelled(tokio::time::sleep(flood.limits.period)).await.is_none();
-        let summaries = flood.take();
+            stop.run_until_cancelled(tokio::time::sleep(limiter.limits.period)).await.is_none();
+        let summaries = limiter.take_summaries();
         if !summaries.is_empty() {
             let events = summaries.iter().map(|summary| event(origin, summary).build()).collect();
             if let Err(error) = write(events).await {
@@ -272,15 +268,15 @@ pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
                     tracing::error!(
                         ?error,
                         refusals,
-                        "failed to write the counts of refusals at the end; they are lost"
+                        "failed to write refusal summaries at shutdown; the counts are lost"
                     );
                 } else {
                     tracing::warn!(
                         ?error,
                         refusals,
-                        "failed to write the counts of refusals; counting on"
+                        "failed to write refusal summaries; keeping the counts"
                     );
-                    flood.put_back(summaries);
+                    limiter.restore(summaries);
                 }
             }
         }
@@ -291,35 +287,35 @@ pub async fn summarise<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
 }
 
 fn event(origin: &Origin, summary: &Summary) -> Event {
-    let Summary { client, account, event, reason, count, between } = summary;
+    let Summary { client, account, event, reason, count, time_range } = summary;
     let message = match client {
-        Some(_) => "A client was refused more often than has events of their own.",
-        None => "Many clients were refused more often than has events of their own.",
+        Some(_) => "Refusals of a client above the event limit were counted.",
+        None => "Refusals of several clients above the event limit were counted.",
     };
-    let told = origin
-        .event(Level::Warn, word::REFUSALS_SUMMARISED, message)
+    let event = origin
+        .event(Level::Warn, event_name::REFUSALS_SUMMARISED, message)
         .attribute(attribute::EVENT, event)
         .attribute(attribute::REASON, reason)
         .attribute(attribute::COUNT, count)
-        .attribute(attribute::FIRST_AT, rfc3339(between.0))
-        .attribute(attribute::LAST_AT, rfc3339(between.1));
-    let told = match account {
-        Some(account) => told.on_user(*account),
-        None => told,
+        .attribute(attribute::FIRST_AT, rfc3339(time_range.0))
+        .attribute(attribute::LAST_AT, rfc3339(time_range.1));
+    let event = match account {
+        Some(account) => event.on_user(*account),
+        None => event,
     };
     match client {
         Some(Client::Address(IpAddr::V6(network))) => {
-            told.attribute(attribute::CLIENT_ADDRESS, format_args!("{network}/64"))
+            event.attribute(attribute::CLIENT_ADDRESS, format_args!("{network}/64"))
         }
         Some(Client::Address(address @ IpAddr::V4(_))) => {
-            told.attribute(attribute::CLIENT_ADDRESS, address)
+            event.attribute(attribute::CLIENT_ADDRESS, address)
         }
-        Some(Client::User(id)) => told.by_user(*id),
-        Some(Client::Unknown) | None => told,
+        Some(Client::User(id)) => event.by_user(*id),
+        Some(Client::Unknown) | None => event,
     }
 }
 
-/// A clock that is past the year 9999 has no such form; the event has its own time nevertheless.
+/// Empty past the year 9999, which RFC 3339 cannot express.
 fn rfc3339(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
 }
@@ -331,55 +327,64 @@ mod tests {
     use super::*;
     use crate::rules;
 
-    const EVENT: &str = word::TOKEN_REFUSED;
+    const EVENT: &str = event_name::TOKEN_REFUSED;
 
-    fn flood(single_events: u32, clients: usize) -> Flood {
-        Flood::new(FloodLimits { single_events, clients, period: Duration::from_secs(60) })
+    fn limiter(single_events: u32, clients: usize) -> EventRateLimiter {
+        EventRateLimiter::new(EventRateLimits {
+            single_events,
+            clients,
+            period: Duration::from_secs(60),
+        })
     }
 
     fn address(text: &str) -> Client {
         Client::at(Some(text.parse().unwrap()))
     }
 
-    fn admitted(flood: &Flood, client: Client, reason: &'static str, times: u32) -> usize {
-        (0..times).filter(|_| flood.admit(client, EVENT, reason)).count()
+    fn admitted(
+        limiter: &EventRateLimiter,
+        client: Client,
+        reason: &'static str,
+        times: u32,
+    ) -> usize {
+        (0..times).filter(|_| limiter.admit(client, EVENT, reason)).count()
     }
 
     #[test]
-    fn the_first_few_are_events_and_the_rest_a_count() {
-        let flood = flood(5, 1024);
-        assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 10_000), 5);
-        assert_eq!(admitted(&flood, address("192.0.2.1"), "expired", 3), 3);
-        assert_eq!(admitted(&flood, address("192.0.2.2"), "malformed", 5), 5);
-        let summaries = flood.take();
+    fn events_beyond_the_limit_are_counted() {
+        let limiter = limiter(5, 1024);
+        assert_eq!(admitted(&limiter, address("192.0.2.1"), "malformed", 10_000), 5);
+        assert_eq!(admitted(&limiter, address("192.0.2.1"), "expired", 3), 3);
+        assert_eq!(admitted(&limiter, address("192.0.2.2"), "malformed", 5), 5);
+        let summaries = limiter.take_summaries();
         assert_eq!(summaries.len(), 1, "{summaries:?}");
         assert_eq!(
             (summaries[0].client, summaries[0].reason, summaries[0].count),
             (Some(address("192.0.2.1")), "malformed", 9_995)
         );
-        assert_eq!(flood.take(), []);
-        assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 10), 5, "a new period");
+        assert_eq!(limiter.take_summaries(), []);
+        assert_eq!(admitted(&limiter, address("192.0.2.1"), "malformed", 10), 5, "a new period");
     }
 
     #[test]
-    fn the_account_that_is_guessed_is_seen_whatever_else_is_refused() {
-        let flood = flood(5, 100);
+    fn account_counts_are_independent_of_client_counts() {
+        let limiter = limiter(5, 100);
         let (own, victim) = (Uuid::now_v7(), Uuid::now_v7());
         let refused = |account| {
-            flood.admit_on_account(
+            limiter.admit_on_account(
                 address("192.0.2.1"),
                 account,
-                word::LOG_IN_FAILED,
+                event_name::LOG_IN_FAILED,
                 "wrong_password",
             )
         };
         // Cheap refusals from many networks fill the table of clients.
         for network in 0..200 {
-            let _ = flood.admit(address(&format!("198.51.100.{network}")), EVENT, "malformed");
+            let _ = limiter.admit(address(&format!("198.51.100.{network}")), EVENT, "malformed");
         }
         assert_eq!((0..9).filter(|_| refused(own)).count(), 5);
         assert_eq!((0..9).filter(|_| refused(victim)).count(), 5);
-        let summaries = flood.take();
+        let summaries = limiter.take_summaries();
         let counted = summaries.iter().find(|summary| summary.account == Some(victim)).unwrap();
         assert_eq!((counted.client, counted.count), (Some(address("192.0.2.1")), 4));
         let message = event(&Origin::new("api"), counted).build();
@@ -387,60 +392,64 @@ mod tests {
     }
 
     #[test]
-    fn changing_addresses_gains_nothing() {
-        let flood = flood(5, 100);
-        // One network of IPv6 is one client.
+    fn changing_addresses_does_not_raise_the_limit() {
+        let limiter = limiter(5, 100);
+        // An IPv6 /64 network is one client.
         let within: usize = (0..1000)
-            .map(|host| admitted(&flood, address(&format!("2001:db8::{host:x}")), "malformed", 1))
+            .map(|host| admitted(&limiter, address(&format!("2001:db8::{host:x}")), "malformed", 1))
             .sum();
         assert_eq!(within, 5);
-        // Each of these is another one: as many as there is room for, and a few of the rest.
+        // Each is a client of its own, up to the limit; the rest share a count.
         let networks: usize = (0..50_000_u32)
             .map(|network| {
                 let network =
                     Ipv6Addr::from_bits((0x2001_0db9_u128 << 96) | (u128::from(network) << 64));
-                admitted(&flood, Client::at(Some(network.into())), "malformed", 1)
+                admitted(&limiter, Client::at(Some(network.into())), "malformed", 1)
             })
             .sum();
         assert_eq!(networks, 99 + 5);
-        let table = flood.table();
+        let table = limiter.table();
         assert_eq!((table.clients.len(), table.others.len()), (100, 1));
         drop(table);
-        let summaries = flood.take();
+        let summaries = limiter.take_summaries();
         assert_eq!(summaries.iter().map(|summary| summary.count).sum::<u64>(), 51_000 - 5 - 99 - 5);
         assert_eq!(summaries.iter().filter(|summary| summary.client.is_none()).count(), 1);
     }
 
     #[test]
-    fn a_refusal_whose_event_was_not_written_leaves_its_place_to_the_next_one() {
-        let flood = flood(2, 1);
+    fn released_event_admits_the_next_one() {
+        let limiter = limiter(2, 1);
         let user = Uuid::now_v7();
         let on_account = || {
-            flood.admit_on_account(
+            limiter.admit_on_account(
                 address("192.0.2.1"),
                 user,
-                word::LOG_IN_FAILED,
+                event_name::LOG_IN_FAILED,
                 "wrong_password",
             )
         };
-        // There is room for one client: the other one is counted with the rest.
+        // The table holds one client; the other is counted with the rest.
         for client in ["192.0.2.1", "192.0.2.2"].map(address) {
-            assert_eq!(admitted(&flood, client, "malformed", 3), 2);
+            assert_eq!(admitted(&limiter, client, "malformed", 3), 2);
             for _ in 0..3 {
-                flood.take_back(client, None, EVENT, "malformed");
-                assert_eq!(admitted(&flood, client, "malformed", 3), 1);
+                limiter.release(client, None, EVENT, "malformed");
+                assert_eq!(admitted(&limiter, client, "malformed", 3), 1);
             }
         }
         assert!(on_account() && on_account() && !on_account());
-        flood.take_back(address("192.0.2.1"), Some(user), word::LOG_IN_FAILED, "wrong_password");
+        limiter.release(
+            address("192.0.2.1"),
+            Some(user),
+            event_name::LOG_IN_FAILED,
+            "wrong_password",
+        );
         assert!(on_account() && !on_account());
-        // A new period has no more places than any other.
-        flood.take();
-        flood.take_back(address("192.0.2.1"), None, EVENT, "malformed");
-        assert_eq!(admitted(&flood, address("192.0.2.1"), "malformed", 3), 2);
+        // A release does not raise the limit of a new period.
+        limiter.take_summaries();
+        limiter.release(address("192.0.2.1"), None, EVENT, "malformed");
+        assert_eq!(admitted(&limiter, address("192.0.2.1"), "malformed", 3), 2);
     }
 
-    /// What was written, while the disk is not full.
     #[derive(Clone, Default)]
     struct Disk {
         full: Arc<Mutex<bool>>,
@@ -466,12 +475,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn counts_are_written_after_each_period_and_survive_a_full_disk() {
+    async fn summaries_are_kept_while_the_disk_is_full() {
         let period = Duration::from_millis(20);
-        let flood = Flood::new(FloodLimits { single_events: 1, clients: 1, period });
+        let limiter =
+            EventRateLimiter::new(EventRateLimits { single_events: 1, clients: 1, period });
         let (disk, stop) = (Disk::default(), CancellationToken::new());
         *disk.full.lock().unwrap() = true;
-        assert_eq!(admitted(&flood, address("2001:db8::1"), "malformed", 10), 1);
+        assert_eq!(admitted(&limiter, address("2001:db8::1"), "malformed", 10), 1);
         let watching = async {
             until(|| *disk.refused.lock().unwrap() > 1).await;
             *disk.full.lock().unwrap() = false;
@@ -480,7 +490,7 @@ mod tests {
         };
         let origin = Origin::new("api");
         tokio::join!(
-            summarise(&flood, &origin, |events| disk.clone().write(events), stop.clone()),
+            write_summaries(&limiter, &origin, |events| disk.clone().write(events), stop.clone()),
             watching
         );
         let written = disk.written.lock().unwrap();
@@ -488,7 +498,7 @@ mod tests {
         assert_eq!(rules::check(&written[0]), []);
         assert_eq!(
             (written[0].event.as_str(), written[0].attributes["event"].as_str()),
-            (word::REFUSALS_SUMMARISED, EVENT)
+            (event_name::REFUSALS_SUMMARISED, EVENT)
         );
         assert_eq!(
             (
@@ -500,22 +510,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_counted_when_the_process_stops_is_written() {
-        let flood = flood(1, 1);
+    async fn summaries_are_written_at_shutdown() {
+        let limiter = limiter(1, 1);
         let (disk, stop, user) = (Disk::default(), CancellationToken::new(), Uuid::now_v7());
-        let _ = admitted(&flood, Client::User(user), "malformed", 3);
-        let _ = admitted(&flood, address("192.0.2.1"), "malformed", 3);
+        let _ = admitted(&limiter, Client::User(user), "malformed", 3);
+        let _ = admitted(&limiter, address("192.0.2.1"), "malformed", 3);
         stop.cancel();
-        summarise(&flood, &Origin::new("db"), |events| disk.clone().write(events), stop).await;
+        write_summaries(&limiter, &Origin::new("db"), |events| disk.clone().write(events), stop)
+            .await;
         let written = disk.written.lock().unwrap();
-        let told: Vec<_> = written
+        let event: Vec<_> = written
             .iter()
             .map(|event| (event.attributes["count"].as_str(), event.actor.clone()))
             .collect();
-        assert_eq!(told, [("2", format!("user:{user}")), ("2", "anonymous".to_owned())]);
+        assert_eq!(event, [("2", format!("user:{user}")), ("2", "anonymous".to_owned())]);
         assert!(
             !written[1].attributes.contains_key("client_address"),
-            "there was room for one client"
+            "the table holds one client"
         );
     }
 }

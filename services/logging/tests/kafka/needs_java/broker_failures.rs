@@ -1,26 +1,26 @@
-//! Brokers that stand still, that are killed, and that are one of three.
+//! Paused brokers, killed brokers, and clusters of three.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use merch_logging::{provision::Topic, server::Config};
+use merch_logging::{server::Config, topic_admin::Topic};
 use merch_test_kafka::Options;
 use tokio::{task::block_in_place, time::sleep};
 
 use crate::{
-    support::{BATCH, Own, Sender, complete_and_in_order, config, consume},
-    with::{Service, until},
+    logging_support::{Service, until},
+    support::{BATCH, ExclusiveKafka, Sender, check_complete_and_ordered, config, consume},
 };
 
 const TOPIC: &str = "log-channel";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothing() {
-    let mut own = Own::with(Options::default()).await;
-    let brokers = own.kafka.bootstrap_servers();
-    // An attempt is given up after a third of this.
+async fn paused_or_killed_broker_causes_no_loss_or_duplicates() {
+    let mut exclusive = ExclusiveKafka::with(Options::default()).await;
+    let brokers = exclusive.kafka.bootstrap_servers();
+    // One attempt takes a third of this.
     let settings = config(brokers.clone(), TOPIC);
     let service =
         Service::start(Config { delivery_timeout: Duration::from_secs(15), ..settings.clone() })
@@ -28,82 +28,82 @@ async fn a_broker_that_stands_still_or_is_killed_costs_nothing_and_repeats_nothi
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(0..1000).await;
-    until("the first ones are acknowledged", || sender.acknowledged() == 1000).await;
+    until("the first events are acknowledged", || sender.acknowledged() == 1000).await;
 
-    // It holds the connection and says nothing, for longer than one attempt takes: the producer
-    // sends the same again on a new connection, and the broker has read both when it goes on.
-    own.kafka.pause(0);
+    // Paused for longer than one attempt: the producer sends the same batch on a new connection,
+    // and the broker has both when it resumes.
+    exclusive.kafka.pause(0);
     let paused = Instant::now();
     sender.send(1000..3000).await;
     until("the service is not ready", || service.readiness.check().is_err()).await;
     sleep(Duration::from_secs(6).saturating_sub(paused.elapsed())).await;
-    assert_eq!(sender.acknowledged(), 1000, "nobody has taken the others");
-    own.kafka.resume(0);
+    assert_eq!(sender.acknowledged(), 1000, "no other request is acknowledged");
+    exclusive.kafka.resume(0);
     sender.finish().await;
     until("the service is ready again", || service.readiness.check().is_ok()).await;
     service.stop().await;
-    let seen = consume(brokers.clone(), TOPIC).await;
-    assert_eq!(complete_and_in_order(&seen, 0..3000), 0, "repeats");
+    let records = consume(brokers.clone(), TOPIC).await;
+    assert_eq!(check_complete_and_ordered(&records, 0..3000), 0, "no duplicates");
 
-    // Killed under load, and started again.
+    // Killed under load and restarted.
     let service =
         Service::start(Config { delivery_timeout: Duration::from_secs(60), ..settings }).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(3000..6000).await;
-    until("some of it is acknowledged", || sender.acknowledged() > 0).await;
-    block_in_place(|| own.kafka.kill(0));
+    until("some events are acknowledged", || sender.acknowledged() > 0).await;
+    block_in_place(|| exclusive.kafka.kill(0));
     sender.send(6000..8000).await;
     until("the service is not ready", || service.readiness.check().is_err()).await;
-    block_in_place(|| own.kafka.restart(0));
+    block_in_place(|| exclusive.kafka.restart(0));
     sender.finish().await;
     until("the service is ready again", || service.readiness.check().is_ok()).await;
     service.stop().await;
-    let seen = consume(brokers, TOPIC).await;
-    assert_eq!(complete_and_in_order(&seen, 0..8000), 0, "repeats");
+    let records = consume(brokers, TOPIC).await;
+    assert_eq!(check_complete_and_ordered(&records, 0..8000), 0, "no duplicates");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_not_overtaken_by_a_later_one_of_its_subject_when_kafka_is_away_for_too_long() {
+async fn delivery_timeout_keeps_the_order_of_each_key() {
     let delivery_timeout = Duration::from_secs(12);
-    let own = Own::with(Options::default()).await;
-    let brokers = own.kafka.bootstrap_servers();
+    let exclusive = ExclusiveKafka::with(Options::default()).await;
+    let brokers = exclusive.kafka.bootstrap_servers();
     let service =
         Service::start(Config { delivery_timeout, ..config(brokers.clone(), TOPIC) }).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let mut first = Sender::open(service.address).await;
     first.send(0..BATCH).await;
-    until("the first ones are acknowledged", || first.acknowledged() == BATCH).await;
-    // What is sent next must not reach the broker at once, and wait there: so not before the
-    // connection is given up, after a third of the time-out.
-    own.kafka.pause(0);
+    until("the first events are acknowledged", || first.acknowledged() == BATCH).await;
+    // The connection must be closed before the next records are sent; otherwise they wait in the
+    // broker's socket.
+    exclusive.kafka.pause(0);
     until("the service is not ready", || service.readiness.check().is_err()).await;
     sleep(delivery_timeout / 2).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(BATCH..2 * BATCH).await;
-    // So much later that these would go on waiting when the first ones are given up.
+    // Late enough that these would still be pending when the first ones time out.
     sleep(delivery_timeout / 3).await;
     sender.send(2 * BATCH..3 * BATCH).await;
-    // A later stream's, as of a sender that was cut off meanwhile.
+    // A second stream, as of a sender that reconnected.
     let mut later = Sender::open(service.address).await;
     later.send(3 * BATCH..4 * BATCH).await;
-    sender.fails().await;
-    own.kafka.resume(0);
+    sender.expect_failure().await;
+    exclusive.kafka.resume(0);
     until("the service is ready again", || service.readiness.check().is_ok()).await;
-    // What was still kept would be written now, before it is sent again.
-    later.fails().await;
+    // A record left in the queue would be written now, before the retry.
+    later.expect_failure().await;
     let mut sender = Sender::open(service.address).await;
     sender.send(BATCH..4 * BATCH).await;
     sender.finish().await;
     first.finish().await;
     service.stop().await;
-    let seen = consume(brokers, TOPIC).await;
-    complete_and_in_order(&seen, 0..4 * BATCH);
+    let records = consume(brokers, TOPIC).await;
+    check_complete_and_ordered(&records, 0..4 * BATCH);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() {
-    let mut own = Own::with(Options { brokers: 3, ..Options::default() }).await;
-    let brokers = own.kafka.bootstrap_servers();
+async fn delivery_continues_when_one_of_three_brokers_is_killed() {
+    let mut exclusive = ExclusiveKafka::with(Options { brokers: 3, ..Options::default() }).await;
+    let brokers = exclusive.kafka.bootstrap_servers();
     let topic = Topic {
         partitions: 6,
         replication: Some(3),
@@ -118,12 +118,12 @@ async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() 
     .await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
 
-    // A steady stream, which has to go on while a broker goes and comes back.
+    // Continuous load while a broker is down and restarts.
     let mut sender = Sender::open(service.address).await;
     let acknowledged = Arc::clone(&sender.acknowledged);
     let stop = tokio_util::sync::CancellationToken::new();
     let stopping = stop.clone();
-    let feeder = tokio::spawn(async move {
+    let load = tokio::spawn(async move {
         let (mut numbers, mut last, mut since, mut longest) =
             (0, 0, Instant::now(), Duration::ZERO);
         while !stopping.is_cancelled() {
@@ -138,25 +138,25 @@ async fn one_of_three_brokers_is_killed_and_nothing_is_lost_and_nothing_stops() 
         sender.finish().await;
         (numbers, longest)
     });
-    // More than can be under way: the service takes 64 requests of a stream before it waits for
-    // Kafka.
+    // More than the stream window of 64 requests.
     let progress = async || {
         let from = acknowledged.load(Ordering::Relaxed);
-        until("events go on being acknowledged", || {
+        until("more events are acknowledged", || {
             acknowledged.load(Ordering::Relaxed) > from + 70 * BATCH
         })
         .await;
     };
     progress().await;
-    block_in_place(|| own.kafka.kill(0));
+    block_in_place(|| exclusive.kafka.kill(0));
     progress().await;
-    assert_eq!(service.readiness.check(), Ok(()), "two of three are enough");
-    block_in_place(|| own.kafka.restart(0));
+    // One check may reach the killed broker first and time out.
+    until("two of three brokers suffice", || service.readiness.check().is_ok()).await;
+    block_in_place(|| exclusive.kafka.restart(0));
     progress().await;
     stop.cancel();
-    let (sent, longest) = feeder.await.unwrap();
+    let (sent, longest) = load.await.unwrap();
     service.stop().await;
-    let seen = consume(brokers, TOPIC).await;
-    assert_eq!(complete_and_in_order(&seen, 0..sent), 0, "repeats");
-    assert!(longest < Duration::from_secs(20), "for {longest:?} nothing was acknowledged");
+    let records = consume(brokers, TOPIC).await;
+    assert_eq!(check_complete_and_ordered(&records, 0..sent), 0, "no duplicates");
+    assert!(longest < Duration::from_secs(20), "no acknowledgement for {longest:?}");
 }

@@ -1,4 +1,4 @@
-//! The metrics of shipping, one set for each sending service in the process.
+//! Metrics of shipping, labelled by the sending service.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,8 @@ static IN_FLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static OLDEST: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!(
         "merch_log_ship_oldest_timestamp_seconds",
-        "Time of the oldest log event sent and not yet acknowledged, in seconds since 1970; 0 if there is none",
+        "Time of the oldest log event sent and not yet acknowledged, in seconds since 1970; 0 if \
+         there is none",
         &["source"]
     )
     .expect(REGISTERED_ONCE)
@@ -44,7 +45,7 @@ static ACKNOWLEDGED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static SENT: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_log_ship_sent_events_total",
-        "Log events sent, those that were sent again included",
+        "Log events sent, including repetitions",
         &["source"]
     )
     .expect(REGISTERED_ONCE)
@@ -52,7 +53,7 @@ static SENT: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_log_ship_reconnects_total",
-        "Attempts to open the stream again",
+        "Attempts to reopen the stream",
         &["source"]
     )
     .expect(REGISTERED_ONCE)
@@ -60,23 +61,23 @@ static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static DEAD_LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_log_ship_dead_letter_events_total",
-        "Log events that break the contract or that Kafka refused for good, kept as dead letters",
+        "Log events stored as dead letters: invalid, or permanently refused by Kafka",
         &["source"]
     )
     .expect(REGISTERED_ONCE)
 });
 
-pub(super) struct Meters {
+pub(super) struct ShipMetrics {
     pub(super) connected: IntGauge,
     pub(super) in_flight: IntGauge,
     pub(super) oldest: prometheus::Gauge,
     pub(super) acknowledged: IntCounter,
     pub(super) sent: IntCounter,
     pub(super) reconnects: IntCounter,
-    pub(super) dead_letter: IntCounter,
+    pub(super) dead_letters: IntCounter,
 }
 
-impl Meters {
+impl ShipMetrics {
     pub(super) fn new(source: &str) -> Self {
         Self {
             connected: CONNECTED.with_label_values(&[source]),
@@ -85,11 +86,10 @@ impl Meters {
             acknowledged: ACKNOWLEDGED.with_label_values(&[source]),
             sent: SENT.with_label_values(&[source]),
             reconnects: RECONNECTS.with_label_values(&[source]),
-            dead_letter: DEAD_LETTERS.with_label_values(&[source]),
+            dead_letters: DEAD_LETTERS.with_label_values(&[source]),
         }
     }
 
-    /// What was under way is no longer.
     pub(super) fn disconnected(&self) {
         self.connected.set(0);
         self.in_flight.set(0);

@@ -1,9 +1,7 @@
-//! A process that outlives this one by a moment: when this one is gone, it ends what this one
-//! started.
+//! A helper process that kills the brokers when this process ends.
 //!
-//! Nothing in this process can be relied upon for that: a test program leaves by `exit`, upon which
-//! no static is dropped, and may be killed. So the keeper waits for the end of a pipe whose other
-//! end only this process has.
+//! A test program calls `exit`, which drops no statics, or is killed. So the reaper waits until a
+//! pipe from this process closes.
 
 use std::{
     path::Path,
@@ -19,15 +17,15 @@ done
 rm -rf "$1"
 "#;
 
-/// Ends its processes when it is dropped, or when this process ends in whatever way.
+/// Kills its processes when dropped or when this process ends.
 #[derive(Debug)]
-pub(crate) struct Keeper(Child);
+pub(crate) struct Reaper(Child);
 
-impl Keeper {
-    /// Keeps the processes whose ids are in `folder/*/pid`, and the folder.
+impl Reaper {
+    /// Watches the processes with ids in `folder/*/pid`, and removes the folder.
     pub(crate) fn of(folder: &Path) -> Self {
         let child = Command::new("sh")
-            .args(["-c", SCRIPT, "keeper"])
+            .args(["-c", SCRIPT, "reaper"])
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -38,7 +36,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Reaper {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         drop(self.0.wait());

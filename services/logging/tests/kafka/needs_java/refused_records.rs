@@ -1,4 +1,4 @@
-//! Records that Kafka refuses for good, among others that it takes.
+//! Records that Kafka refuses permanently, mixed with valid ones.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,11 +10,11 @@ use rdkafka::{
 };
 
 use crate::{
-    support::{Seen, config, consume, order_event, shared},
-    with::{MemorySource, Service, Shipping, quick, until},
+    logging_support::{MemorySource, Service, Shipping, fast_options, until},
+    support::{ConsumedRecord, config, consume, order_event, shared_kafka},
 };
 
-/// Makes a topic of one partition with these settings.
+/// Creates a topic with one partition and these settings.
 async fn topic(brokers: &str, name: &str, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
@@ -23,26 +23,24 @@ async fn topic(brokers: &str, name: &str, settings: &[(&str, &str)]) {
         .fold(NewTopic::new(name, 1, TopicReplication::Fixed(1)), |topic, (key, value)| {
             topic.set(key, value)
         });
-    for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
-        made.unwrap();
+    for result in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
     }
 }
 
-/// Ships all events through the service to the topic, and gives what is on it and which became dead
-/// letters.
-async fn ship(name: &str, events: Vec<LogMessage>) -> (Vec<Seen>, Vec<(String, String)>) {
-    let kafka = shared().await;
+/// Ships all events and returns the records on the topic and the dead letters.
+async fn ship(name: &str, events: Vec<LogMessage>) -> (Vec<ConsumedRecord>, Vec<(String, String)>) {
+    let kafka = shared_kafka().await;
     let settings = config(kafka.bootstrap_servers(), name);
     let service =
         Service::start(Config { delivery_timeout: Duration::from_secs(20), ..settings }).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
     let source = MemorySource::default();
-    // All of them at once, in several requests.
     source.push(events);
     let shipping = Shipping::start(
         source.clone(),
         service.address,
-        ShipOptions { batch_events: 10, ..quick() },
+        ShipOptions { batch_events: 10, ..fast_options() },
     );
     source.all_acknowledged().await;
     shipping.drain().await;
@@ -50,11 +48,11 @@ async fn ship(name: &str, events: Vec<LogMessage>) -> (Vec<Seen>, Vec<(String, S
     (consume(kafka.bootstrap_servers(), name).await, source.dead_letters())
 }
 
-/// How often each number is on the topic, in the order of the first times.
-fn numbers(seen: &[Seen]) -> (Vec<usize>, usize) {
+/// Returns the distinct numbers in order of first occurrence, and the highest number of copies.
+fn numbers(records: &[ConsumedRecord]) -> (Vec<usize>, usize) {
     let mut times: HashMap<usize, usize> = HashMap::new();
     let mut order = Vec::new();
-    for record in seen.iter().filter(|record| record.value["event"] != "event_dead_lettered") {
+    for record in records.iter().filter(|record| record.value["event"] != "event_dead_lettered") {
         let number = record.number();
         if *times.entry(number).and_modify(|times| *times += 1).or_insert(1) == 1 {
             order.push(number);
@@ -63,47 +61,50 @@ fn numbers(seen: &[Seen]) -> (Vec<usize>, usize) {
     (order, times.into_values().max().unwrap_or(0))
 }
 
-/// Text that no codec makes smaller.
-fn noise(bytes: usize) -> String {
+fn incompressible_text(bytes: usize) -> String {
     (0..bytes / 32 + 1).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_too_large_for_the_topic_takes_none_with_it() {
+async fn oversized_record_does_not_block_others() {
     let name = "refuses-large-records";
-    topic(&shared().await.bootstrap_servers(), name, &[("max.message.bytes", "4000")]).await;
+    topic(&shared_kafka().await.bootstrap_servers(), name, &[("max.message.bytes", "4000")]).await;
     let mut events: Vec<LogMessage> = (0..60).map(|number| order_event(number, 7)).collect();
-    events[25].message = noise(20_000);
+    events[25].message = incompressible_text(20_000);
     let id = events[25].id.clone();
-    let (seen, dead) = ship(name, events).await;
-    let (order, most) = numbers(&seen);
+    let (records, dead_letters) = ship(name, events).await;
+    let (order, most) = numbers(&records);
     let expected: Vec<usize> = (0..60).filter(|number| *number != 25).collect();
     let mut sorted = order.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
-    // In order for each of the seven orders.
     for subject in 0..7 {
-        let of_it: Vec<usize> =
+        let of_subject: Vec<usize> =
             order.iter().copied().filter(|number| number % 7 == subject).collect();
-        assert!(of_it.is_sorted(), "{of_it:?}");
+        assert!(of_subject.is_sorted(), "{of_subject:?}");
     }
     assert!(most <= 3, "one event is on the topic {most} times");
-    assert_eq!(dead.len(), 1, "{:?}", dead.iter().map(|(_, reason)| reason).collect::<Vec<_>>());
-    assert!(dead[0].1.contains("MessageSizeTooLarge"), "{}", dead[0].1);
-    let notices: Vec<&Seen> =
-        seen.iter().filter(|record| record.value["event"] == "event_dead_lettered").collect();
+    assert_eq!(
+        dead_letters.len(),
+        1,
+        "{:?}",
+        dead_letters.iter().map(|(_, reason)| reason).collect::<Vec<_>>()
+    );
+    assert!(dead_letters[0].1.contains("MessageSizeTooLarge"), "{}", dead_letters[0].1);
+    let dead_lettered: Vec<&ConsumedRecord> =
+        records.iter().filter(|record| record.value["event"] == "event_dead_lettered").collect();
     assert!(
-        !notices.is_empty()
-            && notices.iter().all(|notice| notice.value["attributes"]["event_id"] == id),
-        "{notices:?}"
+        !dead_lettered.is_empty()
+            && dead_lettered.iter().all(|event| event.value["attributes"]["event_id"] == id),
+        "{dead_lettered:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_clock_keeps_an_event_off_the_topic() {
+async fn events_with_refused_timestamps_are_delivered() {
     let name = "refuses-timestamps";
     topic(
-        &shared().await.bootstrap_servers(),
+        &shared_kafka().await.bootstrap_servers(),
         name,
         &[("message.timestamp.before.max.ms", "60000")],
     )
@@ -111,21 +112,20 @@ async fn no_clock_keeps_an_event_off_the_topic() {
     let mut events: Vec<LogMessage> = (0..40).map(|number| order_event(number, 7)).collect();
     let shift =
         |event: &mut LogMessage, seconds: i64| event.time.as_mut().unwrap().seconds += seconds;
-    // Two hours ahead, which Kafka refuses without any setting; and two hours behind, which this
-    // topic refuses.
+    // Kafka refuses two hours ahead by default; this topic also refuses two hours behind.
     shift(&mut events[5], 7200);
     shift(&mut events[20], -7200);
     let times: Vec<i64> = events.iter().map(|event| event.time.unwrap().seconds).collect();
-    let (seen, dead) = ship(name, events).await;
-    assert_eq!(dead, []);
-    let (order, most) = numbers(&seen);
-    assert_eq!(order, (0..40).collect::<Vec<_>>(), "all of them, in order");
+    let (records, dead_letters) = ship(name, events).await;
+    assert_eq!(dead_letters, []);
+    let (order, most) = numbers(&records);
+    assert_eq!(order, (0..40).collect::<Vec<_>>(), "all events, in order");
     assert!(most <= 3, "one event is on the topic {most} times");
     for number in [5, 20] {
-        let record = seen.iter().find(|record| record.number() == number).unwrap();
+        let record = records.iter().find(|record| record.number() == number).unwrap();
         let event: LogMessage = serde_json::from_value(record.value.clone()).unwrap();
-        assert_eq!(event.time.unwrap().seconds, times[number], "the event's own time stays");
+        assert_eq!(event.time.unwrap().seconds, times[number], "the value keeps the event's time");
     }
-    let undated = seen.iter().filter(|record| record.timestamp.is_none()).count();
-    assert!(undated > 0, "what was looked for carries no timestamp");
+    let without_timestamp = records.iter().filter(|record| record.timestamp.is_none()).count();
+    assert!(without_timestamp > 0, "isolated records have no timestamp");
 }
