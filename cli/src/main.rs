@@ -11,7 +11,7 @@ mod report;
 use std::{process::ExitCode, time::Duration};
 
 use clap::ArgMatches;
-use command_output::{parsed, say};
+use command_output::{eprint_line, parsed};
 use merch_contract::{
     rest::{
         cli::{Cli, CliCommand},
@@ -40,7 +40,7 @@ async fn main() -> ExitCode {
     match run(&matches, operation, matches_of_operation).await {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            say(format_args!("error: {error:#}"));
+            eprint_line(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

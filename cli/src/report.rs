@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use command_output::{OutputError, print, say};
+use command_output::{OutputError, eprint_line, print};
 use merch_contract::rest::cli::{CliCommand, CliConfig};
 use progenitor_client::{Error, ResponseValue};
 use reqwest::{
@@ -69,7 +69,7 @@ impl Report {
     }
 
     fn fail(&self, text: &str) {
-        say(format_args!("error: {text}"));
+        eprint_line(format_args!("error: {text}"));
         self.0.failed.set(true);
     }
 
@@ -99,7 +99,7 @@ impl Report {
                     let _ = write!(text, "\n{name}: {value}"); // writing to a String cannot fail
                 }
             }
-            say(text);
+            eprint_line(text);
         }
     }
 }
@@ -120,7 +120,7 @@ impl CliConfig for Report {
             // What the caller has is still so: the answer to `--if-none-match`.
             Error::UnexpectedResponse(response) if response.status() == StatusCode::NOT_MODIFIED => {
                 self.headers(response.status(), response.headers());
-                say("not modified");
+                eprint_line("not modified");
             }
             Error::ErrorResponse(response) => {
                 self.headers(response.status(), response.headers());

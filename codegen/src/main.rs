@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Parser;
-use command_output::{OutputError, parsed, say};
+use command_output::{OutputError, eprint_line, parsed};
 use poem_contract::{Options, generate_with};
 
 /// Compiles an OpenAPI 3.0 document to a poem-openapi server and writes it to the standard output.
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(printed) => printed.map_or_else(|error| error.report(), |()| ExitCode::SUCCESS),
         Err(error) => {
-            say(error);
+            eprint_line(error);
             ExitCode::FAILURE
         }
     }

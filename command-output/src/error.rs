@@ -1,39 +1,38 @@
-//! Why an answer did not get out.
+//! Errors of standard output.
 
 use std::{fmt, io, process::ExitCode};
 
-use crate::say;
+use crate::eprint_line;
 
-/// Standard output did not take the answer of a command.
+/// Standard output did not accept a command's result.
 #[derive(Debug)]
 pub struct OutputError {
     cause: io::Error,
-    /// What the command had changed before.
     done: Option<String>,
 }
 
 impl OutputError {
-    /// The same error of a command that has changed something: see [`crate::print_done`].
+    /// Adds what the command has changed: see [`crate::print_done`].
     #[must_use]
     pub fn after(mut self, done: impl fmt::Display) -> Self {
         self.done = Some(done.to_string());
         self
     }
 
-    /// Whether the reader of the pipe has gone: it has read what it wanted, as `head` does.
+    /// Returns whether the reader has closed the pipe, as `head` does.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.cause.kind() == io::ErrorKind::BrokenPipe
     }
 
-    /// Says on standard error what happened, unless the reader has gone, and returns the exit code
-    /// of the program.
+    /// Prints the error to standard error, unless the reader has closed the pipe, and returns the
+    /// exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         if self.is_closed() {
             return ExitCode::SUCCESS;
         }
-        say(format_args!("error: {self}"));
+        eprint_line(format_args!("error: {self}"));
         ExitCode::FAILURE
     }
 }
@@ -51,12 +50,12 @@ impl fmt::Display for OutputError {
             None => write!(
                 formatter,
                 "the output cannot be written to standard output: {cause}; \
-                 free disk space or send it elsewhere, and run the command again"
+                free disk space or send it elsewhere, and run the command again"
             ),
             Some(done) => write!(
                 formatter,
-                "the command was carried out, but its output cannot be written to standard output: {cause}; \
-                 do not run it again. Done: {done}"
+                "the command was carried out, but its output cannot be written to standard \
+                output: {cause}; do not run it again. Done: {done}"
             ),
         }
     }
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_was_made_is_named() {
+    fn completed_change_is_part_of_the_error() {
         let text = full().to_string();
         assert!(text.contains("run the command again") && !text.contains("Done"), "{text}");
         let text = full().after("the stock of product 1 is 510").to_string();
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pipe_without_a_reader_is_closed() {
+    fn only_broken_pipe_is_closed() {
         assert!(OutputError::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_closed());
         assert!(!full().is_closed());
     }

@@ -1,17 +1,16 @@
-//! The output of command-line programs: answers on standard output, messages on standard error.
+//! Output of command-line programs: results on standard output, messages on standard error.
 //!
-//! `println!` panics when standard output is a closed pipe or a full disk, and `eprintln!`
-//! likewise. A program that has changed something must not end like that: its caller would repeat
-//! the change. So every program of this workspace writes through this crate, and `clippy.toml` bans
-//! the macros.
+//! `println!` and `eprintln!` panic on a closed pipe or a full disk. After a change, a panic would
+//! make the caller repeat it. All programs of this workspace use this crate instead; `clippy.toml`
+//! bans the macros.
 //!
 //! | standard output | [`print`] returns | [`OutputError::report`] |
 //! |---|---|---|
-//! | takes the text | `Ok` | |
-//! | is a pipe without a reader, as in `… \| head -1` | [`OutputError::is_closed`] | exit code 0, no message |
-//! | fails otherwise, as a full disk does | an error | exit code 1, a message on standard error |
+//! | accepts the text | `Ok` | |
+//! | is a pipe without a reader | [`OutputError::is_closed`] | exit code 0, no message |
+//! | fails otherwise (full disk) | an error | exit code 1, message on standard error |
 //!
-//! A standard stream that was closed before the start is `/dev/null`: Rust's runtime opens it.
+//! A standard stream that is closed at the start is `/dev/null`: Rust's runtime opens it.
 
 mod error;
 
@@ -25,38 +24,35 @@ use std::{
 
 pub use error::OutputError;
 
-/// The pause before another attempt on a standard output that is non-blocking and has no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Standard output as a writer, for what is drawn or comes in parts.
+/// Standard output as a writer.
 ///
-/// A non-blocking descriptor (the other end of a pipe may have made it one) is waited for.
-/// Call `flush` at the end: the text is buffered up to the last line break.
+/// Waits while a non-blocking descriptor is full. Call `flush` at the end: standard output is
+/// line-buffered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stdout;
 
 impl Stdout {
-    /// Whether standard output is a terminal.
+    /// Returns whether standard output is a terminal.
     #[must_use]
     pub fn is_terminal() -> bool {
         standard_output().is_terminal()
     }
 
-    /// Whether standard output is a pipe or socket whose reader has gone. A program that waits
-    /// before it writes again asks this from time to time; the next write would fail with a broken
-    /// pipe.
+    /// Returns whether the reader of standard output has closed the pipe or socket. Programs that
+    /// wait between writes check this periodically; the next write would fail.
     #[must_use]
     #[cfg(unix)]
     pub fn has_lost_reader() -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let out = standard_output();
         let mut fds = [PollFd::new(&out, PollFlags::empty())];
-        // A failed poll tells nothing, and the next write tells all.
         poll(&mut fds, Some(&Timespec::default())).is_ok()
             && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
-    /// Always `false`: the next write tells.
+    /// Returns `false`: the next write reports the error.
     #[must_use]
     #[cfg(not(unix))]
     pub fn has_lost_reader() -> bool {
@@ -66,25 +62,25 @@ impl Stdout {
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        patiently(|| standard_output().write(bytes))
+        retry_while_blocked(|| standard_output().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        patiently(|| standard_output().flush())
+        retry_while_blocked(|| standard_output().flush())
     }
 }
 
 /// Prints `text` and a line break to standard output.
 ///
 /// # Errors
-/// If the text did not get out; what standard output had room for may have been written.
+/// If the text was not written completely.
 pub fn print(text: impl Display) -> Result<(), OutputError> {
     write(&format!("{text}\n"))
 }
 
-/// Prints the answer of a command that has changed something. `done` says what, in the past tense
-/// and without a full stop; an error repeats it, so that the user does not run the command a second
-/// time.
+/// Prints the result of a command that has changed something. `done` names the change, in the past
+/// tense without a full stop. The error repeats it, so that the user does not run the command
+/// again.
 ///
 /// # Errors
 /// As [`print`].
@@ -92,7 +88,7 @@ pub fn print_done(done: impl Display, text: impl Display) -> Result<(), OutputEr
     print(text).map_err(|error| error.after(done))
 }
 
-/// Writes `text` to standard output as it is.
+/// Writes `text` to standard output.
 ///
 /// # Errors
 /// As [`print`].
@@ -102,25 +98,22 @@ pub fn write(text: &str) -> Result<(), OutputError> {
     Ok(out.flush()?)
 }
 
-/// Prints a line on standard error. There is no other place to report a failure to, so it is
-/// ignored.
-pub fn say(text: impl Display) {
+/// Prints a line on standard error. Ignores errors, which could not be reported.
+pub fn eprint_line(text: impl Display) {
     prompt(format_args!("{text}\n"));
 }
 
-/// Prints `text` on standard error without a line break. A failure is ignored.
+/// Prints `text` on standard error without a line break. Ignores errors.
 pub fn prompt(text: impl Display) {
-    // In one piece: other processes may write there, too.
     let text = text.to_string();
     let mut out = io::stderr().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// The command line that clap has parsed. Help, version and complaints are printed here.
+/// Returns clap's result, and prints help, version and usage errors.
 ///
 /// # Errors
-/// The exit code: 0 after help or version, 2 after a wrong command line, 1 if the help did not get
-/// out.
+/// The exit code: 0 after help or version, 2 after a usage error, 1 if the output failed.
 pub fn parsed<T>(parsed: Result<T, clap::Error>) -> Result<T, ExitCode> {
     parsed.map_err(|error| {
         let printed = error.print();
@@ -131,13 +124,12 @@ pub fn parsed<T>(parsed: Result<T, clap::Error>) -> Result<T, ExitCode> {
     })
 }
 
-#[allow(clippy::disallowed_methods, reason = "the one place")]
+#[allow(clippy::disallowed_methods, reason = "the only use; it never panics")]
 fn standard_output() -> io::Stdout {
     io::stdout()
 }
 
-/// Repeats `attempt` while the descriptor has no room.
-fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn retry_while_blocked<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match attempt() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),

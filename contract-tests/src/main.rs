@@ -6,7 +6,7 @@
 use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use command_output::{OutputError, Stdout, parsed, print, say};
+use command_output::{OutputError, Stdout, eprint_line, parsed, print};
 use contract_tests::{
     document::Document,
     options::{Options, Output},
@@ -70,7 +70,7 @@ async fn main() -> ExitCode {
             }
         }
         Err(why) => {
-            say(format_args!("error: {why}"));
+            eprint_line(format_args!("error: {why}"));
             ExitCode::from(UNUSABLE)
         }
     }
@@ -183,7 +183,7 @@ async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     // On a thread of its own: a standard error that is a full pipe must not keep the second signal
     // from being seen.
     std::thread::spawn(|| {
-        say("interrupted: cleaning up what is left in the store; once more, and it stays")
+        eprint_line("interrupted: cleaning up what is left in the store; once more, and it stays")
     });
     signals.next().await;
     std::process::exit(KILLED);

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use command_output::{OutputError, parsed, print, print_done, say};
+use command_output::{OutputError, eprint_line, parsed, print, print_done};
 use contract_breaking::{
     gate::Gate,
     release::{self, Baseline},
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast_ref::<OutputError>() {
             Some(error) => error.report(),
             None => {
-                say(error);
+                eprint_line(error);
                 ExitCode::FAILURE
             }
         },

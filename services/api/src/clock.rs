@@ -3,7 +3,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use merch_chassis::{Part, clock::SkewLog};
+use merch_chassis::{Part, clock::SkewMonitor};
 use merch_contract::grpc::assistant::v1 as proto;
 use prometheus::{Gauge, register_gauge};
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::db::{CallFailure, Db, Kind};
+use crate::db::{CallFailure, Db, Idempotency};
 
 /// The time between two readings.
 const LOOK: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
 /// Keeps `part` up to date until `shutdown` is cancelled: not ready while this clock differs too
 /// much from the database's.
 pub(crate) async fn follow(db: Db, part: Part, shutdown: CancellationToken) {
-    let (mut pause, mut log) = (LOOK_AT_FIRST, SkewLog::default());
+    let (mut pause, mut log) = (LOOK_AT_FIRST, SkewMonitor::default());
     while let Some(reading) = shutdown.run_until_cancelled(read(&db)).await {
         match reading {
             Ok((skew, uncertainty)) => {
@@ -57,8 +57,10 @@ pub(crate) async fn follow(db: Db, part: Part, shutdown: CancellationToken) {
 async fn read(db: &Db) -> Result<(f64, f64), CallFailure> {
     let asked = Instant::now();
     let request = proto::GetClockRequest {};
-    let answer = db
-        .call(Kind::Safe, request, |mut db, request| async move { db.get_clock(request).await })
+    let answer =
+        db.call(Idempotency::Safe, request, |mut db, request| async move {
+            db.get_clock(request).await
+        })
         .await?;
     let (now, uncertainty) = (OffsetDateTime::now_utc(), asked.elapsed().as_secs_f64() / 2.0);
     let theirs = crate::model::time(crate::model::required(

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::context::RequestContext;
 pub(crate) use failure::{CallFailure, refused, wrong_page_token};
 /// Whether a call may be made once more when it is not known what has become of it.
-pub(crate) use merch_chassis::grpc::replicas::Kind;
+pub(crate) use merch_chassis::grpc::replicas::Idempotency;
 
 /// The generated client.
 pub(crate) type Client = AssistantServiceClient<Connection>;
@@ -43,7 +43,10 @@ impl Db {
         deadline: Duration,
     ) -> Result<Self, StartError> {
         Ok(Self {
-            replicas: Replicas::find(Endpoints::parse("db", endpoint, transport)?, SERVICE_NAME),
+            replicas: Replicas::discover(
+                Endpoints::parse("db", endpoint, transport)?,
+                SERVICE_NAME,
+            ),
             deadline,
         })
     }
@@ -53,7 +56,7 @@ impl Db {
     /// should the server not keep it.
     pub(crate) async fn call<M, T, F, A>(
         &self,
-        kind: Kind,
+        kind: Idempotency,
         message: M,
         method: F,
     ) -> Result<T, CallFailure>
@@ -71,7 +74,7 @@ impl Db {
             async { answer.await.map(Response::into_inner) }
         };
         self.replicas.call(kind, self.deadline, attempt).await.map_err(|error| match error {
-            CallError::TooLate => CallFailure::TooLate,
+            CallError::DeadlineExceeded => CallFailure::TooLate,
             CallError::NoReplica => CallFailure::Unreachable(error.to_string()),
             CallError::Failed(status) => CallFailure::from(status),
         })
@@ -79,6 +82,6 @@ impl Db {
 
     /// Keeps `part` up to date: ready while at least one replica serves. Never returns.
     pub(crate) async fn follow(&self, part: &Part) {
-        self.replicas.follow(part).await;
+        self.replicas.report_readiness(part).await;
     }
 }

@@ -27,7 +27,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use merch_chassis::{InFlight, Readiness, Serving, StartError};
+use merch_chassis::{ConcurrencyLimit, Readiness, ServeFuture, StartError};
 use merch_logging::client::{ShipOptions, journal::Journal, ship, watch_age};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -68,7 +68,7 @@ pub fn serve(
     config: Config,
     readiness: Readiness,
     shutdown: CancellationToken,
-) -> Serving {
+) -> ServeFuture {
     Box::pin(run(listener, config, readiness, shutdown))
 }
 
@@ -101,7 +101,7 @@ async fn run(
             config.write_rate,
         ),
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
-        writes: InFlight::new(config.writes_per_user),
+        writes: ConcurrencyLimit::new(config.writes_per_user),
         revoked: RevokedTokens::default(),
         unfinished: TaskTracker::new(),
     });

@@ -129,7 +129,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     let refusals = Refusals::new();
     let start = |place, stream: TcpStream, peer: SocketAddr| {
         let cut = cut.clone();
-        tcp::bound(&stream, bounds.write_timeout);
+        tcp::limit_send_buffer(&stream, bounds.write_timeout);
         let Some(admitted) = addresses.admit(peer.ip()) else {
             meters::refused(Reason::AddressLimit);
             // The place is free for another one; how many are answered is bounded there.

@@ -5,7 +5,7 @@ mod orders;
 mod products;
 mod users;
 
-use merch_chassis::{InFlight, InFlightPermit, WriteClass};
+use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,7 @@ pub(crate) struct Store {
     pub(crate) tokens: Tokens,
     /// The requests with each token version that change something and are not answered yet, in this
     /// process.
-    pub(crate) writes: InFlight<(Caller, WriteClass)>,
+    pub(crate) writes: ConcurrencyLimit<(Caller, WriteClass)>,
     pub(crate) revoked: RevokedTokens,
     /// Requests that run to their end even if their client goes away; they may write log events.
     pub(crate) unfinished: TaskTracker,
@@ -59,7 +59,7 @@ impl Store {
         &self,
         caller: Caller,
         class: WriteClass,
-    ) -> Result<InFlightPermit<(Caller, WriteClass)>, Problem> {
+    ) -> Result<ConcurrencyPermit<(Caller, WriteClass)>, Problem> {
         let place = self.writes.try_acquire((caller, class)).ok_or(Code::TooManyWrites)?;
         match class {
             WriteClass::Data => self.throttle.write(caller).map_err(Problem::too_many_writes)?,

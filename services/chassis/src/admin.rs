@@ -1,5 +1,4 @@
-//! The admin port of a role: `/livez`, `/readyz` and `/metrics`, for orchestrators and operators,
-//! never for the public.
+//! The admin port of a role: `/livez`, `/readyz` and `/metrics`. Not for public networks.
 
 use std::{
     convert::Infallible,
@@ -30,42 +29,36 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Readiness, StartError, network::is_loopback, tcp};
 
-/// How long open connections may take to end once `shutdown` is cancelled: an answer here takes
-/// microseconds.
-const DRAIN: Duration = Duration::from_secs(1);
-/// Connections that are open at the same time; further ones wait in the system's queue.
-const CONNECTIONS: usize = 64;
-/// Bytes of a request's line and headers.
-const HEAD: usize = 16 * 1024;
-/// The time that these may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Concurrent connections; further ones wait in the listen backlog.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time that a request and its answer may take together.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time that the client then has to take the rest of the answer and to close.
+/// Time for the client to read the response and close the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves the admin port until `shutdown` is cancelled.
+/// Serves the admin port until `shutdown` is cancelled. Speaks HTTP/1.1, one request per
+/// connection.
 ///
-/// - `GET /livez`: 200 as long as the process answers;
-/// - `GET /readyz`: 200 `{"ready": true, "status": "ready"}`; 200 with status `degraded` and
-///   `"reasons": [{"part": …, "reason": …}]`, when the role does its work and something behind it
-///   does not; 503 `{"ready": false, "status": "not_ready", "reasons": …}`;
-/// - `GET /metrics`: what is registered with [`prometheus::default_registry`], as text.
+/// - `GET /livez`: 200 while the process responds.
+/// - `GET /readyz`: 200 with status `ready` or `degraded`, 503 with status `not_ready`. The last
+///   two list `"reasons": [{"part": …, "reason": …}]`.
+/// - `GET /metrics`: the metrics of [`prometheus::default_registry`] in the text format.
 ///
-/// On a loopback address, a request for a host that is neither an address nor `localhost` is
-/// answered 403: a web page whose host name leads to a loopback address could read the answer
-/// otherwise.
-/// Serves HTTP/1.1, one request on each connection.
+/// On a loopback address, requests whose host is neither an IP address nor `localhost` get 403.
+/// This blocks DNS rebinding by web pages.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    let failed =
-        |error: std::io::Error| StartError::new(format!("the admin server failed: {error}"));
+    let failed = |error: std::io::Error| {
+        StartError::new(format!("the admin server failed: {error}; restart the role"))
+    };
     let address = listener.local_addr().map_err(failed)?;
     let is_loopback = is_loopback(address.ip());
     let routes = Route::new()
@@ -74,47 +67,47 @@ pub async fn serve(
         .at("/metrics", get(metrics))
         .data(readiness);
     let routes = Arc::new(routes.before(move |request| async move {
-        if is_loopback { of_this_machine(request) } else { Ok(request) }
+        if is_loopback { require_local_host(request) } else { Ok(request) }
     }));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
-    let accept = async || (Arc::clone(&places).acquire_owned().await, listener.accept().await);
+    let connection_limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (connections, abort) = (TaskTracker::new(), CancellationToken::new());
+    let accept =
+        async || (Arc::clone(&connection_limit).acquire_owned().await, listener.accept().await);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = accept() => accepted,
         };
         match accepted {
-            (place, Ok((stream, peer))) => {
-                let (routes, cut) = (Arc::clone(&routes), cut.clone());
+            (permit, Ok((stream, peer))) => {
+                let (routes, abort) = (Arc::clone(&routes), abort.clone());
                 connections.spawn(async move {
-                    cut.run_until_cancelled(connection(stream, peer, address, routes)).await;
-                    drop(place);
+                    abort.run_until_cancelled(connection(stream, peer, address, routes)).await;
+                    drop(permit);
                 });
             }
             (_, Err(error)) => {
-                tracing::warn!(%error, "failed to accept an admin connection; retrying");
-                sleep(tcp::AFTER_ERROR).await;
+                tracing::warn!(%error, "failed to accept admin connection; retrying");
+                sleep(tcp::ACCEPT_RETRY_DELAY).await;
             }
         }
     }
     drop(listener);
     connections.close();
-    if timeout(DRAIN, connections.wait()).await.is_err() {
-        cut.cancel();
+    if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+        abort.cancel();
         connections.wait().await;
     }
     Ok(())
 }
 
-/// Answers one request and closes the connection.
 async fn connection<E: Endpoint>(
     stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
     routes: Arc<E>,
 ) {
-    tcp::bound(&stream, EXCHANGE_TIMEOUT);
+    tcp::limit_send_buffer(&stream, EXCHANGE_TIMEOUT);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let routes = Arc::clone(&routes);
         let (local, peer) = (LocalAddr(local.into()), RemoteAddr(peer.into()));
@@ -127,20 +120,19 @@ async fn connection<E: Endpoint>(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD)
+        .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     let serving = poll_fn(|context| connection.poll_without_shutdown(context));
     let served = timeout(EXCHANGE_TIMEOUT, serving).await;
-    tracing::debug!(%peer, ?served, "an admin connection ended");
+    tracing::debug!(%peer, ?served, "admin connection closed");
     tcp::close(connection.into_parts().io.into_inner(), CLOSE_TIMEOUT).await;
 }
 
-/// Refuses a request that is for another host. One that names no host is not a browser's.
-fn of_this_machine(request: Request) -> poem::Result<Request> {
+/// Rejects requests for another host. Browsers always send a host, so requests without one pass.
+fn require_local_host(request: Request) -> poem::Result<Request> {
     let in_head = request.headers().get_all(header::HOST).iter();
     let in_head = in_head.map(|host| Authority::try_from(host.as_bytes()).ok());
-    // Of a request in absolute form.
     let in_target = request.original_uri().authority().cloned().map(Some);
     let mut hosts = in_head.chain(in_target);
     if hosts.all(|host| host.is_some_and(|host| is_local(host.host()))) {
@@ -151,8 +143,7 @@ fn of_this_machine(request: Request) -> poem::Result<Request> {
     Err(poem::Error::from_string(reason, StatusCode::FORBIDDEN))
 }
 
-/// Whether `host` is an address, or a name that is of this machine everywhere (RFC 6761, section
-/// 6.3).
+/// Returns whether `host` is an IP address or a `localhost` name (RFC 6761, section 6.3).
 fn is_local(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -166,8 +157,8 @@ fn livez() -> Response {
 
 #[handler]
 fn readyz(readiness: Data<&Readiness>) -> Response {
-    let answer = |status, ready, word, reasons: Vec<(&str, String)>| {
-        let mut body = json!({ "ready": ready, "status": word });
+    let respond = |status, ready, name, reasons: Vec<(&str, String)>| {
+        let mut body = json!({ "ready": ready, "status": name });
         if !reasons.is_empty() {
             body["reasons"] = reasons
                 .into_iter()
@@ -178,10 +169,10 @@ fn readyz(readiness: Data<&Readiness>) -> Response {
     };
     match (readiness.check(), readiness.degraded()) {
         (Ok(()), degraded) if degraded.is_empty() => {
-            answer(StatusCode::OK, true, "ready", degraded)
+            respond(StatusCode::OK, true, "ready", degraded)
         }
-        (Ok(()), degraded) => answer(StatusCode::OK, true, "degraded", degraded),
-        (Err(reasons), _) => answer(StatusCode::SERVICE_UNAVAILABLE, false, "not_ready", reasons),
+        (Ok(()), degraded) => respond(StatusCode::OK, true, "degraded", degraded),
+        (Err(reasons), _) => respond(StatusCode::SERVICE_UNAVAILABLE, false, "not_ready", reasons),
     }
 }
 
@@ -194,7 +185,7 @@ fn metrics() -> Response {
             Response::builder().header(header::CONTENT_TYPE, encoder.format_type()).body(text)
         }
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
+            tracing::error!(%error, "failed to encode metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

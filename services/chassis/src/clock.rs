@@ -1,47 +1,46 @@
-//! How far the clock of a role may differ from the database's, by which everything is decided that
-//! times decide.
+//! The permitted difference between a role's clock and the database's.
 
 use crate::Part;
 
-/// Seconds by which the clock of a role may differ from the database's.
+/// Maximum difference between a role's clock and the database's, in seconds.
 pub const MAX_SKEW_SECONDS: f64 = 5.0;
 
-/// Keeps a part's readiness by the skew of this machine's clock, and logs each change once.
+/// Sets a part's readiness from this machine's clock skew and logs each change once.
 #[derive(Debug, Default)]
-pub struct SkewLog {
-    is_wrong: bool,
+pub struct SkewMonitor {
+    is_over_limit: bool,
 }
 
-impl SkewLog {
-    /// Makes `part` not ready if this machine's clock, `skew` seconds ahead of the database's,
-    /// differs too much from it, and ready if not. `uncertainty` is how far the measurement may be
-    /// wrong, in seconds: half the time that it took.
+impl SkewMonitor {
+    /// Makes `part` ready, or not ready if this machine is more than [`MAX_SKEW_SECONDS`] +
+    /// `uncertainty` off. Both arguments are in seconds: how far this machine is ahead, and half of
+    /// the measurement's round trip.
     pub fn compare(&mut self, skew: f64, uncertainty: f64, part: &Part) {
-        let fault = skew_fault(skew, uncertainty);
-        match (&fault, self.is_wrong) {
-            (Some(fault), false) => tracing::error!(skew_seconds = skew, "not ready: {fault}"),
-            (None, true) => tracing::info!(
-                skew_seconds = skew,
-                "the clock of this machine agrees with the database's again"
-            ),
+        let error = skew_error(skew, uncertainty);
+        match (&error, self.is_over_limit) {
+            (Some(error), false) => {
+                tracing::error!(skew_seconds = skew, error, "clock skew over the limit; not ready")
+            }
+            (None, true) => {
+                tracing::info!(skew_seconds = skew, "clock skew within the limit again")
+            }
             (Some(_), true) | (None, false) => {}
         }
-        self.is_wrong = fault.is_some();
-        match fault {
-            Some(fault) => part.not_ready(fault),
+        self.is_over_limit = error.is_some();
+        match error {
+            Some(error) => part.not_ready(error),
             None => part.ready(),
         }
     }
 }
 
-/// Says why a role whose clock is `skew` seconds ahead of the database's is not ready, if it is
-/// not.
-fn skew_fault(skew: f64, uncertainty: f64) -> Option<String> {
+fn skew_error(skew: f64, uncertainty: f64) -> Option<String> {
     let is_too_far = skew.abs() - uncertainty > MAX_SKEW_SECONDS;
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
     is_too_far.then(|| {
         format!(
-            "the clock of this machine is {:.1} s {direction} the database's; expected at most {MAX_SKEW_SECONDS} s: synchronise it (NTP)",
+            "the clock of this machine is {:.1} s {direction} the database's; expected at most \
+             {MAX_SKEW_SECONDS} s: synchronise it (NTP)",
             skew.abs()
         )
     })
@@ -52,13 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_wrong_only_as_far_as_the_measurement_is_certain() {
+    fn skew_is_rejected_only_beyond_its_uncertainty() {
         for (skew, uncertainty) in [(0.0, 0.0), (5.0, 0.0), (-5.0, 0.0), (6.0, 1.0), (-60.0, 55.0)]
         {
-            assert_eq!(skew_fault(skew, uncertainty), None, "{skew} {uncertainty}");
+            assert_eq!(skew_error(skew, uncertainty), None, "{skew} {uncertainty}");
         }
-        let ahead = skew_fault(172_800.0, 0.01).unwrap();
-        assert!(ahead.starts_with("the clock of this machine is 172800.0 s ahead of the database's; expected at most 5 s"), "{ahead}");
-        assert!(skew_fault(-5.2, 0.1).unwrap().contains("5.2 s behind the database's"));
+        let ahead = skew_error(172_800.0, 0.01).unwrap();
+        let expected = "the clock of this machine is 172800.0 s ahead of the database's; \
+                        expected at most 5 s";
+        assert!(ahead.starts_with(expected), "{ahead}");
+        assert!(skew_error(-5.2, 0.1).unwrap().contains("5.2 s behind the database's"));
     }
 }

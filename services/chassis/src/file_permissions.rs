@@ -1,8 +1,7 @@
-//! Who owns a file or folder, and files that are written durably and so that no other user can
-//! redirect them.
+//! Ownership checks for files, and durable, atomic writes.
 //!
-//! A user who owns a folder, or may write to it, can replace every file in it. So what this process
-//! relies on (keys, addresses, locks) has to be its own user's or root's.
+//! A user who can write to a folder can replace every file in it. Keys, addresses and locks must
+//! therefore belong to this process's user or root.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -13,39 +12,36 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The rights to write that users other than the owner have.
 const OTHERS_WRITE: u32 = 0o022;
-/// All rights that users other than the owner have.
-const OTHERS: u32 = 0o077;
-/// The user id of root.
+const OTHERS_ALL: u32 = 0o077;
 const ROOT: u32 = 0;
 
-/// Returns the user whose rights this process has.
+/// Returns the effective user id of this process.
 #[must_use]
 pub fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The users that may own what this process relies on.
+/// Users that may own the files this process relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owners {
     own: u32,
-    /// A further user, of whose store this process is a client.
+    /// The owner of the store that this process, run by root, is a client of.
     store: Option<u32>,
 }
 
 impl Owners {
-    /// Returns this process's user and root.
+    /// Returns the owners "this process's user and root".
     #[must_use]
     pub fn own() -> Self {
         Self { own: effective_user(), store: None }
     }
 
-    /// Returns the owners for a client of the store in `folder`: its own user and root. Root also
-    /// accepts the owner of the folder, if no other user may write to it.
+    /// Returns the owners for a client of the store in `folder`. Root also accepts the owner of the
+    /// folder, unless other users may write to it.
     ///
     /// # Errors
-    /// When the folder cannot be examined.
+    /// If the folder's metadata cannot be read.
     pub fn of_store(folder: &Path) -> io::Result<Self> {
         Ok(Self::own().and_owner_of(&fs::metadata(folder)?))
     }
@@ -57,7 +53,7 @@ impl Owners {
         Self { store, ..self }
     }
 
-    /// Returns whether `user` is one of them.
+    /// Returns whether `user` is one of the owners.
     #[must_use]
     pub fn include(&self, user: u32) -> bool {
         user == self.own || user == ROOT || self.store == Some(user)
@@ -66,30 +62,29 @@ impl Owners {
     /// Checks the owner of a file or folder.
     ///
     /// # Errors
-    /// `PermissionDenied`, with who owns it and who may.
+    /// `PermissionDenied`, with the actual and the expected owners.
     pub fn check(&self, found: &Metadata) -> io::Result<()> {
         let owner = found.uid();
         if !self.include(owner) {
             let expected = match self.own {
                 ROOT => "root".to_owned(),
-                own => format!("root or the user {own}, who runs this process"),
+                own => format!("root or the user {own}, which runs this process"),
             };
             return Err(denied(format!(
-                "it belongs to the user {owner}, who can change it; expected {expected}"
+                "it belongs to the user {owner}, which can change it; expected {expected}"
             )));
         }
-        // The owner of a folder can link another user's file into it, and have its content sent on.
+        // The owner of a folder can link another user's file into it and have its content sent on.
         if self.store.is_some_and(|store| store != owner) && found.is_file() && found.nlink() > 1 {
             return Err(denied(format!("it is a hard link to a file of the user {owner}")));
         }
         Ok(())
     }
 
-    /// Checks the owner of what is at `path`, if there is something. A symbolic link has an owner
-    /// of its own, and both have to be right.
+    /// Checks the owner of `path` and, for a symbolic link, of its target. A missing file passes.
     ///
     /// # Errors
-    /// As [`Owners::check`], or when it cannot be examined.
+    /// As [`Owners::check`], or if the metadata cannot be read.
     pub fn check_path(&self, path: &Path) -> io::Result<()> {
         let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -105,16 +100,17 @@ impl Owners {
         }
     }
 
-    /// Opens a file to read it. It has to be a regular file of one of these owners.
+    /// Opens a regular file of one of these owners for reading.
     ///
     /// # Errors
-    /// When it is a symbolic link or no regular file, another user owns it, or it cannot be opened.
+    /// If it is a symbolic link or not a regular file, another user owns it, or it cannot be
+    /// opened.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(OpenOptions::new().read(true), path)
     }
 
     fn open_with(&self, options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-        // Without NONBLOCK a pipe at this path would wait for its other end.
+        // Without NONBLOCK, opening a FIFO would block.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file =
             options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| {
@@ -123,18 +119,18 @@ impl Owners {
             })?;
         let found = file.metadata()?;
         if !found.is_file() {
-            return Err(denied("it is no regular file".to_owned()));
+            return Err(denied("it is not a regular file".to_owned()));
         }
         self.check(&found)?;
         Ok(file)
     }
 }
 
-/// Opens a lock file, which is made with mode 0600 if it is missing. Its content stays: only the
+/// Opens a lock file and creates it with mode 0600 if it is missing. Keeps its content: only the
 /// holder of the lock may change it.
 ///
 /// # Errors
-/// When it is a link or no regular file, another user owns it, or it cannot be opened.
+/// If it is a link or not a regular file, another user owns it, or it cannot be opened.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
@@ -145,7 +141,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns options for a file that is made with mode 0600. A symbolic link is not followed.
+/// Returns options that create files with mode 0600 and do not follow symbolic links.
 #[must_use]
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -153,11 +149,11 @@ pub fn private() -> OpenOptions {
     options
 }
 
-/// Makes a new file, in the place of any that an earlier process left there.
+/// Creates a file, and removes any earlier one first.
 ///
 /// # Errors
-/// When it cannot be made.
-pub fn create_fresh(path: &Path, mode: u32) -> io::Result<File> {
+/// If it cannot be created.
+pub fn replace_file(path: &Path, mode: u32) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -165,40 +161,39 @@ pub fn create_fresh(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
 }
 
-/// Writes a file whole and durably: a reader sees the old file, none, or all of the new one. Until
-/// then its name ends in `.new`.
+/// Writes a file atomically and durably, through a temporary file with the suffix `.new`.
 ///
 /// # Errors
-/// When the folder cannot be written to or opened, or the disk fails.
-pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// If the folder cannot be written to or opened, or the disk fails.
+pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let mut file = create_fresh(&fresh, mode)?;
+    let mut file = replace_file(&fresh, mode)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    sync_folder(folder_of(path))
+    sync_dir(parent_dir(path))
 }
 
-/// Makes durable which files a folder holds: a file's own fsync says nothing of its name.
+/// Syncs a folder: fsync of a file does not make its directory entry durable.
 ///
 /// # Errors
-/// When the folder cannot be opened, or the disk fails.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
+/// If the folder cannot be opened, or the disk fails.
+pub fn sync_dir(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Returns the folder that `file` is in.
+/// Returns the folder of `file`.
 #[must_use]
-pub fn folder_of(file: &Path) -> &Path {
+pub fn parent_dir(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Checks that only this process's user and root can change what is at `path`.
+/// Checks that only this process's user and root can change `path`.
 ///
 /// # Errors
-/// `PermissionDenied`, with what was found and what was expected.
+/// `PermissionDenied`, with the actual and the expected state.
 pub fn check_private(path: &Path) -> io::Result<()> {
     Owners::own().check_path(path)?;
     let mode = fs::metadata(path)?.mode() & 0o7777;
@@ -206,38 +201,39 @@ pub fn check_private(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     Err(denied(format!(
-        "other users of this machine may write to it (mode {mode:o}); check what is in it and `chmod go-w` it"
+        "other users of this machine may write to it (mode {mode:o}); check its content and \
+        run `chmod go-w` on it"
     )))
 }
 
-/// What other users may do with a file or folder.
+/// Access of other users to a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// Nothing.
-    Nothing,
-    /// Read it, at most.
+pub enum OthersAccess {
+    /// No access.
+    None,
+    /// Access, but not write access.
     Read,
-    /// Write to it.
+    /// Write access.
     Write,
 }
 
-impl Others {
-    /// Returns what the mode in `found` lets them do.
+impl OthersAccess {
+    /// Returns the access that the mode in `found` grants.
     #[must_use]
     pub fn of(found: &Metadata) -> Self {
         match found.mode() {
             mode if mode & OTHERS_WRITE != 0 => Self::Write,
-            mode if mode & OTHERS != 0 => Self::Read,
-            _ => Self::Nothing,
+            mode if mode & OTHERS_ALL != 0 => Self::Read,
+            _ => Self::None,
         }
     }
 }
 
-/// Takes the right to write to an own folder from other users, and returns the mode it had.
+/// Removes the write permission of other users from a folder and returns its previous mode.
 ///
 /// # Errors
-/// When it is a folder that users share (the sticky bit is set), or its mode cannot be changed.
-pub fn close_to_writers(folder: &Path, found: &Metadata) -> io::Result<u32> {
+/// If the folder is shared (the sticky bit is set), or its mode cannot be changed.
+pub fn revoke_others_write(folder: &Path, found: &Metadata) -> io::Result<u32> {
     let mode = found.mode() & 0o7777;
     if mode & 0o1000 != 0 {
         return Err(denied(format!("it is a folder that several users share (mode {mode:o})")));
@@ -247,19 +243,18 @@ pub fn close_to_writers(folder: &Path, found: &Metadata) -> io::Result<u32> {
     Ok(mode)
 }
 
-/// Warns if other users of this machine have any right to the secret in `path`. `what` names it.
+/// Warns if other users of this machine have access to the secret in `path`, which `what` names.
 ///
-/// Secrets that are mounted into a container have the mode that its engine gives them, and no other
-/// user is in there: those in `/run/secrets` are not warned of.
-pub fn warn_of_open_secret(path: &Path, what: &str) {
+/// Skips `/run/secrets`: container engines set the mode of mounted secrets.
+pub fn warn_if_exposed(path: &Path, what: &str) {
     let Ok(found) = path.metadata() else { return };
-    if path.starts_with("/run/secrets") || Others::of(&found) == Others::Nothing {
+    if path.starts_with("/run/secrets") || OthersAccess::of(&found) == OthersAccess::None {
         return;
     }
     tracing::warn!(
         path = %path.display(),
         mode = format!("{:o}", found.mode() & 0o777),
-        "other users of this machine may read or change {what}; `chmod 600` it"
+        "other users of this machine may read or change {what}; run `chmod 600` on it"
     );
 }
 
@@ -273,38 +268,35 @@ mod tests {
 
     use super::*;
 
-    /// Any user but root and the one that runs the tests.
-    const STRANGER: u32 = 65_534;
+    const OTHER_USER: u32 = 65_534;
 
-    /// The owners as a process of another user than that of the temporary files sees them.
-    fn stranger() -> Owners {
-        Owners { own: STRANGER, store: None }
+    fn other_user_owners() -> Owners {
+        Owners { own: OTHER_USER, store: None }
     }
 
-    /// Gives it to another user. Only root can.
-    fn give_away(path: &Path) -> bool {
-        chown(path, Some(STRANGER), None).is_ok()
+    fn chown_to_other_user(path: &Path) -> bool {
+        chown(path, Some(OTHER_USER), None).is_ok()
     }
 
     #[test]
-    fn own_files_and_those_of_root_are_accepted() {
+    fn owners_are_own_user_and_root() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(Owners::own().include(ROOT) && Owners::own().include(effective_user()));
-        assert!(!Owners::own().include(STRANGER));
+        assert!(!Owners::own().include(OTHER_USER));
         Owners::own().open(file.path()).unwrap();
-        if give_away(file.path()) {
+        if chown_to_other_user(file.path()) {
             let error = Owners::own().open(file.path()).unwrap_err().to_string();
             assert!(error.contains("it belongs to the user 65534"), "{error}");
-            stranger().open(file.path()).unwrap();
+            other_user_owners().open(file.path()).unwrap();
         } else {
-            stranger().open(file.path()).unwrap_err();
+            other_user_owners().open(file.path()).unwrap_err();
         }
     }
 
     #[test]
-    fn root_accepts_the_owner_of_a_store_that_no_other_user_may_write_to() {
+    fn root_accepts_store_owner_unless_others_may_write() {
         let folder = tempfile::tempdir().unwrap();
-        if !give_away(folder.path()) {
+        if !chown_to_other_user(folder.path()) {
             assert_eq!(Owners::of_store(folder.path()).unwrap().store, None, "only root does");
             return;
         }
@@ -312,7 +304,7 @@ mod tests {
         for file in [&own, &foreign] {
             fs::write(file, "").unwrap();
         }
-        give_away(&foreign);
+        chown_to_other_user(&foreign);
         let owners = Owners::of_store(folder.path()).unwrap();
         owners.open(&foreign).unwrap();
         owners.open(&own).unwrap();
@@ -321,13 +313,12 @@ mod tests {
         assert!(error.contains("it is a hard link to a file of the user 0"), "{error}");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         Owners::of_store(folder.path()).unwrap().open(&foreign).unwrap_err();
-        // A process that is not root does not accept it in any mode.
         let found = fs::metadata(folder.path()).unwrap();
-        assert!(!Owners { own: 1, store: None }.and_owner_of(&found).include(STRANGER));
+        assert!(!Owners { own: 1, store: None }.and_owner_of(&found).include(OTHER_USER));
     }
 
     #[test]
-    fn links_and_pipes_are_not_opened() {
+    fn links_and_fifos_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("victim"), "mine").unwrap();
@@ -353,48 +344,48 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_in_the_place_of_a_link_and_not_through_it() {
+    fn atomic_write_replaces_symlink_without_following_it() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("victim"), "mine").unwrap();
         symlink(at("victim"), at("run.json.new")).unwrap();
-        write_whole(&at("run.json"), b"new", 0o600).unwrap();
+        write_atomically(&at("run.json"), b"new", 0o600).unwrap();
         assert_eq!(fs::read(at("run.json")).unwrap(), b"new");
         assert_eq!(fs::read(at("victim")).unwrap(), b"mine");
         assert!(!fs::symlink_metadata(at("run.json")).unwrap().is_symlink());
     }
 
     #[test]
-    fn both_owners_of_a_symbolic_link_count() {
+    fn symlink_and_target_owner_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "").unwrap();
         symlink(at("file"), at("link")).unwrap();
         Owners::own().check_path(&at("link")).unwrap();
         Owners::own().check_path(&at("nowhere")).unwrap();
-        if std::os::unix::fs::lchown(at("link"), Some(STRANGER), None).is_ok() {
+        if std::os::unix::fs::lchown(at("link"), Some(OTHER_USER), None).is_ok() {
             Owners::own().check_path(&at("link")).unwrap_err();
             std::os::unix::fs::lchown(at("link"), Some(ROOT), None).unwrap();
-            give_away(&at("file"));
+            chown_to_other_user(&at("file"));
             Owners::own().check_path(&at("link")).unwrap_err();
         }
     }
 
     #[test]
-    fn a_folder_that_users_share_stays_as_it_is() {
+    fn sticky_folder_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
         let with = |mode: u32| {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             fs::metadata(folder.path()).unwrap()
         };
-        assert_eq!(Others::of(&with(0o700)), Others::Nothing);
-        assert_eq!(Others::of(&with(0o750)), Others::Read);
-        assert_eq!(Others::of(&with(0o770)), Others::Write);
+        assert_eq!(OthersAccess::of(&with(0o700)), OthersAccess::None);
+        assert_eq!(OthersAccess::of(&with(0o750)), OthersAccess::Read);
+        assert_eq!(OthersAccess::of(&with(0o770)), OthersAccess::Write);
         check_private(folder.path()).unwrap_err();
-        assert_eq!(close_to_writers(folder.path(), &with(0o775)).unwrap(), 0o775);
+        assert_eq!(revoke_others_write(folder.path(), &with(0o775)).unwrap(), 0o775);
         assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
         check_private(folder.path()).unwrap();
-        close_to_writers(folder.path(), &with(0o1777)).unwrap_err();
+        revoke_others_write(folder.path(), &with(0o1777)).unwrap_err();
         assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o1777);
     }
 }

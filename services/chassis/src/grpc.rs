@@ -1,10 +1,10 @@
-//! How every gRPC service of the store is served: health, reflection, deadlines, bounds, a drain
-//! that ends.
+//! The gRPC server of a role (health, reflection, deadlines, limits, drain) and the client side of
+//! replicated services.
 
 mod access;
 mod connections;
-mod cut;
 mod deadline;
+mod drain_body;
 mod health;
 pub mod replicas;
 pub mod trace;
@@ -17,8 +17,10 @@ use tonic::service::Routes;
 
 pub use self::{
     access::{Access, Role},
-    deadline::AnswerBy,
-    transport::{Address, Files, Listen, Listener, Peer, Tls, Transport, path_of_url, url_of_path},
+    deadline::CallDeadline,
+    transport::{
+        Address, ListenAddress, Listener, Peer, Tls, TlsFiles, Transport, path_of_url, url_of_path,
+    },
 };
 #[cfg(feature = "pki")]
 pub(crate) use transport::inspect;
@@ -26,28 +28,25 @@ pub(crate) use transport::inspect;
 use self::connections::Connections;
 use crate::{Readiness, StartError};
 
-/// The time that calls which are cut off have for their answers to be sent.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The bounds of a gRPC server, and what it offers.
+/// Limits and options of a gRPC server.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The time a call may take until its answer begins, for callers that send no `grpc-timeout` or
-    /// a longer one. A long-lived stream is answered at once, so it may last for longer.
+    /// Maximum time until a response begins; a shorter `grpc-timeout` wins. Streams may last
+    /// longer, because their response begins immediately.
     pub deadline: Duration,
-    /// Calls that one connection may have under way; a client waits with more than these.
+    /// Maximum number of concurrent calls on a connection.
     pub concurrent_calls_per_connection: u32,
-    /// Bytes of a call's headers.
+    /// Maximum size of a call's headers in bytes.
     pub header_bytes: u32,
-    /// Silence after which a connection is asked whether it still lives (HTTP/2 ping).
+    /// Idle time after which the server sends an HTTP/2 PING.
     pub keepalive_interval: Duration,
-    /// The time that it may take to answer that; then the connection is closed.
+    /// Time to wait for the PING response before closing the connection.
     pub keepalive_timeout: Duration,
-    /// The age at which a connection takes no more calls, a tenth more or less; its client opens
-    /// another one.
+    /// Age after which a connection is closed with GOAWAY, with ±10 % jitter.
     pub connection_age: Duration,
-    /// The time that calls under way have to end after `shutdown` is cancelled, and after their
-    /// connection has reached its age or its peer is no longer trusted.
+    /// Time for calls in flight to finish when the server shuts down or closes their connection.
     pub drain: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
@@ -68,33 +67,31 @@ impl Default for Limits {
     }
 }
 
-/// What a server says of itself.
+/// The services of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Contract {
-    /// The full names of the services in `routes`, for gRPC health:
+    /// Full names of the services in `routes`, for gRPC health:
     /// `merch.assistant.v1.AssistantService`.
     pub services: &'static [&'static str],
-    /// An encoded `FileDescriptorSet` that describes them, for reflection.
+    /// Encoded `FileDescriptorSet` of the services, for reflection.
     pub file_descriptor_set: &'static [u8],
-    /// Who may call what, where callers prove their role.
+    /// Roles that may call each method, if callers have certificates.
     pub access: Access,
 }
 
-/// Serves `routes`, the standard health service (which follows `readiness`, per service and for the
-/// whole server) and, if [`Limits::reflection`] says so, reflection (v1 and v1alpha) until
-/// `shutdown` is cancelled; then no call is accepted, and those under way have [`Limits::drain`] to
-/// end. What is not done by then, streams included, is answered `UNAVAILABLE`, and what was
-/// computing it is dropped. Not reached by that are tasks that a call has spawned, and a stream
-/// whose client takes nothing of it.
+/// Serves `routes`, gRPC health (from `readiness`) and, with [`Limits::reflection`], reflection v1
+/// and v1alpha until `shutdown` is cancelled. Then accepts no more calls and drains for
+/// [`Limits::drain`].
 ///
-/// Each call runs in a span with its method, its `x-request-id` and the trace id of its
-/// `traceparent`.
+/// Calls and streams that outlast the drain are dropped and get `UNAVAILABLE`. Tasks that a call
+/// has spawned are not cancelled.
 ///
-/// A call past its deadline is answered with `DEADLINE_EXCEEDED`. The size of a message is bounded
-/// where the generated service is made (`max_decoding_message_size`; tonic's default is 4 MiB).
+/// Each call runs in a span with its method, `x-request-id` and trace id. Calls past their deadline
+/// get `DEADLINE_EXCEEDED`. The generated services limit message sizes
+/// (`max_decoding_message_size`; tonic's default is 4 MiB).
 ///
 /// # Errors
-/// When the descriptors cannot be read.
+/// If the descriptors are invalid.
 pub async fn serve(
     listener: impl Into<Listener>,
     routes: Routes,
@@ -103,69 +100,70 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    // Following ends with this function, whichever way it ends.
-    let following = CancellationToken::new();
-    let _end = following.clone().drop_guard();
-    let health = health::service(contract.services, readiness, shutdown.clone(), following).await;
-    let cut = CancellationToken::new();
+    let health_updates = CancellationToken::new();
+    let _stop_health = health_updates.clone().drop_guard();
+    let health =
+        health::service(contract.services, readiness, shutdown.clone(), health_updates).await;
+    let drain_end = CancellationToken::new();
     let (incoming, accepting) = listener.into().incoming(&shutdown);
-    // Its connections end with this function, too.
-    let ended = shutdown.child_token();
-    let _end_connections = ended.clone().drop_guard();
+    let connections_shutdown = shutdown.child_token();
+    let _stop_connections = connections_shutdown.clone().drop_guard();
     let routes = with_reflection(routes.add_service(health), contract, limits.reflection)?;
     let connections = Connections {
         routes: routes.prepare(),
         access: access::AccessLayer::new(contract.access),
         limits: limits.clone(),
-        cut: cut.clone(),
-        shutdown: ended,
+        drain_end: drain_end.clone(),
+        shutdown: connections_shutdown,
     };
-    let mut drained =
-        std::pin::pin!(drained(connections.serve(incoming), &limits, &cut, &shutdown));
+    let mut serving = std::pin::pin!(serve_until_drained(
+        connections.serve(incoming),
+        &limits,
+        &drain_end,
+        &shutdown
+    ));
     // In this task, so that the port and the socket are free once this returns or is dropped.
     tokio::select! {
-        () = &mut drained => {}
-        () = accepting => drained.await,
+        () = &mut serving => {}
+        () = accepting => serving.await,
     }
     Ok(())
 }
 
-/// Runs `serving` to its end: at most [`Limits::drain`] and the time for last answers after
-/// `shutdown` is cancelled.
-async fn drained(
+async fn serve_until_drained(
     serving: impl Future<Output = ()>,
     limits: &Limits,
-    cut: &CancellationToken,
+    drain_end: &CancellationToken,
     shutdown: &CancellationToken,
 ) {
     let mut serving = std::pin::pin!(serving);
-    let too_long = async {
+    let drain_timeout = async {
         shutdown.cancelled().await;
         tokio::time::sleep(limits.drain).await;
     };
     tokio::select! {
         () = &mut serving => return,
-        () = too_long => {}
+        () = drain_timeout => {}
     }
     tracing::warn!(
         drain_seconds = limits.drain.as_secs_f64(),
-        "calls were still under way at the end of the drain and are answered UNAVAILABLE"
+        "drain timed out; aborting calls in flight with UNAVAILABLE"
     );
-    cut.cancel();
-    if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
-        tracing::warn!(
-            "clients still hold connections open, or do not take their last answers; these end with the process"
-        );
+    drain_end.cancel();
+    if tokio::time::timeout(FINAL_RESPONSE_TIMEOUT, serving).await.is_err() {
+        tracing::warn!("connections still open after the drain; closing them with the process");
     }
 }
 
-/// Adds reflection in both of its versions, as clients in use know only one of them.
+/// Adds both versions of reflection, because clients support only one of them.
 fn with_reflection(routes: Routes, contract: Contract, wanted: bool) -> Result<Routes, StartError> {
     if !wanted {
         return Ok(routes);
     }
     let unreadable = |error| {
-        StartError::new(format!("the gRPC descriptors of this build cannot be read: {error}"))
+        StartError::new(format!(
+            "the gRPC descriptors of this build cannot be read: {error}; please report this bug"
+        ))
     };
     let described = || {
         tonic_reflection::server::Builder::configure()

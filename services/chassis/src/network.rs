@@ -1,11 +1,9 @@
-//! What an IP address stands for: its network, and whether it is a loopback address.
+//! Client networks and loopback addresses.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns what counts as one client: an IPv4 address, or the first address of an IPv6 /64, as a
-/// client with one of its addresses has all of them (RFC 6177).
-///
-/// An IPv4 address that is mapped into IPv6 is that IPv4 address.
+/// Returns the network of one client: the IPv4 address, or the IPv6 /64 (RFC 6177). IPv4-mapped
+/// IPv6 addresses count as IPv4.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -16,7 +14,6 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns whether only processes of this machine reach `address`.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
@@ -26,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_an_ipv4_address_or_an_ipv6_slash_64() {
+    fn network_is_ipv4_address_or_ipv6_slash_64() {
         let text = |text: &str| network(text.parse().unwrap()).to_string();
         assert_eq!(text("192.0.2.1"), "192.0.2.1");
         assert_eq!(text("::ffff:192.0.2.1"), "192.0.2.1");

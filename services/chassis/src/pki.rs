@@ -1,11 +1,10 @@
-//! The authority of the internal network, and the roles' certificates that it signs: what `merch
-//! pki` does.
+//! The certificate authority of the internal network and the roles' certificates: `merch pki`.
 //!
-//! | file | what | mode |
+//! | file | content | mode |
 //! |---|---|---|
-//! | `ca/ca.crt`, `ca/ca.key` | the authority; the key is needed to sign, and by no role | 644, 600 |
+//! | `ca/ca.crt`, `ca/ca.key` | the authority; its key is needed for signing only | 644, 600 |
 //! | `ROLE/tls.crt`, `ROLE/tls.key` | a role's certificate and key | 644, 600 |
-//! | `ROLE/ca.crt` | the authority's certificate once more, so that a role needs its own folder alone | 644 |
+//! | `ROLE/ca.crt` | a copy of the authority's certificate | 644 |
 
 use std::{
     fs, io,
@@ -23,51 +22,47 @@ use zeroize::Zeroizing;
 
 use crate::{
     StartError,
-    file_permissions::{check_private, open_lock, write_whole},
-    grpc::{Files, Role, inspect},
+    file_permissions::{check_private, open_lock, write_atomically},
+    grpc::{Role, TlsFiles, inspect},
 };
 
-/// How long the authority is valid: ten years.
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-/// How long a role's certificate is valid, unless something else is asked for: 90 days.
+/// Default lifetime of a role's certificate: 90 days.
 pub const ROLE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// A certificate begins to be valid a little before it is made, as the clocks of two machines
-/// differ.
+/// `notBefore` is this far in the past, because clocks differ between machines.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
-/// What became of one certificate.
+/// The result for one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// `ca`, or a role's name.
     pub name: &'static str,
-    /// Whether a new one was made; else the one that was there is kept.
+    /// Whether a new certificate was made; otherwise the existing one is kept.
     pub made: bool,
-    /// When it expires. The authority's own expiry is not looked at.
+    /// Expiry; `None` for the authority.
     pub not_after: Option<SystemTime>,
 }
 
-/// Which certificates of roles are made anew.
+/// Which role certificates are renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renew {
-    /// Those that are missing, cannot be used, or have less than a third of `lifetime` left.
+    /// Missing and unusable ones, and those with less than a third of `lifetime` left.
     Due,
-    /// All of them.
+    /// All.
     All,
 }
 
-/// Makes an authority in `folder`, unless there is one, and certificates of all roles that are
-/// valid for `lifetime`. An authority is never replaced.
+/// Creates an authority in `folder` if there is none, and role certificates valid for `lifetime`.
+/// Never replaces an authority.
 ///
 /// # Errors
-/// When the folder cannot be written to, half of an authority is there, or another user can replace
-/// the authority.
+/// If the folder cannot be written to, the authority is incomplete, or another user can replace it.
 pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
     let authority = folder.join("ca");
     for folder in [folder, &authority] {
         create(folder)?;
         check_private(folder).map_err(|error| untrusted(folder, &error))?;
     }
-    // Several may be started at once; the lock goes with the file.
     let lock = authority.join("lock");
     let lock = open_lock(&lock).map_err(|error| unwritable(&lock, &error))?;
     lock.lock().map_err(|error| unwritable(folder, &error))?;
@@ -78,7 +73,7 @@ pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outco
     for role in Role::ALL {
         let folder = folder.join(role.name());
         create(&folder)?;
-        let files = Files {
+        let files = TlsFiles {
             cert: folder.join("tls.crt"),
             key: folder.join("tls.key"),
             ca: folder.join("ca.crt"),
@@ -86,8 +81,8 @@ pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outco
         if fs::read_to_string(&files.ca).ok().as_ref() != Some(&pem) {
             write(&files.ca, &pem, 0o644)?;
         }
-        let kept = usable(&files, role)
-            .filter(|not_after| renew == Renew::Due && has_time(*not_after, lifetime));
+        let kept = valid_until(&files, role)
+            .filter(|not_after| renew == Renew::Due && is_fresh(*not_after, lifetime));
         let not_after = match kept {
             Some(not_after) => not_after,
             None => sign(&files, role, &issuer, lifetime)?,
@@ -101,17 +96,15 @@ pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outco
     Ok(outcomes)
 }
 
-fn has_time(not_after: SystemTime, lifetime: Duration) -> bool {
+fn is_fresh(not_after: SystemTime, lifetime: Duration) -> bool {
     not_after.duration_since(SystemTime::now()).is_ok_and(|left| left > lifetime / 3)
 }
 
-/// When a certificate expires that is good for `role`.
-fn usable(files: &Files, role: Role) -> Option<SystemTime> {
+fn valid_until(files: &TlsFiles, role: Role) -> Option<SystemTime> {
     let (not_after, named) = inspect(files).ok()?;
     (named == Some(role)).then_some(not_after)
 }
 
-/// The authority's certificate in PEM and its key, and whether it was made now.
 fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> {
     let (cert, key) = (folder.join("ca.crt"), folder.join("ca.key"));
     for file in [&cert, &key].into_iter().filter(|file| file.exists()) {
@@ -120,7 +113,10 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
     match (fs::read_to_string(&cert), fs::read_to_string(&key).map(Zeroizing::new)) {
         (Ok(pem), Ok(text)) => {
             let key_pair = KeyPair::from_pem(&text).map_err(|error| {
-                StartError::new(format!("{} holds no private key: {error}", key.display()))
+                StartError::new(format!(
+                    "{} holds no private key: {error}; expected one in PEM",
+                    key.display()
+                ))
             })?;
             Ok((false, pem, key_pair))
         }
@@ -147,7 +143,8 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
                 .map(|(path, error)| format!("{}: {error}", path.display()))
                 .collect();
             Err(StartError::new(format!(
-                "the authority in {} cannot be read ({}); expected both of its files, or none to make a new one",
+                "the authority in {} cannot be read ({}); expected both of its files, or none to \
+                make a new one",
                 folder.display(),
                 reason.join("; ")
             )))
@@ -155,8 +152,7 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
     }
 }
 
-/// Everything about the authority but its key and its times. It may vouch for the roles' names
-/// alone.
+// Name constraints limit the authority to the roles' names.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name("merch internal authority");
@@ -168,9 +164,8 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-/// Makes a key and a certificate of `role`, and returns when that expires.
 fn sign(
-    files: &Files,
+    files: &TlsFiles,
     role: Role,
     issuer: &Issuer<'_, KeyPair>,
     lifetime: Duration,
@@ -186,9 +181,10 @@ fn sign(
     let certificate = params.signed_by(&key, issuer).map_err(|error| failed(&error))?;
     write(&files.key, &Zeroizing::new(key.serialize_pem()), 0o600)?;
     write(&files.cert, &certificate.pem(), 0o644)?;
-    usable(files, role).ok_or_else(|| {
+    valid_until(files, role).ok_or_else(|| {
         StartError::new(format!(
-            "the certificate that was made for the role {role} does not verify; is ca/ca.crt the authority that `merch pki` made for ca/ca.key?"
+            "the new certificate of the role {role} does not verify; expected ca/ca.crt and \
+            ca/ca.key to be a pair that `merch pki` made"
         ))
     })
 }
@@ -205,7 +201,6 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-/// For the owner only, as the keys.
 fn create(folder: &Path) -> Result<(), StartError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -215,10 +210,10 @@ fn create(folder: &Path) -> Result<(), StartError> {
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
-    write_whole(path, text.as_bytes(), mode).map_err(|error| unwritable(path, &error))
+    write_atomically(path, text.as_bytes(), mode).map_err(|error| unwritable(path, &error))
 }
 
-/// Says that another user can replace the authority, and so could sign for any role.
+/// Another user who can replace the authority could sign for any role.
 fn untrusted(path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
         "{} cannot be used for the authority of the internal network: {error}; \
@@ -235,7 +230,7 @@ fn unwritable(path: &Path, error: &io::Error) -> StartError {
 }
 
 fn failed(error: &rcgen::Error) -> StartError {
-    StartError::new(format!("a certificate could not be made: {error}"))
+    StartError::new(format!("failed to make a certificate: {error}; please report this bug"))
 }
 
 #[cfg(test)]
@@ -249,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_made_once_and_certificates_when_they_are_due() {
+    fn authority_is_made_once_and_certificates_when_due() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("pki");
         let everything = ["ca", "api", "db", "logging", "operator"];
@@ -274,7 +269,6 @@ mod tests {
         );
         assert!(read("ca/ca.key") == authority && read("api/tls.key") != key);
 
-        // One whose time is nearly up, one that is gone, and one of another role.
         make(&folder, Renew::All, Duration::from_secs(600)).unwrap();
         assert_eq!(
             made(&make(&folder, Renew::Due, Duration::from_secs(600)).unwrap()),
@@ -288,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_another_user_can_replace_signs_nothing() {
+    fn authority_writable_by_others_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
@@ -306,7 +300,6 @@ mod tests {
             fs::set_permissions(&path_of, fs::Permissions::from_mode(open)).unwrap();
             refused(path, "other users of this machine may write to it");
             fs::set_permissions(&path_of, mode).unwrap();
-            // Only root can give a file away.
             if std::os::unix::fs::chown(&path_of, Some(65_534), None).is_ok() {
                 refused(path, "it belongs to the user 65534");
                 std::os::unix::fs::chown(&path_of, Some(0), None).unwrap();
@@ -316,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_an_authority_is_never_made_whole() {
+    fn incomplete_authority_is_not_completed() {
         let folder = tempfile::tempdir().unwrap();
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         fs::remove_file(folder.path().join("ca/ca.key")).unwrap();

@@ -1,49 +1,40 @@
-//! Whether a role can do its work now, and if not, why: what `/readyz` and the gRPC health service
-//! answer.
+//! Readiness of a role, as `/readyz` and the gRPC health service report it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Why a part that has not said anything yet is not ready.
 const STARTING: &str = "starting";
 
-/// The readiness of a role: ready when each of its parts is.
+/// The readiness of a role: ready if all of its parts are. Without parts it is ready.
 ///
-/// Cheap to clone; clones share one state. Without any part it is ready.
+/// Cheap to clone; clones share one state.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// Told of every change here and in the children.
     changed: watch::Sender<()>,
-    /// Weak, as the parent holds its children.
+    /// Weak, because the parent owns its children.
     parent: Weak<Inner>,
-    /// Cancelled by [`Readiness::stop`].
     stopping: CancellationToken,
 }
 
-/// What a part says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
     Ready,
-    /// It works, and something behind it does not.
     Degraded(String),
     NotReady(String),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they were added.
     parts: Vec<(&'static str, Condition)>,
-    /// What it waits for, if it has no part and no child yet.
     expected: Option<&'static str>,
     children: Vec<Readiness>,
-    /// Children whose parts only degrade this one.
-    background: Vec<Readiness>,
+    optional: Vec<Readiness>,
 }
 
 impl Default for Readiness {
@@ -62,8 +53,8 @@ impl Readiness {
         }))
     }
 
-    /// A readiness that is not ready before it has a part or a child: `/readyz` may be asked before
-    /// the roles are started.
+    /// Creates a readiness that is not ready until it has a part or child, for a `/readyz` that is
+    /// served before the roles start.
     #[must_use]
     pub fn expecting(name: &'static str) -> Self {
         let readiness = Self::default();
@@ -71,7 +62,7 @@ impl Readiness {
         readiness
     }
 
-    /// Adds a part, not ready yet (`"starting"`), and gives the handle that says when it is.
+    /// Adds a part in the state "not ready: starting" and returns its handle.
     pub fn part(&self, name: &'static str) -> Part {
         let index = {
             let mut state = self.state();
@@ -83,11 +74,8 @@ impl Readiness {
         Part { of: self.clone(), index }
     }
 
-    /// A readiness of its own whose parts also count for this one. It is not ready before it has a
-    /// part: a role adds its parts while it starts.
-    ///
-    /// Several roles in one process each get a child: a role's health must not wait for a role that
-    /// waits for it.
+    /// Adds a child whose parts also count for this readiness. It is not ready until it has a part.
+    /// Each role of a process has a child, because roles wait for each other's health.
     pub fn child(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
@@ -100,31 +88,29 @@ impl Readiness {
         child
     }
 
-    /// A child whose parts that are not ready make this one degraded, and not "not ready": of a
-    /// role that the others do without for a while.
-    pub fn background(&self, name: &'static str) -> Readiness {
+    /// Adds a child that only degrades this readiness while it is not ready.
+    pub fn optional_child(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
-        self.state().background.push(child.clone());
+        self.state().optional.push(child.clone());
         self.notify();
         child
     }
 
-    /// Not ready from now on, whatever its parts say, as what it stands for is about to stop:
-    /// whoever asks goes elsewhere, and who comes all the same is served. Its children, if it has
-    /// any, are not told.
+    /// Makes this readiness not ready for the rest of the process, so that load balancers stop
+    /// sending requests. The role still serves. Children keep their state.
     pub fn stop(&self) {
         self.0.stopping.cancel();
         self.notify();
     }
 
-    /// Cancelled by [`stop`](Self::stop).
+    /// Returns the token that [`stop`](Self::stop) cancels.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
     }
 
-    /// `Ok` when every part is ready, degraded ones included.
+    /// Returns `Ok` if every part is ready or degraded.
     ///
     /// # Errors
     /// The parts that are not ready, each with its reason.
@@ -134,8 +120,7 @@ impl Readiness {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// The parts that are degraded, each with its reason. They take nothing from
-    /// [`check`](Self::check): a balancer goes on sending requests.
+    /// Returns the degraded parts, each with its reason. They do not affect [`check`](Self::check).
     #[must_use]
     pub fn degraded(&self) -> Vec<(&'static str, String)> {
         let state = self.state();
@@ -145,7 +130,7 @@ impl Readiness {
         });
         let mut reasons: Vec<_> = own.collect();
         reasons.extend(state.children.iter().flat_map(Self::degraded));
-        for child in &state.background {
+        for child in &state.optional {
             child.collect(&mut reasons);
             reasons.extend(child.degraded());
         }
@@ -157,12 +142,11 @@ impl Readiness {
         let mut changes = self.changes();
         while self.check().is_err() {
             if changes.changed().await.is_err() {
-                return; // cannot be: `self` holds the sender
+                return; // unreachable: `self` owns the sender
             }
         }
     }
 
-    /// Told of every change from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
@@ -189,13 +173,13 @@ impl Readiness {
         }
     }
 
-    /// No code that can panic runs under the lock, so a poisoned state is still a whole one.
+    /// No code under the lock can panic, so a poisoned state is consistent.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One part of a role's readiness, for example `"database"`.
+/// The handle of one part of a role's readiness, for example `"database"`.
 #[derive(Clone, Debug)]
 pub struct Part {
     of: Readiness,
@@ -203,18 +187,18 @@ pub struct Part {
 }
 
 impl Part {
-    /// This part can do its work.
+    /// Marks this part as ready.
     pub fn ready(&self) {
         self.set(Condition::Ready);
     }
 
-    /// This part can do its work, and something behind it cannot, which an operator has to look at.
-    /// `reason` is shown as in [`not_ready`](Self::not_ready).
+    /// Marks this part as working, with a problem behind it that an operator must fix. `/readyz`
+    /// shows `reason`.
     pub fn degraded(&self, reason: impl Into<String>) {
         self.set(Condition::Degraded(reason.into()));
     }
 
-    /// This part cannot do its work. `reason` is shown on the admin port: plain words, no secrets.
+    /// Marks this part as not ready. `/readyz` shows `reason`: plain words, no secrets.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(Condition::NotReady(reason.into()));
     }
@@ -238,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_part_is_starting_until_it_says_otherwise() {
+    fn new_part_is_starting() {
         let readiness = Readiness::default();
         assert_eq!(readiness.check(), Ok(()));
         let database = readiness.part("database");
@@ -250,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_not_ready_before_its_roles_are_started() {
+    fn expecting_readiness_is_not_ready_without_roles() {
         let process = Readiness::expecting("roles");
         assert_eq!(process.check(), Err(vec![("roles", "starting".to_owned())]));
-        process.background("logging").part("kafka").ready();
+        process.optional_child("logging").part("kafka").ready();
         assert_eq!(
             process.check(),
             Err(vec![("roles", "starting".to_owned())]),
-            "others do without that one"
+            "an optional child does not count"
         );
         let db = process.child("db");
         assert_eq!(process.check(), Err(vec![("db", "starting".to_owned())]));
@@ -266,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_part_is_ready_and_says_why_it_is_looked_at() {
+    fn degraded_part_is_ready_with_a_reason() {
         let process = Readiness::default();
         let db = process.child("db");
         let events = db.part("events");
@@ -281,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn a_role_in_the_background_degrades_its_process_and_is_not_ready_itself() {
+    fn optional_child_degrades_its_parent() {
         let process = Readiness::default();
         process.child("db").part("database").ready();
-        let logging = process.background("logging");
+        let logging = process.optional_child("logging");
         let kafka = logging.part("kafka");
         kafka.not_ready("does not answer");
         let reasons = vec![("kafka", "does not answer".to_owned())];
@@ -295,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_children_count_for_the_parent_only() {
+    fn children_count_for_the_parent_only() {
         let process = Readiness::default();
         let api = process.child("api");
         assert_eq!(process.check(), Err(vec![("api", "starting".to_owned())]));
@@ -309,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_is_not_ready_any_more_and_neither_is_its_parent() {
+    fn stopped_readiness_is_not_ready_and_neither_is_its_parent() {
         let process = Readiness::default();
         let (api, db) = (process.child("api"), process.child("db"));
         let parts = [api.part("db"), db.part("database")];
@@ -327,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_ends_with_the_last_part_of_a_child() {
+    async fn ready_resolves_with_the_last_part_of_a_child() {
         let process = Readiness::default();
         let part = process.child("logging").part("kafka");
         let waiting = tokio::spawn({

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C, turned into one token that every role follows.
+//! SIGTERM and Ctrl-C as a cancellation token.
 
 use std::{process, thread, time::Duration};
 
@@ -7,17 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{StartError, telemetry};
 
-/// How long a command may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(1);
+const EXIT_GRACE: Duration = Duration::from_secs(1);
 
-/// The exit code after a second signal: 128 + SIGINT, as shells have it.
-const IMPATIENT: i32 = 130;
+/// Exit code after a second signal: 128 + SIGINT, as in shells.
+const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 
-/// A token that is cancelled by the first SIGTERM or Ctrl-C. A second one ends the process at once
-/// with exit code 130, for whoever will not wait for the drain.
+/// Returns a token that the first SIGTERM or Ctrl-C cancels. A second signal ends the process
+/// immediately, with exit code 130.
 ///
 /// # Errors
-/// When the system does not let this process listen for signals.
+/// If signal handlers cannot be installed.
 pub fn on_signals() -> Result<CancellationToken, StartError> {
     let mut signals = Signals::listen()?;
     let token = CancellationToken::new();
@@ -27,28 +26,27 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
             let signal = signals.next().await;
             tracing::info!(
                 signal,
-                "shutting down: what is under way is finished first; a second signal ends at once"
+                "shutting down; draining requests in flight, a second signal exits immediately"
             );
             token.cancel();
             let signal = signals.next().await;
-            tracing::warn!(signal, "ending at once: requests and events under way are cut off");
+            tracing::warn!(signal, "exiting immediately; requests and events in flight are lost");
             telemetry::flush();
-            process::exit(IMPATIENT);
+            process::exit(SECOND_SIGNAL_EXIT_CODE);
         }
     });
     Ok(token)
 }
 
-/// Returns a token that is cancelled by the first SIGTERM or Ctrl-C, for commands that end on it.
+/// Returns a token that the first SIGTERM or Ctrl-C cancels, for commands that end on it.
 ///
-/// A write to a pipe that is full has no time limit, and neither has a call of a C library. So a
-/// process that has not ended within a second is ended here, with the exit code that `last_words`
-/// returns. It may print.
+/// A blocked write or a call of a C library cannot be cancelled. If the process has not ended after
+/// a second, this exits with the exit code that `on_timeout` returns; `on_timeout` may print.
 ///
 /// # Errors
-/// When the system does not let this process listen for signals.
+/// If signal handlers cannot be installed.
 pub fn on_first_signal(
-    last_words: impl FnOnce() -> i32 + Send + 'static,
+    on_timeout: impl FnOnce() -> i32 + Send + 'static,
 ) -> Result<CancellationToken, StartError> {
     let mut signals = Signals::listen()?;
     let token = CancellationToken::new();
@@ -56,11 +54,11 @@ pub fn on_first_signal(
         let token = token.clone();
         async move {
             signals.next().await;
-            // Not a task: the runtime may end before the process does. Without a thread the token
-            // has to do.
+            // A thread, because the runtime may end before the process. If it cannot start, the
+            // token has to do.
             let _ = thread::Builder::new().name("deadline".to_owned()).spawn(|| {
-                thread::sleep(GRACE);
-                let exit_code = telemetry::bounded(last_words).unwrap_or(1);
+                thread::sleep(EXIT_GRACE);
+                let exit_code = telemetry::run_with_timeout(on_timeout).unwrap_or(1);
                 telemetry::flush();
                 process::exit(exit_code);
             });
@@ -70,7 +68,6 @@ pub fn on_first_signal(
     Ok(token)
 }
 
-/// SIGTERM and Ctrl-C, one after the other.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -78,16 +75,12 @@ struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on; the system's own way of ending this process at a signal is gone with
-    /// it.
-    ///
-    /// # Errors
-    /// When the system does not let this process listen for signals.
     fn listen() -> Result<Self, StartError> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
                 StartError::new(format!(
-                    "this process cannot listen for SIGTERM and Ctrl-C: {error}"
+                    "cannot install handlers for SIGTERM and Ctrl-C: {error}; \
+                    check the limits of this process"
                 ))
             })
         };
@@ -97,7 +90,6 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one and gives its name.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,24 +1,24 @@
-//! Why a role could not start, in one sentence that a person can act on.
+//! Start errors and listeners.
 
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that may wait to be accepted. Beyond them the system drops SYNs, and a client that
-/// is dropped tries again only after a second.
+/// Maximum number of connections that wait to be accepted. Beyond it the kernel drops SYNs, and
+/// clients retry after a second.
 const BACKLOG: u32 = 4096;
 
-/// A failure to start, or a failure that ended a role while it ran.
+/// A failure to start, or a failure that ended a running role.
 ///
-/// Its text is one sentence that says what was expected, what came, and what to do. It is shown to
-/// the person who started the program as it stands, so it never holds a secret.
+/// The message says what was expected, what was found and what to do. It is shown to the operator,
+/// so it never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError(String);
 
 impl StartError {
-    /// `sentence` is shown as it stands.
-    pub fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into())
+    /// Creates an error with a complete message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
     }
 }
 
@@ -32,10 +32,10 @@ impl std::error::Error for StartError {}
 
 /// Binds `address` for `what`, for example `"the api (--listen)"`. Port 0 takes any free port.
 ///
-/// The listen backlog is 4096, or the system's limit if that is lower; the log has it.
+/// The listen backlog is 4096 or the kernel's limit, whichever is lower. The log states it.
 ///
 /// # Errors
-/// When the address is in use, is not one of this machine, or may not be used by this user.
+/// If the address is in use, not local, or not permitted for this user.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -64,15 +64,14 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restarted server takes its port back while old connections are in TIME_WAIT.
+    // Allows a restart while old connections are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
 
-/// The backlog that this system grants, where it is known.
 fn system_limit() -> Option<u32> {
-    // Linux cuts a longer backlog to this without a word. It belongs to the network namespace.
+    // Linux truncates longer backlogs silently. The limit is per network namespace.
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
@@ -80,18 +79,22 @@ fn backlog(system_limit: Option<u32>) -> u32 {
     system_limit.map_or(BACKLOG, |limit| limit.clamp(1, BACKLOG))
 }
 
-/// What is wrong with an address, and what to do. The list of kinds is open (`io::ErrorKind` is not
-/// exhaustive), so the last arm shows the system's words.
+// `io::ErrorKind` is not exhaustive, hence the last arm.
 fn advice(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another program is listening there; stop it, or choose another address (port 0 takes any free port)".to_owned()
+            "another program is listening there; stop it, or choose another address (port 0 \
+            takes any free port)"
+                .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => format!(
-            "this machine has no address {}; choose one of its own, 127.0.0.1 for this machine alone, or 0.0.0.0 for all",
+            "this machine has no address {}; choose one of its own, 127.0.0.1 for this machine \
+            alone, or 0.0.0.0 for all",
             address.ip()
         ),
-        io::ErrorKind::PermissionDenied => "this user may not use that port; choose one above 1023".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user may not use that port; choose one above 1023".to_owned()
+        }
         _ => format!("{error}; choose another address"),
     }
 }
@@ -101,27 +104,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_in_use_is_one_clear_sentence() {
+    async fn address_in_use_error_names_the_remedy() {
         let first = bind("the api (--listen)", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = first.local_addr().unwrap();
         let error = bind("the api (--listen)", address).await.unwrap_err().to_string();
         assert_eq!(
             error,
             format!(
-                "the api (--listen) cannot listen on {address}: another program is listening there; stop it, or choose another address (port 0 takes any free port)"
+                "the api (--listen) cannot listen on {address}: another program is listening \
+                there; stop it, or choose another address (port 0 takes any free port)"
             )
         );
     }
 
     #[test]
-    fn the_backlog_is_clamped_to_the_system_limit() {
+    fn backlog_is_clamped_to_the_system_limit() {
         let clamped = [None, Some(65_535), Some(4096), Some(128), Some(0)].map(backlog);
         assert_eq!(clamped, [4096, 4096, 4096, 128, 1]);
     }
 
     #[tokio::test]
-    async fn a_burst_of_connections_waits_to_be_accepted() {
-        // More than the 128 of the standard library, fewer than the files that a test may open.
+    async fn backlog_holds_a_burst_of_connections() {
+        // More than the 128 of the standard library, fewer than a test's file descriptors.
         let burst = 600.min(backlog(system_limit()));
         let listener = bind("a test", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -129,7 +133,7 @@ mod tests {
         let connects: Vec<_> = connects.collect();
         let mut open = Vec::new();
         for connect in connects {
-            // A SYN that finds the queue full is sent again after a second at the earliest.
+            // A SYN that finds the queue full is retransmitted after a second.
             let connected = tokio::time::timeout(std::time::Duration::from_millis(900), connect);
             open.push(connected.await.expect("the queue is full").unwrap().unwrap());
         }
@@ -137,20 +141,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_of_another_machine_is_named() {
-        // TEST-NET-1 (RFC 5737): never an address of a machine.
+    async fn foreign_address_error_names_the_address() {
+        // TEST-NET-1 (RFC 5737): never assigned to a machine.
         let error = bind("the admin server (--admin-listen)", ([192, 0, 2, 1], 0).into())
             .await
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("the admin server (--admin-listen) cannot listen on 192.0.2.1:0: this machine has no address 192.0.2.1"),
+            error.starts_with(
+                "the admin server (--admin-listen) cannot listen on 192.0.2.1:0: this machine \
+            has no address 192.0.2.1"
+            ),
             "{error}"
         );
     }
 
     #[test]
-    fn a_forbidden_port_says_what_to_do() {
+    fn privileged_port_error_names_the_remedy() {
         let text =
             advice(&io::Error::from(io::ErrorKind::PermissionDenied), ([127, 0, 0, 1], 80).into());
         assert!(text.contains("above 1023"), "{text}");

@@ -1,4 +1,4 @@
-//! Accepted TCP connections: bounds that the system keeps beyond this process's own, and their end.
+//! Kernel limits and graceful close of accepted TCP connections.
 
 use std::time::Duration;
 
@@ -9,21 +9,22 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Bytes of answers that the system keeps for a client which does not read. Linux allows twice as
-/// many for its own records. A client 100 ms away still gets more than half a megabyte a second.
+/// Kernel send buffer of a connection in bytes; Linux reserves twice that. With 100 ms of latency a
+/// client still receives over 500 kB/s.
 pub const SEND_BUFFER: usize = 64 * 1024;
 
-/// The pause after the system gave no connection: most often there is no file descriptor left.
-pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// Delay after a failed `accept`, which usually means that no file descriptor is left.
+pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The pauses between checks for the last acknowledgement.
-const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+/// First and longest delay between checks for the last acknowledgement.
+const ACK_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// Bounds what the system keeps of answers on an accepted connection: [`SEND_BUFFER`] bytes, which
-/// would else grow to megabytes, and on Linux for `timeout` after the client has last taken any.
+/// Limits the send buffer of an accepted connection to [`SEND_BUFFER`]; the kernel would let it
+/// grow to megabytes. On Linux, also closes the connection if the client acknowledges nothing for
+/// `timeout`.
 ///
-/// A socket that refuses an option still works.
-pub fn bound(stream: &TcpStream, timeout: Duration) {
+/// Ignores a socket that rejects an option.
+pub fn limit_send_buffer(stream: &TcpStream, timeout: Duration) {
     let socket = SockRef::from(stream);
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     #[cfg(target_os = "linux")]
@@ -32,17 +33,16 @@ pub fn bound(stream: &TcpStream, timeout: Duration) {
     let _ = timeout;
 }
 
-/// Closes a connection so that its last answer arrives.
+/// Closes a connection so that the client receives the last response.
 ///
-/// Discards what the client still sends: if the socket were closed with that unread, the system
-/// would reset the connection, and the client could lose the answer. Returns once the client has
-/// closed its side and has acknowledged all. Resets the connection after `limit`: else the system
-/// would keep the rest of the answer, and no limit of this process would count it.
+/// Discards what the client still sends, because closing with unread data would reset the
+/// connection. Returns when the client has closed its side and acknowledged everything. Resets the
+/// connection after `limit`, so that the kernel does not keep the unsent rest.
 pub async fn close(mut stream: TcpStream, limit: Duration) {
     let closed = timeout(limit, async {
         stream.shutdown().await?;
-        let mut scrap = vec![0; 4096];
-        while stream.read(&mut scrap).await? > 0 {}
+        let mut discarded = vec![0; 4096];
+        while stream.read(&mut discarded).await? > 0 {}
         acknowledged(&stream).await;
         std::io::Result::Ok(())
     });
@@ -51,10 +51,9 @@ pub async fn close(mut stream: TcpStream, limit: Duration) {
     }
 }
 
-/// Waits until the client has acknowledged everything; both sides have shut the connection down.
 async fn acknowledged(stream: &TcpStream) {
-    let [mut pause, longest] = PAUSES;
-    // The socket has a peer until then. The system reports no event when that changes.
+    let [mut pause, longest] = ACK_POLL_INTERVALS;
+    // The socket has a peer until then. The kernel reports no event for the change.
     while stream.peer_addr().is_ok() {
         sleep(pause).await;
         pause = (pause * 2).min(longest);
@@ -75,9 +74,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_buffer_of_a_socket_does_not_grow() {
+    async fn send_buffer_does_not_grow() {
         let (mut client, mut server) = pair().await;
-        bound(&server, Duration::from_secs(7));
+        limit_send_buffer(&server, Duration::from_secs(7));
         let bytes = SockRef::from(&server).send_buffer_size().unwrap();
         assert!((SEND_BUFFER..=2 * SEND_BUFFER).contains(&bytes), "{bytes}");
         #[cfg(target_os = "linux")]
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_closed_when_all_was_taken_and_reset_when_not() {
+    async fn close_waits_for_acknowledgement_and_resets_after_limit() {
         let limit = Duration::from_secs(60);
         let (mut client, mut server) = pair().await;
         server.write_all(b"answer").await.unwrap();
@@ -113,8 +112,7 @@ mod tests {
 
         let (mut client, server) = pair().await;
         SockRef::from(&client).set_recv_buffer_size(2304).unwrap();
-        bound(&server, limit);
-        // The system takes as much as it ever does, and the client reads none of it.
+        limit_send_buffer(&server, limit);
         while server.writable().await.is_ok() && server.try_write(&[b'x'; 4096]).is_ok() {}
         client.shutdown().await.unwrap();
         close(server, Duration::from_millis(100)).await;

@@ -1,5 +1,5 @@
-//! Log lines of the process itself, for its operator: human or JSON, on standard error. (The
-//! store's log events are another thing: they go to Kafka.)
+//! Log lines of the process on standard error, human-readable or JSON. Not the log events that go
+//! to Kafka.
 
 mod writer;
 
@@ -13,21 +13,21 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use self::writer::Lines;
-pub use self::writer::{FlushGuard, bounded, flush};
+use self::writer::LogWriter;
+pub use self::writer::{FlushGuard, flush, run_with_timeout};
 use crate::StartError;
 
-/// What is logged when nothing else is asked for: the store's own words from `info` on, and only
-/// warnings of its libraries.
-pub const DEFAULT_FILTER: &str = "warn,merch=info,merch_api=info,merch_chassis=info,merch_db=info,merch_logging=info,merch_migration=info";
+/// The default filter: `info` for the store's crates, `warn` for libraries.
+pub const DEFAULT_FILTER: &str = "warn,merch=info,merch_api=info,merch_chassis=info,\
+    merch_db=info,merch_logging=info,merch_migration=info";
 
-/// The shape of a log line.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people; coloured on a terminal only.
+    /// Human-readable; coloured on a terminal only.
     #[default]
     Human,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line.
     Json,
 }
 
@@ -43,21 +43,20 @@ impl FromStr for Format {
     }
 }
 
-/// Starts logging for the whole process, panics included. `filter` is in the language of tracing's
-/// `EnvFilter`, for example `info,merch_db=debug`; [`DEFAULT_FILTER`] is a good one.
+/// Starts logging for the process, panics included. `filter` uses the syntax of tracing's
+/// `EnvFilter`, for example `info,merch_db=debug`.
 ///
-/// Lines are written by a thread, and never waited for: past 8,192 lines or 4 MiB that wait, they
-/// are dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes them at
-/// the end.
+/// A thread writes the lines, so logging never blocks. Beyond 8,192 lines or 4 MiB in the queue,
+/// lines are dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes the
+/// queue when dropped.
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was started before.
+/// If the filter is invalid or logging was already started.
 pub fn init(format: Format, filter: &str) -> Result<FlushGuard, StartError> {
     let filter = parse_filter(filter)?;
-    // An error is reported on standard error by default, with a macro that panics where that is
-    // full or closed.
+    // Internal errors would be reported with `eprintln!`, which panics if standard error is closed.
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Lines::to(stderr()))
+        .with_writer(LogWriter::start(stderr()))
         .log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Human => lines.with_ansi(stderr().is_terminal()).boxed(),
@@ -73,23 +72,28 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, StartError> {
 fn parse_filter(filter: &str) -> Result<EnvFilter, StartError> {
     EnvFilter::builder().parse(filter).map_err(|error| {
         StartError::new(format!(
-            "the log filter `{filter}` cannot be read ({error}); expected levels such as `info` or `warn,merch_db=debug`"
+            "the log filter `{filter}` cannot be read ({error}); expected levels such as \
+            `info` or `warn,merch_db=debug`"
         ))
     })
 }
 
-/// A panic is a bug: it is logged like everything else, where it happened and how it was reached.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no message)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-    // `capture` obeys RUST_BACKTRACE, as the standard hook does.
     let backtrace = std::backtrace::Backtrace::capture();
     match backtrace.status() {
         std::backtrace::BacktraceStatus::Captured => {
-            tracing::error!(message, location, thread, %backtrace, "a bug: the code panicked")
+            tracing::error!(
+                message,
+                location,
+                thread,
+                %backtrace,
+                "panicked; please report this bug"
+            )
         }
-        _ => tracing::error!(message, location, thread, "a bug: the code panicked"),
+        _ => tracing::error!(message, location, thread, "panicked; please report this bug"),
     }
 }
 
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_named_by_word() {
+    fn formats_are_parsed_by_name() {
         assert_eq!("human".parse(), Ok(Format::Human));
         assert_eq!("json".parse(), Ok(Format::Json));
         assert_eq!(
@@ -110,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_filter_is_readable_and_a_wrong_one_is_named() {
+    fn default_filter_parses_and_invalid_filter_is_rejected() {
         parse_filter(DEFAULT_FILTER).unwrap();
         let error = parse_filter("merch_db=loud").unwrap_err().to_string();
         assert!(error.starts_with("the log filter `merch_db=loud` cannot be read"), "{error}");
     }
 
     #[test]
-    fn a_panic_is_a_log_line() {
+    fn panics_are_logged() {
         #[derive(Clone, Default)]
         struct Lines(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Lines {

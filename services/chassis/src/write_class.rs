@@ -1,13 +1,13 @@
-//! The classes of changes by a user, which the api and the db service count separately.
+//! Classes of write requests, which the api and the db service limit separately.
 
-/// What a change by a user counts as. Each class has places of its own, so that a stolen token with
-/// many orders under way cannot keep its owner from voiding it.
+/// The class of a user's write request. Each class has its own concurrency limit, so that a stolen
+/// token with many open orders cannot stop its owner from revoking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WriteClass {
     /// Orders and changes of the user's data.
     Data,
-    /// A change of the password.
+    /// Password changes.
     Password,
-    /// What voids tokens: log-out and deactivation.
+    /// Token revocation: log-out and deactivation.
     Revocation,
 }

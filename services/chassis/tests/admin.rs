@@ -1,4 +1,4 @@
-//! The admin port over a real socket.
+//! The admin port over TCP.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 use std::time::Duration;
@@ -35,7 +35,6 @@ async fn start_at(address: [u8; 4]) -> Admin {
 }
 
 impl Admin {
-    /// The status and the whole answer.
     async fn get(&self, path: &str) -> (u16, String) {
         self.send(&format!(
             "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
@@ -45,7 +44,6 @@ impl Admin {
     }
 
     async fn send(&self, request: &str) -> (u16, String) {
-        // Also of a listener on every address.
         let port = self.address.port();
         let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         connection.write_all(request.as_bytes()).await.unwrap();
@@ -55,7 +53,6 @@ impl Admin {
     }
 }
 
-/// That an answer has all of these, in whatever order.
 fn has(answer: &str, parts: &[&str]) {
     for part in parts {
         assert!(answer.contains(part), "{part} in {answer}");
@@ -63,7 +60,7 @@ fn has(answer: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn readyz_follows_readiness_and_says_why_not() {
+async fn readyz_reports_readiness_and_reasons() {
     let admin = start().await;
     let database = admin.readiness.part("database");
     assert_eq!(admin.get("/livez").await.0, 200);
@@ -82,8 +79,6 @@ async fn readyz_follows_readiness_and_says_why_not() {
     assert_eq!(status, 200);
     has(&answer, &[r#""ready":true"#, r#""status":"ready""#]);
     assert!(!answer.contains("reasons"), "{answer}");
-    // Something behind it is in trouble: a balancer goes on sending requests, and an operator sees
-    // why to look.
     database.degraded("the oldest log event waits for 75 s");
     let (status, answer) = admin.get("/readyz").await;
     assert_eq!(status, 200);
@@ -108,12 +103,12 @@ async fn metrics_are_prometheus_text() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_404() {
+async fn unknown_paths_get_404() {
     assert_eq!(start().await.get("/").await.0, 404);
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_read_it_by_a_name_of_its_own() {
+async fn foreign_host_is_forbidden_on_loopback() {
     let request = |line: &str, host: &str| format!("GET {line}\r\n{host}connection: close\r\n\r\n");
     let (local, open) = (start().await, start_at([0, 0, 0, 0]).await);
     for (line, host, status) in [
@@ -135,18 +130,17 @@ async fn a_web_page_cannot_read_it_by_a_name_of_its_own() {
         assert_eq!(answered, status, "{line} {host}: {answer}");
         assert!(status == 200 || !answer.contains("# HELP"), "{answer}");
     }
-    // An orchestrator may use any name of a machine that it reaches over the network.
+    // On other addresses, an orchestrator may use any host name.
     assert_eq!(open.send(&request("/metrics HTTP/1.1", "host: db:9102\r\n")).await.0, 200);
 }
 
 #[tokio::test]
-async fn each_connection_has_one_small_request_of_http_1() {
+async fn connection_serves_one_small_http_1_request() {
     let admin = start().await;
     let exchange = async |bytes: &[u8]| {
         let mut connection = TcpStream::connect(admin.address).await.unwrap();
         let _ = connection.write_all(bytes).await;
         let mut answer = Vec::new();
-        // A reset is an end, too.
         let read = timeout(Duration::from_secs(20), connection.read_to_end(&mut answer)).await;
         let _ = read.expect("the connection ends");
         String::from_utf8_lossy(&answer).into_owned()
@@ -158,7 +152,7 @@ async fn each_connection_has_one_small_request_of_http_1() {
     assert!(!exchange(large.as_bytes()).await.contains("HTTP/1.1 200"));
     let preface = exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(preface.is_empty() || preface.starts_with("HTTP/1.1 4"), "{preface:?}");
-    // Unfinished requests take all places, until they are closed.
+    // Unfinished requests use up the connection limit until they time out.
     let mut slow = Vec::new();
     for _ in 0..64 {
         let mut connection = TcpStream::connect(admin.address).await.unwrap();
@@ -173,11 +167,11 @@ async fn each_connection_has_one_small_request_of_http_1() {
         answer = admin.get("/livez") => panic!("one connection too many: {answer:?}"),
     }
     let livez = timeout(Duration::from_secs(20), admin.get("/livez")).await;
-    assert_eq!(livez.expect("places are free again").0, 200);
+    assert_eq!(livez.expect("connections are available again").0, 200);
 }
 
 #[tokio::test]
-async fn it_ends_when_told_even_with_an_open_connection() {
+async fn server_ends_in_spite_of_an_open_connection() {
     let admin = start().await;
     let _idle = TcpStream::connect(admin.address).await.unwrap();
     assert_eq!(admin.get("/livez").await.0, 200);

@@ -1,4 +1,4 @@
-//! The gRPC server over a real socket: health, reflection, deadlines, drain.
+//! The gRPC server over TCP: health, reflection, deadlines, drain.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 use std::{
@@ -27,14 +27,12 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A service whose calls are told of on a channel and end when the test lets them.
 #[derive(Clone)]
 struct Slow {
     called: mpsc::UnboundedSender<()>,
     finish: CancellationToken,
-    /// Cancelled when the first call has ended, whichever way.
     dropped: CancellationToken,
 }
 
@@ -106,7 +104,6 @@ impl Server {
             .status()
     }
 
-    /// One call of the slow service, under way.
     fn call(&self) -> tokio::task::JoinHandle<Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         tokio::spawn(async move {
@@ -132,13 +129,13 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
         .into_inner();
     let mut wait_for = async |wanted: ServingStatus| {
         let wait = async { while watched.next().await.unwrap().unwrap().status() != wanted {} };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {wanted:?} seen"));
+        timeout(TEST_TIMEOUT, wait).await.unwrap_or_else(|_| panic!("no {wanted:?} observed"));
     };
     wait_for(ServingStatus::NotServing).await;
     part.ready();
     wait_for(ServingStatus::Serving).await;
     assert_eq!(server.health("").await, ServingStatus::Serving);
-    // Told to stop, it says so and serves on.
+    // After `stop` the server reports "not serving" and still serves.
     server.readiness.stop();
     wait_for(ServingStatus::NotServing).await;
     server.finish.cancel();
@@ -146,7 +143,6 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
     server.shutdown.cancel();
 }
 
-/// The names of the services that a version of reflection lists.
 macro_rules! listed {
     ($version:ident, $server:expr) => {{
         use tonic_reflection::pb::$version::{
@@ -175,7 +171,7 @@ macro_rules! listed {
 }
 
 #[tokio::test]
-async fn reflection_is_off_and_lists_the_services_in_both_versions_when_asked_for() {
+async fn reflection_is_optional_and_lists_services_in_both_versions() {
     let server = start(grpc::Limits::default()).await;
     assert_eq!(listed!(v1, server), Err(Code::Unimplemented));
     assert_eq!(listed!(v1alpha, server), Err(Code::Unimplemented));
@@ -186,43 +182,42 @@ async fn reflection_is_off_and_lists_the_services_in_both_versions_when_asked_fo
 }
 
 #[tokio::test]
-async fn a_caller_without_a_deadline_has_that_of_the_server() {
+async fn server_deadline_applies_without_grpc_timeout() {
     let server =
         start(grpc::Limits { deadline: Duration::from_millis(50), ..grpc::Limits::default() })
             .await;
-    let status = timeout(PATIENCE, server.call()).await.unwrap().unwrap();
+    let status = timeout(TEST_TIMEOUT, server.call()).await.unwrap().unwrap();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_finished_before_it_ends() {
+async fn shutdown_waits_for_calls_in_flight() {
     let mut server = start(grpc::Limits::default()).await;
     let call = server.call();
-    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, server.called.recv()).await.unwrap().unwrap();
     server.shutdown.cancel();
     tokio::task::yield_now().await;
     assert!(!server.task.is_finished());
     server.finish.cancel();
     assert_eq!(call.await.unwrap().code(), Code::AlreadyExists);
-    timeout(PATIENCE, server.task).await.expect("the server ends").unwrap();
+    timeout(TEST_TIMEOUT, server.task).await.expect("the server ends").unwrap();
 }
 
 #[tokio::test]
-async fn a_call_is_answered_on_a_connection_that_has_reached_its_age() {
+async fn call_finishes_on_a_connection_past_its_age() {
     let age = Duration::from_millis(50);
     let limits = grpc::Limits { connection_age: age, ..grpc::Limits::default() };
     let mut server = start(limits).await;
     let call = server.call();
-    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
-    // Past its age, and not yet past the drain.
+    timeout(TEST_TIMEOUT, server.called.recv()).await.unwrap().unwrap();
     sleep(4 * age).await;
     assert!(!call.is_finished());
     server.finish.cancel();
-    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::AlreadyExists);
+    assert_eq!(timeout(TEST_TIMEOUT, call).await.unwrap().unwrap().code(), Code::AlreadyExists);
 }
 
 #[tokio::test]
-async fn what_is_longer_than_the_drain_ends_with_its_connection() {
+async fn calls_that_outlast_the_drain_get_unavailable() {
     let short = Duration::from_millis(100);
     let server =
         start(grpc::Limits { connection_age: short, drain: short, ..grpc::Limits::default() })
@@ -239,29 +234,28 @@ async fn what_is_longer_than_the_drain_ends_with_its_connection() {
             }
         }
     };
-    let status = timeout(PATIENCE, last).await.unwrap().expect("a status").unwrap_err();
+    let status = timeout(TEST_TIMEOUT, last).await.unwrap().expect("a status").unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::Unavailable);
-    timeout(PATIENCE, server.dropped.cancelled()).await.expect("the call is dropped");
+    assert_eq!(timeout(TEST_TIMEOUT, call).await.unwrap().unwrap().code(), Code::Unavailable);
+    timeout(TEST_TIMEOUT, server.dropped.cancelled()).await.expect("the call is dropped");
     assert_eq!(server.health("").await, ServingStatus::Serving);
 }
 
 #[tokio::test]
-async fn the_drain_has_an_end() {
+async fn drain_is_bounded() {
     let drain = Duration::from_millis(100);
     let mut server = start(grpc::Limits { drain, ..grpc::Limits::default() }).await;
     let call = server.call();
     let request = HealthCheckRequest { service: "test.Slow".to_owned() };
     let mut stream =
         HealthClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
-    timeout(PATIENCE, server.called.recv()).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, server.called.recv()).await.unwrap().unwrap();
     let before = Instant::now();
     server.shutdown.cancel();
-    timeout(PATIENCE, server.task).await.expect("the server ends").unwrap();
+    timeout(TEST_TIMEOUT, server.task).await.expect("the server ends").unwrap();
     assert!(before.elapsed() >= drain);
-    // The calls have ended with it, also the stream, and were told so.
     assert!(server.dropped.is_cancelled());
-    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().code(), Code::Unavailable);
+    assert_eq!(timeout(TEST_TIMEOUT, call).await.unwrap().unwrap().code(), Code::Unavailable);
     let last = async {
         loop {
             match stream.next().await {
@@ -271,7 +265,7 @@ async fn the_drain_has_an_end() {
         }
     };
     let status =
-        timeout(PATIENCE, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
+        timeout(TEST_TIMEOUT, last).await.unwrap().expect("a status, and no mere end").unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
         (

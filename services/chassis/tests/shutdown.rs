@@ -1,9 +1,9 @@
-//! Signals, on a process of their own: this test program starts itself again as the child.
+//! Signals. The tests run this test program as a child process.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 #![allow(
     clippy::disallowed_macros,
-    reason = "the child tells its parent on standard output how far it is"
+    reason = "the child reports its state to the parent on standard output"
 )]
 
 use std::{
@@ -14,8 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// Not a test: what the child does. Says "ready", and "drained" after the first signal; only a
-/// second one ends it.
+/// Not a test: the child. Prints "ready", and "drained" after the first signal; the second ends it.
 #[tokio::test]
 #[ignore = "the child of the tests below"]
 async fn child() {
@@ -45,16 +44,16 @@ fn first_then_second(first: &str, second: &str) {
 }
 
 #[test]
-fn sigterm_cancels_and_a_second_one_ends_at_once() {
+fn second_sigterm_exits_immediately() {
     first_then_second("-TERM", "-TERM");
 }
 
 #[test]
-fn ctrl_c_cancels_and_a_second_one_ends_at_once() {
+fn second_ctrl_c_exits_immediately() {
     first_then_second("-INT", "-INT");
 }
 
-/// Not a test: what the child does. Says "ready", and then blocks the task that waits for signals.
+/// Not a test: the child. Prints "ready" and blocks the task that waits for signals.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "the child of the test below"]
 async fn stuck_child() {
@@ -64,7 +63,7 @@ async fn stuck_child() {
 }
 
 #[test]
-fn a_command_that_is_stuck_ends_after_one_signal() {
+fn blocked_command_exits_after_one_signal() {
     for signal in ["-TERM", "-INT"] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["stuck_child", "--exact", "--ignored", "--nocapture"])

@@ -9,7 +9,7 @@ mod page_token;
 mod products;
 mod users;
 
-use merch_chassis::grpc::AnswerBy;
+use merch_chassis::grpc::CallDeadline;
 use merch_contract::grpc::assistant::{
     v1 as proto, v1::assistant_service_server::AssistantService,
 };
@@ -168,7 +168,7 @@ impl AssistantService for Assistant {
         &self,
         request: Request<proto::PlaceOrdersRequest>,
     ) -> Answer<proto::PlaceOrdersResponse> {
-        let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
+        let until = request.extensions().get::<CallDeadline>().map(|until| until.0);
         answer(request, |request| orders::place_orders(&self.orders, request, until)).await
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{
-    InFlight, Readiness, Serving, StartError,
+    ConcurrencyLimit, Readiness, ServeFuture, StartError,
     grpc::{Contract, Listener},
 };
 use merch_contract::grpc::{
@@ -52,7 +52,7 @@ pub fn serve(
     config: Config,
     readiness: Readiness,
     shutdown: CancellationToken,
-) -> Serving {
+) -> ServeFuture {
     Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 
@@ -85,7 +85,7 @@ async fn run(
         rate_limiter: Arc::new(EventRateLimiter::new(config.refusals)),
         log_ins: config.log_ins,
         selling: Arc::default(),
-        writes: InFlight::new(config.writes_per_user),
+        writes: ConcurrencyLimit::new(config.writes_per_user),
         clock,
         ids,
     };

@@ -29,7 +29,7 @@ pub(crate) mod users;
 
 use std::sync::Arc;
 
-use merch_chassis::{InFlight, InFlightPermit, WriteClass};
+use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use merch_logging::client::{event::Origin, rate_limit::EventRateLimiter};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
@@ -82,7 +82,7 @@ pub(crate) struct Store {
     pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
     /// The changes that are under way with each token version in this process: a void token takes
     /// no place of its owner's.
-    pub(crate) writes: InFlight<(Caller, WriteClass)>,
+    pub(crate) writes: ConcurrencyLimit<(Caller, WriteClass)>,
     /// The database's clock.
     pub(crate) clock: Clock,
     /// Where the ids of users and orders come from.
@@ -99,7 +99,7 @@ impl Store {
         &self,
         caller: Caller,
         class: WriteClass,
-    ) -> Result<InFlightPermit<(Caller, WriteClass)>, Failure> {
+    ) -> Result<ConcurrencyPermit<(Caller, WriteClass)>, Failure> {
         self.writes.try_acquire((caller, class)).ok_or_else(|| {
             metrics::WRITES_REFUSED.inc();
             Failure::Refused(ErrorReason::TooManyWrites)

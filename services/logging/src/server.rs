@@ -14,7 +14,7 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{
-    Readiness, Serving, StartError,
+    Readiness, ServeFuture, StartError,
     grpc::{self, Access, Listener, Role},
 };
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ pub fn serve(
     config: Config,
     readiness: Readiness,
     shutdown: CancellationToken,
-) -> Serving {
+) -> ServeFuture {
     Box::pin(run(listener.into(), config, readiness, shutdown))
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    file_permissions::{folder_of, sync_folder},
+    file_permissions::{parent_dir, sync_dir},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -73,7 +73,7 @@ pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64,
         taken_at,
         files: members,
     };
-    write_whole(file, staged, &manifest).map_err(failed)
+    write_atomically(file, staged, &manifest).map_err(failed)
 }
 
 /// That a backup of this name is there.
@@ -84,8 +84,8 @@ pub(crate) fn exists(file: &Path) -> StartError {
     ))
 }
 
-fn write_whole(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
-    let parent = folder_of(file);
+fn write_atomically(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
+    let parent = parent_dir(file);
     let fresh = tempfile::Builder::new().prefix(".merch-backup-").tempfile_in(parent)?; // mode 0600
     let mut archive = tar::Builder::new(io::BufWriter::new(fresh));
     let text = serde_json::to_vec_pretty(manifest)?;
@@ -98,7 +98,7 @@ fn write_whole(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u6
     fresh.as_file().sync_all()?;
     let bytes = fresh.as_file().metadata()?.len();
     fresh.persist_noclobber(file).map_err(|error| error.error)?;
-    sync_folder(parent)?;
+    sync_dir(parent)?;
     Ok(bytes)
 }
 

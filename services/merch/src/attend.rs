@@ -85,7 +85,7 @@ impl Process {
     ) where
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
-        let readiness = self.readiness.background(name);
+        let readiness = self.readiness.optional_child(name);
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 

@@ -10,7 +10,7 @@ use std::{fs, io, path::Path, time::SystemTime};
 use command_output::print_done;
 use merch_chassis::{
     StartError,
-    file_permissions::{Owners, folder_of},
+    file_permissions::{Owners, parent_dir},
 };
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Row as _, sqlite::SqliteConnection};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), Failure> {
     if settings.file.exists() {
         return Err(archive::exists(&settings.file).into());
     }
-    let folder = folder_of(&settings.file);
+    let folder = parent_dir(&settings.file);
     // SQLite writes the copy there, in a folder with such a name.
     if data_dir::database(&folder.join(format!("{PREFIX}XXXXXX"))).check().is_err() {
         return Err(StartError::new(format!(

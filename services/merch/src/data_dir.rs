@@ -10,7 +10,7 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    file_permissions::{Others, Owners, close_to_writers, effective_user, open_lock},
+    file_permissions::{OthersAccess, Owners, effective_user, open_lock, revoke_others_write},
 };
 use merch_db::Location;
 
@@ -130,16 +130,16 @@ fn secure(path: &Path) -> Result<(), StartError> {
     let found = fs::metadata(path).map_err(|error| unusable(path, &error))?;
     Owners::own().check(&found).map_err(|error| foreign("data folder", path, &error))?;
     let mode = found.mode() & 0o7777;
-    match Others::of(&found) {
-        Others::Nothing => {}
-        Others::Read => tracing::warn!(
+    match OthersAccess::of(&found) {
+        OthersAccess::None => {}
+        OthersAccess::Read => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
             "other users of this machine may read the data folder, and with it the hashes of \
             passwords; `chmod 700` it"
         ),
-        Others::Write if found.uid() == effective_user() => {
-            let before = close_to_writers(path, &found).map_err(|error| {
+        OthersAccess::Write if found.uid() == effective_user() => {
+            let before = revoke_others_write(path, &found).map_err(|error| {
                 StartError::new(format!(
                     "other users of this machine may write to the data folder {}, and the right \
                     cannot be taken from them: {error}; choose another folder with --data-dir or MERCH_DATA_DIR",
@@ -154,7 +154,7 @@ fn secure(path: &Path) -> Result<(), StartError> {
             );
         }
         // Not ours to change: containers' volumes often are like that.
-        Others::Write => tracing::warn!(
+        OthersAccess::Write => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
             "other users of this machine may write to the data folder, and replace what the store \

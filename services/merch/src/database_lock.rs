@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-use merch_chassis::{StartError, file_permissions::folder_of};
+use merch_chassis::{StartError, file_permissions::parent_dir};
 use merch_db::Location;
 
 use crate::{archive, data_dir};
@@ -55,7 +55,7 @@ impl DatabaseLock {
     pub(crate) fn take_file(path: &Path, purpose: Use) -> Result<Self, StartError> {
         loop {
             let lock = Self::lock(path, purpose)?;
-            let folder = folder_of(path);
+            let folder = parent_dir(path);
             if folder.join(data_dir::RESTORING).exists() {
                 return Err(data_dir::half_restored(folder));
             }

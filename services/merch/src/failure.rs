@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use command_output::{OutputError, say};
+use command_output::{OutputError, eprint_line};
 use merch_chassis::StartError;
 
 /// The end of a command that did not go as asked.
@@ -19,7 +19,7 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Start(error) => {
-                say(format_args!("error: {error}"));
+                eprint_line(format_args!("error: {error}"));
                 ExitCode::FAILURE
             }
             Self::Output(error) => error.report(),

@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
         Err(exit_code) => return exit_code,
     };
     run(arguments).unwrap_or_else(|failure| {
-        telemetry::bounded(move || failure.report()).unwrap_or(ExitCode::FAILURE)
+        telemetry::run_with_timeout(move || failure.report()).unwrap_or(ExitCode::FAILURE)
     })
 }
 

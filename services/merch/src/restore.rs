@@ -11,7 +11,7 @@ use std::{
 use command_output::print_done;
 use merch_chassis::{
     StartError,
-    file_permissions::{folder_of, sync_folder, write_whole},
+    file_permissions::{parent_dir, sync_dir, write_atomically},
 };
 use sea_orm::sqlx::Connection as _;
 
@@ -123,7 +123,7 @@ fn refuse_links(folder: &Path) -> Result<(), StartError> {
              Remove the link, and restore again: what it leads to stays in {}",
             link.display(),
             target.display(),
-            folder_of(&target).display()
+            parent_dir(&target).display()
         )));
     }
     Ok(())
@@ -139,7 +139,7 @@ async fn unshipped(database: &Path) -> Option<i64> {
 /// under way a mark says so, so that no store starts between the two.
 fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
-    write_whole(&data.restoring(), b"", 0o600)?;
+    write_atomically(&data.restoring(), b"", 0o600)?;
     let mut replaced = None;
     for name in PARTS.into_iter().filter(|name| folder.join(name).exists()) {
         let aside = match &replaced {
@@ -151,9 +151,9 @@ fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     for name in PARTS.into_iter().filter(|name| staged.join(name).exists()) {
         fs::rename(staged.join(name), folder.join(name))?;
     }
-    sync_folder(folder)?;
+    sync_dir(folder)?;
     fs::remove_file(data.restoring())?;
-    sync_folder(folder)?;
+    sync_dir(folder)?;
     Ok(replaced)
 }
 

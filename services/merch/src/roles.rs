@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use merch_chassis::{
     Readiness, StartError, admin, bind,
-    grpc::{Listen, Listener, Role, Transport},
+    grpc::{ListenAddress, Listener, Role, Transport},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,7 @@ pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
         Some(file) if file.exists() => Some(DatabaseLock::take_file(&file, Use::Alone)?),
         Some(_) | None => None,
     };
-    let at = settings.db.db_listen.clone().unwrap_or(Listen::Tcp(local(50051)));
+    let at = settings.db.db_listen.clone().unwrap_or(ListenAddress::Tcp(local(50051)));
     let listener = Listener::bind("the db service (--db-listen)", &at, &transport).await?;
     let logging = &settings.events.logging_endpoint;
     let mut config = config::db(
@@ -116,7 +116,7 @@ pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
     let kafka = settings.kafka_security.connection(&settings.kafka_brokers)?;
     let config = config::logging(&settings.logging, kafka, &settings.grpc, &settings.role)?;
     let process = Process::new()?;
-    let at = settings.logging.logging_listen.clone().unwrap_or(Listen::Tcp(local(50052)));
+    let at = settings.logging.logging_listen.clone().unwrap_or(ListenAddress::Tcp(local(50052)));
     let listener =
         Listener::bind("the logging service (--logging-listen)", &at, &transport).await?;
     run(
@@ -145,7 +145,7 @@ pub(crate) fn grpc_url(listener: &Listener) -> String {
 /// The same for an announcement: with a caution where callers prove nothing.
 pub(crate) fn announced(listener: &Listener) -> String {
     let url = grpc_url(listener);
-    listener.caution().map_or_else(|| url.clone(), |caution| format!("{url} ({caution})"))
+    listener.security_warning().map_or_else(|| url.clone(), |caution| format!("{url} ({caution})"))
 }
 
 /// That the system does not say where a listener is.

@@ -9,7 +9,7 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    file_permissions::{Owners, write_whole},
+    file_permissions::{Owners, write_atomically},
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ impl RunFile {
         let path = path(data_dir);
         let written = serde_json::to_string_pretty(addresses)
             .map_err(io::Error::other)
-            .and_then(|text| write_whole(&path, format!("{text}\n").as_bytes(), 0o644));
+            .and_then(|text| write_atomically(&path, format!("{text}\n").as_bytes(), 0o644));
         written.map_err(|error| {
             StartError::new(format!(
                 "{} cannot be written: {error}; expected a folder that this user may write to",

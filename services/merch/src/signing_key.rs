@@ -8,7 +8,7 @@ use std::{
 };
 
 use merch_api::SigningKey;
-use merch_chassis::{StartError, file_permissions::create_fresh};
+use merch_chassis::{StartError, file_permissions::replace_file};
 use rand::TryRng as _;
 use zeroize::Zeroizing;
 
@@ -107,7 +107,7 @@ fn make(file: &Path) -> io::Result<()> {
     let text: Zeroizing<String> =
         Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     let fresh = file.with_extension(format!("key.{}", std::process::id()));
-    let written = create_fresh(&fresh, 0o600).and_then(|mut fresh| {
+    let written = replace_file(&fresh, 0o600).and_then(|mut fresh| {
         writeln!(fresh, "{}", text.as_str())?;
         fresh.sync_all()
     });

@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use command_output::{OutputError, print, prompt, say};
+use command_output::{OutputError, eprint_line, print, prompt};
 use futures_util::TryStreamExt as _;
 use merch_chassis::StartError;
 use sea_orm::sqlx::{
@@ -87,7 +87,7 @@ impl Shell {
     /// which has nothing else to do.
     async fn ask(&mut self) -> Result<(), StartError> {
         let mode = if self.write { "It may write" } else { "Read-only; --write changes that" };
-        say(format_args!(
+        eprint_line(format_args!(
             "{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none."
         ));
         let mut text = String::new();
@@ -110,7 +110,7 @@ impl Shell {
             };
             text.clear();
             if let Err((error, tally)) = done {
-                say(format_args!("error: {error}{tally}"));
+                eprint_line(format_args!("error: {error}{tally}"));
             }
             if self.output.is_err() {
                 return Ok(());

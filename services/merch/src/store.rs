@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use merch_chassis::{
     StartError, admin, bind,
-    grpc::{Listen, Listener, Role, Transport, url_of_path},
+    grpc::{ListenAddress, Listener, Role, Transport, url_of_path},
 };
 use merch_logging::server::embedded::EmbeddedBroker;
 use tokio::net::TcpListener;
@@ -207,10 +207,10 @@ async fn grpc(
     what: &str,
     role: Role,
     data: &DataDir,
-    besides: Option<&Listen>,
+    besides: Option<&ListenAddress>,
     transport: &Transport,
 ) -> Result<(Listener, Option<Besides>), StartError> {
-    let socket = Listen::Unix(data_dir::socket(data.path(), role.name()));
+    let socket = ListenAddress::Unix(data_dir::socket(data.path(), role.name()));
     let listener = Listener::bind(&format!("the {role} service"), &socket, transport).await?;
     let Some(besides) = besides else { return Ok((listener, None)) };
     transport.check_role(role)?;

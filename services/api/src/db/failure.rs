@@ -3,7 +3,7 @@
 
 use std::{error::Error as _, time::Duration};
 
-use merch_chassis::with_causes;
+use merch_chassis::error_chain;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use poem_contract_runtime::{Fault, Location};
 use tonic::{Code as Grpc, Status};
@@ -45,7 +45,7 @@ impl From<Status> for CallFailure {
         // A status that came over the wire has no source; one that was made here, of a connection
         // that failed, has.
         if status.source().is_some() && status.code() != Grpc::DeadlineExceeded {
-            return Self::Unreachable(with_causes(status.message(), &status));
+            return Self::Unreachable(error_chain(status.message(), &status));
         }
         let details = status.get_error_details();
         let reason = details

@@ -7,7 +7,7 @@
 
 use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 
-use merch_chassis::{InFlight, InFlightPermit};
+use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{HashFailure, network};
@@ -37,7 +37,7 @@ struct Lane {
     /// One for each hash of this purpose that runs, or that is the next to run.
     turns: Arc<Semaphore>,
     /// The places that each client network has taken.
-    shares: InFlight<IpAddr>,
+    shares: ConcurrencyLimit<IpAddr>,
 }
 
 impl Lane {
@@ -48,7 +48,7 @@ impl Lane {
         Self {
             places: Arc::new(Semaphore::new(places)),
             turns: Arc::new(Semaphore::new(turns)),
-            shares: InFlight::new(share),
+            shares: ConcurrencyLimit::new(share),
         }
     }
 }
@@ -58,7 +58,7 @@ impl Lane {
 #[derive(Clone)]
 pub(crate) struct Place {
     purpose: Purpose,
-    _permits: Arc<(OwnedSemaphorePermit, Option<InFlightPermit<IpAddr>>)>,
+    _permits: Arc<(OwnedSemaphorePermit, Option<ConcurrencyPermit<IpAddr>>)>,
 }
 
 impl HashPool {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     context::RequestContext,
-    db::{CallFailure, Kind, refused},
+    db::{CallFailure, Idempotency, refused},
     identity::Caller,
     model::{Order, OrderStatus, Page, required},
     problem::Problem,
@@ -27,7 +27,11 @@ impl Store {
         idempotency_key: Option<String>,
     ) -> Result<Order, Problem> {
         let _place = self.begin_write(caller, WriteClass::Data)?;
-        let kind = if idempotency_key.is_some() { Kind::Keyed } else { Kind::Once };
+        let kind = if idempotency_key.is_some() {
+            Idempotency::Idempotent
+        } else {
+            Idempotency::NonIdempotent
+        };
         let order = proto::NewOrder {
             context: Some(RequestContext::current().to_proto()),
             caller: Some(caller.to_proto()),
@@ -85,12 +89,12 @@ impl Store {
             page_token: page_token.unwrap_or_default(),
             status: status.map_or(proto::OrderStatus::Unspecified, OrderStatus::to_proto).into(),
         };
-        let result =
-            self.db
-                .call(Kind::Safe, request, |mut db, request| async move {
-                    db.list_orders(request).await
-                })
-                .await;
+        let result = self
+            .db
+            .call(Idempotency::Safe, request, |mut db, request| async move {
+                db.list_orders(request).await
+            })
+            .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Page::of(answer.orders, answer.next_page_token)?)
     }
@@ -103,7 +107,9 @@ impl Store {
         };
         let result = self
             .db
-            .call(Kind::Safe, request, |mut db, request| async move { db.get_order(request).await })
+            .call(Idempotency::Safe, request, |mut db, request| async move {
+                db.get_order(request).await
+            })
             .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Order::try_from(required(answer.order, "GetOrder answered without an order")?)?)
@@ -123,12 +129,12 @@ impl Store {
         };
         // An order that is cancelled already is answered as it is: a second time changes nothing,
         // and says the same.
-        let result =
-            self.db
-                .call(Kind::Keyed, request, |mut db, request| async move {
-                    db.cancel_order(request).await
-                })
-                .await;
+        let result = self
+            .db
+            .call(Idempotency::Idempotent, request, |mut db, request| async move {
+                db.cancel_order(request).await
+            })
+            .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(Order::try_from(required(answer.order, "CancelOrder answered without an order")?)?)
     }

@@ -5,7 +5,7 @@ use merch_contract::grpc::assistant::v1 as proto;
 
 use super::Store;
 use crate::{
-    db::Kind,
+    db::Idempotency,
     model::{Page, Product, required},
     problem::Problem,
 };
@@ -24,24 +24,24 @@ impl Store {
             page_token: page_token.unwrap_or_default(),
             category,
         };
-        let answer =
-            self.db
-                .call(Kind::Safe, request, |mut db, request| async move {
-                    db.list_products(request).await
-                })
-                .await?;
+        let answer = self
+            .db
+            .call(Idempotency::Safe, request, |mut db, request| async move {
+                db.list_products(request).await
+            })
+            .await?;
         Ok(Page::of(answer.products, answer.next_page_token)?)
     }
 
     /// One product.
     pub(crate) async fn get_product(&self, product_id: i32) -> Result<Product, Problem> {
         let request = proto::GetProductRequest { product_id };
-        let answer =
-            self.db
-                .call(Kind::Safe, request, |mut db, request| async move {
-                    db.get_product(request).await
-                })
-                .await?;
+        let answer = self
+            .db
+            .call(Idempotency::Safe, request, |mut db, request| async move {
+                db.get_product(request).await
+            })
+            .await?;
         Ok(Product::try_from(required(answer.product, "GetProduct answered without a product")?)?)
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::{
     context::RequestContext,
-    db::{CallFailure, Kind},
+    db::{CallFailure, Idempotency},
     events::LogInFailure,
     identity::{Caller, HashFailure, Password, Place, Purpose, network},
     model::{self, User, required},
@@ -64,7 +64,7 @@ impl Store {
             username: user.username.clone(),
             email: user.email.clone(),
         };
-        let call = self.db.call(Kind::Safe, request, |mut db, request| async move {
+        let call = self.db.call(Idempotency::Safe, request, |mut db, request| async move {
             db.check_availability(request).await
         });
         let proto::CheckAvailabilityResponse {} = call.await?;
@@ -79,12 +79,12 @@ impl Store {
             client_network: client_network(),
         };
         // A second time would find the names taken, by the first.
-        let answer =
-            self.db
-                .call(Kind::Once, request, |mut db, request| async move {
-                    db.create_user(request).await
-                })
-                .await?;
+        let answer = self
+            .db
+            .call(Idempotency::NonIdempotent, request, |mut db, request| async move {
+                db.create_user(request).await
+            })
+            .await?;
         Ok(User::try_from(required(answer.user, "CreateUser answered without a user")?)?)
     }
 
@@ -133,11 +133,9 @@ impl Store {
         // A second time would write the event of a second log-in.
         match self
             .db
-            .call(
-                Kind::Once,
-                request,
-                |mut db, request| async move { db.record_log_in(request).await },
-            )
+            .call(Idempotency::NonIdempotent, request, |mut db, request| async move {
+                db.record_log_in(request).await
+            })
             .await
         {
             Ok(proto::RecordLogInResponse {}) => {}
@@ -165,7 +163,7 @@ impl Store {
             proto::BeginPasswordCheckRequest { by: Some(by), client_network: client_network() };
         // A call that is sent twice may reserve two checks; the budget recovers with time.
         self.db
-            .call(Kind::Keyed, request, |mut db, request| async move {
+            .call(Idempotency::Idempotent, request, |mut db, request| async move {
                 db.begin_password_check(request).await
             })
             .await
@@ -193,9 +191,10 @@ impl Store {
     /// Gives a reservation back. A right password keeps none, also when what it was for fails.
     async fn give_back(&self, reservation: Vec<u8>) {
         let request = proto::CancelPasswordCheckRequest { reservation };
-        let call = self.db.call(Kind::Once, request, |mut db, request| async move {
-            db.cancel_password_check(request).await
-        });
+        let call =
+            self.db.call(Idempotency::NonIdempotent, request, |mut db, request| async move {
+                db.cancel_password_check(request).await
+            });
         if let Err(error) = call.await {
             tracing::warn!(%error, "failed to give a password check back");
         }
@@ -230,12 +229,12 @@ impl Store {
         // It voids the token that it needs: if it was done and only the answer was lost, a second
         // time would find a void token, and that would be told as 401 and logged as a refused
         // token, which it is not.
-        let result =
-            self.db
-                .call(Kind::Once, request, |mut db, request| async move {
-                    db.revoke_tokens(request).await
-                })
-                .await;
+        let result = self
+            .db
+            .call(Idempotency::NonIdempotent, request, |mut db, request| async move {
+                db.revoke_tokens(request).await
+            })
+            .await;
         let proto::RevokeTokensResponse {} = self.as_caller(caller, result).await?;
         Ok(())
     }
@@ -246,7 +245,9 @@ impl Store {
             proto::GetUserRequest { caller: Some(caller.to_proto()), user_id: user_id.to_string() };
         let result = self
             .db
-            .call(Kind::Safe, request, |mut db, request| async move { db.get_user(request).await })
+            .call(Idempotency::Safe, request, |mut db, request| async move {
+                db.get_user(request).await
+            })
             .await;
         let answer = self.as_caller(caller, result).await?;
         Ok(User::try_from(required(answer.user, "GetUser answered without a user")?)?)
@@ -267,7 +268,11 @@ impl Store {
         let _place = self.begin_write(caller, WriteClass::Data)?;
         // Values are set, not added to, so that a second time changes nothing. But with a condition
         // the second time would fail where the first has succeeded.
-        let kind = if expected_versions.is_empty() { Kind::Keyed } else { Kind::Once };
+        let kind = if expected_versions.is_empty() {
+            Idempotency::Idempotent
+        } else {
+            Idempotency::NonIdempotent
+        };
         let request = proto::UpdateUserRequest {
             context: context(),
             caller: Some(caller.to_proto()),
@@ -349,7 +354,7 @@ impl Store {
         // It voids the token that it needs: as with a log-out.
         let result = self
             .db
-            .call(Kind::Once, request, |mut db, request| async move {
+            .call(Idempotency::NonIdempotent, request, |mut db, request| async move {
                 db.change_password(request).await
             })
             .await;
@@ -372,7 +377,7 @@ impl Store {
         // It voids the token that it needs: as with a log-out.
         let result = self
             .db
-            .call(Kind::Once, request, |mut db, request| async move {
+            .call(Idempotency::NonIdempotent, request, |mut db, request| async move {
                 db.deactivate_user(request).await
             })
             .await;

@@ -1,4 +1,4 @@
-//! Which role may call which method.
+//! Authorization: which role may call which method.
 
 use std::{
     collections::HashMap,
@@ -17,9 +17,8 @@ use tonic::{
 use tower::{Layer, Service};
 
 use super::transport::{Identity, Peer};
-use crate::Refusals;
+use crate::LogThrottle;
 
-/// Calls that were answered PERMISSION_DENIED.
 static DENIED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_grpc_denied_calls_total",
@@ -28,7 +27,7 @@ static DENIED: LazyLock<IntCounter> = LazyLock::new(|| {
     .expect("the name is registered here and nowhere else")
 });
 
-/// What a process is to the others. Its certificate carries it as a DNS name, [`Role::host`].
+/// The role of a process. Its certificate names it as a DNS name, [`Role::host`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The REST gateway.
@@ -45,7 +44,7 @@ impl Role {
     /// Every role.
     pub const ALL: [Self; 4] = [Self::Api, Self::Db, Self::Logging, Self::Operator];
 
-    /// The role's name: `api`.
+    /// Returns the role's name: `api`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,7 +55,7 @@ impl Role {
         }
     }
 
-    /// The DNS name in the role's certificate: `api.merch.internal`.
+    /// Returns the DNS name in the role's certificate: `api.merch.internal`.
     #[must_use]
     pub fn host(self) -> String {
         host(self.name())
@@ -69,46 +68,40 @@ impl fmt::Display for Role {
     }
 }
 
-/// The DNS name in the certificate of the role `name`.
 pub(super) fn host(name: &str) -> String {
     format!("{name}.merch.internal")
 }
 
 /// The roles that may call each method: `("/merch.assistant.v1.AssistantService/GetProduct",
-/// &[Role::Api])`. A method that is not listed may be called by no role. Health and reflection are
-/// not listed: every role may call them.
+/// &[Role::Api])`. No role may call an unlisted method. Every role may call health and reflection.
 pub type Access = &'static [(&'static str, &'static [Role])];
 
-/// Methods of the services that every gRPC server of the store has besides its own.
 fn is_common(method: &str) -> bool {
     method.starts_with("/grpc.health.v1.Health/") || method.starts_with("/grpc.reflection.")
 }
 
-/// Refuses calls that the caller's role may not make, before anything of them is read.
 #[derive(Clone)]
-pub(super) struct AccessLayer(Arc<Table>);
+pub(super) struct AccessLayer(Arc<AccessTable>);
 
-struct Table {
+struct AccessTable {
     allowed: HashMap<&'static str, &'static [Role]>,
-    refusals: Refusals,
+    log_throttle: LogThrottle,
 }
 
 impl AccessLayer {
     pub(super) fn new(access: Access) -> Self {
-        // So that it is there, with 0, before the first refusal.
         LazyLock::force(&DENIED);
-        Self(Arc::new(Table {
+        Self(Arc::new(AccessTable {
             allowed: access.iter().copied().collect(),
-            refusals: Refusals::new(),
+            log_throttle: LogThrottle::new(),
         }))
     }
 }
 
-impl Table {
+impl AccessTable {
     fn allows(&self, identity: Identity, method: &str) -> bool {
         match identity {
-            // The kind of the listener has decided about these callers.
-            Identity::Anyone | Identity::SameUser => true,
+            Identity::Unauthenticated | Identity::SameUser => true,
             Identity::Certificate(Some(role)) => self
                 .allowed
                 .get(method)
@@ -117,30 +110,29 @@ impl Table {
         }
     }
 
-    fn refused(&self, peer: &Peer, method: &str) {
+    fn record_denied(&self, peer: &Peer, method: &str) {
         DENIED.inc();
-        if let Some(calls) = self.refusals.one_more() {
-            tracing::warn!(calls, %peer, method, "refused calls by a role that may not make them");
+        if let Some(calls) = self.log_throttle.record() {
+            tracing::warn!(calls, %peer, method, "denied calls: role not authorized");
         }
     }
 }
 
 impl<S> Layer<S> for AccessLayer {
-    type Service = Checked<S>;
+    type Service = AccessService<S>;
 
-    fn layer(&self, inner: S) -> Checked<S> {
-        Checked { inner, table: Arc::clone(&self.0) }
+    fn layer(&self, inner: S) -> AccessService<S> {
+        AccessService { inner, table: Arc::clone(&self.0) }
     }
 }
 
-/// See [`AccessLayer`].
 #[derive(Clone)]
-pub(super) struct Checked<S> {
+pub(super) struct AccessService<S> {
     inner: S,
-    table: Arc<Table>,
+    table: Arc<AccessTable>,
 }
 
-impl<S> Service<Request<Body>> for Checked<S>
+impl<S> Service<Request<Body>> for AccessService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -159,10 +151,12 @@ where
         let denied = match request.extensions().get::<Peer>() {
             Some(peer) if self.table.allows(peer.identity(), method) => None,
             Some(peer) => {
-                self.table.refused(peer, method);
-                Some(format!("{peer} may not call this method"))
+                self.table.record_denied(peer, method);
+                Some(format!("{peer} may not call this method; use a role that may"))
             }
-            None => Some("the caller is not known".to_owned()),
+            None => {
+                Some("the peer of the connection is unknown; please report this bug".to_owned())
+            }
         };
         match denied {
             None => Box::pin(self.inner.call(request)),
@@ -176,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_calls_what_is_listed_for_it_and_health() {
+    fn roles_call_their_methods_and_health() {
         let table = AccessLayer::new(&[
             ("/s/Read", &[Role::Api, Role::Operator]),
             ("/s/Write", &[Role::Api]),
@@ -199,7 +193,8 @@ mod tests {
                 "a certificate without a role calls nothing"
             );
             assert!(
-                table.allows(Identity::SameUser, method) && table.allows(Identity::Anyone, method)
+                table.allows(Identity::SameUser, method)
+                    && table.allows(Identity::Unauthenticated, method)
             );
         }
     }

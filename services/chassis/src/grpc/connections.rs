@@ -1,9 +1,8 @@
-//! The connections of a gRPC server, each served to its end.
+//! Connections of a gRPC server.
 //!
-//! A connection ends in good order when it has reached its maximum age, or when its peer is no
-//! longer trusted: the client is told that it takes no more calls (GOAWAY), and those under way are
-//! answered. tonic's own server cannot do this: its `max_connection_age` is the same for all
-//! connections, and with a grace it sends no GOAWAY.
+//! A connection that reaches its maximum age, or whose peer is no longer trusted, is closed with
+//! GOAWAY after its calls are answered. tonic's server has no jitter for `max_connection_age` and
+//! sends no GOAWAY with a grace period.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,28 +20,23 @@ use tonic::{body::Body, codegen::http::Request, service::Routes};
 use tower::Layer as _;
 
 use super::{
-    LAST_ANSWERS, Limits,
+    FINAL_RESPONSE_TIMEOUT, Limits,
     access::AccessLayer,
     deadline::DeadlineLayer,
     trace::TraceLayer,
     transport::{Incoming, Peer},
 };
-use crate::with_causes;
+use crate::error_chain;
 
-/// What the connections of a server have in common.
 pub(super) struct Connections {
     pub(super) routes: Routes,
     pub(super) access: AccessLayer,
     pub(super) limits: Limits,
-    /// Ends the calls under way when it is cancelled.
-    pub(super) cut: CancellationToken,
-    /// Ends the connections in good order when it is cancelled.
+    pub(super) drain_end: CancellationToken,
     pub(super) shutdown: CancellationToken,
 }
 
 impl Connections {
-    /// Serves what comes out of `incoming`, until `shutdown` is cancelled and every connection has
-    /// ended.
     pub(super) async fn serve(self, mut incoming: mpsc::Receiver<Incoming>) {
         let connections = Arc::new(self);
         let tasks = TaskTracker::new();
@@ -55,8 +49,6 @@ impl Connections {
                 },
             }
         }
-        // A connection that is handed over from now on is closed, and does not wait in the channel
-        // for the drain to end.
         drop(incoming);
         tasks.close();
         tasks.wait().await;
@@ -64,8 +56,8 @@ impl Connections {
 
     async fn serve_one(self: Arc<Self>, incoming: Incoming) {
         let Incoming { io, peer, trust } = incoming;
-        let cut = self.cut.child_token();
-        let service = self.service(peer.clone(), cut.clone());
+        let drain_end = self.drain_end.child_token();
+        let service = self.service(peer.clone(), drain_end.clone());
         let mut connection =
             std::pin::pin!(self.http().serve_connection(TokioIo::new(io), service));
         let untrusted = async {
@@ -74,30 +66,28 @@ impl Connections {
                 None => std::future::pending().await,
             }
         };
-        // The time that calls under way have to end.
         let drain = tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    let error = with_causes(error.to_string(), &error);
-                    tracing::debug!(%peer, error, "a connection broke");
+                    let error = error_chain(error.to_string(), &error);
+                    tracing::debug!(%peer, error, "connection failed");
                 }
                 return;
             }
-            // `drained` bounds the drain of all connections together.
             () = self.shutdown.cancelled() => Duration::MAX,
             () = sleep(with_jitter(self.limits.connection_age)) => {
-                tracing::debug!(%peer, "closing a connection that reached its maximum age");
+                tracing::debug!(%peer, "closing connection: maximum age reached");
                 self.limits.drain
             }
             error = untrusted => {
-                tracing::info!(%peer, %error, "closing a connection: its peer is no longer trusted");
+                tracing::info!(%peer, %error, "closing connection: peer no longer trusted");
                 self.limits.drain
             }
         };
         connection.as_mut().graceful_shutdown();
         if timeout(drain, &mut connection).await.is_err() {
-            cut.cancel();
-            let _ = timeout(LAST_ANSWERS, connection).await;
+            drain_end.cancel();
+            let _ = timeout(FINAL_RESPONSE_TIMEOUT, connection).await;
         }
     }
 
@@ -111,18 +101,17 @@ impl Connections {
         http
     }
 
-    /// The service for the calls of `peer` on one connection.
     fn service(
         &self,
         peer: Peer,
-        cut: CancellationToken,
+        drain_end: CancellationToken,
     ) -> impl hyper::service::Service<
         Request<RequestBody>,
         Response = tonic::codegen::http::Response<Body>,
         Error = std::convert::Infallible,
         Future: Send + 'static,
     > + use<> {
-        let deadline = DeadlineLayer { most: self.limits.deadline, cut };
+        let deadline = DeadlineLayer { max: self.limits.deadline, drain_end };
         let bounded = self.access.layer(deadline.layer(self.routes.clone()));
         let service = TowerToHyperService::new(TraceLayer.layer(bounded));
         hyper::service::service_fn(move |mut request: Request<RequestBody>| {
@@ -132,7 +121,6 @@ impl Connections {
     }
 }
 
-/// A tenth more or less, so that connections which were opened together do not end together.
 fn with_jitter(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(0.9..1.1))
 }

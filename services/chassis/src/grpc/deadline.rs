@@ -1,8 +1,7 @@
-//! Deadlines that are answered with `DEADLINE_EXCEEDED`, and the end of a drain, of the server or
-//! of one connection, with `UNAVAILABLE`.
+//! Deadlines (`DEADLINE_EXCEEDED`) and the end of a drain (`UNAVAILABLE`).
 //!
-//! tonic obeys `grpc-timeout` by itself but answers `CANCELLED`, which a caller cannot tell from
-//! its own cancelling except by reading the text.
+//! tonic answers an expired `grpc-timeout` with `CANCELLED`, which callers cannot tell from their
+//! own cancellation.
 
 use std::{
     pin::Pin,
@@ -19,40 +18,37 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::cut::{Cut, cut_off};
+use super::drain_body::{DrainBody, drain_expired};
 
-/// Bounds each call by its own `grpc-timeout` and by `most`, whichever is shorter; and ends every
-/// call, streams included, with `UNAVAILABLE` once `cut` is cancelled: at the end of the drain of
-/// the server or of the connection.
+/// Limits each call to its `grpc-timeout` or `max`, whichever is shorter. Ends calls and streams
+/// with `UNAVAILABLE` when `drain_end` is cancelled.
 #[derive(Clone, Debug)]
 pub(super) struct DeadlineLayer {
-    pub(super) most: Duration,
-    pub(super) cut: CancellationToken,
+    pub(super) max: Duration,
+    pub(super) drain_end: CancellationToken,
 }
 
 impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadline<S>;
+    type Service = DeadlineService<S>;
 
-    fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, most: self.most, cut: self.cut.clone() }
+    fn layer(&self, inner: S) -> DeadlineService<S> {
+        DeadlineService { inner, max: self.max, drain_end: self.drain_end.clone() }
     }
 }
 
-/// When a call's answer has to be there: among the extensions of its request. What is done after it
-/// is done for nobody, and a process that was frozen meanwhile learns by it that it is late: the
-/// clock runs on.
+/// When the response of a call is due: an extension of its request. Also detects that a process was
+/// frozen, because the clock runs on.
 #[derive(Clone, Copy, Debug)]
-pub struct AnswerBy(pub Instant);
+pub struct CallDeadline(pub Instant);
 
-/// See [`DeadlineLayer`].
 #[derive(Clone, Debug)]
-pub(super) struct Deadline<S> {
+pub(super) struct DeadlineService<S> {
     inner: S,
-    most: Duration,
-    cut: CancellationToken,
+    max: Duration,
+    drain_end: CancellationToken,
 }
 
-impl<S> Service<Request<Body>> for Deadline<S>
+impl<S> Service<Request<Body>> for DeadlineService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -67,33 +63,37 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let time = answer_within(requested(request.headers()), self.most);
-        request.extensions_mut().insert(AnswerBy(Instant::now() + time));
+        let time = response_timeout(grpc_timeout(request.headers()), self.max);
+        request.extensions_mut().insert(CallDeadline(Instant::now() + time));
         let answer = self.inner.call(request);
-        let cut = self.cut.clone();
+        let drain_end = self.drain_end.clone();
         Box::pin(async move {
             tokio::select! {
                 answered = tokio::time::timeout(time, answer) => match answered {
-                    Ok(answered) => answered.map(|answer| answer.map(|body| Cut::at_end_of(cut, body))),
-                    Err(_) => Ok(Status::deadline_exceeded(format!("no answer within {} ms", time.as_millis())).into_http()),
+                    Ok(answered) => {
+                        answered.map(|answer| answer.map(|body| DrainBody::wrap(drain_end, body)))
+                    }
+                    Err(_) => Ok(Status::deadline_exceeded(format!(
+                    "no answer within {} ms", time.as_millis()
+                    )).into_http()),
                 },
-                () = cut.cancelled() => Ok(cut_off().into_http()),
+                () = drain_end.cancelled() => Ok(drain_expired().into_http()),
             }
         })
     }
 }
 
-/// A little before the caller gives up (a twentieth, at most 20 ms), so that the answer still
-/// reaches it.
-fn answer_within(requested: Option<Duration>, most: Duration) -> Duration {
-    requested.map_or(most, |requested| {
-        (requested - (requested / 20).min(Duration::from_millis(20))).min(most)
+/// Returns a time slightly below the caller's (by a twentieth, at most 20 ms), so that the response
+/// still arrives.
+fn response_timeout(requested: Option<Duration>, max: Duration) -> Duration {
+    requested.map_or(max, |requested| {
+        (requested - (requested / 20).min(Duration::from_millis(20))).min(max)
     })
 }
 
-/// The caller's `grpc-timeout`: at most eight digits and a unit (the gRPC protocol over HTTP/2,
-/// "Requests"). One that cannot be read is none.
-fn requested(headers: &HeaderMap) -> Option<Duration> {
+/// Parses `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests"). Ignores
+/// invalid values.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -118,11 +118,11 @@ mod tests {
     fn parse(text: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-timeout", text.parse().unwrap());
-        requested(&headers)
+        grpc_timeout(&headers)
     }
 
     #[test]
-    fn every_unit_of_the_protocol_is_read() {
+    fn grpc_timeout_units_are_parsed() {
         assert_eq!(parse("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(parse("3M"), Some(Duration::from_secs(180)));
         assert_eq!(parse("4S"), Some(Duration::from_secs(4)));
@@ -135,16 +135,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_knows_when_its_answer_has_to_be_there() {
+    async fn call_deadline_is_a_request_extension() {
         let seen = |request: Request<Body>| {
-            let until = request.extensions().get::<AnswerBy>().map(|until| until.0);
+            let until = request.extensions().get::<CallDeadline>().map(|until| until.0);
             async move {
                 Ok::<_, std::convert::Infallible>(
                     Response::builder().extension(until).body(Body::empty()).unwrap(),
                 )
             }
         };
-        let layer = DeadlineLayer { most: Duration::from_secs(60), cut: CancellationToken::new() };
+        let layer =
+            DeadlineLayer { max: Duration::from_secs(60), drain_end: CancellationToken::new() };
         let mut service = layer.layer(tower::service_fn(seen));
         let before = Instant::now();
         let request = Request::builder().header("grpc-timeout", "2S").body(Body::empty()).unwrap();
@@ -154,19 +155,19 @@ mod tests {
         assert!((before + time..=Instant::now() + time).contains(&until));
     }
 
-    /// Not over a connection: tonic's client obeys the same header by itself, 20 ms later, and
-    /// answers `CANCELLED`.
+    /// Without a connection, because tonic's client also obeys the header, 20 ms later, with
+    /// `CANCELLED`.
     #[tokio::test]
-    async fn the_callers_deadline_and_the_servers_are_answered_as_deadline_exceeded() {
+    async fn shorter_deadline_wins_with_deadline_exceeded() {
         let never = |_: Request<Body>| {
             std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
         };
-        for (requested, most) in [
+        for (requested, max) in [
             (Some("50m"), Duration::from_secs(3600)),
             (Some("1H"), Duration::from_millis(50)),
             (None, Duration::from_millis(50)),
         ] {
-            let mut service = DeadlineLayer { most, cut: CancellationToken::new() }
+            let mut service = DeadlineLayer { max, drain_end: CancellationToken::new() }
                 .layer(tower::service_fn(never));
             let mut request = Request::new(Body::empty());
             if let Some(requested) = requested {
@@ -177,19 +178,19 @@ mod tests {
             assert_eq!(
                 status.code(),
                 tonic::Code::DeadlineExceeded,
-                "{requested:?}, {most:?}: {status:?}"
+                "{requested:?}, {max:?}: {status:?}"
             );
         }
     }
 
     #[test]
-    fn the_shorter_time_holds_and_leaves_room_for_the_answer() {
-        let most = Duration::from_secs(10);
-        assert_eq!(answer_within(None, most), most);
-        assert_eq!(answer_within(Some(Duration::from_secs(60)), most), most);
-        assert_eq!(answer_within(Some(Duration::from_secs(1)), most), Duration::from_millis(980));
+    fn response_timeout_is_below_the_grpc_timeout() {
+        let max = Duration::from_secs(10);
+        assert_eq!(response_timeout(None, max), max);
+        assert_eq!(response_timeout(Some(Duration::from_secs(60)), max), max);
+        assert_eq!(response_timeout(Some(Duration::from_secs(1)), max), Duration::from_millis(980));
         assert_eq!(
-            answer_within(Some(Duration::from_millis(100)), most),
+            response_timeout(Some(Duration::from_millis(100)), max),
             Duration::from_millis(95)
         );
     }

@@ -1,4 +1,4 @@
-//! The standard gRPC health service, answering what [`Readiness`] says.
+//! The standard gRPC health service, from [`Readiness`].
 
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
@@ -9,14 +9,14 @@ use tonic_health::{
 
 use crate::Readiness;
 
-/// The health service for the whole server (`""`) and each of `services`. It follows `readiness`
-/// until `ended`, and says `NOT_SERVING` from the moment `shutdown` is cancelled, so that callers
-/// go elsewhere while the server drains.
+/// Creates the health service for the server (`""`) and each of `services`. It follows `readiness`
+/// until `stopped`, and reports `NOT_SERVING` when `shutdown` is cancelled, so that clients leave
+/// before the drain ends.
 pub(super) async fn service(
     services: &'static [&'static str],
     readiness: Readiness,
     shutdown: CancellationToken,
-    ended: CancellationToken,
+    stopped: CancellationToken,
 ) -> HealthServer<impl Health> {
     let reporter = HealthReporter::new();
     let mut changes = readiness.changes();
@@ -26,8 +26,10 @@ pub(super) async fn service(
         async move {
             loop {
                 tokio::select! {
-                    () = ended.cancelled() => return,
-                    () = shutdown.cancelled() => return report(&reporter, services, ServingStatus::NotServing).await,
+                    () = stopped.cancelled() => return,
+                    () = shutdown.cancelled() => {
+                    return report(&reporter, services, ServingStatus::NotServing).await;
+                    }
                     changed = changes.changed() => if changed.is_err() { return },
                 }
                 report(&reporter, services, status(&readiness, &shutdown)).await;

@@ -1,137 +1,140 @@
-//! Calls to a service of which there are several: its addresses are looked up, probed, chosen
-//! among, and tried one after another.
+//! Client-side load balancing over the replicas of a service.
 //!
-//! One task follows the addresses behind the names ([`resolving`]), one for each address asks by
-//! gRPC health whether it serves ([`probing`]); a call goes to the least loaded of those that do
-//! ([`choosing`]), and elsewhere when it fails there in a way that allows it ([`calling`]).
+//! [`resolver`] resolves names to addresses, [`health_check`] checks each address by gRPC health,
+//! [`balancer`] picks the least loaded healthy replica, and [`retry`] retries failed calls on
+//! another one.
 
-mod calling;
-mod choosing;
+mod balancer;
 mod connection;
 mod endpoints;
-mod meters;
-mod probing;
-mod resolving;
+mod health_check;
+mod metrics;
+mod resolver;
+mod retry;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-use self::{calling::Budget, choosing::Set};
+use self::{balancer::Balancer, retry::RetryBudget};
 pub use self::{
-    calling::{CallError, Kind},
-    choosing::Held,
-    connection::{Answer, Connection},
+    balancer::InFlightGuard,
+    connection::{Connection, ResponseBody},
     endpoints::Endpoints,
-    resolving::{Resolve, Resolved, SystemResolver},
+    resolver::{Resolve, ResolveFuture, SystemResolver},
+    retry::{CallError, Idempotency},
 };
 use super::transport::Address;
 use crate::Part;
 
-/// The replicas of one service. Cheap to clone; when the last clone is dropped, nobody probes them
-/// any more.
+/// The replicas of one service. Cheap to clone. Health checks stop when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Replicas(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     endpoints: Endpoints,
-    set: Arc<Set>,
-    budget: Budget,
-    _end: DropGuard,
+    balancer: Arc<Balancer>,
+    budget: RetryBudget,
+    _stop: DropGuard,
 }
 
 impl Replicas {
-    /// Begins to look for them. `service` is the full name that they are asked about by gRPC
-    /// health: `merch.assistant.v1.AssistantService`.
+    /// Starts discovery of the replicas. `service` is the full name for gRPC health:
+    /// `merch.assistant.v1.AssistantService`.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn find(endpoints: Endpoints, service: &'static str) -> Self {
-        Self::find_with(endpoints, service, Arc::new(SystemResolver))
+    pub fn discover(endpoints: Endpoints, service: &'static str) -> Self {
+        Self::discover_with(endpoints, service, Arc::new(SystemResolver))
     }
 
-    /// As [`find`](Self::find), with somebody else who knows the addresses.
+    /// As [`discover`](Self::discover), with another resolver.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn find_with(
+    pub fn discover_with(
         endpoints: Endpoints,
         service: &'static str,
         resolver: Arc<dyn Resolve>,
     ) -> Self {
-        let set = Arc::new(Set::new(endpoints.of()));
+        let balancer = Arc::new(Balancer::new(endpoints.service()));
         let stop = CancellationToken::new();
-        tokio::spawn(resolving::follow(
+        tokio::spawn(resolver::run(
             endpoints.clone(),
             resolver,
             service,
-            Arc::clone(&set),
+            Arc::clone(&balancer),
             stop.clone(),
         ));
-        Self(Arc::new(Inner { endpoints, set, budget: Budget::full(), _end: stop.drop_guard() }))
+        Self(Arc::new(Inner {
+            endpoints,
+            balancer,
+            budget: RetryBudget::full(),
+            _stop: stop.drop_guard(),
+        }))
     }
 
-    /// Makes one call. `attempt` makes a single attempt on the connection that it gets, and tells
-    /// the server of the time that it gets, which is what is left of `deadline`.
+    /// Makes one call. `attempt` makes a single attempt on the given connection and sends the
+    /// remaining time as its `grpc-timeout`.
     ///
-    /// An attempt that never left is made again elsewhere; one that was lost, or whose replica was
-    /// removed while it was under way, only if `kind` allows it, and twice at most. While no
-    /// replica serves, a call waits for one: until two seconds after the last one was gone; or, as
-    /// long as no more than 256 calls wait, for one and a half seconds if that is longer.
+    /// An unprocessed attempt is always retried on another replica. A lost one, or one whose
+    /// replica was removed, is retried at most twice and only if `idempotency` allows it. Without a
+    /// healthy replica, a call waits until two seconds after the outage began. The first 256
+    /// waiting calls wait at least 1.5 seconds.
     ///
     /// # Errors
-    /// Why there is no answer, or the answer of the service if that is an error.
+    /// The service's own error status, or why there is no response.
     pub async fn call<T, A>(
         &self,
-        kind: Kind,
+        idempotency: Idempotency,
         deadline: Duration,
         attempt: impl Fn(Connection, Duration) -> A,
     ) -> Result<T, CallError>
     where
         A: Future<Output = Result<T, Status>>,
     {
-        calling::call(&self.0.set, &self.0.budget, kind, deadline, attempt).await
+        retry::call(&self.0.balancer, &self.0.budget, idempotency, deadline, attempt).await
     }
 
-    /// Waits for a replica to have a long-lived stream with. The same `seed` gets the same one as
-    /// long as that serves; different seeds are spread.
-    pub async fn hold(&self, seed: u64) -> Held {
-        let mut changes = self.0.set.changes();
+    /// Waits for a replica for a long-lived stream. Equal keys get the same replica while it
+    /// serves; different keys are spread.
+    pub async fn pick_by_hash(&self, key: u64) -> InFlightGuard {
+        let mut changes = self.0.balancer.changes();
         loop {
-            match self.0.set.favourite(seed) {
-                Some(held) => return held,
+            match self.0.balancer.pick_by_hash(key) {
+                Some(guard) => return guard,
                 None => changes.next().await,
             }
         }
     }
 
-    /// The replica that [`hold`](Self::hold) would give now.
+    /// Returns the address that [`pick_by_hash`](Self::pick_by_hash) would pick now.
     #[must_use]
-    pub fn favourite(&self, seed: u64) -> Option<Address> {
-        self.0.set.favourite(seed).map(|held| held.address())
+    pub fn preferred_address(&self, key: u64) -> Option<Address> {
+        self.0.balancer.pick_by_hash(key).map(|guard| guard.address())
     }
 
-    /// How many of them serve now.
+    /// Returns the number of healthy replicas.
     #[must_use]
     pub fn serving(&self) -> usize {
-        self.0.set.serving()
+        self.0.balancer.serving()
     }
 
-    /// Keeps `part` up to date: ready while at least one replica serves. Never returns.
-    pub async fn follow(&self, part: &Part) {
-        let mut changes = self.0.set.changes();
+    /// Keeps `part` ready while at least one replica serves. Never returns.
+    pub async fn report_readiness(&self, part: &Part) {
+        let mut changes = self.0.balancer.changes();
         loop {
             if self.serving() > 0 {
                 part.ready();
             } else {
                 let endpoints = &self.0.endpoints;
                 part.not_ready(format!(
-                    "no {} service at {endpoints} answers that it is serving",
-                    endpoints.of()
+                    "no healthy {} replica at {endpoints}",
+                    endpoints.service()
                 ));
             }
             changes.next().await;

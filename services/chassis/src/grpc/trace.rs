@@ -1,5 +1,4 @@
-//! The ids that a call carries from service to service: `x-request-id`, and `traceparent` (W3C
-//! Trace Context, level 1).
+//! Request ids (`x-request-id`) and trace ids (`traceparent`, W3C Trace Context level 1) of calls.
 
 use std::{
     pin::Pin,
@@ -15,15 +14,16 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-/// The header of the request id.
+/// Header of the request id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The header of the trace.
+/// Header of the trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The longest request id that is logged, or taken from a client, in bytes.
+/// Maximum length of a request id in bytes. Longer ones are neither logged nor accepted from
+/// clients.
 pub const MAX_REQUEST_ID: usize = 128;
 
-/// The trace that a request belongs to.
+/// The trace of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     id: String,
@@ -31,14 +31,14 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Starts a trace. It is not sampled.
+    /// Starts a trace, not sampled.
     #[must_use]
     pub fn start() -> Self {
         Self { id: Uuid::new_v4().simple().to_string(), flags: 0 }
     }
 
-    /// Reads a `traceparent`: version, trace id, parent id, flags. Later versions may append
-    /// members; version `ff` and ids of zeros are invalid.
+    /// Parses a `traceparent`: version, trace id, parent id, flags. Later versions may append
+    /// members; version `ff` and zero ids are invalid.
     #[must_use]
     pub fn parse(traceparent: &str) -> Option<Self> {
         let mut parts = traceparent.splitn(5, '-');
@@ -51,18 +51,18 @@ impl Trace {
         (shape && known && !zero(id) && !zero(parent)).then(|| Self { id: id.to_owned(), flags })
     }
 
-    /// The trace id: 32 lower-case hexadecimal digits, not all of them zero.
+    /// Returns the trace id: 32 lower-case hexadecimal digits, not all zero.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns the `traceparent` of one more call of this trace, with a parent id of its own.
+    /// Returns the `traceparent` of another call of this trace, with a new parent id.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        // The variant bits of a version 4 UUID keep this half from being zero.
+        // The variant bits of a version 4 UUID keep this half non-zero.
         let parent = Uuid::new_v4().as_u64_pair().1;
-        // Version 00 defines one flag only: sampled.
+        // Version 00 defines only one flag: sampled.
         format!("00-{}-{parent:016x}-{:02x}", self.id, self.flags & 1)
     }
 }
@@ -71,8 +71,8 @@ fn is_hex(part: &str, length: usize) -> bool {
     part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Puts the ids of the request that causes it on a call. A request id that no header can carry is
-/// left out, and the connection adds one of its own.
+/// Adds the ids of the causing request to a call. Skips a request id that is not valid in a header;
+/// the connection then adds a new one.
 pub fn attach<T>(request: &mut tonic::Request<T>, request_id: &str, trace: &Trace) {
     let metadata = request.metadata_mut();
     for (name, value) in [("x-request-id", request_id), ("traceparent", &trace.traceparent())] {
@@ -82,8 +82,7 @@ pub fn attach<T>(request: &mut tonic::Request<T>, request_id: &str, trace: &Trac
     }
 }
 
-/// Adds the ids that a call does not carry: it is no part of a request, and starts a trace.
-pub(super) fn complete(headers: &mut HeaderMap) {
+pub(super) fn add_missing_ids(headers: &mut HeaderMap) {
     let value = |text: String| HeaderValue::try_from(text).ok();
     if !headers.contains_key(&REQUEST_ID) {
         headers.extend(value(Uuid::now_v7().to_string()).map(|id| (REQUEST_ID, id)));
@@ -93,24 +92,23 @@ pub(super) fn complete(headers: &mut HeaderMap) {
     }
 }
 
-/// Runs each call in a span that holds its `method`, `request_id` and `trace_id`, so that every
-/// line that is logged for it has them. An id that the call does not carry may be recorded later.
+/// Runs each call in a span with `method`, `request_id` and `trace_id`. Missing ids can be recorded
+/// later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceLayer;
 
 impl<S> Layer<S> for TraceLayer {
-    type Service = Traced<S>;
+    type Service = TraceService<S>;
 
-    fn layer(&self, inner: S) -> Traced<S> {
-        Traced(inner)
+    fn layer(&self, inner: S) -> TraceService<S> {
+        TraceService(inner)
     }
 }
 
-/// See [`TraceLayer`].
 #[derive(Clone, Debug)]
-pub(super) struct Traced<S>(S);
+pub(super) struct TraceService<S>(S);
 
-impl<S> Service<Request<Body>> for Traced<S>
+impl<S> Service<Request<Body>> for TraceService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -129,7 +127,7 @@ where
         let request_id = header(&REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID);
         let trace = header(&TRACEPARENT).and_then(Trace::parse);
         let trace_id = trace.as_ref().map(Trace::id);
-        // Of the highest level, so that no filter that lets a line pass removes the ids from it.
+        // At error level, so that no filter removes the ids from a line it lets pass.
         let span =
             tracing::error_span!("call", method = request.uri().path(), request_id, trace_id);
         let answer = span.in_scope(|| self.0.call(request));
@@ -144,7 +142,7 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
     #[test]
-    fn reads_a_well_formed_traceparent_only() {
+    fn only_well_formed_traceparents_are_parsed() {
         let id = |text: String| Trace::parse(&text).map(|trace| trace.id);
         assert_eq!(id(format!("00-{TRACE}-b7ad6b7169203331-01")).as_deref(), Some(TRACE));
         assert_eq!(id(format!("01-{TRACE}-b7ad6b7169203331-01-more")).as_deref(), Some(TRACE));
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_of_a_trace_has_a_parent_of_its_own() {
+    fn each_call_of_a_trace_has_a_new_parent_id() {
         for (given, flags) in [("01", "01"), ("00", "00"), ("ff", "01")] {
             let trace = Trace::parse(&format!("00-{TRACE}-b7ad6b7169203331-{given}")).unwrap();
             let (first, second) = (trace.traceparent(), trace.traceparent());
@@ -181,22 +179,22 @@ mod tests {
     }
 
     #[test]
-    fn a_call_keeps_the_ids_that_it_has_and_gets_those_that_it_lacks() {
+    fn missing_ids_are_added_and_existing_ones_kept() {
         let mut request = tonic::Request::new(());
         attach(&mut request, "r-1", &Trace::start());
         let mut headers = request.into_parts().0.into_headers();
         let before = headers.clone();
-        complete(&mut headers);
+        add_missing_ids(&mut headers);
         assert_eq!(
             (headers.get(REQUEST_ID).unwrap(), &headers),
             (&HeaderValue::from_static("r-1"), &before)
         );
 
-        // Line breaks would be another header.
+        // A line break would start another header.
         let mut request = tonic::Request::new(());
         attach(&mut request, "r\n1", &Trace::start());
         let mut headers = request.into_parts().0.into_headers();
-        complete(&mut headers);
+        add_missing_ids(&mut headers);
         assert_eq!(
             headers[REQUEST_ID].to_str().unwrap().parse::<Uuid>().unwrap().get_version_num(),
             7

@@ -1,5 +1,5 @@
-//! How services reach each other and prove who they are: mutual TLS between processes, Unix sockets
-//! within one user's machine, plaintext on loopback.
+//! Transport between services: mutual TLS between processes, Unix sockets for one user's processes,
+//! plaintext on loopback.
 
 mod accept;
 mod address;
@@ -20,17 +20,16 @@ pub(super) use self::{
     trust::Trust,
 };
 pub use self::{
-    accept::{Listen, Listener, Peer},
+    accept::{ListenAddress, Listener, Peer},
     address::Address,
-    tls::{Files, Tls},
+    tls::{Tls, TlsFiles},
     unix::{path_of_url, url_of_path},
 };
 use super::access::Role;
 use crate::{StartError, network::is_loopback};
 
-/// What a process may use to reach the others, and be reached by them.
-///
-/// The default is local: Unix sockets, and plaintext on loopback addresses.
+/// The transports that a process may use, as server and client. The default allows Unix sockets,
+/// and plaintext on loopback addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     tls: Option<Tls>,
@@ -38,9 +37,9 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// With `tls`, every TCP listener takes mutual TLS only, and endpoints have to be `https://` or
-    /// `unix:`. With `insecure`, plaintext is allowed on addresses other than loopback, and to
-    /// endpoints in spite of `tls`.
+    /// With `tls`, TCP listeners require mutual TLS, and endpoints must be `https://` or `unix:`.
+    /// `insecure` allows plaintext listeners beyond loopback, and plaintext endpoints in spite of
+    /// `tls`.
     #[must_use]
     pub fn new(tls: Option<Tls>, insecure: bool) -> Self {
         Self { tls, insecure }
@@ -50,10 +49,10 @@ impl Transport {
         self.tls.as_ref()
     }
 
-    /// Checks that this process can prove to be `role`.
+    /// Checks that the certificate, if any, names `role`.
     ///
     /// # Errors
-    /// When there is a certificate, and it names another role, or more than this one.
+    /// If it names another role or more than one.
     pub fn check_role(&self, role: Role) -> Result<(), StartError> {
         match &self.tls {
             Some(tls) if tls.role() != Some(role) => Err(StartError::new(format!(
@@ -65,8 +64,8 @@ impl Transport {
         }
     }
 
-    /// Decides about plaintext: fine on loopback, a warning elsewhere if it is allowed, an error if
-    /// not.
+    /// Permits plaintext: silently on loopback, elsewhere with a warning if allowed, otherwise with
+    /// an error.
     fn plaintext(&self, what: &str, host: &str, is_loopback: bool) -> Result<(), StartError> {
         if is_loopback {
             return Ok(());
@@ -74,13 +73,16 @@ impl Transport {
         if self.insecure {
             tracing::warn!(
                 host,
-                "{what} uses plaintext without authentication: every process that reaches the network can read and forge calls"
+                "{what} uses plaintext without authentication: every process that reaches the \
+                network can read and forge calls"
             );
             return Ok(());
         }
         Err(StartError::new(format!(
-            "{what} would use plaintext without authentication on {host}; expected certificates (MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE; \
-             `merch pki init` makes them), a loopback address, or --insecure-internal (MERCH_INSECURE_INTERNAL=true)"
+            "{what} would use plaintext without authentication on {host}; expected certificates \
+            (MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE; `merch pki init` \
+            makes them), a loopback address, or --insecure-internal \
+            (MERCH_INSECURE_INTERNAL=true)"
         )))
     }
 
@@ -97,7 +99,6 @@ impl Transport {
         Ok(())
     }
 
-    /// Decides about a client's plaintext to `host`, a name or an address.
     pub(super) fn plaintext_endpoint(&self, what: &str, host: &str) -> Result<(), StartError> {
         // RFC 6761, section 6.3: localhost is always a loopback address.
         let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(is_loopback);

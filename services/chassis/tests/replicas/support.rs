@@ -1,9 +1,7 @@
-//! Servers that can be killed, paused and shut down; a resolver that does what a test says; callers
-//! that never rest.
+//! Servers that can be killed, paused and shut down, a fake resolver, and a load generator.
 
 use std::{
     collections::HashSet,
-    convert::Infallible,
     io::{self, BufRead as _, BufReader},
     net::SocketAddr,
     pin::Pin,
@@ -12,7 +10,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,7 +17,9 @@ use merch_chassis::{
     Readiness,
     grpc::{
         self, Peer, Transport,
-        replicas::{CallError, Connection, Endpoints, Kind, Replicas, Resolve, Resolved},
+        replicas::{
+            CallError, Connection, Endpoints, Idempotency, Replicas, Resolve, ResolveFuture,
+        },
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,44 +32,27 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
-    body::Body,
-    codegen::http,
     server::{NamedService, UnaryService},
     service::Routes,
 };
-use tonic_prost::ProstCodec;
+
+pub(crate) use crate::unary::until;
+use crate::unary::{TEST_TIMEOUT, Unary, call_once, contract};
 
 pub(crate) const SERVICE: &str = "test.Echo";
-/// No condition takes this long unless something is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// The deadline of a call, as in the store.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Waits until something holds, and says how long it took.
-pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    let waiting = async {
-        while !holds() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(timeout(PATIENCE, waiting).await.is_ok(), "not within {PATIENCE:?}: {what}");
-    begun.elapsed()
-}
-
-/// Answers with its name. The request says what it does before: nothing, `hang`, `sleep MS`,
-/// `refuse` (an answer), `busy`, `going down`.
+/// Returns its name after what the request asks for: nothing, `hang`, `sleep MS`, `refuse` (an
+/// error of the service), `busy`, `going down`.
 #[derive(Clone)]
 struct Echo {
     name: String,
-    seen: Arc<Seen>,
+    observed: Arc<Observed>,
 }
 
-/// What a server has seen of its callers.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observed {
     calls: AtomicUsize,
-    /// The other ends of the connections that calls came over.
     connections: Mutex<HashSet<SocketAddr>>,
 }
 
@@ -83,23 +65,23 @@ impl UnaryService<String> for Echo {
     type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
-        let Self { name, seen } = self.clone();
+        let Self { name, observed } = self.clone();
         Box::pin(async move {
-            seen.calls.fetch_add(1, Ordering::SeqCst);
+            observed.calls.fetch_add(1, Ordering::SeqCst);
             let peer = request.extensions().get::<Peer>().and_then(Peer::address).unwrap();
-            seen.connections.lock().unwrap().insert(peer);
+            observed.connections.lock().unwrap().insert(peer);
             match request.get_ref().split_once(' ').unwrap_or((request.get_ref(), "")) {
                 ("hang", _) => std::future::pending().await,
                 ("sleep", ms) => sleep(Duration::from_millis(ms.parse().unwrap())).await,
-                ("refuse", _) => return Err(Status::already_exists("as asked for")),
+                ("refuse", _) => return Err(Status::already_exists("as requested")),
                 ("busy", _) => {
                     return Err(Status::with_details(
                         tonic::Code::Unavailable,
-                        "as asked for",
+                        "as requested",
                         vec![8, 14].into(),
                     ));
                 }
-                ("going", _) => return Err(Status::unavailable("as asked for")),
+                ("going", _) => return Err(Status::unavailable("as requested")),
                 _ => {}
             }
             Ok(Response::new(name))
@@ -107,58 +89,35 @@ impl UnaryService<String> for Echo {
     }
 }
 
-impl tower::Service<http::Request<Body>> for Echo {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let echo = self.clone();
-        Box::pin(async move {
-            Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default())
-                .unary(echo, request)
-                .await)
-        })
-    }
-}
-
-/// One attempt of a call.
 pub(crate) async fn echo(
     connection: Connection,
     left: Duration,
     text: &str,
 ) -> Result<String, Status> {
-    let mut request = Request::new(text.to_owned());
-    request.set_timeout(left);
-    let path = http::uri::PathAndQuery::from_static("/test.Echo/Call");
-    let mut client = tonic::client::Grpc::new(connection);
-    client
-        .unary(request, path, ProstCodec::<String, String>::default())
-        .await
-        .map(Response::into_inner)
+    call_once(connection, left, "/test.Echo/Call", text).await
 }
 
-/// A call; who answered it.
-pub(crate) async fn call(replicas: &Replicas, kind: Kind, text: &str) -> Result<String, CallError> {
+/// Makes a call and returns the name of the server that responded.
+pub(crate) async fn call(
+    replicas: &Replicas,
+    idempotency: Idempotency,
+    text: &str,
+) -> Result<String, CallError> {
     let text: Arc<str> = text.into();
     replicas
-        .call(kind, DEADLINE, |connection, left| {
+        .call(idempotency, DEADLINE, |connection, left| {
             let text = Arc::clone(&text);
             async move { echo(connection, left, &text).await }
         })
         .await
 }
 
-/// A server as its process would run it: with a runtime of its own, so that it can be killed.
+/// A server with its own runtime, so that it can be killed like a process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
     shutdown: CancellationToken,
-    seen: Arc<Seen>,
+    observed: Arc<Observed>,
     task: JoinHandle<()>,
     runtime: Option<Runtime>,
 }
@@ -178,8 +137,7 @@ impl Server {
             .enable_all()
             .build()
             .unwrap();
-        // One that was killed a moment ago may still hold the port.
-        let binding = runtime.spawn(timeout(PATIENCE, async move {
+        let binding = runtime.spawn(timeout(TEST_TIMEOUT, async move {
             loop {
                 match TcpListener::bind(address).await {
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -192,34 +150,32 @@ impl Server {
         let listener = binding.await.unwrap().expect("the port is free again").unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
-        let seen = Arc::new(Seen::default());
+        let observed = Arc::new(Observed::default());
         let serving =
-            serve(listener, Arc::clone(&seen), limits, readiness.clone(), shutdown.clone());
+            serve(listener, Arc::clone(&observed), limits, readiness.clone(), shutdown.clone());
         let task = runtime.spawn(serving);
-        Self { address, readiness, shutdown, seen, task, runtime: Some(runtime) }
+        Self { address, readiness, shutdown, observed, task, runtime: Some(runtime) }
     }
 
-    /// How many calls it has begun with.
     pub(crate) fn calls(&self) -> usize {
-        self.seen.calls.load(Ordering::SeqCst)
+        self.observed.calls.load(Ordering::SeqCst)
     }
 
-    /// How many connections calls have come over.
     pub(crate) fn connections(&self) -> usize {
-        self.seen.connections.lock().unwrap().len()
+        self.observed.connections.lock().unwrap().len()
     }
 
-    /// As SIGTERM does: not ready, for `delay` still there, then drained.
+    /// Shuts down as after SIGTERM: not ready, serving for `delay`, then draining.
     pub(crate) async fn stop(mut self, delay: Duration) {
         let open = self.readiness.part("process");
         open.not_ready("shutting down");
         sleep(delay).await;
         self.shutdown.cancel();
         let task = std::mem::replace(&mut self.task, tokio::spawn(async {}));
-        timeout(PATIENCE, task).await.expect("a shutdown ends").unwrap();
+        timeout(TEST_TIMEOUT, task).await.expect("a shutdown ends").unwrap();
     }
 
-    /// As SIGKILL does: its connections end where they are.
+    /// Ends as after SIGKILL: connections break.
     pub(crate) fn kill(self) {}
 }
 
@@ -237,23 +193,25 @@ pub(crate) fn limits() -> grpc::Limits {
 
 pub(crate) async fn serve(
     listener: TcpListener,
-    seen: Arc<Seen>,
+    observed: Arc<Observed>,
     limits: grpc::Limits,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
     let name = listener.local_addr().unwrap().to_string();
-    let contract = grpc::Contract {
-        services: &[SERVICE],
-        file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET,
-        access: &[],
-    };
-    grpc::serve(listener, Routes::new(Echo { name, seen }), contract, limits, readiness, shutdown)
-        .await
-        .unwrap();
+    grpc::serve(
+        listener,
+        Routes::new(Unary(Echo { name, observed })),
+        contract(&[SERVICE], &[]),
+        limits,
+        readiness,
+        shutdown,
+    )
+    .await
+    .unwrap();
 }
 
-/// A server in a process of its own, which can be paused: this test program, started again.
+/// A server in its own process, which can be paused: this test program as a child.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -293,15 +251,14 @@ impl Drop for Process {
     }
 }
 
-/// The addresses behind every name, as a test says.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(crate) struct FakeResolver {
     addresses: Mutex<Option<Vec<SocketAddr>>>,
-    pub(crate) asked: AtomicUsize,
+    pub(crate) lookups: AtomicUsize,
 }
 
-impl Names {
-    pub(crate) fn are(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+impl FakeResolver {
+    pub(crate) fn set(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
         *self.addresses.lock().unwrap() = Some(addresses.into_iter().collect());
     }
 
@@ -310,46 +267,42 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Resolved<'a> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+impl Resolve for FakeResolver {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> ResolveFuture<'a> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
         let answer = self
             .addresses
             .lock()
             .unwrap()
             .clone()
-            .ok_or_else(|| io::Error::other("as the test wants it"));
+            .ok_or_else(|| io::Error::other("resolution fails on request"));
         Box::pin(std::future::ready(answer))
     }
 }
 
-/// The replicas at these addresses, all of them serving.
 pub(crate) async fn replicas(addresses: impl IntoIterator<Item = SocketAddr>) -> Replicas {
     replicas_of("test", addresses).await
 }
 
-/// The same; `of` names them in metrics.
 pub(crate) async fn replicas_of(
-    of: &'static str,
+    service: &'static str,
     addresses: impl IntoIterator<Item = SocketAddr>,
 ) -> Replicas {
     let uris: Vec<String> =
         addresses.into_iter().map(|address| format!("http://{address}")).collect();
-    let replicas = Replicas::find(
-        Endpoints::parse(of, &uris.join(","), &Transport::default()).unwrap(),
+    let replicas = Replicas::discover(
+        Endpoints::parse(service, &uris.join(","), &Transport::default()).unwrap(),
         SERVICE,
     );
     until("all serve", || replicas.serving() == uris.len()).await;
     replicas
 }
 
-/// Callers that call one after another until they are told to stop.
-pub(crate) struct Load {
+pub(crate) struct LoadGenerator {
     stop: Arc<AtomicBool>,
     callers: Vec<JoinHandle<Outcome>>,
 }
 
-/// What came of them.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) answered: usize,
@@ -357,27 +310,31 @@ pub(crate) struct Outcome {
     pub(crate) longest: Duration,
 }
 
-impl Load {
-    pub(crate) fn start(replicas: &Replicas, kinds: &[Kind]) -> Self {
+impl LoadGenerator {
+    pub(crate) fn start(replicas: &Replicas, idempotencies: &[Idempotency]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let caller = |kind: Kind| {
+        let caller = |idempotency: Idempotency| {
             let (replicas, stop) = (replicas.clone(), Arc::clone(&stop));
             tokio::spawn(async move {
                 let mut outcome = Outcome::default();
                 while !stop.load(Ordering::SeqCst) {
-                    let begun = Instant::now();
-                    match call(&replicas, kind, "sleep 1").await {
+                    let start = Instant::now();
+                    match call(&replicas, idempotency, "sleep 1").await {
                         Ok(_) => outcome.answered += 1,
-                        Err(error) => outcome
-                            .failed
-                            .push(format!("{kind:?} after {:?}: {error:?}", begun.elapsed())),
+                        Err(error) => outcome.failed.push(format!(
+                            "{idempotency:?} after {:?}: {error:?}",
+                            start.elapsed()
+                        )),
                     }
-                    outcome.longest = outcome.longest.max(begun.elapsed());
+                    outcome.longest = outcome.longest.max(start.elapsed());
                 }
                 outcome
             })
         };
-        Self { callers: kinds.iter().map(|kind| caller(*kind)).collect(), stop }
+        Self {
+            callers: idempotencies.iter().map(|idempotency| caller(*idempotency)).collect(),
+            stop,
+        }
     }
 
     pub(crate) async fn end(self) -> Outcome {

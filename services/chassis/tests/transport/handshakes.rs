@@ -1,4 +1,4 @@
-//! Handshakes that do not finish.
+//! Limits of concurrent handshakes.
 
 use tokio::{
     io::AsyncReadExt as _,
@@ -6,9 +6,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{PATIENCE, Pki, Server, call, code, find, metric, tls};
+use crate::support::{Pki, Server, TEST_TIMEOUT, call, code, connect, metric, tls};
 
-/// Connections that send nothing.
 async fn idle(from: [u8; 4], to: &str, count: usize) -> Vec<TcpStream> {
     let mut connections = Vec::new();
     for _ in 0..count {
@@ -19,23 +18,20 @@ async fn idle(from: [u8; 4], to: &str, count: usize) -> Vec<TcpStream> {
     connections
 }
 
-/// More than a server has places for handshakes.
-const CROWD: usize = 300;
+const ABOVE_LIMIT: usize = 300;
 
-/// Calls of a role while `from` holds connections that send nothing.
 async fn starve(from: [u8; 4]) {
     let pki = Pki::make();
     let server = Server::with_tls(pki.files("db")).await;
     let crowded = || metric("merch_grpc_refused_connections_total", "crowded");
     let before = crowded();
     let address = server.url.strip_prefix("https://").unwrap();
-    let mut idle = idle(from, address, CROWD).await;
-    // It connects at once, or there is no replica.
-    let replicas = find("db", &server.url, &tls(pki.files("api")));
+    let mut idle = idle(from, address, ABOVE_LIMIT).await;
+    let replicas = connect("db", &server.url, &tls(pki.files("api")));
     assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
     assert!(crowded() >= before + 200.0, "{before} {}", crowded());
-    // The oldest have given way; the youngest is still there.
-    let closed = timeout(PATIENCE, idle[0].read(&mut [0])).await.expect("it is closed");
+    // The oldest were evicted; the newest is still open.
+    let closed = timeout(TEST_TIMEOUT, idle[0].read(&mut [0])).await.expect("it is closed");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
     let youngest = idle.last_mut().unwrap();
     assert_eq!(youngest.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -44,11 +40,11 @@ async fn starve(from: [u8; 4]) {
 // Other systems have no second loopback address.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_of_one_address_do_not_keep_others_from_connecting() {
+async fn idle_connections_do_not_block_other_addresses() {
     starve([127, 0, 0, 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_do_not_keep_their_own_address_from_connecting() {
+async fn idle_connections_do_not_block_their_own_address() {
     starve([127, 0, 0, 1]).await;
 }

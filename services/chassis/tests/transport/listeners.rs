@@ -1,16 +1,16 @@
-//! Where a role may listen and whom it may call: certificates, sockets and plaintext.
+//! Permitted listeners and endpoints: TLS, Unix sockets and plaintext.
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use merch_chassis::{
-    grpc::{Files, Listen, Listener, Role, Tls, Transport, replicas::Endpoints},
+    grpc::{ListenAddress, Listener, Role, Tls, TlsFiles, Transport, replicas::Endpoints},
     pki::{Renew, make},
 };
 
-use crate::support::{Pki, Server, call, code, find, tls, until};
+use crate::support::{Pki, Server, call, code, connect, tls, until};
 
 #[tokio::test]
-async fn a_role_with_a_certificate_does_not_call_in_plaintext() {
+async fn plaintext_endpoint_is_refused_with_a_certificate() {
     let pki = Pki::make();
     let loaded = Tls::load(pki.files("api")).unwrap();
     let parse = |url: &str, insecure| {
@@ -30,30 +30,33 @@ async fn a_role_with_a_certificate_does_not_call_in_plaintext() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_one_sentence() {
+async fn unusable_certificate_files_are_refused() {
     let (pki, other) = (Pki::make(), Pki::make());
-    let expect = |files: Files, text: &str| {
+    let expect = |files: TlsFiles, text: &str| {
         let error = Tls::load(files).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(text) && !error.contains("PRIVATE"), "{text} is not in: {error}");
     };
     let good = pki.files("db");
     let nowhere = PathBuf::from("/nowhere/tls.pem");
     expect(
-        Files { cert: nowhere.clone(), ..good.clone() },
+        TlsFiles { cert: nowhere.clone(), ..good.clone() },
         "MERCH_TLS_CERT_FILE (--tls-cert-file): the file /nowhere/tls.pem cannot be read",
     );
     expect(
-        Files { key: nowhere.clone(), ..good.clone() },
+        TlsFiles { key: nowhere.clone(), ..good.clone() },
         "MERCH_TLS_KEY_FILE (--tls-key-file): the file /nowhere/tls.pem cannot be read",
     );
     expect(
-        Files { ca: nowhere, ..good.clone() },
+        TlsFiles { ca: nowhere, ..good.clone() },
         "MERCH_TLS_CA_FILE (--tls-ca-file): the file /nowhere/tls.pem cannot be read",
     );
-    expect(Files { cert: good.key.clone(), ..good.clone() }, "holds no certificate; expected PEM");
-    expect(Files { key: good.cert.clone(), ..good.clone() }, "holds no private key");
-    expect(Files { key: other.files("db").key, ..good.clone() }, "cannot be used");
-    expect(Files { ca: other.files("db").ca, ..good.clone() }, "invalid peer certificate");
+    expect(
+        TlsFiles { cert: good.key.clone(), ..good.clone() },
+        "holds no certificate; expected PEM",
+    );
+    expect(TlsFiles { key: good.cert.clone(), ..good.clone() }, "holds no private key");
+    expect(TlsFiles { key: other.files("db").key, ..good.clone() }, "cannot be used");
+    expect(TlsFiles { ca: other.files("db").ca, ..good.clone() }, "invalid peer certificate");
     // Valid to the end of this second.
     drop(make(other.0.path(), Renew::All, Duration::ZERO));
     until("a certificate without a lifetime expires", || Tls::load(other.files("api")).is_err())
@@ -64,17 +67,17 @@ async fn files_that_cannot_be_used_are_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_socket_is_for_processes_of_this_user() {
+async fn unix_socket_identifies_the_same_user() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a b,c").join("db.sock");
     fs::create_dir(path.parent().unwrap()).unwrap();
-    let server = Server::start(&Listen::Unix(path.clone()), &Transport::default()).await;
+    let server = Server::start(&ListenAddress::Unix(path.clone()), &Transport::default()).await;
     assert!(
         server.url.starts_with("unix:/") && server.url.ends_with("/a%20b%2Cc/db.sock"),
         "{}",
         server.url
     );
-    let replicas = find("db", &server.url, &Transport::default());
+    let replicas = connect("db", &server.url, &Transport::default());
     assert_eq!(
         code(call(&replicas, "/test.Who/Gateway").await).unwrap(),
         "a process of the same user"
@@ -85,13 +88,15 @@ async fn a_socket_is_for_processes_of_this_user() {
 }
 
 #[tokio::test]
-async fn plaintext_stays_on_this_machine() {
-    let anywhere = Listen::Tcp(([0, 0, 0, 0], 0).into());
+async fn plaintext_listener_must_be_loopback() {
+    let anywhere = ListenAddress::Tcp(([0, 0, 0, 0], 0).into());
     let error = Listener::bind("the db service (--db-listen)", &anywhere, &Transport::default())
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"), "{error}");
+    let expected = "the db service (--db-listen) would use plaintext without authentication on \
+    0.0.0.0:0; expected";
+    assert!(error.starts_with(expected), "{error}");
     Listener::bind("the test", &anywhere, &Transport::new(None, true)).await.unwrap();
     let pki = Pki::make();
     let listener = Listener::bind("the test", &anywhere, &tls(pki.files("db"))).await.unwrap();

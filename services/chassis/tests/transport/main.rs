@@ -1,4 +1,4 @@
-//! Who reaches a gRPC server, by which way, and what they may call there.
+//! Authentication and authorization of gRPC callers.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 mod handshakes;
@@ -6,3 +6,5 @@ mod listeners;
 mod roles;
 mod support;
 mod trust;
+#[path = "../fixtures/unary.rs"]
+mod unary;

@@ -1,39 +1,30 @@
-//! A server that says who called, certificates for it, and calls.
+//! A server that returns the caller's identity, with certificates and calls.
 
-use std::{
-    convert::Infallible,
-    fs,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fs, pin::Pin, time::Duration};
 
 use merch_chassis::{
     Readiness,
     grpc::{
-        self, Files, Listen, Listener, Peer, Role, Tls, Transport,
-        replicas::{CallError, Endpoints, Kind, Replicas},
+        self, ListenAddress, Listener, Peer, Role, Tls, TlsFiles, Transport,
+        replicas::{CallError, Endpoints, Idempotency, Replicas},
     },
     pki::{ROLE_LIFETIME, Renew, make},
 };
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{
     Code, Request, Response, Status,
-    body::Body,
-    codegen::http::{self, uri::PathAndQuery},
     server::{NamedService, UnaryService},
     service::Routes,
 };
-use tonic_prost::ProstCodec;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use crate::unary::{TEST_TIMEOUT, until};
+use crate::unary::{Unary, call_once, contract};
+
 pub(crate) const SERVICE: &str = "test.Who";
 pub(crate) const ACCESS: grpc::Access =
     &[("/test.Who/Gateway", &[Role::Api]), ("/test.Who/Both", &[Role::Api, Role::Operator])];
 
-/// Answers with who called, as the server sees it.
 #[derive(Clone)]
 pub(crate) struct Who;
 
@@ -51,61 +42,43 @@ impl UnaryService<String> for Who {
     }
 }
 
-impl tower::Service<http::Request<Body>> for Who {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(async move {
-            Ok(tonic::server::Grpc::new(ProstCodec::<String, String>::default())
-                .unary(Self, request)
-                .await)
-        })
-    }
-}
-
-/// A server; it ends with this.
 pub(crate) struct Server {
     pub(crate) url: String,
     _stop: DropGuard,
 }
 
 impl Server {
-    pub(crate) async fn start(at: &Listen, transport: &Transport) -> Self {
+    pub(crate) async fn start(at: &ListenAddress, transport: &Transport) -> Self {
         let drain = Duration::from_secs(1);
         let limits = grpc::Limits { drain, ..grpc::Limits::default() };
         let listener = Listener::bind("the test", at, transport).await.unwrap();
         let url = listener.url(|address| address.to_string());
         let shutdown = CancellationToken::new();
-        let contract = grpc::Contract {
-            services: &[SERVICE],
-            file_descriptor_set: tonic_health::pb::FILE_DESCRIPTOR_SET,
-            access: ACCESS,
-        };
-        let (routes, readiness) = (Routes::new(Who), Readiness::default());
-        tokio::spawn(grpc::serve(listener, routes, contract, limits, readiness, shutdown.clone()));
+        let (routes, readiness) = (Routes::new(Unary(Who)), Readiness::default());
+        tokio::spawn(grpc::serve(
+            listener,
+            routes,
+            contract(&[SERVICE], ACCESS),
+            limits,
+            readiness,
+            shutdown.clone(),
+        ));
         Self { url, _stop: shutdown.drop_guard() }
     }
 
-    pub(crate) async fn with_tls(files: Files) -> Self {
+    pub(crate) async fn with_tls(files: TlsFiles) -> Self {
         Self::start(&any_port(), &tls(files)).await
     }
 }
 
-pub(crate) fn any_port() -> Listen {
-    Listen::Tcp(([127, 0, 0, 1], 0).into())
+pub(crate) fn any_port() -> ListenAddress {
+    ListenAddress::Tcp(([127, 0, 0, 1], 0).into())
 }
 
-pub(crate) fn tls(files: Files) -> Transport {
+pub(crate) fn tls(files: TlsFiles) -> Transport {
     Transport::new(Some(Tls::load(files).unwrap()), false)
 }
 
-/// An authority and the roles' certificates.
 pub(crate) struct Pki(pub(crate) TempDir);
 
 impl Pki {
@@ -115,16 +88,15 @@ impl Pki {
         Self(folder)
     }
 
-    pub(crate) fn files(&self, role: &str) -> Files {
+    pub(crate) fn files(&self, role: &str) -> TlsFiles {
         let folder = self.0.path().join(role);
-        Files {
+        TlsFiles {
             cert: folder.join("tls.crt"),
             key: folder.join("tls.key"),
             ca: folder.join("ca.crt"),
         }
     }
 
-    /// A copy of it, whose files can be changed apart from these.
     pub(crate) fn copy(&self) -> Self {
         let copied = tempfile::tempdir().unwrap();
         for role in ["db", "api"] {
@@ -138,33 +110,22 @@ impl Pki {
     }
 }
 
-/// The service `of` at `url`, as `transport` reaches it.
-pub(crate) fn find(of: &'static str, url: &str, transport: &Transport) -> Replicas {
-    Replicas::find(Endpoints::parse(of, url, transport).unwrap(), SERVICE)
+pub(crate) fn connect(service: &'static str, url: &str, transport: &Transport) -> Replicas {
+    Replicas::discover(Endpoints::parse(service, url, transport).unwrap(), SERVICE)
 }
 
 pub(crate) async fn call(replicas: &Replicas, method: &'static str) -> Result<String, CallError> {
-    call_of(Kind::Safe, replicas, method).await
+    call_with(Idempotency::Safe, replicas, method).await
 }
 
-pub(crate) async fn call_of(
-    kind: Kind,
+pub(crate) async fn call_with(
+    idempotency: Idempotency,
     replicas: &Replicas,
     method: &'static str,
 ) -> Result<String, CallError> {
     replicas
-        .call(kind, Duration::from_secs(5), |connection, left| async move {
-            let mut request = Request::new(String::new());
-            request.set_timeout(left);
-            let mut client = tonic::client::Grpc::new(connection);
-            client
-                .unary(
-                    request,
-                    PathAndQuery::from_static(method),
-                    ProstCodec::<String, String>::default(),
-                )
-                .await
-                .map(Response::into_inner)
+        .call(idempotency, Duration::from_secs(5), |connection, left| async move {
+            call_once(connection, left, method, "").await
         })
         .await
 }
@@ -172,16 +133,8 @@ pub(crate) async fn call_of(
 pub(crate) fn code(outcome: Result<String, CallError>) -> Result<String, Code> {
     outcome.map_err(|error| match error {
         CallError::Failed(status) => status.code(),
-        error @ (CallError::NoReplica | CallError::TooLate) => panic!("{error}"),
+        error @ (CallError::NoReplica | CallError::DeadlineExceeded) => panic!("{error}"),
     })
-}
-
-pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 pub(crate) fn metric(name: &str, label: &str) -> f64 {

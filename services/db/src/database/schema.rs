@@ -56,7 +56,7 @@ pub fn migrate_patiently(
     location: impl Into<Location>,
     start_patience: Duration,
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
-    // Boxed for the reason of `merch_chassis::Serving`.
+    // Boxed for the reason of `merch_chassis::ServeFuture`.
     Box::pin(bring_up_to_date(location.into(), Pool { start_patience, ..Pool::default() }))
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use merch_chassis::{InFlight, InFlightPermit, WriteClass};
+use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -30,7 +30,7 @@ struct Ticket {
     room: OwnedSemaphorePermit,
     /// The places of the orders' users, given back with the answer: also when the caller has gone
     /// away before.
-    places: Vec<InFlightPermit<(Caller, WriteClass)>>,
+    places: Vec<ConcurrencyPermit<(Caller, WriteClass)>>,
 }
 
 /// Where orders are handed in.
@@ -40,7 +40,7 @@ pub(crate) struct Queue {
     /// Counts orders, as a ticket may hold one or hundreds.
     room: Arc<Semaphore>,
     /// The changes that each user has under way, so that no user fills the queue.
-    writes: InFlight<(Caller, WriteClass)>,
+    writes: ConcurrencyLimit<(Caller, WriteClass)>,
 }
 
 /// Commits what is handed in.
@@ -96,7 +96,7 @@ impl Queue {
     async fn hand_in(
         &self,
         orders: Vec<NewOrder>,
-        places: Vec<InFlightPermit<(Caller, WriteClass)>>,
+        places: Vec<ConcurrencyPermit<(Caller, WriteClass)>>,
         until: Option<Instant>,
     ) -> Result<Vec<Verdict>, Failure> {
         if orders.is_empty() {

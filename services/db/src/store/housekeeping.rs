@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use merch_chassis::{
     Part,
-    clock::{MAX_SKEW_SECONDS, SkewLog},
+    clock::{MAX_SKEW_SECONDS, SkewMonitor},
 };
 use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
@@ -95,7 +95,7 @@ pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: Cance
 
 async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationToken) {
     let mut ticks = ticks();
-    let (mut skews, mut jumps) = (SkewLog::default(), JumpLog::default());
+    let (mut skews, mut jumps) = (SkewMonitor::default(), JumpLog::default());
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match stop.run_until_cancelled(store.clock.synchronise(&store.database)).await {
             Some(Ok(skew)) => {

@@ -109,7 +109,7 @@ impl ShipOptions {
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn find_replicas(endpoint: &str, transport: &Transport) -> Result<Replicas, StartError> {
-    Ok(Replicas::find(Endpoints::parse("logging", endpoint, transport)?, SERVICE_NAME))
+    Ok(Replicas::discover(Endpoints::parse("logging", endpoint, transport)?, SERVICE_NAME))
 }
 
 /// Ships the events of `source` to the logging service until `shutdown` is cancelled.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use merch_chassis::{
     Readiness,
-    grpc::{Files, Listen, Listener, Tls, Transport},
+    grpc::{ListenAddress, Listener, Tls, TlsFiles, Transport},
     pki::{ROLE_LIFETIME, Renew, make},
 };
 use merch_logging::{
@@ -134,11 +134,11 @@ async fn certificate_role_limits_service_and_actor() {
     make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
     let tls = |role: &str| {
         let at = |file: &str| folder.path().join(role).join(file);
-        let files = Files { cert: at("tls.crt"), key: at("tls.key"), ca: at("ca.crt") };
+        let files = TlsFiles { cert: at("tls.crt"), key: at("tls.key"), ca: at("ca.crt") };
         Transport::new(Some(Tls::load(files).unwrap()), false)
     };
     let broker = broker();
-    let at = Listen::Tcp(([127, 0, 0, 1], 0).into());
+    let at = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
     let listener = Listener::bind("the test", &at, &tls("logging")).await.unwrap();
     let url = listener.url(|address| address.to_string());
     let shutdown = CancellationToken::new();

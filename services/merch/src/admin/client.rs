@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use merch_chassis::{
     StartError,
     grpc::{
-        replicas::{CallError, Connection, Endpoints, Kind, Replicas},
+        replicas::{CallError, Connection, Endpoints, Idempotency, Replicas},
         trace::{self, Trace},
     },
 };
@@ -73,7 +73,7 @@ impl Client {
         authorization.set_sensitive(true);
         // Asked for the health of the service that every db role has: one that offers none to the
         // operator is to say so itself.
-        let replicas = Replicas::find(
+        let replicas = Replicas::discover(
             Endpoints::parse("db", &endpoint, &target.internal.transport()?)?,
             SERVICE_NAME,
         );
@@ -112,10 +112,11 @@ impl Client {
         };
         let end = Instant::now() + PATIENCE;
         loop {
-            let status = match self.replicas.call(Kind::Keyed, DEADLINE, &attempt).await {
+            let status = match self.replicas.call(Idempotency::Idempotent, DEADLINE, &attempt).await
+            {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(CallError::Failed(status)) => status,
-                Err(error @ (CallError::TooLate | CallError::NoReplica)) => {
+                Err(error @ (CallError::DeadlineExceeded | CallError::NoReplica)) => {
                     Status::unavailable(error.to_string())
                 }
             };

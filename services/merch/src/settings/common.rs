@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use merch_chassis::{
     StartError,
-    grpc::{Files, Tls, Transport},
+    grpc::{Tls, TlsFiles, Transport},
     telemetry::{self, Format},
 };
 
@@ -100,7 +100,7 @@ impl Internal {
         let tls = match (&self.tls_cert_file, &self.tls_key_file, &self.tls_ca_file) {
             (None, None, None) => None,
             (Some(cert), Some(key), Some(ca)) => {
-                Some(Tls::load(Files { cert: cert.clone(), key: key.clone(), ca: ca.clone() })?)
+                Some(Tls::load(TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() })?)
             }
             _ => {
                 return Err(StartError::new(

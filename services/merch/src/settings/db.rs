@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use merch_chassis::{StartError, grpc::Listen};
+use merch_chassis::{StartError, grpc::ListenAddress};
 use merch_db::Location;
 use zeroize::Zeroizing;
 
@@ -26,7 +26,7 @@ pub(crate) struct Db {
     /// not for the public [default: 127.0.0.1:50051 for `merch db`; a socket in the data folder for
     /// the whole store, which listens here besides]
     #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
-    pub(crate) db_listen: Option<Listen>,
+    pub(crate) db_listen: Option<ListenAddress>,
     /// How many connections to the database there are at most (with SQLite: readers)
     #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use merch_chassis::{StartError, grpc::Listen};
+use merch_chassis::{StartError, grpc::ListenAddress};
 use merch_logging::{
     connection::{Connection, Mechanism, Password, Scram, Security, Trust},
     topic_admin::{self, Retention, RetentionBytes},
@@ -21,7 +21,7 @@ pub(crate) struct Logging {
     /// user; not for the public [default: 127.0.0.1:50052 for `merch logging`; a socket in the data
     /// folder for the whole store, which listens here besides]
     #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
-    pub(crate) logging_listen: Option<Listen>,
+    pub(crate) logging_listen: Option<ListenAddress>,
     #[command(flatten)]
     pub(crate) topic: WantedTopic,
     /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes

@@ -9,7 +9,7 @@ use std::{
 
 use merch_chassis::{
     StartError,
-    file_permissions::{Owners, folder_of, warn_of_open_secret},
+    file_permissions::{Owners, parent_dir, warn_if_exposed},
 };
 use zeroize::Zeroizing;
 
@@ -96,7 +96,7 @@ pub(crate) fn read_kept(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>,
             file.display()
         ))
     };
-    let open = Owners::of_store(folder_of(file)).and_then(|owners| owners.open(file));
+    let open = Owners::of_store(parent_dir(file)).and_then(|owners| owners.open(file));
     match read_to_end(option, file, open) {
         Ok(bytes) if bytes.is_empty() => Err(unusable(&"it is empty")),
         Ok(bytes) => Ok(bytes),
@@ -134,7 +134,7 @@ fn read_to_end(
     if bytes.len() as u64 > LONGEST {
         return Err(Unread::TooLong);
     }
-    warn_of_open_secret(file, &format!("the secret {option}"));
+    warn_if_exposed(file, &format!("the secret {option}"));
     let end = bytes
         .strip_suffix(b"\n")
         .map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());

@@ -7,7 +7,7 @@ use std::{
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use merch_api::{CorsOrigins, InvalidOrigin, InvalidProxy, TrustedProxies};
-use merch_chassis::grpc::{Listen, path_of_url};
+use merch_chassis::grpc::{ListenAddress, path_of_url};
 use merch_logging::topic_admin::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
@@ -118,14 +118,14 @@ fn with_unit(text: &str) -> Option<u64> {
 }
 
 /// `127.0.0.1:50051`, or `unix:/path` for a socket.
-pub(crate) fn listen(text: &str) -> Result<Listen, String> {
+pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
     if !text.starts_with("unix:") {
         return address(text)
-            .map(Listen::Tcp)
+            .map(ListenAddress::Tcp)
             .map_err(|expected| format!("{expected}, or unix:/path"));
     }
     path_of_url(text)
-        .map(Listen::Unix)
+        .map(ListenAddress::Unix)
         .ok_or_else(|| "expected unix:/path, with what has a meaning in URLs as %XX".to_owned())
 }
 
@@ -282,8 +282,8 @@ mod tests {
         assert_eq!(endpoint("http://db:50051/"), Ok("http://db:50051".to_owned()));
         assert_eq!(endpoint("https://[::1]:50051"), Ok("https://[::1]:50051".to_owned()));
         assert_eq!(endpoints("unix:/a%20b/db.sock"), Ok("unix:/a%20b/db.sock".to_owned()));
-        assert_eq!(listen("unix:/a%20b"), Ok(Listen::Unix("/a b".into())));
-        assert_eq!(listen("127.0.0.1:1"), Ok(Listen::Tcp(([127, 0, 0, 1], 1).into())));
+        assert_eq!(listen("unix:/a%20b"), Ok(ListenAddress::Unix("/a b".into())));
+        assert_eq!(listen("127.0.0.1:1"), Ok(ListenAddress::Tcp(([127, 0, 0, 1], 1).into())));
         assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 86_400)));
         assert_eq!(
             endpoints("http://db-1:1, http://db-2:2/"),

@@ -12,7 +12,7 @@ use merch_chassis::{
     StartError,
     grpc::{
         Transport,
-        replicas::{CallError, Endpoints, Kind, Replicas},
+        replicas::{CallError, Endpoints, Idempotency, Replicas},
     },
 };
 use merch_contract::grpc::assistant::v1::{
@@ -89,7 +89,10 @@ impl Sources {
         transport: &Transport,
     ) -> Result<Self, StartError> {
         let endpoints = db.map(|db| Endpoints::parse("db", &db, transport)).transpose()?;
-        Ok(Self { admin, db: endpoints.map(|endpoints| Replicas::find(endpoints, SERVICE_NAME)) })
+        Ok(Self {
+            admin,
+            db: endpoints.map(|endpoints| Replicas::discover(endpoints, SERVICE_NAME)),
+        })
     }
 
     /// Asks everybody, side by side.
@@ -99,7 +102,7 @@ impl Sources {
             let Some(db) = &self.db else {
                 return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned());
             };
-            let answer = db.call(Kind::Safe, PATIENCE, async |connection, left| {
+            let answer = db.call(Idempotency::Safe, PATIENCE, async |connection, left| {
                 let mut request = tonic::Request::new(ListProductsRequest {
                     page_size: PRODUCTS,
                     page_token: String::new(),
@@ -110,7 +113,7 @@ impl Sources {
             });
             answer.await.map(|answer| answer.into_inner().products).map_err(|error| match error {
                 CallError::Failed(status) => status.message().to_owned(),
-                CallError::TooLate | CallError::NoReplica => {
+                CallError::DeadlineExceeded | CallError::NoReplica => {
                     "the db service does not answer".to_owned()
                 }
             })

@@ -1,8 +1,8 @@
-//! One HTTP/2 connection to one replica, and what a call that fails on it has come to.
+//! One HTTP/2 connection to a replica, and the classification of failed calls.
 //!
-//! tonic's channel connects again by itself and lets calls wait for that, so that nobody can tell
-//! whether a call has left. Here a connection is made by who probes the replica, a call gets one
-//! that has answered, and each failure says whether the call can have reached the other side.
+//! tonic's channel reconnects by itself and queues calls, so a failure does not say whether the
+//! call was sent. Here the health check connects, and each failure says whether the replica may
+//! have processed the call.
 
 use std::{
     error::Error,
@@ -33,24 +33,21 @@ use tonic::{
 use tower::Service;
 
 use crate::{
+    error_chain,
     grpc::{
         trace,
         transport::{Address, Dialer, Trust},
     },
-    with_causes,
 };
 
-/// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(1);
-/// The time that calls under way have to end once the replica is no longer trusted.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const UNTRUSTED_DRAIN: Duration = Duration::from_secs(10);
 
-/// The body of an answer.
-pub type Answer = MapErr<Incoming, fn(hyper::Error) -> Status>;
+/// The body of a response.
+pub type ResponseBody = MapErr<Incoming, fn(hyper::Error) -> Status>;
 
-/// A connection to a replica: what a generated client is made of
-/// (`AssistantServiceClient::new(connection)`). Cheap to clone; it ends when the last clone is
-/// dropped and the last call on it has ended.
+/// A connection to a replica, for generated clients (`AssistantServiceClient::new(connection)`).
+/// Cheap to clone. Closes when the last clone is dropped and its last call has ended.
 #[derive(Clone, Debug)]
 pub struct Connection {
     send: SendRequest<Body>,
@@ -59,21 +56,19 @@ pub struct Connection {
     untrusted: CancellationToken,
 }
 
-/// Where the tasks of a connection run, until its replica is no longer trusted.
 #[derive(Clone)]
-struct Tasks {
-    cut: CancellationToken,
-    /// Ends with the last of them.
+struct ConnectionExecutor {
+    cancel: CancellationToken,
     _watch: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
-impl<F> hyper::rt::Executor<F> for Tasks
+impl<F> hyper::rt::Executor<F> for ConnectionExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, task: F) {
         let tasks = self.clone();
-        tokio::spawn(async move { tasks.cut.run_until_cancelled(task).await });
+        tokio::spawn(async move { tasks.cancel.run_until_cancelled(task).await });
     }
 }
 
@@ -82,16 +77,16 @@ impl Connection {
         address: &Address,
         dialer: &Dialer,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let stream = timeout(CONNECT, dialer.connect(address)).await.map_err(|_| {
-            io::Error::new(io::ErrorKind::TimedOut, "no connection within a second")
+        let stream = timeout(CONNECT_TIMEOUT, dialer.connect(address)).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "failed to connect within a second")
         })??;
         let (stream, trust) = stream;
-        let (cut, untrusted) = (CancellationToken::new(), CancellationToken::new());
+        let (cancel, untrusted) = (CancellationToken::new(), CancellationToken::new());
         let watch = trust.map(|trust| {
-            let watching = watch(address.clone(), trust, untrusted.clone(), cut.clone());
+            let watching = watch_trust(address.clone(), trust, untrusted.clone(), cancel.clone());
             Arc::new(AbortOnDropHandle::new(tokio::spawn(watching)))
         });
-        let (send, connection) = http2::Builder::new(Tasks { cut, _watch: watch })
+        let (send, connection) = http2::Builder::new(ConnectionExecutor { cancel, _watch: watch })
             .timer(TokioTimer::new())
             .handshake(TokioIo::new(stream))
             .await?;
@@ -100,25 +95,25 @@ impl Connection {
             let (closed, address) = (closed.clone(), address.clone());
             async move {
                 if let Err(error) = connection.await {
-                    tracing::debug!(%address, error = with_causes(error.to_string(), &error), "a connection broke");
+                    let error = error_chain(error.to_string(), &error);
+                    tracing::debug!(%address, error, "connection failed");
                 }
                 closed.cancel();
             }
         });
         let authority = match address {
             Address::Tcp(address) => address.to_string().parse()?,
-            // A path is no authority; gRPC's own clients send this one.
+            // A path is not an authority; gRPC's own clients send this one.
             Address::Unix(_) => Authority::from_static("localhost"),
         };
         Ok(Self { send, authority, closed, untrusted })
     }
 
-    /// Whether it takes no more calls. Those under way may go on.
+    /// Returns whether it accepts no more calls. Calls in flight may go on.
     pub(super) fn is_closed(&self) -> bool {
         self.send.is_closed() || self.untrusted.is_cancelled()
     }
 
-    /// Returns when it takes no more calls.
     pub(super) async fn closed(&self) {
         tokio::select! {
             () = self.closed.cancelled() => {}
@@ -126,38 +121,33 @@ impl Connection {
         }
     }
 
-    /// Whether it takes no more calls because the replica is no longer trusted.
     pub(super) fn is_untrusted(&self) -> bool {
         self.untrusted.is_cancelled()
     }
 
-    /// Whether `other` is a clone of this one.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.closed == other.closed
     }
 }
 
-/// Waits until the replica is no longer trusted, and cancels `untrusted` and, once calls under way
-/// have had their time, `cut`.
-async fn watch(
+async fn watch_trust(
     address: Address,
     trust: Trust,
     untrusted: CancellationToken,
-    cut: CancellationToken,
+    cancel: CancellationToken,
 ) {
     let error = trust.ended().await;
-    tracing::info!(%address, %error, "leaving a connection: the replica is no longer trusted");
+    tracing::info!(%address, %error, "draining connection: replica no longer trusted");
     untrusted.cancel();
     sleep(UNTRUSTED_DRAIN).await;
-    cut.cancel();
+    cancel.cancel();
 }
 
 impl Service<Request<Body>> for Connection {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
-    /// A connection that is closed says so when it is called.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
@@ -170,7 +160,7 @@ impl Service<Request<Body>> for Connection {
             Ok(uri) => *request.uri_mut() = uri,
             Err(error) => {
                 return Box::pin(std::future::ready(Err(Status::internal(format!(
-                    "the path of a call is none: {error}"
+                    "the path of a call is invalid: {error}; please report this bug"
                 )))));
             }
         }
@@ -178,26 +168,26 @@ impl Service<Request<Body>> for Connection {
             USER_AGENT,
             HeaderValue::from_static(concat!("merch/", env!("CARGO_PKG_VERSION"))),
         );
-        trace::complete(request.headers_mut());
+        trace::add_missing_ids(request.headers_mut());
         let answer = self.send.send_request(request);
         Box::pin(async move {
             match answer.await {
                 Ok(answer) => {
                     Ok(answer.map(|body| body.map_err(broken as fn(hyper::Error) -> Status)))
                 }
-                Err(error) if never_left(&error) => Err(failed(NeverLeft(error))),
+                Err(error) if is_unprocessed(&error) => Err(failed(Unprocessed(error))),
                 Err(error) => Err(broken(error)),
             }
         })
     }
 }
 
-/// Whether the replica has certainly not begun with a call that failed so, before its answer began:
-/// - hyper cancels what it has not yet given to the connection;
-/// - h2 gives the error of a GOAWAY from the other side only to streams past the last one that the
-///   other side has taken, and to those that were never opened (RFC 9113, section 6.8), and that of
-///   a RST_STREAM with REFUSED_STREAM says just this (section 8.7).
-fn never_left(error: &hyper::Error) -> bool {
+/// Returns whether the replica has certainly not processed a call that failed before its response:
+/// - hyper cancels calls that it has not sent;
+/// - h2 reports a remote GOAWAY only to streams after the last processed one (RFC 9113, section
+///   6.8);
+/// - RST_STREAM with REFUSED_STREAM means "not processed" (RFC 9113, section 8.7).
+fn is_unprocessed(error: &hyper::Error) -> bool {
     error.is_canceled()
         || in_chain::<h2::Error>(error).is_some_and(|error| {
             error.is_remote()
@@ -215,27 +205,25 @@ fn failed(cause: impl Error + Send + Sync + 'static) -> Status {
     status
 }
 
-/// The call has not reached the replica, or the replica has not begun with it.
 #[derive(Debug)]
-struct NeverLeft(hyper::Error);
+struct Unprocessed(hyper::Error);
 
-/// The call was on its way or under way.
 #[derive(Debug)]
 struct Broken(hyper::Error);
 
-impl fmt::Display for NeverLeft {
+impl fmt::Display for Unprocessed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the replica did not take the call")
+        formatter.write_str("the replica did not process the call")
     }
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the connection broke during the call")
+        formatter.write_str("the connection failed during the call")
     }
 }
 
-impl Error for NeverLeft {
+impl Error for Unprocessed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.0)
     }
@@ -247,39 +235,35 @@ impl Error for Broken {
     }
 }
 
-/// What a call that failed has come to. Decided by types and codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Nobody has begun with it.
-    NeverLeft,
-    /// Whether it was done is not known.
+pub(super) enum FailureKind {
+    Unprocessed,
+    /// The outcome is unknown.
     Lost,
-    /// The replica is going down: UNAVAILABLE without a word on why, as a server says of calls that
-    /// it cuts off. Whether it was done is not known.
-    GoingDown,
-    /// The service itself says that it cannot do it now: UNAVAILABLE with details.
-    Busy,
-    /// Anything else is the answer.
-    Answered,
+    /// The server aborted the call at the end of its drain: UNAVAILABLE without details. The
+    /// outcome is unknown.
+    Draining,
+    /// The service is temporarily unable to process the call: UNAVAILABLE with details.
+    Overloaded,
+    Response,
 }
 
-impl Fate {
+impl FailureKind {
     pub(super) fn of(status: &Status) -> Self {
-        if in_chain::<NeverLeft>(status).is_some() {
-            Self::NeverLeft
+        if in_chain::<Unprocessed>(status).is_some() {
+            Self::Unprocessed
         } else if in_chain::<Broken>(status).is_some() {
             Self::Lost
         } else if status.code() != Code::Unavailable {
-            Self::Answered
+            Self::Response
         } else if status.details().is_empty() {
-            Self::GoingDown
+            Self::Draining
         } else {
-            Self::Busy
+            Self::Overloaded
         }
     }
 }
 
-/// The error itself or the first of its causes that is an `E`.
 fn in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,5 +1,3 @@
-//! Which hosts a setting names, and how they are reached.
-
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -9,52 +7,54 @@ use std::{
 use super::super::transport::{Address, Dialer, Transport, path_of_url};
 use crate::StartError;
 
-/// One `host:port` of a setting, whose name is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
     pub(super) name: String,
     pub(super) port: u16,
 }
 
-/// One URI of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// There is no name to look up.
     Fixed(Address),
     Name(Host),
 }
 
-/// Where the replicas of a service are: one URI such as `https://db:50051`, whose name may stand
-/// for many addresses, or several with commas between them; or `unix:/path`, one socket.
+/// The endpoints of a service: one URI such as `https://db:50051`, whose name may resolve to
+/// several addresses; several URIs with commas between them; or `unix:/path`.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    of: &'static str,
+    service: &'static str,
     text: Arc<str>,
     targets: Arc<[Target]>,
     dialer: Dialer,
 }
 
 impl Endpoints {
-    /// Reads `text`. `of` names the service in errors, log lines and metrics, and is the role in
-    /// its certificate: `db`.
+    /// Parses `text`. `service` names the service in errors, log lines and metrics, and is the role
+    /// in its certificate: `db`.
     ///
     /// # Errors
-    /// When it is anything but URIs of one scheme, or `transport` does not allow to reach them.
-    pub fn parse(of: &'static str, text: &str, transport: &Transport) -> Result<Self, StartError> {
+    /// If a URI is invalid, schemes differ, or `transport` does not allow them.
+    pub fn parse(
+        service: &'static str,
+        text: &str,
+        transport: &Transport,
+    ) -> Result<Self, StartError> {
         let wrong = || {
             StartError::new(format!(
-                "expected the endpoint of the {of} service as http://host:port or https://host:port, several with commas between them, or unix:/path, got `{text}`"
+                "expected the endpoint of the {service} service as http://host:port or \
+                https://host:port, several with commas between them, or unix:/path, got `{text}`"
             ))
         };
-        let made = |targets: Vec<Target>, dialer| Self {
-            of,
+        let new = |targets: Vec<Target>, dialer| Self {
+            service,
             text: text.into(),
             targets: targets.into(),
             dialer,
         };
         if text.starts_with("unix:") {
             let path = path_of_url(text).ok_or_else(wrong)?;
-            return Ok(made(vec![Target::Fixed(Address::Unix(path.into()))], Dialer::default()));
+            return Ok(new(vec![Target::Fixed(Address::Unix(path.into()))], Dialer::default()));
         }
         let uris: Option<Vec<(bool, Host)>> = text.split(',').map(|uri| host(uri.trim())).collect();
         let uris = uris.ok_or_else(wrong)?;
@@ -65,15 +65,16 @@ impl Endpoints {
         let dialer = if is_tls {
             let Some(tls) = transport.tls() else {
                 return Err(StartError::new(format!(
-                    "the endpoint of the {of} service is `{text}`, and this process has no certificate; expected MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and \
-                     MERCH_TLS_CA_FILE (`merch pki init` makes them)"
+                    "the endpoint of the {service} service is `{text}`, and this process has no \
+                    certificate; expected MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and \
+                    MERCH_TLS_CA_FILE (`merch pki init` makes them)"
                 )));
             };
-            Dialer::with_tls(tls.clone(), of)?
+            Dialer::with_tls(tls.clone(), service)?
         } else {
             for (_, host) in &uris {
                 transport.plaintext_endpoint(
-                    &format!("the connection to the {of} service"),
+                    &format!("the connection to the {service} service"),
                     &host.name,
                 )?;
             }
@@ -83,12 +84,11 @@ impl Endpoints {
             Ok(address) => Target::Fixed(SocketAddr::new(address, host.port).into()),
             Err(_) => Target::Name(host),
         };
-        Ok(made(uris.into_iter().map(target).collect(), dialer))
+        Ok(new(uris.into_iter().map(target).collect(), dialer))
     }
 
-    /// The name of the service.
-    pub(super) fn of(&self) -> &'static str {
-        self.of
+    pub(super) fn service(&self) -> &'static str {
+        self.service
     }
 
     pub(super) fn targets(&self) -> &[Target] {
@@ -100,14 +100,13 @@ impl Endpoints {
     }
 }
 
-/// As it was set.
 impl fmt::Display for Endpoints {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
 
-/// Whether it is `https`, and the host; an address stands without brackets.
+/// Returns whether the scheme is `https`, and the host; addresses without brackets.
 fn host(uri: &str) -> Option<(bool, Host)> {
     let (scheme, authority) = uri.split_once("://")?;
     let is_tls = match scheme {
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_uri_or_several_are_read() {
+    fn endpoints_are_parsed() {
         let name = |name: &str, port| Target::Name(Host { name: name.to_owned(), port });
         let fixed = |address: &str| Target::Fixed(Address::Tcp(address.parse().unwrap()));
         let parsed = |text| parse(text).unwrap().targets().to_vec();
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told() {
+    fn invalid_endpoints_are_rejected() {
         for wrong in [
             "",
             "db:1",
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_stays_on_this_machine() {
+    fn plaintext_endpoints_must_be_loopback() {
         let local = |text| {
             Endpoints::parse("db", text, &Transport::default())
                 .map(|_| ())

@@ -20,37 +20,37 @@ use super::{
     url_of_path,
 };
 use crate::{
-    Refusals, StartError, bind, grpc::access::Role, network::is_loopback, tcp::AFTER_ERROR,
-    with_causes,
+    LogThrottle, StartError, bind, error_chain, grpc::access::Role, network::is_loopback,
+    tcp::ACCEPT_RETRY_DELAY,
 };
 
-/// The time that a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_grpc_refused_connections_total",
-        "Connections to a gRPC port that were refused: handshake (no certificate of the authority), slow (the handshake took too long), crowded (too many handshakes were under way), user (of another user)",
+        "Refused connections to a gRPC port: handshake (no certificate of the authority), slow \
+        (handshake timed out), crowded (too many concurrent handshakes), user (another user)",
         &["reason"]
     )
     .expect("the name is registered here and nowhere else")
 });
 
-/// Where a gRPC server listens.
+/// The address that a gRPC server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// On a TCP port.
+pub enum ListenAddress {
+    /// A TCP port.
     Tcp(SocketAddr),
-    /// On a Unix socket, for processes of this user.
+    /// A Unix socket, for processes of this user.
     Unix(PathBuf),
 }
 
-/// A bound gRPC listener, or several of one server.
+/// One or more bound sockets of a gRPC server.
 #[derive(Debug)]
-pub struct Listener(Vec<Kind>);
+pub struct Listener(Vec<BoundSocket>);
 
 #[derive(Debug)]
-enum Kind {
+enum BoundSocket {
     Tcp { listener: TcpListener, tls: Option<Tls> },
     Unix(UnixSocket),
 }
@@ -59,18 +59,24 @@ impl Listener {
     /// Binds `at` for `what`, for example `"the db service (--db-listen)"`.
     ///
     /// # Errors
-    /// When it cannot be bound, or would take plaintext from other machines.
+    /// If it cannot be bound, or would accept plaintext from other machines.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub async fn bind(what: &str, at: &Listen, transport: &Transport) -> Result<Self, StartError> {
+    pub async fn bind(
+        what: &str,
+        at: &ListenAddress,
+        transport: &Transport,
+    ) -> Result<Self, StartError> {
         match at {
-            Listen::Unix(path) => Ok(Self(vec![Kind::Unix(UnixSocket::bind(what, path)?)])),
-            Listen::Tcp(address) => {
+            ListenAddress::Unix(path) => {
+                Ok(Self(vec![BoundSocket::Unix(UnixSocket::bind(what, path)?)]))
+            }
+            ListenAddress::Tcp(address) => {
                 if transport.tls.is_none() {
                     transport.plaintext_listener(what, *address)?;
                 }
-                Ok(Self(vec![Kind::Tcp {
+                Ok(Self(vec![BoundSocket::Tcp {
                     listener: bind(what, *address).await?,
                     tls: transport.tls.clone(),
                 }]))
@@ -78,20 +84,20 @@ impl Listener {
         }
     }
 
-    /// Both of them, for one server.
+    /// Combines two listeners for one server.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// The URL at which the first of them is reached: `http://…` or `https://…`, with the authority
-    /// that `authority` makes of the bound address, or `unix:…`.
+    /// Returns the URL of the first socket: `http://…` or `https://…` with the authority that
+    /// `authority` returns for the bound address, or `unix:…`.
     #[must_use]
     pub fn url(&self, authority: impl FnOnce(SocketAddr) -> String) -> String {
         match self.0.first() {
-            Some(Kind::Unix(socket)) => url_of_path(&socket.path),
-            Some(Kind::Tcp { listener, tls }) => {
+            Some(BoundSocket::Unix(socket)) => url_of_path(&socket.path),
+            Some(BoundSocket::Tcp { listener, tls }) => {
                 let scheme = if tls.is_some() { "https" } else { "http" };
                 format!("{scheme}://{}", listener.local_addr().map(authority).unwrap_or_default())
             }
@@ -99,24 +105,21 @@ impl Listener {
         }
     }
 
-    /// Returns what an announcement has to say beside the URL of the first of them, if its callers
-    /// prove nothing.
+    /// Returns a warning to print with the URL if the first socket has no authentication.
     #[must_use]
-    pub fn caution(&self) -> Option<&'static str> {
+    pub fn security_warning(&self) -> Option<&'static str> {
         match self.0.first() {
-            Some(Kind::Tcp { listener, tls: None }) => {
+            Some(BoundSocket::Tcp { listener, tls: None }) => {
                 Some(if listener.local_addr().is_ok_and(|address| is_loopback(address.ip())) {
                     "plaintext, no authentication: every program on this machine can call it"
                 } else {
                     "plaintext, no authentication: every process on the network can call it"
                 })
             }
-            Some(Kind::Tcp { tls: Some(_), .. } | Kind::Unix(_)) | None => None,
+            Some(BoundSocket::Tcp { tls: Some(_), .. } | BoundSocket::Unix(_)) | None => None,
         }
     }
 
-    /// Returns the connections, and the future that accepts them: until `shutdown` is cancelled;
-    /// then the listener is closed.
     pub(in crate::grpc) fn incoming(
         self,
         shutdown: &CancellationToken,
@@ -124,12 +127,12 @@ impl Listener {
         let (sender, receiver) = mpsc::channel(1);
         let shutdown = shutdown.clone();
         let accepting = async move {
-            let each = self.0.into_iter().map(|kind| {
+            let each = self.0.into_iter().map(|socket| {
                 let (sender, shutdown) = (sender.clone(), shutdown.clone());
                 async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        () = kind.accept(&sender) => {}
+                        () = socket.accept(&sender) => {}
                     }
                 }
             });
@@ -139,11 +142,9 @@ impl Listener {
     }
 }
 
-/// Connections for the server.
 type Sender = mpsc::Sender<Incoming>;
 
-impl Kind {
-    /// Accepts connections until the server is gone.
+impl BoundSocket {
     async fn accept(&self, sender: &Sender) {
         let handshakes = Handshakes::default();
         while !sender.is_closed() {
@@ -155,8 +156,8 @@ impl Kind {
                 }
             };
             if let Err(error) = accepted {
-                tracing::warn!(%error, "failed to accept a gRPC connection; retrying");
-                sleep(AFTER_ERROR).await;
+                tracing::warn!(%error, "failed to accept gRPC connection; retrying");
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
@@ -167,9 +168,9 @@ impl UnixSocket {
         let (stream, _) = self.listener.accept().await?;
         if unix::is_own_user(&stream).unwrap_or(false) {
             let peer = Peer { identity: Identity::SameUser, address: None };
-            hand_over(Incoming { io: Io::Unix(stream), peer, trust: None }, sender).await;
+            send(Incoming { io: Io::Unix(stream), peer, trust: None }, sender).await;
         } else {
-            refuse("user", None, "a process of another user");
+            record_refused("user", None, "a process of another user");
         }
         Ok(())
     }
@@ -177,13 +178,12 @@ impl UnixSocket {
 
 async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result<()> {
     let (stream, address) = accept_tcp(listener).await?;
-    let peer = Peer { identity: Identity::Anyone, address: Some(address) };
-    hand_over(Incoming { io: Io::Tcp(stream), peer, trust: None }, sender).await;
+    let peer = Peer { identity: Identity::Unauthenticated, address: Some(address) };
+    send(Incoming { io: Io::Tcp(stream), peer, trust: None }, sender).await;
     Ok(())
 }
 
-/// Handshakes run concurrently, so that a slow one does not delay others, and in a bounded number,
-/// so that connections which begin none do not take the place of others.
+/// Runs handshakes concurrently, so that a slow one delays no other, and limits their number.
 async fn accept_tls(
     listener: &TcpListener,
     tls: &Tls,
@@ -192,8 +192,8 @@ async fn accept_tls(
 ) -> io::Result<()> {
     let (stream, address) = accept_tcp(listener).await?;
     let (tls, sender) = (tls.clone(), sender.clone());
-    let closed = handshakes.start(address, |slot| async move {
-        let accepted = timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
+    let evicted = handshakes.start(address, |slot| async move {
+        let accepted = timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await;
         drop(slot);
         match accepted {
             Ok(Ok(stream)) => {
@@ -202,45 +202,41 @@ async fn accept_tls(
                 let trust = Some(Trust::new(tls, Side::Client, chain));
                 let peer = Peer { identity: Identity::Certificate(role), address: Some(address) };
                 let io = Io::Tls(Box::new(stream.into()));
-                hand_over(Incoming { io, peer, trust }, &sender).await;
+                send(Incoming { io, peer, trust }, &sender).await;
             }
             Ok(Err(error)) => {
-                refuse("handshake", Some(address), &with_causes(error.to_string(), &error));
+                record_refused("handshake", Some(address), &error_chain(error.to_string(), &error));
             }
-            Err(_) => refuse("slow", Some(address), "the handshake took too long"),
+            Err(_) => record_refused("slow", Some(address), "TLS handshake timed out"),
         }
     });
-    if let Some(closed) = closed {
-        refuse("crowded", Some(closed), "too many handshakes were under way");
+    if let Some(evicted) = evicted {
+        record_refused("crowded", Some(evicted), "too many concurrent TLS handshakes");
     }
     Ok(())
 }
 
 async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, address) = listener.accept().await?;
-    // Without it an answer may wait for the acknowledgement of the one before. A socket that
-    // refuses the option still works.
+    // Nagle's algorithm could delay responses. Ignores a socket that rejects the option.
     let _ = stream.set_nodelay(true);
     Ok((stream, address))
 }
 
-/// The server may be gone by now, and the connection goes with it.
-async fn hand_over(incoming: Incoming, sender: &Sender) {
+async fn send(incoming: Incoming, sender: &Sender) {
     let _ = sender.send(incoming).await;
 }
 
-/// A plaintext listener that is bound already: for tests, on loopback.
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self(vec![Kind::Tcp { listener, tls: None }])
+        Self(vec![BoundSocket::Tcp { listener, tls: None }])
     }
 }
 
-/// Counts a connection that is closed without an answer, and logs it at a bounded rate.
-fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
-    static REFUSALS: Refusals = Refusals::new();
+fn record_refused(reason: &str, address: Option<SocketAddr>, error: &str) {
+    static LOG_THROTTLE: LogThrottle = LogThrottle::new();
     REFUSED.with_label_values(&[reason]).inc();
-    if let Some(connections) = REFUSALS.one_more() {
+    if let Some(connections) = LOG_THROTTLE.record() {
         tracing::warn!(
             connections,
             peer = address.map(tracing::field::display),
@@ -251,27 +247,23 @@ fn refuse(reason: &str, address: Option<SocketAddr>, error: &str) {
     }
 }
 
-/// An accepted connection and its peer.
 #[derive(Debug)]
 pub(in crate::grpc) struct Incoming {
     pub(in crate::grpc) io: Io,
     pub(in crate::grpc) peer: Peer,
-    /// Whether the peer is still trusted, if it presented a certificate.
     pub(in crate::grpc) trust: Option<Trust>,
 }
 
-/// What a caller has proved to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::grpc) enum Identity {
     /// Plaintext: any process that reaches the port.
-    Anyone,
-    /// A process of the same user, or of root, over a Unix socket.
+    Unauthenticated,
     SameUser,
-    /// A certificate of the authority; `None` if it names no role.
+    /// A valid certificate; `None` if it does not name exactly one role.
     Certificate(Option<Role>),
 }
 
-/// The other end of a connection: among the extensions of each request that comes over it.
+/// The peer of a connection: an extension of its requests.
 #[derive(Clone, Debug)]
 pub struct Peer {
     identity: Identity,
@@ -279,18 +271,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Its address; none over a Unix socket.
+    /// Returns the peer's address; `None` over a Unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// The role that its certificate names; none over plaintext and Unix sockets.
+    /// Returns the role in the peer's certificate; `None` without TLS.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         match self.identity {
             Identity::Certificate(role) => role,
-            Identity::Anyone | Identity::SameUser => None,
+            Identity::Unauthenticated | Identity::SameUser => None,
         }
     }
 
@@ -302,7 +294,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.identity {
-            Identity::Anyone => formatter.write_str("an unauthenticated process")?,
+            Identity::Unauthenticated => formatter.write_str("an unauthenticated process")?,
             Identity::SameUser => formatter.write_str("a process of the same user")?,
             Identity::Certificate(Some(role)) => write!(formatter, "the role {role}")?,
             Identity::Certificate(None) => formatter.write_str("a certificate without a role")?,

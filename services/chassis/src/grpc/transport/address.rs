@@ -1,8 +1,6 @@
-//! Where one replica of a service is.
-
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
 
-/// Where one replica of a service is.
+/// Address of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
     /// A TCP port.

@@ -1,4 +1,4 @@
-//! A connection of any kind, as bytes.
+//! Byte streams over TCP, Unix sockets and TLS.
 
 use std::{
     io::{self, IoSlice},
@@ -12,7 +12,6 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-/// A connection, of a client or of a server.
 #[derive(Debug)]
 pub(in crate::grpc) enum Io {
     Tcp(TcpStream),

@@ -1,5 +1,5 @@
-//! Mutual TLS 1.3 by rustls: one certificate for a process, for what it serves and for what it
-//! calls, read again when its files change.
+//! Mutual TLS 1.3 with rustls. A process has one certificate, for serving and calling, and reloads
+//! it when its files change.
 
 use std::{
     fs, io,
@@ -32,13 +32,9 @@ use crate::{
     grpc::access::{Role, host},
 };
 
-/// The time between two looks at the files.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A certificate with less time left than this is warned of.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// The time between two warnings.
-const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A label that is no role's name.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const NO_ROLE: &str = "no-role";
 /// After the notAfter of any certificate (RFC 5280: 9999-12-31).
 pub(super) const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
@@ -46,98 +42,92 @@ pub(super) const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
 static EXPIRY: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "merch_tls_certificate_expiry_seconds",
-        "Seconds until this process's own certificate for the internal network expires; negative once it has"
+        "Seconds until this process's certificate for the internal network expires; negative \
+        after expiry"
     )
     .expect("the name is registered here and nowhere else")
 });
 static RELOADS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_tls_reloads_total",
-        "Certificate files that changed, by result: loaded, or failed (the certificate before stays in use)",
+        "Reloads of changed certificate files, by result: loaded, or failed (the previous \
+        certificate stays in use)",
         &["result"]
     )
     .expect("the name is registered here and nowhere else")
 });
 
-/// The files of a process's certificate, in PEM.
+/// The PEM files of a process's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// The certificate, and after it the chain that leads to the authority.
+pub struct TlsFiles {
+    /// The certificate, followed by its chain to the authority.
     pub cert: PathBuf,
-    /// Its private key.
+    /// The private key.
     pub key: PathBuf,
-    /// The certificates of the authorities that others' certificates are verified against.
+    /// Certificates of the trusted authorities.
     pub ca: PathBuf,
 }
 
-/// A process's certificate, and whom it trusts. Cheap to clone.
+/// A process's certificate and trusted authorities. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    files: Files,
+    files: TlsFiles,
     current: watch::Sender<Arc<Snapshot>>,
 }
 
-/// What the files held when they were last good.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
-    /// The one role that the certificate names.
     role: Option<Role>,
-    /// Verify the peers of connections that are open.
     client_verifier: Arc<dyn ClientCertVerifier>,
     server_verifier: Arc<WebPkiServerVerifier>,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     not_after: u64,
 }
 
 impl Tls {
-    /// Reads the files, and follows their changes from now on. A change that cannot be used is
-    /// logged, and the certificate before stays in use. A new certificate is for new connections.
-    /// Open connections whose peer the new authorities do not trust are closed (see [`Trust`]).
+    /// Reads the files and reloads them when they change. If a reload fails, the previous
+    /// certificate stays in use. New connections use the new certificate; open ones whose peer is
+    /// no longer trusted are closed (see [`Trust`]).
     ///
     /// # Errors
-    /// When a file cannot be read, the key is another certificate's, or the certificate is not the
-    /// authority's or has expired.
+    /// If a file cannot be read, key and certificate do not match, or the certificate is expired or
+    /// not from the authority.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn load(files: Files) -> Result<Self, StartError> {
-        let stamps = Stamps::of(&files);
+    pub fn load(files: TlsFiles) -> Result<Self, StartError> {
+        let stamps = FileStamps::of(&files);
         let snapshot = Snapshot::read(&files).map_err(StartError::new)?;
-        warn_of_open_key(&files);
+        warn_if_key_exposed(&files);
         let inner = Arc::new(Inner { files, current: watch::Sender::new(Arc::new(snapshot)) });
         for result in ["loaded", "failed"] {
             RELOADS.with_label_values(&[result]);
         }
-        tokio::spawn(follow(Arc::downgrade(&inner), stamps));
+        tokio::spawn(poll_files(Arc::downgrade(&inner), stamps));
         Ok(Self(inner))
     }
 
-    /// The one role that the certificate names.
     pub(super) fn role(&self) -> Option<Role> {
         self.0.current().role
     }
 
-    /// For one connection to a server.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.0.current().server))
     }
 
-    /// For one connection of a client.
     fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0.current().client))
     }
 
-    /// Returns a receiver that is notified of each change of the files.
     pub(super) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.current.subscribe()
     }
 
-    /// Verifies a peer's certificate, and the chain after it, as of `time`.
     pub(super) fn verify(
         &self,
         side: &Side,
@@ -165,21 +155,20 @@ impl Inner {
     }
 }
 
-/// How connections to the replicas of one service are made.
 #[derive(Clone, Debug, Default)]
 pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
 
 impl Dialer {
-    /// By TLS; the server's certificate has to name the role `of`, whatever address it was found
-    /// at.
-    pub(in crate::grpc) fn with_tls(tls: Tls, of: &str) -> Result<Self, StartError> {
-        let name = ServerName::try_from(host(of)).map_err(|error| {
-            StartError::new(format!("the role `{of}` makes no host name: {error}"))
+    /// Uses TLS; the server's certificate must name `role`, at any address.
+    pub(in crate::grpc) fn with_tls(tls: Tls, role: &str) -> Result<Self, StartError> {
+        let name = ServerName::try_from(host(role)).map_err(|error| {
+            StartError::new(format!(
+                "the role `{role}` is not a valid host name: {error}; expected a DNS label"
+            ))
         })?;
         Ok(Self(Some((tls, name))))
     }
 
-    /// Connects, and proves who both sides are where that is asked for.
     pub(in crate::grpc) async fn connect(
         &self,
         address: &Address,
@@ -189,15 +178,14 @@ impl Dialer {
             Address::Tcp(address) => address,
         };
         let stream = TcpStream::connect(address).await?;
-        // Without it an answer may wait for the acknowledgement of the one before. A socket that
-        // refuses the option still works.
+        // Nagle's algorithm could delay requests. Ignores a socket that rejects the option.
         let _ = stream.set_nodelay(true);
         match &self.0 {
             None => Ok((Io::Tcp(stream), None)),
             Some((tls, name)) => {
                 let stream = tls.connector().connect(name.clone(), stream).await?;
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                // TLS accepts every certificate that is valid for the name, a wildcard's too.
+                // TLS accepts every certificate that is valid for the name, also a wildcard.
                 if chain.first().and_then(role).is_none_or(|role| role.host() != name.to_str()) {
                     let name = name.to_str();
                     let message =
@@ -211,16 +199,14 @@ impl Dialer {
     }
 }
 
-/// Reads and checks files without using them: when the certificate expires, and the role that it
-/// names.
 #[cfg(feature = "pki")]
-pub(crate) fn inspect(files: &Files) -> Result<(SystemTime, Option<Role>), String> {
+pub(crate) fn inspect(files: &TlsFiles) -> Result<(SystemTime, Option<Role>), String> {
     let snapshot = Snapshot::read(files)?;
     Ok((UNIX_EPOCH + Duration::from_secs(snapshot.not_after), snapshot.role))
 }
 
-/// Returns the role that a certificate names, if it names exactly one. A certificate of several
-/// roles, or with a wildcard that covers them, would let its holder choose, so it grants none.
+/// Returns the role that a certificate names, if it is exactly one. A certificate for several
+/// roles, or a wildcard, grants none.
 pub(super) fn role(certificate: &CertificateDer<'_>) -> Option<Role> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     let is_valid_for = |name: String| {
@@ -237,20 +223,20 @@ pub(super) fn role(certificate: &CertificateDer<'_>) -> Option<Role> {
     }
 }
 
-fn warn_of_open_key(files: &Files) {
+fn warn_if_key_exposed(files: &TlsFiles) {
     let what = "the private key of the internal network (MERCH_TLS_KEY_FILE)";
-    file_permissions::warn_of_open_secret(&files.key, what);
+    file_permissions::warn_if_exposed(&files.key, what);
 }
 
 impl Snapshot {
-    /// Reads and checks the files. The error is a sentence.
-    fn read(files: &Files) -> Result<Self, String> {
+    fn read(files: &TlsFiles) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates("MERCH_TLS_CERT_FILE (--tls-cert-file)", &files.cert)?;
         let key_text = Zeroizing::new(read("MERCH_TLS_KEY_FILE (--tls-key-file)", &files.key)?);
         let key = PrivateKeyDer::from_pem_slice(&key_text).map(Zeroizing::new).map_err(|error| {
             format!(
-                "MERCH_TLS_KEY_FILE (--tls-key-file): the file {} holds no private key ({error}); expected one in PEM",
+                "MERCH_TLS_KEY_FILE (--tls-key-file): the file {} holds no private key ({error}); \
+                expected one in PEM",
                 files.key.display()
             )
         })?;
@@ -258,7 +244,8 @@ impl Snapshot {
         for authority in certificates("MERCH_TLS_CA_FILE (--tls-ca-file)", &files.ca)? {
             roots.add(authority).map_err(|error| {
                 format!(
-                    "MERCH_TLS_CA_FILE (--tls-ca-file): the file {} holds a certificate that is no authority's ({error})",
+                    "MERCH_TLS_CA_FILE (--tls-ca-file): the file {} holds a certificate that is \
+                    not an authority's ({error}); expected CA certificates in PEM",
                     files.ca.display()
                 )
             })?;
@@ -266,7 +253,8 @@ impl Snapshot {
         let roots = Arc::new(roots);
         let unusable = |error: rustls::Error| {
             format!(
-                "the certificate in {} cannot be used: {error}; expected one with its key in {}, signed by an authority in {}; `merch pki renew` makes new ones",
+                "the certificate in {} cannot be used: {error}; expected one with its key in {}, \
+                signed by an authority in {}; `merch pki renew` makes new ones",
                 files.cert.display(),
                 files.key.display(),
                 files.ca.display()
@@ -280,7 +268,6 @@ impl Snapshot {
             .first()
             .cloned()
             .ok_or_else(|| unusable(rustls::Error::NoCertificatesPresented))?;
-        // As the others will do.
         verifier
             .verify_client_cert(&certificate, &chain[1..], UnixTime::now())
             .map_err(unusable)?;
@@ -306,7 +293,7 @@ impl Snapshot {
     }
 }
 
-/// Pairs a certificate with its key. rustls's own builders take a key that they do not erase.
+/// Pairs a certificate with its key. rustls's own builders take a key that is not zeroized.
 fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
@@ -328,7 +315,7 @@ fn server(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(key);
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session would keep the certificate that it began with.
+    // A resumed session would keep its original certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -348,8 +335,8 @@ fn client(
     Ok(Arc::new(config))
 }
 
-/// Returns when a certificate expires, in seconds since 1970, from its verification as of
-/// [`FAR_FUTURE`]: rustls names the time if the certificate has expired by then.
+/// Returns the expiry in seconds since 1970 from a verification as of [`FAR_FUTURE`]: rustls
+/// includes it in the error.
 pub(super) fn not_after<T>(verdict: &Result<T, rustls::Error>) -> Option<u64> {
     match verdict {
         Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
@@ -370,7 +357,7 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
             path.display()
         )),
         Err(error) => Err(format!(
-            "{setting}: the file {} cannot be understood ({error}); expected certificates in PEM",
+            "{setting}: the file {} cannot be parsed ({error}); expected certificates in PEM",
             path.display()
         )),
     }
@@ -378,16 +365,19 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| {
-        format!("{setting}: the file {} cannot be read: {error}; `merch pki init` makes the roles' certificates", path.display())
+        format!(
+            "{setting}: the file {} cannot be read: {error}; `merch pki init` makes the roles' \
+        certificates",
+            path.display()
+        )
     })
 }
 
-/// What the system says of the files: when it differs, they are read again.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamps([Option<(SystemTime, u64, u64)>; 3]);
+struct FileStamps([Option<(SystemTime, u64, u64)>; 3]);
 
-impl Stamps {
-    fn of(files: &Files) -> Self {
+impl FileStamps {
+    fn of(files: &TlsFiles) -> Self {
         let stamp = |path: &PathBuf| {
             let found = fs::metadata(path).ok()?;
             Some((found.modified().ok()?, found.len(), found.ino()))
@@ -396,62 +386,61 @@ impl Stamps {
     }
 }
 
-/// Polls the files for changes until the last `Tls` is dropped.
-async fn follow(inner: Weak<Inner>, mut stamps: Stamps) {
-    let mut unsettled = false;
+async fn poll_files(inner: Weak<Inner>, mut stamps: FileStamps) {
+    let mut retry_reload = false;
     let mut warned: Option<SystemTime> = None;
     while let Some(inner) = inner.upgrade() {
-        let now = Stamps::of(&inner.files);
+        let now = FileStamps::of(&inner.files);
         if now != stamps {
             stamps = now;
-            // Not logged yet: certificate and key are two files, and this look may have come
-            // between them.
-            unsettled = reload(&inner).is_err();
-        } else if unsettled {
+            // Logged only if the next poll fails too: certificate and key are two files that are
+            // not replaced together.
+            retry_reload = reload(&inner).is_err();
+        } else if retry_reload {
             if let Err(reason) = reload(&inner) {
                 RELOADS.with_label_values(&["failed"]).inc();
                 tracing::error!(
                     error = reason,
-                    "failed to load a changed certificate; the one before stays in use"
+                    "failed to reload certificate; the previous one stays in use"
                 );
             }
-            unsettled = false;
+            retry_reload = false;
         }
         watch_expiry(inner.current().not_after, &mut warned);
         drop(inner);
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Takes changed files into use. The error says why they cannot be.
 fn reload(inner: &Inner) -> Result<(), String> {
     let snapshot = Snapshot::read(&inner.files)?;
     if snapshot.role != inner.current().role {
         let found = snapshot.role.map_or("none", Role::name);
         return Err(format!(
             "the certificate in {} is of another role ({found}); \
-            expected the role of the one before",
+            expected the role of the previous one",
             inner.files.cert.display()
         ));
     }
-    warn_of_open_key(&inner.files);
+    warn_if_key_exposed(&inner.files);
     let days_left = seconds_left(snapshot.not_after) / 86_400;
     inner.current.send_replace(Arc::new(snapshot));
     RELOADS.with_label_values(&["loaded"]).inc();
-    tracing::info!(certificate = %inner.files.cert.display(), days_left, "loaded a changed certificate");
+    tracing::info!(certificate = %inner.files.cert.display(), days_left, "reloaded certificate");
     Ok(())
 }
 
 fn watch_expiry(not_after: u64, warned: &mut Option<SystemTime>) {
     let left = seconds_left(not_after);
     EXPIRY.set(left);
-    let soon = left < i64::try_from(EXPIRES_SOON.as_secs()).unwrap_or(i64::MAX);
-    let quiet = warned.is_some_and(|time| time.elapsed().is_ok_and(|passed| passed < WARN_EVERY));
-    if soon && !quiet {
+    let soon = left < i64::try_from(EXPIRY_WARNING.as_secs()).unwrap_or(i64::MAX);
+    let recently_warned =
+        warned.is_some_and(|time| time.elapsed().is_ok_and(|passed| passed < WARN_INTERVAL));
+    if soon && !recently_warned {
         *warned = Some(SystemTime::now());
         tracing::warn!(
             days_left = left / 86_400,
-            "the certificate for the internal network expires soon; `merch pki renew` makes a new one"
+            "certificate for the internal network expires soon; run `merch pki renew`"
         );
     }
 }
@@ -467,12 +456,15 @@ mod tests {
     use crate::pki::{ROLE_LIFETIME, Renew, make};
 
     #[test]
-    fn a_changed_certificate_of_another_role_is_not_taken() {
+    fn reload_rejects_a_certificate_of_another_role() {
         let folder = tempfile::tempdir().unwrap();
         make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         let at = |role: &str, file: &str| folder.path().join(role).join(file);
-        let files =
-            Files { cert: at("db", "tls.crt"), key: at("db", "tls.key"), ca: at("db", "ca.crt") };
+        let files = TlsFiles {
+            cert: at("db", "tls.crt"),
+            key: at("db", "tls.key"),
+            ca: at("db", "ca.crt"),
+        };
         let current = watch::Sender::new(Arc::new(Snapshot::read(&files).unwrap()));
         let inner = Inner { files, current };
         for (role, taken) in [("api", false), ("db", true)] {

@@ -1,7 +1,5 @@
-//! Whether the peer of an open connection is still trusted.
-//!
-//! A handshake verifies a certificate once, and a connection may outlive the certificate or the
-//! authority that signed it.
+//! Continuous verification of the peers of open connections: a connection may outlive the peer's
+//! certificate or its authority.
 
 use std::time::Duration;
 
@@ -10,18 +8,15 @@ use tokio::time::sleep;
 
 use super::tls::{FAR_FUTURE, Tls, not_after, seconds_left};
 
-/// The longest time between two verifications, as the system's clock may be set meanwhile.
-const VERIFY_EVERY: Duration = Duration::from_secs(60);
+/// Maximum time between two verifications, because the system clock may be changed.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Which side of a connection the peer is.
 #[derive(Clone, Debug)]
 pub(super) enum Side {
     Client,
-    /// A server, whose certificate has to name this role.
     Server(ServerName<'static>),
 }
 
-/// The certificate that the peer of one connection presented, with the chain after it.
 #[derive(Debug)]
 pub(in crate::grpc) struct Trust {
     tls: Tls,
@@ -35,8 +30,8 @@ impl Trust {
         Self { tls, side, chain }
     }
 
-    /// Returns why the peer is no longer trusted, once it is not: its certificate has expired, or
-    /// the authority that signed it is no longer in the file of the authorities.
+    /// Waits until the peer is no longer trusted and returns the reason: its certificate has
+    /// expired, or its authority was removed.
     pub(in crate::grpc) async fn ended(&self) -> rustls::Error {
         let mut changes = self.tls.changes();
         loop {
@@ -45,15 +40,14 @@ impl Trust {
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = sleep(self.time_left().min(VERIFY_EVERY)) => {}
+                () = sleep(self.time_left().min(VERIFY_INTERVAL)) => {}
             }
         }
     }
 
-    /// The time until the certificate has expired: it is valid to the end of its last second.
     fn time_left(&self) -> Duration {
         not_after(&self.verify(UnixTime::since_unix_epoch(FAR_FUTURE))).map_or(
-            VERIFY_EVERY,
+            VERIFY_INTERVAL,
             |time| {
                 let left = u64::try_from(seconds_left(time)).unwrap_or(0);
                 Duration::from_secs(left.saturating_add(1))

@@ -1,4 +1,4 @@
-//! Unix sockets: for processes of one user on one machine.
+//! Unix sockets for processes of one user.
 
 use std::{
     fmt::Write as _,
@@ -15,12 +15,11 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{StartError, file_permissions::Owners};
 
-/// The longest path of a socket in bytes: `sun_path` has 104 on BSD and macOS and 108 on Linux, the
-/// final zero included.
-const MAX_PATH: usize = 103;
+/// Maximum length of a socket path in bytes: `sun_path` has 104 on BSD and macOS, 108 on Linux,
+/// with the final zero.
+const MAX_PATH_BYTES: usize = 103;
 
-/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming. Bytes that mean something in a
-/// URL, or are no text, are percent-encoded.
+/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming, percent-encoded.
 #[must_use]
 pub fn url_of_path(path: &Path) -> String {
     let mut url = "unix:".to_owned();
@@ -35,7 +34,7 @@ pub fn url_of_path(path: &Path) -> String {
     url
 }
 
-/// Returns the path of a `unix:` URL, or `None` when it is none.
+/// Returns the path of a `unix:` URL; `None` if it is invalid.
 #[must_use]
 pub fn path_of_url(url: &str) -> Option<PathBuf> {
     let mut rest = url.strip_prefix("unix:").filter(|path| !path.is_empty())?.bytes();
@@ -48,11 +47,10 @@ pub fn path_of_url(url: &str) -> Option<PathBuf> {
             other => other,
         });
     }
-    // A zero would end the path within the system call.
+    // A zero would end the path in the system call.
     (!path.contains(&0)).then(|| PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
-/// A socket that listens. Its file goes with it.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) listener: UnixListener,
@@ -61,30 +59,32 @@ pub(super) struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Binds `path` (mode 0600). A socket file of a process that is gone is replaced.
+    /// Binds `path` with mode 0600. Replaces the socket file of a process that has ended.
     ///
     /// # Errors
-    /// When something else is there, or another process listens on it, or the folder cannot be
-    /// written to.
+    /// If another file is there, another process listens, or the folder cannot be written to.
     pub(super) fn bind(what: &str, path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| {
             StartError::new(format!(
-                "{what} cannot listen on the socket {}: {error}; expected a folder that this user may write to, on a file system with Unix sockets",
+                "{what} cannot listen on the socket {}: {error}; expected a folder that this \
+                user may write to, on a file system with Unix sockets",
                 path.display()
             ))
         };
-        let (short, _folder) = short(path).map_err(failed)?;
+        let (short, _folder) = short_path(path).map_err(failed)?;
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(StartError::new(format!(
-                    "{what} cannot listen on the socket {}: a file that is no socket is there; remove it, or choose another path",
+                    "{what} cannot listen on the socket {}: a file that is not a socket is there; \
+                    remove it, or choose another path",
                     path.display()
                 )));
             }
             Ok(_) => match std::os::unix::net::UnixStream::connect(&short) {
                 Ok(_) => {
                     return Err(StartError::new(format!(
-                        "{what} cannot listen on the socket {}: another program is listening there; stop it, or choose another path",
+                        "{what} cannot listen on the socket {}: another program is listening \
+                        there; stop it, or choose another path",
                         path.display()
                     )));
                 }
@@ -105,20 +105,22 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Another process may have put its own there meanwhile.
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(socket = %self.path.display(), %error, "failed to remove a socket; the next start replaces it");
+            tracing::warn!(
+            socket = %self.path.display(),
+            %error,
+            "failed to remove socket; the next start replaces it"
+            );
         }
     }
 }
 
-/// Connects to the socket at `path`, if a process of this user or of root listens there. Root also
-/// accepts the owner of the socket's folder, if no other user may write to that: the operator's
-/// commands reach the store of a service's user.
+/// Connects to the socket at `path` if its server runs as this user or root. Root also accepts the
+/// owner of the socket's folder, unless other users may write to it.
 pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
-    let (short, _folder) = short(path)?;
+    let (short, _folder) = short_path(path)?;
     let stream = UnixStream::connect(short).await?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let peer = stream.peer_cred()?.uid();
@@ -127,26 +129,28 @@ pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     }
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("the socket {} is another user's ({peer})", path.display()),
+        format!(
+            "the socket {} belongs to another user ({peer}); expected this user or root",
+            path.display()
+        ),
     ))
 }
 
-/// Whether the other end of an accepted connection is a process of this user or of root.
 pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
     Ok(Owners::own().include(stream.peer_cred()?.uid()))
 }
 
-/// A path of at most [`MAX_PATH`] bytes for the same socket, and what must stay open while it is
-/// used.
-fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
-    if path.as_os_str().len() <= MAX_PATH {
+/// Returns a path of at most [`MAX_PATH_BYTES`] for the socket, and a file that must stay open
+/// while the path is used.
+fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if path.as_os_str().len() <= MAX_PATH_BYTES {
         return Ok((path.to_owned(), None));
     }
     let too_long = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
-                "the path has {} bytes, and a socket's may have {MAX_PATH}; choose a shorter one",
+                "the path has {} bytes; expected at most {MAX_PATH_BYTES}; choose a shorter one",
                 path.as_os_str().len()
             ),
         )
@@ -157,7 +161,6 @@ fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if !cfg!(target_os = "linux") {
         return Err(too_long());
     }
-    // By way of the folder's descriptor the path is short, whatever the folder's own is.
     let folder = File::open(folder)?;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&folder);
     Ok((Path::new("/proc/self/fd").join(descriptor.to_string()).join(name), Some(folder)))
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_path_survives_its_url() {
+    fn paths_survive_url_encoding() {
         for path in ["/a/db.sock", "/what?now/shop%41/a#b/c d,e/ü/db.sock", "relative/db.sock"] {
             let url = url_of_path(Path::new(path));
             assert!(
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_its_owners_and_goes_with_the_process() {
+    async fn socket_is_private_and_removed_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db.sock");
         let socket = UnixSocket::bind("the test", &path).unwrap();
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_was_left_behind_is_replaced_and_a_file_is_not() {
+    async fn stale_socket_is_replaced_but_not_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -212,13 +215,13 @@ mod tests {
         drop(UnixSocket::bind("the test", &path).unwrap());
         fs::write(&path, "mine").unwrap();
         let refused = UnixSocket::bind("the test", &path).unwrap_err().to_string();
-        assert!(refused.contains("a file that is no socket is there"), "{refused}");
+        assert!(refused.contains("a file that is not a socket is there"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_long_path_works_all_the_same() {
+    async fn long_path_is_shortened() {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("x".repeat(200));
         fs::create_dir(&deep).unwrap();

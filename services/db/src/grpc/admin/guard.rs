@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use merch_chassis::{Refusals, grpc::Peer};
+use merch_chassis::{LogThrottle, grpc::Peer};
 use prometheus::{IntCounter, register_int_counter};
 use tonic::{
     Status,
@@ -88,7 +88,7 @@ where
 #[derive(Clone)]
 struct Guard {
     token: AdminToken,
-    refusals: Arc<Refusals>,
+    refusals: Arc<LogThrottle>,
 }
 
 impl Guard {
@@ -113,7 +113,7 @@ impl Guard {
 
     fn refused(&self, peer: Option<IpAddr>, reason: Refusal) {
         REFUSED.inc();
-        if let Some(attempts) = self.refusals.one_more() {
+        if let Some(attempts) = self.refusals.record() {
             let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(
                 attempts,

@@ -37,7 +37,7 @@ async fn store() -> (tempfile::TempDir, Store) {
     database.writer().execute_unprepared(&buyer).await.unwrap();
     let outbox = Outbox::new(database.clone(), ShippedEvents::Delete);
     let rate_limiter = Arc::new(EventRateLimiter::new(EventRateLimits::default()));
-    let writes = InFlight::new(WRITES);
+    let writes = ConcurrencyLimit::new(WRITES);
     let clock = Clock::begin(&database, Arc::new(SystemClock::default())).await.unwrap();
     let (origin, log_ins, selling) = (Origin::new("db"), LogIns::default(), Arc::default());
     (
@@ -125,7 +125,7 @@ async fn what_waits_at_the_end_is_committed_and_nothing_is_taken_after() {
 #[tokio::test]
 async fn no_user_fills_the_queue() {
     let (_folder, store) = store().await;
-    let store = Store { writes: InFlight::new(NonZeroUsize::new(3).unwrap()), ..store };
+    let store = Store { writes: ConcurrencyLimit::new(NonZeroUsize::new(3).unwrap()), ..store };
     let (queue, committer) = new(store.clone(), 256, 256);
     let stranger = NewOrder {
         caller: Caller { user_id: Uuid::from_u128(8), token_version: 1 },

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use merch_chassis::file_permissions::write_whole;
+use merch_chassis::file_permissions::write_atomically;
 
 const NAME: &str = "acknowledged";
 
@@ -25,7 +25,7 @@ pub(super) fn read(folder: &Path) -> io::Result<u64> {
 }
 
 pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
-    write_whole(&folder.join(NAME), format(number).as_bytes(), 0o600)
+    write_atomically(&folder.join(NAME), format(number).as_bytes(), 0o600)
 }
 
 fn format(number: u64) -> String {

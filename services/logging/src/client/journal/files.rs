@@ -9,7 +9,7 @@ use std::{
 
 use merch_chassis::file_permissions::Owners;
 
-pub(super) use merch_chassis::file_permissions::{private, sync_folder};
+pub(super) use merch_chassis::file_permissions::{private, sync_dir};
 
 /// Creates a folder with mode 0700, or sets that mode.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {

@@ -147,7 +147,7 @@ impl Writer {
             Ok(()) | Err(_) => {}
         }
         let file = files::private().append(true).create_new(true).open(path)?;
-        files::sync_folder(&self.shared.folder)?;
+        files::sync_dir(&self.shared.folder)?;
         self.shared.segments().add_segment(first);
         Ok(ActiveSegment { first, file, bytes: 0 })
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use merch_chassis::grpc::replicas::Held;
+use merch_chassis::grpc::replicas::InFlightGuard;
 use prost::Message as _;
 use tokio::{
     sync::{Notify, mpsc},
@@ -83,7 +83,7 @@ impl From<SourceError> for SendEnd {
 
 struct OpenStream<'a, S: EventSource> {
     shipper: &'a Shipper<S>,
-    replica: Held,
+    replica: InFlightGuard,
     window: Mutex<Window<S::Position>>,
     changed: Notify,
 }
@@ -92,7 +92,7 @@ impl<S: EventSource> Shipper<S> {
     /// Runs one stream until it ends. Also returns whether anything was acknowledged.
     pub(super) async fn stream(&self) -> (StreamEnd<S::Position>, bool) {
         let replica = tokio::select! {
-            replica = self.replicas.hold(self.seed) => replica,
+            replica = self.replicas.pick_by_hash(self.seed) => replica,
             // Nothing may be left to ship.
             () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => {
                 return (StreamEnd::Moved, false);
@@ -143,7 +143,7 @@ impl<S: EventSource> OpenStream<'_, S> {
         loop {
             // Reading can only restart while nothing is in flight.
             let restart = Instant::now() >= restart_at;
-            let relieved = self.replica.is_relieved();
+            let relieved = self.replica.is_replaced();
             if relieved {
                 // Unacknowledged events are sent again to another replica.
                 let _ = timeout(REPLICA_DRAIN_TIMEOUT, self.wait_for_capacity(0)).await;
@@ -156,7 +156,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             let empty = self.window().requests() == 0 && self.shipper.pending_acks().is_empty();
             if (restart || empty)
                 && replicas
-                    .favourite(*seed)
+                    .preferred_address(*seed)
                     .is_some_and(|favourite| favourite != self.replica.address())
             {
                 return SendEnd::Moved;
@@ -186,7 +186,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             }
             tokio::select! {
                 () = source.changed() => {}
-                () = self.replica.relieved() => {}
+                () = self.replica.replaced() => {}
                 () = self.wait_until_empty(), if shutdown.is_cancelled() => {}
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 () = sleep_until(restart_at) => {}
@@ -292,7 +292,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
         let opened = tokio::select! {
             opened = opening => opened,
-            () = self.replica.lost() => return Ok(StreamEnd::Moved),
+            () = self.replica.unreachable() => return Ok(StreamEnd::Moved),
         };
         let Ok(opened) = opened else {
             return Ok(StreamEnd::failed(format_args!(
@@ -320,7 +320,7 @@ impl<S: EventSource> OpenStream<'_, S> {
                     None => return Ok(StreamEnd::Closed),
                 },
                 () = changed => {}
-                () = self.replica.lost() => return Ok(StreamEnd::Moved),
+                () = self.replica.unreachable() => return Ok(StreamEnd::Moved),
                 () = sleep_until_some(stall_deadline) => {
                     return Ok(StreamEnd::failed(format_args!(
                         "the logging service acknowledged nothing for {:?}",

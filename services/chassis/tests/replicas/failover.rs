@@ -1,22 +1,30 @@
-//! Replicas that die, hang and are restarted under load.
+//! Replicas that are killed, paused and restarted under load.
 
 use std::time::Duration;
 
-use merch_chassis::grpc::replicas::Kind;
+use merch_chassis::grpc::replicas::Idempotency;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Load, Process, Server, call, replicas, until};
+use crate::support::{LoadGenerator, Process, Server, call, replicas, until};
 
-const HARMLESS: [Kind; 4] = [Kind::Safe, Kind::Keyed, Kind::Safe, Kind::Keyed];
-const ALL: [Kind; 6] = [Kind::Safe, Kind::Keyed, Kind::Once, Kind::Safe, Kind::Keyed, Kind::Once];
+const RETRYABLE: [Idempotency; 4] =
+    [Idempotency::Safe, Idempotency::Idempotent, Idempotency::Safe, Idempotency::Idempotent];
+const ALL: [Idempotency; 6] = [
+    Idempotency::Safe,
+    Idempotency::Idempotent,
+    Idempotency::NonIdempotent,
+    Idempotency::Safe,
+    Idempotency::Idempotent,
+    Idempotency::NonIdempotent,
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_replica_is_out_at_once_and_no_harmless_call_fails() {
-    let (stays, dies) = (Server::start().await, Server::start().await);
-    let (address, replicas) = (dies.address, replicas([stays.address, dies.address]).await);
-    let load = Load::start(&replicas, &HARMLESS);
-    until("both serve calls", || stays.calls() > 20 && dies.calls() > 20).await;
-    dies.kill();
+async fn killed_replica_fails_no_retryable_call() {
+    let (healthy, killed) = (Server::start().await, Server::start().await);
+    let (address, replicas) = (killed.address, replicas([healthy.address, killed.address]).await);
+    let load = LoadGenerator::start(&replicas, &RETRYABLE);
+    until("both serve calls", || healthy.calls() > 20 && killed.calls() > 20).await;
+    killed.kill();
     let out = until("it is out", || replicas.serving() == 1).await;
     let again = Server::start_at(address).await;
     let back = until("it is back", || replicas.serving() == 2).await;
@@ -31,18 +39,17 @@ async fn a_killed_replica_is_out_at_once_and_no_harmless_call_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_replica_is_out_within_two_seconds_and_no_harmless_call_fails() {
-    let (stays, pauses) = (Server::start().await, Process::start());
-    let replicas = replicas([stays.address, pauses.address]).await;
-    let load = Load::start(&replicas, &HARMLESS);
-    until("calls are served", || stays.calls() > 20).await;
-    pauses.pause();
+async fn paused_replica_is_ejected_and_fails_no_retryable_call() {
+    let (healthy, paused) = (Server::start().await, Process::start());
+    let replicas = replicas([healthy.address, paused.address]).await;
+    let load = LoadGenerator::start(&replicas, &RETRYABLE);
+    until("calls are served", || healthy.calls() > 20).await;
+    paused.pause();
     let out = until("it is out", || replicas.serving() == 1).await;
-    // Long enough for its connection to be given up.
-    let served = stays.calls();
+    let served = healthy.calls();
     sleep(Duration::from_secs(3)).await;
-    assert!(stays.calls() > served);
-    pauses.resume();
+    assert!(healthy.calls() > served);
+    paused.resume();
     let back = until("it is back", || replicas.serving() == 2).await;
     let outcome = load.end().await;
     println!(
@@ -59,28 +66,26 @@ async fn a_paused_replica_is_out_within_two_seconds_and_no_harmless_call_fails()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_paused_alone_is_waited_for() {
-    let pauses = Process::start();
-    let replicas = replicas([pauses.address]).await;
-    pauses.pause();
+async fn call_on_the_only_replica_survives_a_pause() {
+    let paused = Process::start();
+    let replicas = replicas([paused.address]).await;
+    paused.pause();
     let waiting = tokio::spawn({
         let replicas = replicas.clone();
-        async move { call(&replicas, Kind::Once, "").await }
+        async move { call(&replicas, Idempotency::NonIdempotent, "").await }
     });
     until("it does not count as serving", || replicas.serving() == 0).await;
-    pauses.resume();
-    // Where there is nowhere else to go, a call that is under way is answered when the replica goes
-    // on.
-    assert_eq!(waiting.await.unwrap().unwrap(), pauses.address.to_string());
+    paused.resume();
+    // Without another replica, the call in flight is answered after the pause.
+    assert_eq!(waiting.await.unwrap().unwrap(), paused.address.to_string());
     until("it serves", || replicas.serving() == 1).await;
 }
 
-/// SIGTERM to each of three, one after another, under load of every kind of call.
 async fn rolling_restart(delay: Duration) {
     let mut servers = vec![Server::start().await, Server::start().await, Server::start().await];
     let replicas = replicas(servers.iter().map(|server| server.address)).await;
-    let load = Load::start(&replicas, &ALL);
-    let begun = Instant::now();
+    let load = LoadGenerator::start(&replicas, &ALL);
+    let start = Instant::now();
     for _ in 0..2 {
         for _ in 0..3 {
             let server = servers.remove(0);
@@ -92,7 +97,7 @@ async fn rolling_restart(delay: Duration) {
             until("it is back", || replicas.serving() == 3).await;
         }
     }
-    let took = begun.elapsed();
+    let took = start.elapsed();
     let outcome = load.end().await;
     println!(
         "six restarts with a delay of {delay:?} in {took:?}: {} calls, the longest {:?}",
@@ -102,11 +107,11 @@ async fn rolling_restart(delay: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_fails_no_call() {
+async fn rolling_restart_fails_no_call() {
     rolling_restart(Duration::from_millis(400)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_without_a_delay_fails_no_call_either() {
+async fn rolling_restart_without_delay_fails_no_call() {
     rolling_restart(Duration::ZERO).await;
 }

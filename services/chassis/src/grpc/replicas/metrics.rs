@@ -1,5 +1,3 @@
-//! The metrics of calls to replicas, by the service that is called.
-
 use std::sync::LazyLock;
 
 use prometheus::{
@@ -12,7 +10,7 @@ const REGISTERED_ONCE: &str = "a metric of a valid name is registered once";
 static SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "merch_replicas_serving",
-        "Replicas of a service that get calls from this process",
+        "Healthy replicas of a service, from this process",
         &["service"]
     )
     .expect(REGISTERED_ONCE)
@@ -20,27 +18,29 @@ static SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static REMOVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_replicas_removed_total",
-        "Replicas that get no more calls: closed (the connection ended), silent, not_serving, unlisted (no longer among the addresses), or untrusted (the certificate or its authority)",
+        "Removed replicas: closed (connection ended), silent (health checks timed out), \
+        not_serving, unlisted (not resolved any more), untrusted (certificate or authority)",
         &["service", "reason"]
     )
     .expect(REGISTERED_ONCE)
 });
-static REPEATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+static RETRIED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_calls_repeated_total",
-        "Calls that were tried again: never_left (nobody had begun with them), or, if they may be repeated, lost, going_down, busy and abandoned",
+        "Retried calls: unprocessed (always retried), or, if idempotent, lost (connection \
+        failed), draining, busy, abandoned (replica removed)",
         &["service", "reason"]
     )
     .expect(REGISTERED_ONCE)
 });
 
 #[derive(Debug)]
-pub(super) struct Meters {
+pub(super) struct Metrics {
     service: &'static str,
     pub(super) serving: IntGauge,
 }
 
-impl Meters {
+impl Metrics {
     pub(super) fn new(service: &'static str) -> Self {
         Self { service, serving: SERVING.with_label_values(&[service]) }
     }
@@ -49,7 +49,7 @@ impl Meters {
         REMOVED.with_label_values(&[self.service, reason])
     }
 
-    pub(super) fn repeated(&self, reason: &str) -> IntCounter {
-        REPEATED.with_label_values(&[self.service, reason])
+    pub(super) fn retried(&self, reason: &str) -> IntCounter {
+        RETRIED.with_label_values(&[self.service, reason])
     }
 }

@@ -1,8 +1,8 @@
-//! What it costs where there is one address only, as in the store in one process.
+//! Overhead with a single address, compared with tonic's channel.
 
 use std::time::{Duration, Instant};
 
-use merch_chassis::grpc::replicas::{Kind, Replicas};
+use merch_chassis::grpc::replicas::{Idempotency, Replicas};
 use tonic::{
     Request,
     codegen::http::uri::PathAndQuery,
@@ -15,7 +15,6 @@ use crate::support::{DEADLINE, Server, echo, replicas};
 const CALLERS: usize = 16;
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Calls in a round by so many callers.
 async fn rate<C: Clone + Send + 'static, A: Future<Output = ()> + Send + 'static>(
     client: &C,
     call: fn(C) -> A,
@@ -58,16 +57,15 @@ async fn by_channel(channel: Channel) {
 
 async fn by_replicas(replicas: Replicas) {
     replicas
-        .call(Kind::Safe, DEADLINE, |connection, left| echo(connection, left, ""))
+        .call(Idempotency::Safe, DEADLINE, |connection, left| echo(connection, left, ""))
         .await
         .unwrap();
 }
 
-/// Against tonic's own channel, in turns, so that a machine that is busy now and then is so for
-/// both.
+/// Alternates between both clients, so that load on the machine affects both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: cargo test -p merch-chassis --test replicas cost -- --ignored --nocapture"]
-async fn one_address() {
+#[ignore = "measurement: run with --ignored --nocapture"]
+async fn single_address_overhead() {
     let server = Server::start().await;
     let replicas = replicas([server.address]).await;
     let channel = Endpoint::from_shared(format!("http://{}", server.address))

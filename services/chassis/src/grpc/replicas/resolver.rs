@@ -1,5 +1,4 @@
-//! From names to addresses, again and again: a replica that is started is found, one that is gone
-//! is forgotten.
+//! Resolves names to addresses periodically.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,116 +18,112 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::transport::Address,
-    choosing::Set,
+    balancer::Balancer,
     endpoints::{Endpoints, Host, Target},
-    probing,
+    health_check,
 };
 
-/// Between two look-ups of a name: fast enough for "at least once a second" even if one takes half
-/// of that.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
+/// Interval of resolution; new addresses are found within a second even if a lookup takes half of
+/// that.
+const RESOLVE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What [`Resolve::resolve`] returns: the addresses, none of them twice.
-pub type Resolved<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+/// Addresses without duplicates, from [`Resolve::resolve`].
+pub type ResolveFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
-/// Who knows the addresses behind a name.
+/// A name resolver.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `host` now. An error, and no address at all, leave the last answer as it
-    /// is.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolved<'a>;
+    /// Resolves `host`. On an error or an empty result, the last addresses stay in use.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a>;
 }
 
-/// The system's own resolver: `/etc/hosts`, then DNS.
+/// The system's resolver: `/etc/hosts`, then DNS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolved<'a> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a> {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 }
 
-/// A replica's address in use.
-struct Probed {
+struct HealthCheck {
     unlisted: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// Follows the addresses of `endpoints` until `stop` is cancelled: each gets a task that probes it,
-/// and loses it when it is no longer listed.
-pub(super) async fn follow(
+pub(super) async fn run(
     endpoints: Endpoints,
     resolver: Arc<dyn Resolve>,
     service: &'static str,
-    set: Arc<Set>,
+    balancer: Arc<Balancer>,
     stop: CancellationToken,
 ) {
     let targets = endpoints.targets();
-    let (answers, mut answered) = mpsc::channel(targets.len().max(1));
-    // Each name has a task of its own, so that one which does not answer does not hold up the
-    // others. They end with this function.
-    let mut looking_up = JoinSet::new();
+    let (updates, mut received) = mpsc::channel(targets.len().max(1));
+    // One task per name, so that a slow lookup does not delay others. They end with this function.
+    let mut lookups = JoinSet::new();
     let mut addresses: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
     for (index, target) in targets.iter().enumerate() {
         match target {
             Target::Fixed(address) => addresses[index] = vec![address.clone()],
             Target::Name(host) => {
-                looking_up.spawn(look_up(
-                    endpoints.of(),
+                lookups.spawn(resolve_periodically(
+                    endpoints.service(),
                     host.clone(),
                     index,
                     Arc::clone(&resolver),
-                    answers.clone(),
+                    updates.clone(),
                 ));
             }
         }
     }
-    drop(answers);
-    let mut probed: HashMap<Address, Probed> = HashMap::new();
+    drop(updates);
+    let mut checks: HashMap<Address, HealthCheck> = HashMap::new();
     loop {
         let listed: HashSet<Address> = addresses.iter().flatten().cloned().collect();
         let gone: Vec<Address> =
-            probed.keys().filter(|address| !listed.contains(address)).cloned().collect();
-        for Probed { unlisted, task } in gone.iter().filter_map(|address| probed.remove(address)) {
+            checks.keys().filter(|address| !listed.contains(address)).cloned().collect();
+        for HealthCheck { unlisted, task } in
+            gone.iter().filter_map(|address| checks.remove(address))
+        {
             unlisted.cancel();
-            // Waited for, as the address may come back, and then there must not be two of them. It
-            // ends at once.
+            // Awaited, so that an address that returns never has two health checks.
             if let Err(error) = task.await {
-                tracing::error!(%error, "a task that probes a replica ended with a bug");
+                tracing::error!(%error, "health check panicked; please report this bug");
             }
         }
         for address in listed {
-            probed.entry(address.clone()).or_insert_with(|| {
+            checks.entry(address.clone()).or_insert_with(|| {
                 let unlisted = CancellationToken::new();
                 let dialer = endpoints.dialer().clone();
-                let task = tokio::spawn(probing::probe(
+                let task = tokio::spawn(health_check::run(
                     address,
                     dialer,
                     service,
-                    Arc::clone(&set),
+                    Arc::clone(&balancer),
                     unlisted.clone(),
                 ));
-                Probed { unlisted, task }
+                HealthCheck { unlisted, task }
             });
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            Some((index, answer)) = answered.recv(), if !looking_up.is_empty() => addresses[index] = answer,
+            Some((index, resolved)) = received.recv(), if !lookups.is_empty() => {
+                addresses[index] = resolved;
+            }
         }
     }
-    // Nobody calls any more: there is nothing to tell.
-    for Probed { task, .. } in probed.into_values() {
+    for HealthCheck { task, .. } in checks.into_values() {
         task.abort();
     }
 }
 
-/// Looks a name up again and again, and tells of each answer that differs from the one before.
-async fn look_up(
-    of: &'static str,
+async fn resolve_periodically(
+    service: &'static str,
     host: Host,
     index: usize,
     resolver: Arc<dyn Resolve>,
-    answers: mpsc::Sender<(usize, Vec<Address>)>,
+    updates: mpsc::Sender<(usize, Vec<Address>)>,
 ) {
     let mut last = Vec::new();
     let mut failing = false;
@@ -140,35 +135,34 @@ async fn look_up(
                 failing = false;
                 if addresses != last {
                     tracing::debug!(
-                        service = of,
+                        service,
                         host = host.name,
                         ?addresses,
-                        "a name has other addresses now"
+                        "resolved addresses changed"
                     );
                     last.clone_from(&addresses);
                     let addresses = addresses.into_iter().map(Address::Tcp).collect();
-                    if answers.send((index, addresses)).await.is_err() {
+                    if updates.send((index, addresses)).await.is_err() {
                         return;
                     }
                 }
             }
             answer => {
-                // Told once: a name that is gone for an hour is one line, not thousands.
                 if !failing {
                     let error = answer
                         .err()
                         .map_or_else(|| "no address".to_owned(), |error| error.to_string());
                     tracing::warn!(
-                        service = of,
+                        service,
                         host = host.name,
                         error,
                         known = last.len(),
-                        "a name cannot be looked up; its last addresses are kept"
+                        "failed to resolve name; keeping its last addresses"
                     );
                 }
                 failing = true;
             }
         }
-        sleep(LOOK_UP_EVERY).await;
+        sleep(RESOLVE_INTERVAL).await;
     }
 }

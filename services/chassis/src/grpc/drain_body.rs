@@ -1,4 +1,4 @@
-//! An answer that ends when the drain does, whatever of it is still to come.
+//! Response bodies that end with the drain.
 
 use std::{
     pin::Pin,
@@ -13,29 +13,26 @@ use tonic::{
     codegen::{Bytes, http::HeaderMap},
 };
 
-/// What a call that is cut off is answered.
-pub(super) fn cut_off() -> Status {
+pub(super) fn drain_expired() -> Status {
     Status::unavailable(
         "the server closes the connection, and this call has taken longer than its drain",
     )
 }
 
-/// A body that ends with [`cut_off`] once the token is cancelled. What was making it, a stream most
-/// often, is dropped then.
-pub(super) struct Cut {
+pub(super) struct DrainBody {
     inner: Body,
-    token: CancellationToken,
-    /// Once there was something to wait for: most bodies are whole at once.
+    drain_end: CancellationToken,
+    /// Created on the first pending poll: most bodies are ready immediately.
     waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl Cut {
-    pub(super) fn at_end_of(token: CancellationToken, inner: Body) -> Body {
-        Body::new(Self { inner, token, waiting: None })
+impl DrainBody {
+    pub(super) fn wrap(drain_end: CancellationToken, inner: Body) -> Body {
+        Body::new(Self { inner, drain_end, waiting: None })
     }
 }
 
-impl http_body::Body for Cut {
+impl http_body::Body for DrainBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -46,12 +43,14 @@ impl http_body::Body for Cut {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        let Self { token, waiting, .. } = &mut *self;
-        let waiting = waiting.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+        let Self { drain_end, waiting, .. } = &mut *self;
+        let waiting = waiting.get_or_insert_with(|| Box::pin(drain_end.clone().cancelled_owned()));
         ready!(waiting.as_mut().poll(context));
         self.inner = Body::empty();
         let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(cut_off().add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(
+            drain_expired().add_header(&mut trailers).map(|()| Frame::trailers(trailers)),
+        ))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,5 +1,4 @@
-//! A server of bare HTTP/2 frames that refuses calls in the two ways in which the protocol says
-//! "never begun with".
+//! A server of raw HTTP/2 frames that rejects calls as "not processed" (RFC 9113).
 
 use std::{
     net::SocketAddr,
@@ -14,45 +13,44 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// How it refuses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
+pub(crate) enum Rejection {
     /// RST_STREAM with REFUSED_STREAM.
     RefusedStream,
-    /// GOAWAY whose last stream is before the call's.
+    /// GOAWAY with a last stream before the call's.
     GoAway,
-    /// The connection ends after the call has come: nobody knows.
+    /// The connection ends after the call has arrived; the outcome is unknown.
     Broken,
 }
 
-/// Until told to refuse it answers every call UNIMPLEMENTED, as a server without a health service
-/// does.
-pub(crate) struct Refuser {
+/// Answers calls with UNIMPLEMENTED, like a server without a health service, until `reject` is set.
+pub(crate) struct RejectingServer {
     pub(crate) address: SocketAddr,
-    pub(crate) refuse: Arc<AtomicBool>,
-    pub(crate) refused: Arc<AtomicUsize>,
+    pub(crate) reject: Arc<AtomicBool>,
+    pub(crate) rejected: Arc<AtomicUsize>,
 }
 
-impl Refuser {
-    pub(crate) async fn start(way: Way) -> Self {
+impl RejectingServer {
+    pub(crate) async fn start(rejection: Rejection) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, refuse, refused) = (
+        let (address, reject, rejected) = (
             listener.local_addr().unwrap(),
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),
         );
         tokio::spawn({
-            let (refuse, refused) = (Arc::clone(&refuse), Arc::clone(&refused));
+            let (reject, rejected) = (Arc::clone(&reject), Arc::clone(&rejected));
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    let (refuse, refused) = (Arc::clone(&refuse), Arc::clone(&refused));
-                    // Whatever goes wrong with a connection ends it.
-                    tokio::spawn(async move { drop(serve(stream, way, &refuse, &refused).await) });
+                    let (reject, rejected) = (Arc::clone(&reject), Arc::clone(&rejected));
+                    tokio::spawn(async move {
+                        drop(serve(stream, rejection, &reject, &rejected).await)
+                    });
                 }
             }
         });
-        Self { address, refuse, refused }
+        Self { address, reject, rejected }
     }
 }
 
@@ -64,9 +62,9 @@ const GOAWAY: u8 = 7;
 
 async fn serve(
     mut stream: TcpStream,
-    way: Way,
-    refuse: &AtomicBool,
-    refused: &AtomicUsize,
+    rejection: Rejection,
+    reject: &AtomicBool,
+    rejected: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await?;
@@ -81,21 +79,21 @@ async fn serve(
         match kind {
             SETTINGS if flags & 1 == 0 => stream.write_all(&frame(SETTINGS, 1, 0, &[])).await?,
             PING if flags & 1 == 0 => stream.write_all(&frame(PING, 1, 0, &payload)).await?,
-            HEADERS if refuse.load(Ordering::SeqCst) => {
-                refused.fetch_add(1, Ordering::SeqCst);
-                match way {
-                    Way::RefusedStream => {
+            HEADERS if reject.load(Ordering::SeqCst) => {
+                rejected.fetch_add(1, Ordering::SeqCst);
+                match rejection {
+                    Rejection::RefusedStream => {
                         stream.write_all(&frame(RST_STREAM, 0, id, &7_u32.to_be_bytes())).await?
                     }
-                    Way::GoAway => {
+                    Rejection::GoAway => {
                         stream.write_all(&frame(GOAWAY, 0, 0, &[[0; 4], [0; 4]].concat())).await?
                     }
-                    Way::Broken => return Ok(()),
+                    Rejection::Broken => return Ok(()),
                 }
             }
             HEADERS => {
-                // HPACK: ":status: 200" is entry 8 of the static table; the two others as literals
-                // that are not indexed.
+                // HPACK: ":status: 200" is entry 8 of the static table; the others are literals
+                // without indexing.
                 let mut block = vec![0x88];
                 for (name, value) in [("content-type", "application/grpc"), ("grpc-status", "12")] {
                     block.extend([0, u8::try_from(name.len()).unwrap()]);

@@ -1,11 +1,10 @@
-//! Errors with what caused them, in one line.
+//! Error texts with their chain of causes.
 
 use std::error::Error;
 
-/// `text`, which says what `error` is, and then each of its causes: for errors whose own text is no
-/// more than "transport error".
+/// Returns `text` followed by each cause of `error`, separated by `: `.
 #[must_use]
-pub fn with_causes(text: impl Into<String>, error: &dyn Error) -> String {
+pub fn error_chain(text: impl Into<String>, error: &dyn Error) -> String {
     let mut text = text.into();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -36,10 +35,10 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn each_cause_is_appended_once() {
         let error =
             Layer("outer", Some(Box::new(Layer("middle", Some(Box::new(Layer("inner", None)))))));
-        assert_eq!(with_causes("what happened", &error), "what happened: middle: inner");
-        assert_eq!(with_causes("alone", &Layer("alone", None)), "alone");
+        assert_eq!(error_chain("what happened", &error), "what happened: middle: inner");
+        assert_eq!(error_chain("alone", &Layer("alone", None)), "alone");
     }
 }

@@ -1,0 +1,195 @@
+//! Health checks of one address by gRPC health.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use super::{
+    super::transport::{Address, Dialer},
+    balancer::{Balancer, RemovalReason, Subchannel},
+    connection::{Connection, FailureKind},
+};
+use crate::error_chain;
+
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_millis(250);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
+/// Consecutive timeouts after which a replica is ejected: at the latest after `CHECK_INTERVAL +
+/// UNHEALTHY_THRESHOLD * CHECK_TIMEOUT`, one second. One timeout is tolerated for busy machines.
+const UNHEALTHY_THRESHOLD: u32 = 2;
+/// A timeout that fires later than this does not count: this process, not the replica, was stalled.
+const MAX_SCHEDULING_DELAY: Duration = Duration::from_millis(100);
+/// Time without a response after which the connection is replaced: the route may have changed.
+const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+/// Time that calls wait for a reconnect after a connection was closed, for example by maximum age.
+const RECONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+
+enum CheckResult {
+    Serving,
+    NotServing,
+    Timeout,
+    Disconnected,
+}
+
+pub(super) async fn run(
+    address: Address,
+    dialer: Dialer,
+    service: &'static str,
+    balancer: Arc<Balancer>,
+    unlisted: CancellationToken,
+) {
+    let checking = async {
+        let mut backoff = MIN_BACKOFF;
+        let mut logged: Option<String> = None;
+        let mut replacement: Option<Connection> = None;
+        loop {
+            let listed = replacement.is_some();
+            let opened = match replacement.take() {
+                Some(connection) => Ok(connection),
+                None => Connection::open(&address, &dialer).await,
+            };
+            match opened {
+                Ok(connection) => {
+                    let start = Instant::now();
+                    let (served, reason) =
+                        watch_health(&address, service, &balancer, &connection, listed).await;
+                    if served {
+                        backoff = MIN_BACKOFF;
+                        logged = None;
+                    }
+                    let is_closed =
+                        matches!(reason, RemovalReason::Closed | RemovalReason::Untrusted);
+                    if served && is_closed && start.elapsed() >= MIN_BACKOFF {
+                        let opening =
+                            timeout(RECONNECT_TIMEOUT, Connection::open(&address, &dialer));
+                        if let Ok(Ok(connection)) = opening.await {
+                            tracing::debug!(%address, "reconnected to replica");
+                            replacement = Some(connection);
+                            continue;
+                        }
+                    }
+                    balancer.remove(&address, reason);
+                }
+                Err(error) => {
+                    let reason = error_chain(error.to_string(), &*error);
+                    // A is_config_error identity or refused certificate is a configuration error; it is
+                    // logged once.
+                    let is_config_error = error.downcast_ref::<io::Error>().is_some_and(|error| {
+                        matches!(
+                            error.kind(),
+                            io::ErrorKind::InvalidData
+                                | io::ErrorKind::InvalidInput
+                                | io::ErrorKind::PermissionDenied
+                        )
+                    });
+                    if is_config_error && logged.as_ref() != Some(&reason) {
+                        tracing::warn!(
+                            %address,
+                            error = reason,
+                            "failed to authenticate replica; retrying"
+                        );
+                        logged = Some(reason);
+                    } else {
+                        tracing::trace!(
+                            %address,
+                            error = reason,
+                            "failed to connect to replica; retrying"
+                        );
+                    }
+                }
+            }
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    };
+    tokio::select! {
+        () = unlisted.cancelled() => balancer.remove(&address, RemovalReason::Unlisted),
+        () = checking => {}
+    }
+}
+
+/// Checks one connection until it is unusable. Returns whether it was ever healthy, and why it
+/// ended. `listed` says that `balancer` still lists the previous connection.
+async fn watch_health(
+    address: &Address,
+    service: &'static str,
+    balancer: &Balancer,
+    connection: &Connection,
+    mut listed: bool,
+) -> (bool, RemovalReason) {
+    let closed =
+        || if connection.is_untrusted() { RemovalReason::Untrusted } else { RemovalReason::Closed };
+    let mut health = HealthClient::new(connection.clone());
+    let (mut served, mut serving, mut timeouts) = (false, false, 0);
+    let mut last_response = Instant::now();
+    loop {
+        let started = Instant::now();
+        let result = tokio::select! {
+            biased;
+            () = connection.closed() => CheckResult::Disconnected,
+            result = check(&mut health, service) => result,
+        };
+        let backoff = match result {
+            CheckResult::Serving => {
+                if !serving {
+                    balancer.add(Subchannel::new(address.clone(), connection.clone()));
+                }
+                (served, serving, timeouts, last_response) = (true, true, 0, Instant::now());
+                listed = true;
+                CHECK_INTERVAL
+            }
+            CheckResult::NotServing => {
+                balancer.remove(address, RemovalReason::NotServing);
+                (serving, timeouts, last_response) = (false, 0, Instant::now());
+                listed = false;
+                MIN_BACKOFF
+            }
+            CheckResult::Timeout => {
+                if started.elapsed() < CHECK_TIMEOUT + MAX_SCHEDULING_DELAY {
+                    timeouts += 1;
+                }
+                if listed && timeouts >= UNHEALTHY_THRESHOLD {
+                    balancer.eject(address);
+                    (serving, listed) = (false, false);
+                }
+                if last_response.elapsed() >= RECONNECT_AFTER {
+                    return (served, RemovalReason::Silent);
+                }
+                CHECK_TIMEOUT.saturating_sub(started.elapsed())
+            }
+            CheckResult::Disconnected => return (served, closed()),
+        };
+        balancer.notify_guards();
+        tokio::select! {
+            biased;
+            () = connection.closed() => return (served, closed()),
+            () = sleep(backoff) => {}
+        }
+    }
+}
+
+async fn check(health: &mut HealthClient<Connection>, service: &'static str) -> CheckResult {
+    let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
+    request.set_timeout(CHECK_TIMEOUT);
+    match timeout(CHECK_TIMEOUT, health.check(request)).await {
+        Err(_) => CheckResult::Timeout,
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => {
+            CheckResult::Serving
+        }
+        Ok(Ok(_)) => CheckResult::NotServing,
+        Ok(Err(status)) => match (FailureKind::of(&status), status.code()) {
+            (FailureKind::Unprocessed | FailureKind::Lost, _) => CheckResult::Disconnected,
+            // A server without a health service counts as healthy (gRFC A17).
+            (_, Code::Unimplemented) => CheckResult::Serving,
+            // Servers of the store respond just before the deadline; it counts as a timeout.
+            (_, Code::DeadlineExceeded) => CheckResult::Timeout,
+            _ => CheckResult::NotServing,
+        },
+    }
+}
