@@ -1,10 +1,9 @@
-//! Keeps `gen/` and the contracts, `openapi.yaml` and `proto/`, in agreement.
+//! Keeps `gen/` in agreement with `openapi.yaml` and `proto/`.
 //!
-//! With the feature `generate`, everything is generated in memory and compared with what is
-//! committed; only what differs is written. With `CI` set, or where this package is not a checkout
-//! of its own (a dependency that cargo fetched), nothing is written: a stale file is an error that
-//! names it. Without the feature no generator is compiled; checksums show a stale file, which is an
-//! error as well.
+//! With the feature `generate`, the build script generates all files in memory and writes those
+//! that differ from `gen/`. With `CI` set, or if the package is not a checkout, it writes nothing
+//! and fails for a stale file. Without the feature it compares checksums and fails for a stale
+//! file.
 
 #![allow(clippy::disallowed_macros, reason = "how a build script speaks to cargo")]
 
@@ -12,8 +11,7 @@ use std::{env, path::PathBuf};
 
 type Error = Box<dyn std::error::Error>;
 
-/// The command that brings `gen/` up to date.
-const MENDING_COMMAND: &str = "make gen";
+const REGENERATE_COMMAND: &str = "make gen";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -22,7 +20,7 @@ fn main() {
     println!("cargo::rerun-if-changed=gen");
     println!("cargo::rerun-if-env-changed=CI");
     if let Err(error) = run() {
-        // `cargo::error` makes cargo show the text as it is, without a panic and its backtrace.
+        // `cargo::error` shows the text without a panic and a backtrace.
         for line in error.to_string().lines() {
             println!("cargo::error={line}");
         }
@@ -42,8 +40,9 @@ fn run() -> Result<(), Error> {
         let differences = checksums::differences(&root)?;
         if !differences.is_empty() {
             return Err(format!(
-                "{}\nThis build has no generator. Run `{MENDING_COMMAND}` (or `env -u CI cargo build --package merch-contract --features generate`), \
-                 look at the difference with `git diff gen`, and commit it with the contract.",
+                "{}\nThis build has no generator. Run `{REGENERATE_COMMAND}` (or `env -u CI cargo build --package \
+                 merch-contract --features generate`), review `git diff gen`, and commit it with \
+                 the contract.",
                 differences.join("\n")
             )
             .into());

@@ -1,6 +1,5 @@
-//! `gen/SHA256SUMS`: which contracts `gen/` was generated from, and what was generated. It shows
-//! that `gen/` is stale without running a generator, and `sha256sum --check gen/SHA256SUMS` can
-//! read it.
+//! `gen/SHA256SUMS`: checksums of the contracts and of the files generated from them. It detects a
+//! stale file without a generator. `sha256sum --check gen/SHA256SUMS` reads it.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
-/// The list itself, relative to the package.
-pub(crate) const LIST: &str = "gen/SHA256SUMS";
+/// The file, relative to the package.
+pub(crate) const CHECKSUM_FILE: &str = "gen/SHA256SUMS";
 
-/// Returns the contracts, relative to the package: `openapi.yaml` and what is in `proto/`.
+/// Returns the contracts, relative to the package: `openapi.yaml` and `proto/`.
 pub(crate) fn contracts(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = vec![PathBuf::from("openapi.yaml")];
     for file in walk(&root.join("proto"))? {
@@ -27,16 +26,15 @@ pub(crate) fn contracts(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// Returns the SHA-256 of some bytes in hexadecimal.
 pub(crate) fn sum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares the list with the files. Returns one sentence for each file that differs.
+/// Compares the files with their checksums. Returns one sentence for each file that differs.
 #[cfg_attr(feature = "generate", allow(dead_code, reason = "the generators compare texts"))]
 pub(crate) fn differences(root: &Path) -> Result<Vec<String>, Error> {
-    let text = fs::read_to_string(root.join(LIST))
-        .map_err(|error| format!("{LIST} cannot be read: {error}; `make gen` writes it"))?;
+    let text = fs::read_to_string(root.join(CHECKSUM_FILE))
+        .map_err(|error| format!("cannot read {CHECKSUM_FILE}: {error}; `make gen` writes it"))?;
     let mut listed: BTreeMap<&str, &str> = text
         .lines()
         .filter_map(|line| line.split_once("  "))
@@ -47,12 +45,12 @@ pub(crate) fn differences(root: &Path) -> Result<Vec<String>, Error> {
         files.push(file.strip_prefix(root)?.to_owned());
     }
     let mut differences = Vec::new();
-    for file in files.iter().filter(|file| **file != Path::new(LIST)) {
-        let name = file.to_str().ok_or("a file of the contracts has a name that is not UTF-8")?;
+    for file in files.iter().filter(|file| **file != Path::new(CHECKSUM_FILE)) {
+        let name =
+            file.to_str().ok_or("a contract or generated file has a name that is not UTF-8")?;
         match (listed.remove(name), name.starts_with("gen/")) {
             (None, true) => differences.push(format!("{name} is not generated from the contracts")),
-            (None, false) => differences
-                .push(format!("{name} is newer than gen/: gen/ was generated without it")),
+            (None, false) => differences.push(format!("{name} was added after gen/ was generated")),
             (Some(wanted), generated) if wanted != sum(&fs::read(root.join(file))?) => differences
                 .push(if generated {
                     format!("{name} is not what the contracts generate")
@@ -62,13 +60,12 @@ pub(crate) fn differences(root: &Path) -> Result<Vec<String>, Error> {
             (Some(_), _) => {}
         }
     }
-    differences.extend(
-        listed.keys().map(|name| format!("{name} is missing, but gen/ was generated with it")),
-    );
+    differences
+        .extend(listed.keys().map(|name| format!("{name} is missing; gen/ was generated with it")));
     Ok(differences)
 }
 
-/// Returns all files below a path, in order; the path itself if it is a file; nothing if it does
+/// Returns all files below a path in order, the path itself if it is a file, or nothing if it does
 /// not exist.
 pub(crate) fn walk(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if path.is_file() {

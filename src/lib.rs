@@ -1,26 +1,25 @@
-//! The contracts of the SUSTech Merch Store and everything that is generated from them.
+//! The contracts of the SUSTech Merch Store and the code generated from them.
 //!
-//! `openapi.yaml` and `proto/` are the source of truth; the code under `gen/` is compiled from them
-//! by `build.rs`, committed, and never edited. One feature for each consumer, so that a user of the
-//! client compiles no server:
+//! `openapi.yaml` and `proto/` are the source of truth. `build.rs` generates `gen/` from them;
+//! never edit it. Each consumer has a feature, so that a client compiles no server:
 //!
-//! | feature | module | for |
+//! | feature | module | content |
 //! |---|---|---|
-//! | `rest-server` | [`rest::server`] | a poem-openapi server: one trait for each tag of `openapi.yaml` |
-//! | `rest-client` | [`sdk`], [`rest::client`] | a typed HTTP client, and what every caller needs around it |
+//! | `rest-server` | [`rest::server`] | a poem-openapi server: a trait for each tag of `openapi.yaml` |
+//! | `rest-client` | [`sdk`], [`rest::client`] | a typed HTTP client with retries and typed errors |
 //! | `rest-cli` | [`rest::cli`] | the command line over that client |
 //! | `rest-mock` | [`rest::mock`] | typed expectations for `httpmock` |
-//! | `loopback` | [`loopback`] | HTTP clients that ask no proxy for this machine; part of `rest-client` |
+//! | `loopback` | [`loopback`] | HTTP clients that use no proxy for loopback URLs; part of `rest-client` |
 //! | `grpc` | [`grpc`] | tonic clients and servers, and the JSON mapping of log events |
-//! | `generate` | – | compiles `gen/` anew when a contract has changed; for members of this workspace |
+//! | `generate` | – | regenerates `gen/`; for members of this workspace |
 
-/// The REST contract, word for word as it stands in `openapi.yaml`.
+/// The text of `openapi.yaml`.
 pub const OPENAPI_YAML: &str = include_str!("../openapi.yaml");
 
-/// What is generated from `openapi.yaml`.
-#[path = "../gen/rest"] // `gen` is a keyword, so that no module can have its name
+/// The code generated from `openapi.yaml`.
+#[path = "../gen/rest"] // `gen` is a keyword
 pub mod rest {
-    /// The server: traits to implement, types, and the poem-openapi glue.
+    /// The server: traits to implement, types, and a poem-openapi service.
     #[cfg(feature = "rest-server")]
     #[rustfmt::skip]
     #[path = "server.rs"]
@@ -33,16 +32,16 @@ pub mod rest {
     #[path = "client.rs"]
     pub mod client;
 
-    /// Typed expectations and answers for `httpmock`.
+    /// Typed expectations and responses for `httpmock`.
     #[cfg(feature = "rest-mock")]
     #[allow(clippy::all, clippy::unwrap_used, missing_docs, unused_qualifications, elided_lifetimes_in_paths)]
     #[rustfmt::skip]
     #[path = "mock.rs"]
     pub mod mock;
 
-    /// The client as the generated command line imports it. progenitor asks that each answer be a
-    /// `schemars::JsonSchema` and makes no use of it: this trait stands in, so that users of the
-    /// client compile no schemars.
+    /// The client for the generated command line. progenitor requires each response to implement
+    /// `schemars::JsonSchema` and does not use it. This trait replaces it, so that clients do not
+    /// compile schemars.
     #[cfg(feature = "rest-cli")]
     mod client_for_cli {
         pub(crate) use super::client::*;
@@ -61,11 +60,11 @@ pub mod rest {
     pub mod cli;
 }
 
-/// What is generated from `proto/`.
+/// The code generated from `proto/`.
 #[cfg(feature = "grpc")]
 #[path = "../gen/grpc"]
 pub mod grpc {
-    /// The operator's contract, on the db service's port.
+    /// The operator's contract, served on the db service's port.
     #[path = ""]
     pub mod admin {
         /// `merch.admin.v1`
@@ -85,7 +84,7 @@ pub mod grpc {
         pub mod v1;
     }
 
-    /// The logging service's contract; its messages also serialise to proto3 JSON through `serde`.
+    /// The logging service's contract. Its messages serialize to proto3 JSON with `serde`.
     #[path = ""]
     pub mod logging {
         /// `merch.logging.v1`

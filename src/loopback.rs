@@ -1,25 +1,25 @@
-//! Addresses of this machine, which no proxy is asked for.
+//! HTTP clients that use no proxy for loopback URLs.
 //!
-//! reqwest takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
-//! `NO_PROXY`), for every host. A request to 127.0.0.1 would carry its password or token to the
-//! proxy, whose 127.0.0.1 is another machine.
+//! reqwest uses the environment's proxies (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`)
+//! for every host. A request to 127.0.0.1 would send its password or token to the proxy, and reach
+//! the proxy's machine.
 
 use reqwest::{ClientBuilder, Url};
 
-/// Makes `builder` ignore the environment's proxies if `url` is on this machine: `localhost`, a
-/// name below `.localhost` (RFC 6761 §6.3), an address of 127.0.0.0/8, `::1`, or an unspecified
-/// address, which connects to this machine too. For other hosts the environment counts.
+/// Disables the environment's proxies if `url` is a loopback URL: `localhost`, a name below
+/// `.localhost` (RFC 6761 §6.3), 127.0.0.0/8, `::1`, or an unspecified address, which connects to
+/// this machine too.
 ///
-/// For clients that send to `url` alone and follow no redirect.
+/// Use it for a client that sends to `url` only and follows no redirect.
 pub fn without_proxy(builder: ClientBuilder, url: &Url) -> ClientBuilder {
     if is_loopback(url) { builder.no_proxy() } else { builder }
 }
 
-/// Creates a builder for clients that send to `base_url` alone: see [`without_proxy`].
+/// Creates a builder for clients that send to `base_url` only: see [`without_proxy`].
 pub fn client_builder(base_url: &str) -> ClientBuilder {
     match Url::parse(base_url) {
         Ok(url) => without_proxy(ClientBuilder::new(), &url),
-        // The first request fails.
+        // The first request reports the invalid URL.
         Err(_) => ClientBuilder::new(),
     }
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_this_machine_is_known() {
+    fn every_loopback_spelling_is_recognised() {
         for host in [
             "127.0.0.1",
             "127.1",

@@ -1,5 +1,4 @@
-//! What is printed of the messages that hold a password's hash: which they are, and nothing of what
-//! is in them.
+//! `Debug` for messages with a password hash. It shows the message's name only.
 
 use std::fmt;
 
@@ -32,7 +31,7 @@ mod tests {
     use crate::grpc::assistant::v1::BeginPasswordCheckResponse;
 
     #[test]
-    fn a_hash_is_not_printed() {
+    fn debug_redacts_password_hashes() {
         let hash = || "$scrypt$secret".to_owned();
         let request = CreateUserRequest { password_hash: hash(), ..CreateUserRequest::default() };
         assert_eq!(format!("{request:?}"), "CreateUserRequest { .. }");

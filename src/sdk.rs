@@ -1,46 +1,58 @@
-//! The client for programs: the generated one, with what every caller needs around it.
+//! The client for Rust programs: the generated one, with retries, typed errors and shortcuts.
 //!
-//! | | |
+//! | item | content |
 //! |---|---|
-//! | [`Store::builder`] | base URL, token, time-outs, what is tried again |
-//! | [`Store`] | every operation of `openapi.yaml`, as it dereferences to the generated [`Client`] |
-//! | `list_products().stream()`, `list_orders().stream()` | all pages, one item after the other |
-//! | [`Error`] | why there is no result; a [`Problem`] has a [`Code`] to match on |
+//! | [`StoreClient::builder`] | base URL, token, time-outs, retry policy |
+//! | [`StoreClient`] | every operation of `openapi.yaml`; dereferences to the generated [`Client`] |
+//! | `list_products().stream()`, `list_orders().stream()` | the items of all pages |
+//! | [`Error`] | the error of a request; a [`Problem`] has a [`Code`] to match on |
 //!
-//! What answers 503 or 429, or does not answer, is tried again, after the time that `Retry-After`
-//! says, if repeating is harmless: the request is safe (GET) or carries an `Idempotency-Key`.
-//! [`Retries`] says how often and for how long.
+//! The client retries a request after 503, 429 or no response, if the request is safe (GET) or
+//! carries an `Idempotency-Key`. It waits for `Retry-After`; [`RetryPolicy`] has the limits.
 //!
-//! This runs against the mock of the feature `rest-mock`, which answers with the types of the
-//! contract:
+//! This example runs against the mock of the feature `rest-mock`:
 //!
 #![cfg_attr(feature = "rest-mock", doc = "```")]
 #![cfg_attr(not(feature = "rest-mock"), doc = "```ignore")]
 //! # use futures::TryStreamExt as _;
 //! # use httpmock::MockServer;
 //! use merch_contract::rest::{client::types, mock::MockServerExt as _};
-//! use merch_contract::sdk::{Code, Error, Store};
+//! use merch_contract::sdk::{Code, Error, StoreClient};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let server = MockServer::start_async().await; let hoodie: types::Product = serde_json::from_str(
-//! r#"{"id": 1, "name": "Hoodie", "category": "Apparel", "slogan": "Warm.", "description":
-//! "Cotton.", "price_cents": 4999, "currency": "CNY", "stock": 1}"#, )?; server.list_products(|_,
-//! then| { then.ok(&types::ProductPage { items: vec![hoodie], next_page: None }); });
-//! server.place_order(|_, then| { then.conflict(&serde_json::from_str( r#"{"type":
-//! "/problems#out_of_stock", "title": "Not enough pieces are left", "status": 409, "detail":
-//! "Nothing was sold.", "instance": "/orders", "code": "out_of_stock", "request_id": "r-1"}"#,
-//! ).expect("a problem")); });
+//! let server = MockServer::start_async().await;
+//! let hoodie: types::Product = serde_json::from_str(
+//!     r#"{
+//!         "id": 1, "name": "Hoodie", "category": "Apparel", "slogan": "Warm.",
+//!         "description": "Cotton.", "price_cents": 4999, "currency": "CNY", "stock": 1
+//!     }"#,
+//! )?;
+//! let out_of_stock: types::Problem = serde_json::from_str(
+//!     r#"{
+//!         "type": "/problems#out_of_stock", "title": "Not enough pieces are left",
+//!         "status": 409, "detail": "Nothing was sold.", "instance": "/orders",
+//!         "code": "out_of_stock", "request_id": "r-1"
+//!     }"#,
+//! )?;
+//! server.list_products(|_, then| {
+//!     then.ok(&types::ProductPage { items: vec![hoodie], next_page: None });
+//! });
+//! server.place_order(|_, then| {
+//!     then.conflict(&out_of_stock);
+//! });
 //!
-//! let store = Store::builder(server.base_url()).token("eyJhbGciOiJub25lIn0.e30.c2ln").build()?;
+//! let store = StoreClient::builder(server.base_url())
+//!     .token("eyJhbGciOiJub25lIn0.e30.c2ln")
+//!     .build()?;
 //! let products: Vec<types::Product> =
-//! store.list_products().limit(100u32).stream().try_collect().await?;
+//!     store.list_products().limit(100u32).stream().try_collect().await?;
 //! assert_eq!(products[0].name.as_str(), "Hoodie");
 //!
-//! // With a key of its own, so that it can be tried again without a second order.
+//! // Sends an idempotency key, so that a retry does not place a second order.
 //! match store.buy(&products[0].id, 2).await {
-//!     Ok(order) => println!("{} is mine", *order.id),
-//!     Err(Error::Problem(problem)) if problem.code == Code::OutOfStock => println!("too late"),
+//!     Ok(order) => println!("placed order {}", *order.id),
+//!     Err(Error::Problem(problem)) if problem.code == Code::OutOfStock => println!("sold out"),
 //!     Err(error) => return Err(error.into()),
 //! }
 //! # Ok(())
@@ -58,49 +70,48 @@ use reqwest::header::HeaderValue;
 pub use self::{
     builder::{BuildError, Builder},
     problem::{Code, Error, Problem},
-    retry::Retries,
+    retry::RetryPolicy,
 };
 use crate::rest::client::{Client, types};
 
-/// The store, as one user sees it, or nobody in particular. Cheap to clone: clones share their
-/// connections.
+/// A client of the store, with or without a user's token. Clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Store(Client);
+pub struct StoreClient(Client);
 
-impl Store {
-    /// Begins a client of the store at a URL, with or without a path: `http://127.0.0.1:8080`.
+impl StoreClient {
+    /// Starts building a client for a base URL, with or without a path: `http://127.0.0.1:8080`.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 
-    /// The same store with another token: what `log_in` answers as `access_token`.
+    /// Returns a client with another token: the `access_token` of `log_in`.
     ///
     /// # Errors
-    /// When the text cannot be a token.
+    /// If `token` has other characters than a token may have.
     pub fn with_token(&self, token: &str) -> Result<Self, BuildError> {
         let mut client = self.0.clone();
         client.inner.token = Some(builder::authorization(token)?);
         Ok(Self(client))
     }
 
-    /// Logs in, and gives the store as this user sees it.
+    /// Logs in and returns a client with the user's token. Does not retry, because a log-in is
+    /// neither safe nor keyed.
     ///
     /// # Errors
-    /// [`Code::InvalidCredentials`], [`Code::TooManyAttempts`], and whatever any request may end
-    /// in. Nothing of it is tried again: a log-in is neither safe nor keyed.
+    /// [`Code::InvalidCredentials`], [`Code::TooManyAttempts`], and the errors of any request.
     pub async fn log_in_as(&self, username: &str, password: &str) -> Result<Self, Error> {
         let credentials = types::Credentials::builder().username(username).password(password);
         let token = self.0.log_in().body(credentials).send().await?;
         self.with_token(&token.access_token)
-            .map_err(|error| Error::Answer { status: None, reason: error.to_string() })
+            .map_err(|error| Error::UnexpectedResponse { status: None, reason: error.to_string() })
     }
 
-    /// Places an order of one to three pieces under a new idempotency key, so that it is tried
-    /// again when the store is busy, and placed once all the same.
+    /// Places an order of one to three pieces under a new idempotency key, so that a retry does not
+    /// place a second order.
     ///
     /// # Errors
-    /// [`Code::OutOfStock`], [`Code::ProductNotFound`], and whatever any request may end in. After
-    /// [`Error::Connection`] the order may have been placed.
+    /// [`Code::OutOfStock`], [`Code::ProductNotFound`], and the errors of any request. After
+    /// [`Error::Connection`] the store may have placed the order.
     pub async fn buy(
         &self,
         product: &types::ProductId,
@@ -119,14 +130,14 @@ impl Store {
             .into_inner())
     }
 
-    /// The generated client.
+    /// Returns the generated client.
     #[must_use]
     pub fn into_client(self) -> Client {
         self.0
     }
 }
 
-impl Deref for Store {
+impl Deref for StoreClient {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -134,17 +145,17 @@ impl Deref for Store {
     }
 }
 
-/// What the generated client carries from request to request.
+/// The state of the generated client.
 #[derive(Clone, Default)]
 pub struct Session {
     /// The value of `Authorization`.
     token: Option<HeaderValue>,
-    retries: Retries,
+    retries: RetryPolicy,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = if self.token.is_some() { "there" } else { "none" };
+        let token = if self.token.is_some() { "[redacted]" } else { "none" };
         formatter
             .debug_struct("Session")
             .field("token", &token)

@@ -13,7 +13,7 @@ use std::{
 use futures::TryStreamExt as _;
 use merch_contract::{
     rest::client::types::{OrderId, OrderStatus, ProductId},
-    sdk::{Code, Error, Retries, Store},
+    sdk::{Code, Error, RetryPolicy, StoreClient},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -83,8 +83,8 @@ impl Server {
         Self { url, requests }
     }
 
-    fn store(&self) -> Store {
-        Store::builder(&self.url).token("the.token").retries(QUICK).build().unwrap()
+    fn store(&self) -> StoreClient {
+        StoreClient::builder(&self.url).token("the.token").retries(QUICK).build().unwrap()
     }
 
     fn requests(&self) -> Vec<(Instant, String)> {
@@ -96,10 +96,10 @@ fn hoodie() -> ProductId {
     ProductId(NonZeroU32::MIN)
 }
 
-const QUICK: Retries = Retries {
-    attempts: 3,
-    longest_wait: Duration::from_secs(2),
-    first_wait: Duration::from_millis(1),
+const QUICK: RetryPolicy = RetryPolicy {
+    max_attempts: 3,
+    max_delay: Duration::from_secs(2),
+    initial_delay: Duration::from_millis(1),
 };
 
 /// Whether a request has come to its end.
@@ -200,8 +200,9 @@ async fn pages_are_one_stream_and_each_is_tried_again() {
 
 #[tokio::test]
 async fn what_came_of_it_is_told_apart() {
-    let store =
-        |server: &Server| Store::builder(&server.url).retries(Retries::NEVER).build().unwrap();
+    let store = |server: &Server| {
+        StoreClient::builder(&server.url).retries(RetryPolicy::NEVER).build().unwrap()
+    };
     let server = Server::start(vec![Reply::HangUp]).await;
     let error = Error::from(store(&server).list_products().send().await.unwrap_err());
     assert!(matches!(error, Error::Connection(_)) && error.source().is_some(), "{error:?}");
@@ -209,7 +210,7 @@ async fn what_came_of_it_is_told_apart() {
     let server = Server::start(vec![answer(200, r#"{"items":1}"#), problem(410, "gone", "")]).await;
     for _ in 0..2 {
         let error = Error::from(store(&server).list_products().send().await.unwrap_err());
-        assert!(matches!(error, Error::Answer { .. }), "{error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{error:?}");
     }
 
     let server = Server::start(vec![answer(304, "")]).await;

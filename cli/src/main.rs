@@ -17,7 +17,7 @@ use merch_contract::{
         cli::{Cli, CliCommand},
         client::Client,
     },
-    sdk::{Retries, Store},
+    sdk::{RetryPolicy, StoreClient},
 };
 
 use crate::report::Report;
@@ -68,12 +68,12 @@ async fn run(
 fn client(global: &ArgMatches) -> anyhow::Result<Client> {
     let url =
         global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
-    let mut builder = Store::builder(url.as_str())
+    let mut builder = StoreClient::builder(url.as_str())
         .user_agent(concat!("merch-cli/", env!("CARGO_PKG_VERSION")))
         .timeout(REQUEST_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
         // Whoever types a command sees at once that the store is busy, and decides.
-        .retries(Retries::NEVER);
+        .retries(RetryPolicy::NEVER);
     // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
     if let Some(token) = global
         .get_one::<String>("token")

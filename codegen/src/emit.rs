@@ -1,8 +1,8 @@
-//! From the model to the text of a Rust module.
+//! Emits the model as a Rust module.
 
-mod glue;
 mod operations;
 mod schemas;
+mod service;
 mod text;
 
 use proc_macro2::TokenStream;
@@ -10,30 +10,28 @@ use quote::quote;
 
 use crate::{Options, model::Api};
 
-/// Writes the whole module.
 pub(crate) fn emit(api: &Api, options: &Options) -> String {
-    // First what one implements and uses, then what makes it run.
+    // The API for the implementation comes first.
     let parts = [
         operations::traits(api),
         operations::responses(api),
         schemas::types(api),
         schemas::schemes(api),
-        glue::service(api),
-        glue::apis(api),
-        glue::tags(api),
-        operations::contracts(api),
+        service::service(api),
+        service::apis(api),
+        service::tags(api),
+        operations::validators(api),
         operations::parameters(api),
-        operations::response_descriptions(api),
-        schemas::descriptions(api),
+        operations::response_impls(api),
+        schemas::type_impls(api),
     ];
     let tokens: TokenStream = quote! {
         use ::poem_contract_runtime as runtime;
 
         #(#parts)*
     };
-    let file: syn::File =
-        syn::parse2(tokens).expect("what is quoted here is Rust, whatever the document says");
-    // One by one, so that there is an empty line between them.
+    let file: syn::File = syn::parse2(tokens).expect("the emitted tokens are Rust items");
+    // Formatting each item alone gives empty lines between items.
     let items: Vec<String> = file
         .items
         .into_iter()
@@ -51,8 +49,8 @@ pub(crate) fn emit(api: &Api, options: &Options) -> String {
     let version = text::comment_line(&api.info.version);
     format!(
         "// @generated from {source} by poem-contract. Do not edit: change {source} and run `{command}`.\n\n\
-         //! {title}, version {version}: traits to implement, types, and a poem-openapi service that
-         //! holds every request against the document.\n\n\
+         //! {title}, version {version}: traits to implement, types, and a poem-openapi service that\n\
+         //! validates every request.\n\n\
          #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]\n\n{}",
         items.join("\n")
     )

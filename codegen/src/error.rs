@@ -1,37 +1,37 @@
-//! Refusals: what in a document cannot be compiled, where, and why.
+//! Diagnostics: the constructs of a document that cannot be compiled.
 
 use std::{collections::BTreeSet, fmt};
 
-/// One construct that cannot be compiled.
+/// A construct that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Refusal {
-    /// Where it stands in the document, a JSON pointer (RFC 6901).
+pub struct Diagnostic {
+    /// The JSON pointer of the construct (RFC 6901).
     pub pointer: String,
-    /// Why it is refused, and what would be taken instead.
-    pub reason: String,
+    /// What is unsupported or invalid, and what to write instead.
+    pub message: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pointer = if self.pointer.is_empty() { "(the whole document)" } else { &self.pointer };
-        write!(f, "{pointer}: {}", self.reason)
+        write!(f, "{pointer}: {}", self.message)
     }
 }
 
-/// A document that cannot be compiled. Printed, it has a line for each refusal.
+/// A document that cannot be compiled. `Display` writes one diagnostic a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Everything that was found, by pointer; at least one.
-    pub refusals: Vec<Refusal>,
+    /// All diagnostics, by pointer; at least one.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, refusal) in self.refusals.iter().enumerate() {
+        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{refusal}")?;
+            write!(f, "{diagnostic}")?;
         }
         Ok(())
     }
@@ -39,28 +39,27 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Refusals as they are found: a reader goes on behind each of them, so that one run shows all.
+/// Collects diagnostics, so that one run reports all.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    found: BTreeSet<Refusal>,
+pub(crate) struct Diagnostics {
+    reported: BTreeSet<Diagnostic>,
 }
 
-impl Refusals {
-    pub(crate) fn refuse(&mut self, at: &Pointer, reason: impl Into<String>) {
-        self.found.insert(Refusal { pointer: at.to_string(), reason: reason.into() });
+impl Diagnostics {
+    pub(crate) fn report(&mut self, at: &Pointer, message: impl Into<String>) {
+        self.reported.insert(Diagnostic { pointer: at.to_string(), message: message.into() });
     }
 
-    /// `value`, unless something was refused.
-    pub(crate) fn unless_any<T>(self, value: T) -> Result<T, Error> {
-        if self.found.is_empty() {
+    /// Returns `value` if there is no diagnostic.
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Error> {
+        if self.reported.is_empty() {
             Ok(value)
         } else {
-            Err(Error { refusals: self.found.into_iter().collect() })
+            Err(Error { diagnostics: self.reported.into_iter().collect() })
         }
     }
 }
 
-/// A place in the document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pointer(String);
 
@@ -69,12 +68,11 @@ impl Pointer {
         Self::default()
     }
 
-    /// The place below, of this name or number.
     pub(crate) fn at(&self, token: impl fmt::Display) -> Self {
         Self(format!("{}/{}", self.0, token.to_string().replace('~', "~0").replace('/', "~1")))
     }
 
-    /// The place that a reference within the document names.
+    /// Returns the pointer of a reference within the document.
     pub(crate) fn of_reference(reference: &str) -> Self {
         Self(reference.trim_start_matches('#').to_owned())
     }

@@ -1,32 +1,29 @@
 //! Compiles an OpenAPI 3.0 document to a poem-openapi server.
 //!
-//! The way of a document: its text is *parsed* ([`openapiv3`], with the raw document beside it,
-//! because `openapiv3` drops keywords that it does not know without a word), *read* into a model of
-//! its own, and *emitted* as Rust. What the model cannot express is refused, with the JSON pointer
-//! of the construct: nothing is silently dropped. `README.md` shows the shape of the output and
-//! lists what is refused.
+//! [`generate`] *parses* the text, *lowers* the document to a model, and *emits* the model as Rust.
+//! It keeps the raw document beside `openapiv3`'s typed one, which drops unknown keywords. A
+//! construct that the model cannot express is an error with its JSON pointer. `README.md` describes
+//! the output and the supported constructs.
 //!
-//! [`drift::compare`] holds the document that the server emits against the one that it was compiled
-//! from.
+//! [`drift::compare`] compares the document that the server emits with its source.
 
 pub mod drift;
 mod emit;
 mod error;
 pub mod gaps;
+mod lower;
 mod model;
 mod names;
 mod parse;
-mod read;
-mod status;
 
-pub use error::{Error, Refusal};
+pub use error::{Diagnostic, Error};
 
-/// How the generated file speaks about itself.
+/// The names in the first line of the output.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The file that the document is in, for the first line.
+    /// The file name of the document.
     pub source: String,
-    /// The command that generates the file anew, for the first line.
+    /// The command that regenerates the output.
     pub command: String,
 }
 
@@ -39,20 +36,20 @@ impl Default for Options {
     }
 }
 
-/// Compiles a document, YAML or JSON, to the text of a Rust module.
+/// Compiles a document, YAML or JSON, to a Rust module.
 ///
 /// # Errors
-/// Every construct of the document that cannot be compiled.
+/// A diagnostic for each construct that cannot be compiled.
 pub fn generate(document: &str) -> Result<String, Error> {
     generate_with(document, &Options::default())
 }
 
-/// [`generate`], with another first line.
+/// Like [`generate`], with other names in the first line.
 ///
 /// # Errors
-/// Every construct of the document that cannot be compiled.
+/// A diagnostic for each construct that cannot be compiled.
 pub fn generate_with(document: &str, options: &Options) -> Result<String, Error> {
     let document = parse::parse(document)?;
-    let api = read::read(&document)?;
+    let api = lower::lower(&document)?;
     Ok(emit::emit(&api, options))
 }

@@ -11,16 +11,16 @@ use clap::Parser;
 use command_output::{OutputError, eprint_line, parsed};
 use poem_contract::{Options, generate_with};
 
-/// Compiles an OpenAPI 3.0 document to a poem-openapi server and writes it to the standard output.
+/// Compiles an OpenAPI 3.0 document to a poem-openapi server and writes it to standard output.
 ///
-/// What cannot be compiled is refused: each construct on a line of its own, with its JSON pointer
-/// and the reason, and exit status 1.
+/// Reports each construct that cannot be compiled on its own line of standard error, with its JSON
+/// pointer, and exits with status 1.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The document, YAML or JSON; `-` reads the standard input.
+    /// The document, YAML or JSON; `-` reads standard input.
     document: PathBuf,
-    /// Write to this file instead, and only if everything could be compiled.
+    /// Write to this file instead. An error leaves it unchanged.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
@@ -39,10 +39,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the generated code got to standard output, or to the file.
+/// Returns whether the generated code was written.
 ///
 /// # Errors
-/// Why there is none.
+/// If the document cannot be read or compiled, or the file cannot be written.
 fn run(arguments: &Arguments) -> Result<Result<(), OutputError>, String> {
     let name = arguments.document.display();
     let mut text = String::new();
@@ -51,7 +51,7 @@ fn run(arguments: &Arguments) -> Result<Result<(), OutputError>, String> {
     } else {
         fs::read_to_string(&arguments.document).map(|read| text = read)
     };
-    read.map_err(|error| format!("{name} cannot be read: {error}"))?;
+    read.map_err(|error| format!("cannot read {name}: {error}"))?;
     let options = match arguments.document.file_name() {
         Some(name) if name != "-" => {
             let source = name.to_string_lossy().into_owned();
@@ -60,11 +60,11 @@ fn run(arguments: &Arguments) -> Result<Result<(), OutputError>, String> {
         Some(_) | None => Options::default(),
     };
     let generated = generate_with(&text, &options)
-        .map_err(|error| format!("{name} cannot be compiled:\n{error}"))?;
+        .map_err(|error| format!("cannot compile {name}:\n{error}"))?;
     match &arguments.output {
         Some(path) => fs::write(path, generated)
             .map(Ok)
-            .map_err(|error| format!("{} cannot be written: {error}", path.display())),
+            .map_err(|error| format!("cannot write {}: {error}", path.display())),
         None => Ok(command_output::write(&generated)),
     }
 }

@@ -1,14 +1,14 @@
-//! Names of the document as names of Rust.
+//! Converts names of the document to Rust names.
 
 use proc_macro2::{Ident, Span};
 
-/// `Idempotency-Key` → `idempotency_key`, `orderId` → `order_id`. `None` if that gives no
+/// `Idempotency-Key` → `idempotency_key`, `orderId` → `order_id`; `None` if the result is not an
 /// identifier.
 pub(crate) fn snake(name: &str) -> Option<String> {
     identifier(words(name).join("_"))
 }
 
-/// `place_order` → `PlaceOrder`, `Not Modified` → `NotModified`. `None` if that gives no
+/// `place_order` → `PlaceOrder`, `Not Modified` → `NotModified`; `None` if the result is not an
 /// identifier.
 pub(crate) fn pascal(name: &str) -> Option<String> {
     let capitalised = |word: String| {
@@ -21,12 +21,11 @@ pub(crate) fn pascal(name: &str) -> Option<String> {
     identifier(words(name).into_iter().map(capitalised).collect())
 }
 
-/// `place_order` → `PLACE_ORDER`.
-pub(crate) fn shouting(snake: &str) -> String {
+pub(crate) fn screaming_snake(snake: &str) -> String {
     snake.to_ascii_uppercase()
 }
 
-/// An identifier, raw if Rust has the word for itself.
+/// Returns an identifier; a raw one for a keyword.
 pub(crate) fn ident(name: &str) -> Ident {
     if syn::parse_str::<Ident>(name).is_ok() {
         Ident::new(name, Span::call_site())
@@ -35,19 +34,19 @@ pub(crate) fn ident(name: &str) -> Ident {
     }
 }
 
-/// Letters and digits, beginning with a letter; and no word that cannot even be raw.
+/// Accepts ASCII letters, digits and `_` after a letter, but no keyword that cannot be raw.
 fn identifier(name: String) -> Option<String> {
     let plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (plain && !["self", "Self", "super", "crate"].contains(&name.as_str())).then_some(name)
 }
 
-/// The words of a name in lower case: split at what is no letter or digit, and where a capital
-/// follows a small letter.
+/// Splits a name into lower-case words, at other characters than letters and digits, and before a
+/// capital after a small letter.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;
-    // An apostrophe is within a word: "I'm".
+    // An apostrophe does not split a word: "I'm".
     for c in name.chars().filter(|c| *c != '\'') {
         if !c.is_alphanumeric() || (c.is_uppercase() && after_small) {
             words.push(String::new());
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn makes_identifiers() {
+    fn document_names_become_identifiers() {
         assert_eq!(snake("Idempotency-Key").as_deref(), Some("idempotency_key"));
         assert_eq!(snake("orderId").as_deref(), Some("order_id"));
         assert_eq!(snake("ETag").as_deref(), Some("etag"));

@@ -1,62 +1,60 @@
-//! From text to a document: the raw one and `openapiv3`'s typed one, and whatever the latter has
-//! dropped.
+//! Parses a document to raw JSON and to `openapiv3`'s types, and reports what the latter dropped.
 
 use openapiv3::OpenAPI;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Pointer, Refusals};
+use crate::error::{Diagnostics, Error, Pointer};
 
-/// A document in both forms. What is in `raw` is in `typed`.
+/// A document in both forms. `check_kept` has compared them.
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) raw: Value,
     pub(crate) typed: OpenAPI,
 }
 
-/// Parses YAML, of which JSON is a part.
+/// Parses YAML, a superset of JSON.
 pub(crate) fn parse(text: &str) -> Result<Document, Error> {
-    let mut refusals = Refusals::default();
+    let mut diagnostics = Diagnostics::default();
     let root = Pointer::root();
     let yaml: serde_norway::Value = match serde_norway::from_str(text) {
         Ok(yaml) => yaml,
         Err(error) => {
-            refusals.refuse(&root, format!("neither YAML nor JSON: {error}"));
-            return refusals.unless_any(unreachable_document());
+            diagnostics.report(&root, format!("is neither YAML nor JSON: {error}"));
+            return diagnostics.into_result(empty_document());
         }
     };
-    let raw = json(&yaml, &root, &mut refusals);
+    let raw = to_json(&yaml, &root, &mut diagnostics);
     match raw.get("openapi").and_then(Value::as_str) {
         Some(version) if version.starts_with("3.0.") => {}
-        Some(version) => refusals.refuse(
+        Some(version) => diagnostics.report(
             &root.at("openapi"),
-            format!("version {version} is not supported, only 3.0.x is"),
+            format!("OpenAPI version {version} is not supported; use 3.0.x"),
         ),
-        None => refusals.refuse(
+        None => diagnostics.report(
             &root.at("openapi"),
-            "the version of OpenAPI is missing; 3.0.x is expected, as a string",
+            "missing OpenAPI version; expected a string such as 3.0.3",
         ),
     }
     let typed: OpenAPI = match serde_json::from_value(raw.clone()) {
         Ok(typed) => typed,
         Err(error) => {
-            refusals.refuse(&culprit(&raw), format!("not what OpenAPI 3.0 has here: {error}"));
-            return refusals.unless_any(unreachable_document());
+            diagnostics.report(&locate_error(&raw), format!("invalid OpenAPI 3.0: {error}"));
+            return diagnostics.into_result(empty_document());
         }
     };
     match serde_json::to_value(&typed) {
-        Ok(kept) => compare(&raw, &kept, &root, &mut refusals),
-        Err(error) => refusals.refuse(
-            &root,
-            format!("cannot be compared with what openapiv3 understood of it: {error}"),
-        ),
+        Ok(kept) => check_kept(&raw, &kept, &root, &mut diagnostics),
+        Err(error) => {
+            diagnostics.report(&root, format!("failed to serialize the parsed document: {error}"))
+        }
     }
-    refusals.unless_any(Document { raw, typed })
+    diagnostics.into_result(Document { raw, typed })
 }
 
-/// The innermost place without which `openapiv3` could read the document: its errors have no
-/// pointers. The root, if there are several such places.
-fn culprit(raw: &Value) -> Pointer {
-    // What must be there is not taken away, but emptied.
+/// Returns the innermost pointer whose removal makes the document readable, because `openapiv3`'s
+/// errors have no pointers. Returns the root if several values are invalid.
+fn locate_error(raw: &Value) -> Pointer {
+    // A required value is emptied, not removed.
     let readable_without = |at: &Pointer| {
         let pointer = at.to_string();
         let emptied = [Value::Object(Map::new()), Value::Array(Vec::new()), "".into()]
@@ -66,7 +64,7 @@ fn culprit(raw: &Value) -> Pointer {
                 rest.pointer_mut(&pointer).map(|value| *value = empty).map(|()| rest)
             });
         emptied
-            .chain([without(raw, &pointer)])
+            .chain([remove_at(raw, &pointer)])
             .flatten()
             .any(|rest| serde_json::from_value::<OpenAPI>(rest).is_ok())
     };
@@ -84,8 +82,7 @@ fn culprit(raw: &Value) -> Pointer {
     }
 }
 
-/// A document without what is at a pointer.
-fn without(raw: &Value, pointer: &str) -> Option<Value> {
+fn remove_at(raw: &Value, pointer: &str) -> Option<Value> {
     let (parent, token) = pointer.rsplit_once('/')?;
     let mut rest = raw.clone();
     match rest.pointer_mut(parent)? {
@@ -98,14 +95,13 @@ fn without(raw: &Value, pointer: &str) -> Option<Value> {
     Some(rest)
 }
 
-/// Only there for the type: every caller has refused something before.
-fn unreachable_document() -> Document {
+/// A placeholder for `into_result` after a diagnostic.
+fn empty_document() -> Document {
     Document { raw: Value::Null, typed: OpenAPI::default() }
 }
 
-/// YAML as JSON. Keys that YAML takes for numbers or truth values (`200:`, `on:`) are meant as
-/// text.
-fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Value {
+/// Converts YAML to JSON. YAML reads keys such as `200:` as numbers; they become text.
+fn to_json(yaml: &serde_norway::Value, at: &Pointer, diagnostics: &mut Diagnostics) -> Value {
     match yaml {
         serde_norway::Value::Null => Value::Null,
         serde_norway::Value::Bool(value) => Value::Bool(*value),
@@ -118,7 +114,7 @@ fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Va
             } else if let Some(number) = value.as_f64().and_then(serde_json::Number::from_f64) {
                 Value::Number(number)
             } else {
-                refusals.refuse(at, "JSON has no such number");
+                diagnostics.report(at, "JSON cannot represent this number");
                 Value::Null
             }
         }
@@ -126,7 +122,7 @@ fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Va
             items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| json(item, &at.at(index), refusals))
+                .map(|(index, item)| to_json(item, &at.at(index), diagnostics))
                 .collect(),
         ),
         serde_norway::Value::Mapping(members) => {
@@ -140,61 +136,62 @@ fn json(yaml: &serde_norway::Value, at: &Pointer, refusals: &mut Refusals) -> Va
                     | serde_norway::Value::Sequence(_)
                     | serde_norway::Value::Mapping(_)
                     | serde_norway::Value::Tagged(_) => {
-                        refusals
-                            .refuse(at, format!("the key {key:?} is not text; put it in quotes"));
+                        diagnostics.report(
+                            at,
+                            format!("the key {key:?} is not a string; put it in quotes"),
+                        );
                         continue;
                     }
                 };
                 let below = at.at(&key);
-                let value = json(value, &below, refusals);
+                let value = to_json(value, &below, diagnostics);
                 if object.insert(key, value).is_some() {
-                    refusals.refuse(&below, "this key is there twice");
+                    diagnostics.report(&below, "repeated key; remove one");
                 }
             }
             Value::Object(object)
         }
         serde_norway::Value::Tagged(_) => {
-            refusals.refuse(at, "YAML tags are not part of OpenAPI");
+            diagnostics.report(at, "YAML tags are not supported; remove the tag");
             Value::Null
         }
     }
 }
 
-/// Refuses all that `openapiv3` has not kept.
-fn compare(raw: &Value, kept: &Value, at: &Pointer, refusals: &mut Refusals) {
+fn check_kept(raw: &Value, kept: &Value, at: &Pointer, diagnostics: &mut Diagnostics) {
     match (raw, kept) {
         (Value::Object(raw), Value::Object(kept)) => {
             for (key, value) in raw {
                 match kept.get(key) {
-                    Some(kept) => compare(value, kept, &at.at(key), refusals),
-                    None if says_nothing(key, value) => {}
-                    // An example may be null; the reader of schemas looks for that.
+                    Some(kept) => check_kept(value, kept, &at.at(key), diagnostics),
+                    None if is_default(key, value) => {}
+                    // `lower` reads a null example from the raw document.
                     None if value.is_null() && key == "example" => {}
                     None if raw.contains_key("$ref") => {
-                        refusals.refuse(
+                        diagnostics.report(
                             &at.at(key),
-                            "stands beside a `$ref`, where OpenAPI 3.0 ignores it",
+                            "OpenAPI 3.0 ignores siblings of `$ref`; remove it",
                         );
                     }
-                    None => refusals.refuse(
+                    None => diagnostics.report(
                         &at.at(key),
-                        format!("`{key}` is no keyword of OpenAPI 3.0 at this place"),
+                        format!("`{key}` is not a keyword of OpenAPI 3.0 here; remove it"),
                     ),
                 }
             }
         }
         (Value::Array(raw), Value::Array(kept)) if raw.len() == kept.len() => {
             for (index, (raw, kept)) in raw.iter().zip(kept).enumerate() {
-                compare(raw, kept, &at.at(index), refusals);
+                check_kept(raw, kept, &at.at(index), diagnostics);
             }
         }
         (Value::Number(raw), Value::Number(kept)) if raw.as_f64() == kept.as_f64() => {}
         (raw, kept) if raw == kept => {}
-        (_, _) => refusals.refuse(at, "openapiv3 understands this as something else"),
+        (_, _) => diagnostics.report(at, "openapiv3 parses this value differently"),
     }
 }
 
-/// Keywords whose `false` openapiv3 does not write again, because it is the default.
+/// Keywords that openapiv3 does not serialize if they are `false`.
 const FALSE_BY_DEFAULT: [&str; 9] = [
     "allowReserved",
     "deprecated",
@@ -207,7 +204,7 @@ const FALSE_BY_DEFAULT: [&str; 9] = [
     "writeOnly",
 ];
 
-/// Keywords whose empty list or object openapiv3 does not write again.
+/// Keywords that openapiv3 does not serialize if they are empty.
 const EMPTY_BY_DEFAULT: [&str; 20] = [
     "callbacks",
     "content",
@@ -231,9 +228,8 @@ const EMPTY_BY_DEFAULT: [&str; 20] = [
     "variables",
 ];
 
-/// Whether a keyword with this value means the same as none, so that it could be left out on the
-/// way through `openapiv3`.
-fn says_nothing(keyword: &str, value: &Value) -> bool {
+/// Whether a keyword has its default, which openapiv3 does not serialize.
+fn is_default(keyword: &str, value: &Value) -> bool {
     match value {
         Value::Bool(value) => !value && FALSE_BY_DEFAULT.contains(&keyword),
         Value::Array(items) => items.is_empty() && EMPTY_BY_DEFAULT.contains(&keyword),

@@ -1,13 +1,12 @@
-//! What a request costs is bounded by the server and not by the request: the golden library under
-//! an allocator that counts.
+//! Measures memory, time and response size of hostile requests to the golden library, with a
+//! counting allocator.
 //!
-//! `HOSTILE_REQUESTS=100000` sends as many random requests instead of a few, and `HOSTILE_SEED=7`
-//! begins with another one.
+//! `HOSTILE_REQUESTS=100000` sets the number of random requests, and `HOSTILE_SEED=7` their seed.
 
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_macros,
-    reason = "the greatest figures, shown with --nocapture"
+    reason = "the maxima figures, shown with --nocapture"
 )]
 
 mod hostile;
@@ -23,18 +22,18 @@ use poem::{
 use poem_contract_runtime::Limits;
 
 use hostile::{Bounds, Hostile, Operation, Random, corpus};
-use library::{Library, Shown, server};
+use library::{DebugRejections, Library, server};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
 const BOUNDS: Bounds = Bounds { body: 64 * 1024, head: 16 * 1024 };
-/// What an answer may be long.
+/// Maximum length of a response, in bytes.
 const ANSWER: usize = 16 * 1024;
-/// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
+/// Maximum time of a request. Linear work takes milliseconds, quadratic work minutes.
 const MILLISECONDS: u128 = 2_000;
-/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts,
-/// so that a stall of the machine is no failure.
+/// A slower request is repeated up to this number of runs, and the fastest run counts, so a stall
+/// of the machine does not fail the test.
 const RUNS: usize = 3;
 
 const OPERATIONS: [Operation; 4] = [
@@ -70,7 +69,7 @@ const OPERATIONS: [Operation; 4] = [
     },
 ];
 
-/// The request as the server gets it; `None` if HTTP cannot carry it.
+/// Returns the request, or `None` if HTTP cannot carry it.
 fn request(hostile: &Hostile) -> Option<Request> {
     let uri: Uri = hostile.target.parse().ok()?;
     let method = Method::from_bytes(hostile.method.as_bytes()).ok()?;
@@ -91,21 +90,21 @@ fn request(hostile: &Hostile) -> Option<Request> {
     Some(request)
 }
 
-/// The greatest cost of any request so far.
+/// The highest cost so far, with the request.
 #[derive(Default)]
-struct Greatest {
+struct Maxima {
     memory: (usize, String),
     answer: (usize, String),
     milliseconds: (u128, String),
 }
 
-fn note<T: PartialOrd>(greatest: &mut (T, String), value: T, what: &str) {
-    if value > greatest.0 {
-        *greatest = (value, what.to_owned());
+fn note<T: PartialOrd>(maxima: &mut (T, String), value: T, what: &str) {
+    if value > maxima.0 {
+        *maxima = (value, what.to_owned());
     }
 }
 
-async fn send(endpoint: &impl Endpoint, hostile: &Hostile, greatest: &mut Greatest) {
+async fn send(endpoint: &impl Endpoint, hostile: &Hostile, maxima: &mut Maxima) {
     let what = &hostile.what;
     let mut least = u128::MAX;
     for _ in 0..RUNS {
@@ -122,33 +121,33 @@ async fn send(endpoint: &impl Endpoint, hostile: &Hostile, greatest: &mut Greate
         assert!(!status.is_server_error(), "{what}: {status}");
         assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
         assert!(answer.len() <= ANSWER, "{what}: {} bytes of answer", answer.len());
-        note(&mut greatest.memory, memory, what);
-        note(&mut greatest.answer, answer.len(), what);
+        note(&mut maxima.memory, memory, what);
+        note(&mut maxima.answer, answer.len(), what);
         if least < MILLISECONDS {
             break;
         }
     }
-    note(&mut greatest.milliseconds, least, what);
+    note(&mut maxima.milliseconds, least, what);
 }
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// In one test: what runs beside it would be counted, too.
+/// One test, because the allocator would count others that run beside it.
 #[test]
-fn no_request_costs_more_than_its_bound() {
+fn every_request_stays_within_its_cost_limits() {
     let endpoint = {
         let library = Arc::new(Library::default());
-        server::api(library, Arc::new(Shown), Limits { body_bytes: BOUNDS.body })
+        server::api(library, Arc::new(DebugRejections), Limits { body_bytes: BOUNDS.body })
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut greatest = Greatest::default();
+    let mut maxima = Maxima::default();
     runtime.block_on(async {
         let corpus = corpus(&OPERATIONS, BOUNDS);
         assert!(corpus.len() > 500, "{}", corpus.len());
         for hostile in corpus {
-            send(&endpoint, &hostile, &mut greatest).await;
+            send(&endpoint, &hostile, &mut maxima).await;
         }
         let (seed, count) =
             (number("HOSTILE_SEED").unwrap_or(0), number("HOSTILE_REQUESTS").unwrap_or(500));
@@ -156,16 +155,16 @@ fn no_request_costs_more_than_its_bound() {
         for index in 0..count {
             let mut hostile = random.request();
             hostile.what = format!("request {index} of seed {seed}");
-            send(&endpoint, &hostile, &mut greatest).await;
+            send(&endpoint, &hostile, &mut maxima).await;
         }
     });
     assert!(
-        greatest.milliseconds.0 < MILLISECONDS,
+        maxima.milliseconds.0 < MILLISECONDS,
         "{} ms: {}",
-        greatest.milliseconds.0,
-        greatest.milliseconds.1
+        maxima.milliseconds.0,
+        maxima.milliseconds.1
     );
-    println!("most memory: {} bytes, {}", greatest.memory.0, greatest.memory.1);
-    println!("longest answer: {} bytes, {}", greatest.answer.0, greatest.answer.1);
-    println!("most time: {} ms, {}", greatest.milliseconds.0, greatest.milliseconds.1);
+    println!("most memory: {} bytes, {}", maxima.memory.0, maxima.memory.1);
+    println!("longest answer: {} bytes, {}", maxima.answer.0, maxima.answer.1);
+    println!("most time: {} ms, {}", maxima.milliseconds.0, maxima.milliseconds.1);
 }

@@ -1,4 +1,4 @@
-//! The command: the module to the standard output, refusals to the standard error.
+//! Tests the command: output, diagnostics and exit status.
 
 use std::{
     io::Write as _,
@@ -15,9 +15,9 @@ fn command(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command starts");
-    // A command that does not read its input may be gone by now.
-    let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
-    child.wait_with_output().expect("it ends")
+    // The command may exit without reading its input.
+    let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("the command exits")
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -25,11 +25,11 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn writes_the_module_to_the_standard_output() {
+fn module_is_written_to_stdout() {
     let output = command(&["minimal.yaml"], "");
     assert!(output.status.success() && output.stderr.is_empty());
     let generated =
-        poem_contract::generate(include_str!("golden/minimal.yaml")).expect("it is supported");
+        poem_contract::generate(include_str!("golden/minimal.yaml")).expect("a supported document");
     let expected = generated.replace("openapi.yaml", "minimal.yaml");
     assert_eq!(text(&output.stdout), expected);
     assert!(expected.starts_with(
@@ -39,14 +39,14 @@ fn writes_the_module_to_the_standard_output() {
 }
 
 #[test]
-fn says_what_it_refuses_and_fails() {
-    let refused = include_str!("golden/minimal.yaml")
+fn diagnostics_go_to_stderr_with_exit_status_1() {
+    let invalid = include_str!("golden/minimal.yaml")
         .replace("operationId: ping", "operationId: '1'")
         .replace("tags: [All]", "tags: []");
-    let output = command(&["-"], &refused);
+    let output = command(&["-"], &invalid);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let lines: Vec<&str> = text(&output.stderr).lines().collect();
-    assert_eq!(lines[0], "- cannot be compiled:");
+    assert_eq!(lines[0], "cannot compile -:");
     assert!(
         lines[1..].iter().any(|line| line.starts_with("/paths/~1ping/post/tags: ")),
         "{lines:?}"
@@ -57,33 +57,38 @@ fn says_what_it_refuses_and_fails() {
         &include_str!("golden/minimal.yaml").replace("operationId: ping", "operationId: 1"),
     );
     let shown = text(&output.stderr);
-    assert!(shown.contains("\n/paths/~1ping/post/operationId: not what OpenAPI 3.0 has here: invalid type: integer `1`"), "{shown}");
+    assert!(
+        shown.contains(
+            "\n/paths/~1ping/post/operationId: invalid OpenAPI 3.0: invalid type: integer `1`"
+        ),
+        "{shown}"
+    );
 
     let output = command(&["nowhere.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).starts_with("nowhere.yaml cannot be read: "));
+    assert!(text(&output.stderr).starts_with("cannot read nowhere.yaml: "));
 }
 
 #[test]
-fn leaves_the_file_alone_when_it_refuses() {
+fn output_file_is_unchanged_after_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("server.rs");
     let path = file.to_str().expect("text");
     assert!(command(&["minimal.yaml", "--output", path], "").status.success());
-    let before = std::fs::read(&file).expect("it was written");
+    let before = std::fs::read(&file).expect("the output file exists");
     assert_eq!(command(&["-", "--output", path], "openapi: 3.1.0").status.code(), Some(1));
-    assert_eq!(std::fs::read(&file).expect("it is still there"), before);
+    assert_eq!(std::fs::read(&file).expect("the output file still exists"), before);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_output_that_is_lost_is_an_error_and_a_reader_that_has_gone_is_none() {
+fn full_device_is_an_error_and_closed_pipe_is_not() {
     let run = |arguments: &[&str], out: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_poem-contract"));
         command
             .args(arguments)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
-        command.stdin(Stdio::null()).stdout(out).output().expect("it ends")
+        command.stdin(Stdio::null()).stdout(out).output().expect("the command exits")
     };
     for arguments in [&["minimal.yaml"][..], &["--help"], &["--version"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");

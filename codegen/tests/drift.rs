@@ -1,5 +1,4 @@
-//! The emitted document against the one it was compiled from: the same in meaning, and every
-//! difference is noticed.
+//! Tests that the emitted document equals its source, and that `compare` detects every difference.
 
 mod library;
 
@@ -13,13 +12,13 @@ fn emitted() -> Value {
 }
 
 #[test]
-fn the_server_emits_the_document_it_was_compiled_from() {
+fn emitted_document_equals_its_source() {
     let differences: Vec<String> =
         compare(&document(), &emitted()).iter().map(ToString::to_string).collect();
     assert_eq!(differences, Vec::<String>::new());
 }
 
-/// What to do to a document: where, and what to put there; nothing takes it away.
+/// A pointer and its new value; `None` removes the member.
 type Change = (&'static str, Option<Value>);
 
 fn changed(mut document: Value, (pointer, value): &Change) -> Value {
@@ -39,8 +38,7 @@ fn changed(mut document: Value, (pointer, value): &Change) -> Value {
     document
 }
 
-/// Each of these changes the meaning of the contract. The second part of the pair is in the pointer
-/// of a difference.
+/// Changes of the contract's meaning, each with a part of the pointer of its difference.
 fn contract_changes() -> Vec<(Change, &'static str)> {
     vec![
         (("/openapi", Some(json!("3.1.0"))), "/openapi"),
@@ -349,7 +347,7 @@ fn contract_changes() -> Vec<(Change, &'static str)> {
 }
 
 #[test]
-fn every_change_of_the_contract_is_noticed() {
+fn every_contract_change_is_a_difference() {
     let emitted = emitted();
     for (change, place) in contract_changes() {
         let differences = compare(&changed(document(), &change), &emitted);
@@ -361,16 +359,15 @@ fn every_change_of_the_contract_is_noticed() {
 }
 
 #[test]
-fn every_change_of_the_server_is_noticed() {
+fn every_emitted_change_is_a_difference() {
     let emitted = emitted();
     let document = document();
-    // Whatever is taken out of the emitted document, or replaced in it, is missed: walk over all of
-    // it.
+    // Replace each leaf of the emitted document.
     let mut pointers = Vec::new();
     leaves(&emitted, String::new(), &mut pointers);
     assert!(pointers.len() > 300, "{}", pointers.len());
     for pointer in pointers {
-        // What says the same as nothing, or as its opposite number.
+        // The tests below change these, where a wrong type equals the default.
         if pointer == "/openapi"
             || pointer.ends_with("/explode")
             || pointer.ends_with("/deprecated")
@@ -379,10 +376,10 @@ fn every_change_of_the_server_is_noticed() {
             continue;
         }
         let mut other = emitted.clone();
-        *other.pointer_mut(&pointer).expect("it was there") = json!("something else");
+        *other.pointer_mut(&pointer).expect("an existing pointer") = json!("something else");
         assert!(
             !compare(&document, &other).is_empty(),
-            "{pointer} was replaced, and nobody noticed"
+            "{pointer}: expected a difference after the replacement"
         );
     }
     for (pointer, value) in [
@@ -393,7 +390,7 @@ fn every_change_of_the_server_is_noticed() {
         ("/paths/~1books~1{book_id}/get/parameters/0/required", json!(false)),
         ("/paths/~1books/post/responses/201/headers/ETag/required", json!(false)),
         ("/paths/~1books/post/requestBody/required", json!(false)),
-        // The list of gaps is for what the contract has, not for what the server makes up.
+        // Gaps apply to the contract only.
         ("/components/schemas/Book/additionalProperties", json!(false)),
         ("/info/x-made-up", json!(1)),
         ("/paths/~1books/get/parameters/0/example", json!(1)),
@@ -420,7 +417,7 @@ fn leaves(value: &Value, at: String, pointers: &mut Vec<String>) {
 }
 
 #[test]
-fn what_means_the_same_is_no_difference() {
+fn equivalent_spellings_are_no_difference() {
     let emitted = emitted();
     for change in [
         ("/openapi", Some(json!("3.0.1"))),
@@ -443,7 +440,7 @@ fn what_means_the_same_is_no_difference() {
 }
 
 #[test]
-fn a_difference_says_where_and_what() {
+fn difference_shows_pointer_and_both_values() {
     let change = ("/components/parameters/Limit/schema/maximum", Some(json!(99)));
     let differences = compare(&changed(document(), &change), &emitted());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What the document says and poem-openapi does not emit: the server behaves by it all the same.
+//! Tests that the server implements the parts of the document that poem-openapi does not emit.
 
 mod library;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use library::{server::*, *};
 
-/// The tests below, by the entry that each is for. An entry more is a test more.
+/// The gaps with a test below.
 const TESTED: [&str; 5] = [
     "additionalProperties: false",
     "extensions",
@@ -18,14 +18,14 @@ const TESTED: [&str; 5] = [
 ];
 
 #[test]
-fn the_list_is_closed_and_every_entry_has_its_test() {
+fn every_gap_has_a_test() {
     assert_eq!(GAPS.iter().map(|gap| gap.name).collect::<Vec<_>>(), TESTED);
     assert!(GAPS.iter().all(|gap| gap.why.len() > 50));
 }
 
 #[tokio::test]
-async fn closed_schemas_are_closed() {
-    let desk = desk();
+async fn unknown_properties_of_closed_schemas_are_rejected() {
+    let server = test_server();
     let closed = ["NewBook", "Loan", "Reader"];
     for (name, schema) in document()["components"]["schemas"].as_object().expect("schemas") {
         assert_eq!(
@@ -34,7 +34,7 @@ async fn closed_schemas_are_closed() {
             "{name}"
         );
     }
-    let answer = desk
+    let answer = server
         .send(
             Method::POST,
             "/books",
@@ -43,24 +43,24 @@ async fn closed_schemas_are_closed() {
         )
         .await;
     assert_eq!(answer.json(), json!([["body", "/x-shelf", "this member is not known here"]]));
-    let answer = desk
+    let answer = server
         .lend(loan_with(json!({ "Days": 7, "to": { "email": "a@b.cd", "Email": null } })))
         .await;
     assert_eq!(answer.json().as_array().map(Vec::len), Some(2));
-    // The types say so, too.
+    // The types are closed too.
     assert!(serde_json::from_value::<Reader>(json!({ "email": "a@b.cd", "more": 1 })).is_err());
-    // Responses are open: a client that knows less than the server goes on working.
+    // Responses are open: an older client must accept new members.
     let mut book = serde_json::to_value(book()).expect("JSON");
     book["more"] = json!(1);
     assert!(serde_json::from_value::<Book>(book).is_ok());
 }
 
 #[tokio::test]
-async fn extensions_change_nothing() {
-    let desk = desk();
-    // With `x-pagination` and without: the same requests, the same answers.
-    assert_eq!(desk.get("/books?limit=1").await.status, 200);
-    assert_eq!(desk.get("/books?x-pagination=1").await.status, 400);
+async fn extensions_do_not_change_the_server() {
+    let server = test_server();
+    // `x-pagination` does not change the operation.
+    assert_eq!(server.get("/books?limit=1").await.status, 200);
+    assert_eq!(server.get("/books?x-pagination=1").await.status, 400);
     let mut without = document();
     without["paths"]["/books"]["get"].as_object_mut().expect("an operation").remove("x-pagination");
     without["info"].as_object_mut().expect("an object").remove("x-audience");
@@ -70,11 +70,11 @@ async fn extensions_change_nothing() {
         .remove("x-unit");
     let generate = |document: &Value| {
         poem_contract::generate(&document.to_string())
-            .expect("it is supported")
+            .expect("a supported document")
             .replace("x-unit", "")
     };
     let (with, without) = (generate(&document()), generate(&without));
-    // What validates keeps the schema as it stands; all else is the same.
+    // Validators contain the raw schema.
     let differing: Vec<&str> =
         with.lines().filter(|line| !without.contains(line.trim_end_matches(','))).collect();
     assert_eq!(differing.len(), 1, "{differing:?}");
@@ -82,17 +82,18 @@ async fn extensions_change_nothing() {
 }
 
 #[tokio::test]
-async fn examples_outside_of_schemas_are_true() {
-    let desk = desk();
+async fn examples_outside_schemas_are_valid() {
+    let server = test_server();
     let document = document();
     let at = |pointer: &str| {
         document.pointer(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")).clone()
     };
-    // Those of requests are accepted.
+    // Examples of requests are valid.
     let limit = at("/components/parameters/Limit/example");
     let genre = at("/paths/~1books/get/parameters/3/example");
     assert_eq!(
-        desk.get(&format!("/books?limit={limit}&genre={}", genre.as_str().expect("text")))
+        server
+            .get(&format!("/books?limit={limit}&genre={}", genre.as_str().expect("text")))
             .await
             .status,
         200
@@ -100,30 +101,31 @@ async fn examples_outside_of_schemas_are_true() {
     let id = at("/paths/~1books~1{book_id}/parameters/0/example");
     let tag = at("/paths/~1books~1{book_id}/get/parameters/0/example");
     assert_eq!(
-        desk.send(
-            Method::GET,
-            &format!("/books/{}", id.as_str().expect("text")),
-            &[("if-none-match", tag.as_str().expect("text"))],
-            ()
-        )
-        .await
-        .status,
+        server
+            .send(
+                Method::GET,
+                &format!("/books/{}", id.as_str().expect("text")),
+                &[("if-none-match", tag.as_str().expect("text"))],
+                ()
+            )
+            .await
+            .status,
         200
     );
     let loan = at(
         "/paths/~1shelves~1{shelf}~1{genre}~1loans/put/requestBody/content/application~1json/examples/short/value",
     );
-    assert_eq!(desk.lend(loan.to_string()).await.status, 204);
-    // Those of responses can be answered, word for word.
+    assert_eq!(server.lend(loan.to_string()).await.status, 204);
+    // The server can send the examples of responses.
     let example = at("/paths/~1books/post/responses/201/content/application~1json/example");
     let etag = at("/paths/~1books/post/responses/201/headers/ETag/example");
     let book: Book = serde_json::from_value(example.clone()).expect("the type holds it");
-    *desk.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
+    *server.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
         body: book,
         location: "/books/1".to_owned(),
         etag: etag.as_str().expect("text").to_owned(),
     });
-    let answer = desk
+    let answer = server
         .send(
             Method::POST,
             "/books",
@@ -138,20 +140,20 @@ async fn examples_outside_of_schemas_are_true() {
 }
 
 #[tokio::test]
-async fn links_lead_where_they_say() {
-    let desk = desk();
+async fn links_resolve_to_operations_and_values() {
+    let server = test_server();
     let links = &document()["paths"]["/books"]["post"]["responses"]["201"]["links"];
     let mut added = book();
     added.id = "0198c0de-7e57-7000-8000-00000000abcd".parse().expect("an id");
-    *desk.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
+    *server.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
         body: added,
         location: "/books/1".to_owned(),
         etag: "\"1\"".to_owned(),
     });
     let sent = json!({ "title": "Momo", "shelf": 1, "type": "book" });
     let add = [("authorization", "Bearer x"), ("content-type", "application/json")];
-    let answer = desk.send(Method::POST, "/books", &add, sent.to_string()).await;
-    // What an expression names is in the exchange, and what it gives is taken where the link leads.
+    let answer = server.send(Method::POST, "/books", &add, sent.to_string()).await;
+    // Evaluates a runtime expression.
     let value = |expression: &Value| match expression.as_str().and_then(|text| text.split_once('#'))
     {
         Some(("$response.body", pointer)) => {
@@ -169,8 +171,9 @@ async fn links_lead_where_they_say() {
     let parameters = &links["Look"]["parameters"];
     let (id, etag) = (value(&parameters["book_id"]), value(&parameters["header.If-None-Match"]));
     let path = format!("/books/{}", id.as_str().expect("text"));
-    let looked =
-        desk.send(Method::GET, &path, &[("if-none-match", etag.as_str().expect("text"))], ()).await;
+    let looked = server
+        .send(Method::GET, &path, &[("if-none-match", etag.as_str().expect("text"))], ())
+        .await;
     assert!([200, 304].contains(&looked.status), "{}", looked.status);
     let body: serde_json::Map<String, Value> = links["Another"]["requestBody"]
         .as_object()
@@ -179,13 +182,13 @@ async fn links_lead_where_they_say() {
         .map(|(member, expression)| (member.clone(), value(expression)))
         .collect();
     assert_eq!(
-        desk.send(Method::POST, "/books", &add, Value::Object(body).to_string()).await.status,
+        server.send(Method::POST, "/books", &add, Value::Object(body).to_string()).await.status,
         201
     );
 }
 
 #[tokio::test]
-async fn the_order_of_tags_is_for_readers() {
+async fn tag_order_does_not_change_routing() {
     let order = |document: &Value| {
         document["tags"]
             .as_array()
@@ -202,8 +205,7 @@ async fn the_order_of_tags_is_for_readers() {
             vec!["Loans".to_owned(), "Reading room".to_owned()]
         )
     );
-    // Whichever comes first, the operations of both are served.
-    let desk = desk();
-    assert_eq!(desk.get("/books").await.status, 200);
-    assert_eq!(desk.lend(loan().to_string()).await.status, 204);
+    let server = test_server();
+    assert_eq!(server.get("/books").await.status, 200);
+    assert_eq!(server.lend(loan().to_string()).await.status, 204);
 }

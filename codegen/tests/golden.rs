@@ -1,5 +1,5 @@
-//! The generator's output, read in review. `UPDATE_GOLDEN=1 cargo test -p poem-contract` writes it
-//! anew, never where `CI` is set.
+//! Compares the generator's output with golden files, which reviewers read. `UPDATE_GOLDEN=1 cargo
+//! test -p poem-contract` writes them, unless `CI` is set.
 
 use std::{env, fs, path::Path};
 
@@ -11,7 +11,7 @@ fn golden(name: &str) {
         command: "UPDATE_GOLDEN=1 cargo test -p poem-contract".to_owned(),
     };
     let generated = poem_contract::generate_with(&document, &options)
-        .unwrap_or_else(|error| panic!("{name}.yaml is refused:\n{error}"));
+        .unwrap_or_else(|error| panic!("{name}.yaml does not compile:\n{error}"));
     let path = folder.join(format!("{name}.rs"));
     let expected = fs::read_to_string(&path).unwrap_or_default();
     if generated == expected {
@@ -40,17 +40,17 @@ fn golden(name: &str) {
 }
 
 #[test]
-fn library() {
+fn library_matches_its_golden_file() {
     golden("library");
 }
 
 #[test]
-fn minimal() {
+fn minimal_matches_its_golden_file() {
     golden("minimal");
 }
 
 #[test]
-fn json_is_taken_as_well_as_yaml() {
+fn json_input_equals_yaml_input() {
     let yaml = include_str!("golden/minimal.yaml");
     let value: serde_json::Value = serde_norway::from_str(yaml).expect("YAML");
     let json = serde_json::to_string(&value).expect("JSON");

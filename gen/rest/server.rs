@@ -1,7 +1,7 @@
 // @generated from openapi.yaml by poem-contract. Do not edit: change openapi.yaml and run `make gen`.
 
 //! SUSTech Merch Store, version 1.0.0: traits to implement, types, and a poem-openapi service that
-         //! holds every request against the document.
+//! validates every request.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
 
@@ -175,7 +175,7 @@ pub trait OrderManager: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = CancelOrderResponse> + Send;
 }
 
-/// What `greet` answers.
+/// The responses of `greet`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GreetResponse {
     /// The greeting.
@@ -185,7 +185,7 @@ pub enum GreetResponse {
     },
 }
 
-/// What `register` answers.
+/// The responses of `register`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RegisterResponse {
     /// The new user.
@@ -243,7 +243,7 @@ pub enum RegisterResponse {
     },
 }
 
-/// What `log_in` answers.
+/// The responses of `log_in`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogInResponse {
     /// A token. Send it as `Authorization: Bearer …`.
@@ -294,7 +294,7 @@ pub enum LogInResponse {
     },
 }
 
-/// What `log_out` answers.
+/// The responses of `log_out`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogOutResponse {
     /// All tokens are revoked.
@@ -327,7 +327,7 @@ pub enum LogOutResponse {
     },
 }
 
-/// What `get_user` answers.
+/// The responses of `get_user`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GetUserResponse {
     /// The user.
@@ -373,7 +373,7 @@ pub enum GetUserResponse {
     },
 }
 
-/// What `deactivate_user` answers.
+/// The responses of `deactivate_user`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeactivateUserResponse {
     /// The user is deactivated.
@@ -416,7 +416,7 @@ pub enum DeactivateUserResponse {
     },
 }
 
-/// What `update_user` answers.
+/// The responses of `update_user`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpdateUserResponse {
     /// The updated user.
@@ -484,7 +484,7 @@ pub enum UpdateUserResponse {
     },
 }
 
-/// What `change_password` answers.
+/// The responses of `change_password`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangePasswordResponse {
     /// The password is changed. Log in again.
@@ -547,7 +547,7 @@ pub enum ChangePasswordResponse {
     },
 }
 
-/// What `list_products` answers.
+/// The responses of `list_products`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListProductsResponse {
     /// A page of products.
@@ -574,7 +574,7 @@ pub enum ListProductsResponse {
     },
 }
 
-/// What `get_product` answers.
+/// The responses of `get_product`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GetProductResponse {
     /// The product.
@@ -613,7 +613,7 @@ pub enum GetProductResponse {
     },
 }
 
-/// What `list_orders` answers.
+/// The responses of `list_orders`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListOrdersResponse {
     /// A page of orders.
@@ -647,7 +647,7 @@ pub enum ListOrdersResponse {
     },
 }
 
-/// What `place_order` answers.
+/// The responses of `place_order`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PlaceOrderResponse {
     /// The order as it was placed.
@@ -717,7 +717,7 @@ pub enum PlaceOrderResponse {
     },
 }
 
-/// What `get_order` answers.
+/// The responses of `get_order`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GetOrderResponse {
     /// The order.
@@ -763,7 +763,7 @@ pub enum GetOrderResponse {
     },
 }
 
-/// What `cancel_order` answers.
+/// The responses of `cancel_order`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CancelOrderResponse {
     /// The cancelled order.
@@ -856,7 +856,7 @@ pub enum OrderStatus {
 }
 
 impl OrderStatus {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
@@ -950,7 +950,7 @@ pub enum AccessTokenTokenType {
 }
 
 impl AccessTokenTokenType {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
@@ -1151,7 +1151,7 @@ pub enum FaultIn {
 }
 
 impl FaultIn {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Body => "body",
@@ -1181,13 +1181,12 @@ pub struct Fault {
 
 /// The `access_token` from `POST /login`. It is valid for 24 hours unless it is revoked earlier.
 ///
-/// As it was sent: the implementation has to say whether it is good. Printing it does
-/// not show it.
+/// The token as sent; the implementation verifies it. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct BearerAuth(runtime::Token);
 
 impl BearerAuth {
-    /// The token.
+    /// Returns the token.
     pub fn token(&self) -> &str {
         self.0.as_str()
     }
@@ -1230,7 +1229,7 @@ type Apis<T> = (
     OrderManagerApi<T>,
 );
 
-/// Every route of the document: method, path template, operation id.
+/// The routes of the document: method, path template, operation id.
 pub const ROUTES: &[runtime::Route] = &[
     ("GET", "/", "greet"),
     ("POST", "/users", "register"),
@@ -1248,20 +1247,19 @@ pub const ROUTES: &[runtime::Route] = &[
     ("POST", "/orders/{order_id}/cancel", "cancel_order"),
 ];
 
-/// The server: an implementation of every operation, behind the document.
+/// Returns the server: `implementation`, with each request validated first.
 ///
-/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is
-/// answered by `rejections` and never reaches the implementation. HEAD is served wherever
-/// there is GET.
+/// `rejections` answers invalid requests (400, 401, 404, 405, 413, 415). HEAD is served
+/// wherever GET is.
 pub fn api<T>(
     implementation: ::std::sync::Arc<T>,
-    rejections: ::std::sync::Arc<dyn runtime::Rejections>,
+    rejections: ::std::sync::Arc<dyn runtime::RejectionHandler>,
     limits: runtime::Limits,
 ) -> impl ::poem::Endpoint<Output = ::poem::Response>
 where
     T: Dialog + UserManager + ProductManager + OrderManager,
 {
-    runtime::Guarded::new(
+    runtime::ServiceEndpoint::new(
         service::<
             Apis<T>,
         >((
@@ -1276,12 +1274,12 @@ where
     )
 }
 
-/// The document that the server emits, as JSON.
+/// Returns the document that the server emits, as JSON.
 pub fn spec_json<T>() -> String
 where
     T: Dialog + UserManager + ProductManager + OrderManager,
 {
-    service(runtime::Described::<Apis<T>>::new()).spec()
+    service(runtime::SpecOnly::<Apis<T>>::new()).spec()
 }
 
 fn service<A: ::poem_openapi::OpenApi>(
@@ -1306,60 +1304,68 @@ fn service<A: ::poem_openapi::OpenApi>(
         )
 }
 
-fn check_greet<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::GREET)
+fn check_greet<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::GREET)
 }
 
-fn check_register<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::REGISTER)
+fn check_register<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::REGISTER)
 }
 
-fn check_log_in<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LOG_IN)
+fn check_log_in<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LOG_IN)
 }
 
-fn check_log_out<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LOG_OUT)
+fn check_log_out<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LOG_OUT)
 }
 
-fn check_get_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::GET_USER)
+fn check_get_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::GET_USER)
 }
 
-fn check_deactivate_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::DEACTIVATE_USER)
+fn check_deactivate_user<E: ::poem::Endpoint>(
+    endpoint: E,
+) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::DEACTIVATE_USER)
 }
 
-fn check_update_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::UPDATE_USER)
+fn check_update_user<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::UPDATE_USER)
 }
 
-fn check_change_password<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::CHANGE_PASSWORD)
+fn check_change_password<E: ::poem::Endpoint>(
+    endpoint: E,
+) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::CHANGE_PASSWORD)
 }
 
-fn check_list_products<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LIST_PRODUCTS)
+fn check_list_products<E: ::poem::Endpoint>(
+    endpoint: E,
+) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LIST_PRODUCTS)
 }
 
-fn check_get_product<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::GET_PRODUCT)
+fn check_get_product<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::GET_PRODUCT)
 }
 
-fn check_list_orders<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LIST_ORDERS)
+fn check_list_orders<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LIST_ORDERS)
 }
 
-fn check_place_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::PLACE_ORDER)
+fn check_place_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::PLACE_ORDER)
 }
 
-fn check_get_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::GET_ORDER)
+fn check_get_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::GET_ORDER)
 }
 
-fn check_cancel_order<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::CANCEL_ORDER)
+fn check_cancel_order<E: ::poem::Endpoint>(
+    endpoint: E,
+) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::CANCEL_ORDER)
 }
 
 struct DialogApi<T>(::std::sync::Arc<T>);
@@ -1685,7 +1691,7 @@ enum Tags {
 }
 
 impl Tags {
-    fn described(self) -> runtime::Tag {
+    fn metadata(self) -> runtime::Tag {
         match self {
             Self::Dialog => {
                 runtime::Tag {
@@ -1727,14 +1733,14 @@ impl Tags {
 
 impl ::poem_openapi::Tags for Tags {
     fn register(&self, registry: &mut ::poem_openapi::registry::Registry) {
-        registry.create_tag(self.described().into());
+        registry.create_tag(self.metadata().into());
     }
     fn name(&self) -> &'static str {
-        self.described().name
+        self.metadata().name
     }
 }
 
-/// The document's schemas that requests refer to, as they stand there.
+/// The component schemas that requests refer to, as in the document.
 static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     r##"{
   "UserId": {
@@ -1917,177 +1923,191 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
 }"##,
 );
 
-/// What each operation's requests are held against, before the operation sees them.
-mod contracts {
+/// The validators of requests, one for each operation.
+mod validators {
     use ::std::sync::LazyLock;
     use super::runtime;
-    pub(super) static GREET: LazyLock<runtime::Contract> = LazyLock::new(|| runtime::Contract::new(
+    pub(super) static GREET: LazyLock<runtime::RequestValidator> = LazyLock::new(|| runtime::RequestValidator::new(
         "/",
         &super::REQUEST_SCHEMAS,
     ));
-    pub(super) static REGISTER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/users", &super::REQUEST_SCHEMAS)
+    pub(super) static REGISTER: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/users", &super::REQUEST_SCHEMAS)
             .body(r##"{"$ref":"#/components/schemas/Registration"}"##)
     });
-    pub(super) static LOG_IN: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/login", &super::REQUEST_SCHEMAS)
+    pub(super) static LOG_IN: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/login", &super::REQUEST_SCHEMAS)
             .body(r##"{"$ref":"#/components/schemas/Credentials"}"##)
     });
-    pub(super) static LOG_OUT: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/logout", &super::REQUEST_SCHEMAS).bearer()
+    pub(super) static LOG_OUT: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/logout", &super::REQUEST_SCHEMAS).bearer()
     });
-    pub(super) static GET_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static GET_USER: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "user_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/UserId"}"##,
             )
             .parameter(
                 runtime::Location::Header,
                 "If-None-Match",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
     });
-    pub(super) static DEACTIVATE_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static DEACTIVATE_USER: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "user_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/UserId"}"##,
             )
     });
-    pub(super) static UPDATE_USER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static UPDATE_USER: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/users/{user_id}", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "user_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/UserId"}"##,
             )
             .parameter(
                 runtime::Location::Header,
                 "If-Match",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
             .body(r##"{"$ref":"#/components/schemas/UserChange"}"##)
     });
-    pub(super) static CHANGE_PASSWORD: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/users/{user_id}/password", &super::REQUEST_SCHEMAS)
+    pub(super) static CHANGE_PASSWORD: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new(
+                "/users/{user_id}/password",
+                &super::REQUEST_SCHEMAS,
+            )
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "user_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/UserId"}"##,
             )
             .body(r##"{"$ref":"#/components/schemas/PasswordChange"}"##)
     });
-    pub(super) static LIST_PRODUCTS: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/products", &super::REQUEST_SCHEMAS)
+    pub(super) static LIST_PRODUCTS: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/products", &super::REQUEST_SCHEMAS)
             .parameter(
                 runtime::Location::Query,
                 "limit",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"integer","format":"int32","minimum":1,"maximum":100,"default":20}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "page_token",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "category",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r##"{"$ref":"#/components/schemas/Category"}"##,
             )
     });
-    pub(super) static GET_PRODUCT: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/products/{product_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static GET_PRODUCT: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/products/{product_id}", &super::REQUEST_SCHEMAS)
             .parameter(
                 runtime::Location::Path,
                 "product_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/ProductId"}"##,
             )
             .parameter(
                 runtime::Location::Header,
                 "If-None-Match",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
     });
-    pub(super) static LIST_ORDERS: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/orders", &super::REQUEST_SCHEMAS)
+    pub(super) static LIST_ORDERS: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/orders", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Query,
                 "limit",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"integer","format":"int32","minimum":1,"maximum":100,"default":20}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "page_token",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "status",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r##"{"$ref":"#/components/schemas/OrderStatus"}"##,
             )
     });
-    pub(super) static PLACE_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/orders", &super::REQUEST_SCHEMAS)
+    pub(super) static PLACE_ORDER: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new("/orders", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Header,
                 "Idempotency-Key",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[!-~]{1,255}$"}"#,
             )
             .body(r##"{"$ref":"#/components/schemas/Purchase"}"##)
     });
-    pub(super) static GET_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/orders/{order_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static GET_ORDER: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/orders/{order_id}", &super::REQUEST_SCHEMAS)
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "order_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/OrderId"}"##,
             )
             .parameter(
                 runtime::Location::Header,
                 "If-None-Match",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
     });
-    pub(super) static CANCEL_ORDER: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/orders/{order_id}/cancel", &super::REQUEST_SCHEMAS)
+    pub(super) static CANCEL_ORDER: LazyLock<runtime::RequestValidator> = LazyLock::new(||
+    {
+        runtime::RequestValidator::new(
+                "/orders/{order_id}/cancel",
+                &super::REQUEST_SCHEMAS,
+            )
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "order_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/OrderId"}"##,
             )
     });
 }
 
-/// What the document says about each parameter.
+/// Metadata of the parameters.
 mod parameters {
     use super::runtime;
     /// The user's id.
@@ -2095,10 +2115,10 @@ mod parameters {
     impl runtime::ParameterSpec for UserId {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "user_id";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = super::UserId;
         fn schema() -> runtime::Schema {
-            runtime::schema::<super::named::UserId>()
+            runtime::schema::<super::aliases::UserId>()
         }
     }
     /// Entity tags of the client's stored responses, or `*`. If one matches the current version, the server returns 304.
@@ -2106,7 +2126,7 @@ mod parameters {
     impl runtime::ParameterSpec for IfNoneMatch {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "If-None-Match";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -2117,7 +2137,7 @@ mod parameters {
     impl runtime::ParameterSpec for IfMatch {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "If-Match";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -2128,7 +2148,7 @@ mod parameters {
     impl runtime::ParameterSpec for Limit {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "limit";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = i32;
         fn schema() -> runtime::Schema {
             runtime::schema::<i32>().minimum(1.0).maximum(100.0).default(20)
@@ -2139,7 +2159,7 @@ mod parameters {
     impl runtime::ParameterSpec for PageToken {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "page_token";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -2150,10 +2170,10 @@ mod parameters {
     impl runtime::ParameterSpec for ListProductsCategory {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "category";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<super::Category>;
         fn schema() -> runtime::Schema {
-            runtime::schema::<super::named::Category>()
+            runtime::schema::<super::aliases::Category>()
         }
     }
     /// The product's id.
@@ -2161,10 +2181,10 @@ mod parameters {
     impl runtime::ParameterSpec for GetProductProductId {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "product_id";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = super::ProductId;
         fn schema() -> runtime::Schema {
-            runtime::schema::<super::named::ProductId>()
+            runtime::schema::<super::aliases::ProductId>()
         }
     }
     /// Returns only orders with this status. With a `page_token`, omit it or repeat the status of the token.
@@ -2172,7 +2192,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListOrdersStatus {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "status";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<super::OrderStatus>;
         fn schema() -> runtime::Schema {
             runtime::schema::<super::OrderStatus>()
@@ -2183,7 +2203,7 @@ mod parameters {
     impl runtime::ParameterSpec for PlaceOrderIdempotencyKey {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "Idempotency-Key";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -2197,10 +2217,10 @@ mod parameters {
     impl runtime::ParameterSpec for OrderId {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "order_id";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = super::OrderId;
         fn schema() -> runtime::Schema {
-            runtime::schema::<super::named::OrderId>()
+            runtime::schema::<super::aliases::OrderId>()
         }
     }
 }
@@ -2209,7 +2229,7 @@ impl ::poem::IntoResponse for GreetResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::Answer::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", &body)
             }
         }
     }
@@ -2231,36 +2251,42 @@ impl ::poem::IntoResponse for RegisterResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Created { body, location, etag } => {
-                runtime::Answer::new(201)
+                runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Conflict { body } => {
-                runtime::Answer::new(409).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409)
+                    .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::Answer::new(422).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2274,25 +2300,25 @@ impl ::poem_openapi::ApiResponse for RegisterResponse {
             .response(201, "The new user.")
             .header(
                 "Location",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The URI reference of the new resource, relative to this server."),
                 runtime::schema::<String>().format("uri-reference"),
             )
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(409, described::taken)
-            .shared(413, described::body_too_large)
-            .shared(415, described::unsupported_media_type)
-            .shared(422, described::guessable_password)
-            .shared(429, described::too_many_attempts)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(409, shared_responses::taken)
+            .shared(413, shared_responses::body_too_large)
+            .shared(415, shared_responses::unsupported_media_type)
+            .shared(422, shared_responses::guessable_password)
+            .shared(429, shared_responses::too_many_attempts)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2305,32 +2331,36 @@ impl ::poem::IntoResponse for LogInResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::Answer::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2343,13 +2373,13 @@ impl ::poem_openapi::ApiResponse for LogInResponse {
         runtime::Responses::new()
             .response(200, "A token. Send it as `Authorization: Bearer …`.")
             .body::<AccessToken>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(401, described::invalid_credentials)
-            .shared(413, described::body_too_large)
-            .shared(415, described::unsupported_media_type)
-            .shared(429, described::too_many_attempts)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::invalid_credentials)
+            .shared(413, shared_responses::body_too_large)
+            .shared(415, shared_responses::unsupported_media_type)
+            .shared(429, shared_responses::too_many_attempts)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2361,22 +2391,23 @@ impl ::poem_openapi::ApiResponse for LogInResponse {
 impl ::poem::IntoResponse for LogOutResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
-            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2388,10 +2419,10 @@ impl ::poem_openapi::ApiResponse for LogOutResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
             .response(204, "All tokens are revoked.")
-            .shared(401, described::unauthenticated)
-            .shared(429, described::too_many_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(429, shared_responses::too_many_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2403,29 +2434,32 @@ impl ::poem::IntoResponse for GetUserResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, etag } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::NotModified { etag } => {
-                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+                runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2439,17 +2473,17 @@ impl ::poem_openapi::ApiResponse for GetUserResponse {
             .response(200, "The user.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
-            .shared(304, described::not_modified)
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::user_not_found)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(304, shared_responses::not_modified)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::user_not_found)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2461,28 +2495,31 @@ impl ::poem_openapi::ApiResponse for GetUserResponse {
 impl ::poem::IntoResponse for DeactivateUserResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
-            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2494,12 +2531,12 @@ impl ::poem_openapi::ApiResponse for DeactivateUserResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
             .response(204, "The user is deactivated.")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::user_not_found)
-            .shared(429, described::too_many_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::user_not_found)
+            .shared(429, shared_responses::too_many_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2511,43 +2548,50 @@ impl ::poem::IntoResponse for UpdateUserResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, etag } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::Conflict { body } => {
-                runtime::Answer::new(409).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409)
+                    .body("application/problem+json", &body)
             }
             Self::PreconditionFailed { body } => {
-                runtime::Answer::new(412).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(412)
+                    .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2561,21 +2605,21 @@ impl ::poem_openapi::ApiResponse for UpdateUserResponse {
             .response(200, "The updated user.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<User>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::user_not_found)
-            .shared(409, described::taken)
-            .shared(412, described::version_mismatch)
-            .shared(413, described::body_too_large)
-            .shared(415, described::unsupported_media_type)
-            .shared(429, described::too_many_attempts_or_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::user_not_found)
+            .shared(409, shared_responses::taken)
+            .shared(412, shared_responses::version_mismatch)
+            .shared(413, shared_responses::body_too_large)
+            .shared(415, shared_responses::unsupported_media_type)
+            .shared(429, shared_responses::too_many_attempts_or_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2587,40 +2631,47 @@ impl ::poem_openapi::ApiResponse for UpdateUserResponse {
 impl ::poem::IntoResponse for ChangePasswordResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
-            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::Forbidden { body } => {
-                runtime::Answer::new(403).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(403)
+                    .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::Answer::new(422).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2632,16 +2683,16 @@ impl ::poem_openapi::ApiResponse for ChangePasswordResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
             .response(204, "The password is changed. Log in again.")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(403, described::wrong_password)
-            .shared(404, described::user_not_found)
-            .shared(413, described::body_too_large)
-            .shared(415, described::unsupported_media_type)
-            .shared(422, described::guessable_password)
-            .shared(429, described::too_many_attempts_or_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(403, shared_responses::wrong_password)
+            .shared(404, shared_responses::user_not_found)
+            .shared(413, shared_responses::body_too_large)
+            .shared(415, shared_responses::unsupported_media_type)
+            .shared(422, shared_responses::guessable_password)
+            .shared(429, shared_responses::too_many_attempts_or_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2653,16 +2704,18 @@ impl ::poem::IntoResponse for ListProductsResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::Answer::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2675,9 +2728,9 @@ impl ::poem_openapi::ApiResponse for ListProductsResponse {
         runtime::Responses::new()
             .response(200, "A page of products.")
             .body::<ProductPage>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2690,24 +2743,27 @@ impl ::poem::IntoResponse for GetProductResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, etag } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::NotModified { etag } => {
-                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+                runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2721,16 +2777,16 @@ impl ::poem_openapi::ApiResponse for GetProductResponse {
             .response(200, "The product.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Product>("application/json")
-            .shared(304, described::not_modified)
-            .shared(400, described::invalid_request)
-            .shared(404, described::product_not_found)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(304, shared_responses::not_modified)
+            .shared(400, shared_responses::invalid_request)
+            .shared(404, shared_responses::product_not_found)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2743,21 +2799,23 @@ impl ::poem::IntoResponse for ListOrdersResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::Answer::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2770,10 +2828,10 @@ impl ::poem_openapi::ApiResponse for ListOrdersResponse {
         runtime::Responses::new()
             .response(200, "A page of orders.")
             .body::<OrderPage>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2786,44 +2844,51 @@ impl ::poem::IntoResponse for PlaceOrderResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Created { body, location, etag } => {
-                runtime::Answer::new(201)
+                runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::Conflict { body } => {
-                runtime::Answer::new(409).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409)
+                    .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::Answer::new(422).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2837,27 +2902,27 @@ impl ::poem_openapi::ApiResponse for PlaceOrderResponse {
             .response(201, "The order as it was placed.")
             .header(
                 "Location",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The URI reference of the new resource, relative to this server."),
                 runtime::schema::<String>().format("uri-reference"),
             )
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::product_not_found)
-            .shared(409, described::out_of_stock)
-            .shared(413, described::body_too_large)
-            .shared(415, described::unsupported_media_type)
-            .shared(422, described::idempotency_key_reused)
-            .shared(429, described::too_many_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::product_not_found)
+            .shared(409, shared_responses::out_of_stock)
+            .shared(413, shared_responses::body_too_large)
+            .shared(415, shared_responses::unsupported_media_type)
+            .shared(422, shared_responses::idempotency_key_reused)
+            .shared(429, shared_responses::too_many_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2870,29 +2935,32 @@ impl ::poem::IntoResponse for GetOrderResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, etag } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::NotModified { etag } => {
-                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+                runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2906,17 +2974,17 @@ impl ::poem_openapi::ApiResponse for GetOrderResponse {
             .response(200, "The order.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
-            .shared(304, described::not_modified)
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::order_not_found)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(304, shared_responses::not_modified)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::order_not_found)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2929,31 +2997,34 @@ impl ::poem::IntoResponse for CancelOrderResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, etag } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
             Self::TooManyRequests { body, retry_after } => {
-                runtime::Answer::new(429)
+                runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
             Self::InternalServerError { body } => {
-                runtime::Answer::new(500).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .body("application/problem+json", &body)
             }
@@ -2967,17 +3038,17 @@ impl ::poem_openapi::ApiResponse for CancelOrderResponse {
             .response(200, "The cancelled order.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Order>("application/json")
-            .shared(400, described::invalid_request)
-            .shared(401, described::unauthenticated)
-            .shared(404, described::order_not_found)
-            .shared(429, described::too_many_writes)
-            .shared(500, described::internal_error)
-            .shared(503, described::unavailable)
+            .shared(400, shared_responses::invalid_request)
+            .shared(401, shared_responses::unauthenticated)
+            .shared(404, shared_responses::order_not_found)
+            .shared(429, shared_responses::too_many_writes)
+            .shared(500, shared_responses::internal_error)
+            .shared(503, shared_responses::unavailable)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -2986,8 +3057,8 @@ impl ::poem_openapi::ApiResponse for CancelOrderResponse {
     }
 }
 
-/// Responses that operations share.
-mod described {
+/// Metadata of `components.responses`.
+mod shared_responses {
     use super::runtime;
     pub(super) fn body_too_large(
         responses: runtime::Responses,
@@ -3044,7 +3115,7 @@ mod described {
             )
             .header(
                 "WWW-Authenticate",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The authentication scheme to use."),
                 runtime::schema::<String>(),
             )
@@ -3072,7 +3143,7 @@ mod described {
             )
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The entity tag of the resource, derived from its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
@@ -3132,7 +3203,7 @@ mod described {
             )
             .header(
                 "Retry-After",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
@@ -3149,7 +3220,7 @@ mod described {
             )
             .header(
                 "Retry-After",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
@@ -3166,7 +3237,7 @@ mod described {
             )
             .header(
                 "Retry-After",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
@@ -3183,7 +3254,7 @@ mod described {
             )
             .header(
                 "WWW-Authenticate",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The authentication scheme to use."),
                 runtime::schema::<String>(),
             )
@@ -3200,7 +3271,7 @@ mod described {
             )
             .header(
                 "Retry-After",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("The number of seconds to wait before a retry."),
                 runtime::schema::<i32>().minimum(1.0),
             )
@@ -3256,7 +3327,7 @@ impl runtime::Component for OrderStatus {
     const NAME: &'static str = "OrderStatus";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
-            .values(&["placed", "cancelled"])
+            .enum_values(&["placed", "cancelled"])
             .description("The status of an order.")
             .example("placed")
     }
@@ -3270,14 +3341,14 @@ impl runtime::Component for Greeting {
         runtime::object(registry)
             .property(
                 "greeting",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("A greeting in one sentence, for people.")
                     .example("Welcome to the SUSTech Merch Store!"),
             )
             .property(
                 "version",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The version of this contract, equal to `info.version`.",
@@ -3286,7 +3357,7 @@ impl runtime::Component for Greeting {
             )
             .property(
                 "links",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<GreetingLinks>(),
             )
             .end()
@@ -3302,7 +3373,7 @@ impl runtime::Component for GreetingLinks {
         runtime::object(registry)
             .property(
                 "docs",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The contract as an interactive page.")
                     .format("uri-reference")
@@ -3310,7 +3381,7 @@ impl runtime::Component for GreetingLinks {
             )
             .property(
                 "openapi_yaml",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The contract as YAML.")
                     .format("uri-reference")
@@ -3318,7 +3389,7 @@ impl runtime::Component for GreetingLinks {
             )
             .property(
                 "openapi_json",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The contract as JSON.")
                     .format("uri-reference")
@@ -3335,20 +3406,24 @@ impl runtime::Component for Registration {
     const NAME: &'static str = "Registration";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
-            .property("sid", runtime::Need::Required, runtime::schema::<named::Sid>())
+            .property(
+                "sid",
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Sid>(),
+            )
             .property(
                 "username",
-                runtime::Need::Required,
-                runtime::schema::<named::Username>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Username>(),
             )
             .property(
                 "email",
-                runtime::Need::Required,
-                runtime::schema::<named::Email>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Email>(),
             )
             .property(
                 "password",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
@@ -3372,12 +3447,12 @@ impl runtime::Component for Credentials {
         runtime::object(registry)
             .property(
                 "username",
-                runtime::Need::Required,
-                runtime::schema::<named::Username>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Username>(),
             )
             .property(
                 "password",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The password. Every wrong password returns the same response, even one that registration rejects.",
@@ -3399,7 +3474,7 @@ impl runtime::Component for AccessTokenTokenType {
     const NAME: &'static str = "AccessTokenTokenType";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
-            .values(&["Bearer"])
+            .enum_values(&["Bearer"])
             .description("The authentication scheme of the token.")
     }
 }
@@ -3412,7 +3487,7 @@ impl runtime::Component for AccessToken {
         runtime::object(registry)
             .property(
                 "access_token",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The token, a JWT. Send it as `Authorization: Bearer …`. Clients must treat it as opaque.",
@@ -3422,14 +3497,14 @@ impl runtime::Component for AccessToken {
             )
             .property(
                 "token_type",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<AccessTokenTokenType>()
                     .description("The authentication scheme of the token.")
                     .example("Bearer"),
             )
             .property(
                 "expires_in",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .description(
                         "The lifetime of the token in seconds, from the time of the response.",
@@ -3439,8 +3514,8 @@ impl runtime::Component for AccessToken {
             )
             .property(
                 "user_id",
-                runtime::Need::Required,
-                runtime::schema::<named::UserId>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::UserId>(),
             )
             .end()
             .description("A token with its type, lifetime and user.")
@@ -3453,35 +3528,43 @@ impl runtime::Component for User {
     const NAME: &'static str = "User";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
-            .property("id", runtime::Need::Required, runtime::schema::<named::UserId>())
-            .property("sid", runtime::Need::Required, runtime::schema::<named::Sid>())
+            .property(
+                "id",
+                runtime::Presence::Required,
+                runtime::schema::<aliases::UserId>(),
+            )
+            .property(
+                "sid",
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Sid>(),
+            )
             .property(
                 "username",
-                runtime::Need::Required,
-                runtime::schema::<named::Username>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Username>(),
             )
             .property(
                 "email",
-                runtime::Need::Required,
-                runtime::schema::<named::Email>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Email>(),
             )
             .property(
                 "active",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<bool>()
                     .description("False after deactivation.")
                     .example(true),
             )
             .property(
                 "created_at",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .description("The time of registration, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
             )
             .property(
                 "updated_at",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .description("The time of the last change, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
@@ -3499,13 +3582,13 @@ impl runtime::Component for UserChange {
         runtime::object(registry)
             .property(
                 "username",
-                runtime::Need::Optional,
-                runtime::schema::<named::Username>(),
+                runtime::Presence::Optional,
+                runtime::schema::<aliases::Username>(),
             )
             .property(
                 "email",
-                runtime::Need::Optional,
-                runtime::schema::<named::Email>(),
+                runtime::Presence::Optional,
+                runtime::schema::<aliases::Email>(),
             )
             .end()
             .description("The members to update. Absent members keep their values.")
@@ -3520,7 +3603,7 @@ impl runtime::Component for PasswordChange {
         runtime::object(registry)
             .property(
                 "current_password",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The current password.")
                     .format("password")
@@ -3531,7 +3614,7 @@ impl runtime::Component for PasswordChange {
             )
             .property(
                 "new_password",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The new password: 8 to 128 characters, without U+0000. The most common passwords are rejected.",
@@ -3555,12 +3638,12 @@ impl runtime::Component for Product {
         runtime::object(registry)
             .property(
                 "id",
-                runtime::Need::Required,
-                runtime::schema::<named::ProductId>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::ProductId>(),
             )
             .property(
                 "name",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The product's name.")
                     .min_length(1)
@@ -3569,12 +3652,12 @@ impl runtime::Component for Product {
             )
             .property(
                 "category",
-                runtime::Need::Required,
-                runtime::schema::<named::Category>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Category>(),
             )
             .property(
                 "slogan",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("A slogan of one line.")
                     .max_length(200)
@@ -3582,7 +3665,7 @@ impl runtime::Component for Product {
             )
             .property(
                 "description",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("A description in a few sentences.")
                     .max_length(2000)
@@ -3592,7 +3675,7 @@ impl runtime::Component for Product {
             )
             .property(
                 "price_cents",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i64>()
                     .description("What one piece costs, in minor units of `currency`.")
                     .minimum(0.0)
@@ -3600,12 +3683,12 @@ impl runtime::Component for Product {
             )
             .property(
                 "currency",
-                runtime::Need::Required,
-                runtime::schema::<named::Currency>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Currency>(),
             )
             .property(
                 "stock",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .description("The number of pieces that can still be sold.")
                     .minimum(0.0)
@@ -3624,13 +3707,13 @@ impl runtime::Component for ProductPage {
         runtime::object(registry)
             .property(
                 "items",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<Vec<Product>>()
                     .description("The products by ascending id."),
             )
             .property(
                 "next_page",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<String>()
                     .nullable(true)
                     .description(
@@ -3651,12 +3734,12 @@ impl runtime::Component for Purchase {
         runtime::object(registry)
             .property(
                 "product_id",
-                runtime::Need::Required,
-                runtime::schema::<named::ProductId>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::ProductId>(),
             )
             .property(
                 "quantity",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .description("How many pieces.")
                     .minimum(1.0)
@@ -3674,20 +3757,24 @@ impl runtime::Component for Order {
     const NAME: &'static str = "Order";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
-            .property("id", runtime::Need::Required, runtime::schema::<named::OrderId>())
+            .property(
+                "id",
+                runtime::Presence::Required,
+                runtime::schema::<aliases::OrderId>(),
+            )
             .property(
                 "user_id",
-                runtime::Need::Required,
-                runtime::schema::<named::UserId>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::UserId>(),
             )
             .property(
                 "product_id",
-                runtime::Need::Required,
-                runtime::schema::<named::ProductId>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::ProductId>(),
             )
             .property(
                 "quantity",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .description("How many pieces.")
                     .minimum(1.0)
@@ -3696,7 +3783,7 @@ impl runtime::Component for Order {
             )
             .property(
                 "unit_price_cents",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i64>()
                     .description(
                         "The price of one piece when the order was placed, in minor units of `currency`.",
@@ -3706,7 +3793,7 @@ impl runtime::Component for Order {
             )
             .property(
                 "total_price_cents",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i64>()
                     .description(
                         "The price of all pieces together, in minor units of `currency`.",
@@ -3716,24 +3803,24 @@ impl runtime::Component for Order {
             )
             .property(
                 "currency",
-                runtime::Need::Required,
-                runtime::schema::<named::Currency>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Currency>(),
             )
             .property(
                 "status",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<OrderStatus>(),
             )
             .property(
                 "created_at",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .description("The time when the order was placed, in UTC.")
                     .example("2026-11-22T08:00:00.000000Z"),
             )
             .property(
                 "cancelled_at",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .nullable(true)
                     .description(
@@ -3754,12 +3841,12 @@ impl runtime::Component for OrderPage {
         runtime::object(registry)
             .property(
                 "items",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<Vec<Order>>().description("The orders, newest first."),
             )
             .property(
                 "next_page",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<String>()
                     .nullable(true)
                     .description(
@@ -3780,7 +3867,7 @@ impl runtime::Component for Problem {
         runtime::object(registry)
             .property(
                 "type",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The URI reference of the documentation of this problem type, relative to this server.",
@@ -3790,7 +3877,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "title",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "A short summary of the problem type. It is the same for every problem with this `code`.",
@@ -3799,7 +3886,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "status",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .description("The HTTP status code of the response.")
                     .minimum(400.0)
@@ -3808,7 +3895,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "detail",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "An explanation of this occurrence and its remedy, for people.",
@@ -3819,7 +3906,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "instance",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The path of the request. A long path is truncated.")
                     .format("uri-reference")
@@ -3827,7 +3914,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "code",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The problem type, for programs to match on. Handle an unknown code by its `status`.",
@@ -3837,7 +3924,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "request_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The `X-Request-Id` of the request. Include it when you contact the operator.",
@@ -3846,7 +3933,7 @@ impl runtime::Component for Problem {
             )
             .property(
                 "errors",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<Vec<Fault>>()
                     .description(
                         "The faults of the request, up to 32. Present only with `invalid_request`. If there are more faults, `detail` states their number.",
@@ -3866,7 +3953,7 @@ impl runtime::Component for FaultIn {
     const NAME: &'static str = "FaultIn";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
-            .values(&["body", "path", "query", "header"])
+            .enum_values(&["body", "path", "query", "header"])
             .description("The part of the request.")
     }
 }
@@ -3879,14 +3966,14 @@ impl runtime::Component for Fault {
         runtime::object(registry)
             .property(
                 "in",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<FaultIn>()
                     .description("The part of the request.")
                     .example("body"),
             )
             .property(
                 "pointer",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description(
                         "The location in that part, a JSON Pointer (RFC 6901) of at most 256 bytes. A longer pointer is truncated and ends in `…`. In the body, the empty pointer is the whole body. In other parts, the pointer is `/` and the parameter's name. The server reports no further faults inside a member that is unknown or has another type.",
@@ -3895,7 +3982,7 @@ impl runtime::Component for Fault {
             )
             .property(
                 "detail",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The value or format that was expected.")
                     .example("expected at most 3"),
@@ -3909,9 +3996,9 @@ impl runtime::Component for Fault {
 
 runtime::component_type!(Fault);
 
-/// Schemas of the document that are plain Rust types: their names, for the emitted
-/// document to refer to.
-mod named {
+/// Component schemas that are aliases of Rust types. The emitted document refers to
+/// them by name.
+mod aliases {
     use super::runtime;
     pub(super) struct UserId;
     impl runtime::Component for UserId {

@@ -1,26 +1,26 @@
-//! How a client is made.
+//! Builds clients.
 
 use std::{fmt, time::Duration};
 
 use reqwest::{Url, header::HeaderValue};
 
-use super::{Retries, Session, Store};
+use super::{RetryPolicy, Session, StoreClient};
 use crate::{loopback::without_proxy, rest::client::Client};
 
-/// A client that is being made: see [`Store::builder`].
+/// A builder for a client: see [`StoreClient::builder`].
 #[derive(Clone, Debug)]
-#[must_use = "nothing is made before `build` is called"]
+#[must_use = "call `build` to create the client"]
 pub struct Builder {
     url: String,
     token: Option<Token>,
     timeout: Duration,
     connect_timeout: Duration,
-    retries: Retries,
+    retries: RetryPolicy,
     user_agent: String,
     http: Option<reqwest::Client>,
 }
 
-/// Shows nothing of itself.
+/// A token that `Debug` does not show.
 #[derive(Clone)]
 struct Token(String);
 
@@ -37,59 +37,58 @@ impl Builder {
             token: None,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
-            retries: Retries::default(),
+            retries: RetryPolicy::default(),
             user_agent: concat!("merch-contract/", env!("CARGO_PKG_VERSION")).to_owned(),
             http: None,
         }
     }
 
-    /// The `access_token` of a log-in, sent with every request. None is sent by default.
+    /// Sets the token for all requests: the `access_token` of a log-in. Default: none.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Token(token.into()));
         self
     }
 
-    /// For how long one attempt at a request may take, with its answer. 30 s by default: hashing a
-    /// password takes a moment.
+    /// Sets the time limit of one attempt, including the response body. Default: 30 s, because
+    /// hashing a password takes a while.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// For how long it may take to connect. 5 s by default.
+    /// Sets the time limit for connecting. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// What is tried again, and how often.
-    pub fn retries(mut self, retries: Retries) -> Self {
+    /// Sets the retry policy.
+    pub fn retries(mut self, retries: RetryPolicy) -> Self {
         self.retries = retries;
         self
     }
 
-    /// What is sent as `User-Agent`.
+    /// Sets `User-Agent`.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
         self
     }
 
-    /// Sends through this client, with its own time-outs, proxies and certificates: those of the
-    /// builder are not looked at then.
+    /// Uses `http` with its own time-outs, proxies and certificates instead of the builder's.
     pub fn http(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
     }
 
-    /// Makes the client. Nothing is sent.
+    /// Builds the client and sends nothing.
     ///
-    /// It takes its proxy from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), and none
-    /// if the URL is of this machine: see [`without_proxy`].
+    /// The client uses the environment's proxies (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), but not
+    /// for loopback URLs: see [`without_proxy`].
     ///
     /// # Errors
-    /// When the URL or the token cannot be one, or TLS cannot be set up.
-    pub fn build(self) -> Result<Store, BuildError> {
-        let url = base(&self.url)?;
+    /// If the URL or the token is invalid, or TLS cannot be set up.
+    pub fn build(self) -> Result<StoreClient, BuildError> {
+        let url = base_url(&self.url)?;
         let token = self.token.map(|token| authorization(&token.0)).transpose()?;
         let http = match self.http {
             Some(http) => http,
@@ -97,14 +96,14 @@ impl Builder {
                 .user_agent(self.user_agent)
                 .timeout(self.timeout)
                 .connect_timeout(self.connect_timeout)
-                // The store redirects nowhere; whoever else does shall not see the token.
+                // The store never redirects, and another server must not receive the token.
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
                 .map_err(|error| {
-                    BuildError(format!("the HTTP client cannot be set up: {error}"))
+                    BuildError(format!("failed to set up the HTTP client: {error}"))
                 })?,
         };
-        Ok(Store(Client::new_with_client(
+        Ok(StoreClient(Client::new_with_client(
             url.as_str().trim_end_matches('/'),
             http,
             Session { token, retries: self.retries },
@@ -112,7 +111,7 @@ impl Builder {
     }
 }
 
-/// Why there is no client: what was expected, what came, and what to do.
+/// An invalid setting of a client. States the expected value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError(String);
 
@@ -124,30 +123,30 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// A base URL.
-fn base(text: &str) -> Result<Url, BuildError> {
-    let expected = |what: &str| {
+fn base_url(text: &str) -> Result<Url, BuildError> {
+    let invalid = |reason: &str| {
         BuildError(format!(
-            "the store's URL: expected one such as http://127.0.0.1:8080, got {text:?}: {what}"
+            "invalid store URL: expected one such as http://127.0.0.1:8080, got {text:?}: {reason}"
         ))
     };
-    let url = Url::parse(text).map_err(|error| expected(&error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err(expected("only http and https have stores"));
+        return Err(invalid("use http:// or https:// and a host"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(expected("leave out what stands behind `?` or `#`"));
+        return Err(invalid("remove the query and the fragment"));
     }
     Ok(url)
 }
 
-/// The value of `Authorization`. The token is shown nowhere.
+/// Returns the value of `Authorization`, marked as sensitive.
 pub(super) fn authorization(token: &str) -> Result<HeaderValue, BuildError> {
     // RFC 6750 §2.1.
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if token.is_empty() || !token.bytes().all(known) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if token.is_empty() || !token.bytes().all(allowed) {
         return Err(BuildError(
-            "the token is not one: expected letters, digits and `-._~+/=`, as in the `access_token` of a log-in".to_owned(),
+            "invalid token: expected letters, digits and `-._~+/=`; use the `access_token` of a log-in"
+                .to_owned(),
         ));
     }
     let mut value = HeaderValue::try_from(format!("Bearer {token}"))
@@ -161,13 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_one_that_requests_can_be_sent_to() {
+    fn only_http_base_urls_are_accepted() {
         for (text, base) in [
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
             ("https://merch.example.com/store/", "https://merch.example.com/store"),
         ] {
-            assert_eq!(super::base(text).unwrap().as_str().trim_end_matches('/'), base);
+            assert_eq!(base_url(text).unwrap().as_str().trim_end_matches('/'), base);
         }
         for text in [
             "",
@@ -178,7 +177,7 @@ mod tests {
             "http://a/#b",
             "unix:/run/store",
         ] {
-            let error = Store::builder(text).build().unwrap_err().to_string();
+            let error = StoreClient::builder(text).build().unwrap_err().to_string();
             assert!(
                 error.contains("expected one such as http://127.0.0.1:8080")
                     && error.contains(&format!("{text:?}")),
@@ -188,12 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_checked_and_never_shown() {
+    fn invalid_tokens_are_refused_and_never_shown() {
         for token in ["", "a b", "geheim\n", "gehéim"] {
-            let error = Store::builder("http://a").token(token).build().unwrap_err().to_string();
+            let error =
+                StoreClient::builder("http://a").token(token).build().unwrap_err().to_string();
             assert!(error.contains("access_token") && !error.contains("geh"), "{error}");
         }
-        let builder = Store::builder("http://a").token("very.secret");
+        let builder = StoreClient::builder("http://a").token("very.secret");
         assert!(!format!("{builder:?}").contains("secret"));
         assert!(!format!("{:?}", builder.build().unwrap()).contains("secret"));
     }

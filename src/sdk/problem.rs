@@ -1,4 +1,4 @@
-//! Why there is no result.
+//! The errors of a request.
 
 use std::{error, fmt, time::Duration};
 
@@ -7,81 +7,79 @@ use reqwest::StatusCode;
 use super::retry::retry_after;
 use crate::rest::client::{self, ResponseValue, types};
 
-/// Why there is no result. `?` makes one of the generated client's errors.
+/// The error of a request. `?` converts the generated client's errors.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store refused, and says why.
+    /// The store answered with a problem.
     Problem(Problem),
-    /// Nothing has changed since the version that `If-None-Match` named (304): what the caller has
-    /// is still true.
+    /// 304: the resource still has the version of `If-None-Match`.
     NotModified,
-    /// The request was not sent, as it is none that the contract knows. Says what was expected.
+    /// The request was not sent, because it violates the contract. States the expected value.
     Request(String),
-    /// The store was not reached, or did not answer in time. Whether the request was done is not
-    /// known.
+    /// The connection failed or timed out. The store may have processed the request.
     Connection(reqwest::Error),
-    /// An answer that the contract does not know: of something in between, or of another contract's
-    /// store.
-    Answer {
-        /// Its status, unless the body was what could not be read.
+    /// The response violates the contract. Its sender may be a proxy, or a store of another
+    /// version.
+    UnexpectedResponse {
+        /// The status, unless the body could not be read.
         status: Option<StatusCode>,
-        /// What is wrong with it.
+        /// The violation.
         reason: String,
     },
 }
 
-/// A refusal (RFC 9457). Shown as its `detail`, `code` and `request_id`.
+/// A problem (RFC 9457). `Display` shows `detail`, `code` and `request_id`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Problem {
-    /// What to match on.
+    /// The code to match on.
     pub code: Code,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: StatusCode,
-    /// The kind of problem in a few words.
+    /// A short summary of the code.
     pub title: String,
-    /// What happened this time and what to do, for people.
+    /// The reason and the remedy, for people.
     pub detail: String,
-    /// The path that was asked for.
+    /// The path of the request.
     pub instance: String,
-    /// To ask the store's operator about.
+    /// The id to report to the store's operator.
     pub request_id: String,
-    /// Every fault of the request, with [`Code::InvalidRequest`].
+    /// The faults of the request, with [`Code::InvalidRequest`].
     pub errors: Vec<types::Fault>,
-    /// After which time it may be tried again, if the store says so.
+    /// The time to wait before a retry.
     pub retry_after: Option<Duration>,
 }
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])* $name:ident = $word:literal,)*) => {
-        /// The kinds of problems, as the contract names them.
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal,)*) => {
+        /// The problem codes of the contract.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {
             $($(#[doc = $doc])* $name,)*
-            /// One that came into the contract after this client was made. Treat it by its status.
+            /// A code newer than this client. Handle it by the status.
             Unknown(String),
         }
 
         impl Code {
-            /// All that this client knows.
+            /// All codes that this client knows.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The word on the wire.
+            /// Returns the code in JSON.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
-                    $(Self::$name => $word,)*
-                    Self::Unknown(word) => word,
+                    $(Self::$name => $code,)*
+                    Self::Unknown(code) => code,
                 }
             }
         }
 
         impl From<&str> for Code {
-            fn from(word: &str) -> Self {
-                match word {
-                    $($word => Self::$name,)*
+            fn from(code: &str) -> Self {
+                match code {
+                    $($code => Self::$name,)*
                     other => Self::Unknown(other.to_owned()),
                 }
             }
@@ -92,23 +90,23 @@ macro_rules! codes {
 codes! {
     /// 400: see [`Problem::errors`].
     InvalidRequest = "invalid_request",
-    /// 401: no token was sent.
+    /// 401: the request has no token.
     TokenMissing = "token_missing",
-    /// 401: the token is not valid, or not any more. Log in again.
+    /// 401: the token is invalid, expired or revoked. Log in again.
     TokenInvalid = "token_invalid",
     /// 401: the username or the password is wrong.
     InvalidCredentials = "invalid_credentials",
     /// 403: the current password is wrong.
     WrongPassword = "wrong_password",
-    /// 404: the store has no such path. Look at the base URL.
+    /// 404: the store has no such path. Check the base URL.
     RouteNotFound = "route_not_found",
-    /// 404: no such user, or somebody else.
+    /// 404: the user does not exist or is not the caller.
     UserNotFound = "user_not_found",
-    /// 404: no such product.
+    /// 404: the product does not exist.
     ProductNotFound = "product_not_found",
-    /// 404: no such order, or somebody else's.
+    /// 404: the order does not exist or belongs to another user.
     OrderNotFound = "order_not_found",
-    /// 405.
+    /// 405: the path does not support the method.
     MethodNotAllowed = "method_not_allowed",
     /// 409: another user has this sid.
     SidTaken = "sid_taken",
@@ -116,29 +114,28 @@ codes! {
     UsernameTaken = "username_taken",
     /// 409: another user has this email.
     EmailTaken = "email_taken",
-    /// 409: fewer pieces are left than were asked for; nothing was sold.
+    /// 409: the stock is smaller than the quantity. No order was placed.
     OutOfStock = "out_of_stock",
-    /// 412: it has changed since the version that `If-Match` names.
+    /// 412: the resource has another version than `If-Match`.
     VersionMismatch = "version_mismatch",
-    /// 413.
+    /// 413: the body exceeds the limit.
     BodyTooLarge = "body_too_large",
-    /// 415.
+    /// 415: the media type or coding of the body is not supported.
     UnsupportedMediaType = "unsupported_media_type",
     /// 422: the key was used for another order.
     IdempotencyKeyReused = "idempotency_key_reused",
-    /// 422: the new password is a common one, or the user's own sid, username or email.
+    /// 422: the new password is common, or is the user's sid, username or email.
     GuessablePassword = "guessable_password",
     /// 429: too many wrong passwords for this account, or too many log-ins, registrations, or
     /// changes of names or passwords from this address.
     TooManyAttempts = "too_many_attempts",
-    /// 429: this user has too many changes in progress, or made too many within a minute. Nothing
-    /// was changed.
+    /// 429: the user has too many changes in progress or within a minute. Nothing was changed.
     TooManyWrites = "too_many_writes",
-    /// 431.
+    /// 431: the headers exceed the limit.
     HeadersTooLarge = "headers_too_large",
-    /// 500: a fault of the store. Tell its operator the request id.
+    /// 500: internal error. Report the request id to the operator.
     InternalError = "internal_error",
-    /// 503: try again after [`Problem::retry_after`].
+    /// 503: retry after [`Problem::retry_after`].
     Unavailable = "unavailable",
 }
 
@@ -149,14 +146,15 @@ impl fmt::Display for Code {
 }
 
 impl Error {
-    /// The refusal's code, if it is one.
+    /// Returns the code of a problem.
     #[must_use]
     pub fn code(&self) -> Option<&Code> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
-            Self::NotModified | Self::Request(_) | Self::Connection(_) | Self::Answer { .. } => {
-                None
-            }
+            Self::NotModified
+            | Self::Request(_)
+            | Self::Connection(_)
+            | Self::UnexpectedResponse { .. } => None,
         }
     }
 }
@@ -189,20 +187,20 @@ impl From<ResponseValue<types::Problem>> for Problem {
 
 impl From<client::Error<types::Problem>> for Error {
     fn from(error: client::Error<types::Problem>) -> Self {
-        Self::of(error, |answer| Self::Problem(answer.into()))
+        Self::convert(error, |answer| Self::Problem(answer.into()))
     }
 }
 
-/// `greet` can be refused in no way that the contract names.
+/// `greet` declares no problem.
 impl From<client::Error<()>> for Error {
     fn from(error: client::Error<()>) -> Self {
-        Self::of(error, |answer| Self::undeclared(answer.status()))
+        Self::convert(error, |answer| Self::undeclared(answer.status()))
     }
 }
 
 impl Error {
-    /// The same for every operation, but for what it makes of a declared refusal.
-    fn of<E>(error: client::Error<E>, refusal: impl FnOnce(ResponseValue<E>) -> Self) -> Self {
+    /// Converts an error of any operation; `refusal` converts a declared response.
+    fn convert<E>(error: client::Error<E>, refusal: impl FnOnce(ResponseValue<E>) -> Self) -> Self {
         match error {
             client::Error::ErrorResponse(answer) => refusal(answer),
             client::Error::InvalidRequest(reason) | client::Error::Custom(reason) => {
@@ -211,10 +209,9 @@ impl Error {
             client::Error::CommunicationError(error)
             | client::Error::InvalidUpgrade(error)
             | client::Error::ResponseBodyError(error) => Self::Connection(error),
-            client::Error::InvalidResponsePayload(_, error) => Self::Answer {
-                status: None,
-                reason: format!("the body is not what the contract says: {error}"),
-            },
+            client::Error::InvalidResponsePayload(_, error) => {
+                Self::UnexpectedResponse { status: None, reason: format!("invalid body: {error}") }
+            }
             client::Error::UnexpectedResponse(answer)
                 if answer.status() == StatusCode::NOT_MODIFIED =>
             {
@@ -225,9 +222,9 @@ impl Error {
     }
 
     fn undeclared(status: StatusCode) -> Self {
-        Self::Answer {
+        Self::UnexpectedResponse {
             status: Some(status),
-            reason: format!("the contract knows no {status} of this operation"),
+            reason: format!("the operation declares no status {status}"),
         }
     }
 }
@@ -246,15 +243,14 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problem(problem) => problem.fmt(formatter),
-            Self::NotModified => {
-                formatter.write_str("it has not changed since the version that the caller has")
+            Self::NotModified => formatter
+                .write_str("not modified: the resource still has the version in `If-None-Match`"),
+            Self::Request(reason) => write!(formatter, "invalid request, not sent: {reason}"),
+            Self::Connection(_) => {
+                formatter.write_str("no response from the store; check its URL and retry")
             }
-            Self::Request(reason) => write!(formatter, "the request was not sent: {reason}"),
-            Self::Connection(_) => formatter.write_str(
-                "the store was not reached, or did not answer in time; is its URL right?",
-            ),
-            Self::Answer { reason, .. } => {
-                write!(formatter, "the answer is not one of a store of this contract: {reason}")
+            Self::UnexpectedResponse { reason, .. } => {
+                write!(formatter, "the response violates the contract: {reason}")
             }
         }
     }
@@ -264,7 +260,10 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Connection(error) => Some(error),
-            Self::Problem(_) | Self::NotModified | Self::Request(_) | Self::Answer { .. } => None,
+            Self::Problem(_)
+            | Self::NotModified
+            | Self::Request(_)
+            | Self::UnexpectedResponse { .. } => None,
         }
     }
 }
@@ -278,8 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_are_those_of_the_contract() {
-        // The sentence that lists them.
+    fn codes_equal_the_contract() {
         let list = crate::OPENAPI_YAML
             .split("`code` is one of")
             .nth(1)
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_tomorrow_is_kept() {
+    fn unknown_codes_are_preserved() {
         let code = Code::from("on_holiday");
         assert_eq!((code.as_str(), &code), ("on_holiday", &Code::Unknown("on_holiday".to_owned())));
     }

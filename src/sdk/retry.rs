@@ -1,4 +1,4 @@
-//! What is tried again, and when.
+//! Retries requests.
 
 use std::time::Duration;
 
@@ -11,31 +11,30 @@ use reqwest::{
 use super::Session;
 use crate::rest::client::{Client, Error};
 
-/// What is tried again: requests that were answered with 503 or 429, or not at all, and that are
-/// safe (RFC 9110 §9.2.1) or carry an `Idempotency-Key`. Nothing else is sent twice.
+/// When to retry. The client retries a request after 503, 429 or no response, if the request is
+/// safe (RFC 9110 §9.2.1) or carries an `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// How often a request is sent at most, the first time included. 1 is: never again.
-    pub attempts: u32,
-    /// How long a single wait may be. When `Retry-After` says more, the answer is given to the
-    /// caller at once.
-    pub longest_wait: Duration,
-    /// How long the first wait is when nothing says it; each one after is twice as long. A part of
-    /// it is random, so that clients that were refused together do not come back together.
-    pub first_wait: Duration,
+pub struct RetryPolicy {
+    /// Maximum number of attempts, including the first.
+    pub max_attempts: u32,
+    /// Maximum delay before an attempt. A longer `Retry-After` ends the retries.
+    pub max_delay: Duration,
+    /// Delay before the first retry without `Retry-After`; it doubles with each retry. A random
+    /// part of up to half spreads the clients.
+    pub initial_delay: Duration,
 }
 
-impl Retries {
-    /// Every request is sent once.
+impl RetryPolicy {
+    /// Sends each request once.
     pub const NEVER: Self =
-        Self { attempts: 1, longest_wait: Duration::ZERO, first_wait: Duration::ZERO };
+        Self { max_attempts: 1, max_delay: Duration::ZERO, initial_delay: Duration::ZERO };
 
-    /// How long to wait before the next attempt; `None` to give up. `made` is how many there were.
-    fn wait(self, made: u32, outcome: &reqwest::Result<Response>) -> Option<Duration> {
-        if made >= self.attempts {
+    /// Returns the delay before the next attempt, or `None` to stop. `made` counts the attempts.
+    fn delay(self, made: u32, outcome: &reqwest::Result<Response>) -> Option<Duration> {
+        if made >= self.max_attempts {
             return None;
         }
-        let said = match outcome {
+        let retry_after = match outcome {
             Ok(answer)
                 if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]
                     .contains(&answer.status()) =>
@@ -44,36 +43,35 @@ impl Retries {
             }
             Ok(_) => return None,
             Err(error) if error.is_connect() || error.is_timeout() || error.is_request() => None,
-            // Neither a request that cannot be built nor an answer that cannot be read gets better.
+            // A retry does not help an invalid request or response.
             Err(_) => return None,
         };
-        match said {
-            Some(wait) => (wait <= self.longest_wait).then_some(wait),
+        match retry_after {
+            Some(wait) => (wait <= self.max_delay).then_some(wait),
             None => Some(
-                jittered(self.first_wait.saturating_mul(1 << (made - 1).min(16)))
-                    .min(self.longest_wait),
+                jittered(self.initial_delay.saturating_mul(1 << (made - 1).min(16)))
+                    .min(self.max_delay),
             ),
         }
     }
 }
 
-impl Default for Retries {
-    /// Four attempts, 0.2 s, 0.4 s and 0.8 s apart or as the store says, up to 30 s each.
+impl Default for RetryPolicy {
+    /// Four attempts after 0.2 s, 0.4 s and 0.8 s or `Retry-After`, up to 30 s each.
     fn default() -> Self {
         Self {
-            attempts: 4,
-            longest_wait: Duration::from_secs(30),
-            first_wait: Duration::from_millis(200),
+            max_attempts: 4,
+            max_delay: Duration::from_secs(30),
+            initial_delay: Duration::from_millis(200),
         }
     }
 }
 
-/// The store gives seconds; the other form of RFC 9110 §10.2.3, a date, counts as not said.
+/// Parses seconds. The store never sends a date, the other form of RFC 9110 §10.2.3.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Between the half and the whole of a time.
 fn jittered(time: Duration) -> Duration {
     let random = u32::from_le_bytes(
         uuid::Uuid::new_v4().as_bytes()[..4].try_into().expect("a UUID has sixteen bytes"),
@@ -81,7 +79,7 @@ fn jittered(time: Duration) -> Duration {
     time / 2 + (time / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// Whether sending it twice does the same as sending it once.
+/// Whether a repeated request has the same effect as one.
 fn is_repeatable(request: &Request) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
         || request.headers().contains_key("idempotency-key")
@@ -101,7 +99,7 @@ impl ClientHooks<Session> for Client {
             let again = if is_repeatable(&request) { request.try_clone() } else { None };
             made += 1;
             let outcome = self.client().execute(request).await;
-            let (Some(again), Some(wait)) = (again, self.inner().retries.wait(made, &outcome))
+            let (Some(again), Some(wait)) = (again, self.inner().retries.delay(made, &outcome))
             else {
                 return outcome;
             };
@@ -124,24 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn waits_as_long_as_it_is_told() {
-        let retries = Retries::default();
-        assert_eq!(retries.wait(1, &answer(503, Some("7"))), Some(Duration::from_secs(7)));
-        assert_eq!(retries.wait(1, &answer(429, Some("30"))), Some(Duration::from_secs(30)));
-        assert_eq!(retries.wait(1, &answer(429, Some("31"))), None, "longer than the longest wait");
-        assert_eq!(retries.wait(4, &answer(503, Some("1"))), None, "attempts are used up");
+    fn delay_follows_retry_after() {
+        let retries = RetryPolicy::default();
+        assert_eq!(retries.delay(1, &answer(503, Some("7"))), Some(Duration::from_secs(7)));
+        assert_eq!(retries.delay(1, &answer(429, Some("30"))), Some(Duration::from_secs(30)));
+        assert_eq!(retries.delay(1, &answer(429, Some("31"))), None, "longer than `max_delay`");
+        assert_eq!(retries.delay(4, &answer(503, Some("1"))), None, "no attempt is left");
         for status in [200, 400, 401, 409, 500, 502] {
-            assert_eq!(retries.wait(1, &answer(status, Some("1"))), None, "{status}");
+            assert_eq!(retries.delay(1, &answer(status, Some("1"))), None, "{status}");
         }
-        assert_eq!(Retries::NEVER.wait(1, &answer(503, Some("0"))), None);
+        assert_eq!(RetryPolicy::NEVER.delay(1, &answer(503, Some("0"))), None);
     }
 
     #[test]
-    fn waits_longer_each_time_when_nothing_is_said() {
-        let retries = Retries { attempts: 100, ..Retries::default() };
+    fn delay_doubles_without_retry_after() {
+        let retries = RetryPolicy { max_attempts: 100, ..RetryPolicy::default() };
         for (made, most) in [(1, 200), (2, 400), (3, 800), (99, 30_000)] {
-            for said in [None, Some("Sun, 22 Nov 2026 08:00:00 GMT")] {
-                let wait = retries.wait(made, &answer(503, said)).unwrap();
+            for retry_after in [None, Some("Sun, 22 Nov 2026 08:00:00 GMT")] {
+                let wait = retries.delay(made, &answer(503, retry_after)).unwrap();
                 assert!(
                     wait <= Duration::from_millis(most) && wait >= Duration::from_millis(most / 2),
                     "{made}: {wait:?}"
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_safe_or_keyed_is_repeatable() {
+    fn only_safe_or_keyed_requests_are_repeatable() {
         let request = |method: Method, key: bool| {
             let mut request = Request::new(method, "http://a/".parse().unwrap());
             if key {

@@ -1,4 +1,4 @@
-//! Request bodies: what they are declared to be, and reading them up to a bound.
+//! Checks the media type and coding of request bodies and reads them up to a limit.
 
 use futures_util::TryStreamExt as _;
 use poem::{
@@ -8,10 +8,10 @@ use poem::{
 
 use crate::{Fault, Rejection};
 
-/// The one media type that operations take.
+/// The only media type that operations accept.
 pub(crate) const JSON: &str = "application/json";
 
-/// Is there exactly one `Content-Type`, and is it JSON in UTF-8?
+/// Requires exactly one `Content-Type`: JSON in UTF-8.
 pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next().map(|value| value.as_bytes()), values.next()) {
@@ -20,12 +20,12 @@ pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-/// `application/json`, alone or with `charset=utf-8`: RFC 8259 knows no parameter, many clients
-/// send this one.
+/// Accepts `application/json` alone or with `charset=utf-8`. RFC 8259 has no parameter, but many
+/// clients send this one.
 fn is_json(value: &[u8]) -> bool {
     let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let media_type = parts.next().unwrap_or_default();
-    // RFC 9110 §5.6.6 lets a parameter be empty.
+    // RFC 9110 §5.6.6 allows empty parameters.
     let mut parts = parts.filter(|part| !part.is_empty());
     media_type.eq_ignore_ascii_case(JSON.as_bytes())
         && match (parts.next(), parts.next()) {
@@ -38,14 +38,12 @@ fn is_json(value: &[u8]) -> bool {
         }
 }
 
-/// Is the body sent as it is? An encoded one would only be found not to be JSON.
 pub(crate) fn check_content_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let codings = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    // RFC 9110 §8.4.1: without regard to case; §5.6.1: members of a list may be empty. `identity`
-    // should not be sent, and does no harm.
+    // RFC 9110 §8.4.1: codings ignore case. §5.6.1: list members may be empty.
     let identity = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
     if codings.map(<[u8]>::trim_ascii).all(identity) {
         Ok(())
@@ -54,15 +52,14 @@ pub(crate) fn check_content_coding(headers: &HeaderMap) -> Result<(), Rejection>
     }
 }
 
-/// Reads a body of at most `limit` bytes. A body that is declared to be longer is refused before
-/// anything of it is read.
+/// Reads a body of at most `limit` bytes. Rejects a longer `Content-Length` before it reads the
+/// body.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
 ) -> Result<Vec<u8>, Rejection> {
-    // What is no number never gets here: hyper refuses it. What is one too great for a `u64` is too
-    // great for us.
+    // hyper rejects a `Content-Length` that is not a number. A parse error here is an overflow.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if declared.is_some_and(|length| length.parse::<usize>().map_or(true, |length| length > limit))
     {
@@ -93,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_bodies_that_are_not_encoded() {
+    fn only_identity_content_coding_is_accepted() {
         let check = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -101,7 +98,7 @@ mod tests {
             }
             check_content_coding(&headers)
         };
-        for taken in [
+        for accepted in [
             &[][..],
             &["identity"],
             &["Identity"],
@@ -109,17 +106,17 @@ mod tests {
             &["identity", "identity"],
             &[""],
         ] {
-            assert_eq!(check(taken), Ok(()), "{taken:?}");
+            assert_eq!(check(accepted), Ok(()), "{accepted:?}");
         }
-        for refused in
+        for rejected in
             [&["gzip"][..], &["GZIP"], &["identity, br"], &["identity", "zstd"], &["unheard-of"]]
         {
-            assert_eq!(check(refused), Err(Rejection::UnsupportedContentCoding), "{refused:?}");
+            assert_eq!(check(rejected), Err(Rejection::UnsupportedContentCoding), "{rejected:?}");
         }
     }
 
     #[test]
-    fn knows_json_by_its_media_type() {
+    fn only_json_media_types_are_accepted() {
         for value in [
             "application/json",
             "Application/JSON",

@@ -1,4 +1,4 @@
-//! Bearer tokens: is there exactly one, and does it look like one? (RFC 6750 §2.1, RFC 9110 §11.4)
+//! Parses the bearer token of a request (RFC 6750 §2.1, RFC 9110 §11.4).
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use poem::http::{HeaderMap, header::AUTHORIZATION};
 
 use crate::CredentialFault;
 
-/// A bearer token as it was sent. Printing it shows nothing of it.
+/// A bearer token as sent. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// The token.
+    /// Returns the token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -24,7 +24,6 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The one bearer token of a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Token, CredentialFault> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(CredentialFault::Missing)?;
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_one_bearer_token_whatever_the_case_of_the_scheme() {
+    fn bearer_scheme_is_case_insensitive() {
         for value in
             ["Bearer a.b-c_d~e+f/g==", "bearer a.b-c_d~e+f/g==", "BEARER   a.b-c_d~e+f/g=="]
         {
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_the_others() {
+    fn invalid_credentials_give_their_fault() {
         for (values, fault) in [
             (vec![], CredentialFault::Missing),
             (vec!["x"], CredentialFault::WrongScheme),
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_print_the_token() {
+    fn debug_redacts_the_token() {
         let token = bearer(&headers(&[b"Bearer hush"])).expect("a token");
         assert!(!format!("{token:?}").contains("hush"));
     }

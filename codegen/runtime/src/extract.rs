@@ -1,4 +1,4 @@
-//! The arguments of operations: poem-openapi extractors that take what the contract has accepted.
+//! poem-openapi extractors that take their values from a [`ValidRequest`].
 
 use std::sync::Arc;
 
@@ -12,25 +12,27 @@ use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Accepted, Fault, Location, Need, Rejection, Schema, Token, body::JSON, routes::Handling,
+    Fault, Location, Presence, Rejection, Schema, Token, ValidRequest, body::JSON,
+    routes::ServerConfig,
 };
 
-/// A parameter of the document. Generated, one type for each.
+/// A parameter of the document. The generator emits one type for each.
 pub trait ParameterSpec: Send + Sync + 'static {
-    /// Where it stands; never [`Location::Body`].
+    /// The location; never [`Location::Body`].
     const LOCATION: Location;
-    /// Its name, as the document writes it.
+    /// The name in the document.
     const NAME: &'static str;
-    /// Whether it has to be there.
-    const NEED: Need;
-    /// What the operation gets: an `Option` if it may be left out and has no default.
+    /// Whether the document requires the parameter.
+    const PRESENCE: Presence;
+    /// The type that the operation receives: an `Option` for an optional parameter without a
+    /// default.
     type Value: DeserializeOwned + Send;
-    /// Its schema, for the emitted document.
+    /// Returns the schema for the emitted document.
     fn schema() -> Schema;
-    /// Reads what the schema has let pass; `null` is a parameter that was not sent.
+    /// Deserializes a valid value; `null` stands for an absent parameter.
     ///
     /// # Errors
-    /// When the value is not one of the Rust type.
+    /// If the value does not fit the Rust type.
     fn read(value: &Value) -> Result<Self::Value, serde_json::Error> {
         Self::Value::deserialize(value)
     }
@@ -42,7 +44,7 @@ pub struct Parameter<P: ParameterSpec>(pub P::Value);
 
 impl<'a, P: ParameterSpec> ApiExtractor<'a> for Parameter<P> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-    const PARAM_IS_REQUIRED: bool = matches!(P::NEED, Need::Required);
+    const PARAM_IS_REQUIRED: bool = matches!(P::PRESENCE, Presence::Required);
 
     type ParamType = ();
     type ParamRawType = ();
@@ -69,10 +71,10 @@ impl<'a, P: ParameterSpec> ApiExtractor<'a> for Parameter<P> {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let value = accepted(request)?.parameter(P::LOCATION, P::NAME).unwrap_or(&Value::Null);
-        P::read(value)
-            .map(Self)
-            .map_err(|_| mismatch(request, Fault::of_parameter(P::LOCATION, P::NAME, UNHELD)))
+        let value = valid_request(request)?.parameter(P::LOCATION, P::NAME).unwrap_or(&Value::Null);
+        P::read(value).map(Self).map_err(|_| {
+            type_mismatch(request, Fault::of_parameter(P::LOCATION, P::NAME, NOT_REPRESENTABLE))
+        })
     }
 }
 
@@ -104,43 +106,44 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let text = accepted(request)?.body.as_deref().unwrap_or(b"null");
+        let text = valid_request(request)?.body.as_deref().unwrap_or(b"null");
         serde_json::from_slice(text)
             .map(Self)
-            .map_err(|_| mismatch(request, Fault::of_body("", UNHELD)))
+            .map_err(|_| type_mismatch(request, Fault::of_body("", NOT_REPRESENTABLE)))
     }
 }
 
-/// The bearer token of an operation that wants one.
+/// Returns the bearer token of an operation that requires one.
 ///
 /// # Errors
-/// When the operation's contract does not ask for one, which generated code never lets happen.
+/// If the operation's validator does not require a token; generated code always does.
 pub fn token(request: &Request) -> poem::Result<Token> {
-    accepted(request)?.token.clone().ok_or_else(|| unguarded("the contract asks for no token"))
+    valid_request(request)?
+        .token
+        .clone()
+        .ok_or_else(|| internal_error("the validator of this operation requires no token"))
 }
 
-fn accepted(request: &Request) -> poem::Result<&Accepted> {
+fn valid_request(request: &Request) -> poem::Result<&ValidRequest> {
     request
-        .data::<Arc<Accepted>>()
+        .data::<Arc<ValidRequest>>()
         .map(AsRef::as_ref)
-        .ok_or_else(|| unguarded("the request was held against no contract"))
+        .ok_or_else(|| internal_error("no validator has checked this request"))
 }
 
-fn unguarded(reason: &'static str) -> Error {
+fn internal_error(reason: &'static str) -> Error {
     Error::from_string(reason, StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The detail of a [`mismatch`].
-const UNHELD: &str = "expected a value that this server can hold";
+const NOT_REPRESENTABLE: &str = "expected a value that the server can represent";
 
-/// The schema has let something pass that the Rust type does not hold. The generator sees to it
-/// that there is no such gap; if there is one all the same, the request is at fault and not the
-/// server.
-fn mismatch(request: &Request, fault: Fault) -> Error {
-    match request.data::<Handling>() {
-        Some(handling) => Error::from_response(
-            handling.rejections.respond(Rejection::InvalidRequest { faults: fault.into() }),
+/// Rejects a value that the schema accepts but the Rust type cannot hold. The generator emits no
+/// such pair; if one occurs, the client receives 400, not 500.
+fn type_mismatch(request: &Request, fault: Fault) -> Error {
+    match request.data::<ServerConfig>() {
+        Some(config) => Error::from_response(
+            config.rejections.respond(Rejection::InvalidRequest { faults: fault.into() }),
         ),
-        None => unguarded("this operation is not behind its guard"),
+        None => internal_error("this operation is not inside a `ServiceEndpoint`"),
     }
 }

@@ -1,66 +1,62 @@
-//! The faults of one request, bounded while they are found: in number, in the length of each text,
-//! and in all.
+//! The faults of one request, limited in number, in the length of each text and in total length.
 
 use std::fmt::{self, Display, Write as _};
 
 use crate::Location;
 
-/// Stands at the end of a text that was cut.
 const ELLIPSIS: char = '…';
 
-/// One thing in a request that the document does not allow.
-///
-/// Made by [`Fault::of_body`] and [`Fault::of_parameter`] only, which bound its texts.
+/// One violation of the document in a request. [`Fault::of_body`] and [`Fault::of_parameter`] limit
+/// its texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// The part of the request in which it was found.
+    /// The part of the request with the fault.
     pub location: Location,
-    /// A JSON pointer (RFC 6901) into that part, of at most [`Fault::POINTER_BYTES`]; a longer one
-    /// is cut and ends in `…`. In a body `""` is the whole of it, and a missing member is pointed
-    /// at where it should be. Elsewhere it is `/` and the parameter's name, as the document writes
-    /// it, or as it was sent if the document does not have it.
+    /// A JSON pointer (RFC 6901) into that part, of at most [`Fault::MAX_POINTER_BYTES`]; a longer
+    /// one is cut and ends in `…`. In a body, `""` is the whole body, and a missing member has the
+    /// pointer where it belongs. For a parameter: `/` and the name, in the document's spelling if
+    /// it has the parameter.
     pub pointer: String,
-    /// What was expected, in plain words, of at most [`Fault::DETAIL_BYTES`]. Never the value that
-    /// came.
+    /// The expectation, at most [`Fault::MAX_DETAIL_BYTES`]. Never contains the sent value.
     pub detail: String,
 }
 
 impl Fault {
-    /// The longest pointer, in bytes as JSON writes them.
-    pub const POINTER_BYTES: usize = 256;
-    /// The longest detail, in bytes as JSON writes them.
-    pub const DETAIL_BYTES: usize = 256;
+    /// Maximum length of a pointer, in bytes of JSON text.
+    pub const MAX_POINTER_BYTES: usize = 256;
+    /// Maximum length of a detail, in bytes of JSON text.
+    pub const MAX_DETAIL_BYTES: usize = 256;
 
-    /// A fault of a body, at a JSON pointer.
+    /// Creates a fault of the body at a JSON pointer.
     pub fn of_body(pointer: impl Display, detail: impl Display) -> Self {
         Self::new(Location::Body, pointer, detail)
     }
 
-    /// A fault of a parameter, by its name.
+    /// Creates a fault of a parameter.
     pub fn of_parameter(location: Location, name: &str, detail: impl Display) -> Self {
         Self::new(location, format_args!("/{}", Escaped(name)), detail)
     }
 
     fn new(location: Location, pointer: impl Display, detail: impl Display) -> Self {
-        let mut pointer = shorten(pointer, Self::POINTER_BYTES);
-        // In a pointer `~` is the first half of an escape: no half of one is left before the cut.
+        let mut pointer = shorten(pointer, Self::MAX_POINTER_BYTES);
+        // `~` starts an escape of a JSON pointer; remove a half one before the cut.
         if pointer.ends_with("~…") {
             pointer.truncate(pointer.len() - "~…".len());
             pointer.push(ELLIPSIS);
         }
-        Self { location, pointer, detail: shorten(detail, Self::DETAIL_BYTES) }
+        Self { location, pointer, detail: shorten(detail, Self::MAX_DETAIL_BYTES) }
     }
 
-    /// The bytes of its texts, as JSON writes them.
+    /// Returns the length of both texts, in bytes of JSON text.
     fn text_bytes(&self) -> usize {
         self.pointer.chars().chain(self.detail.chars()).map(json_width).sum()
     }
 }
 
-/// The faults of one request. It lists up to [`Faults::MOST`], in the order in which they were
-/// found, as long as their texts fit into [`Faults::TEXT_BYTES`]; the others it only counts. So
-/// what it takes of memory does not grow with the request.
+/// The faults of one request. Lists up to [`Faults::MAX_LISTED`] in the order of detection, while
+/// their texts fit into [`Faults::MAX_TEXT_BYTES`], and counts the others. Memory does not grow
+/// with the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     listed: Vec<Fault>,
@@ -69,19 +65,19 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The most faults that are listed.
-    pub const MOST: usize = 32;
-    /// The most bytes of the listed faults' texts together, as JSON writes them.
-    pub const TEXT_BYTES: usize = 12 * 1024;
+    /// Maximum number of listed faults.
+    pub const MAX_LISTED: usize = 32;
+    /// Maximum length of all listed texts together, in bytes of JSON text.
+    pub const MAX_TEXT_BYTES: usize = 12 * 1024;
 
-    /// No faults.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self { listed: Vec::new(), text_bytes: 0, omitted: 0 }
     }
 
-    /// Adds a fault. It is made only if there is room to list it: a pointer costs as much as the
-    /// names in it are long.
+    /// Adds a fault. Calls `make` only if the list has room, because a pointer costs as much as the
+    /// names in it.
     pub fn add(&mut self, make: impl FnOnce() -> Fault) {
         if self.is_full() {
             self.omit();
@@ -90,12 +86,10 @@ impl Faults {
         }
     }
 
-    /// Counts a fault without listing it.
     pub(crate) fn omit(&mut self) {
         self.omitted = self.omitted.saturating_add(1);
     }
 
-    /// Adds a fault, unless one that reads the same is listed already.
     pub(crate) fn add_once(&mut self, make: impl FnOnce() -> Fault) {
         if self.is_full() {
             return self.omit();
@@ -108,7 +102,7 @@ impl Faults {
 
     fn list(&mut self, fault: Fault) {
         let bytes = fault.text_bytes();
-        if self.text_bytes + bytes > Self::TEXT_BYTES {
+        if self.text_bytes + bytes > Self::MAX_TEXT_BYTES {
             self.omit();
         } else {
             self.text_bytes += bytes;
@@ -116,7 +110,6 @@ impl Faults {
         }
     }
 
-    /// Adds the faults of another part of the request behind these.
     pub(crate) fn append(&mut self, others: Self) {
         for fault in others.listed {
             self.add(|| fault);
@@ -126,23 +119,23 @@ impl Faults {
 
     /// Whether further faults are only counted.
     pub(crate) fn is_full(&self) -> bool {
-        self.listed.len() == Self::MOST || self.omitted > 0
+        self.listed.len() == Self::MAX_LISTED || self.omitted > 0
     }
 
-    /// Whether there are none.
+    /// Whether no fault was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty() && self.omitted == 0
     }
 
-    /// The faults that are listed.
+    /// Returns the listed faults.
     #[must_use]
     pub fn listed(&self) -> &[Fault] {
         &self.listed
     }
 
-    /// The number of faults that were found beside those that are listed. Past the bound a value
-    /// counts once, however many rules it breaks.
+    /// Returns the number of faults that were found and not listed. Beyond the limit, a value
+    /// counts once even if it breaks several rules.
     #[must_use]
     pub const fn omitted(&self) -> usize {
         self.omitted
@@ -161,33 +154,32 @@ impl IntoIterator for Faults {
     type Item = Fault;
     type IntoIter = std::vec::IntoIter<Fault>;
 
-    /// The faults that are listed.
     fn into_iter(self) -> Self::IntoIter {
         self.listed.into_iter()
     }
 }
 
-/// Writes a text of at most `limit` bytes, counted as JSON writes them (a control character takes
-/// six). A longer text is cut between two characters and ends in `…`. Writing stops at the cut, so
-/// that it costs no more than what is kept.
+/// Formats `text` in at most `limit` bytes of JSON text, where a control character takes six. Cuts
+/// a longer text between two characters and appends `…`. Formatting stops at the cut, so the cost
+/// depends on `limit` only.
 #[must_use]
 pub fn shorten(text: impl Display, limit: usize) -> String {
-    let mut shortened = Shortened { text: String::new(), written: 0, fits: 0, limit };
-    // The one error is that of `Shortened`, once it is full.
-    let _ = write!(shortened, "{text}");
-    shortened.text
+    let mut truncator = Truncator { text: String::new(), written: 0, fits: 0, limit };
+    // Formatting fails only if `Truncator` is full.
+    let _ = write!(truncator, "{text}");
+    truncator.text
 }
 
-struct Shortened {
+struct Truncator {
     text: String,
-    /// Bytes of `text` as JSON writes them.
+    /// Length of `text` in bytes of JSON text.
     written: usize,
-    /// The length up to which `text` leaves room for the ellipsis.
+    /// Length of the prefix of `text` that leaves room for the ellipsis.
     fits: usize,
     limit: usize,
 }
 
-impl fmt::Write for Shortened {
+impl fmt::Write for Truncator {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             let written = self.written + json_width(character);
@@ -206,7 +198,7 @@ impl fmt::Write for Shortened {
     }
 }
 
-/// The bytes of a character in a JSON string, as `serde_json` writes it.
+/// Returns the length of a character in a JSON string, as `serde_json` writes it.
 const fn json_width(character: char) -> usize {
     match character {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
@@ -220,7 +212,7 @@ pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By the character and not by the piece: the writer stops at its bound, and so does this.
+        // One character at a time, so that formatting stops at the limit of the writer.
         self.0.chars().try_for_each(|character| match character {
             '~' => f.write_str("~0"),
             '/' => f.write_str("~1"),

@@ -1,4 +1,4 @@
-//! What a request says does not decide how long its faults are.
+//! Tests the limits on faults.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn json_bytes(text: &str) -> usize {
 }
 
 #[test]
-fn a_text_is_cut_between_characters_and_visibly() {
+fn text_is_cut_between_characters_with_an_ellipsis() {
     assert_eq!(shorten("12345678", 8), "12345678");
     assert_eq!(shorten("123456789", 8), "12345…");
     assert_eq!(shorten("ääää", 8), "ääää");
@@ -20,7 +20,7 @@ fn a_text_is_cut_between_characters_and_visibly() {
 }
 
 #[test]
-fn a_bound_is_one_of_bytes_as_json_writes_them() {
+fn limits_count_bytes_of_json_escapes() {
     let characters = ["a", "~", "/", "\"", "\\", "\u{0}", "\u{1f}", "\n", "\u{7f}", "é", "…", "😀"];
     for character in characters {
         for length in [1, 42, 43, 84, 85, 127, 128, 129, 254, 255, 256, 257, 30_000] {
@@ -44,10 +44,10 @@ fn a_bound_is_one_of_bytes_as_json_writes_them() {
 }
 
 #[test]
-fn the_first_32_are_listed_and_the_others_counted() {
+fn faults_beyond_32_are_counted() {
     let mut faults = Faults::new();
     assert!(faults.is_empty());
-    for index in 0..Faults::MOST {
+    for index in 0..Faults::MAX_LISTED {
         faults.add(|| Fault::of_body(format_args!("/{index}"), "x"));
     }
     assert_eq!((faults.listed().len(), faults.omitted()), (32, 0));
@@ -65,7 +65,7 @@ fn the_first_32_are_listed_and_the_others_counted() {
 }
 
 #[test]
-fn what_reads_the_same_is_listed_once_if_asked_for() {
+fn add_once_skips_equal_faults() {
     let mut faults = Faults::new();
     for name in ["a", "b", "a"] {
         faults.add_once(|| Fault::of_parameter(Location::Query, name, "x"));
@@ -74,7 +74,7 @@ fn what_reads_the_same_is_listed_once_if_asked_for() {
 }
 
 #[test]
-fn all_texts_together_have_a_bound() {
+fn total_text_is_limited() {
     for (name, detail) in [("x", "x"), ("\0", "\""), ("😀", "~")] {
         let mut faults = Faults::new();
         for _ in 0..40 {
@@ -83,7 +83,7 @@ fn all_texts_together_have_a_bound() {
         let texts = faults.listed().iter();
         let bytes: usize =
             texts.map(|fault| json_bytes(&fault.pointer) + json_bytes(&fault.detail)).sum();
-        assert!(bytes <= Faults::TEXT_BYTES && faults.listed().len() >= 24, "{bytes}");
+        assert!(bytes <= Faults::MAX_TEXT_BYTES && faults.listed().len() >= 24, "{bytes}");
         assert_eq!(faults.listed().len() + faults.omitted(), 40);
     }
 }

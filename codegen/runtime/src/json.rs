@@ -1,8 +1,7 @@
-//! Judges a JSON body while it is parsed: strict JSON, and what its schema says of it.
+//! Validates a JSON body in one pass over its text, with strict JSON syntax.
 //!
-//! Nothing of the body is kept but the value at hand, which is judged by itself, and what tells
-//! repeated members and items from new ones. So a body costs memory in proportion to its bytes,
-//! whatever it consists of; a tree of [`Value`]s costs up to a hundred times as much.
+//! Keeps only the current scalar and what detects repeated members and items. Memory is
+//! proportional to the body; a tree of [`Value`]s needs up to a hundred times as much.
 
 use std::{
     borrow::Cow,
@@ -16,19 +15,18 @@ use serde_json::{Map, Number, Value};
 use crate::{
     Fault, Faults,
     faults::Escaped,
-    schema::{Compiled, Members},
+    schema::{CompiledSchema, Properties},
 };
 
-/// How deep arrays and objects may be nested. Deeper than any document's schema, and far from what
-/// a thread's stack can bear.
+/// Maximum nesting of arrays and objects; safe for a thread's stack.
 const MAX_DEPTH: usize = 64;
 
-/// Judges a whole body: one JSON value, UTF-8, nested to a bound, no member twice, and as `schema`
-/// wants it. A member that the schema does not know, and a value of another type, is one fault;
-/// what is in it is only parsed.
+/// Validates a body: UTF-8, one JSON value, limited nesting, unique members, and `schema`. An
+/// unknown member or a value of a wrong type is one fault; its contents are parsed but not
+/// validated.
 ///
-/// Of a body that is no JSON the one fault is added that makes it none.
-pub(crate) fn judge(bytes: &[u8], schema: &Compiled, faults: &mut Faults) {
+/// Invalid JSON gives one fault.
+pub(crate) fn validate(bytes: &[u8], schema: &CompiledSchema, faults: &mut Faults) {
     let mut whole = |detail: fmt::Arguments<'_>| faults.add(|| Fault::of_body("", detail));
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return whole(format_args!("expected a JSON document, there is none"));
@@ -40,15 +38,21 @@ pub(crate) fn judge(bytes: &[u8], schema: &Compiled, faults: &mut Faults) {
             return whole(format_args!("expected JSON in UTF-8; byte {at} is not UTF-8"));
         }
     };
-    let mut found = Found::default();
+    let mut outcome = Outcome::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let schema = Some(schema);
-    let judge = Judge { found: &mut found, schema, path: Path::Root, depth: 0, digests: None };
-    let parsed = judge.deserialize(&mut deserializer).and_then(|_| deserializer.end());
-    match (parsed, found.too_deep) {
-        (Ok(()), _) => faults.append(found.faults),
+    let visitor = ValueVisitor {
+        outcome: &mut outcome,
+        schema,
+        path: InstancePath::Root,
+        depth: 0,
+        digests: None,
+    };
+    let parsed = visitor.deserialize(&mut deserializer).and_then(|_| deserializer.end());
+    match (parsed, outcome.too_deep) {
+        (Ok(()), _) => faults.append(outcome.faults),
         (Err(_), Some(fault)) => faults.add(|| fault),
-        // serde_json's own text may quote what it read.
+        // serde_json's message may quote the input.
         (Err(error), None) => whole(format_args!(
             "expected one JSON document; it breaks off or is malformed at line {}, column {}",
             error.line(),
@@ -57,22 +61,21 @@ pub(crate) fn judge(bytes: &[u8], schema: &Compiled, faults: &mut Faults) {
     }
 }
 
-/// What was found so far.
+/// The result of the validation so far.
 #[derive(Default)]
-struct Found {
+struct Outcome {
     faults: Faults,
     too_deep: Option<Fault>,
 }
 
-/// Where the parser is, as a list that lives on the stack: nothing is allocated unless there is a
-/// fault.
-enum Path<'a> {
+/// The position in the body, as a list on the stack; formatted only for a fault.
+enum InstancePath<'a> {
     Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
+    Key(&'a InstancePath<'a>, &'a str),
+    Index(&'a InstancePath<'a>, usize),
 }
 
-impl fmt::Display for Path<'_> {
+impl fmt::Display for InstancePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
@@ -82,49 +85,49 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Judges the value at `path`. Yields a digest of it if `digests` are wanted, else 0.
-struct Judge<'a, 'p> {
-    found: &'a mut Found,
-    /// `None` where a fault was found above: then the value is only parsed.
-    schema: Option<&'a Compiled>,
-    path: Path<'p>,
+/// Validates the value at `path`. Returns its digest, or 0 without `digests`.
+struct ValueVisitor<'a, 'p> {
+    outcome: &'a mut Outcome,
+    /// `None` below a fault: the value is parsed but not validated.
+    schema: Option<&'a CompiledSchema>,
+    path: InstancePath<'p>,
     depth: usize,
-    /// The keys of the digests; there below an array whose items have to differ.
+    /// The hash keys; present below an array with `uniqueItems`.
     digests: Option<&'a RandomState>,
 }
 
-impl Judge<'_, '_> {
-    fn deeper<E: serde::de::Error>(&mut self) -> Result<usize, E> {
+impl ValueVisitor<'_, '_> {
+    fn descend<E: serde::de::Error>(&mut self) -> Result<usize, E> {
         if self.depth == MAX_DEPTH {
             let detail =
                 format_args!("expected at most {MAX_DEPTH} arrays and objects within each other");
-            self.found.too_deep = Some(Fault::of_body(&self.path, detail));
+            self.outcome.too_deep = Some(Fault::of_body(&self.path, detail));
             return Err(E::custom("nested too deep"));
         }
         Ok(self.depth + 1)
     }
 
-    /// Judges a value by itself: a single one, or an empty one in place of an array or an object.
-    fn single(&mut self, value: &Value) {
+    /// Validates a scalar, or the type of an array or object by an empty one.
+    fn check_assertions(&mut self, value: &Value) {
         if let Some(schema) = self.schema {
-            schema
-                .faults(value, &mut self.found.faults, |detail| Fault::of_body(&self.path, detail));
+            schema.faults(value, &mut self.outcome.faults, |detail| {
+                Fault::of_body(&self.path, detail)
+            });
         }
     }
 
     fn fault(&mut self, detail: impl fmt::Display) {
-        self.found.faults.add(|| Fault::of_body(&self.path, detail));
+        self.outcome.faults.add(|| Fault::of_body(&self.path, detail));
     }
 
-    /// Judges a value that has no parts.
-    fn leaf(mut self, value: Value) -> u64 {
-        self.single(&value);
+    fn scalar(mut self, value: Value) -> u64 {
+        self.check_assertions(&value);
         match (self.digests, value) {
             (None, _) | (Some(_), Value::Array(_) | Value::Object(_)) => 0,
             (Some(digests), Value::Null) => digests.hash_one(0),
             (Some(digests), Value::Bool(value)) => digests.hash_one((1, value)),
             (Some(digests), Value::String(text)) => digests.hash_one((2, text)),
-            // As JSON Schema compares them, 1 is 1.0.
+            // JSON Schema considers 1 and 1.0 equal.
             (Some(digests), Value::Number(number)) => match (number.as_i128(), number.as_f64()) {
                 (Some(integer), _) => digests.hash_one((3, integer)),
                 (None, Some(float)) if float.fract() == 0.0 && float.abs() < 2_f64.powi(100) =>
@@ -138,7 +141,7 @@ impl Judge<'_, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Judge<'_, '_> {
+impl<'de> DeserializeSeed<'de> for ValueVisitor<'_, '_> {
     type Value = u64;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
@@ -146,7 +149,7 @@ impl<'de> DeserializeSeed<'de> for Judge<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Judge<'_, '_> {
+impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,50 +157,49 @@ impl<'de> Visitor<'de> for Judge<'_, '_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<u64, E> {
-        Ok(self.leaf(Value::Bool(value)))
+        Ok(self.scalar(Value::Bool(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<u64, E> {
-        Ok(self.leaf(Value::Number(value.into())))
+        Ok(self.scalar(Value::Number(value.into())))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<u64, E> {
-        Ok(self.leaf(Value::Number(value.into())))
+        Ok(self.scalar(Value::Number(value.into())))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<u64, E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("not a finite number"))?;
-        Ok(self.leaf(Value::Number(number)))
+        Ok(self.scalar(Value::Number(number)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<u64, E> {
-        // What is only parsed needs no copy.
         if self.schema.is_none() && self.digests.is_none() {
             return Ok(0);
         }
-        Ok(self.leaf(Value::String(value.to_owned())))
+        Ok(self.scalar(Value::String(value.to_owned())))
     }
 
     fn visit_unit<E>(self) -> Result<u64, E> {
-        Ok(self.leaf(Value::Null))
+        Ok(self.scalar(Value::Null))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut sequence: A) -> Result<u64, A::Error> {
-        let depth = self.deeper()?;
-        let items = self.schema.and_then(Compiled::items);
+        let depth = self.descend()?;
+        let items = self.schema.and_then(CompiledSchema::items);
         if items.is_none() {
-            self.single(&Value::Array(Vec::new()));
+            self.check_assertions(&Value::Array(Vec::new()));
         }
         let keys = RandomState::new();
         let unique = items.is_some_and(|items| items.unique);
-        // One and the same keys at every depth, or equal items would have different digests.
+        // Equal items need equal digests, so all depths share one set of keys.
         let digests = self.digests.or(unique.then_some(&keys));
         let (mut count, mut different) = (0, Vec::new());
         let mut all = Digest::new(5);
-        while let Some(digest) = sequence.next_element_seed(Judge {
-            found: &mut *self.found,
+        while let Some(digest) = sequence.next_element_seed(ValueVisitor {
+            outcome: &mut *self.outcome,
             schema: items.map(|items| &items.schema),
-            path: Path::Index(&self.path, count),
+            path: InstancePath::Index(&self.path, count),
             depth,
             digests,
         })? {
@@ -208,7 +210,7 @@ impl<'de> Visitor<'de> for Judge<'_, '_> {
             }
         }
         if let Some(items) = items {
-            self.length(items.least, items.most, count, "item");
+            self.check_count(items.min, items.max, count, "item");
             different.sort_unstable();
             different.dedup();
             if unique && different.len() < count {
@@ -219,67 +221,72 @@ impl<'de> Visitor<'de> for Judge<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<u64, A::Error> {
-        let depth = self.deeper()?;
-        let members = self.schema.and_then(Compiled::members);
-        if members.is_none() {
-            self.single(&Value::Object(Map::new()));
+        let depth = self.descend()?;
+        let properties = self.schema.and_then(CompiledSchema::properties);
+        if properties.is_none() {
+            self.check_assertions(&Value::Object(Map::new()));
         }
-        let known = members.map_or(&[][..], |members: &Members| &members.known);
+        let known = properties.map_or(&[][..], |properties: &Properties| &properties.properties);
         let mut seen = vec![false; known.len()];
         let mut count = 0;
         let mut all = Digest::new(6);
-        while let Some(Name(name)) = map.next_key::<Name<'_>>()? {
+        while let Some(MemberName(name)) = map.next_key::<MemberName<'_>>()? {
             let index = known.iter().position(|member| member.name == name);
-            let path = Path::Key(&self.path, &name);
+            let path = InstancePath::Key(&self.path, &name);
             let mut schema = None;
             match index {
                 Some(index) if seen[index] => {
-                    self.found.faults.add(|| Fault::of_body(&path, "this member is repeated"));
+                    self.outcome.faults.add(|| Fault::of_body(&path, "this member is repeated"));
                 }
                 Some(index) => {
                     seen[index] = true;
                     count += 1;
                     schema = Some(&known[index].schema);
                 }
-                None if members.is_some() => {
+                None if properties.is_some() => {
                     count += 1;
-                    self.found
+                    self.outcome
                         .faults
                         .add(|| Fault::of_body(&path, "this member is not known here"));
                 }
                 None => {}
             }
-            let judge =
-                Judge { found: &mut *self.found, schema, path, depth, digests: self.digests };
-            let digest = map.next_value_seed(judge)?;
+            let visitor = ValueVisitor {
+                outcome: &mut *self.outcome,
+                schema,
+                path,
+                depth,
+                digests: self.digests,
+            };
+            let digest = map.next_value_seed(visitor)?;
             all.in_any_order(self.digests, &name, digest);
         }
         for (member, seen) in known.iter().zip(seen) {
             if member.required && !seen {
-                let path = Path::Key(&self.path, &member.name);
-                self.found.faults.add(|| Fault::of_body(&path, "this member is missing"));
+                let path = InstancePath::Key(&self.path, &member.name);
+                self.outcome.faults.add(|| Fault::of_body(&path, "this member is missing"));
             }
         }
-        if let Some(members) = members {
-            self.length(members.least, members.most, count, "member");
+        if let Some(properties) = properties {
+            self.check_count(properties.min, properties.max, count, "member");
         }
         Ok(all.end(self.digests))
     }
 }
 
-impl Judge<'_, '_> {
-    fn length(&mut self, least: usize, most: usize, count: usize, unit: &str) {
+impl ValueVisitor<'_, '_> {
+    fn check_count(&mut self, min: usize, max: usize, count: usize, unit: &str) {
         let units = |number: usize| if number == 1 { "" } else { "s" };
-        if count < least {
-            self.fault(format_args!("expected at least {least} {unit}{}", units(least)));
+        if count < min {
+            self.fault(format_args!("expected at least {min} {unit}{}", units(min)));
         }
-        if count > most {
-            self.fault(format_args!("expected at most {most} {unit}{}", units(most)));
+        if count > max {
+            self.fault(format_args!("expected at most {max} {unit}{}", units(max)));
         }
     }
 }
 
-/// The digest of an array or an object, as its parts come.
+/// The digest of an array or object, updated item by item.
 struct Digest(u64);
 
 impl Digest {
@@ -304,30 +311,30 @@ impl Digest {
     }
 }
 
-/// The name of a member, as it stands in the text unless an escape is in it.
-struct Name<'de>(Cow<'de, str>);
+/// A member's name, borrowed from the text unless it contains an escape.
+struct MemberName<'de>(Cow<'de, str>);
 
-impl<'de> serde::Deserialize<'de> for Name<'de> {
+impl<'de> serde::Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(NameVisitor)
+        deserializer.deserialize_str(MemberNameVisitor)
     }
 }
 
-struct NameVisitor;
+struct MemberNameVisitor;
 
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
+impl<'de> Visitor<'de> for MemberNameVisitor {
+    type Value = MemberName<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a member's name")
     }
 
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<MemberName<'de>, E> {
+        Ok(MemberName(Cow::Borrowed(name)))
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
+    fn visit_str<E>(self, name: &str) -> Result<MemberName<'de>, E> {
+        Ok(MemberName(Cow::Owned(name.to_owned())))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A body is judged as it is parsed, and costs no more than its bytes.
+//! Tests the validation of bodies.
 
 use serde_json::json;
 
@@ -25,39 +25,38 @@ static SCHEMAS: Schemas = Schemas::new(
     }"##,
 );
 
-fn judged(text: &[u8]) -> Faults {
+fn validated(text: &[u8]) -> Faults {
     let mut faults = Faults::new();
-    judge(text, &SCHEMAS.compile(&json!({ "$ref": "#/components/schemas/Node" })), &mut faults);
+    validate(text, &SCHEMAS.compile(&json!({ "$ref": "#/components/schemas/Node" })), &mut faults);
     faults
 }
 
-/// Pointers and details of all faults.
-fn found(text: &str) -> Vec<(String, String)> {
-    let faults = judged(text.as_bytes());
+fn faults_of(text: &str) -> Vec<(String, String)> {
+    let faults = validated(text.as_bytes());
     assert_eq!(faults.omitted(), 0);
     faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect()
 }
 
 fn pointers(text: &str) -> Vec<String> {
-    found(text).into_iter().map(|(pointer, _)| pointer).collect()
+    faults_of(text).into_iter().map(|(pointer, _)| pointer).collect()
 }
 
 #[test]
-fn takes_what_the_schema_allows() {
+fn valid_bodies_have_no_faults() {
     for text in [
         r#"{"a":1}"#,
         r#"  {"a" : -2147483648, "b": {} , "c~/":[] } "#,
         r#"{"a":2147483647,"b":{"d":null},"c~/":[{"d":"\u00e9\n"},{}]}"#,
         r#"{"c~/":[{"d":""}],"\u0061":0}"#,
     ] {
-        assert_eq!(found(text), [], "{text}");
+        assert_eq!(faults_of(text), [], "{text}");
     }
 }
 
 #[test]
-fn takes_what_is_nested_to_the_bound_and_no_deeper() {
+fn nesting_is_limited_to_the_maximum_depth() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-    assert_eq!(found(&nested(MAX_DEPTH)), [(String::new(), "expected an object".to_owned())]);
+    assert_eq!(faults_of(&nested(MAX_DEPTH)), [(String::new(), "expected an object".to_owned())]);
     let within = |depth: usize| format!(r#"{{"a":1,"x":{}}}"#, nested(depth));
     assert_eq!(pointers(&within(MAX_DEPTH - 1)), ["/x"]);
     let objects = |depth: usize| r#"{"~":"#.repeat(depth) + "1" + &"}".repeat(depth);
@@ -69,13 +68,13 @@ fn takes_what_is_nested_to_the_bound_and_no_deeper() {
 }
 
 #[test]
-fn goes_on_behind_faults_and_not_into_them() {
+fn validation_continues_after_a_fault_but_not_inside_it() {
     let repeated = r#"{"a":1,"a":{"b":1,"b":2},"c~/":[{"d":"","d":1}],"b":{"d":""}}"#;
     assert_eq!(pointers(repeated), ["/a", "/c~0~1/0/d"]);
     let unknown = r#"{"x":{"y":1,"y":1},"b":{"x~":[1],"d":2},"c~/":[1,{"d":[{}]}]}"#;
     let detail = |text: &str| text.to_owned();
     assert_eq!(
-        found(unknown),
+        faults_of(unknown),
         [
             ("/x", "this member is not known here"),
             ("/b/x~0", "this member is not known here"),
@@ -89,7 +88,7 @@ fn goes_on_behind_faults_and_not_into_them() {
 }
 
 #[test]
-fn what_is_only_parsed_has_to_be_json_too() {
+fn unknown_members_must_be_valid_json() {
     for text in [
         "{\"x\":\"\\ud800\"}",
         "{\"x\":01}",
@@ -98,15 +97,15 @@ fn what_is_only_parsed_has_to_be_json_too() {
         "{\"x\":\"\n\"}",
         "{\"x\":{1:2}}",
     ] {
-        let found = found(text);
+        let found = faults_of(text);
         assert_eq!((found.len(), found[0].0.as_str()), (1, ""), "{text}: {found:?}");
         assert!(found[0].1.contains("malformed"), "{found:?}");
     }
 }
 
 #[test]
-fn says_where_it_breaks_off_and_not_at_what() {
-    let found = found("{\"secret\":\n hunter2}");
+fn syntax_faults_give_a_position_and_no_text() {
+    let found = faults_of("{\"secret\":\n hunter2}");
     assert_eq!(found.len(), 1);
     assert!(
         found[0].1.contains("line 2, column 2") && !found[0].1.contains("hunter2"),
@@ -115,7 +114,7 @@ fn says_where_it_breaks_off_and_not_at_what() {
 }
 
 #[test]
-fn thousands_of_faults_are_counted_and_not_kept() {
+fn thousands_of_faults_are_only_counted() {
     let long = "~".repeat(30_000);
     let members = |name: &str| format!(r#""{name}":1,"#);
     for (text, all) in [
@@ -125,8 +124,13 @@ fn thousands_of_faults_are_counted_and_not_kept() {
         (format!(r#"{{"a":1,"c~/":[{}{{}}]}}"#, "1,".repeat(5000)), 5000),
         (format!(r#"{{"a":1,"c~/":[{{{}"d":null}}]}}"#, members("x").repeat(5000)), 5000),
     ] {
-        let faults = judged(text.as_bytes());
-        assert_eq!((faults.listed().len(), faults.omitted()), (Faults::MOST, all - Faults::MOST));
-        assert!(faults.listed().iter().all(|fault| fault.pointer.len() <= Fault::POINTER_BYTES));
+        let faults = validated(text.as_bytes());
+        assert_eq!(
+            (faults.listed().len(), faults.omitted()),
+            (Faults::MAX_LISTED, all - Faults::MAX_LISTED)
+        );
+        assert!(
+            faults.listed().iter().all(|fault| fault.pointer.len() <= Fault::MAX_POINTER_BYTES)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! poem-openapi's description of schemas, responses, tags and credentials, as short expressions for
-//! generated code.
+//! Builders for poem-openapi's metadata: schemas, responses, tags and security schemes. Generated
+//! code calls them.
 
 use std::{collections::HashMap, marker::PhantomData};
 
@@ -14,22 +14,22 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-use crate::Need;
+use crate::Presence;
 
-/// The schema of a Rust type, which annotations are added to. The type itself gives `type`,
-/// `format` and `enum`, or a reference to a component.
+/// The schema of a Rust type, with further keywords. The type sets `type`, `format` and `enum`, or
+/// a reference to a component.
 pub struct Schema {
     schema: MetaSchemaRef,
     register: fn(&mut Registry),
 }
 
-/// The schema of `T`.
+/// Returns the schema of `T`.
 #[must_use]
 pub fn schema<T: Type>() -> Schema {
     Schema { schema: T::schema_ref(), register: T::register }
 }
 
-macro_rules! annotations {
+macro_rules! keywords {
     ($($(#[$doc:meta])* $name:ident: $kind:ty => $value:expr;)*) => {
         $($(#[$doc])* #[must_use] pub fn $name(self, $name: $kind) -> Self {
             self.with(|schema| schema.$name = $value)
@@ -38,8 +38,8 @@ macro_rules! annotations {
 }
 
 impl Schema {
-    /// Changes the schema where it stands. A reference has nothing beside it in OpenAPI 3.0, and
-    /// the generator puts nothing there.
+    /// Changes an inline schema. A reference stays unchanged: OpenAPI 3.0 ignores its siblings, and
+    /// the generator emits none.
     fn with(mut self, change: impl FnOnce(&mut MetaSchema)) -> Self {
         if let MetaSchemaRef::Inline(schema) = &mut self.schema {
             change(schema);
@@ -47,12 +47,12 @@ impl Schema {
         self
     }
 
-    annotations! {
+    keywords! {
         /// `title`.
         title: &'static str => Some(title.to_owned());
-        /// `description`, CommonMark.
+        /// `description`, in CommonMark.
         description: &'static str => Some(description);
-        /// `format`, where it is not the Rust type's own.
+        /// `format`, if it differs from the Rust type's.
         format: &'static str => Some(format);
         /// `pattern`.
         pattern: &'static str => Some(pattern.to_owned());
@@ -84,10 +84,6 @@ impl Schema {
         nullable: bool => nullable;
         /// `deprecated`.
         deprecated: bool => deprecated;
-        /// `readOnly`.
-        read_only: bool => read_only;
-        /// `writeOnly`.
-        write_only: bool => write_only;
     }
 
     /// `default`.
@@ -102,7 +98,7 @@ impl Schema {
         self.with(|schema| schema.example = Some(example.into()))
     }
 
-    /// An array of this.
+    /// `items`, for an array.
     #[must_use]
     pub fn items(self, items: Self) -> Self {
         self.with(|array| array.items = Some(Box::new(items.schema)))
@@ -110,7 +106,7 @@ impl Schema {
 
     /// `enum`, for a string.
     #[must_use]
-    pub fn values(self, values: &[&str]) -> Self {
+    pub fn enum_values(self, values: &[&str]) -> Self {
         self.with(|schema| {
             schema.enum_items = values.iter().map(|value| Value::from(*value)).collect()
         })
@@ -134,8 +130,7 @@ impl From<Schema> for MetaSchemaRef {
 }
 
 impl From<Schema> for MetaSchema {
-    /// The schema where it stands; a reference becomes the schema `allOf` that reference, since it
-    /// cannot stand here.
+    /// Returns an inline schema; wraps a reference into `allOf`.
     fn from(schema: Schema) -> Self {
         match schema.schema {
             MetaSchemaRef::Inline(schema) => *schema,
@@ -150,48 +145,46 @@ fn external_docs(url: &str, description: Option<&str>) -> MetaExternalDocument {
     MetaExternalDocument { url: url.to_owned(), description: description.map(str::to_owned) }
 }
 
-/// An object's schema.
+/// A builder for the schema of an object.
 pub struct Object<'r> {
     registry: &'r mut Registry,
     schema: MetaSchema,
 }
 
-/// The schema of an object without members, to begin with. The types of its members are registered
-/// as they come.
+/// Starts the schema of an object. Registers the types of its properties.
 pub fn object(registry: &mut Registry) -> Object<'_> {
     Object { registry, schema: MetaSchema::new("object") }
 }
 
 impl Object<'_> {
-    /// Adds a member.
+    /// Adds a property.
     #[must_use]
-    pub fn property(mut self, name: &'static str, need: Need, schema: Schema) -> Self {
+    pub fn property(mut self, name: &'static str, presence: Presence, schema: Schema) -> Self {
         schema.register(self.registry);
-        if need == Need::Required {
+        if presence == Presence::Required {
             self.schema.required.push(name);
         }
         self.schema.properties.push((name, schema.into()));
         self
     }
 
-    /// Ends the list of members; annotations may follow.
+    /// Ends the list of properties; further keywords may follow.
     #[must_use]
     pub fn end(self) -> Schema {
         Schema { schema: MetaSchemaRef::Inline(Box::new(self.schema)), register: |_| () }
     }
 }
 
-/// A type of the generated code that the document has a schema for.
-/// [`component_type!`](crate::component_type) and [`inline_type!`](crate::inline_type) make
-/// poem-openapi types of it.
+/// A generated type with a schema in the document. [`component_type!`](crate::component_type) and
+/// [`inline_type!`](crate::inline_type) implement poem-openapi's `Type` for it.
 pub trait Component: Sized + Send + Sync + 'static {
-    /// Its name in the document, or in Rust if it has none there.
+    /// The name in the document, or the Rust name of an inline schema.
     const NAME: &'static str;
-    /// Its schema. The types that it refers to are registered on the way.
+    /// Returns the schema and registers the types that it refers to.
     fn describe(registry: &mut Registry) -> Schema;
 }
 
-/// Implements poem-openapi's `Type` for a [`Component`] that others refer to by its name.
+/// Implements poem-openapi's `Type` for a [`Component`] that is emitted as a reference.
 #[macro_export]
 macro_rules! component_type {
     ($type:ty) => {
@@ -212,7 +205,7 @@ macro_rules! component_type {
     };
 }
 
-/// Implements poem-openapi's `Type` for a [`Component`] that is written out wherever it is used.
+/// Implements poem-openapi's `Type` for a [`Component`] that is emitted inline.
 #[macro_export]
 macro_rules! inline_type {
     ($type:ty) => {
@@ -250,18 +243,18 @@ macro_rules! type_of {
     };
 }
 
-/// The description of an operation's responses, or of some of them.
+/// A builder for the responses of an operation.
 #[derive(Default)]
 pub struct Responses(Vec<MetaResponse>);
 
 impl Responses {
-    /// No responses, to begin with.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a response. What follows, up to the next one, belongs to it.
+    /// Adds a response. Later headers and bodies belong to it.
     #[must_use]
     pub fn response(mut self, status: u16, description: &'static str) -> Self {
         self.0.push(MetaResponse {
@@ -279,7 +272,7 @@ impl Responses {
     pub fn header(
         mut self,
         name: &str,
-        need: Need,
+        presence: Presence,
         description: Option<&str>,
         schema: Schema,
     ) -> Self {
@@ -287,7 +280,7 @@ impl Responses {
             response.headers.push(MetaHeader {
                 name: name.to_owned(),
                 description: description.map(str::to_owned),
-                required: need == Need::Required,
+                required: presence == Presence::Required,
                 deprecated: false,
                 schema: schema.into(),
             });
@@ -304,7 +297,7 @@ impl Responses {
         self
     }
 
-    /// Adds a response that several operations share, with the status that it has here.
+    /// Adds a response of `components.responses` under a status.
     #[must_use]
     pub fn shared(self, status: u16, describe: fn(Self, u16) -> Self) -> Self {
         describe(self, status)
@@ -322,9 +315,9 @@ impl From<Responses> for MetaResponses {
 pub struct Tag {
     /// `name`.
     pub name: &'static str,
-    /// `description`, CommonMark.
+    /// `description`, in CommonMark.
     pub description: Option<&'static str>,
-    /// `externalDocs`: address and description.
+    /// `externalDocs`: URL and description.
     pub external_docs: Option<(&'static str, Option<&'static str>)>,
 }
 
@@ -340,7 +333,7 @@ impl From<Tag> for MetaTag {
     }
 }
 
-/// The description of a bearer scheme.
+/// Returns a bearer security scheme.
 #[must_use]
 pub fn bearer_scheme(
     description: Option<&'static str>,
@@ -358,25 +351,24 @@ pub fn bearer_scheme(
     }
 }
 
-/// An API's description without an implementation behind it: what the emitted document is made
-/// from.
-pub struct Described<A>(PhantomData<A>);
+/// The metadata of an API without an implementation, to emit its document.
+pub struct SpecOnly<A>(PhantomData<A>);
 
-impl<A> Described<A> {
-    /// The description of `A`.
+impl<A> SpecOnly<A> {
+    /// Creates the metadata of `A`.
     #[must_use]
     pub const fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<A> Default for Described<A> {
+impl<A> Default for SpecOnly<A> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<A: OpenApi> OpenApi for Described<A> {
+impl<A: OpenApi> OpenApi for SpecOnly<A> {
     fn meta() -> Vec<MetaApi> {
         A::meta()
     }

@@ -1,61 +1,60 @@
-//! Why a request was not handed to an operation, and who answers it.
+//! The reasons to reject a request before its operation runs.
 
 use poem::Response;
 
 use crate::Faults;
 
-/// Why a request never reached an operation. Exhaustive on purpose: a new reason must break the
-/// build of whoever maps reasons to answers.
+/// The reason for rejecting a request before its operation runs. Exhaustive, so that a new reason
+/// breaks every `match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// 400: the request is not what the document allows. At least one fault; none holds a value
-    /// that was sent.
+    /// 400: the request violates the document.
     InvalidRequest {
-        /// The faults: of the path, the query and the headers in the document's order, then of the
-        /// body in its own.
+        /// At least one fault: of path, query and headers in the document's order, then of the
+        /// body. None contains a sent value.
         faults: Faults,
     },
-    /// 401: the credential that the operation wants is not there, or is none.
+    /// 401: the operation requires a credential, and it is missing or malformed.
     Unauthenticated {
-        /// What is wrong with it.
+        /// The fault of the credential.
         reason: CredentialFault,
     },
     /// 404: no route has this path.
     UnknownRoute,
-    /// 405: the path exists, but not for this method.
+    /// 405: the path has no operation for this method.
     MethodNotAllowed {
-        /// The methods for `Allow`, in alphabetical order. `HEAD` is there wherever `GET` is.
+        /// The methods for `Allow`, in alphabetical order. `HEAD` accompanies `GET`.
         allowed: Vec<&'static str>,
     },
-    /// 413: the body is longer than the server reads.
+    /// 413: the body exceeds the limit.
     BodyTooLarge {
-        /// The bound, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// 415: the body is not declared as what the operation takes.
+    /// 415: the media type of the body is not the expected one.
     UnsupportedMediaType {
-        /// The media type that the operation takes.
+        /// The media type that the operation accepts.
         expected: &'static str,
     },
-    /// 415: the body has a `Content-Encoding`; none is taken but `identity`.
+    /// 415: the body has a `Content-Encoding` other than `identity`.
     UnsupportedContentCoding,
 }
 
-/// The parts of a request that the document describes.
+/// The part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// The body.
     Body,
     /// A segment of the path.
     Path,
-    /// A parameter in the query.
+    /// A parameter of the query.
     Query,
     /// A header.
     Header,
 }
 
 impl Location {
-    /// The document's word for it: `body`, `path`, `query`, `header`.
+    /// Returns the name in the document: `body`, `path`, `query` or `header`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,30 +66,28 @@ impl Location {
     }
 }
 
-/// What is wrong with the credential of a request. Whether a well-formed one is *good* is for the
-/// operation's implementation to say.
+/// The fault of a credential. The operation verifies well-formed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialFault {
-    /// There is no `Authorization` header.
+    /// The request has no `Authorization` header.
     Missing,
-    /// There is one, with another scheme than the document's.
+    /// The scheme is not `Bearer`.
     WrongScheme,
-    /// The scheme is right, what follows is no token (RFC 6750: one `b64token`).
+    /// The token is not a `b64token` (RFC 6750).
     Malformed,
-    /// There is more than one.
+    /// The request has several `Authorization` headers.
     Repeated,
 }
 
-/// Answers what is rejected. One implementation, so that every rejection of a server looks the
-/// same.
-pub trait Rejections: Send + Sync + 'static {
-    /// The response to a request that was rejected.
+/// Turns every rejection of a server into a response.
+pub trait RejectionHandler: Send + Sync + 'static {
+    /// Returns the response to a rejected request.
     fn respond(&self, rejection: Rejection) -> Response;
 }
 
-/// Bounds on what is read from a request.
+/// Limits on the size of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest body that is read, in bytes.
+    /// Maximum length of a body, in bytes.
     pub body_bytes: usize,
 }

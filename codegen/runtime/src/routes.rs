@@ -1,5 +1,4 @@
-//! The outermost endpoint of a generated server: 404 and 405, by the document's own table of
-//! routes.
+//! The outermost endpoint of a generated server. Answers 404 and 405 from the document's routes.
 
 use std::sync::Arc;
 
@@ -9,90 +8,94 @@ use poem::{
     http::{Uri, uri::PathAndQuery},
 };
 
-use crate::{Limits, Rejection, Rejections};
+use crate::{Limits, Rejection, RejectionHandler};
 
 /// A route of the document: method, path template (`/orders/{order_id}`), operation id.
 pub type Route = (&'static str, &'static str, &'static str);
 
-/// What every operation needs to know about the server that it is part of.
+/// The server's settings that each operation needs.
 #[derive(Clone)]
-pub(crate) struct Handling {
-    pub(crate) rejections: Arc<dyn Rejections>,
+pub(crate) struct ServerConfig {
+    pub(crate) rejections: Arc<dyn RejectionHandler>,
     pub(crate) limits: Limits,
 }
 
-/// A poem-openapi service of which every rejection is answered by one [`Rejections`].
-pub struct Guarded<E> {
+/// A poem-openapi service whose rejections go to one [`RejectionHandler`].
+pub struct ServiceEndpoint<E> {
     service: E,
     routes: &'static [Route],
-    handling: Handling,
+    config: ServerConfig,
 }
 
-impl<E: Endpoint> Guarded<E> {
-    /// Guards a service that has these routes and no others.
+impl<E: Endpoint> ServiceEndpoint<E> {
+    /// Wraps a service that has exactly these routes.
     pub fn new<S: IntoEndpoint<Endpoint = E>>(
         service: S,
         routes: &'static [Route],
-        rejections: Arc<dyn Rejections>,
+        rejections: Arc<dyn RejectionHandler>,
         limits: Limits,
     ) -> Self {
-        Self { service: service.into_endpoint(), routes, handling: Handling { rejections, limits } }
+        Self {
+            service: service.into_endpoint(),
+            routes,
+            config: ServerConfig { rejections, limits },
+        }
     }
 }
 
-impl<E: Endpoint> Endpoint for Guarded<E> {
+impl<E: Endpoint> Endpoint for ServiceEndpoint<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        request.set_data(self.handling.clone());
+        request.set_data(self.config.clone());
         take_query(&mut request);
         let path = request.uri().path().to_owned();
         match self.service.call(request).await {
             Ok(response) => Ok(response.into_response()),
-            // poem's router knows neither `Allow` nor how this server words its errors.
-            Err(error) if error.is::<MethodNotAllowedError>() => Ok(self
-                .handling
-                .rejections
-                .respond(Rejection::MethodNotAllowed { allowed: allowed(self.routes, &path) })),
+            // poem's error has no `Allow`.
+            Err(error) if error.is::<MethodNotAllowedError>() => {
+                Ok(self.config.rejections.respond(Rejection::MethodNotAllowed {
+                    allowed: allowed_methods(self.routes, &path),
+                }))
+            }
             Err(error) if error.is::<NotFoundError>() => {
-                Ok(self.handling.rejections.respond(Rejection::UnknownRoute))
+                Ok(self.config.rejections.respond(Rejection::UnknownRoute))
             }
             Err(error) => Ok(error.into_response()),
         }
     }
 }
 
-/// The query of a request, for its contract alone.
+/// The query of a request, for its validator.
 #[derive(Clone)]
-pub(crate) struct Query(PathAndQuery);
+pub(crate) struct RawQuery(PathAndQuery);
 
-impl Query {
-    /// The query of the request, as it was sent; empty if there is none.
+impl RawQuery {
+    /// Returns the query as sent, or an empty string.
     pub(crate) fn of(request: &Request) -> &str {
         request.data::<Self>().and_then(|query| query.0.query()).unwrap_or_default()
     }
 }
 
-/// Takes the query out of the request's URI. poem-openapi would decode every pair of it, at fifty
-/// times its length, before it looks for a route.
+/// Removes the query from the request's URI. poem-openapi would decode each pair, in fifty times
+/// the query's length, before routing.
 fn take_query(request: &mut Request) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     if let Some(whole) = parts.path_and_query.take_if(|whole| whole.query().is_some()) {
-        let path = PathAndQuery::try_from(whole.path()).expect("the path of a URI is one");
+        let path = PathAndQuery::try_from(whole.path())
+            .expect("the path of a URI is a valid path and query");
         parts.path_and_query = Some(path);
-        request.set_data(Query(whole));
+        request.set_data(RawQuery(whole));
     }
-    *request.uri_mut() = Uri::from_parts(parts).expect("it was one, with a query");
+    *request.uri_mut() = Uri::from_parts(parts).expect("a URI without its query is valid");
 }
 
-/// The methods that a path has, for `Allow`: poem-openapi serves HEAD wherever there is GET, as RFC
-/// 9110 wants it.
-fn allowed(routes: &[Route], path: &str) -> Vec<&'static str> {
-    // As in the router, a template with fewer variables wins: `/orders/latest` before
-    // `/orders/{order_id}`.
+/// Returns the methods of a path for `Allow`. poem-openapi serves HEAD for each GET (RFC 9110).
+fn allowed_methods(routes: &[Route], path: &str) -> Vec<&'static str> {
+    // The router prefers a template with fewer variables: `/orders/latest` to `/orders/{order_id}`.
     let variables = |template: &str| template.matches('{').count();
     let mut candidates: Vec<&Route> =
-        routes.iter().filter(|(_, template, _)| matches(template, path)).collect();
+        routes.iter().filter(|(_, template, _)| matches_template(template, path)).collect();
     candidates.sort_by_key(|(_, template, _)| variables(template));
     let Some((_, best, _)) = candidates.first() else { return Vec::new() };
     let mut methods: Vec<&'static str> = candidates
@@ -107,7 +110,7 @@ fn allowed(routes: &[Route], path: &str) -> Vec<&'static str> {
     methods
 }
 
-fn matches(template: &str, path: &str) -> bool {
+fn matches_template(template: &str, path: &str) -> bool {
     let (mut templates, mut segments) = (template.split('/'), path.split('/'));
     loop {
         match (templates.next(), segments.next()) {
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_query_is_taken_out_of_the_uri_as_it_was_sent() {
+    fn query_is_removed_from_the_uri_verbatim() {
         for (sent, left, query) in [
             ("/books?a=%41&b", "/books", "a=%41&b"),
             ("/books?", "/books", ""),
@@ -138,7 +141,7 @@ mod tests {
             let mut request = Request::builder().uri(sent.parse().expect("a URI")).finish();
             take_query(&mut request);
             assert_eq!(
-                (request.uri().to_string().as_str(), Query::of(&request)),
+                (request.uri().to_string().as_str(), RawQuery::of(&request)),
                 (left, query),
                 "{sent}"
             );
@@ -154,12 +157,12 @@ mod tests {
     ];
 
     #[test]
-    fn lists_the_methods_of_a_path() {
-        assert_eq!(allowed(ROUTES, "/orders"), ["GET", "HEAD", "POST"]);
-        assert_eq!(allowed(ROUTES, "/orders/1"), ["GET", "HEAD"]);
-        assert_eq!(allowed(ROUTES, "/orders/latest"), ["DELETE"]);
-        assert_eq!(allowed(ROUTES, "/users/1/password"), ["PUT"]);
-        assert!(allowed(ROUTES, "/users/1").is_empty());
-        assert!(allowed(ROUTES, "/orders/1/2").is_empty());
+    fn allowed_methods_include_head_for_get() {
+        assert_eq!(allowed_methods(ROUTES, "/orders"), ["GET", "HEAD", "POST"]);
+        assert_eq!(allowed_methods(ROUTES, "/orders/1"), ["GET", "HEAD"]);
+        assert_eq!(allowed_methods(ROUTES, "/orders/latest"), ["DELETE"]);
+        assert_eq!(allowed_methods(ROUTES, "/users/1/password"), ["PUT"]);
+        assert!(allowed_methods(ROUTES, "/users/1").is_empty());
+        assert!(allowed_methods(ROUTES, "/orders/1/2").is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The document's schemas, compiled once, and their faults in words that never hold a value.
+//! Compiles the document's schemas once and describes faults without the value.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{Fault, Faults};
 
-/// The component schemas that requests refer to, as they stand in the document.
+/// The component schemas that requests refer to, as raw JSON.
 #[derive(Debug)]
 pub struct Schemas {
     text: &'static str,
@@ -18,7 +18,7 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// The schemas of a JSON object, by name.
+    /// Creates the schemas from a JSON object, by name.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {
         Self { text, components: OnceLock::new() }
@@ -26,10 +26,10 @@ impl Schemas {
 
     fn components(&self) -> &Value {
         self.components
-            .get_or_init(|| serde_json::from_str(self.text).expect("the generator writes JSON"))
+            .get_or_init(|| serde_json::from_str(self.text).expect("the generator emits JSON"))
     }
 
-    /// The schema itself, where `schema` is but a reference to one.
+    /// Resolves a reference to a component.
     pub(crate) fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         match schema
             .get("$ref")
@@ -44,13 +44,12 @@ impl Schemas {
     /// Compiles a schema of the document.
     ///
     /// # Panics
-    /// When it is no schema, or an open object: the generator has seen it, so this cannot happen to
-    /// what it wrote.
-    pub(crate) fn compile(&self, schema: &Value) -> Compiled {
+    /// If the schema is invalid or an open object. The generator refuses both.
+    pub(crate) fn compile(&self, schema: &Value) -> CompiledSchema {
         let schema = self.resolve(schema);
-        let single = jsonschema::options()
-            // OpenAPI 3.0 is drawn from an older draft than its text says: exclusive bounds are
-            // booleans, and 1.0 is no integer.
+        let assertions = jsonschema::options()
+            // OpenAPI 3.0 follows draft 4: exclusive bounds are booleans, and 1.0 is not an
+            // integer.
             .with_draft(Draft::Draft4)
             .offline()
             .should_validate_formats(true)
@@ -67,40 +66,45 @@ impl Schemas {
                     .is_ok()
             })
             .with_format("password", |_: &str| true)
-            .build(&translate(schema))
+            .build(&to_draft4(schema))
             .unwrap_or_else(|error| {
-                panic!("the generator let a schema pass that cannot be compiled: {error}")
+                panic!(
+                    "the schema cannot be compiled; the generator should have refused it: {error}"
+                )
             });
-        let parts = match schema["type"].as_str() {
-            Some("object") => Parts::Members(self.members(schema)),
-            Some("array") => Parts::Items(Box::new(self.items(schema))),
-            Some(_) | None => Parts::None,
+        let subschemas = match schema["type"].as_str() {
+            Some("object") => Subschemas::Properties(self.properties(schema)),
+            Some("array") => Subschemas::Items(Box::new(self.items(schema))),
+            Some(_) | None => Subschemas::None,
         };
-        Compiled { single, parts }
+        CompiledSchema { assertions, subschemas }
     }
 
-    fn members(&self, schema: &Value) -> Members {
-        assert_eq!(schema["additionalProperties"], false, "the generator let an open object pass");
+    fn properties(&self, schema: &Value) -> Properties {
+        assert_eq!(
+            schema["additionalProperties"], false,
+            "an open object cannot be compiled; the generator should have refused it"
+        );
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let properties = schema["properties"].as_object().into_iter().flatten();
-        let known = properties.map(|(name, schema)| Member {
+        let properties = properties.map(|(name, schema)| Property {
             name: name.clone(),
             required: required.contains(&name.as_str()),
             schema: self.compile(schema),
         });
-        Members {
-            known: known.collect(),
-            least: length(&schema["minProperties"]).unwrap_or(0),
-            most: length(&schema["maxProperties"]).unwrap_or(usize::MAX),
+        Properties {
+            properties: properties.collect(),
+            min: length(&schema["minProperties"]).unwrap_or(0),
+            max: length(&schema["maxProperties"]).unwrap_or(usize::MAX),
         }
     }
 
     fn items(&self, schema: &Value) -> Items {
         Items {
             schema: self.compile(&schema["items"]),
-            least: length(&schema["minItems"]).unwrap_or(0),
-            most: length(&schema["maxItems"]).unwrap_or(usize::MAX),
+            min: length(&schema["minItems"]).unwrap_or(0),
+            max: length(&schema["maxItems"]).unwrap_or(usize::MAX),
             unique: schema["uniqueItems"] == true,
         }
     }
@@ -110,16 +114,15 @@ fn length(bound: &Value) -> Option<usize> {
     bound.as_u64().map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
 }
 
-/// OpenAPI 3.0's dialect as JSON Schema draft 4, as far as it is about a value by itself:
-/// `nullable` becomes a type, number formats become bounds, what does not validate goes. What it
-/// says of the parts of a value is in [`Parts`].
-fn translate(schema: &Value) -> Value {
+/// Translates the assertions of an OpenAPI 3.0 schema to JSON Schema draft 4. `nullable` becomes a
+/// type, and number formats become bounds. [`Subschemas`] has the other keywords.
+fn to_draft4(schema: &Value) -> Value {
     let Some(members) = schema.as_object() else { return schema.clone() };
     let mut translated = Map::new();
     for (keyword, value) in members {
         let value = match keyword.as_str() {
             "type" if members.get("nullable") == Some(&Value::Bool(true)) => json!([value, "null"]),
-            // The formats of numbers; `bounds` says what they mean.
+            // Number formats: see `format_range`.
             "format" if members.get("type").is_none_or(|kind| kind != "string") => continue,
             "type" | "format" | "enum" | "pattern" | "minLength" | "maxLength" | "minimum"
             | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => value.clone(),
@@ -127,24 +130,23 @@ fn translate(schema: &Value) -> Value {
         };
         translated.insert(keyword.clone(), value);
     }
-    if let Some((least, greatest)) = bounds(schema) {
+    if let Some((min, max)) = format_range(schema) {
         let tighter = |bound: Option<&Value>, is_tighter: &dyn Fn(i64) -> bool| {
             bound.and_then(Value::as_i64).is_some_and(is_tighter)
         };
-        if !tighter(members.get("minimum"), &|bound| bound >= least) {
-            translated.insert("minimum".to_owned(), least.into());
+        if !tighter(members.get("minimum"), &|bound| bound >= min) {
+            translated.insert("minimum".to_owned(), min.into());
             translated.remove("exclusiveMinimum");
         }
-        if !tighter(members.get("maximum"), &|bound| bound <= greatest) {
-            translated.insert("maximum".to_owned(), greatest.into());
+        if !tighter(members.get("maximum"), &|bound| bound <= max) {
+            translated.insert("maximum".to_owned(), max.into());
             translated.remove("exclusiveMaximum");
         }
     }
     Value::Object(translated)
 }
 
-/// What the format of an integer means.
-fn bounds(schema: &Value) -> Option<(i64, i64)> {
+fn format_range(schema: &Value) -> Option<(i64, i64)> {
     match (schema["type"].as_str(), schema["format"].as_str()) {
         (Some("integer"), Some("int32")) => Some((i32::MIN.into(), i32::MAX.into())),
         (Some("integer"), _) => Some((i64::MIN, i64::MAX)),
@@ -152,88 +154,81 @@ fn bounds(schema: &Value) -> Option<(i64, i64)> {
     }
 }
 
-/// A schema, ready to judge values: each by itself, and its parts by theirs.
 #[derive(Debug)]
-pub(crate) struct Compiled {
-    /// Judges single values, and the type of arrays and objects.
-    single: Validator,
-    parts: Parts,
+pub(crate) struct CompiledSchema {
+    /// Validates scalars, and the type of arrays and objects.
+    assertions: Validator,
+    subschemas: Subschemas,
 }
 
-/// What a schema says of the parts of a value. jsonschema could judge them, too, but finds all
-/// faults before it hands out the first, and each is some 300 bytes: a body of 64 KiB can have
-/// 30,000.
+/// The schemas of properties or items. jsonschema would collect all faults before it returns the
+/// first: 30,000 of 300 bytes each for a body of 64 KiB.
 #[derive(Debug)]
-enum Parts {
+enum Subschemas {
     None,
-    Members(Members),
+    Properties(Properties),
     Items(Box<Items>),
 }
 
-/// The members of a closed object.
 #[derive(Debug)]
-pub(crate) struct Members {
-    pub(crate) known: Vec<Member>,
-    pub(crate) least: usize,
-    pub(crate) most: usize,
+pub(crate) struct Properties {
+    pub(crate) properties: Vec<Property>,
+    pub(crate) min: usize,
+    pub(crate) max: usize,
 }
 
-/// A member that a closed object may have.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct Property {
     pub(crate) name: String,
     pub(crate) required: bool,
-    pub(crate) schema: Compiled,
+    pub(crate) schema: CompiledSchema,
 }
 
-/// The items of an array.
 #[derive(Debug)]
 pub(crate) struct Items {
-    pub(crate) schema: Compiled,
-    pub(crate) least: usize,
-    pub(crate) most: usize,
+    pub(crate) schema: CompiledSchema,
+    pub(crate) min: usize,
+    pub(crate) max: usize,
     pub(crate) unique: bool,
 }
 
-impl Compiled {
-    /// The members of its objects; `None` if it takes no object.
-    pub(crate) fn members(&self) -> Option<&Members> {
-        match &self.parts {
-            Parts::Members(members) => Some(members),
-            Parts::Items(_) | Parts::None => None,
+impl CompiledSchema {
+    pub(crate) fn properties(&self) -> Option<&Properties> {
+        match &self.subschemas {
+            Subschemas::Properties(properties) => Some(properties),
+            Subschemas::Items(_) | Subschemas::None => None,
         }
     }
 
-    /// The items of its arrays; `None` if it takes no array.
     pub(crate) fn items(&self) -> Option<&Items> {
-        match &self.parts {
-            Parts::Items(items) => Some(items),
-            Parts::Members(_) | Parts::None => None,
+        match &self.subschemas {
+            Subschemas::Items(items) => Some(items),
+            Subschemas::Properties(_) | Subschemas::None => None,
         }
     }
 
-    /// Adds the faults of a value by itself, each made of its detail.
+    /// Adds the faults of a value without its subschemas. `fault` receives the detail.
     pub(crate) fn faults(
         &self,
         value: &Value,
         faults: &mut Faults,
-        make: impl Fn(String) -> Fault,
+        fault: impl Fn(String) -> Fault,
     ) {
-        // Most values are good, and to say so is much cheaper than to look for faults.
-        if self.single.is_valid(value) {
+        // `is_valid` is much cheaper than collecting faults, and most values are valid.
+        if self.assertions.is_valid(value) {
             return;
         }
         if faults.is_full() {
             return faults.omit();
         }
-        for error in self.single.iter_errors(value) {
-            faults.add(|| make(expectation(&error)));
+        for error in self.assertions.iter_errors(value) {
+            faults.add(|| fault(detail(&error)));
         }
     }
 }
 
-/// What the schema wants, in words. Only what stands in the schema is shown, nothing of the value.
-fn expectation(error: &ValidationError<'_>) -> String {
+/// Describes the expectation. Shows parts of the schema, never of the value.
+fn detail(error: &ValidationError<'_>) -> String {
     match error.kind() {
         ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => {
             format!("expected {}", article(&kind.to_string()))
@@ -247,7 +242,7 @@ fn expectation(error: &ValidationError<'_>) -> String {
                 options.as_array().into_iter().flatten().map(Value::to_string).collect();
             format!("expected one of {}", options.join(", "))
         }
-        ValidationErrorKind::Format { format } => format!("expected {}", format_in_words(format)),
+        ValidationErrorKind::Format { format } => format!("expected {}", describe_format(format)),
         ValidationErrorKind::Pattern { pattern } => format!("expected text of the form {pattern}"),
         ValidationErrorKind::MinLength { limit } => {
             format!("expected at least {}", count(*limit, "character"))
@@ -262,8 +257,7 @@ fn expectation(error: &ValidationError<'_>) -> String {
         ValidationErrorKind::MultipleOf { multiple_of } => {
             format!("expected a multiple of {multiple_of}")
         }
-        // Keywords that are judged elsewhere or that the generator refuses; should one ever come,
-        // its name helps and its value stays hidden.
+        // Keywords that the generator refuses or that are validated elsewhere. Show only the name.
         ValidationErrorKind::AdditionalItems { .. }
         | ValidationErrorKind::AdditionalProperties { .. }
         | ValidationErrorKind::AnyOf { .. }
@@ -306,7 +300,7 @@ fn count(number: u64, unit: &str) -> String {
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
-fn format_in_words(format: &str) -> String {
+fn describe_format(format: &str) -> String {
     match format {
         "uuid" => "a UUID, such as 01234567-89ab-7cde-8f01-23456789abcd".to_owned(),
         "date-time" => "a date and time by RFC 3339, such as 2026-01-31T12:00:00Z".to_owned(),

@@ -1,4 +1,4 @@
-//! Schemas of OpenAPI 3.0 mean what its text says, and their faults name no value.
+//! Tests the translation of OpenAPI 3.0 schemas and the texts of faults.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ static SCHEMAS: Schemas = Schemas::new(
 
 fn faults(schema: &Value, value: &Value) -> Vec<(String, String)> {
     let mut faults = Faults::new();
-    crate::json::judge(value.to_string().as_bytes(), &SCHEMAS.compile(schema), &mut faults);
+    crate::json::validate(value.to_string().as_bytes(), &SCHEMAS.compile(schema), &mut faults);
     assert_eq!(faults.omitted(), 0);
     faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect()
 }
@@ -28,7 +28,7 @@ fn accepts(schema: &Value, value: &Value) -> bool {
 }
 
 #[test]
-fn an_integer_is_written_as_one() {
+fn integers_reject_fractions_and_overflow() {
     let schema = json!({ "type": "integer", "format": "int32" });
     assert!(accepts(&schema, &json!(1)));
     for value in [
@@ -51,7 +51,7 @@ fn an_integer_is_written_as_one() {
 }
 
 #[test]
-fn the_tighter_of_format_and_bound_counts() {
+fn tighter_of_format_and_bound_applies() {
     let schema = json!({ "type": "integer", "format": "int32", "minimum": 0, "exclusiveMinimum": true, "maximum": 9_000_000_000_i64 });
     assert!(accepts(&schema, &json!(1)) && accepts(&schema, &json!(i32::MAX)));
     assert!(!accepts(&schema, &json!(0)) && !accepts(&schema, &json!(2_147_483_648_i64)));
@@ -60,7 +60,7 @@ fn the_tighter_of_format_and_bound_counts() {
 }
 
 #[test]
-fn null_is_for_the_nullable() {
+fn null_requires_nullable() {
     assert!(!accepts(&json!({ "type": "string" }), &json!(null)));
     assert!(accepts(&json!({ "type": "string", "nullable": true }), &json!(null)));
     assert!(!accepts(&json!({ "type": "string", "nullable": true }), &json!(1)));
@@ -113,7 +113,7 @@ fn formats_are_asserted() {
 }
 
 #[test]
-fn lengths_count_characters_and_patterns_are_of_the_whole_text_if_they_say_so() {
+fn lengths_count_characters_and_anchors_match_the_whole_text() {
     let schema = json!({ "type": "string", "maxLength": 3 });
     assert!(
         accepts(&schema, &json!("äöü"))
@@ -128,7 +128,7 @@ fn lengths_count_characters_and_patterns_are_of_the_whole_text_if_they_say_so() 
 }
 
 #[test]
-fn references_are_followed_and_every_fault_has_its_pointer() {
+fn faults_behind_references_have_pointers() {
     let schema = json!({ "$ref": "#/components/schemas/Pair" });
     assert!(accepts(&schema, &json!({ "a": "x", "b": ["y"] })));
     let mut found = faults(&schema, &json!({ "b": ["long", 1], "c/d": 1, "e~f": 2 }));
@@ -144,7 +144,7 @@ fn references_are_followed_and_every_fault_has_its_pointer() {
 }
 
 #[test]
-fn items_differ_as_json_compares_them() {
+fn unique_items_compare_json_values() {
     let numbers = json!({ "type": "array", "uniqueItems": true, "items": { "type": "integer", "format": "int64" } });
     assert!(
         accepts(&numbers, &json!([]))
@@ -171,7 +171,7 @@ fn items_differ_as_json_compares_them() {
 }
 
 #[test]
-fn numbers_of_items_and_members_have_bounds() {
+fn item_and_member_counts_are_limited() {
     let schema = json!({ "type": "array", "minItems": 1, "maxItems": 2, "items": { "$ref": "#/components/schemas/Name" } });
     assert!(accepts(&schema, &json!(["a"])) && accepts(&schema, &json!(["a", "b"])));
     assert_eq!(
@@ -197,18 +197,18 @@ fn numbers_of_items_and_members_have_bounds() {
 
 #[test]
 #[should_panic(expected = "an open object")]
-fn an_open_object_is_noticed_when_it_is_compiled() {
+fn open_objects_do_not_compile() {
     SCHEMAS.compile(&json!({ "type": "object", "properties": { "a": { "type": "string" } } }));
 }
 
 #[test]
 #[should_panic(expected = "cannot be compiled")]
-fn an_unknown_format_is_noticed_when_it_is_compiled() {
+fn unknown_formats_do_not_compile() {
     SCHEMAS.compile(&json!({ "type": "string", "format": "colour" }));
 }
 
 #[test]
-fn no_fault_names_the_value() {
+fn faults_never_contain_the_value() {
     let secret = "hunter2";
     let schemas = [
         json!({ "type": "integer" }),

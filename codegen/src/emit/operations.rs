@@ -1,4 +1,4 @@
-//! Traits to implement, what their methods return, and what requests are held against.
+//! Emits traits, response enums, parameter types and request validators.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,14 @@ use quote::quote;
 use serde_json::Value;
 
 use super::{
-    schemas::{expression, expression_in, is_time, need, rust_type},
+    schemas::{presence, rust_type, rust_type_in, schema_expr, schema_expr_in},
     text::{docs, raw},
 };
 use crate::{
     model::{Api, Location, Operation, Parameter, Response},
-    names::{ident, shouting},
+    names::{ident, screaming_snake},
 };
 
-/// One trait for each tag.
 pub(super) fn traits(api: &Api) -> TokenStream {
     let traits = api.tags.iter().enumerate().map(|(index, tag)| {
         let name = ident(&tag.rust_name);
@@ -52,7 +51,8 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
     }
 }
 
-/// The arguments of a method, in order: credential, path, query, headers, body. Name and type.
+/// Returns name and type of each argument of a method, in order: credential, path, query, headers,
+/// body.
 fn arguments(api: &Api, operation: &Operation) -> Vec<(TokenStream, TokenStream)> {
     let mut arguments = Vec::new();
     arguments.extend(operation.scheme.map(|index| {
@@ -63,7 +63,7 @@ fn arguments(api: &Api, operation: &Operation) -> Vec<(TokenStream, TokenStream)
     for index in &operation.parameters {
         let parameter = &api.parameters[*index];
         let argument = ident(&parameter.argument);
-        arguments.push((quote! { #argument }, parameter_type(parameter)));
+        arguments.push((quote! { #argument }, parameter_type(parameter, &quote! {})));
     }
     arguments.extend(operation.body.as_ref().map(|body| {
         let component = ident(&body.component);
@@ -78,21 +78,21 @@ pub(super) fn scheme_argument(rust_name: &str) -> TokenStream {
     quote! { #argument }
 }
 
-/// What an operation gets for a parameter.
-fn parameter_type(parameter: &Parameter) -> TokenStream {
-    let rust_type = rust_type(&parameter.schema);
-    if parameter.required || parameter.schema.notes.default.is_some() {
+/// Returns the type of a parameter's value, in a module that reaches the types by `path`.
+fn parameter_type(parameter: &Parameter, path: &TokenStream) -> TokenStream {
+    let rust_type = rust_type_in(&parameter.schema, path);
+    if parameter.required || parameter.schema.keywords.default.is_some() {
         rust_type
     } else {
         quote! { Option<#rust_type> }
     }
 }
 
-/// One enum for each operation: exactly the statuses that are declared.
+/// Emits an enum for each operation, with a variant for each declared status.
 pub(super) fn responses(api: &Api) -> TokenStream {
     let enums = api.operations.iter().map(|operation| {
         let name = ident(&operation.response_name);
-        let docs = docs(&format!("What `{}` answers.", operation.id));
+        let docs = docs(&format!("The responses of `{}`.", operation.id));
         let variants = operation.responses.values().map(variant);
         quote! {
             #docs
@@ -103,14 +103,16 @@ pub(super) fn responses(api: &Api) -> TokenStream {
     quote! { #(#enums)* }
 }
 
-/// How responses are written, and what poem-openapi needs to know about them.
-pub(super) fn response_descriptions(api: &Api) -> TokenStream {
+/// Emits `IntoResponse` and poem-openapi's `ApiResponse` for the response enums.
+pub(super) fn response_impls(api: &Api) -> TokenStream {
     let mut shared: BTreeMap<&str, TokenStream> = BTreeMap::new();
     let mut implementations = Vec::new();
     for operation in &api.operations {
         let name = ident(&operation.response_name);
-        let answers =
-            operation.responses.iter().map(|(status, response)| answer(*status, response));
+        let arms = operation
+            .responses
+            .iter()
+            .map(|(status, response)| into_response_arm(*status, response));
         let mut bodies: Vec<&String> = operation
             .responses
             .values()
@@ -132,22 +134,22 @@ pub(super) fn response_descriptions(api: &Api) -> TokenStream {
                 Some(name) => {
                     let function = ident(name);
                     shared.entry(name).or_insert_with(|| {
-                        let described = described_response(api, response, &quote! { status }, &quote! { super:: });
+                        let described = response_metadata(api, response, &quote! { status }, &quote! { super:: });
                         quote! {
                             pub(super) fn #function(responses: runtime::Responses, status: u16) -> runtime::Responses {
                                 responses #described
                             }
                         }
                     });
-                    quote! { .shared(#literal, described::#function) }
+                    quote! { .shared(#literal, shared_responses::#function) }
                 }
-                None => described_response(api, response, &quote! { #literal }, &quote! {}),
+                None => response_metadata(api, response, &quote! { #literal }, &quote! {}),
             });
         }
         implementations.push(quote! {
             impl ::poem::IntoResponse for #name {
                 fn into_response(self) -> ::poem::Response {
-                    match self { #(#answers)* }
+                    match self { #(#arms)* }
                 }
             }
 
@@ -165,8 +167,8 @@ pub(super) fn response_descriptions(api: &Api) -> TokenStream {
     let functions = shared.values();
     let module = (!shared.is_empty()).then(|| {
         quote! {
-            /// Responses that operations share.
-            mod described {
+            /// Metadata of `components.responses`.
+            mod shared_responses {
                 use super::runtime;
                 #(#functions)*
             }
@@ -200,7 +202,7 @@ fn variant(response: &Response) -> TokenStream {
     quote! { #description #name { #body #(#headers)* }, }
 }
 
-fn answer(status: u16, response: &Response) -> TokenStream {
+fn into_response_arm(status: u16, response: &Response) -> TokenStream {
     let name = ident(&response.rust_name);
     let headers = response.headers.iter().map(|header| {
         let (member, name, kind) =
@@ -223,10 +225,10 @@ fn answer(status: u16, response: &Response) -> TokenStream {
         quote! { Self::#name { #(#members),* } }
     };
     let status = Literal::u16_unsuffixed(status);
-    quote! { #pattern => runtime::Answer::new(#status) #(#headers)* #end, }
+    quote! { #pattern => runtime::ResponseBuilder::new(#status) #(#headers)* #end, }
 }
 
-fn described_response(
+fn response_metadata(
     api: &Api,
     response: &Response,
     status: &TokenStream,
@@ -234,10 +236,10 @@ fn described_response(
 ) -> TokenStream {
     let description = &response.description;
     let headers = response.headers.iter().map(|header| {
-        let (name, need, schema) =
-            (&header.name, need(header.required), expression(api, &header.schema));
+        let (name, presence, schema) =
+            (&header.name, presence(header.required), schema_expr(api, &header.schema));
         let description = super::text::option(header.description.as_ref());
-        quote! { .header(#name, #need, #description, #schema) }
+        quote! { .header(#name, #presence, #description, #schema) }
     });
     let body = response.body.as_ref().map(|(media_type, component)| {
         let component = ident(component);
@@ -246,7 +248,6 @@ fn described_response(
     quote! { .response(#status, #description) #(#headers)* #body }
 }
 
-/// A type for each parameter, in a module of their own.
 pub(super) fn parameters(api: &Api) -> TokenStream {
     if api.parameters.is_empty() {
         return quote! {};
@@ -254,11 +255,14 @@ pub(super) fn parameters(api: &Api) -> TokenStream {
     let parameters = api.parameters.iter().map(|parameter| {
         let (rust_name, name) = (ident(&parameter.rust_name), &parameter.name);
         let docs = docs(parameter.description.as_deref().unwrap_or(name));
-        let (location, need, kind) =
-            (location(parameter.location), need(parameter.required), qualified(parameter));
-        let schema = expression_in(api, &parameter.schema, &quote! { super:: });
-        let optional = !parameter.required && parameter.schema.notes.default.is_none();
-        let read = is_time(api, &parameter.schema).then(|| {
+        let (location, presence, kind) = (
+            location(parameter.location),
+            presence(parameter.required),
+            parameter_type(parameter, &quote! { super:: }),
+        );
+        let schema = schema_expr_in(api, &parameter.schema, &quote! { super:: });
+        let optional = !parameter.required && parameter.schema.keywords.default.is_none();
+        let read = parameter.schema.is_date_time(&api.components).then(|| {
             let module = if optional {
                 quote! { ::time::serde::rfc3339::option }
             } else {
@@ -277,7 +281,7 @@ pub(super) fn parameters(api: &Api) -> TokenStream {
             impl runtime::ParameterSpec for #rust_name {
                 const LOCATION: runtime::Location = #location;
                 const NAME: &'static str = #name;
-                const NEED: runtime::Need = #need;
+                const PRESENCE: runtime::Presence = #presence;
                 type Value = #kind;
 
                 fn schema() -> runtime::Schema { #schema }
@@ -287,29 +291,11 @@ pub(super) fn parameters(api: &Api) -> TokenStream {
         }
     });
     quote! {
-        /// What the document says about each parameter.
+        /// Metadata of the parameters.
         mod parameters {
             use super::runtime;
             #(#parameters)*
         }
-    }
-}
-
-/// [`parameter_type`], seen from the module of parameters.
-fn qualified(parameter: &Parameter) -> TokenStream {
-    let kind = match &parameter.schema.shape {
-        crate::model::Shape::Component(name) => {
-            let name = ident(name);
-            quote! { super::#name }
-        }
-        crate::model::Shape::Scalar(_) | crate::model::Shape::Array(_) => {
-            rust_type(&parameter.schema)
-        }
-    };
-    if parameter.required || parameter.schema.notes.default.is_some() {
-        kind
-    } else {
-        quote! { Option<#kind> }
     }
 }
 
@@ -321,39 +307,38 @@ fn location(location: Location) -> TokenStream {
     }
 }
 
-/// What each operation's requests are held against.
-pub(super) fn contracts(api: &Api) -> TokenStream {
+pub(super) fn validators(api: &Api) -> TokenStream {
     let schemas = serde_json::to_string_pretty(&Value::Object(api.request_schemas.clone()))
-        .expect("it was read from JSON");
+        .expect("the schemas are JSON values");
     let schemas = raw(&schemas);
-    let contracts = api.operations.iter().map(|operation| {
-        let (name, path) = (ident(&shouting(&operation.rust_name)), &operation.path);
+    let validators = api.operations.iter().map(|operation| {
+        let (name, path) = (ident(&screaming_snake(&operation.rust_name)), &operation.path);
         let bearer = operation.scheme.map(|_| quote! { .bearer() });
         let parameters = operation.parameters.iter().map(|index| {
             let parameter = &api.parameters[*index];
-            let (name, location, need) = (&parameter.name, location(parameter.location), need(parameter.required));
+            let (name, location, presence) = (&parameter.name, location(parameter.location), presence(parameter.required));
             let schema = raw(&parameter.raw.to_string());
-            quote! { .parameter(#location, #name, #need, #schema) }
+            quote! { .parameter(#location, #name, #presence, #schema) }
         });
         let body = operation.body.as_ref().map(|body| {
             let schema = raw(&body.raw.to_string());
             quote! { .body(#schema) }
         });
         quote! {
-            pub(super) static #name: LazyLock<runtime::Contract> = LazyLock::new(|| runtime::Contract::new(#path, &super::REQUEST_SCHEMAS) #bearer #(#parameters)* #body);
+            pub(super) static #name: LazyLock<runtime::RequestValidator> = LazyLock::new(|| runtime::RequestValidator::new(#path, &super::REQUEST_SCHEMAS) #bearer #(#parameters)* #body);
         }
     });
     quote! {
-        /// The document's schemas that requests refer to, as they stand there.
+        /// The component schemas that requests refer to, as in the document.
         static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(#schemas);
 
-        /// What each operation's requests are held against, before the operation sees them.
-        mod contracts {
+        /// The validators of requests, one for each operation.
+        mod validators {
             use ::std::sync::LazyLock;
 
             use super::runtime;
 
-            #(#contracts)*
+            #(#validators)*
         }
     }
 }

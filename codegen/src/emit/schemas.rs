@@ -1,15 +1,14 @@
-//! Types: structs, enums, aliases, and what they tell poem-openapi about themselves.
+//! Emits structs, enums and aliases, and poem-openapi's `Type` for them.
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use super::text::{docs, json, option};
 use crate::{
-    model::{Api, Component, ComponentKind, EnumValue, Field, Notes, Scalar, Schema, Shape},
+    model::{Api, Component, ComponentKind, EnumValue, Field, Keywords, Scalar, Schema, Shape},
     names::ident,
 };
 
-/// All types of the document.
 pub(super) fn types(api: &Api) -> TokenStream {
     let types = api.components.iter().map(|component| match &component.kind {
         ComponentKind::Object { fields, closed } => object(api, component, fields, *closed),
@@ -19,34 +18,34 @@ pub(super) fn types(api: &Api) -> TokenStream {
     quote! { #(#types)* }
 }
 
-/// What poem-openapi needs to know about the types.
-pub(super) fn descriptions(api: &Api) -> TokenStream {
+/// Emits poem-openapi's `Type` for the types of the document.
+pub(super) fn type_impls(api: &Api) -> TokenStream {
     let mut described = Vec::new();
     let mut named = Vec::new();
     for component in &api.components {
-        let notes = annotations(&component.notes);
+        let keywords = keyword_calls(&component.keywords);
         match &component.kind {
             ComponentKind::Object { fields, closed: _ } => {
                 let properties = fields.iter().map(|field| {
-                    let (name, need, schema) =
-                        (&field.name, need(field.required), expression(api, &field.schema));
-                    quote! { .property(#name, #need, #schema) }
+                    let (name, presence, schema) =
+                        (&field.name, presence(field.required), schema_expr(api, &field.schema));
+                    quote! { .property(#name, #presence, #schema) }
                 });
-                let schema = quote! { runtime::object(registry) #(#properties)* .end() #notes };
-                described.push(described_component(component, &quote! { registry }, &schema));
+                let schema = quote! { runtime::object(registry) #(#properties)* .end() #keywords };
+                described.push(component_impl(component, &quote! { registry }, &schema));
             }
             ComponentKind::Enum { values } => {
                 let literals = values.iter().map(|value| &value.value);
                 let schema =
-                    quote! { runtime::schema::<String>().values(&[#(#literals),*]) #notes };
-                described.push(described_component(component, &quote! { _ }, &schema));
+                    quote! { runtime::schema::<String>().enum_values(&[#(#literals),*]) #keywords };
+                described.push(component_impl(component, &quote! { _ }, &schema));
             }
             ComponentKind::Scalar(scalar) => {
                 let (name, scalar) = (ident(&component.rust_name), scalar_type(*scalar));
-                let described = described_component(
+                let described = component_impl(
                     component,
                     &quote! { _ },
-                    &quote! { runtime::schema::<#scalar>() #notes },
+                    &quote! { runtime::schema::<#scalar>() #keywords },
                 );
                 named.push(quote! {
                     pub(super) struct #name;
@@ -57,9 +56,9 @@ pub(super) fn descriptions(api: &Api) -> TokenStream {
     }
     let module = (!named.is_empty()).then(|| {
         quote! {
-            /// Schemas of the document that are plain Rust types: their names, for the emitted
-            /// document to refer to.
-            mod named {
+            /// Component schemas that are aliases of Rust types. The emitted document refers to
+            /// them by name.
+            mod aliases {
                 use super::runtime;
                 #(#named)*
             }
@@ -68,11 +67,10 @@ pub(super) fn descriptions(api: &Api) -> TokenStream {
     quote! { #(#described)* #module }
 }
 
-fn described(notes: &Notes) -> TokenStream {
-    notes.description.as_deref().map(docs).unwrap_or_default()
+fn doc_comment(keywords: &Keywords) -> TokenStream {
+    keywords.description.as_deref().map(docs).unwrap_or_default()
 }
 
-/// The Rust type that holds a scalar.
 fn scalar_type(scalar: Scalar) -> TokenStream {
     match scalar {
         Scalar::String => quote! { String },
@@ -84,16 +82,21 @@ fn scalar_type(scalar: Scalar) -> TokenStream {
     }
 }
 
-/// The Rust type that holds what a schema allows, but for `null`.
+/// Returns the Rust type of a schema without `null`.
 pub(super) fn rust_type(schema: &Schema) -> TokenStream {
+    rust_type_in(schema, &quote! {})
+}
+
+/// Like [`rust_type`], in a module that reaches the types by `path`.
+pub(super) fn rust_type_in(schema: &Schema, path: &TokenStream) -> TokenStream {
     match &schema.shape {
         Shape::Scalar(scalar) => scalar_type(*scalar),
         Shape::Component(name) => {
             let name = ident(name);
-            quote! { #name }
+            quote! { #path #name }
         }
         Shape::Array(items) => {
-            let items = rust_type(items);
+            let items = rust_type_in(items, path);
             quote! { Vec<#items> }
         }
     }
@@ -101,14 +104,14 @@ pub(super) fn rust_type(schema: &Schema) -> TokenStream {
 
 fn alias(component: &Component, scalar: Scalar) -> TokenStream {
     let name = ident(&component.rust_name);
-    let docs = described(&component.notes);
+    let docs = doc_comment(&component.keywords);
     let scalar = scalar_type(scalar);
     quote! { #docs pub type #name = #scalar; }
 }
 
 fn object(api: &Api, component: &Component, fields: &[Field], closed: bool) -> TokenStream {
     let name = ident(&component.rust_name);
-    let docs = described(&component.notes);
+    let docs = doc_comment(&component.keywords);
     let deny = closed.then(|| quote! { #[serde(deny_unknown_fields)] });
     let members = fields.iter().map(|member| field(api, member));
     let secrets = fields.iter().any(is_secret);
@@ -124,10 +127,9 @@ fn object(api: &Api, component: &Component, fields: &[Field], closed: bool) -> T
 }
 
 fn is_secret(field: &Field) -> bool {
-    field.schema.notes.format.as_deref() == Some("password")
+    field.schema.keywords.format.as_deref() == Some("password")
 }
 
-/// `Debug` that does not show passwords.
 fn debug(name: &Ident, fields: &[Field]) -> TokenStream {
     let shown = fields.iter().map(|field| {
         let (member, name) = (ident(&field.rust_name), &field.name);
@@ -149,22 +151,21 @@ fn debug(name: &Ident, fields: &[Field]) -> TokenStream {
 
 fn field(api: &Api, field: &Field) -> TokenStream {
     let member = ident(&field.rust_name);
-    let docs = described(&field.schema.notes);
+    let docs = doc_comment(&field.schema.keywords);
     let rename = (field.rust_name != field.name).then(|| {
         let name = &field.name;
         quote! { #[serde(rename = #name)] }
     });
     let rust_type = rust_type(&field.schema);
     let optional = !field.required || field.schema.nullable;
-    let time = is_time(api, &field.schema).then(|| {
+    let time = field.schema.is_date_time(&api.components).then(|| {
         if optional {
             quote! { #[serde(with = "::time::serde::rfc3339::option")] }
         } else {
             quote! { #[serde(with = "::time::serde::rfc3339")] }
         }
     });
-    // A member that may be absent and may not be null is left out; one that may be null is written
-    // as such.
+    // serde omits an absent member unless it may be null.
     let absent = match (field.required, field.schema.nullable) {
         (true, _) => None,
         (false, true) => Some(quote! { #[serde(default)] }),
@@ -182,7 +183,7 @@ fn field(api: &Api, field: &Field) -> TokenStream {
 
 fn enumeration(component: &Component, values: &[EnumValue]) -> TokenStream {
     let name = ident(&component.rust_name);
-    let docs = described(&component.notes);
+    let docs = doc_comment(&component.keywords);
     let variants = values.iter().map(|EnumValue { value, rust_name }| {
         let (variant, docs) = (ident(rust_name), docs_of_value(value));
         quote! { #docs #[serde(rename = #value)] #variant, }
@@ -197,7 +198,7 @@ fn enumeration(component: &Component, values: &[EnumValue]) -> TokenStream {
         pub enum #name { #(#variants)* }
 
         impl #name {
-            /// The value as the document writes it.
+            /// Returns the value in the document.
             pub const fn as_str(self) -> &'static str {
                 match self { #(#texts)* }
             }
@@ -215,8 +216,7 @@ fn docs_of_value(value: &str) -> TokenStream {
     docs(&format!("`{value}`"))
 }
 
-/// What poem-openapi needs to know about a type.
-fn described_component(
+fn component_impl(
     component: &Component,
     registry: &TokenStream,
     schema: &TokenStream,
@@ -240,50 +240,36 @@ fn described_component(
     }
 }
 
-/// Whether serde needs to be told how a time is written.
-pub(super) fn is_time(api: &Api, schema: &Schema) -> bool {
-    match &schema.shape {
-        Shape::Scalar(scalar) => *scalar == Scalar::DateTime,
-        Shape::Component(name) => api.components.iter().any(|component| {
-            component.rust_name == *name
-                && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))
-        }),
-        // The reader refuses arrays of times.
-        Shape::Array(_) => false,
-    }
-}
-
-/// `runtime::Need::…`.
-pub(super) fn need(required: bool) -> TokenStream {
+pub(super) fn presence(required: bool) -> TokenStream {
     if required {
-        quote! { runtime::Need::Required }
+        quote! { runtime::Presence::Required }
     } else {
-        quote! { runtime::Need::Optional }
+        quote! { runtime::Presence::Optional }
     }
 }
 
-/// The expression that describes a schema where it is used.
-pub(super) fn expression(api: &Api, schema: &Schema) -> TokenStream {
-    expression_in(api, schema, &quote! {})
+/// Returns the expression that builds a schema's metadata.
+pub(super) fn schema_expr(api: &Api, schema: &Schema) -> TokenStream {
+    schema_expr_in(api, schema, &quote! {})
 }
 
-/// [`expression`], in a module from which the types are at `path`.
-pub(super) fn expression_in(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream {
-    let described = described_type(api, schema, path);
-    let notes = annotations(&schema.notes);
+/// Like [`schema_expr`], in a module that reaches the types by `path`.
+pub(super) fn schema_expr_in(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream {
+    let described = metadata_type(api, schema, path);
+    let keywords = keyword_calls(&schema.keywords);
     let nullable = schema.nullable.then(|| quote! { .nullable(true) });
     let items = match &schema.shape {
-        Shape::Array(items) if has_notes(items) => {
-            let items = expression_in(api, items, path);
+        Shape::Array(items) if has_keywords(items) => {
+            let items = schema_expr_in(api, items, path);
             Some(quote! { .items(#items) })
         }
         Shape::Array(_) | Shape::Scalar(_) | Shape::Component(_) => None,
     };
-    quote! { runtime::schema::<#described>() #items #nullable #notes }
+    quote! { runtime::schema::<#described>() #items #nullable #keywords }
 }
 
-/// The Rust type that describes a schema: for an alias that which has its name.
-fn described_type(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream {
+/// Returns the type with a schema's metadata: for an alias, its type in `aliases`.
+fn metadata_type(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream {
     match &schema.shape {
         Shape::Scalar(scalar) => scalar_type(*scalar),
         Shape::Component(name) => {
@@ -292,25 +278,25 @@ fn described_type(api: &Api, schema: &Schema, path: &TokenStream) -> TokenStream
             });
             let name = ident(name);
             if is_alias {
-                quote! { #path named::#name }
+                quote! { #path aliases::#name }
             } else {
                 quote! { #path #name }
             }
         }
         Shape::Array(items) => {
-            let items = described_type(api, items, path);
+            let items = metadata_type(api, items, path);
             quote! { Vec<#items> }
         }
     }
 }
 
-fn has_notes(schema: &Schema) -> bool {
-    schema.nullable || !annotations(&schema.notes).is_empty()
+fn has_keywords(schema: &Schema) -> bool {
+    schema.nullable || !keyword_calls(&schema.keywords).is_empty()
 }
 
-/// The annotations of a schema as calls on its description.
-fn annotations(notes: &Notes) -> TokenStream {
-    let Notes {
+/// Returns the calls that add the keywords of a schema to its metadata.
+fn keyword_calls(keywords: &Keywords) -> TokenStream {
+    let Keywords {
         title,
         description,
         external_docs,
@@ -323,7 +309,7 @@ fn annotations(notes: &Notes) -> TokenStream {
         exclusive_maximum,
         unique_items,
         bounds,
-    } = notes;
+    } = keywords;
     let title = title.as_ref().map(|title| quote! { .title(#title) });
     let description = description.as_ref().map(|description| quote! { .description(#description) });
     let external_docs = external_docs.as_ref().map(|docs| {
@@ -336,7 +322,7 @@ fn annotations(notes: &Notes) -> TokenStream {
     let bounds = bounds.iter().map(|(keyword, bound)| {
         let method = format_ident!("{keyword}");
         let bound = if ["minimum", "maximum", "multiple_of"].contains(keyword) {
-            // Exact: the reader has seen to it that it is.
+            // Exact: lowering limits bounds to 2^53.
             format!("{bound}.0").parse::<TokenStream>().expect("a number")
         } else {
             let bound = Literal::i64_unsuffixed(*bound);
@@ -360,7 +346,6 @@ fn annotations(notes: &Notes) -> TokenStream {
     }
 }
 
-/// The types that hold credentials.
 pub(super) fn schemes(api: &Api) -> TokenStream {
     let schemes = api.schemes.iter().map(|scheme| {
         let (name, rust_name) = (&scheme.name, ident(&scheme.rust_name));
@@ -369,13 +354,12 @@ pub(super) fn schemes(api: &Api) -> TokenStream {
         quote! {
             #docs
             ///
-            /// As it was sent: the implementation has to say whether it is good. Printing it does
-            /// not show it.
+            /// The token as sent; the implementation verifies it. `Debug` does not show it.
             #[derive(Clone, Debug)]
             pub struct #rust_name(runtime::Token);
 
             impl #rust_name {
-                /// The token.
+                /// Returns the token.
                 pub fn token(&self) -> &str {
                     self.0.as_str()
                 }

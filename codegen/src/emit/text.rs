@@ -1,24 +1,22 @@
-//! Literals and doc comments.
+//! Emits literals and doc comments.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 use serde_json::Value;
 
-/// A text as `///` lines.
+/// Returns a text as one `///` comment for each line.
 pub(super) fn docs(text: &str) -> TokenStream {
     let lines =
         text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") });
     quote! { #(#[doc = #lines])* }
 }
 
-/// A text as one attribute, which poem-openapi reads as it is; line by line it would lose what
-/// lines are indented by.
+/// Returns a text as one attribute. Line by line, poem-openapi would lose the indentation.
 pub(super) fn verbatim(text: &str) -> TokenStream {
     let text = if text.contains('\n') { text.to_owned() } else { format!(" {text}") };
     quote! { #[doc = #text] }
 }
 
-/// `Some("…")` or `None`.
 pub(super) fn option(text: Option<&String>) -> TokenStream {
     match text {
         Some(text) => quote! { Some(#text) },
@@ -26,7 +24,7 @@ pub(super) fn option(text: Option<&String>) -> TokenStream {
     }
 }
 
-/// A JSON value as an argument that becomes a `serde_json::Value`.
+/// Returns an expression that converts into the `serde_json::Value`.
 pub(super) fn json(value: &Value) -> TokenStream {
     match value {
         Value::String(text) => quote! { #text },
@@ -38,12 +36,11 @@ pub(super) fn json(value: &Value) -> TokenStream {
         Value::Null => quote! { ::serde_json::Value::Null },
         Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             let text = raw(&value.to_string());
-            quote! { ::serde_json::from_str::<::serde_json::Value>(#text).expect("the generator writes JSON") }
+            quote! { ::serde_json::from_str::<::serde_json::Value>(#text).expect("the generator emits JSON") }
         }
     }
 }
 
-/// A raw string literal, for text that has quotes in it.
 pub(super) fn raw(text: &str) -> TokenStream {
     let mut hashes = "#".to_owned();
     while text.contains(&format!("\"{hashes}")) {
@@ -52,7 +49,6 @@ pub(super) fn raw(text: &str) -> TokenStream {
     format!("r{hashes}\"{text}\"{hashes}").parse().expect("the text cannot end the literal")
 }
 
-/// A text in a comment of one line.
 pub(super) fn comment_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,7 @@
 // @generated from library.yaml by poem-contract. Do not edit: change library.yaml and run `UPDATE_GOLDEN=1 cargo test -p poem-contract`.
 
-//! A lending library, version 2.1.0: traits to implement, types, and a poem-openapi service that holds every request against the document.
+//! A lending library, version 2.1.0: traits to implement, types, and a poem-openapi service that
+//! validates every request.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
 
@@ -63,7 +64,7 @@ pub trait Loans: Send + Sync + 'static {
     ) -> impl ::std::future::Future<Output = LendResponse> + Send;
 }
 
-/// What `listBooks` answers.
+/// The responses of `listBooks`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListBooksResponse {
     /// Some books.
@@ -80,7 +81,7 @@ pub enum ListBooksResponse {
     },
 }
 
-/// What `add_book` answers.
+/// The responses of `add_book`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddBookResponse {
     /// Added.
@@ -116,7 +117,7 @@ pub enum AddBookResponse {
     },
 }
 
-/// What `get_book` answers.
+/// The responses of `get_book`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GetBookResponse {
     /// The book.
@@ -141,7 +142,7 @@ pub enum GetBookResponse {
     },
 }
 
-/// What `lend` answers.
+/// The responses of `lend`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LendResponse {
     /// Lent.
@@ -202,7 +203,7 @@ pub enum Genre {
 }
 
 impl Genre {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prose => "prose",
@@ -240,7 +241,7 @@ pub enum NewBookType {
 }
 
 impl NewBookType {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Book => "book",
@@ -367,7 +368,7 @@ pub enum ListBooksSort {
 }
 
 impl ListBooksSort {
-    /// The value as the document writes it.
+    /// Returns the value in the document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Title => "title",
@@ -385,12 +386,12 @@ impl ::std::fmt::Display for ListBooksSort {
 
 /// The number on the card.
 ///
-/// As it was sent: the implementation has to say whether it is good. Printing it does not show it.
+/// The token as sent; the implementation verifies it. `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct ReaderCard(runtime::Token);
 
 impl ReaderCard {
-    /// The token.
+    /// Returns the token.
     pub fn token(&self) -> &str {
         self.0.as_str()
     }
@@ -423,7 +424,7 @@ impl<'a> ::poem_openapi::ApiExtractor<'a> for ReaderCard {
 
 type Apis<T> = (ReadingRoomApi<T>, LoansApi<T>);
 
-/// Every route of the document: method, path template, operation id.
+/// The routes of the document: method, path template, operation id.
 pub const ROUTES: &[runtime::Route] = &[
     ("GET", "/books", "listBooks"),
     ("POST", "/books", "add_book"),
@@ -431,19 +432,19 @@ pub const ROUTES: &[runtime::Route] = &[
     ("PUT", "/shelves/{shelf}/{genre}/loans", "lend"),
 ];
 
-/// The server: an implementation of every operation, behind the document.
+/// Returns the server: `implementation`, with each request validated first.
 ///
-/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is answered by `rejections` and never reaches the
-/// implementation. HEAD is served wherever there is GET.
+/// `rejections` answers invalid requests (400, 401, 404, 405, 413, 415). HEAD is served
+/// wherever GET is.
 pub fn api<T>(
     implementation: ::std::sync::Arc<T>,
-    rejections: ::std::sync::Arc<dyn runtime::Rejections>,
+    rejections: ::std::sync::Arc<dyn runtime::RejectionHandler>,
     limits: runtime::Limits,
 ) -> impl ::poem::Endpoint<Output = ::poem::Response>
 where
     T: ReadingRoom + Loans,
 {
-    runtime::Guarded::new(
+    runtime::ServiceEndpoint::new(
         service::<
             Apis<T>,
         >((
@@ -456,12 +457,12 @@ where
     )
 }
 
-/// The document that the server emits, as JSON.
+/// Returns the document that the server emits, as JSON.
 pub fn spec_json<T>() -> String
 where
     T: ReadingRoom + Loans,
 {
-    service(runtime::Described::<Apis<T>>::new()).spec()
+    service(runtime::SpecOnly::<Apis<T>>::new()).spec()
 }
 
 fn service<A: ::poem_openapi::OpenApi>(
@@ -489,20 +490,20 @@ fn service<A: ::poem_openapi::OpenApi>(
         )
 }
 
-fn check_list_books<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LIST_BOOKS)
+fn check_list_books<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LIST_BOOKS)
 }
 
-fn check_add_book<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::ADD_BOOK)
+fn check_add_book<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::ADD_BOOK)
 }
 
-fn check_get_book<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::GET_BOOK)
+fn check_get_book<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::GET_BOOK)
 }
 
-fn check_lend<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::LEND)
+fn check_lend<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::LEND)
 }
 
 struct ReadingRoomApi<T>(::std::sync::Arc<T>);
@@ -651,7 +652,7 @@ enum Tags {
 }
 
 impl Tags {
-    fn described(self) -> runtime::Tag {
+    fn metadata(self) -> runtime::Tag {
         match self {
             Self::ReadingRoom => {
                 runtime::Tag {
@@ -676,14 +677,14 @@ impl Tags {
 
 impl ::poem_openapi::Tags for Tags {
     fn register(&self, registry: &mut ::poem_openapi::registry::Registry) {
-        registry.create_tag(self.described().into());
+        registry.create_tag(self.metadata().into());
     }
     fn name(&self) -> &'static str {
-        self.described().name
+        self.metadata().name
     }
 }
 
-/// The document's schemas that requests refer to, as they stand there.
+/// The component schemas that requests refer to, as in the document.
 static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
     r##"{
   "BookId": {
@@ -830,113 +831,116 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
 }"##,
 );
 
-/// What each operation's requests are held against, before the operation sees them.
-mod contracts {
-    use super::runtime;
+/// The validators of requests, one for each operation.
+mod validators {
     use ::std::sync::LazyLock;
-    pub(super) static LIST_BOOKS: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/books", &super::REQUEST_SCHEMAS)
+    use super::runtime;
+    pub(super) static LIST_BOOKS: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/books", &super::REQUEST_SCHEMAS)
             .parameter(
                 runtime::Location::Query,
                 "limit",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"integer","format":"int32","minimum":1,"maximum":100,"default":20}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "since",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string","format":"date-time"}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "shelf",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"integer","format":"int64","minimum":0}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "genre",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r##"{"$ref":"#/components/schemas/Genre"}"##,
             )
             .parameter(
                 runtime::Location::Query,
                 "sort",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string","enum":["title","by-age","type"],"default":"title"}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "type",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string","maxLength":5}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "available",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"boolean","default":false}"#,
             )
     });
-    pub(super) static ADD_BOOK: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/books", &super::REQUEST_SCHEMAS)
+    pub(super) static ADD_BOOK: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/books", &super::REQUEST_SCHEMAS)
             .bearer()
             .body(r##"{"$ref":"#/components/schemas/NewBook"}"##)
     });
-    pub(super) static GET_BOOK: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/books/{book_id}", &super::REQUEST_SCHEMAS)
+    pub(super) static GET_BOOK: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new("/books/{book_id}", &super::REQUEST_SCHEMAS)
             .parameter(
                 runtime::Location::Path,
                 "book_id",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/BookId"}"##,
             )
             .parameter(
                 runtime::Location::Header,
                 "If-None-Match",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string"}"#,
             )
     });
-    pub(super) static LEND: LazyLock<runtime::Contract> = LazyLock::new(|| {
-        runtime::Contract::new("/shelves/{shelf}/{genre}/loans", &super::REQUEST_SCHEMAS)
+    pub(super) static LEND: LazyLock<runtime::RequestValidator> = LazyLock::new(|| {
+        runtime::RequestValidator::new(
+                "/shelves/{shelf}/{genre}/loans",
+                &super::REQUEST_SCHEMAS,
+            )
             .bearer()
             .parameter(
                 runtime::Location::Path,
                 "genre",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r##"{"$ref":"#/components/schemas/Genre"}"##,
             )
             .parameter(
                 runtime::Location::Path,
                 "shelf",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r#"{"type":"integer","format":"int32","minimum":1}"#,
             )
             .parameter(
                 runtime::Location::Query,
                 "reader",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 r#"{"type":"string","minLength":2,"maxLength":20,"pattern":"^\\p{Lu}[\\p{L} ]*$"}"#,
             )
             .parameter(
                 runtime::Location::Header,
                 "X-Desk",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"integer","format":"int32","minimum":1,"maximum":9,"exclusiveMaximum":true}"#,
             )
             .parameter(
                 runtime::Location::Header,
                 "Receipt-Key",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 r#"{"type":"string","minLength":1,"maxLength":5,"pattern":"^[!-~]+$"}"#,
             )
             .body(r##"{"$ref":"#/components/schemas/Loan"}"##)
     });
 }
 
-/// What the document says about each parameter.
+/// Metadata of the parameters.
 mod parameters {
     use super::runtime;
     /// How many at most.
@@ -944,7 +948,7 @@ mod parameters {
     impl runtime::ParameterSpec for Limit {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "limit";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = i32;
         fn schema() -> runtime::Schema {
             runtime::schema::<i32>().minimum(1.0).maximum(100.0).default(20)
@@ -955,7 +959,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksSince {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "since";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<::time::OffsetDateTime>;
         fn schema() -> runtime::Schema {
             runtime::schema::<::time::OffsetDateTime>()
@@ -971,7 +975,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksShelf {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "shelf";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<i64>;
         fn schema() -> runtime::Schema {
             runtime::schema::<i64>().minimum(0.0)
@@ -982,7 +986,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksGenre {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "genre";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<super::Genre>;
         fn schema() -> runtime::Schema {
             runtime::schema::<super::Genre>()
@@ -993,7 +997,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksSort {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "sort";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = super::ListBooksSort;
         fn schema() -> runtime::Schema {
             runtime::schema::<super::ListBooksSort>().default("title")
@@ -1006,7 +1010,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksType {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "type";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>().max_length(5)
@@ -1017,7 +1021,7 @@ mod parameters {
     impl runtime::ParameterSpec for ListBooksAvailable {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "available";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = bool;
         fn schema() -> runtime::Schema {
             runtime::schema::<bool>().default(false)
@@ -1028,10 +1032,10 @@ mod parameters {
     impl runtime::ParameterSpec for BooksBookId {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "book_id";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = super::BookId;
         fn schema() -> runtime::Schema {
-            runtime::schema::<super::named::BookId>()
+            runtime::schema::<super::aliases::BookId>()
         }
     }
     /// Versions that the reader has.
@@ -1039,7 +1043,7 @@ mod parameters {
     impl runtime::ParameterSpec for GetBookIfNoneMatch {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "If-None-Match";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -1050,7 +1054,7 @@ mod parameters {
     impl runtime::ParameterSpec for LendGenre {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "genre";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = super::Genre;
         fn schema() -> runtime::Schema {
             runtime::schema::<super::Genre>()
@@ -1061,7 +1065,7 @@ mod parameters {
     impl runtime::ParameterSpec for LendShelf {
         const LOCATION: runtime::Location = runtime::Location::Path;
         const NAME: &'static str = "shelf";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = i32;
         fn schema() -> runtime::Schema {
             runtime::schema::<i32>().minimum(1.0)
@@ -1072,7 +1076,7 @@ mod parameters {
     impl runtime::ParameterSpec for LendReader {
         const LOCATION: runtime::Location = runtime::Location::Query;
         const NAME: &'static str = "reader";
-        const NEED: runtime::Need = runtime::Need::Required;
+        const PRESENCE: runtime::Presence = runtime::Presence::Required;
         type Value = String;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>()
@@ -1086,7 +1090,7 @@ mod parameters {
     impl runtime::ParameterSpec for LendXDesk {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "X-Desk";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<i32>;
         fn schema() -> runtime::Schema {
             runtime::schema::<i32>().minimum(1.0).maximum(9.0).exclusive_maximum(true)
@@ -1097,7 +1101,7 @@ mod parameters {
     impl runtime::ParameterSpec for LendReceiptKey {
         const LOCATION: runtime::Location = runtime::Location::Header;
         const NAME: &'static str = "Receipt-Key";
-        const NEED: runtime::Need = runtime::Need::Optional;
+        const PRESENCE: runtime::Presence = runtime::Presence::Optional;
         type Value = Option<String>;
         fn schema() -> runtime::Schema {
             runtime::schema::<String>().pattern("^[!-~]+$").min_length(1).max_length(5)
@@ -1109,12 +1113,13 @@ impl ::poem::IntoResponse for ListBooksResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body, x_total } => {
-                runtime::Answer::new(200)
+                runtime::ResponseBuilder::new(200)
                     .header::<i64>("x-total", x_total)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
         }
     }
@@ -1126,12 +1131,12 @@ impl ::poem_openapi::ApiResponse for ListBooksResponse {
             .response(200, "Some books.")
             .header(
                 "X-Total",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 Some("How many there are."),
                 runtime::schema::<i64>().minimum(0.0),
             )
             .body::<BookPage>("application/json")
-            .shared(400, described::invalid)
+            .shared(400, shared_responses::invalid)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -1144,24 +1149,27 @@ impl ::poem::IntoResponse for AddBookResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Created { body, location, etag } => {
-                runtime::Answer::new(201)
+                runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
                     .body("application/json", &body)
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
         }
     }
@@ -1173,21 +1181,21 @@ impl ::poem_openapi::ApiResponse for AddBookResponse {
             .response(201, "Added.")
             .header(
                 "Location",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("Where it is."),
                 runtime::schema::<String>().format("uri-reference").example("/books/1"),
             )
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("Its version."),
                 runtime::schema::<String>().pattern("^\"[0-9]+\"$"),
             )
             .body::<Book>("application/json")
-            .shared(400, described::invalid)
-            .shared(401, described::no_card)
-            .shared(413, described::too_large)
-            .shared(415, described::not_json)
+            .shared(400, shared_responses::invalid)
+            .shared(401, shared_responses::no_card)
+            .shared(413, shared_responses::too_large)
+            .shared(415, shared_responses::not_json)
             .into()
     }
     fn register(registry: &mut ::poem_openapi::registry::Registry) {
@@ -1200,16 +1208,18 @@ impl ::poem::IntoResponse for GetBookResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::Answer::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", &body)
             }
             Self::NotModified { etag } => {
-                runtime::Answer::new(304).header::<String>("etag", etag).empty()
+                runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::NotFound { body } => {
-                runtime::Answer::new(404).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404)
+                    .body("application/problem+json", &body)
             }
         }
     }
@@ -1223,11 +1233,11 @@ impl ::poem_openapi::ApiResponse for GetBookResponse {
             .response(304, "It has not changed.")
             .header(
                 "ETag",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("Its version."),
                 runtime::schema::<String>(),
             )
-            .shared(400, described::invalid)
+            .shared(400, shared_responses::invalid)
             .response(404, "No such book.")
             .body::<Problem>("application/problem+json")
             .into()
@@ -1241,23 +1251,26 @@ impl ::poem_openapi::ApiResponse for GetBookResponse {
 impl ::poem::IntoResponse for LendResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
-            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::Answer::new(400).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400)
+                    .body("application/problem+json", &body)
             }
             Self::Unauthorized { body, www_authenticate } => {
-                runtime::Answer::new(401)
+                runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
                     .body("application/problem+json", &body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::Answer::new(413).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413)
+                    .body("application/problem+json", &body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::Answer::new(415).body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415)
+                    .body("application/problem+json", &body)
             }
             Self::ServiceUnavailable { retry_after } => {
-                runtime::Answer::new(503)
+                runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
                     .empty()
             }
@@ -1269,14 +1282,14 @@ impl ::poem_openapi::ApiResponse for LendResponse {
     fn meta() -> ::poem_openapi::registry::MetaResponses {
         runtime::Responses::new()
             .response(204, "Lent.")
-            .shared(400, described::invalid)
-            .shared(401, described::no_card)
-            .shared(413, described::too_large)
-            .shared(415, described::not_json)
+            .shared(400, shared_responses::invalid)
+            .shared(401, shared_responses::no_card)
+            .shared(413, shared_responses::too_large)
+            .shared(415, shared_responses::not_json)
             .response(503, "The desk is closed.")
             .header(
                 "Retry-After",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 Some("After how many seconds to ask again."),
                 runtime::schema::<i32>().minimum(1.0),
             )
@@ -1287,8 +1300,8 @@ impl ::poem_openapi::ApiResponse for LendResponse {
     }
 }
 
-/// Responses that operations share.
-mod described {
+/// Metadata of `components.responses`.
+mod shared_responses {
     use super::runtime;
     pub(super) fn invalid(
         responses: runtime::Responses,
@@ -1306,7 +1319,7 @@ mod described {
             .response(status, "No card.")
             .header(
                 "WWW-Authenticate",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 None,
                 runtime::schema::<String>(),
             )
@@ -1334,7 +1347,7 @@ impl runtime::Component for Genre {
     const NAME: &'static str = "Genre";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::schema::<String>()
-            .values(&["prose", "poetry", "non-fiction"])
+            .enum_values(&["prose", "poetry", "non-fiction"])
             .description("What kind of book.")
     }
 }
@@ -1344,7 +1357,7 @@ runtime::component_type!(Genre);
 impl runtime::Component for NewBookType {
     const NAME: &'static str = "NewBookType";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
-        runtime::schema::<String>().values(&["book", "map"])
+        runtime::schema::<String>().enum_values(&["book", "map"])
     }
 }
 
@@ -1356,19 +1369,23 @@ impl runtime::Component for NewBook {
         runtime::object(registry)
             .property(
                 "title",
-                runtime::Need::Required,
-                runtime::schema::<named::Title>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Title>(),
             )
             .property(
                 "shelf",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i64>().description("Where it is put.").minimum(0.0),
             )
-            .property("genre", runtime::Need::Optional, runtime::schema::<Genre>())
-            .property("type", runtime::Need::Required, runtime::schema::<NewBookType>())
+            .property("genre", runtime::Presence::Optional, runtime::schema::<Genre>())
+            .property(
+                "type",
+                runtime::Presence::Required,
+                runtime::schema::<NewBookType>(),
+            )
             .property(
                 "link",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<String>().format("uri").deprecated(true),
             )
             .end()
@@ -1383,22 +1400,26 @@ impl runtime::Component for Book {
     const NAME: &'static str = "Book";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
-            .property("id", runtime::Need::Required, runtime::schema::<named::BookId>())
+            .property(
+                "id",
+                runtime::Presence::Required,
+                runtime::schema::<aliases::BookId>(),
+            )
             .property(
                 "title",
-                runtime::Need::Required,
-                runtime::schema::<named::Title>(),
+                runtime::Presence::Required,
+                runtime::schema::<aliases::Title>(),
             )
-            .property("genre", runtime::Need::Required, runtime::schema::<Genre>())
-            .property("shelf", runtime::Need::Required, runtime::schema::<i64>())
+            .property("genre", runtime::Presence::Required, runtime::schema::<Genre>())
+            .property("shelf", runtime::Presence::Required, runtime::schema::<i64>())
             .property(
                 "added_at",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>().description("When it came."),
             )
             .property(
                 "lent_until",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<::time::OffsetDateTime>()
                     .nullable(true)
                     .description("When it comes back; null while it is here.")
@@ -1406,17 +1427,17 @@ impl runtime::Component for Book {
             )
             .property(
                 "returned_at",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<::time::OffsetDateTime>()
                     .description("When it came back the last time."),
             )
-            .property("type", runtime::Need::Required, runtime::schema::<String>())
+            .property("type", runtime::Presence::Required, runtime::schema::<String>())
             .end()
             .example(
                 ::serde_json::from_str::<
                     ::serde_json::Value,
                 >(r#"{"id":"0198c0de-7e57-7000-8000-000000000001"}"#)
-                    .expect("the generator writes JSON"),
+                    .expect("the generator emits JSON"),
             )
     }
 }
@@ -1429,12 +1450,12 @@ impl runtime::Component for BookPage {
         runtime::object(registry)
             .property(
                 "items",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<Vec<Book>>().description("By title."),
             )
             .property(
                 "next_page",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<String>().nullable(true),
             )
             .end()
@@ -1449,7 +1470,7 @@ impl runtime::Component for Loan {
         runtime::object(registry)
             .property(
                 "days",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<i32>()
                     .minimum(0.0)
                     .maximum(28.0)
@@ -1458,7 +1479,7 @@ impl runtime::Component for Loan {
             )
             .property(
                 "pin",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>()
                     .description("The secret of the card.")
                     .format("password")
@@ -1467,17 +1488,17 @@ impl runtime::Component for Loan {
             )
             .property(
                 "note",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>().nullable(true).max_length(10),
             )
-            .property("to", runtime::Need::Required, runtime::schema::<Reader>())
-            .property("weight", runtime::Need::Optional, runtime::schema::<i32>())
+            .property("to", runtime::Presence::Required, runtime::schema::<Reader>())
+            .property("weight", runtime::Presence::Optional, runtime::schema::<i32>())
             .property(
                 "due",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<::time::OffsetDateTime>(),
             )
-            .property("silent", runtime::Need::Optional, runtime::schema::<bool>())
+            .property("silent", runtime::Presence::Optional, runtime::schema::<bool>())
             .end()
             .min_properties(4)
     }
@@ -1491,12 +1512,12 @@ impl runtime::Component for Reader {
         runtime::object(registry)
             .property(
                 "email",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<String>().format("email").max_length(30),
             )
             .property(
                 "cards",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<Vec<::uuid::Uuid>>()
                     .min_items(1)
                     .max_items(3)
@@ -1504,7 +1525,7 @@ impl runtime::Component for Reader {
             )
             .property(
                 "tags",
-                runtime::Need::Optional,
+                runtime::Presence::Optional,
                 runtime::schema::<Vec<String>>()
                     .items(
                         runtime::schema::<String>()
@@ -1523,10 +1544,10 @@ impl runtime::Component for Problem {
     const NAME: &'static str = "Problem";
     fn describe(registry: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
         runtime::object(registry)
-            .property("code", runtime::Need::Required, runtime::schema::<String>())
+            .property("code", runtime::Presence::Required, runtime::schema::<String>())
             .property(
                 "faults",
-                runtime::Need::Required,
+                runtime::Presence::Required,
                 runtime::schema::<Vec<String>>(),
             )
             .end()
@@ -1539,14 +1560,15 @@ runtime::component_type!(Problem);
 impl runtime::Component for ListBooksSort {
     const NAME: &'static str = "ListBooksSort";
     fn describe(_: &mut ::poem_openapi::registry::Registry) -> runtime::Schema {
-        runtime::schema::<String>().values(&["title", "by-age", "type"])
+        runtime::schema::<String>().enum_values(&["title", "by-age", "type"])
     }
 }
 
 runtime::inline_type!(ListBooksSort);
 
-/// Schemas of the document that are plain Rust types: their names, for the emitted document to refer to.
-mod named {
+/// Component schemas that are aliases of Rust types. The emitted document refers to
+/// them by name.
+mod aliases {
     use super::runtime;
     pub(super) struct BookId;
     impl runtime::Component for BookId {

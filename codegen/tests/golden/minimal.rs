@@ -1,6 +1,7 @@
 // @generated from minimal.yaml by poem-contract. Do not edit: change minimal.yaml and run `UPDATE_GOLDEN=1 cargo test -p poem-contract`.
 
-//! Nothing to see, version 0.0.0: traits to implement, types, and a poem-openapi service that holds every request against the document.
+//! Nothing to see, version 0.0.0: traits to implement, types, and a poem-openapi service that
+//! validates every request.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
 
@@ -12,7 +13,7 @@ pub trait All: Send + Sync + 'static {
     fn ping(&self) -> impl ::std::future::Future<Output = PingResponse> + Send;
 }
 
-/// What `ping` answers.
+/// The responses of `ping`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PingResponse {
     /// Heard.
@@ -21,22 +22,22 @@ pub enum PingResponse {
 
 type Apis<T> = AllApi<T>;
 
-/// Every route of the document: method, path template, operation id.
+/// The routes of the document: method, path template, operation id.
 pub const ROUTES: &[runtime::Route] = &[("POST", "/ping", "ping")];
 
-/// The server: an implementation of every operation, behind the document.
+/// Returns the server: `implementation`, with each request validated first.
 ///
-/// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is answered by `rejections` and never reaches the
-/// implementation. HEAD is served wherever there is GET.
+/// `rejections` answers invalid requests (400, 401, 404, 405, 413, 415). HEAD is served
+/// wherever GET is.
 pub fn api<T>(
     implementation: ::std::sync::Arc<T>,
-    rejections: ::std::sync::Arc<dyn runtime::Rejections>,
+    rejections: ::std::sync::Arc<dyn runtime::RejectionHandler>,
     limits: runtime::Limits,
 ) -> impl ::poem::Endpoint<Output = ::poem::Response>
 where
     T: All,
 {
-    runtime::Guarded::new(
+    runtime::ServiceEndpoint::new(
         service::<Apis<T>>(AllApi(implementation)),
         ROUTES,
         rejections,
@@ -44,12 +45,12 @@ where
     )
 }
 
-/// The document that the server emits, as JSON.
+/// Returns the document that the server emits, as JSON.
 pub fn spec_json<T>() -> String
 where
     T: All,
 {
-    service(runtime::Described::<Apis<T>>::new()).spec()
+    service(runtime::SpecOnly::<Apis<T>>::new()).spec()
 }
 
 fn service<A: ::poem_openapi::OpenApi>(
@@ -58,8 +59,8 @@ fn service<A: ::poem_openapi::OpenApi>(
     ::poem_openapi::OpenApiService::new(apis, "Nothing to see", "0.0.0")
 }
 
-fn check_ping<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-    runtime::Checked::new(endpoint, &contracts::PING)
+fn check_ping<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+    runtime::ValidatedEndpoint::new(endpoint, &validators::PING)
 }
 
 struct AllApi<T>(::std::sync::Arc<T>);
@@ -84,7 +85,7 @@ enum Tags {
 }
 
 impl Tags {
-    fn described(self) -> runtime::Tag {
+    fn metadata(self) -> runtime::Tag {
         match self {
             Self::All => {
                 runtime::Tag {
@@ -99,21 +100,21 @@ impl Tags {
 
 impl ::poem_openapi::Tags for Tags {
     fn register(&self, registry: &mut ::poem_openapi::registry::Registry) {
-        registry.create_tag(self.described().into());
+        registry.create_tag(self.metadata().into());
     }
     fn name(&self) -> &'static str {
-        self.described().name
+        self.metadata().name
     }
 }
 
-/// The document's schemas that requests refer to, as they stand there.
+/// The component schemas that requests refer to, as in the document.
 static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(r#"{}"#);
 
-/// What each operation's requests are held against, before the operation sees them.
-mod contracts {
-    use super::runtime;
+/// The validators of requests, one for each operation.
+mod validators {
     use ::std::sync::LazyLock;
-    pub(super) static PING: LazyLock<runtime::Contract> = LazyLock::new(|| runtime::Contract::new(
+    use super::runtime;
+    pub(super) static PING: LazyLock<runtime::RequestValidator> = LazyLock::new(|| runtime::RequestValidator::new(
         "/ping",
         &super::REQUEST_SCHEMAS,
     ));
@@ -122,7 +123,7 @@ mod contracts {
 impl ::poem::IntoResponse for PingResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
-            Self::NoContent => runtime::Answer::new(204).empty(),
+            Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Bodies that are as long as a server reads.
+//! Bodies of the maximum length.
 
 use super::fill;
 
-/// Every shape, with its name. `members` are those that the operation knows.
+/// Returns a body of each shape with its name. `members` are those of the operation.
 pub fn all(members: &[&str], length: usize) -> Vec<(String, Vec<u8>)> {
     let mut bodies: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |what: String, body: String| bodies.push((what, body.into_bytes()));
@@ -25,7 +25,7 @@ pub fn all(members: &[&str], length: usize) -> Vec<(String, Vec<u8>)> {
         }
     }
 
-    // The attack that was seen: one long key, and repeated members below it.
+    // A known attack: repeated members below a long key.
     for (name, key) in [("tildes", "~"), ("slashes", "/"), ("quotes", "\\\""), ("NULs", "\\u0000")]
     {
         for share in [2, 4, 8] {

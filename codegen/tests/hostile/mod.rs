@@ -1,5 +1,5 @@
-//! Requests that want to cost a server more than they cost their sender, for any server whose
-//! operations are known: a corpus of known shapes, and random ones by a grammar.
+//! Requests that cost a server more than their sender, for any known operations: a corpus and
+//! random requests.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
@@ -8,11 +8,11 @@ mod random;
 
 pub use random::Random;
 
-/// An operation, as far as an attacker reads it in the document.
+/// An operation, as the document shows it to an attacker.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
     pub method: &'static str,
-    /// A path that exists; what is between braces may be replaced.
+    /// A valid path; the parts in braces may be replaced.
     pub path: &'static str,
     pub members: &'static [&'static str],
     pub query: &'static [&'static str],
@@ -20,7 +20,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The path, with every `{…}` replaced.
+    /// Returns the path with each `{…}` replaced.
     fn path_with(&self, value: &str) -> String {
         let mut path = String::new();
         for (index, part) in self.path.split(['{', '}']).enumerate() {
@@ -29,21 +29,20 @@ impl Operation {
         path
     }
 
-    /// The path as it stands.
     fn good_path(&self) -> String {
         self.path.replace(['{', '}'], "")
     }
 }
 
-/// Up to where a server reads, in bytes.
+/// The server's limits, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub body: usize,
-    /// Of the request's line and headers together.
+    /// The request line and headers together.
     pub head: usize,
 }
 
-/// A request that is sent unchanged.
+/// A request to send unchanged.
 #[derive(Clone, Debug)]
 pub struct Hostile {
     pub what: String,
@@ -84,13 +83,12 @@ impl Hostile {
         self
     }
 
-    /// Whether this header was chosen by the attack, so that the test must not set it.
     pub fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 }
 
-/// `piece(0)`, `piece(1)` and so on with `separator` between them, up to `length` bytes.
+/// Joins `piece(0)`, `piece(1)`, … up to `length` bytes.
 fn fill(length: usize, separator: &str, piece: impl Fn(usize) -> String) -> String {
     let mut filled = String::new();
     for index in 0.. {
@@ -106,7 +104,7 @@ fn fill(length: usize, separator: &str, piece: impl Fn(usize) -> String) -> Stri
     filled
 }
 
-/// The corpus: every shape against every operation, each as large as the server reads.
+/// Returns each shape for each operation, at the server's limits.
 pub fn corpus(operations: &[Operation], bounds: Bounds) -> Vec<Hostile> {
     let mut corpus = Vec::new();
     for operation in operations {
@@ -127,7 +125,7 @@ pub fn corpus(operations: &[Operation], bounds: Bounds) -> Vec<Hostile> {
     corpus
 }
 
-/// What is left of the head for the part that an attack is about.
+/// Returns the bytes left for the attacked part of the head.
 fn room(head: usize) -> usize {
     head - 1024
 }
@@ -200,7 +198,7 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
             ("of tags", fill(room, ", ", |index| format!("\"{index}\""))),
             ("of addresses", fill(room, ", ", |_| "::1".to_owned())),
             ("a token", format!("Bearer {}", "e".repeat(room - 10))),
-            // Signed tokens whose headers hold thousands of empty texts, in Base64.
+            // JWT headers with thousands of empty strings.
             ("a token of certificates", signed("eyJhbGciOiJIUzI1NiIsIng1YyI6WyAg", room - 10)),
             ("a token of extensions", signed("eyJhbGciOiJIUzI1NiIsImNyaXQiOlsg", room - 10)),
             ("a token of dots", format!("Bearer {}", ".".repeat(room - 10))),
@@ -218,7 +216,8 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
     requests
 }
 
-/// A token of about `length` bytes: the Base64 of an object, up to and with `[`, and of its end.
+/// Returns a token of about `length` bytes: Base64 of an object up to `[`, empty strings, and its
+/// end.
 fn signed(begin: &str, length: usize) -> String {
     format!("Bearer {begin}{}IiJdfQ.e30.c2ln", "IiIs".repeat((length - 100) / 4))
 }

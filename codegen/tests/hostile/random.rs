@@ -1,11 +1,10 @@
-//! Random requests, by a grammar that knows the operations and likes what is long, deep, repeated
-//! or broken.
+//! Random requests that prefer long, deep, repeated or malformed parts.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use super::{Bounds, Hostile, Operation};
 
-/// A source of requests. The same seed gives the same requests.
+/// Generates random requests. Equal seeds give equal requests.
 pub struct Random<'a> {
     rng: StdRng,
     operations: &'a [Operation],
@@ -72,7 +71,7 @@ impl<'a> Random<'a> {
         query
     }
 
-    /// Most often short, sometimes up to the bound.
+    /// Returns a length up to `most`, often a short one.
     fn length(&mut self, most: usize) -> usize {
         let exponent = self.rng.random_range(0.0..=1.0);
         #[allow(
@@ -98,7 +97,7 @@ impl<'a> Random<'a> {
         text
     }
 
-    /// A value of about `room` bytes at most.
+    /// Writes a value of about `room` bytes.
     fn value(&mut self, operation: &Operation, depth: usize, room: usize, out: &mut String) {
         let most = out.len() + room;
         let kind =
@@ -106,7 +105,7 @@ impl<'a> Random<'a> {
         match kind {
             0..=4 => {
                 out.push('{');
-                // One name for all, or a new one each time.
+                // Either one repeated name or a new name for each member.
                 let name = self.text((room / 4).max(1));
                 let again = self.rng.random_bool(0.3);
                 let members = self.length(room / 4);
@@ -162,7 +161,6 @@ impl<'a> Random<'a> {
         }
     }
 
-    /// Breaks a body now and then.
     fn damage(&mut self, body: &mut String) {
         let at = |length: usize, rng: &mut StdRng| rng.random_range(0..=length);
         match self.rng.random_range(0..10) {
@@ -183,7 +181,7 @@ impl<'a> Random<'a> {
     }
 }
 
-/// Encodes what a request's line cannot hold, and sometimes what it could.
+/// Percent-encodes bytes that a request line cannot carry, and some others.
 fn percent(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

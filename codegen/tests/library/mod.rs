@@ -1,12 +1,11 @@
-//! The golden library as a running server: an implementation that does as it is told, and
-//! rejections that show all they got.
+//! The golden library as a test server, with planned responses and rejections that show all fields.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::sync::{Arc, Mutex};
 
 use poem::{Body, Endpoint, Request, Response, http::Method};
-use poem_contract_runtime::{CredentialFault, Limits, Rejection, Rejections};
+use poem_contract_runtime::{CredentialFault, Limits, Rejection, RejectionHandler};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,14 +16,13 @@ pub mod server;
 
 use server::*;
 
-/// The bound on bodies here.
 pub const LIMIT: usize = 1000;
 
 pub fn document() -> Value {
     serde_norway::from_str(include_str!("../golden/library.yaml")).expect("the document is YAML")
 }
 
-/// What the operations were called with, and what they are to answer.
+/// The recorded calls and planned responses.
 #[derive(Default)]
 pub struct Library {
     pub calls: Mutex<Vec<String>>,
@@ -105,10 +103,10 @@ impl Loans for Library {
     }
 }
 
-/// Shows every part of a rejection.
-pub struct Shown;
+/// Answers with every field of a rejection.
+pub struct DebugRejections;
 
-impl Rejections for Shown {
+impl RejectionHandler for DebugRejections {
     fn respond(&self, rejection: Rejection) -> Response {
         let (status, body) = match rejection {
             Rejection::InvalidRequest { faults } => {
@@ -138,26 +136,27 @@ impl Rejections for Shown {
     }
 }
 
-/// A library behind its document, and the library.
-pub struct Desk<E> {
+/// The generated server and its implementation.
+pub struct TestServer<E> {
     pub endpoint: E,
     pub library: Arc<Library>,
 }
 
-pub fn desk() -> Desk<impl Endpoint> {
+pub fn test_server() -> TestServer<impl Endpoint> {
     let library = Arc::new(Library::default());
-    let endpoint = api(Arc::clone(&library), Arc::new(Shown), Limits { body_bytes: LIMIT });
-    Desk { endpoint, library }
+    let endpoint =
+        api(Arc::clone(&library), Arc::new(DebugRejections), Limits { body_bytes: LIMIT });
+    TestServer { endpoint, library }
 }
 
-/// An answer: its status, its headers, its body as text.
-pub struct Answer {
+/// Status, headers and body of a response.
+pub struct TestResponse {
     pub status: u16,
     pub response: Response,
     pub text: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
     }
@@ -167,15 +166,15 @@ impl Answer {
     }
 }
 
-impl<E: Endpoint> Desk<E> {
-    /// Sends a request with headers, some of which may be repeated.
+impl<E: Endpoint> TestServer<E> {
+    /// Sends a request; headers may repeat.
     pub async fn send(
         &self,
         method: Method,
         uri: &str,
         headers: &[(&str, &str)],
         body: impl Into<Body>,
-    ) -> Answer {
+    ) -> TestResponse {
         let mut request = Request::builder().method(method).uri_str(uri).body(body.into());
         for (name, value) in headers {
             let name =
@@ -187,15 +186,15 @@ impl<E: Endpoint> Desk<E> {
         }
         let mut response = self.endpoint.get_response(request).await;
         let text = response.take_body().into_string().await.expect("text");
-        Answer { status: response.status().as_u16(), response, text }
+        TestResponse { status: response.status().as_u16(), response, text }
     }
 
-    pub async fn get(&self, uri: &str) -> Answer {
+    pub async fn get(&self, uri: &str) -> TestResponse {
         self.send(Method::GET, uri, &[], ()).await
     }
 
-    /// Lends with a body, everything else being right.
-    pub async fn lend(&self, body: impl Into<Body>) -> Answer {
+    /// Lends with a body and valid parameters.
+    pub async fn lend(&self, body: impl Into<Body>) -> TestResponse {
         self.lend_at("/shelves/1/prose/loans?reader=Momo", &[], body).await
     }
 
@@ -204,24 +203,23 @@ impl<E: Endpoint> Desk<E> {
         uri: &str,
         headers: &[(&str, &str)],
         body: impl Into<Body>,
-    ) -> Answer {
+    ) -> TestResponse {
         let mut all = vec![("authorization", "Bearer card"), ("content-type", "application/json")];
         all.extend(headers);
         self.send(Method::PUT, uri, &all, body).await
     }
 
-    /// The calls so far; none is left.
+    /// Returns the calls since the last one of this method.
     pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.library.calls.lock().expect("no test panics with it"))
     }
 }
 
-/// A loan that is right.
 pub fn loan() -> Value {
     json!({ "days": 14, "pin": "4711", "note": null, "to": { "email": "momo@example.org" } })
 }
 
-/// [`loan`], with members changed; null takes away.
+/// Returns [`loan`] with some members replaced.
 pub fn loan_with(changes: Value) -> String {
     let mut loan = loan();
     for (name, value) in changes.as_object().expect("an object") {

@@ -1,4 +1,4 @@
-//! The least document there can be, as a running server.
+//! The minimal document as a test server.
 
 #![allow(unreachable_pub, reason = "generated for a library")]
 

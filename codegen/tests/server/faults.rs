@@ -1,11 +1,11 @@
-//! What is said of a request that breaks the document's rules.
+//! Tests the faults of invalid requests.
 
 use poem::http::Method;
 use serde_json::{Value, json};
 
 use crate::library::*;
 
-fn faults(answer: &Answer) -> Vec<(String, String)> {
+fn faults(answer: &TestResponse) -> Vec<(String, String)> {
     assert_eq!(answer.status, 400, "{}", answer.text);
     let faults = answer.json();
     faults
@@ -16,7 +16,7 @@ fn faults(answer: &Answer) -> Vec<(String, String)> {
             (
                 format!(
                     "{}{}",
-                    fault[0].as_str().expect("a place"),
+                    fault[0].as_str().expect("a location"),
                     fault[1].as_str().expect("a pointer")
                 ),
                 fault[2].as_str().expect("a detail").to_owned(),
@@ -25,17 +25,18 @@ fn faults(answer: &Answer) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(crate) fn places(answer: &Answer) -> Vec<String> {
-    let mut places: Vec<String> = faults(answer).into_iter().map(|(place, _)| place).collect();
-    places.sort();
-    places
+pub(crate) fn locations(answer: &TestResponse) -> Vec<String> {
+    let mut locations: Vec<String> =
+        faults(answer).into_iter().map(|(location, _)| location).collect();
+    locations.sort();
+    locations
 }
 
 #[tokio::test]
-async fn names_every_fault_of_a_request_at_once() {
-    let desk = desk();
+async fn all_faults_of_a_request_are_listed() {
+    let server = test_server();
     let body = r#"{"days":0,"days":7,"pin":"123","note":"12345678901","to":{"email":"no","cards":[],"tags":["A","toolong"],"x":1},"weight":2147483648,"due":"yesterday","silent":1,"a/b~c":null}"#;
-    let answer = desk
+    let answer = server
         .lend_at(
             "/shelves/zero/drama/loans?reader=m&reader=n&colour=red&colour=blue",
             &[("x-desk", "9"), ("receipt-key", "a b"), ("receipt-key", "c")],
@@ -43,7 +44,7 @@ async fn names_every_fault_of_a_request_at_once() {
         )
         .await;
     assert_eq!(
-        places(&answer),
+        locations(&answer),
         [
             "body/a~1b~0c",
             "body/days",
@@ -70,18 +71,18 @@ async fn names_every_fault_of_a_request_at_once() {
         "{}",
         answer.text
     );
-    assert!(desk.calls().is_empty());
+    assert!(server.calls().is_empty());
 }
 
 #[tokio::test]
-async fn says_what_was_expected() {
-    let desk = desk();
+async fn body_faults_state_the_expected_value() {
+    let server = test_server();
     let detail = async |changes: Value| {
-        let found = faults(&desk.lend(loan_with(changes)).await);
+        let found = faults(&server.lend(loan_with(changes)).await);
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].clone()
     };
-    for (changes, place, expected) in [
+    for (changes, location, expected) in [
         (json!({ "days": 35 }), "body/days", "expected at most 28"),
         (json!({ "days": 0 }), "body/days", "expected more than 0"),
         (json!({ "days": 8 }), "body/days", "expected a multiple of 7"),
@@ -126,12 +127,12 @@ async fn says_what_was_expected() {
         (json!({ "colour": "red" }), "body/colour", "this member is not known here"),
     ] {
         let (at, what) = detail(changes.clone()).await;
-        assert_eq!((at.as_str(), what.as_str()), (place, expected), "{changes}");
+        assert_eq!((at.as_str(), what.as_str()), (location, expected), "{changes}");
     }
     let one = "01234567-89ab-7cde-8f01-23456789abcd";
     let (_, what) = detail(json!({ "to": { "email": "a@b.cd", "cards": [one, one] } })).await;
     assert_eq!(what, "expected items that differ from each other");
-    let found = faults(&desk.lend("{}").await);
+    let found = faults(&server.lend("{}").await);
     assert!(
         found.contains(&("body/pin".to_owned(), "this member is missing".to_owned())),
         "{found:?}"
@@ -141,7 +142,7 @@ async fn says_what_was_expected() {
         "{found:?}"
     );
     let found = faults(
-        &desk
+        &server
             .send(
                 Method::POST,
                 "/books",
@@ -165,8 +166,8 @@ async fn says_what_was_expected() {
 }
 
 #[tokio::test]
-async fn says_what_was_expected_of_parameters() {
-    let desk = desk();
+async fn parameter_faults_state_the_expected_value() {
+    let server = test_server();
     for (query, expected) in [
         ("limit=0", vec![("query/limit", "expected at least 1")]),
         ("limit=101", vec![("query/limit", "expected at most 100")]),
@@ -203,12 +204,12 @@ async fn says_what_was_expected_of_parameters() {
         ("%zz=1", vec![("query/%zz", "this parameter is not known here")]),
         ("a/b=1", vec![("query/a~1b", "this parameter is not known here")]),
     ] {
-        let found = faults(&desk.get(&format!("/books?{query}")).await);
+        let found = faults(&server.get(&format!("/books?{query}")).await);
         let found: Vec<(&str, &str)> =
-            found.iter().map(|(place, detail)| (place.as_str(), detail.as_str())).collect();
+            found.iter().map(|(location, detail)| (location.as_str(), detail.as_str())).collect();
         assert_eq!(found, expected, "{query}");
     }
-    assert_eq!(desk.get("/books?&limit=1&&").await.status, 200);
+    assert_eq!(server.get("/books?&limit=1&&").await.status, 200);
 
     for path in [
         "/books/1",
@@ -217,17 +218,17 @@ async fn says_what_was_expected_of_parameters() {
         "/books/%zz",
         "/books/%ff",
     ] {
-        assert_eq!(places(&desk.get(path).await), ["path/book_id"], "{path}");
+        assert_eq!(locations(&server.get(path).await), ["path/book_id"], "{path}");
     }
-    assert_eq!(desk.get("/books/01234567%2D89ab-7cde-8f01-23456789abcd").await.status, 200);
-    // An operation without query parameters does not look at the query.
+    assert_eq!(server.get("/books/01234567%2D89ab-7cde-8f01-23456789abcd").await.status, 200);
+    // An operation without query parameters ignores the query.
     assert_eq!(
-        desk.get("/books/01234567-89ab-7cde-8f01-23456789abcd?utm_source=x&%zz").await.status,
+        server.get("/books/01234567-89ab-7cde-8f01-23456789abcd?utm_source=x&%zz").await.status,
         200
     );
 
     let uri = "/shelves/1/prose/loans?reader=Momo";
-    for (headers, place) in [
+    for (headers, location) in [
         (vec![("x-desk", "9")], "header/X-Desk"),
         (vec![("x-desk", "")], "header/X-Desk"),
         (vec![("x-desk", "1"), ("x-desk", "1")], "header/X-Desk"),
@@ -235,20 +236,20 @@ async fn says_what_was_expected_of_parameters() {
         (vec![("receipt-key", "a b")], "header/Receipt-Key"),
         (vec![("receipt-key", "é")], "header/Receipt-Key"),
     ] {
-        let found = places(&desk.lend_at(uri, &headers, loan().to_string()).await);
+        let found = locations(&server.lend_at(uri, &headers, loan().to_string()).await);
         assert!(
-            found.iter().all(|found| found == place) && !found.is_empty(),
+            found.iter().all(|found| found == location) && !found.is_empty(),
             "{headers:?}: {found:?}"
         );
     }
-    let found = faults(&desk.lend_at("/shelves/1/prose/loans", &[], loan().to_string()).await);
+    let found = faults(&server.lend_at("/shelves/1/prose/loans", &[], loan().to_string()).await);
     assert_eq!(found, [("query/reader".to_owned(), "this parameter is missing".to_owned())]);
-    assert!(!desk.calls().is_empty());
+    assert!(!server.calls().is_empty());
 }
 
 #[tokio::test]
-async fn refuses_what_is_no_json() {
-    let desk = desk();
+async fn malformed_json_is_rejected() {
+    let server = test_server();
     for body in [
         "",
         " ",
@@ -267,22 +268,22 @@ async fn refuses_what_is_no_json() {
         "{\"days\":\"\n\"}",
         "// c\n{}",
     ] {
-        assert_eq!(places(&desk.lend(body).await), ["body"], "{body:?}");
+        assert_eq!(locations(&server.lend(body).await), ["body"], "{body:?}");
     }
-    let answer = desk.lend(b"{\"pin\":\"\xff\"}".to_vec()).await;
+    let answer = server.lend(b"{\"pin\":\"\xff\"}".to_vec()).await;
     assert_eq!(
         faults(&answer),
         [("body".to_owned(), "expected JSON in UTF-8; byte 8 is not UTF-8".to_owned())]
     );
     for body in ["null", "1", "\"x\"", "[]", "true"] {
         assert_eq!(
-            faults(&desk.lend(body).await),
+            faults(&server.lend(body).await),
             [("body".to_owned(), "expected an object".to_owned())],
             "{body}"
         );
     }
     let deep = format!("{{\"days\":{}{}}}", "[".repeat(400), "]".repeat(400));
-    let found = faults(&desk.lend(deep).await);
+    let found = faults(&server.lend(deep).await);
     assert_eq!(found.len(), 1);
     assert!(
         found[0].0.starts_with("body/days/0/0") && found[0].1.starts_with("expected at most 64"),
@@ -291,9 +292,9 @@ async fn refuses_what_is_no_json() {
 }
 
 #[tokio::test]
-async fn refuses_repeated_keys_at_any_depth() {
-    let desk = desk();
-    for (body, place) in [
+async fn repeated_keys_are_rejected_at_any_depth() {
+    let server = test_server();
+    for (body, location) in [
         (r#"{"days":7,"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"}}"#, "body/days"),
         (
             r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd","email":"a@b.cd"}}"#,
@@ -305,21 +306,21 @@ async fn refuses_repeated_keys_at_any_depth() {
         ),
     ] {
         assert_eq!(
-            faults(&desk.lend(body).await),
-            [(place.to_owned(), "this member is repeated".to_owned())],
+            faults(&server.lend(body).await),
+            [(location.to_owned(), "this member is repeated".to_owned())],
             "{body}"
         );
     }
     let found =
-        places(&desk.lend(r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"},"x":[{"y":1,"y":1,"y":{"z":1,"z":1}}]}"#).await);
-    // Of a member that is not known no more is said than that.
+        locations(&server.lend(r#"{"days":7,"pin":"4711","note":null,"to":{"email":"a@b.cd"},"x":[{"y":1,"y":1,"y":{"z":1,"z":1}}]}"#).await);
+    // The contents of an unknown member are not validated.
     assert_eq!(found, ["body/x"]);
-    assert!(desk.calls().is_empty());
+    assert!(server.calls().is_empty());
 }
 
 #[tokio::test]
-async fn never_shows_a_value() {
-    let desk = desk();
+async fn faults_never_show_a_sent_value() {
+    let server = test_server();
     let secret = "hunter2hunter2";
     for body in [
         format!(
@@ -338,14 +339,15 @@ async fn never_shows_a_value() {
         let uri = format!(
             "/shelves/{secret}/{secret}/loans?reader={secret}&reader={secret}&colour={secret}"
         );
-        let answer =
-            desk.lend_at(&uri, &[("x-desk", secret), ("receipt-key", secret)], body.clone()).await;
+        let answer = server
+            .lend_at(&uri, &[("x-desk", secret), ("receipt-key", secret)], body.clone())
+            .await;
         assert_eq!(answer.status, 400);
         assert!(!answer.text.contains(secret), "{}", answer.text);
     }
     let answer =
-        desk.get(&format!("/books?limit={secret}&since={secret}&shelf={secret}&genre={secret}&sort={secret}&available={secret}")).await;
-    assert_eq!(places(&answer).len(), 6);
+        server.get(&format!("/books?limit={secret}&since={secret}&shelf={secret}&genre={secret}&sort={secret}&available={secret}")).await;
+    assert_eq!(locations(&answer).len(), 6);
     assert!(!answer.text.contains(secret), "{}", answer.text);
-    assert!(!desk.get(&format!("/books/{secret}")).await.text.contains(secret));
+    assert!(!server.get(&format!("/books/{secret}")).await.text.contains(secret));
 }

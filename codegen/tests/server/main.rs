@@ -1,4 +1,4 @@
-//! The golden library, driven over HTTP: every rejection and every response.
+//! Tests every rejection and response of the golden library.
 
 mod faults;
 #[path = "../library/mod.rs"]

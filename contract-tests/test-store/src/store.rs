@@ -9,7 +9,7 @@ use merch_api::{CorsOrigins, Cost, Rate, SigningKey, TrustedProxies};
 use merch_contract::{
     grpc::logging::v1::LogMessage,
     rest::client::Client,
-    sdk::{Retries, Store},
+    sdk::{RetryPolicy, StoreClient},
 };
 use merch_logging::server::embedded::EmbeddedBroker;
 use reqwest::Method;
@@ -203,9 +203,11 @@ impl TestStore {
     }
 
     /// The client for programs. It sends nothing twice, so that a test sees what came.
-    pub(crate) fn sdk(&self) -> Store {
-        let store =
-            Store::builder(&self.url).http(self.http.clone()).retries(Retries::NEVER).build();
+    pub(crate) fn sdk(&self) -> StoreClient {
+        let store = StoreClient::builder(&self.url)
+            .http(self.http.clone())
+            .retries(RetryPolicy::NEVER)
+            .build();
         store.expect("the address of a store is a URL")
     }
 

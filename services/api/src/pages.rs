@@ -11,7 +11,7 @@ use poem::{
     Body, Endpoint, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
-use poem_contract_runtime::{Rejection, Rejections as _};
+use poem_contract_runtime::{Rejection, RejectionHandler as _};
 
 use self::content::Content;
 use crate::{etag, http::Answers};

@@ -420,7 +420,7 @@ mod tests {
                 .add(|| Fault::of_body(format_args!("/{index}"), "this member is not known here"));
         }
         let json = serde_json::to_value(Problem::invalid_request(faults).body()).expect("JSON");
-        assert_eq!(json["errors"].as_array().map(Vec::len), Some(Faults::MOST));
+        assert_eq!(json["errors"].as_array().map(Vec::len), Some(Faults::MAX_LISTED));
         assert_eq!(json["detail"], "1002 faults were found; `errors` has the first 32.");
     }
 

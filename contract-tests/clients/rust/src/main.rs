@@ -7,7 +7,7 @@ mod values;
 
 use std::{env, process::ExitCode, time::Duration};
 
-use merch_contract::sdk::Store;
+use merch_contract::sdk::StoreClient;
 use serde_json::{Map, Value};
 
 use crate::{operations::Outcome, values::Variables};
@@ -48,7 +48,7 @@ async fn travel() -> Result<(), Stop> {
     }
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
     let http = http.map_err(|error| Stop::Wrong(format!("no HTTP client: {error}")))?;
-    let store = Store::builder(variable("MERCH_URL")?).http(http).build().map_err(|error| Stop::Wrong(error.to_string()))?;
+    let store = StoreClient::builder(variable("MERCH_URL")?).http(http).build().map_err(|error| Stop::Wrong(error.to_string()))?;
 
     for (number, step) in (1..).zip(steps) {
         let step = Step::read(step).map_err(|what| Stop::Wrong(format!("step {number}: {what}")))?;
@@ -102,7 +102,7 @@ impl<'j> Step<'j> {
     }
 
     /// Send; compare the status; keep; compare headers and body.
-    async fn take(&self, store: &Store, variables: &mut Variables) -> Result<(), Stop> {
+    async fn take(&self, store: &StoreClient, variables: &mut Variables) -> Result<(), Stop> {
         let store = match self.all.get("token") {
             Some(token) => {
                 let token = variables.fill(token).map_err(Stop::Wrong)?;

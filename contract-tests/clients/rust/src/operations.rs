@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Debug, num::NonZeroU32};
 
-use merch_contract::{rest::client::{Error, ResponseValue, types}, sdk::Store};
+use merch_contract::{rest::client::{Error, ResponseValue, types}, sdk::StoreClient};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl Arguments {
 }
 
 /// Calls an operation once.
-pub(crate) async fn call(store: &Store, operation: &str, arguments: &mut Arguments) -> Result<Outcome, Stop> {
+pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut Arguments) -> Result<Outcome, Stop> {
     match operation {
         "greet" => outcome(store.greet().send().await),
         "register" => {
@@ -154,7 +154,7 @@ pub(crate) async fn call(store: &Store, operation: &str, arguments: &mut Argumen
 }
 
 /// Walks over all pages, and holds them against a single one.
-pub(crate) async fn walk(store: &Store, operation: &str, arguments: &mut Arguments, walk: &Value) -> Result<Outcome, Stop> {
+pub(crate) async fn walk(store: &StoreClient, operation: &str, arguments: &mut Arguments, walk: &Value) -> Result<Outcome, Stop> {
     let limit_of = |member: &str| walk[member].as_u64().and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new);
     let (Some(limit), Some(whole)) = (limit_of("limit"), limit_of("whole")) else {
         return Err(Stop::Wrong("a walk has `limit` and `whole`".to_owned()));

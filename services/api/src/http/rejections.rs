@@ -4,7 +4,7 @@ use poem::{
     Response,
     http::{HeaderValue, header},
 };
-use poem_contract_runtime::{CredentialFault, Rejection, Rejections};
+use poem_contract_runtime::{CredentialFault, Rejection, RejectionHandler};
 
 use crate::{
     identity::Refusal,
@@ -19,7 +19,7 @@ pub(crate) struct Answers;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedCredential(pub(crate) Refusal);
 
-impl Rejections for Answers {
+impl RejectionHandler for Answers {
     fn respond(&self, rejection: Rejection) -> Response {
         match rejection {
             Rejection::InvalidRequest { faults } => Problem::invalid_request(faults).response(),

@@ -1,24 +1,23 @@
-//! Paths and operations.
+//! Lowers paths and operations.
 
 use std::collections::HashMap;
 
 use openapiv3::{Operation as Typed, PathItem, Paths, ReferenceOr, SecurityRequirement};
 
-use super::{Reader, read_external_docs, text};
+use super::{Lowering, lower_external_docs, text};
 use crate::{
     error::Pointer,
     model::{BearerScheme, Location, Operation, Tag},
     names,
 };
 
-/// What operations are read against.
 struct Scope<'a> {
     tags: &'a [Tag],
     schemes: &'a [BearerScheme],
     security: Option<&'a [SecurityRequirement]>,
 }
 
-impl Reader<'_> {
+impl Lowering<'_> {
     pub(super) fn paths(
         &mut self,
         paths: &Paths,
@@ -35,10 +34,13 @@ impl Reader<'_> {
         for (path, item) in paths {
             let at = at.at(path);
             let ReferenceOr::Item(item) = item else {
-                self.refuse(&at.at("$ref"), "a path by reference is not supported");
+                self.report(
+                    &at.at("$ref"),
+                    "a `$ref` to a path is not supported; write the path inline",
+                );
                 continue;
             };
-            self.path_template(path, &at, &mut templates);
+            self.check_path_template(path, &at, &mut templates);
             let PathItem {
                 summary,
                 description,
@@ -54,32 +56,27 @@ impl Reader<'_> {
                 parameters,
                 extensions: _,
             } = item;
-            self.refuse_if(
+            self.report_if(
                 summary.is_some(),
                 &at,
                 "summary",
                 "a summary of a path is not supported; write it at the operations",
             );
-            self.refuse_if(
+            self.report_if(
                 description.is_some(),
                 &at,
                 "description",
                 "a description of a path is not supported; write it at the operations",
             );
-            self.refuse_if(
+            self.report_if(
                 !servers.is_empty(),
                 &at,
                 "servers",
                 "servers of a path are not supported",
             );
-            self.refuse_if(
-                head.is_some(),
-                &at,
-                "head",
-                "HEAD is served wherever there is GET, and not supported by itself",
-            );
-            self.refuse_if(options.is_some(), &at, "options", "OPTIONS is not supported");
-            self.refuse_if(trace.is_some(), &at, "trace", "TRACE is not supported");
+            self.report_if(head.is_some(), &at, "head", "HEAD is served for each GET; remove it");
+            self.report_if(options.is_some(), &at, "options", "OPTIONS is not supported");
+            self.report_if(trace.is_some(), &at, "trace", "TRACE is not supported");
             let shared: Vec<usize> = self.parameters_of(parameters, path, &at);
             let first = operations.len();
             for (method, operation) in
@@ -92,13 +89,13 @@ impl Reader<'_> {
                     continue;
                 };
                 if let Some(other) = ids.insert(operation.rust_name.clone(), at.at("operationId")) {
-                    self.refuse(
+                    self.report(
                         &at.at("operationId"),
-                        format!("makes the same method name as that at {other}"),
+                        format!("the Rust method would have the same name as that of {other}; choose another id"),
                     );
                 }
                 if operations[first..].iter().any(|other| other.tag != operation.tag) {
-                    self.refuse(&at.at("tags"), "the operations of one path have to have one tag: poem-openapi emits a path once for each");
+                    self.report(&at.at("tags"), "expected one tag for all operations of a path: poem-openapi emits a path once for each tag");
                 }
                 operations.push(operation);
             }
@@ -106,11 +103,15 @@ impl Reader<'_> {
         operations
     }
 
-    /// Refuses templates that the router, or the document that it emits, would understand as
-    /// something else.
-    fn path_template(&mut self, path: &str, at: &Pointer, templates: &mut HashMap<String, String>) {
+    /// Reports templates that poem's router or the emitted document would interpret differently.
+    fn check_path_template(
+        &mut self,
+        path: &str,
+        at: &Pointer,
+        templates: &mut HashMap<String, String>,
+    ) {
         if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
-            self.refuse(at, "empty segments are not supported in a path");
+            self.report(at, "empty segments are not supported in a path");
         }
         let mut shape = String::new();
         let mut seen: Vec<&str> = Vec::new();
@@ -119,26 +120,28 @@ impl Reader<'_> {
             match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
                 Some(name) if !name.contains(['{', '}']) => {
                     if seen.contains(&name) {
-                        self.refuse(at, format!("the variable `{name}` is there twice"));
+                        self.report(at, format!("repeated variable `{name}`"));
                     }
                     seen.push(name);
                     shape.push_str("{}");
                 }
-                Some(_) => self.refuse(at, "a segment is either one variable or none"),
+                Some(_) => {
+                    self.report(at, "expected a segment that is one variable or contains none")
+                }
                 None if segment.contains(['{', '}']) => {
-                    self.refuse(at, "a segment is either one variable or none")
+                    self.report(at, "expected a segment that is one variable or contains none")
                 }
                 None if segment
                     .bytes()
                     .any(|byte| !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte)) =>
                 {
-                    self.refuse(at, format!("the segment `{segment}` holds other characters than letters, digits and -._~"));
+                    self.report(at, format!("the segment `{segment}` has unsupported characters; use letters, digits and -._~"));
                 }
                 None => shape.push_str(segment),
             }
         }
         if let Some(other) = templates.insert(shape, path.to_owned()) {
-            self.refuse(at, format!("is the same path as {other}"));
+            self.report(at, format!("is the same path as {other}"));
         }
     }
 
@@ -166,8 +169,8 @@ impl Reader<'_> {
             servers,
             extensions: _,
         } = operation;
-        self.refuse_if(!callbacks.is_empty(), at, "callbacks", "callbacks are not supported");
-        self.refuse_if(
+        self.report_if(!callbacks.is_empty(), at, "callbacks", "callbacks are not supported");
+        self.report_if(
             !servers.is_empty(),
             at,
             "servers",
@@ -178,28 +181,28 @@ impl Reader<'_> {
             .as_deref()
             .and_then(|id| Some((id, names::snake(id)?, names::pascal(id)?)));
         let Some((id, rust_name, camel)) = names else {
-            self.refuse(&at.at("operationId"), "an `operationId` is expected that makes a Rust name: it names the method and its response");
+            self.report(&at.at("operationId"), "expected an `operationId` that can become a Rust name: it names the method and its response");
             return None;
         };
         let response_name = format!("{camel}Response");
-        self.claim(&response_name, &at.at("operationId"));
+        self.declare(&response_name, &at.at("operationId"));
         let (summary, description) = (text(summary.as_deref()), text(description.as_deref()));
         if summary.is_none() && description.is_some() {
-            self.refuse(at, "a `summary` is expected where there is a `description`: poem-openapi takes the first paragraph for it");
+            self.report(at, "expected a `summary` beside the `description`: poem-openapi would take the first paragraph");
         }
         if summary.as_deref().is_some_and(|summary| summary.contains('\n')) {
-            self.refuse(&at.at("summary"), "one line is expected");
+            self.report(&at.at("summary"), "expected one line");
         }
         for (keyword, text) in [("summary", &summary), ("description", &description)] {
-            self.doc_text(text.as_deref(), &at.at(keyword));
+            self.check_doc_text(text.as_deref(), &at.at(keyword));
         }
 
         let described = external_docs.as_ref().is_some_and(|docs| docs.description.is_some());
-        self.refuse_if(
+        self.report_if(
             described,
             &at.at("externalDocs"),
             "description",
-            "poem-openapi has only the address of an operation's documentation",
+            "poem-openapi has only the URL of an operation's `externalDocs`; remove the description",
         );
 
         let mut indices = shared.to_vec();
@@ -210,16 +213,13 @@ impl Reader<'_> {
                 self.parameters[*other].name == name && self.parameters[*other].location == location
             }) {
                 if overridden >= shared.len() {
-                    self.refuse(
-                        &at.at("parameters"),
-                        format!("the parameter `{name}` is there twice"),
-                    );
+                    self.report(&at.at("parameters"), format!("repeated parameter `{name}`"));
                 }
                 indices.remove(overridden);
             }
             indices.push(index);
         }
-        self.path_variables(&indices, path, at);
+        self.check_path_variables(&indices, path, at);
         indices.sort_by_key(|index| match self.parameters[*index].location {
             Location::Path => 0,
             Location::Query => 1,
@@ -232,7 +232,11 @@ impl Reader<'_> {
         );
         let body =
             request_body.as_ref().and_then(|body| self.body(body, method, &at.at("requestBody")));
-        self.arguments(&indices, scheme.map(|index| scope.schemes[index].rust_name.as_str()), at);
+        self.check_arguments(
+            &indices,
+            scheme.map(|index| scope.schemes[index].rust_name.as_str()),
+            at,
+        );
         let responses = self.responses(responses, &at.at("responses"));
         Some(Operation {
             id: id.to_owned(),
@@ -243,7 +247,7 @@ impl Reader<'_> {
             tag: tag?,
             summary,
             description,
-            external_docs: external_docs.as_ref().map(read_external_docs),
+            external_docs: external_docs.as_ref().map(lower_external_docs),
             deprecated: *deprecated,
             scheme,
             parameters: indices,
@@ -252,28 +256,24 @@ impl Reader<'_> {
         })
     }
 
-    /// poem-openapi takes these texts from doc comments, which lose what stands at the ends of
-    /// lines.
-    pub(super) fn doc_text(&mut self, text: Option<&str>, at: &Pointer) {
+    /// poem-openapi takes these texts from doc comments, which lose trailing white space.
+    pub(super) fn check_doc_text(&mut self, text: Option<&str>, at: &Pointer) {
         if text.is_some_and(|text| text.lines().any(|line| line.ends_with([' ', '\t']))) {
-            self.refuse(at, "a line ends in white space, which the emitted document would lose; for a hard line break write a backslash");
+            self.report(at, "the emitted document loses trailing white space; for a hard line break, write a backslash");
         }
         if text.is_some_and(|text| text.contains("*/") || text.contains("/*")) {
-            self.refuse(at, "`/*` and `*/` are not supported here: they would begin or end a comment of the generated code");
+            self.report(at, "`/*` and `*/` are not supported: they would start or end a comment in the generated code");
         }
     }
 
     fn tag(&mut self, names: &[String], scope: &Scope<'_>, at: &Pointer) -> Option<usize> {
         let [name] = names else {
-            self.refuse(
-                at,
-                "exactly one tag is expected: it says which trait the operation belongs to",
-            );
+            self.report(at, "expected exactly one tag: it selects the trait");
             return None;
         };
         let index = scope.tags.iter().position(|tag| tag.name == *name);
         if index.is_none() {
-            self.refuse(&at.at(0), format!("the tag `{name}` is none of those at /tags"));
+            self.report(&at.at(0), format!("the tag `{name}` is not declared in /tags"));
         }
         index
     }
@@ -289,21 +289,21 @@ impl Reader<'_> {
             [requirement] if requirement.len() == 1 => {
                 let (name, scopes) = requirement.first()?;
                 if !scopes.is_empty() {
-                    self.refuse(&at.at(0).at(name), "a bearer scheme has no scopes");
+                    self.report(&at.at(0).at(name), "a bearer scheme has no scopes");
                 }
                 let index = schemes.iter().position(|scheme| scheme.name == *name);
                 if index.is_none() {
-                    self.refuse(
+                    self.report(
                         &at.at(0).at(name),
-                        "is none of the supported schemes at /components/securitySchemes",
+                        "/components/securitySchemes declares no such supported scheme",
                     );
                 }
                 index
             }
             [_, ..] => {
-                self.refuse(
+                self.report(
                     at,
-                    "either no scheme or exactly one is supported; no combinations, no choice",
+                    "expected no scheme or exactly one; combinations and alternatives are not supported",
                 );
                 None
             }

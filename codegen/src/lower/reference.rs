@@ -1,4 +1,4 @@
-//! References within the document: following them, and what is reached by them.
+//! Resolves references, and checks what they reach.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use indexmap::IndexMap;
 use openapiv3::ReferenceOr;
 use serde_json::{Map, Value};
 
-use super::Reader;
+use super::Lowering;
 use crate::{
     error::Pointer,
     model::{ComponentKind, Location, Operation, Scalar, Schema, Shape},
 };
 
-impl Reader<'_> {
-    /// An item and where it stands, whether it is written out at `at` or referred to.
-    pub(super) fn follow<T: Clone>(
+impl Lowering<'_> {
+    /// Returns an item and its pointer, inline or resolved.
+    pub(super) fn resolve<T: Clone>(
         &mut self,
         item: &ReferenceOr<T>,
         section: &str,
@@ -30,17 +30,14 @@ impl Reader<'_> {
                         Some((item.clone(), Pointer::of_reference(reference)))
                     }
                     Some(ReferenceOr::Reference { .. }) => {
-                        self.refuse(
+                        self.report(
                             &Pointer::of_reference(reference),
                             "a reference to a reference is not supported",
                         );
                         None
                     }
                     None => {
-                        self.refuse(
-                            &at.at("$ref"),
-                            format!("refers to `{reference}`, which does not exist"),
-                        );
+                        self.report(&at.at("$ref"), format!("`{reference}` does not exist"));
                         None
                     }
                 }
@@ -48,7 +45,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The name in a reference to a section of `components`.
+    /// Returns the name in a reference to a section of `components`.
     pub(super) fn component_name(
         &mut self,
         reference: &str,
@@ -59,50 +56,47 @@ impl Reader<'_> {
             .strip_prefix(&format!("#/components/{section}/"))
             .filter(|name| !name.contains(['/', '~', '%']));
         if name.is_none() {
-            self.refuse(
+            self.report(
                 &at.at("$ref"),
-                format!("refers to `{reference}`; only #/components/{section}/… is supported here"),
+                format!("`{reference}` is not supported here; only #/components/{section}/… is"),
             );
         }
         name.map(str::to_owned)
     }
 
-    /// Refuses components that no operation reaches: poem-openapi does not emit them, so that they
-    /// would be lost without a word; and schemas that contain themselves.
-    pub(super) fn reachability(&mut self) {
-        let reached = reach(self.raw, [&self.raw["paths"]]);
+    /// Reports recursive schemas, and components that no operation reaches: poem-openapi would not
+    /// emit them.
+    pub(super) fn check_reachability(&mut self) {
+        let reached = reachable(self.raw, [&self.raw["paths"]]);
         for section in ["schemas", "responses", "parameters", "requestBodies", "headers"] {
             for name in self.raw["components"][section].as_object().into_iter().flat_map(Map::keys)
             {
                 let at = Pointer::root().at("components").at(section).at(name);
                 if !reached.contains(&at.to_string()) {
-                    self.refuse(&at, "no operation refers to this, directly or not");
+                    self.report(&at, "no operation uses this component; remove it");
                 }
             }
         }
         for name in self.raw["components"]["schemas"].as_object().into_iter().flat_map(Map::keys) {
             let at = Pointer::root().at("components").at("schemas").at(name);
             let below: Vec<&Value> = self.raw.pointer(&at.to_string()).into_iter().collect();
-            if reach(self.raw, below).contains(&at.to_string()) {
-                self.refuse(
-                    &at,
-                    "refers to itself, directly or not; recursive types are not supported",
-                );
+            if reachable(self.raw, below).contains(&at.to_string()) {
+                self.report(&at, "recursive schemas are not supported");
             }
         }
     }
 
-    /// The raw schemas that requests reach. They are held to more than those of responses.
+    /// Returns the raw schemas that requests reach. Reports what only responses may contain.
     pub(super) fn request_schemas(&mut self, operations: &[Operation]) -> Map<String, Value> {
         let mut roots: Vec<&Value> =
             self.parameters.iter().map(|parameter| &parameter.raw).collect();
         roots.extend(
             operations.iter().filter_map(|operation| operation.body.as_ref()).map(|body| &body.raw),
         );
-        let reached = reach(self.raw, roots);
+        let reached = reachable(self.raw, roots);
         let schemas_at = Pointer::root().at("components").at("schemas");
         let mut schemas = Map::new();
-        let mut refusals = Vec::new();
+        let mut diagnostics = Vec::new();
         for (name, raw) in self.raw["components"]["schemas"].as_object().into_iter().flatten() {
             let at = schemas_at.at(name);
             if !reached.contains(&at.to_string()) {
@@ -110,74 +104,66 @@ impl Reader<'_> {
             }
             schemas.insert(name.clone(), raw.clone());
             let Some(component) =
-                self.model.iter().find(|component| component.named && component.rust_name == *name)
+                self.types.iter().find(|component| component.named && component.rust_name == *name)
             else {
                 continue;
             };
-            refusals.extend(
-                unchecked_format(component.notes.format.as_deref())
+            diagnostics.extend(
+                unvalidated_format(component.keywords.format.as_deref())
                     .map(|reason| (at.at("format"), reason)),
             );
             if let ComponentKind::Object { fields, closed } = &component.kind {
                 if !closed {
-                    refusals.push((
+                    diagnostics.push((
                         at.clone(),
-                        "is part of a request and has to be closed by `additionalProperties: false`: a member that it does not name would be dropped without a word".to_owned(),
+                        "expected `additionalProperties: false` in a schema of requests: serde would drop other members".to_owned(),
                     ));
                 }
                 for field in fields {
                     let at = at.at("properties").at(&field.name);
                     if field.schema.nullable && !field.required {
-                        refusals.push((
+                        diagnostics.push((
                             at.clone(),
-                            "is part of a request and both optional and nullable; which of the two it was could not be told".to_owned(),
+                            "a property of requests cannot be both optional and nullable: `Option` does not distinguish them".to_owned(),
                         ));
                     }
-                    refusals.extend(request_only(&field.schema, &at));
+                    diagnostics.extend(request_diagnostics(&field.schema, &at));
                 }
             }
         }
         for parameter in &self.parameters {
-            let reason = unchecked_format(parameter.schema.notes.format.as_deref());
-            refusals.extend(reason.map(|reason| (parameter.schema_at.at("format"), reason)));
+            let reason = unvalidated_format(parameter.schema.keywords.format.as_deref());
+            diagnostics.extend(reason.map(|reason| (parameter.schema_at.at("format"), reason)));
         }
-        for (at, reason) in refusals {
-            self.refuse(&at, reason);
+        for (at, reason) in diagnostics {
+            self.report(&at, reason);
         }
         schemas
     }
 
-    /// Refuses arrays of times: serde would need a type of their own to write them.
-    pub(super) fn arrays_of_times(&mut self) {
-        let is_time = |schema: &Schema| match &schema.shape {
-            Shape::Scalar(scalar) => *scalar == Scalar::DateTime,
-            Shape::Component(name) => self.model.iter().any(|component| {
-                component.rust_name == *name
-                    && matches!(component.kind, ComponentKind::Scalar(Scalar::DateTime))
-            }),
-            Shape::Array(_) => false,
-        };
+    /// Reports arrays of date-times, which serde cannot write in RFC 3339 without a wrapper type.
+    pub(super) fn check_arrays_of_times(&mut self) {
         let schemas_at = Pointer::root().at("components").at("schemas");
-        let mut found = Vec::new();
-        for component in &self.model {
+        let mut arrays = Vec::new();
+        for component in &self.types {
             let ComponentKind::Object { fields, closed: _ } = &component.kind else { continue };
             for field in fields {
                 let mut at = schemas_at.at(&component.rust_name).at("properties").at(&field.name);
                 let mut schema = &field.schema;
                 while let Shape::Array(items) = &schema.shape {
                     (schema, at) = (items, at.at("items"));
-                    if is_time(schema) {
-                        found.push(at.clone());
+                    if schema.is_date_time(&self.types) {
+                        arrays.push(at.clone());
                     }
                 }
             }
         }
-        for at in found {
-            self.refuse(&at, "an array of times is not supported");
+        for at in arrays {
+            self.report(&at, "arrays of `date-time` are not supported");
         }
     }
 
-    /// Whether a parameter's schema is a scalar, a component that is one, or an enum.
+    /// Reports a parameter that is not a scalar or an enum.
     pub(super) fn check_parameter_shape(
         &mut self,
         schema: &Schema,
@@ -188,52 +174,49 @@ impl Reader<'_> {
             Shape::Scalar(_) => true,
             Shape::Array(_) => false,
             Shape::Component(name) => {
-                self.model.iter().find(|component| component.rust_name == *name).is_some_and(
+                self.types.iter().find(|component| component.rust_name == *name).is_some_and(
                     |component| !matches!(component.kind, ComponentKind::Object { .. }),
                 )
             }
         };
         if !scalar {
-            self.refuse(at, "arrays and objects are not supported in parameters");
+            self.report(at, "arrays and objects are not supported in parameters");
         }
         if schema.nullable {
-            self.refuse(&at.at("nullable"), "a parameter cannot be null");
+            self.report(&at.at("nullable"), "a parameter cannot be nullable");
         }
         if location == Location::Header && matches!(schema.shape, Shape::Scalar(Scalar::Bool)) {
-            self.refuse(at, "a header that is a truth value is not supported");
+            self.report(at, "booleans are not supported in headers");
         }
     }
 }
 
-fn request_only(schema: &Schema, at: &Pointer) -> Vec<(Pointer, String)> {
-    let mut refusals = Vec::new();
-    refusals.extend(
-        unchecked_format(schema.notes.format.as_deref()).map(|reason| (at.at("format"), reason)),
+fn request_diagnostics(schema: &Schema, at: &Pointer) -> Vec<(Pointer, String)> {
+    let mut diagnostics = Vec::new();
+    diagnostics.extend(
+        unvalidated_format(schema.keywords.format.as_deref())
+            .map(|reason| (at.at("format"), reason)),
     );
-    if schema.notes.default.is_some() {
-        refusals.push((
-            at.at("default"),
-            "a default of a body's member is not supported; only parameters have them".to_owned(),
-        ));
+    if schema.keywords.default.is_some() {
+        diagnostics
+            .push((at.at("default"), "defaults are supported for parameters only".to_owned()));
     }
     if let Shape::Array(items) = &schema.shape {
-        refusals.extend(request_only(items, &at.at("items")));
+        diagnostics.extend(request_diagnostics(items, &at.at("items")));
     }
-    refusals
+    diagnostics
 }
 
-/// Formats that the runtime does not check, so that a request could break the document unseen.
-fn unchecked_format(format: Option<&str>) -> Option<String> {
+/// Returns the diagnostic for a format that the runtime does not validate.
+fn unvalidated_format(format: Option<&str>) -> Option<String> {
     match format {
         None | Some("email" | "password" | "uri") => None,
-        Some(other) => Some(format!(
-            "has the format `{other}`, which is not checked in requests and therefore not supported there"
-        )),
+        Some(other) => Some(format!("the format `{other}` is not supported in requests")),
     }
 }
 
-/// The pointers of all that is referred to from some values, and from there on.
-fn reach<'v>(root: &'v Value, from: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
+/// Returns the pointers of all references that some values reach.
+fn reachable<'v>(root: &'v Value, from: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Value> = from.into_iter().collect();
     while let Some(value) = open.pop() {

@@ -1,4 +1,4 @@
-//! One operation's part of the document, and the endpoint that holds each request against it.
+//! Validates each request of an operation before its endpoint runs.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,84 +7,84 @@ use serde_json::Value;
 
 use crate::{
     Faults, Limits, Location, Rejection, Token, body, credential, json,
-    parameter::{self, Sent},
-    routes::{Handling, Query},
-    schema::{Compiled, Schemas},
+    parameter::{self, CompiledParameter, RawValue},
+    routes::{RawQuery, ServerConfig},
+    schema::{CompiledSchema, Schemas},
 };
 
-/// Whether a parameter has to be there.
+/// Whether the document requires a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// A request without it is refused.
+pub enum Presence {
+    /// A request without it is rejected.
     Required,
-    /// It may be left out.
+    /// A request may omit it.
     Optional,
 }
 
-/// What the document allows for the requests of one operation.
+/// Validates the requests of one operation against the document.
 #[derive(Debug)]
-pub struct Contract {
+pub struct RequestValidator {
     path: &'static str,
     schemas: &'static Schemas,
     bearer: bool,
-    parameters: Vec<parameter::Described>,
-    body: Option<Compiled>,
+    parameters: Vec<CompiledParameter>,
+    body: Option<CompiledSchema>,
 }
 
-impl Contract {
-    /// An operation on a path template, such as `/orders/{order_id}`, without credential,
+impl RequestValidator {
+    /// Creates a validator for a path template such as `/orders/{order_id}`, without credential,
     /// parameters and body.
     #[must_use]
     pub const fn new(path: &'static str, schemas: &'static Schemas) -> Self {
         Self { path, schemas, bearer: false, parameters: Vec::new(), body: None }
     }
 
-    /// It wants a bearer token.
+    /// Requires a bearer token.
     #[must_use]
     pub fn bearer(self) -> Self {
         Self { bearer: true, ..self }
     }
 
-    /// It has a parameter; `schema` is the document's, as JSON.
+    /// Adds a parameter. `schema` is the document's, as JSON.
     ///
     /// # Panics
-    /// When `schema` is not what the generator writes.
+    /// If `schema` is not one that the generator emits.
     #[must_use]
     pub fn parameter(
         mut self,
         location: Location,
         name: &'static str,
-        need: Need,
+        presence: Presence,
         schema: &str,
     ) -> Self {
-        let schema = read(schema);
-        self.parameters.push(parameter::Described::new(
+        let schema = parse(schema);
+        self.parameters.push(CompiledParameter::new(
             location,
             name,
-            need == Need::Required,
+            presence == Presence::Required,
             self.schemas,
             &schema,
         ));
         self
     }
 
-    /// It has a JSON body, which has to be there; `schema` is the document's, as JSON.
+    /// Requires a JSON body. `schema` is the document's, as JSON.
     ///
     /// # Panics
-    /// When `schema` is not what the generator writes.
+    /// If `schema` is not one that the generator emits.
     #[must_use]
     pub fn body(self, schema: &str) -> Self {
-        let compiled = self.schemas.compile(&read(schema));
+        let compiled = self.schemas.compile(&parse(schema));
         Self { body: Some(compiled), ..self }
     }
 
-    /// Holds a request against the contract: 401 before 415 before 413 before 400, and no body is
-    /// read for the first two.
-    pub(crate) async fn accept(
+    /// Validates a request. Rejects with 401 before 415, 413 and 400; reads no body for the first
+    /// two.
+    pub(crate) async fn validate(
         &self,
         request: &mut Request,
         limits: Limits,
-    ) -> Result<Accepted, Rejection> {
+    ) -> Result<ValidRequest, Rejection> {
         let token = if self.bearer {
             Some(
                 credential::bearer(request.headers())
@@ -105,63 +105,62 @@ impl Contract {
         let mut faults = Faults::new();
         let parameters = self.parameters(request, &mut faults);
         if let (Some(compiled), Some(bytes)) = (&self.body, &bytes) {
-            json::judge(bytes, compiled, &mut faults);
+            json::validate(bytes, compiled, &mut faults);
         }
         if faults.is_empty() {
-            Ok(Accepted { token, parameters, body: bytes })
+            Ok(ValidRequest { token, parameters, body: bytes })
         } else {
             Err(Rejection::InvalidRequest { faults })
         }
     }
 
-    /// The values of all parameters, in the document's order.
     fn parameters(
         &self,
         request: &Request,
         faults: &mut Faults,
     ) -> Vec<(Location, &'static str, Option<Value>)> {
-        let mut sent: Vec<Sent> = self.parameters.iter().map(|_| Sent::Never).collect();
+        let mut raw_values: Vec<RawValue> =
+            self.parameters.iter().map(|_| RawValue::Absent).collect();
         for (template, raw) in self.path.split('/').zip(request.uri().path().split('/')) {
             if let Some(name) = template.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
                 && let Some(index) = parameter::position(&self.parameters, Location::Path, name)
             {
-                sent[index].segment(raw);
+                raw_values[index].segment(raw);
             }
         }
-        // Operations without query parameters do not look at the query: trackers and caches append
-        // to it.
+        // Caches and trackers append to queries: an operation without query parameters ignores the
+        // query.
         if self.parameters.iter().any(|parameter| parameter.location == Location::Query) {
-            parameter::query(Query::of(request), &self.parameters, &mut sent, faults);
+            parameter::query(RawQuery::of(request), &self.parameters, &mut raw_values, faults);
         }
-        for (parameter, sent) in self.parameters.iter().zip(&mut sent) {
+        for (parameter, raw_value) in self.parameters.iter().zip(&mut raw_values) {
             if parameter.location == Location::Header {
-                sent.header(parameter.name, request.headers());
+                raw_value.header(parameter.name, request.headers());
             }
         }
-        let values = self.parameters.iter().zip(sent);
+        let values = self.parameters.iter().zip(raw_values);
         values
-            .map(|(parameter, sent)| {
-                (parameter.location, parameter.name, parameter.value(sent, faults))
+            .map(|(parameter, raw_value)| {
+                (parameter.location, parameter.name, parameter.value(raw_value, faults))
             })
             .collect()
     }
 }
 
-fn read(schema: &str) -> Value {
-    serde_json::from_str(schema).expect("the generator writes JSON")
+fn parse(schema: &str) -> Value {
+    serde_json::from_str(schema).expect("the generator emits JSON")
 }
 
-/// A request that its contract allows: what the extractors take their values from.
+/// A validated request, from which the extractors take their values.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct ValidRequest {
     pub(crate) token: Option<Token>,
     parameters: Vec<(Location, &'static str, Option<Value>)>,
-    /// The body's text, which is JSON and as its schema wants it.
     pub(crate) body: Option<Vec<u8>>,
 }
 
-impl Accepted {
-    /// The value of a parameter; `None` if it was not sent and has no default.
+impl ValidRequest {
+    /// Returns a parameter's value, or `None` if it is absent and has no default.
     pub(crate) fn parameter(&self, location: Location, name: &str) -> Option<&Value> {
         self.parameters
             .iter()
@@ -170,38 +169,38 @@ impl Accepted {
     }
 }
 
-/// An operation's endpoint behind its contract.
-pub struct Checked<E> {
+/// An operation's endpoint behind its validator.
+pub struct ValidatedEndpoint<E> {
     endpoint: E,
-    contract: &'static LazyLock<Contract>,
+    validator: &'static LazyLock<RequestValidator>,
 }
 
-impl<E> Checked<E> {
-    /// Lets only those requests pass to `endpoint` which `contract` allows. The contract is
-    /// compiled now, not at the first request.
-    pub fn new(endpoint: E, contract: &'static LazyLock<Contract>) -> Self {
-        LazyLock::force(contract);
-        Self { endpoint, contract }
+impl<E> ValidatedEndpoint<E> {
+    /// Passes only valid requests to `endpoint`. Compiles the validator now, not at the first
+    /// request.
+    pub fn new(endpoint: E, validator: &'static LazyLock<RequestValidator>) -> Self {
+        LazyLock::force(validator);
+        Self { endpoint, validator }
     }
 }
 
-impl<E: Endpoint> Endpoint for Checked<E> {
+impl<E: Endpoint> Endpoint for ValidatedEndpoint<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        let Some(handling) = request.data::<Handling>().cloned() else {
-            // Generated code never mounts an operation outside of `Guarded`.
+        let Some(config) = request.data::<ServerConfig>().cloned() else {
+            // Generated code mounts operations in a `ServiceEndpoint` only.
             return Err(poem::Error::from_string(
-                "this operation is not behind its guard",
+                "this operation is not inside a `ServiceEndpoint`",
                 StatusCode::INTERNAL_SERVER_ERROR,
             ));
         };
-        match self.contract.accept(&mut request, handling.limits).await {
+        match self.validator.validate(&mut request, config.limits).await {
             Ok(accepted) => {
                 request.set_data(Arc::new(accepted));
                 self.endpoint.call(request).await.map(IntoResponse::into_response)
             }
-            Err(rejection) => Ok(handling.rejections.respond(rejection)),
+            Err(rejection) => Ok(config.rejections.respond(rejection)),
         }
     }
 }

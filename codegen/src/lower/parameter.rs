@@ -1,30 +1,29 @@
-//! Parameters.
+//! Lowers parameters.
 
 use openapiv3::{
     HeaderStyle, Parameter as Typed, ParameterData, ParameterSchemaOrContent, PathStyle,
     QueryStyle, ReferenceOr,
 };
 
-use super::{Reader, text};
+use super::{Lowering, text};
 use crate::{
     error::Pointer,
     model::{ComponentKind, Location, Parameter, Scalar, Schema, Shape},
     names,
 };
 
-/// Headers that OpenAPI 3.0 says to ignore as parameters: content negotiation and security describe
-/// them.
+/// OpenAPI 3.0 ignores these header parameters.
 const IGNORED_HEADERS: [&str; 3] = ["accept", "content-type", "authorization"];
 
-impl Reader<'_> {
-    pub(super) fn path_variables(&mut self, indices: &[usize], path: &str, at: &Pointer) {
+impl Lowering<'_> {
+    pub(super) fn check_path_variables(&mut self, indices: &[usize], path: &str, at: &Pointer) {
         for segment in path.split('/').filter(|segment| segment.starts_with('{')) {
             let name = segment.trim_matches(['{', '}']);
             if !indices.iter().any(|index| {
                 self.parameters[*index].location == Location::Path
                     && self.parameters[*index].name == name
             }) {
-                self.refuse(
+                self.report(
                     &at.at("parameters"),
                     format!("the path's variable `{name}` has no parameter"),
                 );
@@ -32,16 +31,20 @@ impl Reader<'_> {
         }
     }
 
-    /// Arguments must not have the same name.
-    pub(super) fn arguments(&mut self, indices: &[usize], scheme: Option<&str>, at: &Pointer) {
+    pub(super) fn check_arguments(
+        &mut self,
+        indices: &[usize],
+        scheme: Option<&str>,
+        at: &Pointer,
+    ) {
         let mut arguments: Vec<String> = vec!["body".to_owned()];
         arguments.extend(scheme.and_then(names::snake));
         for index in indices {
             let argument = self.parameters[*index].argument.clone();
             if arguments.contains(&argument) {
-                self.refuse(
+                self.report(
                     &at.at("parameters"),
-                    format!("two arguments would be named `{argument}`"),
+                    format!("two arguments would be named `{argument}`; rename one"),
                 );
             }
             arguments.push(argument);
@@ -58,16 +61,16 @@ impl Reader<'_> {
         let mut indices = Vec::new();
         for (index, parameter) in parameters.iter().enumerate() {
             let at = at.at("parameters").at(index);
-            let Some((typed, at)) = self.follow(parameter, "parameters", &shared, &at) else {
+            let Some((typed, at)) = self.resolve(parameter, "parameters", &shared, &at) else {
                 continue;
             };
             let key = at.to_string();
-            if let Some(index) = self.shared.get(&key) {
+            if let Some(index) = self.parameter_indices.get(&key) {
                 indices.push(*index);
                 continue;
             }
             let Some(parameter) = self.parameter(&typed, parameter, path, &at) else { continue };
-            self.shared.insert(key, self.parameters.len());
+            self.parameter_indices.insert(key, self.parameters.len());
             indices.push(self.parameters.len());
             self.parameters.push(parameter);
         }
@@ -77,7 +80,7 @@ impl Reader<'_> {
                 && !path.split('/').any(|segment| segment == format!("{{{}}}", parameter.name))
             {
                 let reason = format!("the path has no variable `{}`", parameter.name);
-                self.refuse(&at.at("parameters"), reason);
+                self.report(&at.at("parameters"), reason);
             }
         }
         indices
@@ -92,19 +95,19 @@ impl Reader<'_> {
     ) -> Option<Parameter> {
         let (data, location) = match typed {
             Typed::Query { parameter_data, allow_reserved, style, allow_empty_value } => {
-                self.refuse_if(
+                self.report_if(
                     *allow_reserved,
                     at,
                     "allowReserved",
                     "`allowReserved` is not supported",
                 );
-                self.refuse_if(
+                self.report_if(
                     *style != QueryStyle::Form,
                     at,
                     "style",
                     "only the default style is supported",
                 );
-                self.refuse_if(
+                self.report_if(
                     allow_empty_value == &Some(true),
                     at,
                     "allowEmptyValue",
@@ -116,7 +119,7 @@ impl Reader<'_> {
                 (parameter_data, Location::Header)
             }
             Typed::Path { parameter_data, style } => {
-                self.refuse_if(
+                self.report_if(
                     *style != PathStyle::Simple,
                     at,
                     "style",
@@ -125,11 +128,11 @@ impl Reader<'_> {
                 (parameter_data, Location::Path)
             }
             Typed::Cookie { .. } => {
-                self.refuse(&at.at("in"), "parameters in cookies are not supported");
+                self.report(&at.at("in"), "parameters in cookies are not supported; use a header");
                 return None;
             }
         };
-        // Examples: see `gaps`. `explode` means nothing for scalars.
+        // Examples: see `gaps`.
         let ParameterData {
             name,
             description,
@@ -141,52 +144,53 @@ impl Reader<'_> {
             explode,
             extensions: _,
         } = data;
-        self.refuse_if(
+        self.report_if(
             explode.is_some(),
             at,
             "explode",
-            "`explode` means nothing for the parameters that are supported; leave it out",
+            "`explode` has no effect on scalars; remove it",
         );
         if location == Location::Header
             && IGNORED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
         {
-            self.refuse(&at.at("name"), "OpenAPI ignores this header as a parameter; content types and security schemes describe it");
+            self.report(
+                &at.at("name"),
+                "OpenAPI ignores this header as a parameter; use `content` or a security scheme",
+            );
         }
         let valid_name = match location {
             Location::Header => is_header_name(name),
             Location::Path | Location::Query => true,
         };
         let Some(argument) = names::snake(name).filter(|_| valid_name) else {
-            self.refuse(&at.at("name"), format!("`{name}` makes no name of an argument"));
+            self.report(&at.at("name"), format!("`{name}` cannot become a Rust argument name"));
             return None;
         };
-        // A parameter of `components` has its name from there; one that is written out, from where
-        // it stands.
+        // A shared parameter is named after its component, an inline one after its operation.
         let rust_name = match written {
             ReferenceOr::Reference { .. } => {
                 names::pascal(at.to_string().rsplit('/').next().unwrap_or_default())
             }
-            ReferenceOr::Item(_) => names::pascal(&format!("{} {name}", self.owner(path, at))),
+            ReferenceOr::Item(_) => names::pascal(&format!("{} {name}", self.owner_name(path, at))),
         };
         let Some(rust_name) = rust_name else {
-            self.refuse(at, "this name makes no name of a Rust type");
+            self.report(at, "this name cannot become a Rust type name");
             return None;
         };
-        // In a module of their own, `parameters`.
-        self.claim(&format!("parameters::{rust_name}"), at);
+        self.declare(&format!("parameters::{rust_name}"), at);
         let ParameterSchemaOrContent::Schema(schema) = format else {
-            self.refuse(
+            self.report(
                 &at.at("content"),
-                "a parameter that is a document of its own is not supported; give it a `schema`",
+                "`content` is not supported in parameters; use `schema`",
             );
             return None;
         };
         let schema_at = at.at("schema");
         let schema = self.schema(schema, &rust_name, &schema_at)?;
         self.check_parameter_shape(&schema, location, &schema_at);
-        self.default_fits(&schema, *required, &schema_at);
+        self.check_default(&schema, *required, &schema_at);
         let description = text(description.as_deref());
-        self.doc_text(description.as_deref(), &at.at("description"));
+        self.check_doc_text(description.as_deref(), &at.at("description"));
         Some(Parameter {
             raw: self.raw_at(&schema_at),
             schema_at,
@@ -201,9 +205,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Where a parameter that is written out stands: its operation's id, or the path without its
-    /// variables.
-    fn owner(&self, path: &str, at: &Pointer) -> String {
+    /// Returns the owner of an inline parameter: the operation's id, or the path without variables.
+    fn owner_name(&self, path: &str, at: &Pointer) -> String {
         let pointer = at.to_string();
         let operation = pointer
             .rsplit_once("/parameters/")
@@ -221,21 +224,26 @@ impl Reader<'_> {
         )
     }
 
-    /// A default is given to the operation as it is, so that it has to be what the schema allows.
-    fn default_fits(&mut self, schema: &Schema, required: bool, at: &Pointer) {
-        let Some(default) = &schema.notes.default else { return };
+    /// Reports a default that the schema does not allow: the operation receives it unvalidated.
+    fn check_default(&mut self, schema: &Schema, required: bool, at: &Pointer) {
+        let Some(default) = &schema.keywords.default else { return };
         let at = at.at("default");
         if required {
-            self.refuse(&at, "a parameter that has to be there needs no default");
+            self.report(&at, "a required parameter cannot have a default; remove one of them");
         }
         let bound = |keyword: &str| {
-            schema.notes.bounds.iter().find(|(name, _)| *name == keyword).map(|(_, bound)| *bound)
+            schema
+                .keywords
+                .bounds
+                .iter()
+                .find(|(name, _)| *name == keyword)
+                .map(|(_, bound)| *bound)
         };
         let above = |number: i64, least: i64| {
-            number > least || (number == least && !schema.notes.exclusive_minimum)
+            number > least || (number == least && !schema.keywords.exclusive_minimum)
         };
         let below = |number: i64, most: i64| {
-            number < most || (number == most && !schema.notes.exclusive_maximum)
+            number < most || (number == most && !schema.keywords.exclusive_maximum)
         };
         let within = |number: i64| {
             bound("minimum").is_none_or(|least| above(number, least))
@@ -248,7 +256,7 @@ impl Reader<'_> {
                 .is_some_and(|number| i32::try_from(number).is_ok() && within(number)),
             Shape::Scalar(Scalar::I64) => default.as_i64().is_some_and(within),
             Shape::Scalar(Scalar::Bool) => default.is_boolean(),
-            Shape::Component(name) => self.model.iter().any(|component| match &component.kind {
+            Shape::Component(name) => self.types.iter().any(|component| match &component.kind {
                 ComponentKind::Enum { values } => {
                     component.rust_name == *name
                         && values.iter().any(|value| default.as_str() == Some(&value.value))
@@ -258,12 +266,15 @@ impl Reader<'_> {
             Shape::Scalar(_) | Shape::Array(_) => false,
         };
         if !fits {
-            self.refuse(&at, "a default is supported for integers, truth values and enums, and has to be what the schema allows");
+            self.report(
+                &at,
+                "expected a default that the schema allows, of an integer, boolean or enum",
+            );
         }
     }
 }
 
-/// A token by RFC 9110 §5.6.2.
+/// Whether a name is a token (RFC 9110 §5.6.2).
 pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty()
         && name

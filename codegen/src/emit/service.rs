@@ -1,4 +1,4 @@
-//! The poem-openapi APIs, one for each tag, and the service over them.
+//! Emits a poem-openapi API for each tag, and the service that combines them.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -9,10 +9,9 @@ use super::{
 };
 use crate::{
     model::{Api, ExternalDocs, Location, Operation},
-    names::{ident, shouting},
+    names::{ident, screaming_snake},
 };
 
-/// The tags, for the emitted document.
 pub(super) fn tags(api: &Api) -> TokenStream {
     let variants = api.tags.iter().map(|tag| ident(&tag.rust_name));
     let described = api.tags.iter().map(|tag| {
@@ -31,33 +30,32 @@ pub(super) fn tags(api: &Api) -> TokenStream {
         enum Tags { #(#variants),* }
 
         impl Tags {
-            fn described(self) -> runtime::Tag {
+            fn metadata(self) -> runtime::Tag {
                 match self { #(#described)* }
             }
         }
 
         impl ::poem_openapi::Tags for Tags {
             fn register(&self, registry: &mut ::poem_openapi::registry::Registry) {
-                registry.create_tag(self.described().into());
+                registry.create_tag(self.metadata().into());
             }
 
             fn name(&self) -> &'static str {
-                self.described().name
+                self.metadata().name
             }
         }
     }
 }
 
-/// One poem-openapi API for each tag.
 pub(super) fn apis(api: &Api) -> TokenStream {
     let checks = api.operations.iter().map(|operation| {
-        let (check, contract) = (
+        let (check, validator) = (
             format_ident!("check_{}", operation.rust_name),
-            ident(&shouting(&operation.rust_name)),
+            ident(&screaming_snake(&operation.rust_name)),
         );
         quote! {
-            fn #check<E: ::poem::Endpoint>(endpoint: E) -> runtime::Checked<E> {
-                runtime::Checked::new(endpoint, &contracts::#contract)
+            fn #check<E: ::poem::Endpoint>(endpoint: E) -> runtime::ValidatedEndpoint<E> {
+                runtime::ValidatedEndpoint::new(endpoint, &validators::#validator)
             }
         }
     });
@@ -120,7 +118,7 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
         let (argument, kind, name) =
             (ident(&parameter.argument), ident(&parameter.rust_name), &parameter.name);
         let deprecated = parameter.deprecated.then(|| quote! { , deprecated });
-        // The default of the emitted document is that of queries.
+        // poem-openapi omits the default of queries.
         let explode = (parameter.location != Location::Query).then(|| quote! { , explode = false });
         parameters.push(quote! { #docs #[oai(name = #name #deprecated #explode)] #argument: runtime::Parameter<parameters::#kind> });
         passed.push(quote! { #argument.0 });
@@ -142,7 +140,6 @@ fn method(api: &Api, operation: &Operation) -> TokenStream {
     }
 }
 
-/// The service, the table of routes, and the emitted document.
 pub(super) fn service(api: &Api) -> TokenStream {
     let apis: Vec<_> = api.tags.iter().map(|tag| format_ident!("{}Api", tag.rust_name)).collect();
     let bounds: Vec<_> = api.tags.iter().map(|tag| ident(&tag.rust_name)).collect();
@@ -158,42 +155,41 @@ pub(super) fn service(api: &Api) -> TokenStream {
             (operation.method.to_ascii_uppercase(), &operation.path, &operation.id);
         quote! { (#method, #path, #id) }
     });
-    let about = about(api);
+    let service_fn = service_fn(api);
     quote! {
         type Apis<T> = #types;
 
-        /// Every route of the document: method, path template, operation id.
+        /// The routes of the document: method, path template, operation id.
         pub const ROUTES: &[runtime::Route] = &[#(#routes),*];
 
-        /// The server: an implementation of every operation, behind the document.
+        /// Returns the server: `implementation`, with each request validated first.
         ///
-        /// Every request that the document does not allow (400, 401, 404, 405, 413, 415) is
-        /// answered by `rejections` and never reaches the implementation. HEAD is served wherever
-        /// there is GET.
+        /// `rejections` answers invalid requests (400, 401, 404, 405, 413, 415). HEAD is served
+        /// wherever GET is.
         pub fn api<T>(
             implementation: ::std::sync::Arc<T>,
-            rejections: ::std::sync::Arc<dyn runtime::Rejections>,
+            rejections: ::std::sync::Arc<dyn runtime::RejectionHandler>,
             limits: runtime::Limits,
         ) -> impl ::poem::Endpoint<Output = ::poem::Response>
         where
             T: #(#bounds)+*,
         {
-            runtime::Guarded::new(service::<Apis<T>>(#values), ROUTES, rejections, limits)
+            runtime::ServiceEndpoint::new(service::<Apis<T>>(#values), ROUTES, rejections, limits)
         }
 
-        /// The document that the server emits, as JSON.
+        /// Returns the document that the server emits, as JSON.
         pub fn spec_json<T>() -> String
         where
             T: #(#bounds)+*,
         {
-            service(runtime::Described::<Apis<T>>::new()).spec()
+            service(runtime::SpecOnly::<Apis<T>>::new()).spec()
         }
 
-        #about
+        #service_fn
     }
 }
 
-fn about(api: &Api) -> TokenStream {
+fn service_fn(api: &Api) -> TokenStream {
     let (title, version) = (&api.info.title, &api.info.version);
     let description =
         api.info.description.as_ref().map(|description| quote! { .description(#description) });

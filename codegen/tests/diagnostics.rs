@@ -1,10 +1,9 @@
-//! What cannot be compiled is refused, by its pointer and with a reason. Nothing is dropped without
-//! a word.
+//! Tests that each unsupported construct is reported at its pointer.
 
 use poem_contract::generate;
 use serde_json::{Value, json};
 
-/// A document that is compiled, for each row to break.
+/// A supported document, which each row of `diagnostics.txt` changes.
 fn document() -> Value {
     json!({
         "openapi": "3.0.3",
@@ -56,12 +55,10 @@ fn document() -> Value {
 const OPERATION: &str = "/paths/~1things~1{id}/put";
 const THING: &str = "/components/schemas/Thing";
 
-/// `OPERATION…` and `THING…` in full.
 fn expand(pointer: &str) -> String {
     pointer.replace("OPERATION", OPERATION).replace("THING", THING)
 }
 
-/// Puts a value at a pointer, or takes away what is there.
 fn put(document: &mut Value, pointer: &str, value: Option<Value>) {
     let pointer = expand(pointer);
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
@@ -76,46 +73,46 @@ fn put(document: &mut Value, pointer: &str, value: Option<Value>) {
 }
 
 #[test]
-fn the_document_itself_is_compiled() {
-    generate(&document().to_string()).expect("no refusal");
+fn base_document_compiles() {
+    generate(&document().to_string()).expect("no diagnostic");
 }
 
 #[test]
-fn what_cannot_be_compiled_is_refused_where_it_stands() {
-    let mut wrong = Vec::new();
-    let rows = include_str!("refusals.txt").lines().filter(|line| !line.starts_with('#'));
+fn unsupported_constructs_are_reported_at_their_pointer() {
+    let mut failures = Vec::new();
+    let rows = include_str!("diagnostics.txt").lines().filter(|line| !line.starts_with('#'));
     for row in rows {
-        let [place, value, pointer, reason] = row.split(" | ").collect::<Vec<_>>()[..] else {
-            panic!("not a row: {row}")
+        let [target, value, pointer, message] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("expected four columns: {row}")
         };
         let value = (value != "-")
             .then(|| serde_json::from_str(value).unwrap_or_else(|error| panic!("{row}: {error}")));
         let mut document = document();
-        put(&mut document, place, value);
+        put(&mut document, target, value);
         let pointer = expand(pointer);
         match generate(&document.to_string()) {
-            Ok(_) => wrong.push(format!("{row} is compiled")),
+            Ok(_) => failures.push(format!("{row}: no diagnostic")),
             Err(error)
-                if error.refusals.iter().any(|refusal| {
-                    refusal.pointer == pointer && refusal.reason.contains(reason)
+                if error.diagnostics.iter().any(|diagnostic| {
+                    diagnostic.pointer == pointer && diagnostic.message.contains(message)
                 }) => {}
             Err(error) => {
-                wrong.push(format!("{row} gives, instead of {pointer}: … {reason} …\n{error}"))
+                failures.push(format!("{row}: expected {pointer}: … {message} …, got\n{error}"))
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[test]
-fn all_refusals_come_at_once_one_a_line() {
+fn all_diagnostics_are_reported_one_per_line() {
     let mut document = document();
     put(&mut document, "OPERATION/callbacks", Some(json!({ "x": { "/y": {} } })));
     put(&mut document, "THING/properties/name/pattern", Some(json!("(")));
     put(&mut document, "OPERATION/tags", None);
-    let error = generate(&document.to_string()).expect_err("three refusals");
+    let error = generate(&document.to_string()).expect_err("three diagnostics");
     let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), error.refusals.len());
+    assert_eq!(lines.len(), error.diagnostics.len());
     for pointer in [
         format!("{THING}/properties/name/pattern: "),
         format!("{OPERATION}/callbacks: "),
@@ -126,7 +123,7 @@ fn all_refusals_come_at_once_one_a_line() {
 }
 
 #[test]
-fn text_that_is_no_document_is_refused() {
+fn invalid_documents_are_reported() {
     for (text, reason) in [
         ("", "OpenAPI"),
         ("a: b: c", "neither YAML nor JSON"),
@@ -134,19 +131,22 @@ fn text_that_is_no_document_is_refused() {
         ("openapi: 3.0.3\nopenapi: 3.0.3\n", "duplicate"),
         (
             "openapi: 3.0.3\ninfo: !secret {title: T, version: '1'}\npaths: {}\n",
-            "tags are not part of OpenAPI",
+            "YAML tags are not supported",
         ),
-        ("openapi: 3.0.3\n? [a]\n: b\n", "is not text"),
+        ("openapi: 3.0.3\n? [a]\n: b\n", "is not a string"),
     ] {
         let error = generate(text).expect_err(text).to_string();
         assert!(error.contains(reason), "{text:?} gives: {error}");
     }
-    // `1:` and `"1":` are two keys for YAML and one for OpenAPI.
-    let twice = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\npaths: {/x: {get: {responses: {200: {description: a}, '200': {description: b}}}}}\n";
-    let error = generate(twice).expect_err("two keys");
+    // YAML distinguishes the keys `200` and `"200"`, OpenAPI does not.
+    let repeated = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\npaths: {/x: {get: {responses: {200: {description: a}, '200': {description: b}}}}}\n";
+    let error = generate(repeated).expect_err("two keys");
     assert!(
-        error.refusals.iter().any(|refusal| refusal.pointer == "/paths/~1x/get/responses/200"
-            && refusal.reason.contains("twice")),
+        error
+            .diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.pointer == "/paths/~1x/get/responses/200"
+                && diagnostic.message.contains("repeated")),
         "{error}"
     );
 }

@@ -1,6 +1,5 @@
-//! From `openapiv3`'s types to the model. Every struct is taken apart to its last field, so that a
-//! keyword that is read by nothing cannot be dropped by accident: it is an error of the Rust
-//! compiler here, or a refusal there.
+//! Lowers `openapiv3`'s types to the model. Each struct is destructured to its last field, so a
+//! field of a new `openapiv3` version is a compile error until it is lowered or reported.
 
 mod link;
 mod message;
@@ -16,77 +15,74 @@ use openapiv3::{Components, ExternalDocumentation, OpenAPI, ReferenceOr, Securit
 use serde_json::Value;
 
 use crate::{
-    error::{Error, Pointer, Refusals},
+    error::{Diagnostics, Error, Pointer},
     model::{Api, BearerScheme, Component, ExternalDocs, Info, Parameter, Server, Tag},
     names,
     parse::Document,
 };
 
-/// Names that generated code uses itself, and that no type of the document can have.
+/// Names that generated code uses.
 const RESERVED: [&str; 17] = [
     "Apis", "Box", "Clone", "Err", "Fn", "None", "Ok", "Option", "Result", "Send", "Some",
     "String", "Sync", "Tags", "ToString", "Vec", "Self",
 ];
 
-/// Reads a document.
-pub(crate) fn read(document: &Document) -> Result<Api, Error> {
-    let mut reader = Reader {
+pub(crate) fn lower(document: &Document) -> Result<Api, Error> {
+    let mut lowering = Lowering {
         raw: &document.raw,
         components: document.typed.components.clone().unwrap_or_default(),
-        refusals: Refusals::default(),
-        types: HashMap::new(),
-        model: Vec::new(),
+        diagnostics: Diagnostics::default(),
+        declared: HashMap::new(),
+        types: Vec::new(),
         parameters: Vec::new(),
-        shared: IndexMap::new(),
+        parameter_indices: IndexMap::new(),
     };
-    let api = reader.document(&document.typed);
-    reader.refusals.unless_any(api)
+    let api = lowering.document(&document.typed);
+    lowering.diagnostics.into_result(api)
 }
 
-/// What is known while a document is read.
-struct Reader<'d> {
+struct Lowering<'d> {
     raw: &'d Value,
     components: Components,
-    refusals: Refusals,
-    /// Names of Rust types, and what has them.
-    types: HashMap<String, Pointer>,
-    model: Vec<Component>,
+    diagnostics: Diagnostics,
+    /// The pointers of the items that declare Rust names.
+    declared: HashMap<String, Pointer>,
+    types: Vec<Component>,
     parameters: Vec<Parameter>,
-    /// Parameters of `components` that have been read, by pointer: their indices.
-    shared: IndexMap<String, usize>,
+    /// Indices of lowered parameters, by pointer.
+    parameter_indices: IndexMap<String, usize>,
 }
 
-impl Reader<'_> {
-    fn refuse(&mut self, at: &Pointer, reason: impl Into<String>) {
-        self.refusals.refuse(at, reason);
+impl Lowering<'_> {
+    fn report(&mut self, at: &Pointer, reason: impl Into<String>) {
+        self.diagnostics.report(at, reason);
     }
 
-    /// Refuses what must be absent.
-    fn refuse_if(&mut self, present: bool, at: &Pointer, keyword: &str, reason: &str) {
+    fn report_if(&mut self, present: bool, at: &Pointer, keyword: &str, reason: &str) {
         if present {
-            self.refuse(&at.at(keyword), reason);
+            self.report(&at.at(keyword), reason);
         }
     }
 
-    /// Takes a name for a type, or refuses: two things of one name would be one type.
-    fn claim(&mut self, rust_name: &str, at: &Pointer) {
-        // Modules of their own: parameters, and functions that describe responses.
+    /// Declares a Rust name. Reports a reserved or repeated one.
+    fn declare(&mut self, rust_name: &str, at: &Pointer) {
+        // Names in a module of the generated code have its path: `parameters::Limit`.
         let unqualified = rust_name.rsplit("::").next().unwrap_or_default();
         if RESERVED.contains(&unqualified) {
-            self.refuse(at, format!("the type would be named `{unqualified}`, which generated code uses itself; choose another name"));
-        } else if let Some(other) = self.types.get(rust_name).filter(|other| *other != at) {
+            self.report(at, format!("the Rust name would be `{unqualified}`, which generated code uses; choose another name"));
+        } else if let Some(other) = self.declared.get(rust_name).filter(|other| *other != at) {
             let reason = format!(
-                "the type would be named `{rust_name}`, as that of {other} is; choose another name"
+                "the Rust name would be `{rust_name}`, the same as that of {other}; choose another name"
             );
-            self.refuse(at, reason);
+            self.report(at, reason);
         } else {
-            self.types.insert(rust_name.to_owned(), at.clone());
+            self.declared.insert(rust_name.to_owned(), at.clone());
         }
     }
 
     fn document(&mut self, typed: &OpenAPI) -> Api {
         let root = Pointer::root();
-        // The version was looked at when the text was parsed. Extensions: see `gaps`.
+        // `parse` has checked the version. Extensions: see `gaps`.
         let OpenAPI {
             openapi: _,
             info,
@@ -102,28 +98,25 @@ impl Reader<'_> {
         let servers = self.servers(servers);
         let tags = self.tags(tags);
         let schemes = self.components();
-        self.reachability();
-        self.arrays_of_times();
+        self.check_reachability();
+        self.check_arrays_of_times();
         let operations = self.paths(paths, &tags, &schemes, security.as_deref());
         if operations.is_empty() {
-            self.refuse(&root.at("paths"), "there is no operation to serve");
+            self.report(&root.at("paths"), "expected at least one operation");
         }
         for (index, tag) in tags.iter().enumerate() {
             if !operations.iter().any(|operation| operation.tag == index) {
-                let reason = format!(
-                    "no operation has the tag `{}`: there would be a trait without methods",
-                    tag.name
-                );
-                self.refuse(&root.at("tags").at(index), reason);
+                let reason = format!("no operation has the tag `{}`; remove it", tag.name);
+                self.report(&root.at("tags").at(index), reason);
             }
         }
         for scheme in &schemes {
             if !operations.iter().any(|operation| {
                 operation.scheme.is_some_and(|index| schemes[index].name == scheme.name)
             }) {
-                self.refuse(
+                self.report(
                     &root.at("components").at("securitySchemes").at(&scheme.name),
-                    "no operation uses this scheme, so that the server could not show it",
+                    "no operation uses this scheme; remove it",
                 );
             }
         }
@@ -131,10 +124,10 @@ impl Reader<'_> {
         Api {
             info,
             servers,
-            external_docs: external_docs.as_ref().map(read_external_docs),
+            external_docs: external_docs.as_ref().map(lower_external_docs),
             tags,
             schemes,
-            components: std::mem::take(&mut self.model),
+            components: std::mem::take(&mut self.types),
             parameters: std::mem::take(&mut self.parameters),
             operations,
             request_schemas,
@@ -169,53 +162,49 @@ impl Reader<'_> {
 
     fn servers(&mut self, servers: &[openapiv3::Server]) -> Vec<Server> {
         let at = Pointer::root().at("servers");
-        let mut read = Vec::new();
+        let mut lowered = Vec::new();
         for (index, server) in servers.iter().enumerate() {
             let openapiv3::Server { url, description, variables, extensions: _ } = server;
-            self.refuse_if(
+            self.report_if(
                 variables.is_some(),
                 &at.at(index),
                 "variables",
-                "variables of servers are not supported",
+                "server variables are not supported; write the URL in full",
             );
-            read.push(Server { url: url.clone(), description: text(description.as_deref()) });
+            lowered.push(Server { url: url.clone(), description: text(description.as_deref()) });
         }
-        read
+        lowered
     }
 
     fn tags(&mut self, tags: &[openapiv3::Tag]) -> Vec<Tag> {
         let at = Pointer::root().at("tags");
         if tags.is_empty() {
-            self.refuse(&at, "tags are expected: each becomes a trait");
+            self.report(&at, "expected at least one tag; each becomes a trait");
         }
         if tags.len() > 16 {
-            self.refuse(
-                &at,
-                "more than 16 tags are not supported: poem-openapi joins that many APIs at most",
-            );
+            self.report(&at, "expected at most 16 tags, the limit of poem-openapi");
         }
-        let mut read: Vec<Tag> = Vec::new();
+        let mut lowered: Vec<Tag> = Vec::new();
         for (index, tag) in tags.iter().enumerate() {
             let at = at.at(index);
             let openapiv3::Tag { name, description, external_docs, extensions: _ } = tag;
             let Some(rust_name) = names::pascal(name) else {
-                self.refuse(&at.at("name"), format!("`{name}` makes no name of a Rust trait"));
+                self.report(&at.at("name"), format!("`{name}` cannot become a Rust trait name"));
                 continue;
             };
-            self.claim(&rust_name, &at.at("name"));
-            self.claim(&format!("{rust_name}Api"), &at.at("name"));
-            read.push(Tag {
+            self.declare(&rust_name, &at.at("name"));
+            self.declare(&format!("{rust_name}Api"), &at.at("name"));
+            lowered.push(Tag {
                 name: name.clone(),
                 rust_name,
                 description: text(description.as_deref()),
-                external_docs: external_docs.as_ref().map(read_external_docs),
+                external_docs: external_docs.as_ref().map(lower_external_docs),
             });
         }
-        read
+        lowered
     }
 
-    /// Reads schemas and schemes; parameters, responses, headers and bodies are read where they are
-    /// used.
+    /// Lowers schemas and security schemes. Other components are lowered where they are used.
     fn components(&mut self) -> Vec<BearerScheme> {
         let at = Pointer::root().at("components");
         let Components {
@@ -230,19 +219,19 @@ impl Reader<'_> {
             callbacks,
             extensions: _,
         } = self.components.clone();
-        self.refuse_if(
+        self.report_if(
             !examples.is_empty(),
             &at,
             "examples",
-            "shared examples are not supported; write them where they are used",
+            "shared examples are not supported; write them inline",
         );
-        self.refuse_if(
+        self.report_if(
             !links.is_empty(),
             &at,
             "links",
             "shared links are not supported; write each at its response",
         );
-        self.refuse_if(!callbacks.is_empty(), &at, "callbacks", "callbacks are not supported");
+        self.report_if(!callbacks.is_empty(), &at, "callbacks", "callbacks are not supported");
 
         let mut schemes = Vec::new();
         for (name, scheme) in &security_schemes {
@@ -267,23 +256,20 @@ impl Reader<'_> {
             extensions: _,
         }) = scheme
         else {
-            self.refuse(
-                at,
-                "only `type: http` with `scheme: bearer` is supported, written out here",
-            );
+            self.report(at, "expected an inline scheme with `type: http` and `scheme: bearer`");
             return None;
         };
         if !scheme.eq_ignore_ascii_case("bearer") {
-            self.refuse(
+            self.report(
                 &at.at("scheme"),
-                format!("the scheme `{scheme}` is not supported, only `bearer` is"),
+                format!("the scheme `{scheme}` is not supported; use `bearer`"),
             );
         }
         let Some(rust_name) = names::pascal(name) else {
-            self.refuse(at, format!("`{name}` makes no name of a Rust type"));
+            self.report(at, format!("`{name}` cannot become a Rust type name"));
             return None;
         };
-        self.claim(&rust_name, at);
+        self.declare(&rust_name, at);
         Some(BearerScheme {
             name: name.to_owned(),
             rust_name,
@@ -293,12 +279,12 @@ impl Reader<'_> {
     }
 }
 
-fn read_external_docs(docs: &ExternalDocumentation) -> ExternalDocs {
+fn lower_external_docs(docs: &ExternalDocumentation) -> ExternalDocs {
     let ExternalDocumentation { description, url, extensions: _ } = docs;
     ExternalDocs { url: url.clone(), description: text(description.as_deref()) }
 }
 
-/// A text as CommonMark reads it: line breaks at its ends are YAML's and mean nothing.
+/// Trims a CommonMark text; returns `None` if it is empty.
 fn text(text: Option<&str>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
