@@ -1,4 +1,4 @@
-//! Every case of the suite.
+//! The cases of the suite.
 
 pub mod derived;
 pub mod domain;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{document::Document, suite::Case};
 
-/// Every case for `document`: those that are derived from it, then those of the domain, whose last
-/// one locks an account for a while.
+/// All cases for `document`: derived ones, then domain ones. The last one locks an account for a
+/// while.
 #[must_use]
 pub fn all(document: &Arc<Document>) -> Vec<Case> {
     derived::cases(document).into_iter().chain(domain::cases(document)).collect()

@@ -1,4 +1,4 @@
-//! Every way in which an answer is not as the document declares it.
+//! Checks responses against the document.
 
 mod body;
 mod headers;
@@ -9,61 +9,65 @@ use std::collections::BTreeSet;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::document::{self, Document, Members, Operation, Response};
-pub(crate) use headers::only;
+use crate::document::{self, Document, Operation, Response, UndeclaredMembers};
+pub(crate) use headers::single_header;
 
-/// A request and its answer, as far as they are held against the document.
+/// A request and its response.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
     /// `GET`, `POST`, …
     pub method: &'a str,
     /// With the query, without the prefix of the base URL.
     pub path: &'a str,
-    /// The answer's.
+    /// The status code.
     pub status: u16,
-    /// The answer's.
+    /// The response headers.
     pub headers: &'a HeaderMap,
-    /// The answer's.
+    /// The response body.
     pub body: &'a [u8],
 }
 
-/// What of the request has to show in the answer, or must not.
+/// Properties of the request that the response must or must not reflect.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sent<'a> {
-    /// `X-Request-Id`, if one was sent that the document allows: the answer has the same.
+pub struct RequestContext<'a> {
+    /// The valid `X-Request-Id` that was sent: the response must echo it.
     pub request_id: Option<&'a str>,
-    /// The path of the base URL, without a slash at its end. `instance` may have it or not: who
-    /// stands behind a proxy does not know it.
+    /// The path of the base URL, without a trailing slash. `instance` may include it or not.
     pub prefix: &'a str,
-    /// What nobody may read in an answer: passwords, and the token of the request.
+    /// Passwords and the token of the request: no response may contain them.
     pub secrets: &'a [String],
-    /// Whether a server, or a gateway in front of it, may refuse the request with 400 before it has
-    /// read all of it: see [`Request::is_malformed`](crate::http::Request::is_malformed). That
-    /// answer belongs to no operation, and its request id may be another one.
+    /// Whether a server or gateway may refuse the request with 400 unread: see
+    /// [`Request::is_malformed`](crate::http::Request::is_malformed). The response then belongs to
+    /// no operation.
     pub malformed: bool,
 }
 
-/// Paths of the store that are no operations: pages and the document itself.
-const PAGES: [&str; 5] = ["/docs", "/openapi.yaml", "/openapi.json", "/problems", "/reference"];
+const NON_OPERATION_PATHS: [&str; 5] =
+    ["/docs", "/openapi.yaml", "/openapi.json", "/problems", "/reference"];
 
-/// Headers that are too large: answered before any operation is looked for, so that none declares
-/// it (docs/errors.md).
+/// Oversized headers: refused before routing, so no operation declares it (docs/errors.md).
 pub(crate) const BEFORE_ANY_OPERATION: u16 = 431;
 
 impl Document {
-    /// Every way in which an answer is not as this document declares it; empty if it is.
+    /// Returns every deviation from the document; empty if there is none.
     #[must_use]
     pub fn check(&self, exchange: &Exchange<'_>) -> Vec<String> {
-        self.check_sent(exchange, &Sent::default())
+        self.check_with_request(exchange, &RequestContext::default())
     }
 
-    /// As [`Document::check`], and what the answer has to do with its request.
+    /// As [`Document::check`], and checks what the response reflects of its request.
     #[must_use]
-    pub fn check_sent(&self, exchange: &Exchange<'_>, sent: &Sent<'_>) -> Vec<String> {
+    pub fn check_with_request(
+        &self,
+        exchange: &Exchange<'_>,
+        sent: &RequestContext<'_>,
+    ) -> Vec<String> {
         let mut faults = Vec::new();
         let refused_unread = sent.malformed && exchange.status == 400;
-        match (only(exchange.headers, "x-request-id"), sent.request_id.filter(|_| !refused_unread))
-        {
+        match (
+            single_header(exchange.headers, "x-request-id"),
+            sent.request_id.filter(|_| !refused_unread),
+        ) {
             (Err(fault), _) => faults.push(fault),
             (Ok(id), Some(sent)) if id != sent => {
                 faults.push(format!("x-request-id: expected {sent:?}, as it was sent, got {id:?}"))
@@ -84,7 +88,7 @@ impl Document {
         &self,
         operation: &Operation,
         exchange: &Exchange<'_>,
-        sent: &Sent<'_>,
+        sent: &RequestContext<'_>,
         faults: &mut Vec<String>,
     ) {
         match operation.responses.get(&exchange.status) {
@@ -92,10 +96,10 @@ impl Document {
             None if exchange.status == BEFORE_ANY_OPERATION => {
                 problem::check(self, exchange, sent, faults)
             }
-            // The document does not say that there is HEAD wherever there is GET; ours has it.
+            // The document declares no HEAD; this repository's store has it for every GET.
             None if exchange.method == "HEAD"
                 && exchange.status == 405
-                && self.members() == Members::AsDeclared => {}
+                && self.undeclared_members() == UndeclaredMembers::AsSchema => {}
             None => {
                 let declared: Vec<String> =
                     operation.responses.keys().map(u16::to_string).collect();
@@ -113,7 +117,7 @@ impl Document {
         &self,
         response: &Response,
         exchange: &Exchange<'_>,
-        sent: &Sent<'_>,
+        sent: &RequestContext<'_>,
         faults: &mut Vec<String>,
     ) {
         for header in &response.headers {
@@ -124,7 +128,7 @@ impl Document {
             body::check_absent(exchange, faults);
             return;
         }
-        let media_type = match only(exchange.headers, "content-type") {
+        let media_type = match single_header(exchange.headers, "content-type") {
             Ok(value) => value,
             Err(fault) => return faults.push(fault),
         };
@@ -148,10 +152,10 @@ impl Document {
         &self,
         path: &str,
         exchange: &Exchange<'_>,
-        sent: &Sent<'_>,
+        sent: &RequestContext<'_>,
         faults: &mut Vec<String>,
     ) {
-        let is_page = PAGES.iter().any(|page| {
+        let is_page = NON_OPERATION_PATHS.iter().any(|page| {
             path == *page || path.strip_prefix(page).is_some_and(|rest| rest.starts_with('/'))
         });
         if is_page && exchange.status < 400 {
@@ -159,13 +163,13 @@ impl Document {
         }
         let mut declared: BTreeSet<&str> =
             self.operations_at(path).map(|operation| operation.method.as_str()).collect();
-        let known = !declared.is_empty() || PAGES.contains(&path);
+        let known = !declared.is_empty() || NON_OPERATION_PATHS.contains(&path);
         let expected: &[u16] =
             if known { &[405, BEFORE_ANY_OPERATION] } else { &[404, 405, BEFORE_ANY_OPERATION] };
         if !expected.contains(&exchange.status) {
             let expected: Vec<String> = expected.iter().map(u16::to_string).collect();
             faults.push(format!(
-                "status: {} {path} is no operation: expected {}, got {}",
+                "status: expected {1}, as {0} {path} is not an operation, got {2}",
                 exchange.method,
                 expected.join(" or "),
                 exchange.status
@@ -175,7 +179,7 @@ impl Document {
             if declared.is_empty() {
                 declared.insert("GET");
             }
-            headers::check_allow(&declared, self.members(), exchange, faults);
+            headers::check_allow(&declared, self.undeclared_members(), exchange, faults);
         }
         if exchange.method != "HEAD" {
             problem::check(self, exchange, sent, faults);
@@ -183,7 +187,6 @@ impl Document {
     }
 }
 
-/// The value at a member, as a text.
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }

@@ -1,7 +1,6 @@
-//! What an `openapi.yaml` says, read at run time from its text.
+//! Reads `openapi.yaml` at run time.
 //!
-//! Made from the document itself, with nothing of the code that is generated from it: what a
-//! generator gets wrong is to be noticed here.
+//! Independent of the generated code, so that the tests detect faults of the generator.
 
 mod read;
 mod schema;
@@ -18,31 +17,30 @@ use serde_json::Value;
 use self::schema::Schemas;
 pub(crate) use self::schema::faults;
 
-/// An OpenAPI 3.0 document, with its schemas compiled.
+/// An OpenAPI 3.0 document with compiled schemas.
 #[derive(Debug)]
 pub struct Document {
     root: Value,
-    members: Members,
+    members: UndeclaredMembers,
     schemas: Schemas,
     operations: Vec<Operation>,
-    /// Every `code` that the description of `Problem` names.
+    /// Every `code` in the description of `Problem`.
     pub codes: BTreeSet<String>,
-    /// `Problem`, for answers that belong to no operation.
+    /// `Problem`, for responses that belong to no operation.
     pub(crate) problem: Option<Validator>,
 }
 
-/// What holds for members of an answer that no schema names.
+/// The policy for undeclared members of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Members {
-    /// They are there or not, as OpenAPI has it: a schema is closed where it says so. For any
-    /// implementation.
-    AsDeclared,
-    /// There are none. Schemas of responses are open so that new members break no client, but *our*
-    /// store answers with nothing that the document does not know.
-    None,
+pub enum UndeclaredMembers {
+    /// As the schema says: allowed unless it is closed. For any implementation.
+    AsSchema,
+    /// Forbidden. Response schemas are open for later versions, but this repository's store sends
+    /// only declared members.
+    Forbidden,
 }
 
-/// One operation.
+/// An operation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Operation {
@@ -52,101 +50,101 @@ pub struct Operation {
     pub method: Method,
     /// The template: `/orders/{order_id}`.
     pub path: String,
-    /// The first of its tags; empty if it has none.
+    /// The first tag; empty if there is none.
     pub tag: String,
     /// Whether it needs a token.
     pub secured: bool,
-    /// Those of the path item, too.
+    /// Parameters of the operation and its path item.
     pub parameters: Vec<Parameter>,
-    /// What it takes.
+    /// The request body.
     pub request_body: Option<RequestBody>,
-    /// By status.
+    /// Responses by status.
     pub responses: BTreeMap<u16, Response>,
 }
 
-/// Where a parameter stands.
+/// The location of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// In the path's template.
+    /// A segment of the path.
     Path,
-    /// After the `?`.
+    /// The query.
     Query,
-    /// A header of the request.
+    /// A request header.
     Header,
 }
 
-/// One parameter.
+/// A parameter.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Parameter {
-    /// As the document spells it.
+    /// The declared name.
     pub name: String,
-    /// Where it stands.
+    /// The location.
     pub location: Location,
-    /// Whether it may be left out.
+    /// Whether it is required.
     pub required: bool,
-    /// As it stands in the document, with its `$ref`: see [`Document::resolve`].
+    /// The schema, possibly a `$ref`: see [`Document::resolve`].
     pub schema: Value,
-    /// The parameter's own, or else its schema's.
+    /// The example of the parameter, or of its schema.
     pub example: Option<Value>,
 }
 
-/// The body of a request.
+/// A request body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RequestBody {
-    /// The first that is declared: `application/json`.
+    /// The first declared media type: `application/json`.
     pub media_type: String,
-    /// Whether it may be left out.
+    /// Whether it is required.
     pub required: bool,
-    /// As it stands in the document, with its `$ref`.
+    /// The schema, possibly a `$ref`.
     pub schema: Value,
-    /// By name. What the schema's own examples come to is the last one, named `schema`.
+    /// Examples by name. The last one, `schema`, is composed from the schema's examples.
     pub examples: Vec<(String, Value)>,
 }
 
-/// One status of an operation.
+/// A declared response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Response {
-    /// For people.
+    /// The description.
     pub description: String,
-    /// The `code`s that the description names; empty if it names none.
+    /// The `code`s in the description; empty if there are none.
     pub codes: BTreeSet<String>,
-    /// Headers that the answer has.
+    /// The declared headers.
     pub headers: Vec<Header>,
-    /// By media type; empty if there is no body.
+    /// Content by media type; empty without a body.
     pub content: BTreeMap<String, Content>,
 }
 
-/// A header of an answer.
+/// A response header.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Header {
-    /// As the document spells it.
+    /// The declared name.
     pub name: String,
-    /// Whether it may be absent.
+    /// Whether it is required.
     pub required: bool,
-    /// Of integers the digits are read, of everything else the text is taken.
+    /// Integers are parsed, other types are strings.
     pub(crate) integer: bool,
     pub(crate) validator: Validator,
 }
 
-/// The body of an answer.
+/// The content of a response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Content {
-    /// As it stands in the document, with its `$ref`.
+    /// The schema, possibly a `$ref`.
     pub schema: Value,
     pub(crate) validator: Validator,
 }
 
-/// Why a text is no document that can be tested by.
+/// Why a document cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
-    /// Where, as a JSON Pointer; empty for the whole.
+    /// A JSON Pointer; empty for the whole document.
     pub pointer: String,
-    /// What was expected, and what came.
+    /// What was expected, and what was found.
     pub fault: String,
 }
 
@@ -160,74 +158,72 @@ impl fmt::Display for DocumentError {
 impl std::error::Error for DocumentError {}
 
 impl Document {
-    /// The document of this repository, as every implementation is held against it.
+    /// The embedded document, for any implementation.
     ///
     /// # Panics
     /// Never: tests of this crate read it.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::of_this_repository(Members::AsDeclared)
+        Self::embedded_with(UndeclaredMembers::AsSchema)
     }
 
-    /// The document of this repository, as our own store is held against it: it answers with no
-    /// member that the document does not name.
+    /// The embedded document, for this repository's store: undeclared members are forbidden.
     ///
     /// # Panics
     /// Never: tests of this crate read it.
     #[must_use]
-    pub fn ours() -> Self {
-        Self::of_this_repository(Members::None)
+    pub fn strict() -> Self {
+        Self::embedded_with(UndeclaredMembers::Forbidden)
     }
 
-    fn of_this_repository(members: Members) -> Self {
+    fn embedded_with(members: UndeclaredMembers) -> Self {
         Self::read_with(merch_contract::OPENAPI_YAML, members)
             .unwrap_or_else(|error| panic!("the embedded openapi.yaml cannot be used: {error}"))
     }
 
-    /// Reads a document, in YAML or JSON.
+    /// Reads YAML or JSON.
     ///
     /// # Errors
-    /// When it is no OpenAPI 3.0 document, or says something in a way that this program does not
-    /// know: with the place.
+    /// If it is not a supported OpenAPI 3.0 document, with the position.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
-        Self::read_with(text, Members::AsDeclared)
+        Self::read_with(text, UndeclaredMembers::AsSchema)
     }
 
-    /// Reads a document, and says what holds for members of answers that it does not name.
+    /// Reads a document with a policy for undeclared members.
     ///
     /// # Errors
     /// As [`Document::read`].
-    pub fn read_with(text: &str, members: Members) -> Result<Self, DocumentError> {
+    pub fn read_with(text: &str, members: UndeclaredMembers) -> Result<Self, DocumentError> {
         read::document(text, members)
     }
 
-    /// Its operations, in the order of the document.
+    /// The operations, in the order of the document.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }
 
-    /// The operation of this id.
+    /// The operation with this id.
     #[must_use]
     pub fn operation(&self, id: &str) -> Option<&Operation> {
         self.operations.iter().find(|operation| operation.id == id)
     }
 
-    /// The operations at a path, without its query: one for each method.
+    /// The operations at a path without a query: one per method.
     pub fn operations_at<'d>(&'d self, path: &'d str) -> impl Iterator<Item = &'d Operation> {
-        // A path that is written out comes before a template (OpenAPI 3.0, Paths Object).
+        // Literal paths precede templates (OpenAPI 3.0, Paths Object).
         let written_out = self.operations.iter().any(|operation| operation.path == path);
         self.operations.iter().filter(move |operation| {
             if written_out { operation.path == path } else { operation.is_at(path) }
         })
     }
 
-    /// The operation that a request is for. HEAD is GET without a body (RFC 9110 §9.3.2).
+    /// The operation that handles a request. HEAD maps to GET (RFC 9110 §9.3.2).
     #[must_use]
     pub fn operation_of(&self, method: &str, path: &str) -> Option<&Operation> {
         let method = if method == "HEAD" { "GET" } else { method };
         let path = path.split('?').next().unwrap_or_default();
-        // Collected, as the path lives shorter than the document.
+        // Collected because the path has a shorter lifetime than the document.
         let found = self
             .operations_at(path)
             .find(|operation| operation.method.as_str() == method)?
@@ -236,11 +232,11 @@ impl Document {
         self.operation(&found)
     }
 
-    /// What a value's `$ref` refers to, or the value itself.
+    /// The target of a `$ref`, or the value itself.
     #[must_use]
     pub fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let mut value = schema;
-        // Reading the document has found no circle of references.
+        // `read` has refused circular references.
         while let Some(target) = value
             .get("$ref")
             .and_then(Value::as_str)
@@ -251,26 +247,24 @@ impl Document {
         value
     }
 
-    /// An example of a schema: its own, or what the examples of its members come to.
+    /// An example of a schema: its own, or one composed from its members.
     #[must_use]
     pub fn example(&self, schema: &Value) -> Option<Value> {
         read::example(&self.root, schema, 0)
     }
 
-    /// A schema of this document, ready to judge many values; `None` if it cannot be used.
     pub(crate) fn compile(&self, schema: &Value) -> Option<Validator> {
         self.schemas.compile(schema).ok()
     }
 
-    /// Everything that is wrong with a value by a schema of this document; empty if nothing is, and
-    /// `None` if the schema cannot be used.
+    /// Returns every violation of a schema; `None` if the schema is invalid.
     #[must_use]
     pub fn validate(&self, schema: &Value, value: &Value) -> Option<Vec<String>> {
         let validator = self.schemas.compile(schema).ok()?;
         Some(faults(&validator, value))
     }
 
-    /// Every operation with every status that it declares.
+    /// Every operation with every declared status.
     #[must_use]
     pub fn declared(&self) -> BTreeSet<(String, u16)> {
         self.operations
@@ -281,7 +275,7 @@ impl Document {
             .collect()
     }
 
-    /// The tags of its operations, sorted.
+    /// The tags, sorted.
     #[must_use]
     pub fn tags(&self) -> BTreeSet<&str> {
         self.operations
@@ -298,13 +292,13 @@ impl Document {
         (text("title"), text("version"))
     }
 
-    /// What holds for members of answers that it does not name.
+    /// The policy for undeclared members of responses.
     #[must_use]
-    pub fn members(&self) -> Members {
+    pub fn undeclared_members(&self) -> UndeclaredMembers {
         self.members
     }
 
-    /// The whole of it.
+    /// The whole document.
     #[must_use]
     pub fn root(&self) -> &Value {
         &self.root
@@ -312,7 +306,7 @@ impl Document {
 }
 
 impl Operation {
-    /// Whether a path, without its query, is one of this operation.
+    /// Whether a path without a query matches this operation.
     #[must_use]
     pub fn is_at(&self, path: &str) -> bool {
         let (mut template, mut segments) = (self.path.split('/'), path.split('/'));
@@ -327,7 +321,7 @@ impl Operation {
         }
     }
 
-    /// A parameter of this name and place; names of headers are compared without regard to case.
+    /// A parameter by location and name; header names ignore case.
     #[must_use]
     pub fn parameter(&self, location: Location, name: &str) -> Option<&Parameter> {
         let same = |parameter: &&Parameter| match location {

@@ -1,4 +1,4 @@
-//! One request over HTTP, as it was built and as it was answered.
+//! HTTP requests and their responses.
 
 mod curl;
 
@@ -13,20 +13,18 @@ use reqwest::{
 
 use crate::document::{Document, Operation};
 
-/// Bytes of an answer's body, at most: no answer of the document comes near.
-const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
+const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// Bytes of an answer's body that are shown.
-const SHOWN: usize = 4 * 1024;
+/// Bytes of a body that reports show.
+const MAX_SHOWN: usize = 4 * 1024;
 
-/// Sends requests to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     client: Client,
     base: Url,
 }
 
-/// A request as it is sent.
+/// A request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
@@ -34,18 +32,18 @@ pub struct Request {
     pub method: Method,
     /// With the query, without the prefix of the base URL.
     pub path: String,
-    /// The whole address.
+    /// The whole URL.
     pub url: String,
-    /// As they are sent, in this order.
+    /// Headers, in the order in which they are sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// `None` is no body.
+    /// `None` if there is no body.
     pub body: Option<Bytes>,
 }
 
-/// An answer as it came.
+/// A response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Received {
+pub struct RawResponse {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -54,76 +52,78 @@ pub struct Received {
     pub body: Bytes,
 }
 
-/// A request and what came of it.
+/// A request and its result.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Exchanged {
-    /// What was sent.
+pub struct RecordedExchange {
+    /// The request.
     pub request: Request,
-    /// The answer, or why there is none.
-    pub answer: Result<Received, String>,
+    /// The response, or why there is none.
+    pub answer: Result<RawResponse, String>,
 }
 
 impl Transport {
     /// # Errors
-    /// When this system has no certificates to know a server by.
+    /// If the system's certificates cannot be read.
     pub(crate) fn new(base: Url, timeout: Duration) -> Result<Self, String> {
         let mut builder = without_proxy(Client::builder(), &base)
             .user_agent(concat!("merch-contract-tests/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(5)))
-            // Servers close connections that are idle; one that is taken up at that very moment
-            // would look like a fault of the server.
+            // Shorter than the idle timeout of servers: a reused connection that closes would look
+            // like a fault.
             .pool_idle_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none());
         if base.scheme() == "http" && is_loopback(&base) {
-            // Reading the system's authorities takes longer than many a request. A proxy on the way
-            // may need them.
+            // Reading the system's certificates takes longer than many requests. A proxy may need
+            // them.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| {
-            format!("this system's certificates cannot be used: {}", chain(&error))
+            format!("failed to load the system's certificates: {}", error_chain(&error))
         })?;
         Ok(Self { client, base })
     }
 
-    /// The path of the base URL, without a slash at its end.
+    /// The path of the base URL, without a trailing slash.
     pub(crate) fn prefix(&self) -> &str {
         self.base.path().trim_end_matches('/')
     }
 
-    /// The address of a path of this server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// The address of a path of this server as it is sent, and the path as it is sent, without the
-    /// prefix.
+    /// The URL of a path, and the path as sent, without the prefix.
     ///
     /// # Errors
-    /// When there is no such address.
+    /// If the URL is invalid.
     pub(crate) fn address(&self, path: &str) -> Result<(String, String), String> {
         let url = Url::parse(&self.url(path))
-            .map_err(|error| format!("{path:?} is no path of an address: {error}"))?;
+            .map_err(|error| format!("expected a path of a URL, got {path:?}: {error}"))?;
         let sent = url.path().strip_prefix(self.prefix()).unwrap_or_else(|| url.path());
         let sent = url.query().map_or_else(|| sent.to_owned(), |query| format!("{sent}?{query}"));
         Ok((url.into(), sent))
     }
 
-    /// The path, without the prefix, that a `Location` in the answer to a request refers to.
+    /// The path, without the prefix, that a `Location` refers to.
     ///
     /// # Errors
-    /// When it refers to another server, or cannot be read.
-    pub(crate) fn locate(&self, request: &Request, location: &str) -> Result<String, String> {
-        let expected = "expected a place of this server";
-        let asked = Url::parse(&request.url).map_err(|error| error.to_string())?;
-        let url = asked
+    /// If it refers to another server or is invalid.
+    pub(crate) fn resolve_location(
+        &self,
+        request: &Request,
+        location: &str,
+    ) -> Result<String, String> {
+        let expected = "expected a URL of this server";
+        let base = Url::parse(&request.url).map_err(|error| error.to_string())?;
+        let url = base
             .join(location)
             .map_err(|error| format!("{expected}, got {location:?}: {error}"))?;
         if url.origin() != self.base.origin() {
             return Err(format!("{expected}, got {location:?}"));
         }
-        // A server behind a proxy that takes a prefix away does not know of it.
+        // A server behind a proxy that strips the prefix does not know it.
         let path = url
             .path()
             .strip_prefix(self.prefix())
@@ -133,11 +133,11 @@ impl Transport {
         Ok(url.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
     }
 
-    /// Whether anybody is there.
+    /// Checks that a server answers.
     ///
     /// # Errors
-    /// A sentence: what was expected, what came, what to do.
-    pub(crate) async fn reach(&self, document: &Document) -> Result<(), String> {
+    /// What was expected, what happened, and what to do.
+    pub(crate) async fn check_reachable(&self, document: &Document) -> Result<(), String> {
         let plain = |operation: &&Operation| {
             operation.method == Method::GET && !operation.path.contains('{')
         };
@@ -149,17 +149,16 @@ impl Transport {
             .await;
         let answer = exchange.answer.as_ref();
         answer.map(|_| ()).map_err(|error| {
-            format!("{}: expected an implementation of the document at this address, got none ({error}): start it, or give its address with --url", self.base)
+            format!("{}: expected a running store, got no response ({error}): start it, or set its address with --url", self.base)
         })
     }
 
-    /// Sends a request, and reads the whole answer.
-    pub(crate) async fn send(&self, request: Request) -> Arc<Exchanged> {
+    pub(crate) async fn send(&self, request: Request) -> Arc<RecordedExchange> {
         let answer = self.receive(&request).await;
-        Arc::new(Exchanged { request, answer })
+        Arc::new(RecordedExchange { request, answer })
     }
 
-    async fn receive(&self, request: &Request) -> Result<Received, String> {
+    async fn receive(&self, request: &Request) -> Result<RawResponse, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             headers.append(name, value.clone());
@@ -169,20 +168,20 @@ impl Transport {
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        let mut response = builder.send().await.map_err(|error| chain(&error))?;
+        let mut response = builder.send().await.map_err(|error| error_chain(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = BytesMut::new();
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| format!("{status}, but its body breaks off: {}", chain(&error)))?
+            .map_err(|error| format!("{status} with a truncated body: {}", error_chain(&error)))?
         {
             body.extend_from_slice(&chunk);
-            if body.len() > LONGEST_ANSWER {
-                return Err(format!("{status} with a body of more than {LONGEST_ANSWER} bytes"));
+            if body.len() > MAX_BODY {
+                return Err(format!("{status} with a body of more than {MAX_BODY} bytes"));
             }
         }
-        Ok(Received { status, headers, body: body.freeze() })
+        Ok(RawResponse { status, headers, body: body.freeze() })
     }
 }
 
@@ -196,8 +195,8 @@ impl Request {
             .and_then(|(_, value)| value.to_str().ok())
     }
 
-    /// Whether HTTP lets anybody on the way refuse it unread: a path with U+0000 in it (RFC 3986
-    /// §7.3), or a header twice that is no list (RFC 9110 §5.3).
+    /// Whether intermediaries may refuse it: U+0000 in the path (RFC 3986 §7.3), or a repeated
+    /// header that is not a list (RFC 9110 §5.3).
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         let path = self.path.split('?').next().unwrap_or_default();
@@ -205,22 +204,21 @@ impl Request {
             || self.headers.iter().filter(|(name, _)| name == "authorization").count() > 1
     }
 
-    /// The token of its `Authorization`, if it has one.
+    /// The bearer token, if there is one.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.header("authorization")?.strip_prefix("Bearer ")
     }
 
-    /// A command to paste into a shell that sends the same.
+    /// A shell command that sends the same request.
     #[must_use]
     pub fn curl(&self) -> String {
         curl::command(self)
     }
 }
 
-impl Received {
-    /// As it came, for people: a long body is shortened, and what a terminal would take for a
-    /// command is escaped.
+impl RawResponse {
+    /// The response as text: long bodies are truncated, control characters escaped.
     #[must_use]
     pub fn raw(&self) -> String {
         let reason = reqwest::StatusCode::from_u16(self.status)
@@ -233,7 +231,7 @@ impl Received {
                 write!(text, "\n{name}: {}", printable(&String::from_utf8_lossy(value.as_bytes()))); // writing to a String cannot fail
         }
         if !self.body.is_empty() {
-            let shown = &self.body[..self.body.len().min(SHOWN)];
+            let shown = &self.body[..self.body.len().min(MAX_SHOWN)];
             let _ = write!(text, "\n\n{}", printable(&String::from_utf8_lossy(shown)));
             if shown.len() < self.body.len() {
                 let _ = write!(text, "\n… and {} more bytes", self.body.len() - shown.len());
@@ -243,8 +241,8 @@ impl Received {
     }
 }
 
-impl Exchanged {
-    /// The answer as it came, or why there is none.
+impl RecordedExchange {
+    /// The response as text, or why there is none.
     #[must_use]
     pub fn raw_answer(&self) -> String {
         match &self.answer {
@@ -254,7 +252,7 @@ impl Exchanged {
     }
 }
 
-/// Without control characters but the line break and the tabulator.
+/// Escapes control characters except line breaks and tabs.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -267,8 +265,8 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// An error with its causes; reqwest alone says only "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes; reqwest shows only the outermost.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,5 +1,4 @@
-//! Proves that an implementation keeps to `openapi.yaml`, with nothing but what any client has:
-//! HTTP.
+//! Tests any implementation of `openapi.yaml` over HTTP.
 
 pub mod cases;
 pub mod check;

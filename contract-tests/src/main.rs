@@ -1,7 +1,6 @@
-//! `merch-contract-tests`: the suite against an address, as a command.
+//! `merch-contract-tests`: the command line of the suite.
 //!
-//! Here is all that reads the command line, prints, and decides exit codes: 0 all passed, 1
-//! failures, 2 nothing was tested (one sentence on standard error).
+//! Exit codes: 0 all passed, 1 failures, 2 nothing was tested.
 
 use std::{io::Write as _, process::ExitCode, sync::Arc};
 
@@ -15,19 +14,18 @@ use contract_tests::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Nothing was tested: a wrong command line, no document, or nobody at the address.
-const UNUSABLE: u8 = 2;
+/// A wrong command line, an invalid document, or an unreachable store.
+const NOT_TESTED: u8 = 2;
 
-/// As shells have it for a program that an interrupt has ended.
-const KILLED: i32 = 130;
+const INTERRUPTED: i32 = 130;
 
 const ABOUT: &str = "\
-Holds an implementation of the SUSTech Merch Store's openapi.yaml against the document, over HTTP alone.
+Tests a running implementation of the SUSTech Merch Store's openapi.yaml over HTTP.
 
-It makes a few users, buys, changes and cancels, and leaves the catalogue as it found it, after Ctrl-C too: what it bought is cancelled, and its users are \
-deactivated. A second Ctrl-C ends it at once.
+The suite registers users, places orders, changes and cancels them. At the end, even after Ctrl-C, it cancels its orders and deactivates its users. A second \
+Ctrl-C exits at once.
 
-On standard output is a table of every operation and every status that it declares, and each failure with a curl command to paste.";
+Standard output gets a table of every operation with every declared status, and each failure with a curl command that repeats it.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -35,11 +33,10 @@ Examples:
   merch-contract-tests --url https://staging.example/merch --only OrderManager --junit report.xml
   merch-contract-tests --url http://127.0.0.1:8080 --exhaust-stock --json > report.json
 
-Exit codes: 0 all passed, 1 something failed or was not reached, 2 nothing was tested.";
+Exit codes: 0 all passed, 1 a case failed or a status was not reached, 2 nothing was tested.";
 
-/// `merch-contract-tests`
 #[derive(Debug, Parser)]
-#[command(name = "merch-contract-tests", version, about = "Holds a running store against openapi.yaml", long_about = ABOUT, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "merch-contract-tests", version, about = "Tests a running store against openapi.yaml", long_about = ABOUT, after_help = AFTER_HELP, max_term_width = 120)]
 struct Arguments {
     #[command(flatten)]
     options: Options,
@@ -59,7 +56,7 @@ async fn main() -> ExitCode {
             match printed.map_err(|error| error.after(summary(&report)).report()) {
                 Ok(()) if report.failed() => ExitCode::FAILURE,
                 Ok(()) => ExitCode::SUCCESS,
-                // A reader that has gone has read enough, and a failure is still one.
+                // A closed pipe is no error, but a failed run is.
                 Err(exit_code) => {
                     if report.failed() {
                         ExitCode::FAILURE
@@ -71,15 +68,15 @@ async fn main() -> ExitCode {
         }
         Err(why) => {
             eprint_line(format_args!("error: {why}"));
-            ExitCode::from(UNUSABLE)
+            ExitCode::from(NOT_TESTED)
         }
     }
 }
 
-/// The report, and whether it got to standard output.
+/// The report, and whether it was printed.
 ///
 /// # Errors
-/// Why nothing was tested, or its file cannot be written.
+/// Why nothing was tested, or why the JUnit file cannot be written.
 async fn run(
     Arguments { options, output }: Arguments,
 ) -> Result<(Report, Result<(), OutputError>), String> {
@@ -92,7 +89,7 @@ async fn run(
             Document::read(&text).map_err(|error| format!("--spec {name}: {error}"))?
         }
     };
-    // Before the run, which takes minutes: a report that cannot be written is noticed at once.
+    // Created first, so that an unwritable file fails before the run.
     let junit = match &output.junit {
         None => None,
         Some(path) => {
@@ -100,23 +97,20 @@ async fn run(
             Some((
                 path,
                 file.map_err(|error| {
-                    format!(
-                        "--junit {}: expected a file that can be written, but {error}",
-                        path.display()
-                    )
+                    format!("--junit {}: expected a writable file, but {error}", path.display())
                 })?,
             ))
         }
     };
-    let signals = Signals::listen()
-        .map_err(|error| format!("expected that Ctrl-C can be listened for, but {error}"))?;
+    let signals =
+        Signals::listen().map_err(|error| format!("failed to install signal handlers: {error}"))?;
     tokio::spawn(stop_on(signals, options.stop.clone()));
     let report = suite::run(options, Arc::new(document)).await;
     if let Some((path, mut file)) = junit {
         let written = file.write_all(report::junit(&report).as_bytes());
         written.map_err(|error| format!("--junit {}: {error}", path.display()))?;
     }
-    if let (Some(why), false) = (&report.unusable, output.json) {
+    if let (Some(why), false) = (&report.not_tested, output.json) {
         return Err(why.clone());
     }
     let text = if output.json {
@@ -127,13 +121,12 @@ async fn run(
         report::table(&report, colours)
     };
     let printed = print(text.trim_end_matches('\n'));
-    match &report.unusable {
+    match &report.not_tested {
         Some(why) => Err(why.clone()),
         None => Ok((report, printed)),
     }
 }
 
-/// SIGINT (Ctrl-C) and SIGTERM.
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -142,7 +135,6 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// From now on none ends this program by itself.
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
@@ -159,7 +151,6 @@ impl Signals {
     }
 }
 
-/// Ctrl-C.
 #[cfg(not(unix))]
 struct Signals;
 
@@ -176,24 +167,22 @@ impl Signals {
     }
 }
 
-/// The first signal ends the run in good order, the second at once.
+/// The first signal stops the run and cleans up; the second exits at once.
 async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
     stop.cancel();
-    // On a thread of its own: a standard error that is a full pipe must not keep the second signal
-    // from being seen.
+    // In a thread: a stalled stderr must not block the second signal.
     std::thread::spawn(|| {
-        eprint_line("interrupted: cleaning up what is left in the store; once more, and it stays")
+        eprint_line("interrupted: cleaning up the store; interrupt again to exit at once")
     });
     signals.next().await;
-    std::process::exit(KILLED);
+    std::process::exit(INTERRUPTED);
 }
 
-/// The run in one sentence.
 fn summary(report: &Report) -> String {
     let (passed, failed, skipped) = report.counts();
     format!(
-        "the suite has run, and cleaned up: {passed} cases passed, {failed} failed, {skipped} were skipped"
+        "the suite ran and cleaned up: {passed} cases passed, {failed} failed, {skipped} skipped"
     )
 }
 
@@ -204,12 +193,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn every_option_says_what_it_is_and_secrets_are_not_shown() {
+    fn options_have_help_and_hide_secrets() {
         let command = Arguments::command();
         for argument in command.get_arguments() {
             assert!(argument.get_help().is_some(), "{} has no help", argument.get_id());
@@ -220,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_has_the_defaults_of_the_library() {
+    fn command_line_defaults_match_the_library() {
         let parsed = Arguments::try_parse_from(["merch-contract-tests", "--url", "http://h:1"])
             .unwrap()
             .options;

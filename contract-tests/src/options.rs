@@ -1,4 +1,4 @@
-//! What can be set for a run, as the command line has it.
+//! Options of a run, shared with the command line.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -8,65 +8,64 @@ use tokio_util::sync::CancellationToken;
 
 use crate::document::Document;
 
-/// One run of the suite.
+/// Options of a run.
 #[derive(Args, Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where the implementation is. A path is a prefix of every path of the document
+    /// URL of the implementation. Its path is a prefix of every path of the document
     #[arg(long, env = "MERCH_URL", value_name = "URL", value_parser = url)]
     pub url: Url,
 
-    /// Only the cases of this tag or operation of the document; may be given more than once
+    /// Run only the cases of this tag or operation; may be repeated
     #[arg(long, value_name = "TAG|OPERATION")]
     pub only: Vec<String>,
 
-    /// A token that this implementation made and that has expired; without it nothing tells that
-    /// expired tokens are refused. The variable is better than the option: others on this machine
-    /// can see options
+    /// An expired token of this implementation; without it, expired tokens are not tested. Prefer
+    /// the variable: other users can see command lines
     #[arg(long, env = "MERCH_EXPIRED_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = token)]
     pub expired_token: Option<String>,
 
-    /// Also run the cases that buy a product until it is sold out, and cancel it all again. Nobody
-    /// else can buy it meanwhile
+    /// Also run the cases that sell a product out and cancel all orders again. Meanwhile, other
+    /// customers cannot buy it
     #[arg(long)]
     pub exhaust_stock: bool,
 
-    /// How many cases run at once
+    /// Number of parallel cases
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = jobs)]
     pub jobs: usize,
 
-    /// How long one request may take
+    /// Limit of one request
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub timeout: Duration,
 
-    /// Shows what is under way, on standard error.
+    /// Print progress to standard error.
     #[arg(skip)]
     pub progress: bool,
 
-    /// Once it is cancelled no further request is sent but those that clean up.
+    /// Cancels the run: only cleanup requests follow.
     #[arg(skip)]
     pub stop: CancellationToken,
 }
 
-/// What a run writes, and by which document.
+/// Output and document of a run.
 #[derive(Args, Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Output {
-    /// The document to hold it against. Not set: the openapi.yaml that this program was built with
+    /// Document to test against. Default: the openapi.yaml of this build
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
 
-    /// Write a report as JUnit XML, for CI
+    /// Write a JUnit XML report, for CI
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 
-    /// Print a report as JSON instead of the table
+    /// Print a JSON report instead of the table
     #[arg(long)]
     pub json: bool,
 }
 
 impl Options {
-    /// A run against an implementation, with what the command line has by default.
+    /// Options with the defaults of the command line.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -81,11 +80,10 @@ impl Options {
         }
     }
 
-    /// The ids of the operations that were asked for.
+    /// The ids of the selected operations.
     ///
     /// # Errors
-    /// When one of `only` is neither a tag nor an operation of the document; the sentence lists
-    /// those there are.
+    /// If an item of `only` is neither a tag nor an operation; the message lists them.
     pub fn selected(&self, document: &Document) -> Result<BTreeSet<String>, String> {
         let all = document.operations().iter();
         if self.only.is_empty() {
@@ -127,8 +125,7 @@ fn url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// An empty variable is as good as none in a shell, and is refused here: it would pass for a token
-/// that was tried.
+/// Refuses an empty variable: it would count as a tested token.
 fn token(text: &str) -> Result<String, String> {
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -162,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_and_operations_select_and_others_are_refused() {
+    fn unknown_tags_and_operations_are_refused() {
         assert_eq!(selected(&[]).unwrap().len(), 14);
         assert_eq!(selected(&["Dialog"]).unwrap(), ["greet"]);
         assert_eq!(
@@ -179,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_values_that_can_be_are_taken() {
+    fn invalid_values_are_refused() {
         assert!(url("https://shop.example/merch/").is_ok());
         for wrong in ["127.0.0.1:8080", "ftp://x", "http://x/?a", ""] {
             assert!(url(wrong).unwrap_err().contains("expected an address such as"), "{wrong}");

@@ -1,4 +1,4 @@
-//! What a run has found: the cells of the table, the cases, and what has to be said besides.
+//! The results of a run.
 
 mod json;
 mod junit;
@@ -11,114 +11,114 @@ use reqwest::Method;
 pub use self::{json::json, junit::junit, table::table};
 use crate::suite::Failure;
 
-/// What a run has found.
+/// The results of a run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// The implementation.
+    /// The URL of the implementation.
     pub url: String,
     /// Title and version of the document.
     pub document: String,
-    /// Why nothing was tested: nobody is at the address, or an option cannot be. One sentence.
-    pub unusable: Option<String>,
-    /// The operations that were tested, in the order of the document.
-    pub operations: Vec<Tested>,
-    /// Every operation that was tested with every status that it declares.
+    /// Why nothing was tested: the store is unreachable or an option is invalid.
+    pub not_tested: Option<String>,
+    /// The tested operations, in the order of the document.
+    pub operations: Vec<TestedOperation>,
+    /// Every tested operation with every declared status.
     pub cells: BTreeMap<(String, u16), Cell>,
-    /// Every case of these operations, in the order in which they ended.
+    /// The cases, in the order in which they ended.
     pub cases: Vec<CaseResult>,
-    /// What the run could not put back as it was, and what looks as if somebody else was there.
+    /// Failed cleanups and signs of other clients.
     pub warnings: Vec<String>,
-    /// Whether it was told to stop before its end.
+    /// Whether a signal stopped the run.
     pub interrupted: bool,
-    /// How many requests were sent.
+    /// Number of requests.
     pub requests: usize,
-    /// How many users it has registered, all in all.
+    /// Number of registered users.
     pub users: usize,
-    /// How many orders it has placed, all in all.
+    /// Number of placed orders.
     pub orders: usize,
-    /// From the first request to the last.
-    pub took: Duration,
+    /// Time from the first to the last request.
+    pub duration: Duration,
 }
 
-/// An operation that was tested.
+/// A tested operation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Tested {
+pub struct TestedOperation {
     /// `operationId`.
     pub id: String,
-    /// The first of its tags.
+    /// The first tag.
     pub tag: String,
     /// `GET`, `POST`, …
     pub method: Method,
-    /// The template.
+    /// The template of the path.
     pub path: String,
 }
 
-/// One operation and one status that it declares.
+/// An operation with one declared status.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Cell {
-    /// What is to be said of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Cases that passed.
+    /// Passed cases.
     pub passed: usize,
-    /// Cases that failed.
+    /// Failed cases.
     pub failed: usize,
-    /// Cases that were not run.
+    /// Skipped cases.
     pub skipped: usize,
-    /// Answers of this operation and status in any case that were as the document declares them.
+    /// Valid responses with this status, in any case.
     pub answers: usize,
 }
 
-/// What is to be said of a cell.
+/// The outcome of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// An answer of it came, in a case of its own or in another, and no case failed.
+    /// A valid response came, and no case failed.
     Passed,
-    /// A case of it failed, or an answer of it was not as the document declares it.
+    /// A case failed, or a response was invalid.
     Failed,
-    /// Nothing from outside can bring it about, or not with these options: why.
-    NotReachable(String),
-    /// It can be brought about, and no case did: a failure.
+    /// No client can cause it, or not with these options: the reason.
+    Unreachable(String),
+    /// A client can cause it, but no case did: a failure.
     NotReached,
 }
 
-/// One case that was to be run.
+/// The result of a case.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CaseResult {
-    /// What it is about.
+    /// The name.
     pub name: String,
     /// `operationId`.
     pub operation: String,
-    /// The declared status whose cell it fills.
+    /// The declared status that it tests.
     pub status: u16,
-    /// What came of it.
+    /// The outcome.
     pub outcome: CaseOutcome,
-    /// How long it took.
-    pub took: Duration,
+    /// The duration.
+    pub duration: Duration,
 }
 
-/// What came of a case.
+/// The outcome of a case.
 #[derive(Debug)]
 pub enum CaseOutcome {
-    /// All was as expected.
+    /// Everything was as expected.
     Passed,
-    /// Something was not.
+    /// The failure.
     Failed(Failure),
-    /// It was not run: why.
+    /// Not run: the reason.
     Skipped(String),
 }
 
 impl Report {
-    /// A report of nothing, with the reason.
+    /// A report of a run that did not start.
     #[must_use]
-    pub fn unusable(url: String, document: String, why: String) -> Self {
+    pub fn not_tested(url: String, document: String, why: String) -> Self {
         Self {
             url,
             document,
-            unusable: Some(why),
+            not_tested: Some(why),
             operations: Vec::new(),
             cells: BTreeMap::new(),
             cases: Vec::new(),
@@ -127,20 +127,20 @@ impl Report {
             requests: 0,
             users: 0,
             orders: 0,
-            took: Duration::ZERO,
+            duration: Duration::ZERO,
         }
     }
 
-    /// Whether anything was not as the document has it, or was not tested that could be.
+    /// Whether anything failed or was not reached.
     #[must_use]
     pub fn failed(&self) -> bool {
-        self.unusable.is_some()
+        self.not_tested.is_some()
             || self.interrupted
             || self.failures().next().is_some()
             || self.not_reached().next().is_some()
     }
 
-    /// The cases that failed, each with its failure.
+    /// The failed cases.
     pub fn failures(&self) -> impl Iterator<Item = (&CaseResult, &Failure)> {
         self.cases.iter().filter_map(|case| match &case.outcome {
             CaseOutcome::Failed(failure) => Some((case, failure)),
@@ -148,7 +148,7 @@ impl Report {
         })
     }
 
-    /// The cells that no case reached, although one could.
+    /// The cells that no case reached.
     pub fn not_reached(&self) -> impl Iterator<Item = &(String, u16)> {
         self.cells
             .iter()
@@ -156,7 +156,7 @@ impl Report {
             .map(|(cell, _)| cell)
     }
 
-    /// How many cases passed, failed, and were not run.
+    /// Passed, failed and skipped cases.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |is: fn(&CaseOutcome) -> bool| {
@@ -170,10 +170,9 @@ impl Report {
     }
 }
 
-/// The sentence for a cell that no case reached.
-fn unreached(operation: &str, status: u16) -> String {
+fn not_reached_message(operation: &str, status: u16) -> String {
     format!(
-        "{operation} declares {status}, and no case brought it about: the implementation never answered it, or the suite has no case for it"
+        "{operation} declares {status}, but no case got it: the implementation never sent it, or the suite has no case for it"
     )
 }
 

@@ -1,4 +1,4 @@
-//! Cases, what they are given, and the run of all of them against one implementation.
+//! Cases, their context, and the runner.
 
 mod answer;
 mod call;
@@ -12,7 +12,7 @@ mod run;
 
 pub use answer::Answer;
 pub use call::Call;
-pub use case::{Case, Need};
+pub use case::{Case, Requirement};
 pub use context::{Context, Product};
 pub use failure::Failure;
 pub use pool::{Lease, User};

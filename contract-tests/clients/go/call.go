@@ -1,6 +1,6 @@
 package main
 
-// From the arguments of a step to the generated types, and from the generated types to an answer.
+// Converts a step's arguments to the generated types, and the generated types to an answer.
 
 import (
 	"bytes"
@@ -16,14 +16,15 @@ import (
 	"merch.example/clients/go/merch"
 )
 
-// The arguments of one call by place (path, query, header or body) and name. Each is taken once, and none may be left.
+// arguments are the arguments of one call, by place and name. Each is taken once; a leftover is an
+// error.
 type arguments struct {
 	token  string
 	places map[string]map[string]any
 	faults []error
 }
 
-// required takes an argument that has to be there, as the type that the client wants.
+// required takes a mandatory argument.
 func required[T any](a *arguments, place, name string) T {
 	value := optional[T](a, place, name)
 	if value == nil {
@@ -33,7 +34,7 @@ func required[T any](a *arguments, place, name string) T {
 	return *value
 }
 
-// optional takes an argument, as the type that the client wants; nil if the step does not say it.
+// optional takes an argument, or nil.
 func optional[T any](a *arguments, place, name string) *T {
 	given, there := a.places[place][name]
 	if !there {
@@ -52,7 +53,7 @@ func optional[T any](a *arguments, place, name string) *T {
 	return value
 }
 
-// all is nil when every argument was taken and fits.
+// all reports arguments that were not taken or do not fit.
 func (a *arguments) all() error {
 	faults := a.faults
 	for place, left := range a.places {
@@ -63,7 +64,7 @@ func (a *arguments) all() error {
 	return errors.Join(faults...)
 }
 
-// authorize puts the step's token into the request, if it has one.
+// authorize adds the step's token, if it has one.
 func (a *arguments) authorize(_ context.Context, request *http.Request) error {
 	if a.token != "" {
 		request.Header.Set("Authorization", "Bearer "+a.token)
@@ -71,22 +72,21 @@ func (a *arguments) authorize(_ context.Context, request *http.Request) error {
 	return nil
 }
 
-// An answer as the client has read it.
+// answer is a response as the client parsed it.
 type answer struct {
 	status int
-	// The typed body as JSON's own values; nil if there is none.
+	// The typed body as JSON values; nil if there is none.
 	body any
-	// The typed headers as JSON's own values, by the names of their members.
+	// The typed headers as JSON values, by member name.
 	typed map[string]any
-	// All headers. Those that every answer has, as X-Request-Id, are declared on no operation.
-	raw http.Header
-	// The body, if it is one.
+	// All headers. Some, such as X-Request-Id, are declared on no operation.
+	raw     http.Header
 	problem *merch.Problem
-	// Why the answer is not one that the client has a type for.
+	// Set if the client has no type for the response.
 	undeclared error
 }
 
-// header is a header's value as the client has read it, else as it came; nil if it is absent.
+// header returns the typed value of a header, else the raw one; nil if it is absent.
 func (a answer) header(name string) any {
 	member := strings.ToLower(strings.ReplaceAll(name, "-", ""))
 	for typed, value := range a.typed {
@@ -100,18 +100,17 @@ func (a answer) header(name string) any {
 	return nil
 }
 
-// Declared is what the client has for one status of an operation.
+// declared is what the client has for one status of an operation.
 type declared struct {
-	status        int
-	body, headers any
-	// Whether there should be one, whatever came.
+	status              int
+	body, headers       any
 	hasBody, hasHeaders bool
 }
 
-// None stands for a body or headers that are not declared.
+// none stands for a body or headers that are not declared.
 type none struct{}
 
-// status pairs a status with the members that the client has for it; nil of type *none where it has none.
+// status pairs a status with its client members; *none where it has none.
 func status[B, H any](code int, body *B, headers *H) declared {
 	found := declared{status: code}
 	if _, isNone := any(body).(*none); !isNone {
@@ -129,7 +128,7 @@ func status[B, H any](code int, body *B, headers *H) declared {
 	return found
 }
 
-// read makes an answer of a response, out of the one member of `all` that is of its status.
+// read picks the member of `all` whose status matches the response.
 func read(response *http.Response, body []byte, all ...declared) (answer, error) {
 	came := answer{status: response.StatusCode, raw: response.Header}
 	index := slices.IndexFunc(all, func(one declared) bool { return one.status == came.status })
@@ -172,7 +171,7 @@ func readHeaders(came answer, found declared) (answer, error) {
 	}
 	came.typed, _ = members.(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(came.typed)) {
-		// The client leaves the zero value where a required header did not come.
+		// The client leaves the zero value for a missing required header.
 		if value := came.typed[name]; value == "" || value == int64(0) {
 			came.undeclared = &difference{"the declared header ", name, "none"}
 		}

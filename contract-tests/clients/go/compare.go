@@ -1,6 +1,6 @@
 package main
 
-// What is expected, held against what came.
+// Compares expected and received values.
 
 import (
 	"fmt"
@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A difference between what is expected and what came; all other errors are faults of the journey or of the environment.
+// difference is a mismatch between expected and received values. All other errors are faults of the
+// journey or the environment.
 type difference struct {
 	what, expected, came string
 }
@@ -21,7 +22,7 @@ func (d *difference) Error() string {
 	return fmt.Sprintf("expected %s%s, came %s", d.what, d.expected, d.came)
 }
 
-// at follows a JSON pointer. What is absent is nil, as is null.
+// at follows a JSON pointer. Absent values and null are nil.
 func at(value any, pointer string) any {
 	if pointer == "" {
 		return value
@@ -44,7 +45,7 @@ func at(value any, pointer string) any {
 	return value
 }
 
-// matches holds one value against the one that the journey expects, which may be of the form {"$type": …}.
+// matches compares a value with the journey's expectation, which may have the form {"$type": …}.
 func matches(what string, expected, came any) error {
 	if members, isObject := expected.(map[string]any); isObject {
 		if kind, there := members["$type"]; there {
@@ -74,7 +75,8 @@ func hasType(what string, kind, came any) error {
 	return nil
 }
 
-// keeps says where the client's reading of a body has lost or changed something. Texts are the same when they are the same moment, too.
+// keeps reports where the client's parsed body differs from the sent one. Equal times in different
+// spellings are equal.
 func keeps(pointer string, sent, read any) error {
 	if sent == nil && read == nil {
 		return nil

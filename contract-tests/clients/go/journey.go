@@ -1,6 +1,6 @@
 package main
 
-// The journey as it stands in journey.json, and the values that it is written in.
+// The journey of journey.json and the values in it.
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"regexp"
 )
 
-// A step is one call of an operation, or a walk over its pages.
+// step is one call of an operation, or a walk over its pages.
 type step struct {
 	Name      string            `json:"name"`
 	Operation string            `json:"operation"`
@@ -29,7 +29,7 @@ type step struct {
 	NotIn     map[string]string `json:"not_in"`
 }
 
-// A walk says how many items the pages have at most: those walked over, and the one that has all.
+// walk has the expected maximum number of items per page.
 type walk struct {
 	Limit int64 `json:"limit"`
 	Whole int64 `json:"whole"`
@@ -42,11 +42,11 @@ type expectation struct {
 	Body    map[string]any `json:"body"`
 }
 
-// readJourney refuses members that it does not know: what it does not know, it could not compare.
+// readJourney refuses unknown members: the driver could not compare them.
 func readJourney(path string) ([]step, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("the journey cannot be read: %w", err)
+		return nil, fmt.Errorf("failed to read the journey: %w", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -64,7 +64,7 @@ func readJourney(path string) ([]step, error) {
 	return journey.Steps, nil
 }
 
-// Variables are what the environment gave and what steps have kept, by name.
+// variables are values from the environment and from earlier steps.
 type variables map[string]any
 
 // keep sets a variable, once.
@@ -81,7 +81,8 @@ var (
 	part  = regexp.MustCompile(`\$\{(\w+)\}`)
 )
 
-// resolve puts the variables into a value of the journey and does its sums. Whole numbers come out as int64; `$type` is left for `matches`.
+// resolve substitutes variables and computes sums. Integers become int64; `$type` is left for
+// `matches`.
 func (v variables) resolve(value any) (any, error) {
 	switch value := value.(type) {
 	case string:
@@ -157,7 +158,7 @@ func (v variables) resolveMembers(value map[string]any) (any, error) {
 	return members, nil
 }
 
-// plain turns what the client has made into JSON's own values, by the client's own means. Whole numbers come out as int64; there are no others.
+// plain converts client values to JSON values. Integers become int64.
 func plain(value any) (any, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -166,7 +167,6 @@ func plain(value any) (any, error) {
 	return parse(text)
 }
 
-// parse reads one JSON value.
 func parse(text []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -180,7 +180,7 @@ func parse(text []byte) (any, error) {
 	return integers(value)
 }
 
-// integers puts int64 in the place of every number of an answer. None may be a fraction: money least of all.
+// integers converts every number to int64. Fractions are errors.
 func integers(value any) (any, error) {
 	var err error
 	switch value := value.(type) {
@@ -202,7 +202,7 @@ func integers(value any) (any, error) {
 	return value, nil
 }
 
-// show is a value as a person reads it.
+// show formats a value for people.
 func show(value any) string {
 	if value == nil {
 		return "nothing"

@@ -1,6 +1,6 @@
-// Command drive takes the client that oapi-codegen made of openapi.yaml through the journey.
+// Command drive runs the journey with the client that oapi-codegen generated from openapi.yaml.
 //
-// ../README.md says what it is given, what it prints, and what each member of a step means.
+// ../README.md describes its input, its output and the members of a step.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"merch.example/clients/go/merch"
 )
 
-// How long one call may take.
+// Limit of one call.
 const timeLimit = 30 * time.Second
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// drive takes all steps in their order, up to the first that does not come as expected.
+// drive runs all steps in order, up to the first mismatch.
 func drive() error {
 	settings, err := environment()
 	if err != nil {
@@ -44,13 +44,13 @@ func drive() error {
 	}
 	client, err := merch.NewClientWithResponses(settings.url, merch.WithHTTPClient(&http.Client{
 		Timeout: timeLimit,
-		// A transport of its own: the default one would go through a proxy that the environment names.
+		// The default transport would use the proxy of the environment.
 		Transport: &http.Transport{},
 	}))
 	if err != nil {
 		return fmt.Errorf("MERCH_URL is no URL: %w", err)
 	}
-	traveller := traveller{
+	runner := runner{
 		caller:    caller{client},
 		variables: variables{"unique": settings.unique, "sold_out_product": settings.soldOutProduct},
 	}
@@ -60,7 +60,7 @@ func drive() error {
 			fmt.Printf("skipped %d %s %s\n", number, step.Operation, reason)
 			continue
 		}
-		if err := traveller.take(step); err != nil {
+		if err := runner.take(step); err != nil {
 			return fmt.Errorf("step %d, %s %q: %w", number, step.Operation, step.Name, err)
 		}
 		fmt.Printf("ok %d %s %d %s\n", number, step.Operation, step.Expect.Status, step.Name)
@@ -68,7 +68,6 @@ func drive() error {
 	return nil
 }
 
-// What the environment says.
 type settings struct {
 	url, journey, unique string
 	soldOutProduct       int64

@@ -1,6 +1,6 @@
 package main
 
-// Each operation of openapi.yaml as a call of the method that the generator has made of it.
+// Maps each operation of openapi.yaml to the generated method.
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 	"merch.example/clients/go/merch"
 )
 
-// The one way out: nothing is sent but through the generated client.
+// caller sends requests only through the generated client.
 type caller struct {
 	client *merch.ClientWithResponses
 }
 
-// call hands each argument over as the generated types have it, and fails when one is left or does not fit. It names every status that the operation declares, so
-// that the compiler knows if one goes.
+// call fails when an argument is left or does not fit. It lists every declared status, so that the
+// compiler reports removed ones.
 func (c caller) call(ctx context.Context, operation string, a *arguments) (answer, error) {
 	switch operation {
 	case "greet":
@@ -300,10 +300,8 @@ func (c caller) call(ctx context.Context, operation string, a *arguments) (answe
 	}
 }
 
-// Where the client has no body or no headers.
 var nothing *none
 
-// The client got no answer, or none that it could read.
 func failed(err error) (answer, error) {
 	return answer{}, &difference{"", "an answer that the client can read", err.Error()}
 }

@@ -1,6 +1,6 @@
 package main
 
-// The log events that this program sends, and how they lie in requests.
+// The log events that this program sends, and their requests.
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	loggingv1 "merch.example/clients/grpc-go/gen/merch/logging/v1"
 )
 
-// newEvents makes events that differ in what may differ: each level, with and without what may be left out.
+// newEvents returns events of each level, with and without optional fields.
 func newEvents(count int, unique string) ([]*loggingv1.LogMessage, error) {
 	levels := []loggingv1.Level{loggingv1.Level_LEVEL_DEBUG, loggingv1.Level_LEVEL_INFO, loggingv1.Level_LEVEL_WARN, loggingv1.Level_LEVEL_ERROR}
 	events := make([]*loggingv1.LogMessage, count)
@@ -42,7 +42,8 @@ func newEvents(count int, unique string) ([]*loggingv1.LogMessage, error) {
 	return events, nil
 }
 
-// requests are numbered from 1, and hold one event, two, three, one, …: more than one request, and fewer than events.
+// requests are numbered from 1 and hold one, two, three, one, … events: several requests, fewer
+// than events.
 func requests(events []*loggingv1.LogMessage) []*loggingv1.StreamLogsRequest {
 	var all []*loggingv1.StreamLogsRequest
 	for size := 1; len(events) > 0; size = size%3 + 1 {

@@ -1,6 +1,7 @@
-// Command drive streams log events to LoggingService with the client that protoc-gen-go-grpc made of proto/.
+// Command drive streams log events to LoggingService with the client that protoc-gen-go-grpc
+// generated from proto/.
 //
-// ../README.md says what it is given and what it prints. It keeps to the client's side of logging.proto, and holds the server to its own.
+// It checks the server's duties in logging.proto. ../README.md describes its input and output.
 package main
 
 import (
@@ -18,7 +19,7 @@ import (
 	loggingv1 "merch.example/clients/grpc-go/gen/merch/logging/v1"
 )
 
-// How long one call may take.
+// Limit of one call.
 const timeLimit = 30 * time.Second
 
 func main() {
@@ -35,7 +36,8 @@ func main() {
 	}
 }
 
-// A difference between what is expected of the server and what came; all other errors are faults of the environment.
+// difference is a mismatch between expected and received values; all other errors are faults of the
+// environment.
 type difference struct {
 	expected, came string
 }
@@ -77,7 +79,6 @@ func drive() error {
 	return nil
 }
 
-// within is the context of one call.
 func within() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), timeLimit)
 }

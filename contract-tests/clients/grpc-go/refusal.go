@@ -1,6 +1,6 @@
 package main
 
-// Requests that break the rules of logging.proto, and what the server has to say to them.
+// Requests that violate logging.proto, and the expected errors.
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 	loggingv1 "merch.example/clients/grpc-go/gen/merch/logging/v1"
 )
 
-// A refusal is a first request, and the fields that the server has to name.
+// refusal is an invalid first request and the fields that the server must report.
 type refusal struct {
 	name    string
 	request *loggingv1.StreamLogsRequest
@@ -27,7 +27,7 @@ func (r refusal) difference(expected, came string) error {
 	return &difference{expected + ", to " + r.name, came}
 }
 
-// refusals are made of an event that is not at fault.
+// refusals derives invalid requests from a valid event.
 func refusals(event *loggingv1.LogMessage) []refusal {
 	broken := proto.CloneOf(event)
 	broken.Service = ""
@@ -47,7 +47,8 @@ func refusals(event *loggingv1.LogMessage) []refusal {
 	}
 }
 
-// refused sends one request on a stream of its own and expects INVALID_ARGUMENT, with a google.rpc.BadRequest of exactly its fields, and no acknowledgement.
+// refused expects INVALID_ARGUMENT with a google.rpc.BadRequest of exactly these fields, and no
+// acknowledgement.
 func refused(client loggingv1.LoggingServiceClient, refusal refusal) error {
 	ctx, cancel := within()
 	defer cancel()
@@ -55,7 +56,7 @@ func refused(client loggingv1.LoggingServiceClient, refusal refusal) error {
 	if err != nil {
 		return refusal.difference("a stream", err.Error())
 	}
-	// The server may have ended the stream already; why, `Recv` says.
+	// `Recv` returns the error if the server has ended the stream.
 	if err := stream.Send(refusal.request); err != nil && !errors.Is(err, io.EOF) {
 		return refusal.difference("to send a request", err.Error())
 	}

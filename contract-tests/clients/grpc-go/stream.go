@@ -1,6 +1,6 @@
 package main
 
-// One stream: requests out, cumulative acknowledgements in, until both sides are closed.
+// One stream of requests and cumulative acknowledgements.
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 	loggingv1 "merch.example/clients/grpc-go/gen/merch/logging/v1"
 )
 
-// Requests that may wait for their acknowledgement at a time.
+// Maximum of unacknowledged requests.
 const window = 8
 
-// stream sends all requests, closes its side, and reads the acknowledgements to the end of the stream. It returns the last one.
+// stream sends all requests, closes its side and returns the last acknowledgement.
 func stream(client loggingv1.LoggingServiceClient, requests []*loggingv1.StreamLogsRequest) (uint64, error) {
 	ctx, cancel := within()
 	defer cancel()
@@ -22,7 +22,7 @@ func stream(client loggingv1.LoggingServiceClient, requests []*loggingv1.StreamL
 	if err != nil {
 		return 0, &difference{"a stream", err.Error()}
 	}
-	// Counted before a request is sent, as its acknowledgement may be here before the call that sends it returns.
+	// Counted before sending: the acknowledgement may arrive before Send returns.
 	var sent atomic.Uint64
 	room := make(chan struct{}, window)
 	sending := make(chan error, 1)
@@ -48,14 +48,14 @@ func stream(client loggingv1.LoggingServiceClient, requests []*loggingv1.StreamL
 			<-room
 		}
 	}
-	// The server ends the stream only after the client has closed its side, so that sending is over, and well.
+	// The server ends the stream only after the client has closed its side.
 	if last != uint64(len(requests)) {
 		return last, &difference{fmt.Sprintf("the acknowledgement of all %d requests", len(requests)), fmt.Sprintf("the end of the stream after %d", last)}
 	}
 	return last, <-sending
 }
 
-// send waits for room before each request, and closes its side after the last.
+// send waits for the window before each request and closes its side after the last.
 func send(stream loggingv1.LoggingService_StreamLogsClient, requests []*loggingv1.StreamLogsRequest, room chan<- struct{}, sent *atomic.Uint64) error {
 	for _, request := range requests {
 		select {
@@ -65,7 +65,6 @@ func send(stream loggingv1.LoggingService_StreamLogsClient, requests []*loggingv
 		}
 		sent.Store(request.GetSequence())
 		if err := stream.Send(request); err != nil {
-			// Why, `Recv` says.
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-// Prints the values of a topic's first records, a line each.
+// Prints the values of a topic's first records, one per line.
 
 import kafkajs from "kafkajs";
 

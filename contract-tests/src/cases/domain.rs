@@ -1,12 +1,10 @@
-//! The cases of the domain: what the document promises in words, beyond the shape of a single
-//! answer.
+//! Domain cases: rules that the document states in words.
 
 use std::sync::Arc;
 
 use crate::{document::Document, suite::Case};
 
-/// Fails the case unless the condition holds, with the answer that shows it: `ensure!(condition,
-/// &answer, "expected …, got {it}")`.
+/// Fails the case with this response unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $answer:expr, $($message:tt)+) => {
         if !$condition {
@@ -32,8 +30,8 @@ mod tokens;
 mod users;
 mod wire;
 
-/// Every case of the domain whose operation and status `document` declares. Those that run alone
-/// stand in the order in which they are to run: the last one locks an account for a while.
+/// Every domain case whose operation and status `document` declares. Serial cases keep their order:
+/// the last one locks an account.
 pub fn cases(document: &Arc<Document>) -> Vec<Case> {
     every().into_iter().filter(|case| declares(document, case)).collect()
 }
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_case_fills_a_cell_of_the_document() {
+    fn each_case_belongs_to_a_declared_status() {
         let document = Document::embedded();
         let strangers: Vec<String> = every()
             .iter()
@@ -84,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_cases_have_one_name() {
+    fn case_names_are_unique() {
         let mut seen = BTreeSet::new();
         let twice: Vec<String> = every()
             .into_iter()

@@ -1,5 +1,4 @@
-//! The body of an answer, beyond what a schema can say: repeated members, secrets, which times and
-//! ids.
+//! Checks of bodies beyond schemas: repeated members, secrets, times and ids.
 
 use std::{cell::RefCell, collections::BTreeSet, fmt};
 
@@ -7,20 +6,20 @@ use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visito
 use serde_json::{Map, Number, Value};
 use uuid::{Uuid, Variant};
 
-use super::{Exchange, only};
-use crate::document::{Document, Members};
+use super::{Exchange, single_header};
+use crate::document::{Document, UndeclaredMembers};
 
-/// A password that is shorter may stand in an answer by chance.
-const SHORTEST_SECRET: usize = 8;
+/// Shorter passwords may occur by chance.
+const MIN_SECRET_LENGTH: usize = 8;
 
-/// Schemas within schemas, at most: those of a document may be circles.
-const DEEPEST: usize = 64;
+/// Maximum nesting: schemas may be recursive.
+const MAX_DEPTH: usize = 64;
 
-/// The body as JSON; repeated members are faults.
 pub(super) fn read(body: &[u8], faults: &mut Vec<String>) -> Option<Value> {
     let repeated = RefCell::new(Vec::new());
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = deserializer.deserialize_any(Once { pointer: String::new(), repeated: &repeated });
+    let read =
+        deserializer.deserialize_any(UniqueMembers { pointer: String::new(), repeated: &repeated });
     let value = match read.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => value,
         Err(error) => {
@@ -32,14 +31,13 @@ pub(super) fn read(body: &[u8], faults: &mut Vec<String>) -> Option<Value> {
     Some(value)
 }
 
-/// Builds a value, and notes members that are there more than once: `serde_json` by itself takes
-/// the last one without a word.
-struct Once<'r> {
+/// Builds a value and records repeated members: `serde_json` silently keeps the last.
+struct UniqueMembers<'r> {
     pointer: String,
     repeated: &'r RefCell<Vec<String>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Once<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueMembers<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -47,7 +45,7 @@ impl<'de> DeserializeSeed<'de> for Once<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Once<'_> {
+impl<'de> Visitor<'de> for UniqueMembers<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +82,7 @@ impl<'de> Visitor<'de> for Once<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Once {
+        while let Some(item) = items.next_element_seed(UniqueMembers {
             pointer: format!("{}/{}", self.pointer, list.len()),
             repeated: self.repeated,
         })? {
@@ -98,53 +96,51 @@ impl<'de> Visitor<'de> for Once<'_> {
         while let Some(name) = members.next_key::<String>()? {
             let pointer =
                 format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
-            let value = members
-                .next_value_seed(Once { pointer: pointer.clone(), repeated: self.repeated })?;
+            let value = members.next_value_seed(UniqueMembers {
+                pointer: pointer.clone(),
+                repeated: self.repeated,
+            })?;
             if object.insert(name, value).is_some() {
                 self.repeated
                     .borrow_mut()
-                    .push(format!("body {pointer}: expected once, is there more than once"));
+                    .push(format!("body {pointer}: expected once, got it repeatedly"));
             }
         }
         Ok(Value::Object(object))
     }
 }
 
-/// That there is none.
 pub(super) fn check_absent(exchange: &Exchange<'_>, faults: &mut Vec<String>) {
     if !exchange.body.is_empty() {
         faults.push(format!("body: expected none, got {} bytes", exchange.body.len()));
     }
-    // An HTTP client reads no body after a 204, so the only sign of one is how long it is said to
-    // be.
+    // HTTP clients read no body after a 204; only the declared length shows one.
     if exchange.status == 204
-        && let Ok(length) = only(exchange.headers, "content-length")
+        && let Ok(length) = single_header(exchange.headers, "content-length")
         && length != "0"
     {
         faults.push(format!("Content-Length: expected none with 204, got {length:?}"));
     }
 }
 
-/// That no secret of the request comes back.
 pub(super) fn check_secrets(exchange: &Exchange<'_>, secrets: &[String], faults: &mut Vec<String>) {
     let contains = |text: &[u8], secret: &str| {
         text.windows(secret.len()).any(|window| window == secret.as_bytes())
     };
     let shown = |secret: &String| {
-        // In JSON it looks different, if it has quotes.
+        // JSON escapes quotes.
         let escaped = Value::from(secret.as_str()).to_string();
         contains(exchange.body, &escaped[1..escaped.len() - 1])
             || exchange.headers.values().any(|value| contains(value.as_bytes(), secret))
     };
-    if secrets.iter().any(|secret| secret.len() >= SHORTEST_SECRET && shown(secret)) {
+    if secrets.iter().any(|secret| secret.len() >= MIN_SECRET_LENGTH && shown(secret)) {
         faults.push(
-            "the answer shows a password or a token that was sent: expected that no answer does"
-                .to_owned(),
+            "expected no password or token in the response, got one that was sent".to_owned(),
         );
     }
 }
 
-/// What the document says of values in words: times are UTC, and ids that are called UUIDv7 are.
+/// Rules that the document states in words: times are UTC, "UUIDv7" ids are version 7.
 pub(super) fn check_values(
     document: &Document,
     schema: &Value,
@@ -164,7 +160,7 @@ fn walk(
     depth: usize,
     faults: &mut BTreeSet<String>,
 ) {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return;
     }
     let schema = document.resolve(schema);
@@ -177,18 +173,17 @@ fn walk(
             walk(document, branch, value, pointer, depth + 1, &mut faults);
             faults
         });
-        // One that finds nothing wrong will do.
         faults.extend(branches.min_by_key(BTreeSet::len).unwrap_or_default());
     }
     match value {
         Value::String(text) => {
-            if let Some(fault) = text_fault(document.members(), schema, text) {
+            if let Some(fault) = text_fault(document.undeclared_members(), schema, text) {
                 faults.insert(format!("body {pointer}: {fault}, got {text:?}"));
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                below(pointer, &index.to_string(), |pointer| {
+                with_segment(pointer, &index.to_string(), |pointer| {
                     walk(document, &schema["items"], item, pointer, depth + 1, faults)
                 });
             }
@@ -199,7 +194,7 @@ fn walk(
                     .get("properties")
                     .and_then(|properties| properties.get(name))
                     .unwrap_or(&schema["additionalProperties"]);
-                below(pointer, name, |pointer| {
+                with_segment(pointer, name, |pointer| {
                     walk(document, declared, member, pointer, depth + 1, faults)
                 });
             }
@@ -208,7 +203,7 @@ fn walk(
     }
 }
 
-fn below(pointer: &mut String, name: &str, then: impl FnOnce(&mut String)) {
+fn with_segment(pointer: &mut String, name: &str, then: impl FnOnce(&mut String)) {
     let length = pointer.len();
     pointer.push('/');
     pointer.push_str(name);
@@ -220,15 +215,15 @@ fn list<'s>(schema: &'s Value, keyword: &str) -> impl Iterator<Item = &'s Value>
     schema.get(keyword).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn text_fault(members: Members, schema: &Value, text: &str) -> Option<&'static str> {
+fn text_fault(members: UndeclaredMembers, schema: &Value, text: &str) -> Option<&'static str> {
     let described = |word: &str| {
         schema["description"].as_str().is_some_and(|description| description.contains(word))
     };
     match schema["format"].as_str() {
         Some("date-time") => {
-            // RFC 3339 has two spellings of UTC, and the document says only UTC; ours has one.
+            // RFC 3339 has several spellings of UTC; this repository's store uses one.
             let utc = text.ends_with('Z')
-                || members == Members::AsDeclared
+                || members == UndeclaredMembers::AsSchema
                     && (text.ends_with('z') || text.ends_with("+00:00"));
             (!utc).then_some("expected a time in UTC, with Z at its end")
         }
@@ -239,7 +234,7 @@ fn text_fault(members: Members, schema: &Value, text: &str) -> Option<&'static s
                 return Some("expected a UUID of version 7");
             }
             (id.hyphenated().to_string() != text)
-                .then_some("expected a UUID in small letters, with hyphens")
+                .then_some("expected a UUID in lower case, with hyphens")
         }
         Some(_) | None => None,
     }

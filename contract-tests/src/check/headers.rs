@@ -1,4 +1,4 @@
-//! The headers of an answer: those that its operation declares, and those that its status asks for.
+//! Headers that the operation declares or the status requires.
 
 use std::collections::BTreeSet;
 
@@ -6,28 +6,27 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::Exchange;
-use crate::document::{self, Header, Members, Response};
+use crate::document::{self, Header, Response, UndeclaredMembers};
 
-/// The value of a header that is there once.
-pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, String> {
+/// The value of a header that occurs exactly once.
+pub(crate) fn single_header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, String> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => {
             value.to_str().map_err(|_| format!("{name}: expected ASCII, got {value:?}"))
         }
-        (Some(_), Some(_)) => Err(format!("{name}: expected once, is there more than once")),
-        (None, _) => Err(format!("{name}: expected, is not there")),
+        (Some(_), Some(_)) => Err(format!("{name}: expected once, got it repeatedly")),
+        (None, _) => Err(format!("{name}: expected once, got none")),
     }
 }
 
-/// One that is declared.
 pub(super) fn check(header: &Header, headers: &HeaderMap, faults: &mut Vec<String>) {
     if !header.required && !headers.contains_key(&header.name) {
         return;
     }
-    match only(headers, &header.name) {
+    match single_header(headers, &header.name) {
         Ok(text) => {
-            // `+5` and `05` are numbers to Rust, and not to RFC 9110.
+            // Rust parses `+5` and `05`; RFC 9110 forbids them.
             let digits = !text.is_empty()
                 && text.bytes().all(|byte| byte.is_ascii_digit())
                 && (text == "0" || !text.starts_with('0'));
@@ -49,7 +48,7 @@ pub(super) fn check(header: &Header, headers: &HeaderMap, faults: &mut Vec<Strin
     }
 }
 
-/// What RFC 9110 asks for whether or not the document declares it.
+/// What RFC 9110 requires without a declaration.
 pub(super) fn check_without_declaration(
     response: &Response,
     exchange: &Exchange<'_>,
@@ -58,7 +57,7 @@ pub(super) fn check_without_declaration(
     let declared =
         |name: &str| response.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
     if exchange.status == 401 && !declared("www-authenticate") {
-        match only(exchange.headers, "www-authenticate") {
+        match single_header(exchange.headers, "www-authenticate") {
             Ok(challenge) if is_bearer(challenge) => {}
             Ok(other) => {
                 faults.push(format!("WWW-Authenticate: expected the scheme Bearer, got {other:?}"))
@@ -68,19 +67,18 @@ pub(super) fn check_without_declaration(
     }
 }
 
-/// `Bearer`, with or without parameters; names of schemes have no case.
 fn is_bearer(challenge: &str) -> bool {
     challenge.split([' ', ',']).next().unwrap_or_default().eq_ignore_ascii_case("bearer")
 }
 
-/// `Allow` has every method of the path and none that it has not.
+/// `Allow` lists exactly the methods of the path.
 pub(super) fn check_allow(
     declared: &BTreeSet<&str>,
-    members: Members,
+    members: UndeclaredMembers,
     exchange: &Exchange<'_>,
     faults: &mut Vec<String>,
 ) {
-    let allow = match only(exchange.headers, "allow") {
+    let allow = match single_header(exchange.headers, "allow") {
         Ok(allow) => allow,
         Err(fault) => return faults.push(fault),
     };
@@ -88,9 +86,9 @@ pub(super) fn check_allow(
         allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
     let mut wanted = declared.clone();
     let may_be: &[&str] = match members {
-        // The document does not say whether there is HEAD and OPTIONS.
-        Members::AsDeclared => &["HEAD", "OPTIONS"],
-        Members::None => {
+        // The document does not say whether HEAD and OPTIONS exist.
+        UndeclaredMembers::AsSchema => &["HEAD", "OPTIONS"],
+        UndeclaredMembers::Forbidden => {
             if wanted.contains("GET") {
                 wanted.insert("HEAD");
             }

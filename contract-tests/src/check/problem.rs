@@ -1,14 +1,12 @@
-//! What holds for every problem, wherever it is declared (RFC 9457, and the descriptions of the
-//! document).
+//! Rules for every problem (RFC 9457, and descriptions of the document).
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Exchange, Sent, body, only, text};
-use crate::document::{self, Content, Document, Members};
+use super::{Exchange, RequestContext, body, single_header, text};
+use crate::document::{self, Content, Document, UndeclaredMembers};
 
-/// What gives away that the inside of a program was sent to its client.
 const STACK_TRACES: [&str; 8] = [
     "Traceback (most recent call last)",
     "stack backtrace:",
@@ -20,14 +18,13 @@ const STACK_TRACES: [&str; 8] = [
     "SQLSTATE",
 ];
 
-/// A problem that belongs to no operation.
 pub(super) fn check(
     document: &Document,
     exchange: &Exchange<'_>,
-    sent: &Sent<'_>,
+    sent: &RequestContext<'_>,
     faults: &mut Vec<String>,
 ) {
-    match only(exchange.headers, "content-type") {
+    match single_header(exchange.headers, "content-type") {
         Ok(media_type) => {
             let essence = media_type.split(';').next().unwrap_or_default().trim();
             if !essence.eq_ignore_ascii_case("application/problem+json") {
@@ -41,18 +38,17 @@ pub(super) fn check(
     check_with(document, None, &BTreeSet::new(), exchange, sent, faults);
 }
 
-/// A problem; `codes` are those that its response names, and `content` its own schema, if it has
-/// one.
+/// Checks a problem; `codes` are those of its response, `content` its schema, if any.
 pub(super) fn check_with(
     document: &Document,
     content: Option<&Content>,
     codes: &BTreeSet<String>,
     exchange: &Exchange<'_>,
-    sent: &Sent<'_>,
+    sent: &RequestContext<'_>,
     faults: &mut Vec<String>,
 ) {
-    if document.members() == Members::None
-        && let Ok(media_type) = only(exchange.headers, "content-type")
+    if document.undeclared_members() == UndeclaredMembers::Forbidden
+        && let Ok(media_type) = single_header(exchange.headers, "content-type")
         && media_type != "application/problem+json"
     {
         faults.push(format!("content-type: expected application/problem+json, got {media_type:?}"));
@@ -82,57 +78,55 @@ pub(super) fn check_with(
         }
     };
     expect("status", &[exchange.status.into()]);
-    // Who refuses a request unread may not have read its path either.
+    // A server that refuses the request unread may not know the path.
     if !(sent.malformed && exchange.status == 400) {
-        expect("instance", &instances(document.members(), exchange.path, sent.prefix));
+        expect(
+            "instance",
+            &allowed_instances(document.undeclared_members(), exchange.path, sent.prefix),
+        );
     }
-    if let Ok(id) = only(exchange.headers, "x-request-id") {
+    if let Ok(id) = single_header(exchange.headers, "x-request-id") {
         expect("request_id", &[id.into()]);
     }
     let code = text(&problem, "code");
     let kind = text(&problem, "type");
-    match document.members() {
-        Members::None => expect("type", &[format!("/problems#{code}").into()]),
-        // Where the explanations stand is the server's affair.
-        Members::AsDeclared
+    match document.undeclared_members() {
+        UndeclaredMembers::Forbidden => expect("type", &[format!("/problems#{code}").into()]),
+        // The URI of the explanation is the server's choice.
+        UndeclaredMembers::AsSchema
             if kind.rsplit_once('#').is_none_or(|(_, fragment)| fragment != code) =>
         {
-            faults.push(format!(
-                "body /type: expected that it ends in \"#{code}\", as its code, got {kind:?}"
-            ));
+            faults.push(format!("body /type: expected an end of \"#{code}\", got {kind:?}"));
         }
-        Members::AsDeclared => {}
+        UndeclaredMembers::AsSchema => {}
     }
     let named = if codes.is_empty() { &document.codes } else { codes };
     if !named.is_empty() && !named.contains(code) {
         let named: Vec<&str> = named.iter().map(String::as_str).collect();
         faults.push(format!(
-            "body /code: expected {}, as the document names them here, got {code:?}",
+            "body /code: expected {}, as the response declares, got {code:?}",
             named.join(" or ")
         ));
     }
     let errors = problem.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
     if (code == "invalid_request") != (errors > 0) {
-        faults.push(format!("body /errors: expected faults with invalid_request and none else, got {errors} with {code:?}"));
+        faults.push(format!("body /errors: expected faults exactly with the code invalid_request, got {errors} with {code:?}"));
     }
     let body = String::from_utf8_lossy(exchange.body);
     if let Some(trace) = STACK_TRACES.iter().find(|trace| body.contains(*trace)) {
-        faults.push(format!(
-            "the problem shows the inside of a program ({trace:?}): expected words for the client"
-        ));
+        faults.push(format!("expected no stack trace in a problem, got {trace:?}"));
     }
 }
 
-/// What `instance` may be. The document says that it is the path that was asked for, as a URI
-/// reference; not how it is written.
-fn instances(members: Members, path: &str, prefix: &str) -> Vec<Value> {
+/// Allowed values of `instance`: the requested path as a URI reference, in any spelling.
+fn allowed_instances(members: UndeclaredMembers, path: &str, prefix: &str) -> Vec<Value> {
     let path = path.split('?').next().unwrap_or_default();
     let mut spellings = vec![reference(path)];
-    if members == Members::AsDeclared {
-        spellings.extend([path.to_owned(), decoded(path)]);
+    if members == UndeclaredMembers::AsSchema {
+        spellings.extend([path.to_owned(), percent_decoded(path)]);
     }
     if !prefix.is_empty() {
-        // Who stands behind a proxy that takes the prefix away does not know it.
+        // A server behind a proxy that strips the prefix does not know it.
         spellings.extend(spellings.clone().iter().map(|spelling| format!("{prefix}{spelling}")));
     }
     let mut known = BTreeSet::new();
@@ -143,8 +137,7 @@ fn instances(members: Members, path: &str, prefix: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Without percent-encoding.
-fn decoded(path: &str) -> String {
+fn percent_decoded(path: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
     while let Some((first, after)) = rest.split_first() {
         let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
@@ -162,8 +155,7 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A path as a URI reference, for those paths that tests ask for: without a host, and with every
-/// `%` that begins no code encoded.
+/// A path as a URI reference: without a host, with stray `%` encoded.
 fn reference(path: &str) -> String {
     let mut parts = path.split('%');
     let mut reference = parts.next().unwrap_or_default().to_owned();

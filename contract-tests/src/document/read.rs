@@ -1,4 +1,4 @@
-//! From the text of a document to what is known of it; what cannot be used is named with its place.
+//! Parses a document; errors name the position.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,21 +6,19 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Content, Document, DocumentError, Header, Location, Members, Operation, Parameter, RequestBody,
-    Response, Schemas,
+    Content, Document, DocumentError, Header, Location, Operation, Parameter, RequestBody,
+    Response, Schemas, UndeclaredMembers,
 };
 
-/// References that refer to references, at most.
-const LONGEST_CHAIN: usize = 16;
+const MAX_CHAIN: usize = 16;
 
-/// The methods that a path item may have.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-pub(super) fn document(text: &str, members: Members) -> Result<Document, DocumentError> {
+pub(super) fn document(text: &str, members: UndeclaredMembers) -> Result<Document, DocumentError> {
     let yaml: serde_norway::Value = serde_norway::from_str(text)
         .map_err(|error| whole(format!("expected YAML or JSON, but {error}")))?;
     let root = json(yaml).map_err(whole)?;
-    let top = At { root: &root, pointer: String::new(), value: &root };
+    let top = Node { root: &root, pointer: String::new(), value: &root };
     match root.get("openapi").and_then(Value::as_str) {
         Some(version) if version.starts_with("3.0.") => {}
         Some(version) => {
@@ -36,7 +34,7 @@ pub(super) fn document(text: &str, members: Members) -> Result<Document, Documen
     let everywhere =
         root.get("security").and_then(Value::as_array).is_some_and(|needed| !needed.is_empty());
     let mut operations = Vec::new();
-    for (path, item) in top.need("paths")?.members()? {
+    for (path, item) in top.require("paths")?.members()? {
         if !path.starts_with('/') {
             return Err(item.fault("expected a path that begins with /"));
         }
@@ -62,7 +60,7 @@ pub(super) fn document(text: &str, members: Members) -> Result<Document, Documen
         );
         return Err(DocumentError {
             pointer,
-            fault: format!("expected an id that no other operation has, got {:?} again", twice.id),
+            fault: format!("expected a unique operationId, got {:?} again", twice.id),
         });
     }
     let described = root.pointer("/components/schemas/Problem");
@@ -84,8 +82,8 @@ pub(super) fn document(text: &str, members: Members) -> Result<Document, Documen
 fn operation(
     path: &str,
     method: &str,
-    item: &At<'_>,
-    operation: &At<'_>,
+    item: &Node<'_>,
+    operation: &Node<'_>,
     everywhere: bool,
     schemas: &Schemas,
 ) -> Result<Operation, DocumentError> {
@@ -93,7 +91,7 @@ fn operation(
     for list in [item.get("parameters")?, operation.get("parameters")?].into_iter().flatten() {
         for declared in list.items()? {
             let Some(parameter) = parameter(&declared)? else { continue };
-            // The operation's own takes the place of the path item's.
+            // Parameters of the operation override those of the path item.
             parameters.retain(|other| {
                 (other.location, &other.name) != (parameter.location, &parameter.name)
             });
@@ -107,30 +105,32 @@ fn operation(
             .iter()
             .any(|parameter| parameter.location == Location::Path && parameter.name == name)
         {
-            return Err(operation.fault(&format!(
-                "expected a path parameter {name:?}, as the path has it; none is declared"
-            )));
+            return Err(
+                operation.fault(&format!("expected a declared path parameter {name:?}, got none"))
+            );
         }
     }
     let mut responses = BTreeMap::new();
-    for (status, response) in operation.need("responses")?.members()? {
+    for (status, response) in operation.require("responses")?.members()? {
         let status = match status.parse() {
             Ok(status @ 100..=599) => status,
             Ok(_) | Err(_) => {
-                return Err(response.fault("expected a status code such as 200: this program knows no ranges and no `default`"));
+                return Err(response.fault(
+                    "expected a status code such as 200; ranges and `default` are not supported",
+                ));
             }
         };
         responses.insert(status, self::response(&response, schemas)?);
     }
     if responses.is_empty() {
-        return Err(operation.need("responses")?.fault("expected at least one response"));
+        return Err(operation.require("responses")?.fault("expected at least one response"));
     }
     let tag = operation
         .get("tags")?
         .and_then(|tags| tags.value.get(0)?.as_str().map(str::to_owned))
         .unwrap_or_default();
     let secured = match operation.get("security")? {
-        // An empty requirement among others makes the token optional.
+        // An empty requirement makes the token optional.
         Some(needed) => {
             let needed = needed.items()?;
             !needed.is_empty()
@@ -139,8 +139,8 @@ fn operation(
         None => everywhere,
     };
     Ok(Operation {
-        id: operation.need("operationId")?.text()?.to_owned(),
-        // The names in METHODS are methods.
+        id: operation.require("operationId")?.text()?.to_owned(),
+        // Every name in METHODS is a method.
         method: Method::from_bytes(method.to_uppercase().as_bytes())
             .map_err(|error| operation.fault(&error.to_string()))?,
         path: path.to_owned(),
@@ -152,9 +152,9 @@ fn operation(
     })
 }
 
-/// `None` for cookies, of which this program has none to send.
-fn parameter(declared: &At<'_>) -> Result<Option<Parameter>, DocumentError> {
-    let place = declared.need("in")?;
+/// `None` for cookies, which this program never sends.
+fn parameter(declared: &Node<'_>) -> Result<Option<Parameter>, DocumentError> {
+    let place = declared.require("in")?;
     let location = match place.text()? {
         "path" => Location::Path,
         "query" => Location::Query,
@@ -166,7 +166,7 @@ fn parameter(declared: &At<'_>) -> Result<Option<Parameter>, DocumentError> {
             );
         }
     };
-    let schema = declared.need_raw("schema")?;
+    let schema = declared.require_raw("schema")?;
     let example = match declared.value.get("example") {
         Some(example) => Some(example.clone()),
         None => match declared.get("examples")? {
@@ -177,7 +177,7 @@ fn parameter(declared: &At<'_>) -> Result<Option<Parameter>, DocumentError> {
         },
     };
     Ok(Some(Parameter {
-        name: declared.need("name")?.text()?.to_owned(),
+        name: declared.require("name")?.text()?.to_owned(),
         location,
         required: declared.value.get("required") == Some(&Value::Bool(true)),
         example: example.or_else(|| self::example(declared.root, schema, 0)),
@@ -185,12 +185,12 @@ fn parameter(declared: &At<'_>) -> Result<Option<Parameter>, DocumentError> {
     }))
 }
 
-fn request_body(declared: &At<'_>) -> Result<RequestBody, DocumentError> {
-    let content = declared.need("content")?;
+fn request_body(declared: &Node<'_>) -> Result<RequestBody, DocumentError> {
+    let content = declared.require("content")?;
     let Some((media_type, media)) = content.members()?.into_iter().next() else {
         return Err(content.fault("expected at least one media type"));
     };
-    let schema = media.need_raw("schema")?;
+    let schema = media.require_raw("schema")?;
     let mut examples = Vec::new();
     if let Some(named) = media.get("examples")? {
         examples.extend(
@@ -212,13 +212,13 @@ fn request_body(declared: &At<'_>) -> Result<RequestBody, DocumentError> {
     })
 }
 
-fn response(declared: &At<'_>, schemas: &Schemas) -> Result<Response, DocumentError> {
-    let description = declared.need("description")?.text()?.to_owned();
+fn response(declared: &Node<'_>, schemas: &Schemas) -> Result<Response, DocumentError> {
+    let description = declared.require("description")?.text()?.to_owned();
     let mut headers = Vec::new();
     for (name, header) in
         declared.get("headers")?.map_or_else(|| Ok(Vec::new()), |headers| headers.members())?
     {
-        let schema = header.need("schema")?;
+        let schema = header.require("schema")?;
         headers.push(Header {
             name: name.to_owned(),
             required: header.value.get("required") == Some(&Value::Bool(true)),
@@ -230,7 +230,7 @@ fn response(declared: &At<'_>, schemas: &Schemas) -> Result<Response, DocumentEr
     for (media_type, media) in
         declared.get("content")?.map_or_else(|| Ok(Vec::new()), |content| content.members())?
     {
-        let schema = media.need_raw("schema")?;
+        let schema = media.require_raw("schema")?;
         let validator = schemas.compile(schema).map_err(|fault| media.fault(&fault))?;
         content
             .insert(media_type.to_ascii_lowercase(), Content { schema: schema.clone(), validator });
@@ -238,8 +238,7 @@ fn response(declared: &At<'_>, schemas: &Schemas) -> Result<Response, DocumentEr
     Ok(Response { codes: codes(&description), description, headers, content })
 }
 
-/// The words after "`code` is": `` `a`, `b` or `c` `` up to whatever does not go on with another
-/// one.
+/// The words after "`code` is": `` `a`, `b` or `c` ``.
 fn codes(description: &str) -> BTreeSet<String> {
     let words: Vec<&str> = description.split_whitespace().collect();
     let text = words.join(" ");
@@ -260,9 +259,9 @@ fn codes(description: &str) -> BTreeSet<String> {
     codes
 }
 
-/// An example of a schema: its own, or what the examples of its members come to.
+/// An example of a schema: its own, or one composed from its members.
 pub(super) fn example(root: &Value, schema: &Value, depth: usize) -> Option<Value> {
-    if depth > LONGEST_CHAIN {
+    if depth > MAX_CHAIN {
         return None;
     }
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
@@ -285,38 +284,37 @@ pub(super) fn example(root: &Value, schema: &Value, depth: usize) -> Option<Valu
         .into_iter()
         .flatten()
         .filter_map(Value::as_str);
-    // One without a member that has to be there would be an example of nothing.
+    // An example must have all required members.
     required.into_iter().all(|name| members.contains_key(name)).then_some(Value::Object(members))
 }
 
-/// A place in the document.
+/// A node of the document.
 #[derive(Clone)]
-struct At<'d> {
+struct Node<'d> {
     root: &'d Value,
     pointer: String,
     value: &'d Value,
 }
 
-impl<'d> At<'d> {
+impl<'d> Node<'d> {
     fn fault(&self, fault: &str) -> DocumentError {
         DocumentError { pointer: self.pointer.clone(), fault: fault.to_owned() }
     }
 
-    /// What this refers to, if it is a reference.
     fn follow(mut self) -> Result<Self, DocumentError> {
-        for _ in 0..LONGEST_CHAIN {
+        for _ in 0..MAX_CHAIN {
             let Some(reference) = self.value.get("$ref").and_then(Value::as_str) else {
                 return Ok(self);
             };
             let Some(pointer) = reference.strip_prefix('#') else {
-                return Err(self.fault(&format!("expected a reference into this document, got {reference:?}: put all in one file")));
+                return Err(self.fault(&format!("expected a reference into this document, got {reference:?}: bundle the document")));
             };
             let Some(value) = self.root.pointer(pointer) else {
                 return Err(self.fault(&format!("{reference:?} refers to nothing")));
             };
             self = Self { root: self.root, pointer: pointer.to_owned(), value };
         }
-        Err(self.fault("expected references that come to an end, got a circle"))
+        Err(self.fault("expected a chain of references with an end, got a cycle"))
     }
 
     fn child(&self, name: &str, value: &'d Value) -> Self {
@@ -327,21 +325,20 @@ impl<'d> At<'d> {
         self.value.get(name).map(|value| self.child(name, value).follow()).transpose()
     }
 
-    fn need(&self, name: &str) -> Result<Self, DocumentError> {
-        self.get(name)?
-            .ok_or_else(|| self.fault(&format!("expected a member `{name}`; it has none")))
+    fn require(&self, name: &str) -> Result<Self, DocumentError> {
+        self.get(name)?.ok_or_else(|| self.fault(&format!("expected a member `{name}`, got none")))
     }
 
-    /// The member as it stands there, once it is sure that its references come to an end.
-    fn need_raw(&self, name: &str) -> Result<&'d Value, DocumentError> {
-        self.need(name)?;
+    /// A member, unresolved; its references are checked.
+    fn require_raw(&self, name: &str) -> Result<&'d Value, DocumentError> {
+        self.require(name)?;
         Ok(&self.value[name])
     }
 
     fn text(&self) -> Result<&'d str, DocumentError> {
         self.value
             .as_str()
-            .ok_or_else(|| self.fault(&format!("expected a text, got {}", kind(self.value))))
+            .ok_or_else(|| self.fault(&format!("expected a string, got {}", kind(self.value))))
     }
 
     fn members(&self) -> Result<Vec<(&'d str, Self)>, DocumentError> {
@@ -388,14 +385,14 @@ fn whole(fault: String) -> DocumentError {
     DocumentError { pointer: String::new(), fault }
 }
 
-/// YAML as JSON. Status codes need no quotes in YAML, and are then numbers.
+/// YAML to JSON. Unquoted status codes become strings.
 fn json(yaml: serde_norway::Value) -> Result<Value, String> {
     use serde_norway::Value as Yaml;
     Ok(match yaml {
         Yaml::Null => Value::Null,
         Yaml::Bool(value) => Value::Bool(value),
         Yaml::Number(number) => serde_json::to_value(number)
-            .map_err(|error| format!("expected numbers that JSON has, but {error}"))?,
+            .map_err(|error| format!("expected JSON numbers, but {error}"))?,
         Yaml::String(text) => Value::String(text),
         Yaml::Sequence(items) => {
             Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?)
@@ -408,7 +405,7 @@ fn json(yaml: serde_norway::Value) -> Result<Value, String> {
                     Yaml::Number(number) => number.to_string(),
                     Yaml::Bool(value) => value.to_string(),
                     Yaml::Null | Yaml::Sequence(_) | Yaml::Mapping(_) | Yaml::Tagged(_) => {
-                        return Err("expected texts as names of members".to_owned());
+                        return Err("expected strings as member names".to_owned());
                     }
                 };
                 object.insert(name, json(value)?);

@@ -1,22 +1,22 @@
-//! The document's schemas as JSON Schema, for answers.
+//! Translates the document's schemas to JSON Schema.
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
-use super::Members;
+use super::UndeclaredMembers;
 
-/// Those of `components`, translated.
 #[derive(Clone, Debug)]
 pub(super) struct Schemas {
     components: Value,
-    members: Members,
+    members: UndeclaredMembers,
 }
 
 impl Schemas {
-    pub(super) fn of(root: &Value, members: Members) -> Self {
-        let components = root
-            .pointer("/components/schemas")
-            .map_or_else(|| json!({}), |schemas| translate(schemas, Place::Names, members));
+    pub(super) fn of(root: &Value, members: UndeclaredMembers) -> Self {
+        let components = root.pointer("/components/schemas").map_or_else(
+            || json!({}),
+            |schemas| translate(schemas, SchemaPosition::Names, members),
+        );
         Self { components, members }
     }
 
@@ -26,12 +26,11 @@ impl Schemas {
     /// What is wrong with it.
     pub(super) fn compile(&self, schema: &Value) -> Result<Validator, String> {
         let root = json!({
-            "allOf": [translate(schema, Place::Schema, self.members)],
+            "allOf": [translate(schema, SchemaPosition::Schema, self.members)],
             "components": { "schemas": self.components },
         });
         jsonschema::options()
-            // OpenAPI 3.0 has this draft's exclusive bounds, and its integers: `1.0` is none to it,
-            // nor to a client in a typed language.
+            // OpenAPI 3.0 uses this draft's exclusive bounds and integers: `1.0` is not an integer.
             .with_draft(Draft::Draft4)
             .offline()
             .should_validate_formats(true)
@@ -43,7 +42,6 @@ impl Schemas {
     }
 }
 
-/// Everything that is wrong with a value.
 pub(crate) fn faults(schema: &Validator, value: &Value) -> Vec<String> {
     schema
         .iter_errors(value)
@@ -51,28 +49,29 @@ pub(crate) fn faults(schema: &Validator, value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What an object in the document is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SchemaPosition {
     /// A schema.
     Schema,
     /// Schemas by name.
     Names,
 }
 
-/// OpenAPI 3.0's schemas say `nullable`, and bound numbers by `format`.
-fn translate(value: &Value, place: Place, open: Members) -> Value {
+/// Translates `nullable` and numeric `format`s.
+fn translate(value: &Value, place: SchemaPosition, open: UndeclaredMembers) -> Value {
     let Some(members) = value.as_object() else { return value.clone() };
-    if place == Place::Names {
+    if place == SchemaPosition::Names {
         return Value::Object(
             members
                 .iter()
-                .map(|(name, schema)| (name.clone(), translate(schema, Place::Schema, open)))
+                .map(|(name, schema)| {
+                    (name.clone(), translate(schema, SchemaPosition::Schema, open))
+                })
                 .collect(),
         );
     }
     if let Some(reference) = members.get("$ref") {
-        // Whatever stands beside it is without meaning.
+        // Siblings of `$ref` are ignored.
         return json!({ "$ref": reference });
     }
     let mut schema: Map<String, Value> = members
@@ -82,20 +81,22 @@ fn translate(value: &Value, place: Place, open: Members) -> Value {
         })
         .map(|(keyword, value)| {
             let value = match keyword.as_str() {
-                "properties" => translate(value, Place::Names, open),
-                "items" | "not" | "additionalProperties" => translate(value, Place::Schema, open),
+                "properties" => translate(value, SchemaPosition::Names, open),
+                "items" | "not" | "additionalProperties" => {
+                    translate(value, SchemaPosition::Schema, open)
+                }
                 "allOf" | "anyOf" | "oneOf" => value
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .map(|schema| translate(schema, Place::Schema, open))
+                    .map(|schema| translate(schema, SchemaPosition::Schema, open))
                     .collect(),
                 _ => value.clone(),
             };
             (keyword.clone(), value)
         })
         .collect();
-    if open == Members::None && members.contains_key("properties") {
+    if open == UndeclaredMembers::Forbidden && members.contains_key("properties") {
         schema.entry("additionalProperties").or_insert(Value::Bool(false));
     }
     let bounds = match members.get("format").and_then(Value::as_str) {

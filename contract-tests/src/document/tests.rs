@@ -1,11 +1,9 @@
-//! Reading: what the embedded document says, and sentences with a place for documents that cannot
-//! be used.
+//! Reading documents, and errors for invalid ones.
 
 use serde_json::json;
 
 use super::*;
 
-/// A document that can be used, to be spoilt.
 fn small() -> Value {
     json!({
         "openapi": "3.0.3",
@@ -31,8 +29,7 @@ fn small() -> Value {
     })
 }
 
-/// The document with the value at a pointer changed, or without it.
-fn spoilt(pointer: &str, to: Option<Value>) -> String {
+fn modified(pointer: &str, to: Option<Value>) -> String {
     let mut document = small();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let members = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -44,7 +41,7 @@ fn spoilt(pointer: &str, to: Option<Value>) -> String {
 }
 
 #[test]
-fn the_embedded_document_is_read_whole() {
+fn embedded_document_is_read() {
     let document = Document::embedded();
     assert_eq!(document.title().0, "SUSTech Merch Store");
     assert_eq!(document.operations().len(), 14);
@@ -77,7 +74,7 @@ fn the_embedded_document_is_read_whole() {
 }
 
 #[test]
-fn the_codes_of_a_response_are_those_that_its_description_names() {
+fn codes_are_read_from_descriptions() {
     let document = Document::embedded();
     let codes = |operation: &str, status: u16| -> Vec<String> {
         document.operation(operation).unwrap().responses[&status].codes.iter().cloned().collect()
@@ -105,7 +102,7 @@ fn the_codes_of_a_response_are_those_that_its_description_names() {
 }
 
 #[test]
-fn a_document_in_json_or_with_bare_status_codes_is_read_alike() {
+fn json_and_unquoted_statuses_are_read() {
     let document = Document::read(&small().to_string()).unwrap();
     assert_eq!(
         document.declared(),
@@ -116,57 +113,61 @@ fn a_document_in_json_or_with_bare_status_codes_is_read_alike() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named_with_its_place() {
+fn invalid_documents_are_located() {
     let get = "/paths/~1things~1{thing_id}/get";
     for (text, pointer, fault) in [
         ("{".to_owned(), String::new(), "expected YAML or JSON"),
         ("hello".to_owned(), String::new(), "expected an OpenAPI 3.0 document"),
-        (spoilt("/openapi", Some(json!("3.1.0"))), String::new(), "got one of version 3.1.0"),
-        (spoilt("/paths", None), String::new(), "expected a member `paths`"),
-        (spoilt("/paths", Some(json!({}))), "/paths".to_owned(), "at least one operation"),
-        (spoilt("/paths", Some(json!([]))), "/paths".to_owned(), "expected an object, got a list"),
+        (modified("/openapi", Some(json!("3.1.0"))), String::new(), "got one of version 3.1.0"),
+        (modified("/paths", None), String::new(), "expected a member `paths`"),
+        (modified("/paths", Some(json!({}))), "/paths".to_owned(), "at least one operation"),
         (
-            spoilt(&format!("{get}/operationId"), None),
+            modified("/paths", Some(json!([]))),
+            "/paths".to_owned(),
+            "expected an object, got a list",
+        ),
+        (
+            modified(&format!("{get}/operationId"), None),
             get.to_owned(),
             "expected a member `operationId`",
         ),
         (
-            spoilt(&format!("{get}/operationId"), Some(json!(1))),
+            modified(&format!("{get}/operationId"), Some(json!(1))),
             format!("{get}/operationId"),
-            "expected a text, got a number",
+            "expected a string, got a number",
         ),
         (
-            spoilt(&format!("{get}/responses/default"), Some(json!({}))),
+            modified(&format!("{get}/responses/default"), Some(json!({}))),
             format!("{get}/responses/default"),
             "expected a status code",
         ),
         (
-            spoilt(&format!("{get}/responses/404/description"), None),
+            modified(&format!("{get}/responses/404/description"), None),
             format!("{get}/responses/404"),
             "expected a member `description`",
         ),
         (
-            spoilt("/paths/~1things~1{thing_id}/parameters", Some(json!([]))),
+            modified("/paths/~1things~1{thing_id}/parameters", Some(json!([]))),
             get.to_owned(),
-            "expected a path parameter \"thing_id\"",
+            "expected a declared path parameter \"thing_id\"",
         ),
         (
-            spoilt("/paths/~1things~1{thing_id}/parameters/0/in", Some(json!("body"))),
+            modified("/paths/~1things~1{thing_id}/parameters/0/in", Some(json!("body"))),
             "/paths/~1things~1{thing_id}/parameters/0/in".to_owned(),
             "expected path, query, header or cookie",
         ),
         (
-            spoilt(&format!("{get}/responses/404"), Some(json!({ "$ref": "#/nowhere" }))),
+            modified(&format!("{get}/responses/404"), Some(json!({ "$ref": "#/nowhere" }))),
             format!("{get}/responses/404"),
             "refers to nothing",
         ),
         (
-            spoilt(&format!("{get}/responses/404"), Some(json!({ "$ref": "other.yaml#/x" }))),
+            modified(&format!("{get}/responses/404"), Some(json!({ "$ref": "other.yaml#/x" }))),
             format!("{get}/responses/404"),
             "expected a reference into this document",
         ),
         (
-            spoilt(
+            modified(
                 &format!("{get}/responses/404"),
                 Some(json!({ "$ref": "#/components/schemas/Round" })),
             )
@@ -175,10 +176,10 @@ fn what_cannot_be_used_is_named_with_its_place() {
                 "\"Round\":{\"$ref\":\"#/components/schemas/Round\"},\"Thing\":",
             ),
             "/components/schemas/Round".to_owned(),
-            "got a circle",
+            "got a cycle",
         ),
         (
-            spoilt("/components/schemas/Thing", Some(json!({ "type": "unheard of" }))),
+            modified("/components/schemas/Thing", Some(json!({ "type": "unheard of" }))),
             format!("{get}/responses/200/content/application~1json"),
             "expected a schema, but",
         ),
@@ -187,20 +188,20 @@ fn what_cannot_be_used_is_named_with_its_place() {
         assert!(error.fault.contains(fault), "{error}, expected {fault:?}");
         assert_eq!(error.pointer, pointer, "{error}");
     }
-    let error = Document::read(&spoilt(&format!("{get}/operationId"), None)).unwrap_err();
-    assert_eq!(error.to_string(), format!("{get}: expected a member `operationId`; it has none"));
+    let error = Document::read(&modified(&format!("{get}/operationId"), None)).unwrap_err();
+    assert_eq!(error.to_string(), format!("{get}: expected a member `operationId`, got none"));
 }
 
 #[test]
-fn an_id_that_two_operations_have_is_refused() {
+fn duplicate_operation_ids_are_refused() {
     let mut document = small();
     document["paths"]["/things"] = json!({ "get": { "operationId": "get_thing", "responses": { "200": { "description": "d" } } } });
     let error = Document::read(&document.to_string()).unwrap_err();
-    assert!(error.fault.contains("an id that no other operation has"), "{error}");
+    assert!(error.fault.contains("a unique operationId"), "{error}");
 }
 
 #[test]
-fn a_path_that_is_written_out_comes_before_a_template() {
+fn literal_paths_precede_templates() {
     let mut document = small();
     document["paths"]["/things/best"] = json!({ "post": { "operationId": "vote", "responses": { "200": { "description": "d" } } } });
     let document = Document::read(&document.to_string()).unwrap();
@@ -216,10 +217,10 @@ fn a_path_that_is_written_out_comes_before_a_template() {
 }
 
 #[test]
-fn members_of_answers_that_are_not_declared_are_allowed_only_where_they_may_be() {
+fn undeclared_members_follow_the_policy() {
     let thing = json!({ "name": "x", "colour": "red" });
     let schema = json!({ "$ref": "#/components/schemas/Thing" });
-    for (members, faults) in [(Members::AsDeclared, 0), (Members::None, 1)] {
+    for (members, faults) in [(UndeclaredMembers::AsSchema, 0), (UndeclaredMembers::Forbidden, 1)] {
         let document = Document::read_with(&small().to_string(), members).unwrap();
         assert_eq!(document.validate(&schema, &thing).unwrap().len(), faults, "{members:?}");
     }

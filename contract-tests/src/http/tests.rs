@@ -1,4 +1,4 @@
-//! Addresses, what `Location` refers to, and commands that a shell takes for what was sent.
+//! URLs, `Location` and curl commands.
 
 use std::process::Command;
 
@@ -19,9 +19,9 @@ fn request(method: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Requ
     }
 }
 
-/// What bash makes of the command: the arguments of `curl`, and what comes on its standard input.
+/// The arguments and the standard input that bash passes to `curl`.
 fn pasted(command: &str) -> (Vec<String>, Vec<u8>) {
-    // A curl of our own that shows what it is given.
+    // A shell function that prints its arguments.
     let script = format!(
         "curl() {{ printf '%s\\0' \"$@\"; printf '\\1'; if [ \"${{!#}}\" = @- ]; then cat; fi; }}\n{command}\n"
     );
@@ -37,7 +37,7 @@ fn pasted(command: &str) -> (Vec<String>, Vec<u8>) {
 }
 
 #[test]
-fn a_request_without_a_body_is_one_line_a_header() {
+fn curl_has_one_line_per_header() {
     let (arguments, input) = pasted(
         &request("GET", &[("authorization", b"Bearer it's"), ("x-empty", b"")], None).curl(),
     );
@@ -59,7 +59,7 @@ fn a_request_without_a_body_is_one_line_a_header() {
 }
 
 #[test]
-fn bodies_come_through_the_shell_as_they_are() {
+fn bodies_survive_the_shell() {
     let json = [("content-type", &b"application/json"[..])];
     for body in
         [&br#"{"a":"it's \"$HOME\" `date` \\"}"#[..], b"line\nbreak", b"", "汉字".as_bytes()]
@@ -83,7 +83,7 @@ fn bodies_come_through_the_shell_as_they_are() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_escaped() {
+fn binary_bytes_are_escaped() {
     let (arguments, _) = pasted(&request("GET", &[("x-raw", b"\xff'\\")], None).curl());
     assert!(
         request("GET", &[("x-raw", b"\xff'\\")], None).curl().contains(r"$'x-raw: \xff\'\\'"),
@@ -97,32 +97,35 @@ fn bytes_that_are_no_text_are_escaped() {
 }
 
 #[test]
-fn a_body_that_is_too_long_to_show_says_so() {
+fn long_bodies_are_read_from_a_file() {
     let body: Vec<u8> = (0..20_000_u32).flat_map(u32::to_be_bytes).map(|byte| byte | 1).collect();
     let command = request("POST", &[], Some(&body)).curl();
     assert!(
         command.contains(
-            "--data-binary @body\n# the file `body` has to hold the 80000 bytes that were sent"
+            "--data-binary @body\n# first write the 80000 bytes that were sent to the file `body`"
         ),
         "{command}"
     );
 }
 
 #[test]
-fn what_an_answer_holds_does_not_command_the_terminal() {
-    let received = Received {
+fn control_characters_are_escaped() {
+    let received = RawResponse {
         status: 404,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"a\x1b[2J\0\r\n\xff"),
     };
     assert_eq!(received.raw(), "HTTP/1.1 404 Not Found\n\na\\u{1b}[2J\\u{0}\\u{d}\n\u{FFFD}");
-    let long =
-        Received { status: 200, headers: HeaderMap::new(), body: vec![b'x'; SHOWN + 5].into() };
+    let long = RawResponse {
+        status: 200,
+        headers: HeaderMap::new(),
+        body: vec![b'x'; MAX_SHOWN + 5].into(),
+    };
     assert!(long.raw().ends_with("x\n… and 5 more bytes"));
 }
 
 #[test]
-fn a_location_is_a_place_of_this_server_with_or_without_its_prefix() {
+fn locations_resolve_with_or_without_the_prefix() {
     for (base, location, path) in [
         ("http://h:1", "/orders/1", Ok("/orders/1")),
         ("http://h:1", "http://h:1/orders/1?x=y", Ok("/orders/1?x=y")),
@@ -137,7 +140,7 @@ fn a_location_is_a_place_of_this_server_with_or_without_its_prefix() {
         let transport = Transport::new(base.parse().unwrap(), Duration::from_secs(1)).unwrap();
         let mut asked = request("POST", &[], None);
         asked.url = transport.url("/orders");
-        let located = transport.locate(&asked, location);
+        let located = transport.resolve_location(&asked, location);
         assert_eq!(located.as_deref().map_err(|_| ()), path, "{base} {location}: {located:?}");
     }
     let transport =

@@ -1,11 +1,11 @@
-//! The report for programs; docs/contract-tests.md has its shape.
+//! JSON report; docs/contract-tests.md has the schema.
 
 use serde_json::{Value, json};
 
-use super::{CaseOutcome, Outcome, Report, unreached};
-use crate::http::Exchanged;
+use super::{CaseOutcome, Outcome, Report, not_reached_message};
+use crate::http::RecordedExchange;
 
-/// The whole report.
+/// Returns the report as JSON.
 #[must_use]
 pub fn json(report: &Report) -> Value {
     let (passed, failed, skipped) = report.counts();
@@ -16,8 +16,8 @@ pub fn json(report: &Report) -> Value {
             let (outcome, reason) = match &cell.outcome {
                 Outcome::Passed => ("passed", None),
                 Outcome::Failed => ("failed", None),
-                Outcome::NotReachable(why) => ("not_reachable", Some(why.clone())),
-                Outcome::NotReached => ("not_reached", Some(unreached(operation, *status))),
+                Outcome::Unreachable(why) => ("not_reachable", Some(why.clone())),
+                Outcome::NotReached => ("not_reached", Some(not_reached_message(operation, *status))),
             };
             json!({
                 "operation": operation, "status": status, "outcome": outcome, "reason": reason,
@@ -38,24 +38,23 @@ pub fn json(report: &Report) -> Value {
             };
             json!({
                 "name": case.name, "operation": case.operation, "status": case.status, "outcome": outcome, "message": message,
-                "exchanges": exchanges, "seconds": seconds(case.took)
+                "exchanges": exchanges, "seconds": seconds(case.duration)
             })
         })
         .collect();
     json!({
         "url": report.url, "document": report.document, "passed": !report.failed(), "interrupted": report.interrupted,
-        "unusable": report.unusable,
+        "unusable": report.not_tested,
         "counts": { "passed": passed, "failed": failed, "not_run": skipped },
-        "requests": report.requests, "users": report.users, "orders": report.orders, "seconds": seconds(report.took),
+        "requests": report.requests, "users": report.users, "orders": report.orders, "seconds": seconds(report.duration),
         "cells": cells, "cases": cases, "warnings": report.warnings
     })
 }
 
-fn exchange(exchange: &Exchanged) -> Value {
+fn exchange(exchange: &RecordedExchange) -> Value {
     json!({ "curl": exchange.request.curl(), "answer": exchange.raw_answer() })
 }
 
-/// To the millisecond.
 fn seconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,11 +1,10 @@
-//! The report as JUnit XML: a test suite for each operation, a test case for each case and each
-//! cell that no case reached.
+//! JUnit XML report: a suite per operation, a test case per case and per not_reached_message cell.
 
 use std::fmt::{self, Write as _};
 
-use super::{CaseOutcome, Report, unreached};
+use super::{CaseOutcome, Report, not_reached_message};
 
-/// The whole document.
+/// Returns the report as XML.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut text = String::new();
@@ -18,7 +17,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
     let (_, failed, skipped) = report.counts();
     let unreached_cells = report.not_reached().count();
     writeln!(text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
-    if let Some(why) = &report.unusable {
+    if let Some(why) = &report.not_tested {
         writeln!(
             text,
             "<testsuites name=\"{}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0.000\">",
@@ -42,7 +41,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         escape(&report.document),
         report.cases.len() + unreached_cells,
         failed + unreached_cells,
-        report.took.as_secs_f64()
+        report.duration.as_secs_f64()
     )?;
     for operation in &report.operations {
         let cases: Vec<_> =
@@ -56,7 +55,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
             cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Failed(_))).count();
         let skipped =
             cases.iter().filter(|case| matches!(case.outcome, CaseOutcome::Skipped(_))).count();
-        let time: f64 = cases.iter().map(|case| case.took.as_secs_f64()).sum();
+        let time: f64 = cases.iter().map(|case| case.duration.as_secs_f64()).sum();
         let class = escape(&format!("{}.{}", operation.tag, operation.id));
         writeln!(
             text,
@@ -70,7 +69,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
             write!(
                 text,
                 "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{:.3}\"",
-                case.took.as_secs_f64()
+                case.duration.as_secs_f64()
             )?;
             match &case.outcome {
                 CaseOutcome::Passed => writeln!(text, "/>")?,
@@ -89,7 +88,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
             writeln!(
                 text,
                 "    <testcase classname=\"{class}\" name=\"{status} is reached\" time=\"0.000\"><failure message=\"{}\"/></testcase>",
-                escape(&unreached(&operation.id, status))
+                escape(&not_reached_message(&operation.id, status))
             )?;
         }
         writeln!(text, "  </testsuite>")?;
@@ -97,7 +96,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
     writeln!(text, "</testsuites>")
 }
 
-/// For texts and attributes alike. What XML 1.0 cannot hold stands as its number in braces.
+/// Escapes text and attributes. Characters that XML 1.0 forbids become their code in braces.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

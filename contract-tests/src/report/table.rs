@@ -1,8 +1,8 @@
-//! The report for people: a table, then every failure with what to paste into a terminal.
+//! Text report: a table, then each failure with a curl command.
 
 use std::fmt::{self, Write as _};
 
-use super::{CaseOutcome, Cell, Outcome, Report, unreached};
+use super::{CaseOutcome, Cell, Outcome, Report, not_reached_message};
 use crate::http::printable;
 
 const RED: &str = "31";
@@ -11,7 +11,7 @@ const YELLOW: &str = "33";
 const BOLD: &str = "1";
 const DIM: &str = "2";
 
-/// The whole report; `colours` for a terminal. Lines of the table have at most 100 columns.
+/// Returns the report as text; `colours` for a terminal. Table lines have at most 100 columns.
 #[must_use]
 pub fn table(report: &Report, colours: bool) -> String {
     let mut text = String::new();
@@ -52,7 +52,7 @@ fn write(text: &mut String, report: &Report, paint: Paint) -> fmt::Result {
             let (colour, word) = match &cell.outcome {
                 Outcome::Passed => (GREEN, "passed"),
                 Outcome::Failed => (RED, "failed"),
-                Outcome::NotReachable(_) => (DIM, "not reachable"),
+                Outcome::Unreachable(_) => (DIM, "not reachable"),
                 Outcome::NotReached => (YELLOW, "not reached"),
             };
             let outcome = paint.paint(colour, &format!("{word:<14}"));
@@ -86,7 +86,7 @@ fn write(text: &mut String, report: &Report, paint: Paint) -> fmt::Result {
             text,
             "{gap}{} {}",
             paint.paint(YELLOW, "not reached:"),
-            unreached(operation, *status)
+            not_reached_message(operation, *status)
         )?;
         gap = "";
     }
@@ -97,7 +97,7 @@ fn write(text: &mut String, report: &Report, paint: Paint) -> fmt::Result {
     writeln!(text, "\n{}", summary(report, paint))
 }
 
-/// The last column: how many cases, and why a cell is not reachable.
+/// The last column: number of cases, or why the cell is unreachable.
 fn note(cell: &Cell) -> String {
     let mut parts = Vec::new();
     let mut count = |number: usize, word: &str| {
@@ -109,7 +109,7 @@ fn note(cell: &Cell) -> String {
     count(cell.failed, "failed");
     count(cell.skipped, "not run");
     match &cell.outcome {
-        Outcome::NotReachable(why) => parts.push(why.clone()),
+        Outcome::Unreachable(why) => parts.push(why.clone()),
         Outcome::Passed | Outcome::Failed if cell.passed + cell.failed == 0 => {
             parts.push("answered in other cases".to_owned())
         }
@@ -125,13 +125,13 @@ fn summary(report: &Report, paint: Paint) -> String {
     let reached = cells(|outcome| matches!(outcome, Outcome::Passed | Outcome::Failed));
     let mut text = format!(
         "{passed} cases passed, {failed} failed, {skipped} not run; {} requests, {} users, {} orders, {:.1} s\n\
-         {reached} of {} declared statuses reached, {} not reachable from outside",
+         {reached} of {} declared statuses reached, {} not reachable by clients",
         report.requests,
         report.users,
         report.orders,
-        report.took.as_secs_f64(),
+        report.duration.as_secs_f64(),
         report.cells.len(),
-        cells(|outcome| matches!(outcome, Outcome::NotReachable(_)))
+        cells(|outcome| matches!(outcome, Outcome::Unreachable(_)))
     );
     let mut reasons: Vec<&str> = report
         .cases
@@ -149,9 +149,12 @@ fn summary(report: &Report, paint: Paint) -> String {
     let verdict = if report.interrupted {
         paint.paint(RED, "Interrupted before the end.")
     } else if report.failed() {
-        paint.paint(RED, "The implementation does not keep to the document.")
+        paint.paint(RED, "The implementation does not conform to the document.")
     } else {
-        paint.paint(GREEN, "The implementation keeps to the document, as far as this run went.")
+        paint.paint(
+            GREEN,
+            "The implementation conforms to the document, as far as this run tested it.",
+        )
     };
     format!("{text}\n{verdict}")
 }

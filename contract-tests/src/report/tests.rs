@@ -1,5 +1,3 @@
-//! Each kind of outcome, in the table, in JUnit XML and in JSON.
-
 use super::*;
 
 fn cell(outcome: Outcome, passed: usize, failed: usize, skipped: usize) -> Cell {
@@ -12,16 +10,16 @@ fn case(name: &str, status: u16, outcome: CaseOutcome) -> CaseResult {
         operation: "place_order".to_owned(),
         status,
         outcome,
-        took: Duration::from_millis(1500),
+        duration: Duration::from_millis(1500),
     }
 }
 
 fn report() -> Report {
     let key = |status: u16| ("place_order".to_owned(), status);
     let mut report =
-        Report::unusable("http://h/".to_owned(), "Store 1.0.0".to_owned(), String::new());
-    report.unusable = None;
-    report.operations = vec![Tested {
+        Report::not_tested("http://h/".to_owned(), "Store 1.0.0".to_owned(), String::new());
+    report.not_tested = None;
+    report.operations = vec![TestedOperation {
         id: "place_order".to_owned(),
         tag: "OrderManager".to_owned(),
         method: Method::POST,
@@ -31,7 +29,7 @@ fn report() -> Report {
         (key(201), cell(Outcome::Passed, 2, 0, 0)),
         (key(400), cell(Outcome::Failed, 1, 1, 0)),
         (key(401), cell(Outcome::Passed, 0, 0, 0)),
-        (key(409), cell(Outcome::NotReachable("needs --exhaust-stock".to_owned()), 0, 0, 1)),
+        (key(409), cell(Outcome::Unreachable("needs --exhaust-stock".to_owned()), 0, 0, 1)),
         (key(415), cell(Outcome::NotReached, 0, 0, 0)),
     ]);
     report.cases = vec![
@@ -48,7 +46,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn the_table_has_a_line_for_each_cell_and_then_each_failure() {
+fn table_lists_cells_then_failures() {
     let text = table(&report(), false);
     for line in [
         "operation    status  outcome         cases",
@@ -59,7 +57,7 @@ fn the_table_has_a_line_for_each_cell_and_then_each_failure() {
         "                415  not reached",
         "not run: needs --exhaust-stock",
         "warning: the stock is not what it was",
-        "The implementation does not keep to the document.",
+        "The implementation does not conform to the document.",
     ] {
         assert!(text.lines().any(|have| have == line), "no line {line:?} in\n{text}");
     }
@@ -70,7 +68,7 @@ fn the_table_has_a_line_for_each_cell_and_then_each_failure() {
 }
 
 #[test]
-fn junit_is_xml_that_counts_right() {
+fn junit_is_valid_xml_with_counts() {
     let text = junit(&report());
     let tree = roxmltree::Document::parse(&text).unwrap();
     let root = tree.root_element();
@@ -95,14 +93,14 @@ fn junit_is_xml_that_counts_right() {
 }
 
 #[test]
-fn what_fails_a_run() {
+fn failed_and_unreached_cells_fail_a_run() {
     assert!(report().failed());
     let passing = || {
         let mut report = report();
         report.cases.retain(|case| !matches!(case.outcome, CaseOutcome::Failed(_)));
         report
             .cells
-            .retain(|_, cell| matches!(cell.outcome, Outcome::Passed | Outcome::NotReachable(_)));
+            .retain(|_, cell| matches!(cell.outcome, Outcome::Passed | Outcome::Unreachable(_)));
         report
     };
     assert!(!passing().failed(), "a warning does not");
@@ -110,7 +108,7 @@ fn what_fails_a_run() {
     report.interrupted = true;
     assert!(report.failed());
     let mut report = passing();
-    report.unusable = Some("nobody is there".to_owned());
+    report.not_tested = Some("the store is unreachable".to_owned());
     assert!(report.failed());
     let mut report = passing();
     report.cells.insert(("place_order".to_owned(), 415), cell(Outcome::NotReached, 0, 0, 0));

@@ -1,4 +1,4 @@
-//! An answer that is as the document declares it.
+//! A response that conforms to the document.
 
 use std::{fmt, sync::Arc};
 
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::Failure;
 use crate::{
-    check::only,
-    http::{Exchanged, Received, Request},
+    check::single_header,
+    http::{RawResponse, RecordedExchange, Request},
 };
 
-/// An answer that is as the document declares it.
+/// A response that conforms to the document.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Answer {
@@ -20,14 +20,14 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as it came.
+    /// The raw body.
     pub body: Bytes,
     json: Value,
-    exchange: Arc<Exchanged>,
+    exchange: Arc<RecordedExchange>,
 }
 
 impl Answer {
-    pub(super) fn new(received: &Received, exchange: &Arc<Exchanged>) -> Self {
+    pub(super) fn new(received: &RawResponse, exchange: &Arc<RecordedExchange>) -> Self {
         Self {
             status: received.status,
             headers: received.headers.clone(),
@@ -37,24 +37,24 @@ impl Answer {
         }
     }
 
-    /// The body; null if it is no JSON.
+    /// The body; null if it is not JSON.
     #[must_use]
     pub fn json(&self) -> &Value {
         &self.json
     }
 
-    /// A header that is there once.
+    /// The value of a header that occurs once.
     ///
     /// # Errors
-    /// When it is not there, or more than once.
+    /// If it is missing or repeated.
     pub fn header(&self, name: &str) -> Result<&str, Failure> {
-        only(&self.headers, name).map_err(|fault| self.fail(fault))
+        single_header(&self.headers, name).map_err(|fault| self.fail(fault))
     }
 
-    /// That this is a problem of this code.
+    /// Expects a problem with this code.
     ///
     /// # Errors
-    /// When it is another one, or none.
+    /// If it is another response.
     pub fn problem(&self, code: &str) -> Result<(), Failure> {
         match self.json.get("code").and_then(Value::as_str) {
             Some(came) if came == code => Ok(()),
@@ -69,18 +69,18 @@ impl Answer {
         }
     }
 
-    /// What was sent.
+    /// The request.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.exchange.request
     }
 
-    /// A failure that this answer shows.
+    /// A failure that shows this response.
     pub fn fail(&self, message: impl Into<String>) -> Failure {
         Failure::of(self, message)
     }
 
-    pub(super) fn exchange(&self) -> &Arc<Exchanged> {
+    pub(super) fn exchange(&self) -> &Arc<RecordedExchange> {
         &self.exchange
     }
 }

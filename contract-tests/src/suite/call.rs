@@ -1,4 +1,4 @@
-//! One request of a case: built, sent, and its answer held against the document.
+//! Requests of cases: built, sent, and checked against the document.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use uuid::Uuid;
 
 use super::{Answer, Context, Failure, User, ledger::Incident};
 use crate::{
-    check::{Exchange, Sent, only},
-    http::{Exchanged, Received, Request},
+    check::{Exchange, RequestContext, single_header},
+    http::{RawResponse, RecordedExchange, Request},
 };
 
-/// How often a request is sent again that was answered 429 or 503.
-const ATTEMPTS: usize = 12;
+/// Attempts after 429 or 503.
+const MAX_ATTEMPTS: usize = 12;
 
-/// How long is waited between attempts, all in all.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Total wait between attempts.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// A request of a case.
 #[derive(Debug)]
@@ -28,15 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Call {
     context: Context,
     method: Method,
-    /// With `{name}` where a parameter is to stand.
+    /// With `{name}` for parameters.
     path: String,
     query: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<Bytes>,
     once: bool,
     lenient: bool,
-    /// Why it cannot be sent: a fault of the case.
-    impossible: Option<String>,
+    /// Why the case has built an invalid request.
+    invalid: Option<String>,
 }
 
 impl Call {
@@ -50,43 +50,45 @@ impl Call {
             body: None,
             once: false,
             lenient: false,
-            impossible: None,
+            invalid: None,
         }
     }
 
-    pub(super) fn impossible(mut self, why: String) -> Self {
-        self.impossible.get_or_insert(why);
+    pub(super) fn invalid(mut self, why: String) -> Self {
+        self.invalid.get_or_insert(why);
         self
     }
 
-    /// Fills a parameter of the path; what may not stand in a segment is encoded.
+    /// Sets a path parameter, percent-encoded.
     pub fn path(mut self, name: &str, value: impl Display) -> Self {
         let place = format!("{{{name}}}");
         if self.path.contains(&place) {
-            self.path = self.path.replace(&place, &encoded(&value.to_string()));
+            self.path = self.path.replace(&place, &percent_encoded(&value.to_string()));
             self
         } else {
             let why = format!("{} has no parameter {place}", self.path);
-            self.impossible(why)
+            self.invalid(why)
         }
     }
 
-    /// Adds a parameter to the query, beside those of the same name that it has already.
+    /// Adds a query parameter.
     pub fn query(mut self, name: &str, value: impl Display) -> Self {
-        self.query.push(format!("{}={}", encoded(name), encoded(&value.to_string())));
+        self.query.push(format!(
+            "{}={}",
+            percent_encoded(name),
+            percent_encoded(&value.to_string())
+        ));
         self
     }
 
-    /// Adds a header, beside those of the same name that it has already.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         match (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_ref())) {
             (Ok(name), Ok(value)) => {
                 self.headers.push((name, value));
                 self
             }
-            (_, _) => {
-                self.impossible(format!("{name:?} with this value is no header that HTTP knows"))
-            }
+            (_, _) => self.invalid(format!("{name:?} with this value is not a valid header")),
         }
     }
 
@@ -100,12 +102,12 @@ impl Call {
         self.bearer(&user.token)
     }
 
-    /// Sends JSON.
+    /// Sets a JSON body.
     pub fn json(self, body: &Value) -> Self {
         self.body(Some("application/json"), body.to_string())
     }
 
-    /// Sends any bytes as any type, or without saying of which.
+    /// Sets a body with any content type, or none.
     pub fn body(mut self, content_type: Option<&str>, bytes: impl Into<Bytes>) -> Self {
         self.body = Some(bytes.into());
         match content_type {
@@ -114,22 +116,21 @@ impl Call {
         }
     }
 
-    /// Sends it once, also if the answer is 429 or 503.
+    /// Disables retries of 429 and 503.
     pub fn once(self) -> Self {
         Self { once: true, ..self }
     }
 
-    /// For what prepares cases: a faulty answer is noted as a failure of its own, and used as far
-    /// as it goes. Otherwise one fault in registration would hide everything else.
-    pub(super) fn leniently(self) -> Self {
+    /// For setup requests: an invalid response is recorded as a separate failure and used as far as
+    /// possible. Otherwise one fault in registration would hide all others.
+    pub(super) fn tolerant(self) -> Self {
         Self { lenient: true, ..self }
     }
 
-    /// Sends it. After 429 and 503 it waits as `Retry-After` says and sends it again, within
-    /// bounds.
+    /// Sends the request. Retries 429 and 503 after `Retry-After`, within bounds.
     ///
     /// # Errors
-    /// When there is no answer, or one that is not as the document declares it.
+    /// If there is no response or an invalid one.
     pub async fn send(self) -> Result<Answer, Failure> {
         let (context, once, lenient) = (self.context.clone(), self.once, self.lenient);
         let request = self.build()?;
@@ -151,22 +152,22 @@ impl Call {
                 }
             };
             check(&context, &exchange, received, &secrets, lenient)?;
-            let again = matches!(received.status, 429 | 503) && !once && attempt < ATTEMPTS;
+            let again = matches!(received.status, 429 | 503) && !once && attempt < MAX_ATTEMPTS;
             if let Some(wait) =
-                retry_after(received).filter(|wait| again && waited + *wait <= PATIENCE)
+                retry_after(received).filter(|wait| again && waited + *wait <= MAX_WAIT)
             {
                 waited += wait;
                 tokio::select! {
                     () = tokio::time::sleep(wait) => continue,
-                    () = context.run().options.stop.cancelled(), if !context.is_cleaning() => continue,
+                    () = context.run().options.stop.cancelled(), if !context.is_cleanup() => continue,
                 }
             }
             let answer = Answer::new(received, &exchange);
             if answer.status == 201 && answer.headers.contains_key("location") && !lenient {
                 match request.token() {
                     Some(token) => Box::pin(follow(&context, &answer, token)).await?,
-                    // Nobody but its owner can read it, and this request does not say who that is.
-                    None => drop(located(&context, &answer)?),
+                    // Only its owner can read it, and this request has no token.
+                    None => drop(location_path(&context, &answer)?),
                 }
             }
             return Ok(answer);
@@ -174,10 +175,10 @@ impl Call {
         Err(Failure::new("a request that is never sent"))
     }
 
-    /// Sends it, and wants this status.
+    /// Sends the request and expects this status.
     ///
     /// # Errors
-    /// As [`Call::send`], and when it has another status.
+    /// As [`Call::send`], and for another status.
     pub async fn expect(self, status: u16) -> Result<Answer, Failure> {
         let answer = self.send().await?;
         if answer.status == status {
@@ -193,8 +194,8 @@ impl Call {
     }
 
     fn build(self) -> Result<Request, Failure> {
-        if let Some(why) = self.impossible {
-            return Err(Failure::new(format!("this case cannot be: {why}")));
+        if let Some(why) = self.invalid {
+            return Err(Failure::new(format!("the suite has an invalid case: {why}")));
         }
         if self.path.contains('{')
             && self
@@ -205,7 +206,7 @@ impl Call {
                 .any(|operation| operation.path == self.path)
         {
             return Err(Failure::new(format!(
-                "this case cannot be: {} has a parameter without a value",
+                "the suite has an invalid case: {} has a parameter without a value",
                 self.path
             )));
         }
@@ -218,37 +219,36 @@ impl Call {
         if !headers.iter().any(|(name, _)| name == "x-request-id") {
             let id = HeaderValue::try_from(Uuid::now_v7().to_string())
                 .map_err(|error| Failure::new(error.to_string()))?;
-            // First, so that who gives up in the middle of the headers knows it already.
+            // First, so that a server that stops reading headers has seen it.
             headers.insert(0, (HeaderName::from_static("x-request-id"), id));
         }
-        // As it will be on the wire: `/…` comes in other characters, `/a/../b` in other segments.
+        // The URL parser normalizes paths: encoding, `/a/../b`.
         let (url, path) = self
             .context
             .run()
             .transport
             .address(&path)
-            .map_err(|why| Failure::new(format!("this case cannot be: {why}")))?;
+            .map_err(|why| Failure::new(format!("the suite has an invalid case: {why}")))?;
         Ok(Request { method: self.method, path, url, headers, body: self.body })
     }
 }
 
-/// Holds an answer against the document, and notes what it means.
 fn check(
     context: &Context,
-    exchange: &Arc<Exchanged>,
-    received: &Received,
+    exchange: &Arc<RecordedExchange>,
+    received: &RawResponse,
     secrets: &[String],
     lenient: bool,
 ) -> Result<(), Failure> {
     let request = &exchange.request;
     let document = context.document();
-    let sent = Sent {
+    let sent = RequestContext {
         request_id: request_id(request),
         prefix: context.run().transport.prefix(),
         secrets,
         malformed: request.is_malformed(),
     };
-    let faults = document.check_sent(
+    let faults = document.check_with_request(
         &Exchange {
             method: request.method.as_str(),
             path: &request.path,
@@ -261,7 +261,7 @@ fn check(
     let operation = document.operation_of(request.method.as_str(), &request.path);
     if let Some(operation) = operation {
         context.ledger().note(operation, request, received);
-        if !context.is_cleaning() && request.method != Method::HEAD {
+        if !context.is_cleanup() && request.method != Method::HEAD {
             context.ledger().count(&operation.id, received.status, faults.is_empty());
         }
     }
@@ -269,12 +269,12 @@ fn check(
         return Ok(());
     }
     let failure = Failure::shown_by(
-        format!("the answer is not as the document declares it:\n- {}", faults.join("\n- ")),
+        format!("the response does not conform to the document:\n- {}", faults.join("\n- ")),
         exchange,
     );
     match operation {
         Some(operation) if lenient => {
-            if !context.is_cleaning() {
+            if !context.is_cleanup() {
                 context.ledger().incident(Incident {
                     operation: operation.id.clone(),
                     status: received.status,
@@ -287,13 +287,13 @@ fn check(
     }
 }
 
-/// The path that the `Location` of an answer names: one where something can be read.
-fn located(context: &Context, answer: &Answer) -> Result<String, Failure> {
+/// The path of a `Location` that can be read.
+fn location_path(context: &Context, answer: &Answer) -> Result<String, Failure> {
     let location = answer.header("location")?;
     let path = context
         .run()
         .transport
-        .locate(answer.request(), location)
+        .resolve_location(answer.request(), location)
         .map_err(|fault| answer.fail(format!("Location: {fault}")))?;
     if context.document().operation_of("GET", &path).is_none() {
         return Err(
@@ -303,9 +303,9 @@ fn located(context: &Context, answer: &Answer) -> Result<String, Failure> {
     Ok(path)
 }
 
-/// Reads what the `Location` of an answer refers to, and wants the same thing there.
+/// Reads the `Location` of a response and expects the same resource.
 pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> Result<(), Failure> {
-    let path = located(context, answer)?;
+    let path = location_path(context, answer)?;
     let found = Call::new(context, Method::GET, path).bearer(token).send().await?;
     let (made, read) = (answer.json(), found.json());
     let same = match made.get("id") {
@@ -314,7 +314,7 @@ pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> R
     };
     if found.status != 200 || !same {
         let what = format!(
-            "Location: expected that {:?} can be read and is what was made, got {}",
+            "Location: expected the created resource at {:?}, got {}",
             found.request().path,
             found.status
         );
@@ -323,7 +323,7 @@ pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> R
     Ok(())
 }
 
-/// The request id that has to come back: one that the document allows.
+/// The request id that must be echoed, if it is valid.
 fn request_id(request: &Request) -> Option<&str> {
     let sent = request.headers.iter().filter(|(name, _)| name == "x-request-id").count();
     let allowed = |id: &&str| {
@@ -335,8 +335,8 @@ fn request_id(request: &Request) -> Option<&str> {
     request.header("x-request-id").filter(|id| sent == 1 && allowed(id))
 }
 
-/// What the answer may not show: the passwords of the run's users, and those and the token of this
-/// request, unless something else in it is the same.
+/// Passwords of the run, and the password and token of this request, unless the request repeats
+/// them elsewhere.
 fn secrets(context: &Context, request: &Request) -> Vec<String> {
     let body: Value = request
         .body
@@ -358,19 +358,18 @@ fn secrets(context: &Context, request: &Request) -> Vec<String> {
         request.path.contains(secret)
             || members().any(|(name, value)| !is_secret(name) && value.contains(secret))
     };
-    let mut secrets = context.ledger().guarded();
+    let mut secrets = context.ledger().guarded_passwords();
     secrets.extend(sent.filter(|secret| !public(secret)).map(str::to_owned));
     secrets
 }
 
-/// How long to wait, if the answer says it.
-fn retry_after(received: &Received) -> Option<Duration> {
-    let seconds: u64 = only(&received.headers, "retry-after").ok()?.parse().ok()?;
+fn retry_after(received: &RawResponse) -> Option<Duration> {
+    let seconds: u64 = single_header(&received.headers, "retry-after").ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds.max(1)))
 }
 
-/// Percent-encoded but for the unreserved characters (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
+/// Percent-encodes all but unreserved characters (RFC 3986 §2.3).
+fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

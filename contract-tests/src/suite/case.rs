@@ -1,4 +1,4 @@
-//! One case: what it is called, which cell of the table it fills, and what it does.
+//! A case: its name, its cell in the table, and its function.
 
 use std::{fmt, pin::Pin};
 
@@ -7,38 +7,37 @@ use super::{Context, Failure};
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 type BoxedRun = Box<dyn FnOnce(Context) -> Outcome + Send>;
 
-/// What a case needs that a run does not always have. Without it the case is skipped, and the table
-/// says why.
+/// A requirement that a run may lack. The case is then skipped with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// It runs always.
-    Nothing,
-    /// It buys a product until it is sold out: `--exhaust-stock`.
+pub enum Requirement {
+    /// None.
+    None,
+    /// `--exhaust-stock`: the case sells a product out.
     ExhaustStock,
-    /// A token that has expired: `--expired-token`.
+    /// `--expired-token`.
     ExpiredToken,
-    /// Connections that can be read as they are: a URL of `http`.
+    /// A raw connection: a URL with `http`.
     PlainHttp,
 }
 
 /// A case of the suite.
 #[non_exhaustive]
 pub struct Case {
-    /// What it is about: "quantity over its maximum".
+    /// Its subject: "quantity over its maximum".
     pub name: String,
     /// `operationId`.
     pub operation: String,
-    /// The declared status whose cell of the table it fills.
+    /// The declared status that it tests.
     pub status: u16,
-    /// No other case runs beside it.
-    pub alone: bool,
-    /// Without this it is skipped.
-    pub needs: Need,
+    /// Whether it runs without other cases.
+    pub serial: bool,
+    /// The requirement.
+    pub requires: Requirement,
     run: BoxedRun,
 }
 
 impl Case {
-    /// A case that runs beside others and needs nothing.
+    /// A parallel case without requirements.
     pub fn new<F, Fut>(operation: &str, status: u16, name: impl Into<String>, run: F) -> Self
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
@@ -49,22 +48,22 @@ impl Case {
             name: name.into(),
             operation: operation.to_owned(),
             status,
-            alone: false,
-            needs: Need::Nothing,
+            serial: false,
+            requires: Requirement::None,
             run,
         }
     }
 
-    /// The case, with no other beside it.
+    /// Runs the case without others.
     #[must_use]
-    pub fn alone(self) -> Self {
-        Self { alone: true, ..self }
+    pub fn serial(self) -> Self {
+        Self { serial: true, ..self }
     }
 
-    /// The case, skipped without this.
+    /// Adds a requirement.
     #[must_use]
-    pub fn needs(self, needs: Need) -> Self {
-        Self { needs, ..self }
+    pub fn requires(self, requires: Requirement) -> Self {
+        Self { requires, ..self }
     }
 
     pub(super) fn start(self, context: Context) -> Outcome {
@@ -79,8 +78,8 @@ impl fmt::Debug for Case {
             .field("name", &self.name)
             .field("operation", &self.operation)
             .field("status", &self.status)
-            .field("alone", &self.alone)
-            .field("needs", &self.needs)
+            .field("alone", &self.serial)
+            .field("requires", &self.requires)
             .finish_non_exhaustive()
     }
 }

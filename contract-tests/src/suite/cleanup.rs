@@ -1,5 +1,4 @@
-//! The end of a run: its orders are cancelled, its users deactivated, and the catalogue is held
-//! against what it was.
+//! Cleanup: cancels orders, deactivates users, and compares the catalogue.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +10,26 @@ use super::{
     pool,
 };
 
-/// Users that are cleaned up at once: each may need a log-in, which costs the server a hash.
+/// Concurrent cleanups: each may need a log-in, which costs the server a hash.
 const AT_ONCE: usize = 4;
 
-/// Pages of one user's orders that are looked at.
 const PAGES: usize = 1_000;
 
-/// Cancels every order of the run that is still placed, those too that arose where a refusal was
-/// expected, and deactivates its users. What could not be done is told in sentences.
+/// Cancels every order of the run, even those of cases that expected a refusal, and deactivates its
+/// users. Returns a message per failure.
 pub(super) async fn clean(context: &Context) -> Vec<String> {
-    let context = context.for_cleaning();
+    let context = context.for_cleanup();
     let accounts = context.ledger().accounts().into_iter().filter(|account| account.active);
     let mut warnings: Vec<String> = stream::iter(accounts)
         .map(|account| clean_user(&context, account))
         .buffer_unordered(AT_ONCE)
         .concat()
         .await;
-    // Those of users that are gone, or that the list of orders does not show.
+    // Orders of deactivated users, or missing from the list.
     for Order { id, token, .. } in context.ledger().orders() {
         if let Err(failure) = cancel(&context, &id, &token).await {
             warnings.push(format!(
-                "the order {id} stays placed, as it cannot be cancelled: {}",
+                "failed to cancel the order {id}, which stays placed: {}",
                 first_line(&failure)
             ));
         }
@@ -41,11 +39,11 @@ pub(super) async fn clean(context: &Context) -> Vec<String> {
 
 async fn clean_user(context: &Context, account: Account) -> Vec<String> {
     let name = account.user.username.clone();
-    let user = match entered(context, account).await {
+    let user = match with_valid_token(context, account).await {
         Ok(user) => user,
         Err(failure) => {
             return vec![format!(
-                "the user {name} stays, as it cannot log in: {}",
+                "failed to log in the user {name}, which stays active: {}",
                 first_line(&failure)
             )];
         }
@@ -53,11 +51,11 @@ async fn clean_user(context: &Context, account: Account) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Err(failure) = cancel_listed(context, &user).await {
         warnings.push(format!(
-            "the user {name} may have orders that are placed: {}",
+            "failed to list the orders of the user {name}, which may stay placed: {}",
             first_line(&failure)
         ));
     }
-    // Those that the list did not show. What cannot be cancelled is told in the end.
+    // Orders missing from the list. Failures are reported at the end.
     for order in context.ledger().orders().into_iter().filter(|order| order.user_id == user.id) {
         let _ = cancel(context, &order.id, &user.token).await;
     }
@@ -65,26 +63,22 @@ async fn clean_user(context: &Context, account: Account) -> Vec<String> {
         .call("deactivate_user")
         .path("user_id", &user.id)
         .as_user(&user)
-        .leniently()
+        .tolerant()
         .expect(204)
         .await;
     if let Err(failure) = deactivated {
-        warnings.push(format!(
-            "the user {name} stays, as it cannot be deactivated: {}",
-            first_line(&failure)
-        ));
+        warnings.push(format!("failed to deactivate the user {name}: {}", first_line(&failure)));
     }
     warnings
 }
 
-/// The user with a token that is valid.
-async fn entered(context: &Context, account: Account) -> Result<User, Failure> {
+async fn with_valid_token(context: &Context, account: Account) -> Result<User, Failure> {
     if account.logged_in {
         let looked = context
             .call("get_user")
             .path("user_id", &account.user.id)
             .as_user(&account.user)
-            .leniently()
+            .tolerant()
             .send()
             .await?;
         if looked.status == 200 {
@@ -94,7 +88,6 @@ async fn entered(context: &Context, account: Account) -> Result<User, Failure> {
     pool::log_in(context, &account.user).await
 }
 
-/// Cancels every order that the list of the user's orders shows as placed.
 async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
     let (mut token, mut tokens) = (None::<String>, BTreeSet::new());
     for _ in 0..PAGES {
@@ -103,7 +96,7 @@ async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
             Some(token) => call.query("page_token", token),
             None => call.query("status", "placed"),
         };
-        let page = call.leniently().expect(200).await?;
+        let page = call.tolerant().expect(200).await?;
         for order in page.json()["items"].as_array().into_iter().flatten() {
             if order["status"] == "placed"
                 && let Some(id) = order["id"].as_str()
@@ -116,10 +109,10 @@ async fn cancel_listed(context: &Context, user: &User) -> Result<(), Failure> {
             return Ok(());
         }
         if !tokens.insert(token.clone()) {
-            return Err(page.fail("a `next_page` of its orders comes again"));
+            return Err(page.fail("expected a new `next_page`, got one again"));
         }
     }
-    Err(Failure::new(format!("its orders have more than {PAGES} pages")))
+    Err(Failure::new(format!("expected at most {PAGES} pages of orders, got more")))
 }
 
 async fn cancel(context: &Context, order_id: &str, token: &str) -> Result<(), Failure> {
@@ -127,29 +120,28 @@ async fn cancel(context: &Context, order_id: &str, token: &str) -> Result<(), Fa
         .call("cancel_order")
         .path("order_id", order_id)
         .bearer(token)
-        .leniently()
+        .tolerant()
         .expect(200)
         .await
         .map(|_| ())
 }
 
-/// Holds the stock against what it was.
 pub(super) async fn compare(
     before: Result<Vec<Product>, Failure>,
     context: &Context,
 ) -> Vec<String> {
-    let context = context.for_cleaning();
+    let context = context.for_cleanup();
     let (Ok(before), Ok(after)) = (before, context.products().await) else {
-        return vec!["the stock was not compared, as the catalogue cannot be read".to_owned()];
+        return vec!["failed to read the catalogue; the stock was not compared".to_owned()];
     };
     let after: BTreeMap<i64, i64> =
         after.into_iter().map(|product| (product.id, product.stock)).collect();
     let differs = before.into_iter().filter_map(|product| {
         let now = after.get(&product.id).copied();
         (now != Some(product.stock)).then(|| {
-            let now = now.map_or_else(|| "is not there any more".to_owned(), |stock| format!("has {stock} now"));
+            let now = now.map_or_else(|| "is not in the catalogue".to_owned(), |stock| format!("has {stock} now"));
             format!(
-                "product {} had {} pieces at the start and {now}, although every order of this run is cancelled: somebody else trades, or pieces get lost",
+                "product {} had {} pieces at the start and {now}, although all orders of this run are cancelled: another client bought or cancelled, or the store lost pieces",
                 product.id, product.stock
             )
         })

@@ -1,4 +1,4 @@
-//! What a case is given: the document, users, a product, and calls.
+//! The context of a case: document, users, products and requests.
 
 use std::{
     collections::BTreeSet,
@@ -21,27 +21,24 @@ use super::{
 };
 use crate::{
     document::Document,
-    http::{Exchanged, Transport},
+    http::{RecordedExchange, Transport},
     options::Options,
 };
 
-/// Exchanges of a case that are remembered for its failure.
-const REMEMBERED: usize = 3;
+const MAX_RECORDED: usize = 3;
 
-/// Pages of the catalogue that are looked at.
 const PAGES: usize = 1_000;
 
-/// What a case is given. Cheap to clone.
+/// The context of a case. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
     run: Arc<Run>,
     /// The last exchanges of this case.
-    last: Arc<Mutex<Vec<Arc<Exchanged>>>>,
-    /// Of the end of a run: goes on after the run was told to stop, and fills no cell.
+    last: Arc<Mutex<Vec<Arc<RecordedExchange>>>>,
+    /// For cleanup: works after an interrupt and fills no cell.
     cleaning: bool,
 }
 
-/// What all cases of a run share.
 pub(super) struct Run {
     pub(super) document: Arc<Document>,
     pub(super) transport: Transport,
@@ -52,19 +49,19 @@ pub(super) struct Run {
     product: OnceCell<Product>,
 }
 
-/// A product of the catalogue, as it was when the run began.
+/// A product, as it was when the run began.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Product {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// What one piece costs, in minor units.
+    /// Unit price in minor units.
     pub price_cents: i64,
     /// ISO 4217.
     pub currency: String,
-    /// Its kind.
+    /// The category.
     pub category: String,
-    /// How many pieces were there.
+    /// The stock.
     pub stock: i64,
 }
 
@@ -82,94 +79,91 @@ impl Context {
         Self { run: Arc::new(run), last: Arc::default(), cleaning: false }
     }
 
-    /// The same run, for another case.
     pub(super) fn for_case(&self) -> Self {
         Self { run: Arc::clone(&self.run), last: Arc::default(), cleaning: false }
     }
 
-    /// The same run, for what has to be done at its end.
-    pub(super) fn for_cleaning(&self) -> Self {
+    pub(super) fn for_cleanup(&self) -> Self {
         Self { run: Arc::clone(&self.run), last: Arc::default(), cleaning: true }
     }
 
-    /// What the implementation is held against.
+    /// The document to test against.
     #[must_use]
     pub fn document(&self) -> &Document {
         &self.run.document
     }
 
-    /// A user that all cases share, logged in. Do it no harm: neither log it out nor change it.
+    /// A logged-in user that all cases share. Do not change it or log it out.
     ///
     /// # Errors
-    /// When nobody can register or log in.
+    /// If registration or log-in fails.
     pub async fn user(&self) -> Result<User, Failure> {
         self.run.pool.shared(0, self).await
     }
 
-    /// Another user that all cases share, for what is somebody else's.
+    /// Another shared user, for access to foreign resources.
     ///
     /// # Errors
-    /// When nobody can register or log in.
+    /// If registration or log-in fails.
     pub async fn other_user(&self, than: &User) -> Result<User, Failure> {
         let other = self.run.pool.shared(1, self).await?;
         if other.id == than.id { self.user().await } else { Ok(other) }
     }
 
-    /// A user for this case alone, until the lease is dropped: for log-outs, changes of the
-    /// password and the username, and lists of orders. It may have orders of other cases, which are
-    /// cancelled.
+    /// A user for this case alone, until the lease is dropped. It may have cancelled orders of
+    /// other cases.
     ///
     /// # Errors
-    /// When nobody can register or log in.
+    /// If registration or log-in fails.
     pub async fn own_user(&self) -> Result<Lease, Failure> {
         self.run.pool.lease(self).await
     }
 
-    /// A newly registered user, logged in, that nobody uses again: for deactivation. Each costs the
-    /// server half a second and 128 MiB.
+    /// A new user that is not reused: for deactivation. Each costs the server half a second and 128
+    /// MiB.
     ///
     /// # Errors
-    /// When nobody can register or log in.
+    /// If registration or log-in fails.
     pub async fn disposable_user(&self) -> Result<User, Failure> {
         pool::new_user(self).await
     }
 
-    /// Begins a request of an operation of the document: its method and its path.
+    /// Starts a request to an operation.
     pub fn call(&self, operation_id: &str) -> Call {
         match self.document().operation(operation_id) {
             Some(operation) => Call::new(self, operation.method.clone(), operation.path.clone()),
             None => Call::new(self, Method::GET, "/".to_owned())
-                .impossible(format!("the document has no operation {operation_id:?}")),
+                .invalid(format!("the document has no operation {operation_id:?}")),
         }
     }
 
-    /// Begins any other request; the path may have a query.
+    /// Starts any other request; the path may have a query.
     pub fn raw(&self, method: Method, path: &str) -> Call {
         Call::new(self, method, path.to_owned())
     }
 
-    /// The product with the most pieces, looked up once.
+    /// The product with the largest stock, read once.
     ///
     /// # Errors
-    /// When the catalogue cannot be read, or has nothing to buy.
+    /// If the catalogue cannot be read or is sold out.
     pub async fn product(&self) -> Result<Product, Failure> {
         let found = self.run.product.get_or_try_init(|| async {
             let products = self.products().await?;
             let most = products.into_iter().max_by_key(|product| product.stock);
             match most {
                 Some(product) if product.stock > 0 => Ok(product),
-                Some(_) | None => {
-                    Err(Failure::new("expected a product with stock in the catalogue: put some in"))
-                }
+                Some(_) | None => Err(Failure::new(
+                    "expected a product with stock in the catalogue, got none: restock one",
+                )),
             }
         });
         found.await.cloned()
     }
 
-    /// The whole catalogue as it is now, by ascending id.
+    /// The current catalogue, by ascending id.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn products(&self) -> Result<Vec<Product>, Failure> {
         let (mut products, mut token, mut tokens) = (Vec::new(), None::<String>, BTreeSet::new());
         for _ in 0..PAGES {
@@ -177,7 +171,7 @@ impl Context {
             if let Some(token) = &token {
                 call = call.query("page_token", token);
             }
-            let answer = call.leniently().expect(200).await?;
+            let answer = call.tolerant().expect(200).await?;
             let items = answer.json()["items"].as_array();
             products.extend(items.into_iter().flatten().filter_map(Product::read));
             token = answer.json()["next_page"].as_str().map(str::to_owned);
@@ -186,33 +180,34 @@ impl Context {
                 return Ok(products);
             }
             if !tokens.insert(token.clone()) {
-                return Err(answer.fail("expected the last page of the catalogue at some time, and a `next_page` comes again"));
+                return Err(answer.fail(
+                    "expected the last page of the catalogue, got the same `next_page` again",
+                ));
             }
         }
         Err(Failure::new(format!("expected a catalogue of at most {PAGES} pages")))
     }
 
-    /// A token that has expired, if there is one: cases of `Need::ExpiredToken` have it.
+    /// The expired token; cases with `Requirement::ExpiredToken` have one.
     #[must_use]
     pub fn expired_token(&self) -> Option<&str> {
         self.run.options.expired_token.as_deref()
     }
 
-    /// A name that nobody has, valid as a sid and as a username.
+    /// A new name, valid as sid and username.
     #[must_use]
     pub fn fresh_name(&self) -> String {
         // The last digits of a random UUID; a sid has at most 15.
         format!("t{}", &Uuid::new_v4().simple().to_string()[18..])
     }
 
-    /// An id that nothing has.
+    /// An unused id.
     #[must_use]
     pub fn fresh_id(&self) -> Uuid {
         Uuid::now_v7()
     }
 
-    /// Follows the `Location` of an answer outside of any case: what is wrong with it is a failure
-    /// of its own.
+    /// Follows the `Location` of a response; a fault is recorded as a separate failure.
     pub(super) async fn follow_location(&self, answer: &Answer, token: &str) {
         if let Err(failure) = super::call::follow(self, answer, token).await
             && !self.stopped()
@@ -240,26 +235,24 @@ impl Context {
         &self.run.pool
     }
 
-    pub(super) fn is_cleaning(&self) -> bool {
+    pub(super) fn is_cleanup(&self) -> bool {
         self.cleaning
     }
 
-    /// Whether this context sends no more requests.
     pub(super) fn stopped(&self) -> bool {
         !self.cleaning && self.run.options.stop.is_cancelled()
     }
 
-    pub(super) fn remember(&self, exchange: &Arc<Exchanged>) {
+    pub(super) fn remember(&self, exchange: &Arc<RecordedExchange>) {
         self.run.requests.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == REMEMBERED {
+        if last.len() == MAX_RECORDED {
             last.remove(0);
         }
         last.push(Arc::clone(exchange));
     }
 
-    /// The last exchanges of this case.
-    pub(super) fn last(&self) -> Vec<Arc<Exchanged>> {
+    pub(super) fn last(&self) -> Vec<Arc<RecordedExchange>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -274,7 +267,7 @@ impl fmt::Debug for Context {
 }
 
 impl Product {
-    /// `None` for what is no product: the check of the answer has said so.
+    /// `None` if the item is not a product, which the check has reported.
     fn read(item: &Value) -> Option<Self> {
         let text = |member: &str| item[member].as_str().unwrap_or_default().to_owned();
         Some(Self {

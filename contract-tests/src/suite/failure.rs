@@ -1,58 +1,58 @@
-//! Why a case failed, with the requests and answers that show it.
+//! Failures of cases, with the exchanges that show them.
 
 use std::{fmt, sync::Arc};
 
 use super::Answer;
-use crate::http::Exchanged;
+use crate::http::RecordedExchange;
 
-/// Why a case failed.
+/// A failure of a case.
 ///
-/// Tokens and passwords are in it as they are: they belong to users that the suite made.
+/// It contains tokens and passwords of users that the suite registered.
 #[derive(Clone)]
 pub struct Failure {
     message: String,
-    exchanges: Vec<Arc<Exchanged>>,
+    exchanges: Vec<Arc<RecordedExchange>>,
 }
 
 impl Failure {
-    /// A failure that no single exchange shows: the last ones of the case are shown with it.
+    /// A failure that the last exchanges of the case illustrate.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), exchanges: Vec::new() }
     }
 
-    /// A failure that an answer shows.
+    /// A failure that this response shows.
     pub fn of(answer: &Answer, message: impl Into<String>) -> Self {
         Self { message: message.into(), exchanges: vec![Arc::clone(answer.exchange())] }
     }
 
-    /// The failure, shown by another answer as well.
+    /// Adds a response to the failure.
     #[must_use]
     pub fn and(mut self, answer: &Answer) -> Self {
         self.exchanges.push(Arc::clone(answer.exchange()));
         self
     }
 
-    pub(crate) fn shown_by(message: String, exchange: &Arc<Exchanged>) -> Self {
+    pub(crate) fn shown_by(message: String, exchange: &Arc<RecordedExchange>) -> Self {
         Self { message, exchanges: vec![Arc::clone(exchange)] }
     }
 
-    /// The failure, with the last exchanges of its case if it has none of its own.
-    pub(super) fn or_shown_by(mut self, last: Vec<Arc<Exchanged>>) -> Self {
+    /// Adds the last exchanges if the failure has none.
+    pub(super) fn with_fallback_exchanges(mut self, last: Vec<Arc<RecordedExchange>>) -> Self {
         if self.exchanges.is_empty() {
             self.exchanges = last;
         }
         self
     }
 
-    /// What was expected and what came, in sentences.
+    /// What was expected, and what came.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What was sent and answered.
+    /// The requests and responses.
     #[must_use]
-    pub fn exchanges(&self) -> &[Arc<Exchanged>] {
+    pub fn exchanges(&self) -> &[Arc<RecordedExchange>] {
         &self.exchanges
     }
 }

@@ -1,5 +1,4 @@
-//! What a run has left in the store so far, and what its answers were: noted from every exchange,
-//! whoever caused it.
+//! Records what the run created and which responses came.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +10,10 @@ use serde_json::Value;
 use super::{Failure, User};
 use crate::{
     document::Operation,
-    http::{Received, Request},
+    http::{RawResponse, Request},
 };
 
-/// The notes. What holds them is never held while something is awaited.
+/// The lock is never held across an `.await`.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     notes: Mutex<Notes>,
@@ -23,19 +22,17 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Notes {
     accounts: BTreeMap<String, Account>,
-    /// Orders that are placed as far as is known, by their ids.
+    /// Orders that are probably placed, by id.
     orders: BTreeMap<String, Order>,
-    /// The ids of all orders that were ever placed.
+    /// Ids of all orders ever placed.
     seen: BTreeSet<String>,
-    /// Those that were cancelled: a replay shows them as they were placed, and they stay cancelled
-    /// all the same.
+    /// Cancelled orders: a replay shows them as placed, but they stay cancelled.
     cancelled: BTreeSet<String>,
-    tally: BTreeMap<(String, u16), Tally>,
+    tally: BTreeMap<(String, u16), AnswerCount>,
     incidents: Vec<Incident>,
-    guarded: Vec<String>,
+    guarded_passwords: Vec<String>,
 }
 
-/// A user that this run has registered.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) user: User,
@@ -44,25 +41,22 @@ pub(super) struct Account {
     pub(super) active: bool,
 }
 
-/// An order that is placed as far as is known.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) id: String,
-    /// Empty if the answer does not say.
+    /// Empty if unknown.
     pub(super) user_id: String,
     /// The token that placed it.
     pub(super) token: String,
 }
 
-/// How many answers of one operation and status came.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct AnswerCount {
     pub(super) fine: usize,
     pub(super) faulty: usize,
 }
 
-/// A faulty answer that belongs to no case: to the registration of a user, say, that many cases
-/// then share.
+/// An invalid response outside of any case, such as the registration of a shared user.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) operation: String,
@@ -71,8 +65,7 @@ pub(super) struct Incident {
 }
 
 impl Ledger {
-    /// Notes what an answer means for the store.
-    pub(super) fn note(&self, operation: &Operation, request: &Request, answer: &Received) {
+    pub(super) fn note(&self, operation: &Operation, request: &Request, answer: &RawResponse) {
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let sent: Value = request
             .body
@@ -84,7 +77,7 @@ impl Ledger {
         };
         let in_path = |name: &str| parameter(operation, request, name);
         let mut notes = self.notes();
-        // Done is done, whether or not the status is the declared one.
+        // The effect counts even if the status is undeclared.
         match (operation.id.as_str(), answer.status) {
             ("register", 200..=299) => {
                 let (Some(id), Some(username), Some(password)) =
@@ -153,7 +146,7 @@ impl Ledger {
                 }
             }
             (_, 401) | ("log_out", 200..=299) => {
-                // This one may be void now: the next who wants it has to look.
+                // The token may be revoked now; the next lease checks it.
                 if let Some(token) = request.token() {
                     for account in
                         notes.accounts.values_mut().filter(|account| account.user.token == token)
@@ -166,7 +159,6 @@ impl Ledger {
         }
     }
 
-    /// Counts an answer for its cell of the table.
     pub(super) fn count(&self, operation: &str, status: u16, fine: bool) {
         let mut notes = self.notes();
         let tally = notes.tally.entry((operation.to_owned(), status)).or_default();
@@ -177,7 +169,7 @@ impl Ledger {
         }
     }
 
-    /// Notes a fault outside of any case, once for each kind.
+    /// Records a fault outside of any case, once per kind.
     pub(super) fn incident(&self, incident: Incident) {
         let mut notes = self.notes();
         let same = |other: &Incident| {
@@ -192,7 +184,7 @@ impl Ledger {
         self.notes().incidents.clone()
     }
 
-    pub(super) fn tally(&self) -> BTreeMap<(String, u16), Tally> {
+    pub(super) fn tally(&self) -> BTreeMap<(String, u16), AnswerCount> {
         self.notes().tally.clone()
     }
 
@@ -204,41 +196,36 @@ impl Ledger {
         self.notes().accounts.values().cloned().collect()
     }
 
-    /// Changes what is known of a user.
     pub(super) fn change(&self, id: &str, change: impl FnOnce(&mut Account)) {
         if let Some(account) = self.notes().accounts.get_mut(id) {
             change(account);
         }
     }
 
-    /// Notes a password that stands nowhere but in this run, so that no answer at all may show it.
-    /// Those of cases may be examples of the document.
-    pub(super) fn guard(&self, password: &str) {
-        self.notes().guarded.push(password.to_owned());
+    /// Records a random password, so that no response may contain it. Passwords of cases may be
+    /// public examples.
+    pub(super) fn guard_password(&self, password: &str) {
+        self.notes().guarded_passwords.push(password.to_owned());
     }
 
-    /// Every password that no answer may show.
-    pub(super) fn guarded(&self) -> Vec<String> {
-        self.notes().guarded.clone()
+    pub(super) fn guarded_passwords(&self) -> Vec<String> {
+        self.notes().guarded_passwords.clone()
     }
 
-    /// Orders that are placed as far as is known.
     pub(super) fn orders(&self) -> Vec<Order> {
         self.notes().orders.values().cloned().collect()
     }
 
-    /// How many orders were placed.
     pub(super) fn placed(&self) -> usize {
         self.notes().seen.len()
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        // Whoever panicked with it, the notes are as good as they were.
+        // The data stays consistent after a panic.
         self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-/// What stands in a request's path where the template has a parameter.
 fn parameter(operation: &Operation, request: &Request, name: &str) -> Option<String> {
     let path = request.path.split('?').next().unwrap_or_default();
     let at = operation.path.split('/').position(|segment| segment == format!("{{{name}}}"))?;

@@ -1,4 +1,4 @@
-//! Users of the run: few, registered when they are first wanted, and used again.
+//! Users of the run: few, created on demand, and reused.
 
 use std::{
     collections::VecDeque,
@@ -13,44 +13,41 @@ use uuid::Uuid;
 use super::{Context, Failure, ledger::Account};
 
 /// Users that all cases share: [`Context::user`] and [`Context::other_user`].
-const SHARED: usize = 2;
+const SHARED_USERS: usize = 2;
 
-/// A user who is logged in.
+/// A logged-in user.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct User {
-    /// The user's id.
+    /// The id.
     pub id: String,
-    /// As registered.
+    /// The sid.
     pub sid: String,
-    /// As registered, or as changed since.
+    /// The current username.
     pub username: String,
-    /// As registered, or as changed since.
+    /// The current email.
     pub email: String,
-    /// As registered, or as changed since.
+    /// The current password.
     pub password: String,
-    /// A token of the last log-in.
+    /// The latest token.
     pub token: String,
 }
 
-/// The users of a run, by their ids; the ledger knows the rest.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    shared: [Mutex<Slot>; SHARED],
-    /// Those that no case has; the one that has been waiting longest comes first, as log-ins are
-    /// limited for each account.
+    shared: [Mutex<Slot>; SHARED_USERS],
+    /// Idle users, longest wait first, because log-ins are limited per account.
     idle: SyncMutex<VecDeque<String>>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     id: Option<String>,
-    /// What came of trying, twice: a store where nobody can register is not asked by every case.
+    /// Failed registrations; after two, no case tries again.
     failures: Vec<Failure>,
 }
 
-/// A user that one case has for itself. It goes back to the pool when it is dropped, with whatever
-/// the case has changed.
+/// A user leased to one case. Dropping it returns the user, with all changes, to the pool.
 #[derive(Debug)]
 pub struct Lease {
     user: User,
@@ -58,14 +55,13 @@ pub struct Lease {
 }
 
 impl Pool {
-    /// One of the users that all cases share.
     pub(super) async fn shared(&self, index: usize, context: &Context) -> Result<User, Failure> {
         let mut slot = self.shared[index].lock().await;
         if slot.failures.len() >= 2 {
             return Err(slot.failures[0].clone());
         }
         let made = match &slot.id {
-            Some(id) => match valid(context, id).await {
+            Some(id) => match with_valid_token(context, id).await {
                 Ok(user) => Ok(user),
                 Err(_) => new_user(context).await,
             },
@@ -85,16 +81,15 @@ impl Pool {
         }
     }
 
-    /// A user for one case.
     pub(super) async fn lease(&self, context: &Context) -> Result<Lease, Failure> {
         let idle = self.idle().pop_front();
         let user = match idle {
-            Some(id) => match valid(context, &id).await {
+            Some(id) => match with_valid_token(context, &id).await {
                 Ok(user) => {
-                    cancel_former(context, &user).await;
+                    cancel_leftover_orders(context, &user).await;
                     user
                 }
-                // A case has done it a harm that nobody noted.
+                // A case has made the user unusable.
                 Err(_) => new_user(context).await?,
             },
             None => new_user(context).await?,
@@ -108,17 +103,16 @@ impl Pool {
 }
 
 impl Lease {
-    /// Logs in again: when the token is void, or to have another one.
+    /// Logs in again.
     ///
     /// # Errors
-    /// When the store does not take the password.
+    /// If the store refuses the password.
     pub async fn renew(&mut self) -> Result<(), Failure> {
         self.user = log_in(&self.context, &self.user).await?;
         Ok(())
     }
 
-    /// Says that the password is another one now. The pool notes it by itself from a
-    /// `change_password` that was answered 204.
+    /// Records a new password. The pool records every `change_password` with 204 itself.
     pub fn set_password(&mut self, password: &str) {
         password.clone_into(&mut self.user.password);
         self.context
@@ -141,26 +135,25 @@ impl Drop for Lease {
     }
 }
 
-/// Cancels what the case before has left, so that a run needs no more stock than its cases hold at
-/// a time. What cannot be cancelled is told at the end.
-async fn cancel_former(context: &Context, user: &User) {
+/// Cancels orders of the previous case, to limit the stock that a run needs. Failures are reported
+/// at the end.
+async fn cancel_leftover_orders(context: &Context, user: &User) {
     for order in context.ledger().orders().into_iter().filter(|order| order.user_id == user.id) {
         let _ = context
             .call("cancel_order")
             .path("order_id", order.id)
             .as_user(user)
-            .leniently()
+            .tolerant()
             .send()
             .await;
     }
 }
 
-/// Registers a user, and logs it in.
 pub(super) async fn new_user(context: &Context) -> Result<User, Failure> {
     let (name, password) = (context.fresh_name(), format!("pw-{}", Uuid::new_v4().simple()));
-    context.ledger().guard(&password);
+    context.ledger().guard_password(&password);
     let body = json!({ "sid": name, "username": name, "email": format!("{name}@mail.example.com"), "password": password });
-    let registered = context.call("register").json(&body).leniently().expect(201).await?;
+    let registered = context.call("register").json(&body).tolerant().expect(201).await?;
     let Some(id) = registered.json()["id"].as_str() else {
         return Err(registered.fail("expected the new user's id"));
     };
@@ -168,16 +161,16 @@ pub(super) async fn new_user(context: &Context) -> Result<User, Failure> {
         return Err(registered.fail("expected a user"));
     };
     let user = log_in(context, &user).await?;
-    // Only now there is a token to look with.
+    // Reading the user needs its token.
     context.follow_location(&registered, &user.token).await;
     Ok(user)
 }
 
-/// A user of the run with a token that is valid.
+/// A user with a valid token.
 ///
 /// # Errors
-/// When it is deactivated, or does not get in any more.
-async fn valid(context: &Context, id: &str) -> Result<User, Failure> {
+/// If it is deactivated or cannot log in.
+async fn with_valid_token(context: &Context, id: &str) -> Result<User, Failure> {
     match context.ledger().account(id) {
         Some(Account { user, logged_in: true, active: true }) => Ok(user),
         Some(Account { user, active: true, .. }) => {
@@ -185,7 +178,7 @@ async fn valid(context: &Context, id: &str) -> Result<User, Failure> {
                 .call("get_user")
                 .path("user_id", id)
                 .as_user(&user)
-                .leniently()
+                .tolerant()
                 .send()
                 .await?;
             if looked.status == 200 {
@@ -198,10 +191,9 @@ async fn valid(context: &Context, id: &str) -> Result<User, Failure> {
     }
 }
 
-/// The user with a new token.
 pub(super) async fn log_in(context: &Context, user: &User) -> Result<User, Failure> {
     let body = json!({ "username": user.username, "password": user.password });
-    let answer = context.call("log_in").json(&body).leniently().expect(200).await?;
+    let answer = context.call("log_in").json(&body).tolerant().expect(200).await?;
     let Some(token) = answer.json()["access_token"].as_str() else {
         return Err(answer.fail("expected a token"));
     };

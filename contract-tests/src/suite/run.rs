@@ -1,4 +1,4 @@
-//! The run: cases side by side, then those that want to be alone, then everything back as it was.
+//! The runner: parallel cases, serial cases, cleanup.
 
 use std::{
     any::Any,
@@ -13,19 +13,19 @@ use merch_contract::loopback::is_loopback;
 use reqwest::Url;
 use tokio::task::JoinSet;
 
-use super::{Case, Context, Failure, Need, cleanup};
+use super::{Case, Context, Failure, Requirement, cleanup};
 use crate::{
     cases,
     document::Document,
     http::Transport,
     options::Options,
-    report::{CaseOutcome, CaseResult, Cell, Outcome, Report, Tested},
+    report::{CaseOutcome, CaseResult, Cell, Outcome, Report, TestedOperation},
 };
 
-/// The longest a case may take. Waiting for log-ins that are limited takes the longest part of it.
+/// Limit of a case; it mostly waits for rate limits.
 const CASE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs every case of the suite against an implementation, and leaves it as it was.
+/// Runs every case against an implementation and cleans up.
 pub async fn run(options: Options, document: Arc<Document>) -> Report {
     let cases = cases::all(&document);
     run_cases(options, document, cases).await
@@ -38,17 +38,17 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
     let prepared = async {
         let selected = options.selected(&document)?;
         let transport = Transport::new(options.url.clone(), options.timeout)?;
-        transport.reach(&document).await?;
+        transport.check_reachable(&document).await?;
         Ok::<_, String>((selected, transport))
     };
     let (selected, transport) = match prepared.await {
         Ok(prepared) => prepared,
-        Err(why) => return Report::unusable(url, title, why),
+        Err(why) => return Report::not_tested(url, title, why),
     };
     let began = Instant::now();
     let context = Context::new(Arc::clone(&document), transport, options.clone());
-    // Cells of a run say nothing of what only prepares it.
-    let before = context.for_cleaning().products().await;
+    // Setup responses fill no cell.
+    let before = context.for_cleanup().products().await;
 
     let mut runner = Runner {
         context: context.clone(),
@@ -62,7 +62,7 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
     runner.progress.total = alone.len() + together.len();
     runner.run(together, options.jobs).await;
     runner.run(alone, 1).await;
-    runner.progress.say("cleaning up");
+    runner.progress.print("cleaning up");
     let mut warnings = cleanup::clean(&context).await;
     warnings.extend(cleanup::compare(before, &context).await);
     runner.progress.clear();
@@ -79,7 +79,7 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
                 operation: incident.operation,
                 status: incident.status,
                 outcome: CaseOutcome::Failed(incident.failure),
-                took: Duration::ZERO,
+                duration: Duration::ZERO,
             }),
     );
     let operations =
@@ -87,10 +87,10 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
     Report {
         url,
         document: title,
-        unusable: None,
+        not_tested: None,
         cells: cells(&document, &selected, &cases, &context),
         operations: operations
-            .map(|operation| Tested {
+            .map(|operation| TestedOperation {
                 id: operation.id.clone(),
                 tag: operation.tag.clone(),
                 method: operation.method.clone(),
@@ -103,7 +103,7 @@ pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Cas
         requests: context.run().requests.load(Ordering::Relaxed),
         users: ledger.accounts().len(),
         orders: ledger.placed(),
-        took: began.elapsed(),
+        duration: began.elapsed(),
     }
 }
 
@@ -114,23 +114,26 @@ struct Runner {
 }
 
 impl Runner {
-    /// The cases that can run, those that want to be alone first; the others are noted as skipped.
+    /// Splits the cases into serial and parallel ones; records the skipped ones.
     fn runnable(&mut self, cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
         let options = &self.context.run().options;
         let (exhaust, expired) = (options.exhaust_stock, options.expired_token.is_some());
         let plain = options.url.scheme() == "http" && !goes_through_proxy(&options.url);
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         for case in cases {
-            let missing = match case.needs {
+            let missing = match case.requires {
                 _ if self.context.document().operation(&case.operation).is_none() => {
                     Some(format!("the document has no operation {}", case.operation))
                 }
-                Need::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
-                Need::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
-                Need::PlainHttp if !plain => Some(
-                    "needs plain http without a proxy: it reads the connection itself".to_owned(),
-                ),
-                Need::Nothing | Need::ExhaustStock | Need::ExpiredToken | Need::PlainHttp => None,
+                Requirement::ExhaustStock if !exhaust => Some("needs --exhaust-stock".to_owned()),
+                Requirement::ExpiredToken if !expired => Some("needs --expired-token".to_owned()),
+                Requirement::PlainHttp if !plain => {
+                    Some("needs plain http without a proxy, for a raw connection".to_owned())
+                }
+                Requirement::None
+                | Requirement::ExhaustStock
+                | Requirement::ExpiredToken
+                | Requirement::PlainHttp => None,
             };
             match missing {
                 Some(why) => self.results.push(CaseResult {
@@ -138,16 +141,16 @@ impl Runner {
                     operation: case.operation,
                     status: case.status,
                     outcome: CaseOutcome::Skipped(why),
-                    took: Duration::ZERO,
+                    duration: Duration::ZERO,
                 }),
-                None if case.alone => alone.push(case),
+                None if case.serial => alone.push(case),
                 None => together.push(case),
             }
         }
         (alone, together)
     }
 
-    /// Runs cases, so many at once. After an interrupt no further one begins.
+    /// Runs up to `jobs` cases in parallel. After an interrupt, no case starts.
     async fn run(&mut self, cases: Vec<Case>, jobs: usize) {
         let stop = self.context.run().options.stop.clone();
         let mut waiting = cases.into_iter();
@@ -164,11 +167,13 @@ impl Runner {
                     Instant::now(),
                     context.clone(),
                 );
-                // A task of its own, so that a panic ends the case and nothing else.
+                // A task, so that a panic ends only this case.
                 let handle = running.spawn(async move {
                     let outcome = tokio::time::timeout(CASE_TIMEOUT, case.start(context)).await;
                     outcome.unwrap_or_else(|_| {
-                        Err(Failure::new(format!("expected an end within {CASE_TIMEOUT:?}")))
+                        Err(Failure::new(format!(
+                            "expected the case to end within {CASE_TIMEOUT:?}"
+                        )))
                     })
                 });
                 names.insert(handle.id(), described);
@@ -184,7 +189,7 @@ impl Runner {
                     (
                         id,
                         CaseOutcome::Failed(Failure::new(format!(
-                            "the case itself broke (a fault of this program): {why}"
+                            "the case panicked (a bug of this program): {why}"
                         ))),
                     )
                 }
@@ -194,12 +199,12 @@ impl Runner {
                 continue;
             };
             let outcome = match outcome {
-                // What fails after that fails because of it.
+                // A failure after the interrupt is a consequence of it.
                 CaseOutcome::Failed(_) if stop.is_cancelled() => {
                     CaseOutcome::Skipped("interrupted".to_owned())
                 }
                 CaseOutcome::Failed(failure) => {
-                    CaseOutcome::Failed(failure.or_shown_by(context.last()))
+                    CaseOutcome::Failed(failure.with_fallback_exchanges(context.last()))
                 }
                 other => other,
             };
@@ -209,7 +214,7 @@ impl Runner {
                 operation,
                 status,
                 outcome,
-                took: began.elapsed(),
+                duration: began.elapsed(),
             });
         }
         for case in waiting {
@@ -220,17 +225,16 @@ impl Runner {
                 operation,
                 status,
                 outcome,
-                took: Duration::ZERO,
+                duration: Duration::ZERO,
             });
         }
     }
 }
 
-/// What a panic said.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "it panicked".to_owned())
+        .unwrap_or_else(|| "no message".to_owned())
 }
 
 fn cells(
@@ -261,18 +265,16 @@ fn cells(
             let outcome = if failed > 0 || answers.faulty > 0 {
                 Outcome::Failed
             } else if answers.fine > 0 {
-                // A case alone will not do: some look at nothing but the document.
+                // A case alone is not enough: some check only the document.
                 Outcome::Passed
             } else if let Some(why) = skipped {
-                Outcome::NotReachable(why)
+                Outcome::Unreachable(why)
             } else if matches!(status, 500 | 503) {
-                Outcome::NotReachable("nothing from outside brings it about".to_owned())
+                Outcome::Unreachable("no client can cause it".to_owned())
             } else if *status == 429
                 && document.operation(operation).is_some_and(|operation| operation.secured)
             {
-                Outcome::NotReachable(
-                    "a fast server answers before the bound is reached".to_owned(),
-                )
+                Outcome::Unreachable("a fast server may not reach the limit".to_owned())
             } else {
                 Outcome::NotReached
             };
@@ -282,7 +284,6 @@ fn cells(
         .collect()
 }
 
-/// One line on standard error that tells how far it is.
 struct Progress {
     shown: bool,
     total: usize,
@@ -298,14 +299,17 @@ impl Progress {
     fn done(&mut self, name: &str, failed: bool) {
         self.done += 1;
         self.failed += usize::from(failed);
-        self.say(&format!("{} of {} cases, {} failed: {name}", self.done, self.total, self.failed));
+        self.print(&format!(
+            "{} of {} cases, {} failed: {name}",
+            self.done, self.total, self.failed
+        ));
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         if self.shown {
             let line: String =
                 text.chars().filter(|character| !character.is_control()).take(78).collect();
-            // Without anyone to read it there is nothing to tell.
+            // A closed stderr is ignored.
             let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
         }
     }
@@ -317,7 +321,7 @@ impl Progress {
     }
 }
 
-/// Whether the client sends requests for `url` to the environment's proxy.
+/// Whether requests to `url` use the proxy of the environment.
 fn goes_through_proxy(url: &Url) -> bool {
     !is_loopback(url)
         && url.as_str().parse().is_ok_and(|uri| Matcher::from_system().intercept(&uri).is_some())

@@ -1,4 +1,4 @@
-//! A request that may break the contract, and its answer, which may not.
+//! Requests that may break the contract; their responses may not.
 
 use std::{
     fmt::Write as _,
@@ -14,7 +14,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
-/// A request. `.await` sends it, and holds the answer against `openapi.yaml`.
+/// A request. `.await` sends it and checks the response against `openapi.yaml`.
 #[derive(Debug)]
 #[must_use = "a request is not sent before it is awaited"]
 pub struct Call {
@@ -29,7 +29,7 @@ impl Call {
         Self { method, path, request }
     }
 
-    /// Adds a header, beside those of the same name that it has already.
+    /// Adds a header.
     pub fn header(
         mut self,
         name: impl TryInto<HeaderName, Error: std::fmt::Debug>,
@@ -53,18 +53,18 @@ impl Call {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Sends JSON.
+    /// Sets a JSON body.
     pub fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    /// Sends any bytes as any type.
+    /// Sets a body of any type.
     pub fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.header(CONTENT_TYPE, content_type).body(body);
         self
     }
 
-    /// Sends a body without saying of which type it is.
+    /// Sets a body without a content type.
     pub fn untyped_body(mut self, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.body(body);
         self
@@ -85,7 +85,7 @@ impl Call {
         let faults = contract::check(&answer.exchange());
         assert!(
             faults.is_empty(),
-            "the answer is not what openapi.yaml declares:\n- {}\n{answer}",
+            "the response does not conform to openapi.yaml:\n- {}\n{answer}",
             faults.join("\n- ")
         );
         answer
@@ -101,7 +101,7 @@ impl IntoFuture for Call {
     }
 }
 
-/// An answer that is as `openapi.yaml` declares it.
+/// A response that conforms to `openapi.yaml`.
 #[derive(Clone, Debug)]
 pub struct Answer {
     method: Method,
@@ -110,25 +110,25 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as it came.
+    /// The raw body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// The answer, if it has this status.
+    /// Expects this status.
     ///
     /// # Panics
-    /// When it has another; the whole answer is shown.
+    /// With the whole response if it has another.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "expected {status}:\n{self}");
         self
     }
 
-    /// The problem, if it has this status and code.
+    /// Expects a problem with this status and code, and returns it.
     ///
     /// # Panics
-    /// When it is another answer; it is shown.
+    /// With the whole response otherwise.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let body = if self.status == status { self.json() } else { Value::Null };
@@ -136,11 +136,10 @@ impl Answer {
         body
     }
 
-    /// The places of a 400's faults, as `part pointer`, sorted: `body /quantity`. A place with
-    /// several faults stands there once.
+    /// The distinct faults of a 400, as `part pointer`, sorted: `body /quantity`.
     ///
     /// # Panics
-    /// When it is no 400 `invalid_request`.
+    /// If it is not a 400 `invalid_request`.
     #[track_caller]
     pub fn faults(&self) -> Vec<String> {
         let problem = self.problem(400, "invalid_request");
@@ -160,17 +159,17 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("the body is no JSON ({error}):\n{self}"))
+            .unwrap_or_else(|error| panic!("expected a JSON body ({error}):\n{self}"))
     }
 
-    /// A header that is there once.
+    /// The value of a header that occurs once.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it does not.
     #[track_caller]
     pub fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
@@ -178,8 +177,8 @@ impl Answer {
             (Some(value), None) => value.to_str().expect("headers of the store are ASCII"),
             (first, _) => {
                 panic!(
-                    "{name}: expected once, is there {}:\n{self}",
-                    if first.is_some() { "more than once" } else { "not at all" }
+                    "{name}: expected once, got it {}:\n{self}",
+                    if first.is_some() { "more than once" } else { "never" }
                 )
             }
         }

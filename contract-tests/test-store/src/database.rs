@@ -1,5 +1,4 @@
-//! A database for each test: made once for the process and migrated, then copied for each, and
-//! dropped at the end.
+//! A database per test: a migrated template, copied for each test and dropped at the end.
 
 use std::{
     env,
@@ -18,34 +17,30 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// The variable that says where a PostgreSQL stands for the tests.
 const POSTGRES_URL: &str = "MERCH_TEST_POSTGRES_URL";
 
-/// What the databases of the tests are called; a UUIDv7 follows, so that the time of their making
-/// can be read.
+/// Prefix of test databases; a UUIDv7 follows, which contains the creation time.
 const PREFIX: &str = "merch_test_";
 
-/// Which database a store has.
+/// The kind of database of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
-    /// A file of its own.
+    /// A file.
     Sqlite,
-    /// A database of its own, on the server that `MERCH_TEST_POSTGRES_URL` names. Without it a test
-    /// fails: nothing is skipped.
+    /// A database on the server of `MERCH_TEST_POSTGRES_URL`. Without the variable, the test fails.
     Postgres,
 }
 
-/// A migrated database that belongs to one store.
 #[derive(Debug)]
 pub(crate) enum OwnDatabase {
-    /// A file, which goes with its folder.
+    /// A file, deleted with its folder.
     File(PathBuf),
-    /// A database of the PostgreSQL server, by its name.
+    /// The name of a PostgreSQL database.
     Postgres(String),
 }
 
 impl OwnDatabase {
-    /// Copies the template; an SQLite file comes into `folder`.
+    /// Copies the template; an SQLite file is created in `folder`.
     pub(crate) async fn create(database: Database, folder: &Path) -> Self {
         match database {
             Database::Sqlite => {
@@ -85,12 +80,10 @@ impl OwnDatabase {
         }
     }
 
-    /// Runs statements, on a connection of its own.
     pub(crate) async fn execute(&self, sql: &str) {
         execute(self.connect().await, sql).await;
     }
 
-    /// The one integer that a query gives, on a connection of its own.
     pub(crate) async fn integer(&self, sql: &str) -> i64 {
         let connection = self.connect().await;
         let row = connection
@@ -116,7 +109,7 @@ impl OwnDatabase {
     }
 }
 
-/// A migrated database without any service, for tests of the schema itself.
+/// A migrated database without services, for tests of the schema.
 #[derive(Debug)]
 pub struct BareDatabase {
     own: OwnDatabase,
@@ -124,27 +117,27 @@ pub struct BareDatabase {
 }
 
 impl BareDatabase {
-    /// A database as the migrations make it.
+    /// Creates a migrated database.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If that fails.
     pub async fn create(database: Database) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         Self { own: OwnDatabase::create(database, folder.path()).await, _folder: folder }
     }
 
-    /// Runs statements, on a connection of their own.
+    /// Executes statements on a new connection.
     ///
     /// # Panics
-    /// When one fails.
+    /// If one fails.
     pub async fn execute(&self, sql: &str) {
         self.own.execute(sql).await;
     }
 
-    /// The rows of a query that gives so many columns of text, none of them NULL.
+    /// The rows of a query with text columns, none of them NULL.
     ///
     /// # Panics
-    /// When the query fails, or gives something else.
+    /// If the query fails or returns other types.
     pub async fn texts(&self, query: &str, columns: usize) -> Vec<Vec<String>> {
         let connection = self.own.connect().await;
         let rows = connection
@@ -160,13 +153,12 @@ impl BareDatabase {
         texts
     }
 
-    /// Drops it.
+    /// Drops the database.
     pub async fn drop(self) {
         self.own.drop().await;
     }
 }
 
-/// The SQLite file that all others are copies of.
 async fn sqlite_template() -> PathBuf {
     static FOLDER: OnceCell<TempDir> = OnceCell::const_new();
     let file = |folder: &TempDir| folder.path().join("template.db");
@@ -180,12 +172,11 @@ async fn sqlite_template() -> PathBuf {
     file(folder.await)
 }
 
-/// The name of the PostgreSQL database that all others are copies of.
 async fn postgres_template() -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
         .get_or_init(|| async {
-            drop_forgotten().await;
+            drop_stale().await;
             let name = new_name();
             on_postgres(&format!("CREATE DATABASE {name}")).await;
             merch_db::migrate(on_server(&name)).await.unwrap_or_else(|error| panic!("{error}"));
@@ -194,9 +185,9 @@ async fn postgres_template() -> &'static str {
         .await
 }
 
-/// Drops what runs of days before left behind: templates, and the databases of tests that failed.
-async fn drop_forgotten() {
-    const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Drops databases that earlier runs left behind.
+async fn drop_stale() {
+    const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     let connection = connect(postgres().as_str()).await;
     let query = format!("SELECT datname::text FROM pg_database WHERE datname LIKE '{PREFIX}%'");
     let rows = connection
@@ -212,8 +203,8 @@ async fn drop_forgotten() {
             .strip_prefix(PREFIX)
             .and_then(|id| id.parse::<Uuid>().ok())
             .and_then(|id| id.get_timestamp());
-        if made.is_some_and(|made| Duration::from_secs(made.to_unix().0) + KEPT < now) {
-            // Another run may have been faster.
+        if made.is_some_and(|made| Duration::from_secs(made.to_unix().0) + MAX_AGE < now) {
+            // A parallel run may have dropped it.
             connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.ok();
         }
     }
@@ -226,10 +217,10 @@ fn new_name() -> String {
 
 fn postgres() -> Url {
     let url = env::var(POSTGRES_URL).unwrap_or_else(|_| {
-        panic!("{POSTGRES_URL} is not set: expected postgres://user@host:port/database of a PostgreSQL 17 whose user may create databases. `make test` and `tools/with-postgres COMMAND` bring one.")
+        panic!("{POSTGRES_URL} is not set: expected postgres://user@host:port/database of PostgreSQL 17 with a user that may create databases. `make test` and `tools/with-postgres COMMAND` start one.")
     });
     Url::parse(&url).unwrap_or_else(|error| {
-        panic!("{POSTGRES_URL} is no URL ({error}): expected postgres://user@host:port/database")
+        panic!("{POSTGRES_URL} is not a URL ({error}): expected postgres://user@host:port/database")
     })
 }
 
@@ -244,10 +235,9 @@ async fn connect(url: &str) -> DatabaseConnection {
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options)
         .await
-        .unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
+        .unwrap_or_else(|error| panic!("failed to connect to the database: {error}"))
 }
 
-/// Runs statements on the server, outside of any store's database.
 async fn on_postgres(sql: &str) {
     execute(connect(postgres().as_str()).await, sql).await;
 }

@@ -1,5 +1,4 @@
-//! The topic, read by a consumer that knows nothing of the services but the contract of the
-//! records.
+//! Reads the topic with an independent consumer.
 
 use std::{
     collections::HashSet,
@@ -14,73 +13,72 @@ use rdkafka::{
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// A record of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its partition.
+    /// The partition.
     pub partition: i32,
-    /// Its place in the partition.
+    /// The offset.
     pub offset: i64,
-    /// Its key.
+    /// The key.
     pub key: Option<String>,
-    /// Its value, which has to be JSON.
+    /// The JSON value.
     pub value: Value,
 }
 
 impl Record {
-    /// A member that is a string; empty if it is absent, as the proto3 mapping leaves out what is
-    /// empty.
+    /// A string member; empty if absent, as in the proto3 JSON mapping.
     ///
     /// # Panics
-    /// When the member is something else.
+    /// If it is not a string.
     #[must_use]
     pub fn text(&self, member: &str) -> &str {
         match self.value.get(member) {
-            Some(value) => {
-                value.as_str().unwrap_or_else(|| panic!("{member} is no string: {}", self.value))
-            }
+            Some(value) => value
+                .as_str()
+                .unwrap_or_else(|| panic!("expected a string {member}, got {}", self.value)),
             None => "",
         }
     }
 
-    /// What happened: `order_placed`.
+    /// The event name: `order_placed`.
     #[must_use]
-    pub fn word(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.text("event")
     }
 
-    /// One of the attributes; empty if it is absent.
+    /// An attribute; empty if absent.
     #[must_use]
     pub fn attribute(&self, name: &str) -> &str {
         self.value["attributes"][name].as_str().unwrap_or_default()
     }
 }
 
-/// All records of the topic so far, and those to come.
+/// All records of the topic, past and future.
 pub struct Events {
     topic: &'static str,
     consumer: Arc<StreamConsumer>,
     task: JoinHandle<()>,
     records: Arc<Mutex<Vec<Record>>>,
-    /// How many there are.
+    /// Number of records.
     count: watch::Receiver<usize>,
 }
 
 impl Events {
-    /// Reads the topic from its beginning, for as long as this lives.
-    pub(crate) fn follow(brokers: &str, topic: &'static str) -> Self {
+    /// Reads the topic from its beginning until `self` is dropped.
+    pub(crate) fn subscribe(brokers: &str, topic: &'static str) -> Self {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("group.id", "contract-tests") // nothing is committed
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
-            // The broker waits half a second for more to come, unless it is told not to.
+            // The broker's default wait is half a second.
             .set("fetch.wait.max.ms", "10")
             .create()
             .expect("the settings are all known");
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("the broker answers");
         let mut assignment = TopicPartitionList::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
             assignment
@@ -95,7 +93,7 @@ impl Events {
             let (consumer, records) = (Arc::clone(&consumer), Arc::clone(&records));
             async move {
                 loop {
-                    // Errors are passing ones: the broker lives as long as the store.
+                    // Errors are transient: the broker outlives the store.
                     let Ok(message) = consumer.recv().await else { continue };
                     let payload = message.payload().unwrap_or_default();
                     let record = Record {
@@ -106,7 +104,7 @@ impl Events {
                             Value::String(String::from_utf8_lossy(payload).into_owned())
                         }),
                     };
-                    records.lock().expect("nobody panics with it").push(record);
+                    records.lock().expect("the lock is not poisoned").push(record);
                     counted.send_modify(|count| *count += 1);
                 }
             }
@@ -114,19 +112,18 @@ impl Events {
         Self { topic, consumer, task, records, count }
     }
 
-    /// Waits for the first record that is like this.
+    /// Waits for the first matching record.
     ///
     /// # Panics
-    /// When none has come in time; `what` says which one was meant.
+    /// After a time-out; the message has `what`.
     pub async fn find(&self, what: &str, like: impl Fn(&Record) -> bool) -> Record {
         self.find_all(what, 1, like).await.remove(0)
     }
 
-    /// Waits until there are so many different records that are like this, and gives them, those of
-    /// one partition in their order.
+    /// Waits for `count` distinct matching records, in partition order.
     ///
     /// # Panics
-    /// When there are not that many in time.
+    /// After a time-out.
     pub async fn find_all(
         &self,
         what: &str,
@@ -134,26 +131,26 @@ impl Events {
         like: impl Fn(&Record) -> bool,
     ) -> Vec<Record> {
         let found =
-            || self.different().into_iter().filter(|record| like(record)).collect::<Vec<_>>();
+            || self.deduplicated().into_iter().filter(|record| like(record)).collect::<Vec<_>>();
         let mut changed = self.count.clone();
         let enough = changed.wait_for(|_| found().len() >= count);
-        if timeout(PATIENCE, enough).await.is_err() {
+        if timeout(TIMEOUT, enough).await.is_err() {
             panic!(
-                "{what}: expected {count} on the topic within {PATIENCE:?}, which has {:#?}",
-                self.different()
+                "{what}: expected {count} records within {TIMEOUT:?}, got {:#?}",
+                self.deduplicated()
             );
         }
         found()
     }
 
-    /// Waits for the end of the topic as it is now, and gives all different records.
+    /// Reads to the current end of the topic and returns all distinct records.
     pub(crate) async fn all(&self) -> Vec<Record> {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic);
         let ends = tokio::task::spawn_blocking(move || {
             let partitions = consumer.assignment().expect("it was assigned");
             let ends = partitions.elements().into_iter().map(|partition| {
                 let (_, end) = consumer
-                    .fetch_watermarks(topic, partition.partition(), PATIENCE)
+                    .fetch_watermarks(topic, partition.partition(), TIMEOUT)
                     .expect("the broker answers");
                 (partition.partition(), end)
             });
@@ -161,7 +158,7 @@ impl Events {
         });
         let ends = ends.await.expect("it does not panic");
         let reached = || {
-            let records = self.records.lock().expect("nobody panics with it");
+            let records = self.records.lock().expect("the lock is not poisoned");
             ends.iter().all(|(partition, end)| {
                 *end == 0
                     || records
@@ -170,18 +167,18 @@ impl Events {
             })
         };
         let mut changed = self.count.clone();
-        let waited = timeout(PATIENCE, changed.wait_for(|_| reached())).await;
+        let waited = timeout(TIMEOUT, changed.wait_for(|_| reached())).await;
         assert!(
             waited.is_ok(),
-            "the end of the topic ({ends:?}) was not reached within {PATIENCE:?}"
+            "the end of the topic ({ends:?}) was not reached within {TIMEOUT:?}"
         );
-        self.different()
+        self.deduplicated()
     }
 
-    /// The records so far, without repeats: delivery is at least once.
-    fn different(&self) -> Vec<Record> {
+    /// Distinct records: delivery is at least once.
+    fn deduplicated(&self) -> Vec<Record> {
         let mut seen = HashSet::new();
-        let records = self.records.lock().expect("nobody panics with it");
+        let records = self.records.lock().expect("the lock is not poisoned");
         records
             .iter()
             .filter(|record| seen.insert(record.value["id"].to_string()))
@@ -189,10 +186,10 @@ impl Events {
             .collect()
     }
 
-    /// Ends the consumer, which says good-bye to the broker; so the broker has to be there still.
+    /// Closes the consumer; the broker must still run.
     pub(crate) async fn close(mut self) {
         self.task.abort();
-        // It is aborted, so this is the news of it.
+        // The task was aborted.
         let _ = (&mut self.task).await;
         let consumer = Arc::clone(&self.consumer);
         drop(self);

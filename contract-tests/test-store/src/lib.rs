@@ -1,17 +1,16 @@
-//! A whole store in the process of a test, for the tests of `contract-tests`.
+//! A complete store in the process of a test.
 //!
-//! A [`TestStore`] is a whole store in this process: its own database (SQLite or PostgreSQL),
-//! broker, logging service, db service and api, each behind a port of its own.
-//! [`on_both_databases!`] runs a test on both databases. Every answer that comes through [`Call`]
-//! is held against `openapi.yaml` ([`contract_tests::contract`]), and every log event has to be
-//! expected by the test that causes it.
+//! A [`TestStore`] has a database (SQLite or PostgreSQL), broker, logging service, db service and
+//! api, each on a free port. [`on_both_databases!`] runs a test on both databases. Responses
+//! through [`Call`] are checked against `openapi.yaml` ([`contract_tests::contract`]), and the test
+//! must expect every log event.
 //!
-//! The tests stand in `contract-tests/tests/`.
+//! The tests are in `contract-tests/tests/`.
 
 mod call;
 mod database;
 mod events;
-mod role;
+mod service;
 mod store;
 mod user;
 
@@ -21,15 +20,14 @@ pub use events::{Events, Record};
 pub use store::{Options, TestStore};
 pub use user::{TestUser, fresh_name};
 
-/// How long anything in a test may take that has to happen at some time. Far more than it takes: a
-/// machine under load must not fail a test.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Limit of any wait in a test; long enough for a machine under load.
+pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Makes each function a test on SQLite and a test on PostgreSQL: `async fn name(store: &TestStore)
-/// { … }`.
+/// Makes each function a test on SQLite and on PostgreSQL: `async fn name(store: &TestStore) { …
+/// }`.
 ///
-/// `#[with(|options| …)]` before a function changes the store's [`Options`]. The store is finished
-/// after the function has returned: see [`TestStore::finish`].
+/// `#[with(|options| …)]` changes the store's [`Options`]. The macro finishes the store: see
+/// [`TestStore::finish`].
 #[macro_export]
 macro_rules! on_both_databases {
     ($($(#[doc = $doc:literal])* $(#[with($options:expr)])? async fn $name:ident($store:ident: &TestStore) $body:block)*) => {$(

@@ -1,4 +1,4 @@
-//! Users for tests: registered and logged in, each with names that no other has.
+//! Registered and logged-in users with unique names.
 
 use merch_contract::rest::client::{Client, types};
 use reqwest::Method;
@@ -7,27 +7,26 @@ use uuid::Uuid;
 
 use crate::{Call, TestStore};
 
-/// The password of every [`TestUser`], until a test changes it.
 const PASSWORD: &str = "correct horse battery staple";
 
-/// A user who is logged in.
+/// A logged-in user.
 #[derive(Debug)]
 pub struct TestUser<'s> {
     store: &'s TestStore,
-    /// The user's id.
+    /// The id.
     pub id: Uuid,
-    /// As registered.
+    /// The sid.
     pub sid: String,
-    /// As registered.
+    /// The initial username.
     pub username: String,
-    /// As registered.
+    /// The initial email.
     pub email: String,
     /// The token of the first log-in.
     pub token: String,
 }
 
 impl<'s> TestUser<'s> {
-    /// The password that was registered.
+    /// The initial password.
     pub const PASSWORD: &'static str = PASSWORD;
 
     /// The generated client, with the token.
@@ -40,22 +39,22 @@ impl<'s> TestUser<'s> {
             .into_client()
     }
 
-    /// Begins a request with the token.
+    /// Starts a request with the token.
     pub fn call(&self, method: Method, path: impl Into<String>) -> Call {
         self.store.call(method, path).bearer(&self.token)
     }
 
-    /// Begins a GET with the token.
+    /// Starts a GET with the token.
     pub fn get(&self, path: impl Into<String>) -> Call {
         self.call(Method::GET, path)
     }
 
-    /// Begins a POST with the token.
+    /// Starts a POST with the token.
     pub fn post(&self, path: impl Into<String>) -> Call {
         self.call(Method::POST, path)
     }
 
-    /// Begins an order.
+    /// Starts an order.
     pub fn order(&self, product_id: i32, quantity: i32) -> Call {
         self.post("/orders").json(&json!({ "product_id": product_id, "quantity": quantity }))
     }
@@ -66,13 +65,13 @@ impl<'s> TestUser<'s> {
         format!("/users/{}", self.id)
     }
 
-    /// Begins another log-in; it expects no event.
+    /// Starts another log-in; it expects no event.
     pub fn log_in(&self, password: &str) -> Call {
         self.store.post("/login").json(&json!({ "username": self.username, "password": password }))
     }
 }
 
-/// A name that no other user has, and that fits a sid.
+/// A new name that fits a sid.
 #[must_use]
 pub fn fresh_name() -> String {
     // The last digits of a UUIDv7 are random.
@@ -93,14 +92,14 @@ pub(crate) async fn register_and_log_in(store: &TestStore) -> TestUser<'_> {
         .body(body)
         .send()
         .await
-        .unwrap_or_else(|error| panic!("{name} cannot register: {error}"));
+        .unwrap_or_else(|error| panic!("failed to register {name}: {error}"));
     let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
     let token = client
         .log_in()
         .body(body)
         .send()
         .await
-        .unwrap_or_else(|error| panic!("{name} cannot log in: {error}"));
+        .unwrap_or_else(|error| panic!("failed to log in {name}: {error}"));
     store.expect_events(["user_registered", "user_logged_in"]);
     TestUser { store, id: *user.id, sid, username, email, token: token.access_token.clone() }
 }

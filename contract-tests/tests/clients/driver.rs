@@ -1,4 +1,4 @@
-//! A driver as a process: where it is, what it is told, and what it says.
+//! Driver processes: arguments, output and exit code.
 
 use std::{
     fmt,
@@ -12,22 +12,19 @@ use std::{
 use merch_test_store::TestStore;
 use tokio::task::spawn_blocking;
 
-/// Far more than the slowest driver takes on a machine that does much else. Each of its requests
-/// has a limit of its own.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// The product without stock: neither the first nor the second.
+/// Far above the slowest driver; each of its requests has its own limit.
+const RUN_TIMEOUT: Duration = Duration::from_secs(180);
+/// The product without stock; not at either end of the list.
 pub(crate) const SOLD_OUT: i32 = 3;
 
-/// A driver that is up to date.
 #[derive(Clone, Debug)]
 pub(crate) struct Driver {
     program: PathBuf,
     variables: Vec<(&'static str, String)>,
 }
 
-/// What came of a run.
 pub(crate) struct Run {
-    /// `None`: it was ended by a signal.
+    /// `None` after a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -35,7 +32,7 @@ pub(crate) struct Run {
 
 impl Driver {
     /// # Panics
-    /// When the client is not made, or older than what it is made from.
+    /// If the client is missing or older than its sources.
     pub(crate) async fn of(language: &'static str) -> Self {
         let check = move || {
             Command::new(root().join("tools/clients"))
@@ -55,7 +52,7 @@ impl Driver {
         let unique = merch_test_store::fresh_name();
         Self {
             program: target.join("clients").join(language).join("drive"),
-            // The last digits of a fresh name are random, and there may be 14 at most.
+            // The last digits are random; at most 14 fit.
             variables: vec![
                 ("MERCH_UNIQUE", unique[unique.len() - 12..].to_owned()),
                 ("MERCH_SOLD_OUT_PRODUCT", SOLD_OUT.to_string()),
@@ -63,14 +60,12 @@ impl Driver {
         }
     }
 
-    /// Tells the driver something else, or something more.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.into()));
         self
     }
 
-    /// Runs it to its end.
     pub(crate) async fn run(&self) -> Run {
         let mut command = Command::new(&self.program);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -86,11 +81,11 @@ impl Driver {
     }
 }
 
-/// Reads what a process says until it ends; ends it when it takes too long.
+/// Reads a process's output; kills it after a time-out.
 fn finish(mut child: Child) -> Run {
     let stdout = reader(child.stdout.take().unwrap());
     let stderr = reader(child.stderr.take().unwrap());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -114,7 +109,7 @@ fn reader(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 
 impl Run {
     /// # Panics
-    /// Unless the driver ended like this, saying this.
+    /// Unless the driver ended with this code and these words.
     pub(crate) fn expect_failure(&self, what: &str, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{what}: expected exit {code}\n{self}");
         for word in words {
@@ -125,7 +120,7 @@ impl Run {
         }
     }
 
-    /// What stands after a word at the beginning of a line.
+    /// The rest of each line that begins with a word.
     pub(crate) fn lines<'s>(&'s self, word: &'static str) -> impl Iterator<Item = &'s str> {
         self.stdout.lines().filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
     }
@@ -143,22 +138,20 @@ impl fmt::Display for Run {
     }
 }
 
-/// A store in which one product is sold out.
 pub(crate) async fn store() -> TestStore {
     let store = TestStore::start(merch_test_store::Database::Sqlite).await;
     store.set_stock(SOLD_OUT, 0).await;
     store
 }
 
-/// The checkout.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the package is a folder of the workspace")
 }
 
-/// A test for each language. The modules name the tools that a language needs besides Node and
-/// Rust; `tools/test` skips those that a machine lacks.
+/// One test per language. The modules name the tools that a language needs besides Node and Rust;
+/// `tools/test` skips those that a machine lacks.
 macro_rules! each_language {
     ($test:path) => {
         each_language! { @tests $test, rust typescript }
@@ -166,7 +159,7 @@ macro_rules! each_language {
             each_language! { @tests $test, go }
         }
         mod needs_java {
-            // The generator comes from Python's registry.
+            // The generator comes from PyPI.
             mod needs_python {
                 each_language! { @tests $test, java }
             }

@@ -1,5 +1,4 @@
-//! The callers of the gRPC services: what they print is so, in the database and on the topic; and
-//! they notice services that do not keep to their word.
+//! gRPC drivers: their output matches the database and the topic, and they detect faulty services.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -22,7 +21,7 @@ use tonic::{
 
 use crate::driver::{Driver, store};
 
-/// How many events are streamed; not a multiple of what any driver puts into a request.
+/// Not a multiple of any driver's batch size.
 const EVENTS: usize = 251;
 
 async fn driver(language: &'static str, store: &TestStore) -> Driver {
@@ -33,12 +32,11 @@ async fn driver(language: &'static str, store: &TestStore) -> Driver {
         .with("MERCH_EVENTS", EVENTS.to_string())
 }
 
-/// What the language's driver does, it does, and the events that it says were acknowledged are on
-/// the topic.
+/// Runs the driver; every event that it reports as acknowledged must be on the topic.
 async fn calls(language: &'static str, event: &'static str) {
     let store = store().await;
     let run = driver(language, &store).await.run().await;
-    assert_eq!(run.code, Some(0), "the {language} caller failed\n{run}");
+    assert_eq!(run.code, Some(0), "the {language} driver failed\n{run}");
     let said: HashSet<&str> = run.lines("event").collect();
     assert_eq!(
         (run.lines("event").count(), said.len()),
@@ -50,10 +48,7 @@ async fn calls(language: &'static str, event: &'static str) {
         .next()
         .and_then(|number| number.parse().ok())
         .unwrap_or_else(|| panic!("{run}"));
-    assert!(
-        (2..EVENTS).contains(&acknowledged),
-        "several requests, and not one for each event\n{run}"
-    );
+    assert!((2..EVENTS).contains(&acknowledged), "several requests, fewer than events\n{run}");
     assert!(
         run.lines("ok").any(|line| line == "StreamLogs INVALID_ARGUMENT"),
         "a stream that breaks a rule\n{run}"
@@ -62,19 +57,19 @@ async fn calls(language: &'static str, event: &'static str) {
     let records = store
         .events()
         .await
-        .find_all("the streamed events", EVENTS, |record| record.word() == event)
+        .find_all("the streamed events", EVENTS, |record| record.name() == event)
         .await;
     let came: HashSet<&str> = records.iter().map(|record| record.text("id")).collect();
     assert_eq!(came, said);
     assert!(records.iter().all(|record| record.text("service") == "probe"), "{records:?}");
-    store.expect_many(event, EVENTS);
+    store.expect_event_count(event, EVENTS);
     for word in run.lines("caused") {
-        store.expect_many(word, 1);
+        store.expect_event_count(word, 1);
     }
     store.finish().await;
 }
 
-/// Every method of `AssistantService` was called with success, and refused with a reason.
+/// Every method of `AssistantService` has one success and one refusal with a reason.
 async fn calls_every_method(language: &'static str) {
     let store = store().await;
     let run = driver(language, &store).await.run().await;
@@ -99,7 +94,6 @@ async fn calls_every_method(language: &'static str) {
     // A request without fields cannot be refused.
     let refusable = methods.iter().copied().filter(|method| *method != "GetClock").collect();
     assert_eq!((&succeeded, &refused), (&methods, &refusable), "{run}");
-    // What the contract says an order came to, is so.
     for (rows, wanted) in [
         ("users", 2),
         ("orders", 2),
@@ -112,30 +106,30 @@ async fn calls_every_method(language: &'static str) {
             "{rows}"
         );
     }
-    store.finish_whatever_came().await;
+    store.finish_unchecked().await;
 }
 
-/// What passes between a sender and the service; `None` ends the stream.
-type Passing = Result<StreamLogsResponse, Status>;
-/// What a service does to its answers: that one, and how many there were before it.
-type Lie = fn(Passing, usize) -> Option<Passing>;
+/// An item of the response stream; `None` ends it.
+type StreamItem = Result<StreamLogsResponse, Status>;
+/// Changes a response; the second argument counts earlier ones.
+type Fault = fn(StreamItem, usize) -> Option<StreamItem>;
 
-/// Answers of `LoggingService` that break its contract.
-const LIES: [(&str, Lie); 6] = [
-    ("more is acknowledged than was sent", |passing, _| {
+/// Responses of `LoggingService` that break its contract.
+const FAULTS: [(&str, Fault); 6] = [
+    ("acknowledges more than was sent", |passing, _| {
         Some(passing.map(|_| acknowledging(1_000_000)))
     }),
-    ("the last is not acknowledged", |passing, _| {
+    ("does not acknowledge the last", |passing, _| {
         Some(passing.map(|response| acknowledging(response.acknowledged_sequence.min(2))))
     }),
-    ("what was acknowledged goes down", |passing, before| {
+    ("decreases the acknowledgement", |passing, before| {
         Some(passing.map(|response| if before == 0 { response } else { acknowledging(0) }))
     }),
-    ("a refusal is kept secret", |passing, _| passing.is_ok().then_some(passing)),
-    ("a refusal names no field", |passing, _| {
+    ("omits a refusal", |passing, _| passing.is_ok().then_some(passing)),
+    ("names no field in a refusal", |passing, _| {
         Some(passing.map_err(|status| Status::new(status.code(), status.message())))
     }),
-    ("a refusal has another code", |passing, _| {
+    ("refuses with another code", |passing, _| {
         Some(passing.map_err(|status| {
             Status::with_details(
                 Code::Unavailable,
@@ -150,28 +144,26 @@ fn acknowledging(acknowledged_sequence: u64) -> StreamLogsResponse {
     StreamLogsResponse { acknowledged_sequence, refused: Vec::new() }
 }
 
-/// The driver fails, and says at what, when `LoggingService` lies.
-async fn notices_lies(language: &'static str) {
+async fn detects_faults(language: &'static str) {
     let store = store().await;
     let driver = driver(language, &store).await;
-    for (number, (what, lie)) in LIES.into_iter().enumerate() {
-        let liar = Liar::start(store.logging_url(), lie).await;
+    for (number, (what, lie)) in FAULTS.into_iter().enumerate() {
+        let liar = FaultyServer::start(store.logging_url(), lie).await;
         let driver = driver
             .clone()
             .with("MERCH_LOGGING_GRPC", liar.url.clone())
             .with("MERCH_UNIQUE", format!("lie{number}"));
         driver.run().await.expect_failure(what, 1, &["StreamLogs", ": expected "]);
     }
-    let nobody = driver
+    let unreachable = driver
         .clone()
         .with("MERCH_LOGGING_GRPC", "http://127.0.0.1:1")
-        .with("MERCH_UNIQUE", "nobody");
-    nobody.run().await.expect_failure("nobody listens", 1, &["StreamLogs", ": expected "]);
-    store.finish_whatever_came().await;
+        .with("MERCH_UNIQUE", "unused");
+    unreachable.run().await.expect_failure("an unused port", 1, &["StreamLogs", ": expected "]);
+    store.finish_unchecked().await;
 }
 
-/// The driver fails, and says at what, when `AssistantService` does not do what it expects.
-async fn notices_another_assistant(language: &'static str) {
+async fn detects_assistant_faults(language: &'static str) {
     let store = store().await;
     let driver = driver(language, &store).await;
     let other = driver.clone().with("MERCH_DB_GRPC", store.logging_url());
@@ -191,29 +183,29 @@ async fn notices_another_assistant(language: &'static str) {
         1,
         &["CreateUser: expected OK, came ALREADY_EXISTS"],
     );
-    store.finish_whatever_came().await;
+    store.finish_unchecked().await;
 }
 
-/// A logging service that hands everything on to the store's, and changes the answers.
-struct Liar {
+/// A proxy of the logging service that changes responses.
+struct FaultyServer {
     url: String,
     task: JoinHandle<()>,
 }
 
-struct Lying {
+struct FaultyService {
     honest: Channel,
-    lie: Lie,
+    lie: Fault,
 }
 
-impl Liar {
-    async fn start(honest: String, lie: Lie) -> Self {
+impl FaultyServer {
+    async fn start(honest: String, lie: Fault) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = stream::unfold(listener, |listener| async {
             Some((listener.accept().await.map(|(stream, _)| stream), listener))
         });
         let honest = Channel::from_shared(honest).unwrap().connect_lazy();
-        let service = LoggingServiceServer::new(Lying { honest, lie });
+        let service = LoggingServiceServer::new(FaultyService { honest, lie });
         let task = tokio::spawn(async move {
             Server::builder()
                 .add_service(service)
@@ -225,22 +217,22 @@ impl Liar {
     }
 }
 
-impl Drop for Liar {
+impl Drop for FaultyServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 #[tonic::async_trait]
-impl LoggingService for Lying {
-    type StreamLogsStream = Pin<Box<dyn Stream<Item = Passing> + Send>>;
+impl LoggingService for FaultyService {
+    type StreamLogsStream = Pin<Box<dyn Stream<Item = StreamItem> + Send>>;
 
     async fn stream_logs(
         &self,
         request: Request<Streaming<StreamLogsRequest>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let mut honest = LoggingServiceClient::new(self.honest.clone());
-        // A sender that goes away ends its stream.
+        // A client that goes away ends its stream.
         let requests = request.into_inner().filter_map(|request| std::future::ready(request.ok()));
         let answers = honest.stream_logs(requests).await?.into_inner();
         let lie = self.lie;
@@ -267,13 +259,13 @@ mod needs_python {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn notices_lies() {
-        super::notices_lies(LANGUAGE).await;
+    async fn detects_faults() {
+        super::detects_faults(LANGUAGE).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn notices_another_assistant() {
-        super::notices_another_assistant(LANGUAGE).await;
+    async fn detects_assistant_faults() {
+        super::detects_assistant_faults(LANGUAGE).await;
     }
 }
 
@@ -286,7 +278,7 @@ mod needs_go {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn notices_lies() {
-        super::notices_lies(LANGUAGE).await;
+    async fn detects_faults() {
+        super::detects_faults(LANGUAGE).await;
     }
 }

@@ -1,265 +1,79 @@
-//! The journey as data: `contract-tests/clients/journey.json`. The tests here hold it against
-//! `openapi.yaml`, so that no driver has to.
+//! Each language's client completes the journey; afterwards the store and the topic contain exactly
+//! its effects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use merch_test_store::TestStore;
 
-use contract_tests::document::Document;
-use serde_json::{Map, Value};
+use crate::{
+    driver::{Driver, Run, SOLD_OUT, store},
+    journey_file::Journey,
+};
 
-use crate::driver::root;
+const STOCK: i64 = 500;
 
-/// Steps that a language's generated client cannot express: language, and the step's name. It may
-/// only shrink.
-///
-/// progenitor's types hold what the schema says, so that the client itself refuses such values.
-const INEXPRESSIBLE: [(&str, &str); 5] = [
-    ("rust", "a new password that is too short"),
-    ("rust", "a password that is too short"),
-    ("rust", "a product id below its minimum"),
-    ("rust", "a username with a blank"),
-    ("rust", "no password at all"),
-];
-
-/// Statuses that no typed client can cause at will: it always sends small JSON, and the server is
-/// well.
-const OUT_OF_REACH: [u16; 5] = [413, 415, 429, 500, 503];
-/// Their only parameter is an id, which is a UUID and no text in the types of most languages.
-const WITHOUT_400: [&str; 4] = ["cancel_order", "deactivate_user", "get_order", "get_user"];
-/// Codes that belong to no operation, or to a status out of reach.
-const CODES_OUT_OF_REACH: [&str; 9] = [
-    "body_too_large",
-    "headers_too_large",
-    "internal_error",
-    "method_not_allowed",
-    "route_not_found",
-    "too_many_attempts",
-    "too_many_writes",
-    "unavailable",
-    "unsupported_media_type",
-];
-
-/// The steps, as they stand in the file or changed by a test.
-#[derive(Clone, Debug)]
-pub(crate) struct Journey(Value);
-
-impl Journey {
-    pub(crate) fn read() -> Self {
-        let path = root().join("contract-tests/clients/journey.json");
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self(
-            serde_json::from_str(&text)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
-        )
-    }
-
-    pub(crate) fn steps(&self) -> Vec<Step<'_>> {
-        self.0["steps"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|step| Step(step.as_object().unwrap()))
-            .collect()
-    }
-
-    /// The steps up to this one.
-    pub(crate) fn until(mut self, name: &str) -> Self {
-        let place = self.place(name);
-        self.0["steps"].as_array_mut().unwrap().truncate(place + 1);
-        self
-    }
-
-    /// Writes something into a step.
-    pub(crate) fn with(mut self, name: &str, pointer: &str, value: Value) -> Self {
-        let place = self.place(name);
-        let (parent, member) = pointer.rsplit_once('/').unwrap();
-        let parent = self.0["steps"][place]
-            .pointer_mut(parent)
-            .unwrap_or_else(|| panic!("the step {name:?} has {parent}"));
-        parent.as_object_mut().unwrap().insert(member.replace("~1", "/"), value);
-        self
-    }
-
-    /// The number of a step, from 1.
-    pub(crate) fn number(&self, name: &str) -> usize {
-        self.place(name) + 1
-    }
-
-    fn place(&self, name: &str) -> usize {
-        self.steps()
-            .iter()
-            .position(|step| step.name() == name)
-            .unwrap_or_else(|| panic!("the journey has the step {name:?}"))
-    }
-
-    /// How often each event is caused by the steps that a language takes.
-    pub(crate) fn events(&self, language: &str) -> BTreeMap<String, usize> {
-        let mut events = BTreeMap::new();
-        for step in self.steps().iter().filter(|step| step.not_in(language).is_none()) {
-            for word in step.0.get("events").and_then(Value::as_array).into_iter().flatten() {
-                *events.entry(word.as_str().unwrap().to_owned()).or_default() += 1;
-            }
-        }
-        events
-    }
-
-    pub(crate) fn text(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-/// One step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<'j>(&'j Map<String, Value>);
-
-impl<'j> Step<'j> {
-    pub(crate) fn name(self) -> &'j str {
-        self.0["name"].as_str().unwrap()
-    }
-
-    pub(crate) fn operation(self) -> &'j str {
-        self.0["operation"].as_str().unwrap()
-    }
-
-    pub(crate) fn status(self) -> u16 {
-        u16::try_from(self.0["expect"]["status"].as_u64().unwrap()).unwrap()
-    }
-
-    /// Why a language does not take it.
-    pub(crate) fn not_in(self, language: &str) -> Option<&'j str> {
-        self.0.get("not_in")?.get(language)?.as_str()
-    }
-}
-
-/// Every `${name}` in a value.
-fn variables_in(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) => found.extend(
-            text.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned())),
-        ),
-        Value::Array(elements) => elements.iter().for_each(|element| variables_in(element, found)),
-        Value::Object(members) => members.values().for_each(|member| variables_in(member, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-#[test]
-fn every_status_that_a_typed_client_can_cause_comes_up() {
+async fn completes_the_journey(language: &'static str) {
+    let store = store().await;
+    let folder = tempfile::tempdir().unwrap();
     let journey = Journey::read();
-    let taken: BTreeSet<(String, u16)> =
-        journey.steps().iter().map(|step| (step.operation().to_owned(), step.status())).collect();
-    let mut wanted = Document::embedded().declared();
-    wanted.retain(|(operation, status)| {
-        !OUT_OF_REACH.contains(status)
-            && (*status != 400 || !WITHOUT_400.contains(&operation.as_str()))
-    });
-    let missing: Vec<_> = wanted.difference(&taken).collect();
-    let undeclared: Vec<_> = taken.difference(&wanted).collect();
-    assert!(
-        missing.is_empty() && undeclared.is_empty(),
-        "the journey lacks {missing:?}, and has {undeclared:?} that are not declared"
-    );
+    let run = drive(&Driver::of(language).await, &journey, store.url(), folder.path()).await;
+    assert_eq!(run.code, Some(0), "the {language} client did not complete the journey\n{run}");
+    let mut said = run.stdout.lines();
+    for (number, step) in (1..).zip(journey.steps()) {
+        let line = match step.not_in(language) {
+            None => format!("ok {number} {} {} {}", step.operation(), step.status(), step.name()),
+            Some(reason) => format!("skipped {number} {} {reason}", step.operation()),
+        };
+        assert_eq!(said.next(), Some(line.as_str()), "{run}");
+    }
+    assert_eq!(said.next(), None, "{run}");
+    what_is_stored(&store, language, &journey).await;
+    store.finish().await;
 }
 
-#[test]
-fn every_code_that_a_typed_client_can_cause_comes_up() {
-    let document = Document::embedded();
-    let wanted: BTreeSet<&str> = document
-        .codes
-        .iter()
-        .map(String::as_str)
-        .filter(|code| !CODES_OUT_OF_REACH.contains(code))
-        .collect();
-    let journey = Journey::read();
-    let taken: BTreeSet<&str> =
-        journey.steps().iter().filter_map(|step| step.0["expect"].get("code")?.as_str()).collect();
-    assert_eq!(taken, wanted);
+pub(crate) async fn drive(
+    driver: &Driver,
+    journey: &Journey,
+    url: &str,
+    folder: &std::path::Path,
+) -> Run {
+    let path = folder.join("journey.json");
+    std::fs::write(&path, journey.text()).unwrap();
+    let path = path.to_str().expect("a temporary folder has a name of ASCII");
+    driver.clone().with("MERCH_URL", url).with("MERCH_JOURNEY", path).run().await
 }
 
-#[test]
-fn all_pages_are_walked() {
-    let document = Document::embedded();
-    let paged = document.operations().iter().filter(|operation| {
-        operation.parameters.iter().any(|parameter| parameter.name == "page_token")
-    });
-    let paged: BTreeSet<&str> = paged.map(|operation| operation.id.as_str()).collect();
-    let journey = Journey::read();
-    let walked: BTreeSet<&str> = journey
-        .steps()
-        .iter()
-        .filter(|step| step.0.contains_key("walk"))
-        .map(|step| step.operation())
-        .collect();
-    assert_eq!(walked, paged);
-}
-
-#[test]
-fn each_problem_has_its_code_and_each_secured_call_its_caller() {
-    let document = Document::embedded();
-    for step in Journey::read().steps() {
-        let operation = document
-            .operation(step.operation())
-            .unwrap_or_else(|| panic!("{:?} is no operation", step.operation()));
+async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
+    let events = journey.events(language);
+    let count = |word: &str| i64::try_from(events.get(word).copied().unwrap_or(0)).unwrap();
+    for (rows, wanted) in [
+        ("users", count("user_registered")),
+        ("users WHERE NOT is_active", count("user_deactivated")),
+        ("orders", count("order_placed")),
+        ("orders WHERE status = 'cancelled'", count("order_cancelled")),
+        // The key of a refused order is not stored.
+        ("idempotency_keys", 1),
+    ] {
         assert_eq!(
-            step.0["expect"].get("code").is_some(),
-            step.status() >= 400,
-            "{:?}: a problem has a code, and nothing else",
-            step.name()
-        );
-        let refused = step.0["expect"].get("code").is_some_and(|code| code == "token_missing");
-        assert_eq!(
-            step.0.contains_key("token"),
-            operation.secured && !refused,
-            "{:?}: a token goes where it is wanted",
-            step.name()
+            store.sql_integer(&format!("SELECT COUNT(*) FROM {rows}")).await,
+            wanted,
+            "{rows}"
         );
     }
-}
-
-#[test]
-fn variables_are_set_once_and_before_they_are_used() {
-    let mut known: BTreeSet<String> = ["unique", "sold_out_product"].map(str::to_owned).into();
-    let mut names = BTreeSet::new();
-    for step in Journey::read().steps() {
-        assert!(names.insert(step.name().to_owned()), "two steps are called {:?}", step.name());
-        let mut used = BTreeSet::new();
-        for member in ["token", "path", "query", "header", "body"] {
-            variables_in(step.0.get(member).unwrap_or(&Value::Null), &mut used);
-        }
-        let unknown: Vec<_> = used.difference(&known).collect();
-        assert!(unknown.is_empty(), "{:?} sends {unknown:?}, which nothing has set", step.name());
-        for name in step
-            .0
-            .get("keep")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name)
-        {
-            assert!(known.insert(name.clone()), "{:?} sets {name:?} again", step.name());
-        }
-        let mut expected = BTreeSet::new();
-        variables_in(&step.0["expect"], &mut expected);
-        let unknown: Vec<_> = expected.difference(&known).collect();
-        assert!(unknown.is_empty(), "{:?} expects {unknown:?}, which nothing has set", step.name());
+    for product in 1..=SOLD_OUT {
+        let sold = format!(
+            "(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed')"
+        );
+        let pieces = store
+            .sql_integer(&format!("SELECT stock + {sold} FROM products WHERE id = {product}"))
+            .await;
+        assert_eq!(
+            pieces,
+            if product == SOLD_OUT { 0 } else { STOCK },
+            "pieces of product {product}, in stock and sold"
+        );
+    }
+    for (word, times) in &events {
+        store.expect_event_count(word, *times);
     }
 }
 
-#[test]
-fn what_a_language_cannot_express_is_known() {
-    let mut found = BTreeSet::new();
-    let journey = Journey::read();
-    for step in journey.steps() {
-        for (language, reason) in
-            step.0.get("not_in").and_then(Value::as_object).into_iter().flatten()
-        {
-            assert!(
-                reason.as_str().is_some_and(|reason| reason.len() > 20),
-                "{:?}: say why {language} cannot",
-                step.name()
-            );
-            found.insert((language.as_str(), step.name()));
-        }
-    }
-    assert_eq!(found, INEXPRESSIBLE.into());
-}
+each_language!(crate::journey::completes_the_journey);

@@ -1,13 +1,12 @@
-//! The clients of other languages against a store: each is generated from the unmodified contracts,
-//! and driven by `target/clients/LANG/drive`, which `make clients` makes.
-//! `contract-tests/clients/README.md` has the rules.
+//! The generated clients of other languages against a store, driven by `target/clients/LANG/drive`,
+//! which `make clients` builds. `contract-tests/clients/README.md` has the rules.
 
-// Tests end by panicking; that is what they are for.
+// Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
 #[macro_use]
 mod driver;
+mod driver_faults;
 mod grpc;
 mod journey;
-mod lies;
-mod travel;
+mod journey_file;

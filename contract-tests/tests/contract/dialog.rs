@@ -1,10 +1,8 @@
-//! `GET /`.
-
 use merch_test_store::on_both_databases;
 use reqwest::Method;
 
 on_both_databases! {
-    async fn greets_and_links_to_the_documentation(store: &TestStore) {
+    async fn greeting_links_to_the_documentation(store: &TestStore) {
         let greeting = store.anonymous().greet().send().await.unwrap();
         assert_eq!(greeting.greeting, "Welcome to the SUSTech Merch Store!");
         assert_eq!(greeting.version, "1.0.0");
@@ -14,7 +12,7 @@ on_both_databases! {
         }
     }
 
-    async fn greets_although_the_database_is_away(store: &TestStore) {
+    async fn greeting_works_without_the_database(store: &TestStore) {
         store.stop_db().await;
         store.get("/").await.expect(200);
         store.call(Method::HEAD, "/").await.expect(200);

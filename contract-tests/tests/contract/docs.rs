@@ -1,5 +1,4 @@
-//! The pages: Swagger UI and Scalar from the binary, the document word for word, the list of
-//! problems. `tests/browser/` looks at them.
+//! Pages: Swagger UI, Scalar, the document and the list of problems. `tests/browser/` opens them.
 
 use contract_tests::document::Document;
 use merch_contract::OPENAPI_YAML;
@@ -7,22 +6,20 @@ use merch_test_store::{Database, TestStore};
 use reqwest::Method;
 use serde_json::Value;
 
-/// What issue and design allow a page to load: its own files, and the small pictures inside the
-/// style sheet.
+/// Only own files, and images inside the style sheet.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page.
 const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The values of an attribute in a page's source.
 fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
     let start = format!("{name}=\"");
     page.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn the_page_loads_only_from_here_and_has_nothing_inline() {
+async fn docs_page_has_no_external_or_inline_resources() {
     let store = TestStore::start(Database::Sqlite).await;
     for (path, csp) in [
         ("/docs", CSP),
@@ -79,7 +76,7 @@ async fn the_page_loads_only_from_here_and_has_nothing_inline() {
 }
 
 #[tokio::test]
-async fn large_files_are_sent_as_the_client_can_read_them() {
+async fn large_files_follow_accept_encoding() {
     let store = TestStore::start(Database::Sqlite).await;
     for (path, inside) in [
         ("/docs/swagger-ui.css", ".swagger-ui"),
@@ -103,7 +100,7 @@ async fn large_files_are_sent_as_the_client_can_read_them() {
             packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 3 < plain.body.len(),
             "{path}"
         );
-        // Each form has a tag of its own, good for that form alone.
+        // Each encoding has its own tag.
         let (of_plain, of_packed) = (plain.header("etag"), packed.header("etag"));
         assert_ne!(of_plain, of_packed);
         store.get(path).header("if-none-match", of_plain).await.expect(304);
@@ -124,7 +121,7 @@ async fn large_files_are_sent_as_the_client_can_read_them() {
 }
 
 #[tokio::test]
-async fn the_document_is_the_file() {
+async fn served_document_equals_the_file() {
     let store = TestStore::start(Database::Sqlite).await;
     let yaml = store.get("/openapi.yaml").await.expect(200);
     assert_eq!(yaml.body, OPENAPI_YAML);
@@ -133,7 +130,7 @@ async fn the_document_is_the_file() {
     assert_eq!(json.header("content-type"), "application/json");
     assert_eq!(json.json(), serde_norway::from_str::<Value>(OPENAPI_YAML).unwrap());
 
-    // Kept, and asked about each time.
+    // Cached, but revalidated.
     for page in ["/openapi.yaml", "/openapi.json", "/docs", "/reference", "/problems"] {
         let etag = store.get(page).await.expect(200).header("etag").to_owned();
         store.get(page).header("if-none-match", &etag).await.expect(304);
@@ -143,10 +140,10 @@ async fn the_document_is_the_file() {
 }
 
 #[tokio::test]
-async fn every_code_of_the_document_is_explained_where_its_type_points() {
+async fn problem_types_link_to_their_explanation() {
     let store = TestStore::start(Database::Sqlite).await;
     let page = String::from_utf8(store.get("/problems").await.expect(200).body.to_vec()).unwrap();
-    let codes = Document::ours().codes;
+    let codes = Document::strict().codes;
     assert_eq!(codes.len(), 24, "{codes:?}");
     for code in codes {
         assert!(page.contains(&format!("id=\"{code}\"")), "{code}");

@@ -1,5 +1,5 @@
-//! What the framework emits for the server, against `openapi.yaml`: the same in meaning, but for
-//! the closed list in `poem_contract::gaps`.
+//! Compares the framework's OpenAPI document with `openapi.yaml`: equal in meaning, except for the
+//! gaps in `poem_contract::gaps`.
 
 use merch_contract::{OPENAPI_YAML, rest::server};
 use poem_contract::drift::compare;
@@ -10,22 +10,22 @@ fn document() -> Value {
 }
 
 fn emitted() -> Value {
-    serde_json::from_str(&server::spec_json::<Nobody>()).unwrap()
+    serde_json::from_str(&server::spec_json::<Unimplemented>()).unwrap()
 }
 
 #[test]
-fn the_emitted_document_is_the_written_one() {
+fn emitted_document_matches_openapi_yaml() {
     let differences: Vec<String> =
         compare(&document(), &emitted()).iter().map(ToString::to_string).collect();
     assert!(
         differences.is_empty(),
-        "what the framework emits is not what openapi.yaml says, and is not on the closed list in codegen/src/gaps.rs:\n{}",
+        "the emitted document differs from openapi.yaml beyond codegen/src/gaps.rs:\n{}",
         differences.join("\n")
     );
 }
 
 #[test]
-fn a_change_on_either_side_is_noticed() {
+fn changes_on_either_side_are_detected() {
     for pointer in [
         "/paths/~1orders/post/responses/409",
         "/paths/~1orders/post/responses/201/headers/ETag",
@@ -47,7 +47,7 @@ fn a_change_on_either_side_is_noticed() {
             .unwrap_or_else(|| panic!("nothing at {pointer}"));
         assert!(
             !compare(&changed, &emitted()).is_empty(),
-            "openapi.yaml without {pointer} was not noticed"
+            "openapi.yaml without {pointer} was not detected"
         );
     }
     let mut more = emitted();
@@ -55,24 +55,24 @@ fn a_change_on_either_side_is_noticed() {
         serde_json::json!({ "type": "string" });
     assert!(
         !compare(&document(), &more).is_empty(),
-        "a member that only the emitted document has was not noticed"
+        "a member that only the emitted document has was not detected"
     );
 }
 
-/// An implementation that is never called: only its type is looked at.
-struct Nobody;
+/// Only its type is used.
+struct Unimplemented;
 
 const NEVER: &str = "only the type of this implementation is used";
 
-macro_rules! nobody {
+macro_rules! unimplemented_interfaces {
     ($($interface:ident { $($operation:ident($($argument:ty),*) -> $response:ident;)* })*) => {$(
-        impl server::$interface for Nobody {
+        impl server::$interface for Unimplemented {
             $(async fn $operation(&self, $(_: $argument),*) -> server::$response { unreachable!("{NEVER}") })*
         }
     )*};
 }
 
-nobody! {
+unimplemented_interfaces! {
     Dialog {
         greet() -> GreetResponse;
     }

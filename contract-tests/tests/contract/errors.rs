@@ -1,10 +1,10 @@
-//! What every answer has in common, and what no operation is asked for.
+//! Rules that all responses share, and requests outside of operations.
 
 use merch_test_store::{TestStore, TestUser, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Every operation that takes a body: method, path, a body that it would take.
+/// Every operation with a body: method, path, valid body.
 fn with_body(user: &TestUser<'_>) -> Vec<(Method, String, Value)> {
     vec![
         (
@@ -28,16 +28,27 @@ fn with_body(user: &TestUser<'_>) -> Vec<(Method, String, Value)> {
 }
 
 on_both_databases! {
-    async fn paths_that_do_not_exist(store: &TestStore) {
-        for path in ["/nowhere", "/users/", "/orders/a/b/c", "/products/1/", "//", "/Users", "/orders%2f1", "/docs/nowhere", "/%", "/openapi.yml"] {
+    async fn unknown_paths_are_404(store: &TestStore) {
+        for path in [
+            "/nowhere",
+            "/users/",
+            "/orders/a/b/c",
+            "/products/1/",
+            "//",
+            "/Users",
+            "/orders%2f1",
+            "/docs/nowhere",
+            "/%",
+            "/openapi.yml",
+        ] {
             for method in [Method::GET, Method::POST, Method::DELETE] {
-                // Whether a path exists does not depend on the method, or on who asks.
+                // Routing does not depend on the method or the caller.
                 store.call(method, path).await.problem(404, "route_not_found");
             }
         }
     }
 
-    async fn methods_that_a_path_does_not_have(store: &TestStore) {
+    async fn undeclared_methods_are_405(store: &TestStore) {
         let id = uuid::Uuid::now_v7();
         for (path, allow) in [
             ("/".to_owned(), "GET, HEAD"),
@@ -59,7 +70,7 @@ on_both_databases! {
                 if allowed.contains(&method) {
                     continue;
                 }
-                // No token: a method that is not there is not there for anybody.
+                // Routing does not depend on a token.
                 let answer = store.call(method.parse().unwrap(), &path).await;
                 answer.problem(405, "method_not_allowed");
                 assert_eq!(answer.header("allow"), allow, "{method} {path}");
@@ -67,80 +78,162 @@ on_both_databases! {
         }
     }
 
-    async fn bodies_that_are_too_large(store: &TestStore) {
+    async fn oversized_bodies_are_413(store: &TestStore) {
         let alice = store.user().await;
         let limit = store.options().body_limit;
         for (method, path, body) in with_body(&alice) {
             let padding = " ".repeat(limit + 1 - body.to_string().len());
-            let answer = alice.call(method.clone(), &path).body("application/json", format!("{body}{padding}")).await;
-            assert!(answer.problem(413, "body_too_large")["detail"].as_str().unwrap().contains(&limit.to_string()));
-            // The rest of the body is not read, so the connection cannot be used again, and the
-            // client has to know.
+            let answer = alice
+                .call(method.clone(), &path)
+                .body("application/json", format!("{body}{padding}"))
+                .await;
+            assert!(
+                answer.problem(413, "body_too_large")["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&limit.to_string())
+            );
+            // The server does not read the rest, so the connection cannot be reused.
             assert_eq!(answer.header("connection"), "close");
-            // Without a length, too: it is counted as it comes.
+            // Also without a declared length.
             let chunks = (0..limit / 1000 + 1).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000)));
             let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
-            alice.call(method, &path).body("application/json", chunked).await.problem(413, "body_too_large");
+            alice
+                .call(method, &path)
+                .body("application/json", chunked)
+                .await
+                .problem(413, "body_too_large");
         }
-        // Exactly the limit is read.
+        // The limit itself is allowed.
         let body = json!({ "product_id": 1, "quantity": 4 }).to_string();
         let padding = " ".repeat(limit - body.len());
-        assert_eq!(alice.post("/orders").body("application/json", format!("{body}{padding}")).await.faults(), ["body /quantity"]);
+        assert_eq!(
+            alice
+                .post("/orders")
+                .body("application/json", format!("{body}{padding}"))
+                .await
+                .faults(),
+            ["body /quantity"]
+        );
     }
 
-    async fn bodies_of_another_type(store: &TestStore) {
+    async fn other_media_types_are_415(store: &TestStore) {
         let alice = store.user().await;
         for (method, path, body) in with_body(&alice) {
-            for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/problem+json", "json", "application/*"] {
-                alice.call(method.clone(), &path).body(content_type, body.to_string()).await.problem(415, "unsupported_media_type");
+            for content_type in [
+                "text/plain",
+                "application/x-www-form-urlencoded",
+                "application/jsonx",
+                "application/problem+json",
+                "json",
+                "application/*",
+            ] {
+                alice
+                    .call(method.clone(), &path)
+                    .body(content_type, body.to_string())
+                    .await
+                    .problem(415, "unsupported_media_type");
             }
-            alice.call(method.clone(), &path).untyped_body(body.to_string()).await.problem(415, "unsupported_media_type");
+            alice
+                .call(method.clone(), &path)
+                .untyped_body(body.to_string())
+                .await
+                .problem(415, "unsupported_media_type");
         }
-        for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/json;charset=\"UTF-8\""] {
-            let answer = alice.post("/orders").body(content_type, json!({ "product_id": 1, "quantity": 4 }).to_string()).await;
+        for content_type in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "Application/JSON",
+            "application/json;charset=\"UTF-8\"",
+        ] {
+            let answer = alice
+                .post("/orders")
+                .body(content_type, json!({ "product_id": 1, "quantity": 4 }).to_string())
+                .await;
             assert_eq!(answer.faults(), ["body /quantity"], "{content_type}");
         }
     }
 
-    async fn bodies_that_are_no_json(store: &TestStore) {
+    async fn malformed_json_is_400(store: &TestStore) {
         let alice = store.user().await;
         for (method, path, _) in with_body(&alice) {
-            for body in ["", " ", "{", "{]", "nul", "{\"a\":1,}", "{'a':1}", "{\"a\":1} x", "\u{feff}{}", "{\"a\":NaN}", "[1", "\"\u{1}\""] {
-                assert_eq!(alice.call(method.clone(), &path).body("application/json", body.to_owned()).await.faults(), ["body "], "{body:.40}");
+            for body in [
+                "",
+                " ",
+                "{",
+                "{]",
+                "nul",
+                "{\"a\":1,}",
+                "{'a':1}",
+                "{\"a\":1} x",
+                "\u{feff}{}",
+                "{\"a\":NaN}",
+                "[1",
+                "\"\u{1}\"",
+            ] {
+                assert_eq!(
+                    alice
+                        .call(method.clone(), &path)
+                        .body("application/json", body.to_owned())
+                        .await
+                        .faults(),
+                    ["body "],
+                    "{body:.40}"
+                );
             }
-            assert_eq!(alice.call(method.clone(), &path).body("application/json", b"{\"a\":\"\xff\"}".to_vec()).await.faults(), ["body "]);
+            assert_eq!(
+                alice
+                    .call(method.clone(), &path)
+                    .body("application/json", b"{\"a\":\"\xff\"}".to_vec())
+                    .await
+                    .faults(),
+                ["body "]
+            );
         }
-        // Too deep to be read; the fault is where that was noticed.
-        let deep = alice.post("/orders").body("application/json", "[".repeat(10_000)).await.faults();
+        // Too deep to parse; the fault names the position.
+        let deep =
+            alice.post("/orders").body("application/json", "[".repeat(10_000)).await.faults();
         assert!(deep.len() == 1 && deep[0].starts_with("body /0/0"), "{deep:?}");
     }
 
-    async fn members_that_are_repeated(store: &TestStore) {
+    async fn duplicate_members_are_400(store: &TestStore) {
         let alice = store.user().await;
         let body = r#"{ "product_id": 1, "quantity": 1, "quantity": 1, "product_id": 2 }"#;
         let faults = alice.post("/orders").body("application/json", body).await.faults();
         assert_eq!(faults, ["body /product_id", "body /quantity"]);
-        // Written in another way it is the same member.
+        // An escaped name is the same member.
         let escaped = r#"{ "product_id": 1, "quantity": 1, "quantit\u0079": 3 }"#;
-        assert_eq!(alice.post("/orders").body("application/json", escaped).await.faults(), ["body /quantity"]);
+        assert_eq!(
+            alice.post("/orders").body("application/json", escaped).await.faults(),
+            ["body /quantity"]
+        );
         assert_eq!(store.sql_integer("SELECT count(*) FROM orders").await, 0);
     }
 
-    async fn pointers_are_escaped(store: &TestStore) {
+    async fn fault_pointers_are_escaped(store: &TestStore) {
         let alice = store.user().await;
         let body = json!({ "product_id": 1, "quantity": 1, "a/b": 1, "c~d": 1, "": 1 });
-        assert_eq!(alice.post("/orders").json(&body).await.faults(), ["body /", "body /a~1b", "body /c~0d"]);
+        assert_eq!(
+            alice.post("/orders").json(&body).await.faults(),
+            ["body /", "body /a~1b", "body /c~0d"]
+        );
     }
 
-    async fn faults_of_all_parts_come_together(store: &TestStore) {
+    async fn faults_of_all_parts_are_reported_together(store: &TestStore) {
         let alice = store.user().await;
-        let call = alice.post("/orders").header("idempotency-key", "a b").json(&json!({ "quantity": 9 }));
-        assert_eq!(call.await.faults(), ["body /product_id", "body /quantity", "header /Idempotency-Key"]);
-        let call = alice.call(Method::PATCH, "/users/unregistered").json(&json!({ "username": "", "x": 1 }));
+        let call =
+            alice.post("/orders").header("idempotency-key", "a b").json(&json!({ "quantity": 9 }));
+        assert_eq!(
+            call.await.faults(),
+            ["body /product_id", "body /quantity", "header /Idempotency-Key"]
+        );
+        let call = alice
+            .call(Method::PATCH, "/users/unregistered")
+            .json(&json!({ "username": "", "x": 1 }));
         assert_eq!(call.await.faults(), ["body /username", "body /x", "path /user_id"]);
     }
 
-    async fn nothing_that_was_sent_comes_back(store: &TestStore) {
+    async fn problems_do_not_echo_input(store: &TestStore) {
         let alice = store.user().await;
         let secret = "s3cr3t-hunter2";
         let calls = vec![
@@ -167,33 +260,79 @@ on_both_databases! {
     async fn request_ids(store: &TestStore) {
         let longest = "x".repeat(128);
         for taken in ["a", "0198c0de-7e57-7000-8000-00000000000f", "A.b_c:d-9", longest.as_str()] {
-            assert_eq!(store.get("/").header("x-request-id", taken).await.header("x-request-id"), taken);
-            let problem = store.get("/products/999").header("x-request-id", taken).await.problem(404, "product_not_found");
+            assert_eq!(
+                store.get("/").header("x-request-id", taken).await.header("x-request-id"),
+                taken
+            );
+            let problem = store
+                .get("/products/999")
+                .header("x-request-id", taken)
+                .await
+                .problem(404, "product_not_found");
             assert_eq!(problem["request_id"], taken);
         }
         let too_long = "x".repeat(129);
         for other in ["", "a b", "a,b", "<script>", "\u{e9}", too_long.as_str()] {
-            let id = store.get("/").header("x-request-id", other).await.header("x-request-id").to_owned();
+            let id = store
+                .get("/")
+                .header("x-request-id", other)
+                .await
+                .header("x-request-id")
+                .to_owned();
             assert_eq!(id.parse::<uuid::Uuid>().unwrap().get_version_num(), 7, "{other:?}");
         }
-        let id = store.get("/").header("x-request-id", "a").header("x-request-id", "b").await.header("x-request-id").to_owned();
+        let id = store
+            .get("/")
+            .header("x-request-id", "a")
+            .header("x-request-id", "b")
+            .await
+            .header("x-request-id")
+            .to_owned();
         assert!(id.parse::<uuid::Uuid>().is_ok());
-        assert_ne!(store.get("/").await.header("x-request-id"), store.get("/").await.header("x-request-id"));
+        assert_ne!(
+            store.get("/").await.header("x-request-id"),
+            store.get("/").await.header("x-request-id")
+        );
     }
 
     #[with(|options| options.header_limit = 2048)]
-    async fn headers_that_are_too_large(store: &TestStore) {
+    async fn oversized_headers_are_431(store: &TestStore) {
         store.get("/").header("x-padding", "x".repeat(1500)).await.expect(200);
-        store.get("/").header("x-padding", "x".repeat(2048)).await.problem(431, "headers_too_large");
-        store.get(format!("/products?page_token={}", "x".repeat(2048))).await.problem(431, "headers_too_large");
-        store.get("/nowhere").header("x-padding", "x".repeat(2048)).await.problem(431, "headers_too_large");
+        store
+            .get("/")
+            .header("x-padding", "x".repeat(2048))
+            .await
+            .problem(431, "headers_too_large");
+        store
+            .get(format!("/products?page_token={}", "x".repeat(2048)))
+            .await
+            .problem(431, "headers_too_large");
+        store
+            .get("/nowhere")
+            .header("x-padding", "x".repeat(2048))
+            .await
+            .problem(431, "headers_too_large");
     }
 
-    async fn head_is_get_without_a_body(store: &TestStore) {
+    async fn head_returns_get_headers_without_a_body(store: &TestStore) {
         let alice = store.user().await;
-        for path in ["/".to_owned(), "/products".to_owned(), "/products/1".to_owned(), alice.path(), "/orders".to_owned(), "/docs".to_owned()] {
-            let (get, head) = (alice.get(&path).await.expect(200), alice.call(Method::HEAD, &path).await.expect(200));
-            assert_eq!((head.body.len(), head.header("content-type")), (0, get.header("content-type")), "{path}");
+        for path in [
+            "/".to_owned(),
+            "/products".to_owned(),
+            "/products/1".to_owned(),
+            alice.path(),
+            "/orders".to_owned(),
+            "/docs".to_owned(),
+        ] {
+            let (get, head) = (
+                alice.get(&path).await.expect(200),
+                alice.call(Method::HEAD, &path).await.expect(200),
+            );
+            assert_eq!(
+                (head.body.len(), head.header("content-type")),
+                (0, get.header("content-type")),
+                "{path}"
+            );
             assert_eq!(head.headers.get("etag"), get.headers.get("etag"), "{path}");
         }
         assert_eq!(alice.call(Method::HEAD, "/products/999").await.status, 404);
@@ -201,19 +340,24 @@ on_both_databases! {
         store.expect_events(["token_refused"]);
     }
 
-    async fn answers_about_a_user_are_not_kept(store: &TestStore) {
+    async fn user_responses_are_not_cached(store: &TestStore) {
         let alice = store.user().await;
-        for call in [alice.get(alice.path()), alice.get("/orders"), alice.log_in(TestUser::PASSWORD), store.get("/nowhere")] {
+        for call in [
+            alice.get(alice.path()),
+            alice.get("/orders"),
+            alice.log_in(TestUser::PASSWORD),
+            store.get("/nowhere"),
+        ] {
             let answer = call.await;
             assert_eq!(answer.header("cache-control"), "no-store", "{answer}");
             assert_eq!(answer.header("x-content-type-options"), "nosniff");
         }
-        // The catalogue may be kept, and has to be asked about each time.
+        // The catalogue is cacheable with revalidation.
         assert_eq!(store.get("/products/1").await.header("cache-control"), "no-cache");
         store.expect_events(["user_logged_in"]);
     }
 
-    async fn without_the_database_it_is_503_and_not_500(store: &TestStore) {
+    async fn missing_database_is_503(store: &TestStore) {
         let alice = store.user().await;
         store.stop_db().await;
         let id = uuid::Uuid::now_v7();
@@ -246,13 +390,13 @@ mod raw {
 
     use super::*;
 
-    /// Sends bytes and reads what comes until the other end closes.
+    /// Sends bytes and reads until the server closes.
     async fn exchange(store: &TestStore, request: &str) -> String {
         let mut stream =
             TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(merch_test_store::PATIENCE, stream.read_to_end(&mut answer))
+        tokio::time::timeout(merch_test_store::TIMEOUT, stream.read_to_end(&mut answer))
             .await
             .expect("the server closes the connection")
             .unwrap();
@@ -260,21 +404,30 @@ mod raw {
     }
 
     on_both_databases! {
-        async fn what_is_no_http_is_400_and_ends_the_connection(store: &TestStore) {
-            for request in ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET  HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n"] {
+        async fn malformed_http_is_400_and_closes_the_connection(store: &TestStore) {
+            for request in [
+                "nonsense\r\n\r\n",
+                "GET / HTTP/9.9\r\n\r\n",
+                "GET  HTTP/1.1\r\n\r\n",
+                "GET / HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n",
+            ] {
                 let answer = exchange(store, request).await;
-                assert!(answer.starts_with("HTTP/1.1 400") || answer.is_empty(), "{request:?}: {answer}");
+                assert!(
+                    answer.starts_with("HTTP/1.1 400") || answer.is_empty(),
+                    "{request:?}: {answer}"
+                );
             }
         }
 
-        async fn a_body_that_is_shorter_than_announced_changes_nothing(store: &TestStore) {
+        async fn truncated_bodies_change_nothing(store: &TestStore) {
             let alice = store.user().await;
             let body = r#"{ "product_id": 1, "quantity": 1 }"#;
             let request = format!(
                 "POST /orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{body}",
                 alice.token
             );
-            let mut stream = TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
+            let mut stream =
+                TcpStream::connect(store.url().strip_prefix("http://").unwrap()).await.unwrap();
             stream.write_all(request.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
             let mut answer = Vec::new();

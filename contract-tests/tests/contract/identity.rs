@@ -1,4 +1,4 @@
-//! `/login`, `/logout`, `/users/{user_id}/password`, and what a token is worth.
+//! `/login`, `/logout`, `/users/{user_id}/password`, and tokens.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,7 +7,7 @@ use merch_test_store::{TestStore, TestUser, on_both_databases};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Every request that wants a token, for a user's own things.
+/// Every secured request, for the user's own resources.
 fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
     let id = uuid::Uuid::now_v7();
     vec![
@@ -27,7 +27,7 @@ fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
     ]
 }
 
-/// Sends all of them with this in `Authorization`, and holds the answers against what is expected.
+/// Sends all of them with this `Authorization` and expects a refusal.
 async fn refused_everywhere(
     store: &TestStore,
     user: &TestUser<'_>,
@@ -35,7 +35,7 @@ async fn refused_everywhere(
     code: &str,
 ) {
     let requests = with_token(user);
-    store.expect_many("token_refused", requests.len());
+    store.expect_event_count("token_refused", requests.len());
     for (method, path, body) in requests {
         let mut call = store.call(method, path);
         for value in authorization {
@@ -62,7 +62,7 @@ async fn change_password(
         .await
 }
 
-/// The part of a JWT, as JSON.
+/// A part of a JWT, as JSON.
 fn part(token: &str, index: usize) -> Value {
     let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&base64url(part)).unwrap()
@@ -86,21 +86,32 @@ fn base64url(text: &str) -> Vec<u8> {
 }
 
 on_both_databases! {
-    async fn a_log_in_gives_a_token_that_works(store: &TestStore) {
+    async fn log_in_returns_a_valid_token(store: &TestStore) {
         let alice = store.user().await;
         for username in [alice.username.clone(), alice.username.to_uppercase()] {
-            let answer = store.post("/login").json(&json!({ "username": username, "password": TestUser::PASSWORD })).await.expect(200);
+            let answer = store
+                .post("/login")
+                .json(&json!({ "username": username, "password": TestUser::PASSWORD }))
+                .await
+                .expect(200);
             let token = answer.json();
-            assert_eq!((&token["token_type"], &token["expires_in"], &token["user_id"]), (&json!("Bearer"), &json!(86_400), &json!(alice.id)));
+            assert_eq!(
+                (&token["token_type"], &token["expires_in"], &token["user_id"]),
+                (&json!("Bearer"), &json!(86_400), &json!(alice.id))
+            );
             let token = token["access_token"].as_str().unwrap();
             for scheme in ["Bearer", "bearer", "BEARER"] {
-                store.get(alice.path()).header("authorization", format!("{scheme} {token}")).await.expect(200);
+                store
+                    .get(alice.path())
+                    .header("authorization", format!("{scheme} {token}"))
+                    .await
+                    .expect(200);
             }
             store.expect_events(["user_logged_in"]);
         }
     }
 
-    async fn a_token_says_what_it_has_to(store: &TestStore) {
+    async fn tokens_have_the_required_claims(store: &TestStore) {
         let alice = store.user().await;
         let (header, claims) = (part(&alice.token, 0), part(&alice.token, 1));
         assert_eq!((&header["alg"], &header["typ"]), (&json!("HS256"), &json!("at+jwt")));
@@ -114,29 +125,47 @@ on_both_databases! {
         assert_ne!(part(&other.token, 1)["jti"], claims["jti"]);
     }
 
-    async fn a_wrong_log_in_does_not_say_what_is_wrong(store: &TestStore) {
+    async fn failed_log_ins_do_not_reveal_the_reason(store: &TestStore) {
         let alice = store.user().await;
         let wrong = alice.log_in("wrong horse").await;
-        let unknown = store.post("/login").json(&json!({ "username": "unregistered", "password": TestUser::PASSWORD })).await;
-        let (wrong, unknown) = (wrong.problem(401, "invalid_credentials"), unknown.problem(401, "invalid_credentials"));
-        assert_eq!((&wrong["title"], &wrong["detail"], &wrong["type"]), (&unknown["title"], &unknown["detail"], &unknown["type"]));
-        // A password that could not be registered is only wrong.
+        let unknown = store
+            .post("/login")
+            .json(&json!({ "username": "unregistered", "password": TestUser::PASSWORD }))
+            .await;
+        let (wrong, unknown) = (
+            wrong.problem(401, "invalid_credentials"),
+            unknown.problem(401, "invalid_credentials"),
+        );
+        assert_eq!(
+            (&wrong["title"], &wrong["detail"], &wrong["type"]),
+            (&unknown["title"], &unknown["detail"], &unknown["type"])
+        );
+        // A password too short to be registered is only wrong.
         alice.log_in("x").await.problem(401, "invalid_credentials");
-        // The password is its bytes: no case, no white space is forgiven.
+        // Case and white space count.
         alice.log_in(&TestUser::PASSWORD.to_uppercase()).await.problem(401, "invalid_credentials");
         alice.log_in(&format!("{} ", TestUser::PASSWORD)).await.problem(401, "invalid_credentials");
-        store.expect_many("log_in_failed", 5);
+        store.expect_event_count("log_in_failed", 5);
         for (body, faults) in [
             (json!({ "username": alice.username }), vec!["body /password"]),
-            (json!({ "username": "a b", "password": "" }), vec!["body /password", "body /username"]),
-            (json!({ "username": alice.username, "password": "p".repeat(129) }), vec!["body /password"]),
-            (json!({ "username": alice.username, "password": "x", "remember": true }), vec!["body /remember"]),
+            (
+                json!({ "username": "a b", "password": "" }),
+                vec!["body /password", "body /username"],
+            ),
+            (
+                json!({ "username": alice.username, "password": "p".repeat(129) }),
+                vec!["body /password"],
+            ),
+            (
+                json!({ "username": alice.username, "password": "x", "remember": true }),
+                vec!["body /remember"],
+            ),
         ] {
             assert_eq!(store.post("/login").json(&body).await.faults(), faults, "{body}");
         }
     }
 
-    async fn a_request_without_a_valid_token_is_refused_everywhere(store: &TestStore) {
+    async fn secured_operations_refuse_invalid_tokens(store: &TestStore) {
         let alice = store.user().await;
         let (header, claims, signature) = {
             let mut parts = alice.token.split('.');
@@ -147,71 +176,116 @@ on_both_databases! {
         let other_signature: String = signature.chars().rev().collect();
         refused_everywhere(store, &alice, &[], "token_missing").await;
         refused_everywhere(store, &alice, &["Basic YTpi"], "token_missing").await;
-        for broken in ["Bearer", "Bearer ", "Bearer x y", "Bearer x", "Bearer a.b.c", "Bearer \u{e9}", &none, &format!("Bearer {header}.{claims}.{other_signature}")] {
+        for broken in [
+            "Bearer",
+            "Bearer ",
+            "Bearer x y",
+            "Bearer x",
+            "Bearer a.b.c",
+            "Bearer \u{e9}",
+            &none,
+            &format!("Bearer {header}.{claims}.{other_signature}"),
+        ] {
             let requests = with_token(&alice);
             let (method, path, _) = &requests[1];
-            store.call(method.clone(), path).header("authorization", broken).await.problem(401, "token_invalid");
+            store
+                .call(method.clone(), path)
+                .header("authorization", broken)
+                .await
+                .problem(401, "token_invalid");
             store.expect_events(["token_refused"]);
         }
-        // Whatever stands there, it is no 500.
+        // Never a 500.
         for odd in ["x", "", "Bearer\t", alice.token.as_str()] {
             let answer = store.get(alice.path()).header("authorization", odd).await.expect(401);
-            assert!(["token_missing", "token_invalid"].contains(&answer.json()["code"].as_str().unwrap()));
+            assert!(
+                ["token_missing", "token_invalid"]
+                    .contains(&answer.json()["code"].as_str().unwrap())
+            );
             store.expect_events(["token_refused"]);
         }
-        // Two credentials are none, even if both are good.
+        // Two credentials are refused, even if both are valid.
         let good = format!("Bearer {}", alice.token);
-        store.get(alice.path()).header("authorization", &good).header("authorization", &good).await.problem(401, "token_invalid");
+        store
+            .get(alice.path())
+            .header("authorization", &good)
+            .header("authorization", &good)
+            .await
+            .problem(401, "token_invalid");
         store.expect_events(["token_refused"]);
-        // Who is not logged in does not learn which ids exist, or what is wrong with a body.
+        // Without a token, neither ids nor faults of the body are revealed.
         store.post("/orders").json(&json!({})).await.problem(401, "token_missing");
         store.get("/orders/1").await.problem(401, "token_missing");
-        store.expect_many("token_refused", 2);
+        store.expect_event_count("token_refused", 2);
     }
 
-    async fn logging_out_makes_every_token_void(store: &TestStore) {
+    async fn log_out_revokes_all_tokens(store: &TestStore) {
         let alice = store.user().await;
-        let second = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        let second = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         store.post("/logout").bearer(&second).await.expect(204);
         store.expect_events(["user_logged_in", "user_logged_out"]);
         void_everywhere(store, &alice).await;
         store.get(alice.path()).bearer(&second).await.problem(401, "token_invalid");
         store.expect_events(["token_refused"]);
-        let third = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        let third = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         store.get(alice.path()).bearer(&third).await.expect(200);
         store.expect_events(["user_logged_in"]);
     }
 
-    async fn a_new_password_makes_every_token_void(store: &TestStore) {
+    async fn password_change_revokes_all_tokens(store: &TestStore) {
         let alice = store.user().await;
-        change_password(&alice, TestUser::PASSWORD, "a much longer battery staple").await.expect(204);
+        change_password(&alice, TestUser::PASSWORD, "a much longer battery staple")
+            .await
+            .expect(204);
         store.expect_events(["user_password_changed"]);
         void_everywhere(store, &alice).await;
         alice.log_in(TestUser::PASSWORD).await.problem(401, "invalid_credentials");
-        let token = alice.log_in("a much longer battery staple").await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        let token =
+            alice.log_in("a much longer battery staple").await.expect(200).json()["access_token"]
+                .as_str()
+                .unwrap()
+                .to_owned();
         store.get(alice.path()).bearer(&token).await.expect(200);
         store.expect_events(["log_in_failed", "user_logged_in"]);
     }
 
-    async fn deactivation_makes_every_token_void(store: &TestStore) {
+    async fn deactivation_revokes_all_tokens(store: &TestStore) {
         let alice = store.user().await;
         alice.call(Method::DELETE, alice.path()).await.expect(204);
         store.expect_events(["user_deactivated"]);
         void_everywhere(store, &alice).await;
     }
 
-    async fn a_password_is_changed_only_by_who_knows_it(store: &TestStore) {
+    async fn password_change_requires_the_current_password(store: &TestStore) {
         let (alice, bob) = (store.user().await, store.user().await);
-        let problem = change_password(&alice, "wrong horse", "a much longer battery staple").await.problem(403, "wrong_password");
-        assert!(!problem.to_string().contains("wrong horse") && !problem.to_string().contains("battery"));
+        let problem = change_password(&alice, "wrong horse", "a much longer battery staple")
+            .await
+            .problem(403, "wrong_password");
+        assert!(
+            !problem.to_string().contains("wrong horse")
+                && !problem.to_string().contains("battery")
+        );
         store.expect_events(["password_refused"]);
         let body = json!({ "current_password": TestUser::PASSWORD, "new_password": "a much longer battery staple" });
-        bob.call(Method::PUT, format!("{}/password", alice.path())).json(&body).await.problem(404, "user_not_found");
+        bob.call(Method::PUT, format!("{}/password", alice.path()))
+            .json(&body)
+            .await
+            .problem(404, "user_not_found");
         for (body, faults) in [
-            (json!({ "current_password": "", "new_password": "1234567" }), vec!["body /current_password", "body /new_password"]),
+            (
+                json!({ "current_password": "", "new_password": "1234567" }),
+                vec!["body /current_password", "body /new_password"],
+            ),
             (json!({ "new_password": "12345678" }), vec!["body /current_password"]),
         ] {
-            let answer = alice.call(Method::PUT, format!("{}/password", alice.path())).json(&body).await;
+            let answer =
+                alice.call(Method::PUT, format!("{}/password", alice.path())).json(&body).await;
             assert_eq!(answer.faults(), faults, "{body}");
         }
         // Nothing has changed.
@@ -220,17 +294,24 @@ on_both_databases! {
         store.expect_events(["user_logged_in"]);
     }
 
-    async fn of_two_new_passwords_at_once_one_wins(store: &TestStore) {
+    async fn concurrent_password_changes_have_one_winner(store: &TestStore) {
         let alice = store.user().await;
         let (one, other) = tokio::join!(
             change_password(&alice, TestUser::PASSWORD, "the first new password"),
             change_password(&alice, TestUser::PASSWORD, "the other new password")
         );
-        let won: Vec<u16> = [&one, &other].iter().map(|answer| answer.status).filter(|status| *status == 204).collect();
+        let won: Vec<u16> = [&one, &other]
+            .iter()
+            .map(|answer| answer.status)
+            .filter(|status| *status == 204)
+            .collect();
         assert_eq!(won.len(), 1, "{one}{other}");
-        let (winner, loser) = if one.status == 204 { ("the first new password", &other) } else { ("the other new password", &one) };
-        // It came too late with a password that is not the current one any more, or with a token
-        // that is void.
+        let (winner, loser) = if one.status == 204 {
+            ("the first new password", &other)
+        } else {
+            ("the other new password", &one)
+        };
+        // The loser came with an outdated password or a revoked token.
         match loser.status {
             401 => {
                 loser.problem(401, "token_invalid");
@@ -246,7 +327,7 @@ on_both_databases! {
     }
 
     #[with(|options| options.signing_key = b"another key for tests, of more than thirty-two".to_vec())]
-    async fn a_token_of_another_store_is_worth_nothing(store: &TestStore) {
+    async fn tokens_of_another_store_are_refused(store: &TestStore) {
         let other = TestStore::start(merch_test_store::Database::Sqlite).await;
         let (foreign, alice) = (other.user().await.token, store.user().await);
         other.finish().await;
@@ -255,9 +336,9 @@ on_both_databases! {
     }
 
     #[with(|options| options.token_lifetime = Duration::from_secs(1))]
-    async fn a_token_ends(store: &TestStore) {
+    async fn expired_tokens_are_refused(store: &TestStore) {
         let alice = store.user().await;
-        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
+        let deadline = tokio::time::Instant::now() + merch_test_store::TIMEOUT;
         loop {
             let answer = alice.get(alice.path()).await;
             if answer.status == 401 {
@@ -265,22 +346,22 @@ on_both_databases! {
                 break;
             }
             answer.expect(200);
-            assert!(tokio::time::Instant::now() < deadline, "it did not end");
+            assert!(tokio::time::Instant::now() < deadline, "the token did not expire");
             tokio::task::yield_now().await;
         }
         store.expect_events(["token_refused"]);
     }
 
     #[with(|options| options.log_ins_per_account = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
-    async fn an_account_can_be_tried_only_so_often(store: &TestStore) {
+    async fn wrong_passwords_are_limited_per_account(store: &TestStore) {
         let (alice, bob) = (store.user().await, store.user().await);
-        // The log-in of the user does not count; letters of another case are the same account.
+        // A successful log-in does not count; usernames ignore case.
         for _ in 0..2 {
             alice.log_in("wrong").await.problem(401, "invalid_credentials");
         }
         let shouted = json!({ "username": alice.username.to_uppercase(), "password": "wrong" });
         store.post("/login").json(&shouted).await.problem(401, "invalid_credentials");
-        store.expect_many("log_in_failed", 3);
+        store.expect_event_count("log_in_failed", 3);
         for password in ["wrong", TestUser::PASSWORD] {
             let answer = alice.log_in(password).await;
             answer.problem(429, "too_many_attempts");
@@ -289,11 +370,11 @@ on_both_databases! {
         }
         bob.log_in(TestUser::PASSWORD).await.expect(200);
         store.expect_events(["user_logged_in"]);
-        // Who is logged in is not kept out.
+        // Existing sessions are not limited.
         alice.get(alice.path()).await.expect(200);
-        // What the document does not allow is no attempt.
+        // Invalid requests do not count.
         bob.log_in("").await.faults();
-        // Right passwords do not count, and reset nothing.
+        // Correct passwords neither count nor reset the budget.
         for _ in 0..2 {
             bob.log_in("wrong").await.problem(401, "invalid_credentials");
             bob.log_in(TestUser::PASSWORD).await.expect(200);
@@ -305,14 +386,14 @@ on_both_databases! {
     }
 
     #[with(|options| options.log_ins_per_account = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
-    async fn a_change_of_password_can_be_guessed_no_more_often_than_a_log_in(store: &TestStore) {
+    async fn password_changes_share_the_log_in_limit(store: &TestStore) {
         let alice = store.user().await;
         let new = "a much longer battery staple";
         for _ in 0..2 {
             change_password(&alice, "wrong horse", new).await.problem(403, "wrong_password");
         }
         alice.log_in("wrong").await.problem(401, "invalid_credentials");
-        store.expect_many("password_refused", 2);
+        store.expect_event_count("password_refused", 2);
         store.expect_events(["log_in_failed"]);
         for current in ["wrong horse", TestUser::PASSWORD] {
             let answer = change_password(&alice, current, new).await;
@@ -323,32 +404,36 @@ on_both_databases! {
         alice.log_in(TestUser::PASSWORD).await.problem(429, "too_many_attempts");
     }
 
-    /// The budgets are the default ones.
+    /// The default budgets.
     #[with(|options| {
         options.log_ins_per_account = Rate::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(360));
         options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(100).unwrap(), Duration::from_secs(36));
         options.trusted_proxies = "127.0.0.1".parse().unwrap();
     })]
-    async fn the_owner_gets_in_while_three_addresses_guess(store: &TestStore) {
+    async fn owner_can_log_in_during_an_attack(store: &TestStore) {
         let alice = store.user().await;
         let log_in = async |from: &str, password: &str| {
             let body = json!({ "username": alice.username, "password": password });
             store.post("/login").header("x-forwarded-for", from).json(&body).await
         };
-        let strangers = ["198.51.100.1", "198.51.100.2", "2001:db8::1"];
+        let unknown_addresses = ["198.51.100.1", "198.51.100.2", "2001:db8::1"];
         let guesses = async {
             let mut judged = 0;
             for _ in 0..30 {
-                for stranger in strangers {
-                    let answer = log_in(stranger, "wrong").await;
-                    if answer.status == 401 { judged += 1 } else { drop(answer.problem(429, "too_many_attempts")) }
+                for address in unknown_addresses {
+                    let answer = log_in(address, "wrong").await;
+                    if answer.status == 401 {
+                        judged += 1
+                    } else {
+                        drop(answer.problem(429, "too_many_attempts"))
+                    }
                 }
             }
             judged
         };
         let owner = async {
             for _ in 0..15 {
-                // Where it registered, and where it has never been.
+                // A known and an unknown address.
                 for address in ["127.0.0.1", "203.0.113.7"] {
                     log_in(address, TestUser::PASSWORD).await.expect(200);
                 }
@@ -356,10 +441,10 @@ on_both_databases! {
         };
         let (judged, ()) = tokio::join!(guesses, owner);
         assert_eq!(judged, 30, "ten of each");
-        // Another address of the same /64 is the same client.
+        // Addresses of one /64 are one client.
         log_in("2001:db8::2", "wrong").await.problem(429, "too_many_attempts");
-        store.expect_many("log_in_failed", judged);
-        store.expect_many("user_logged_in", 30);
+        store.expect_event_count("log_in_failed", judged);
+        store.expect_event_count("user_logged_in", 30);
     }
 
     #[with(|options| {
@@ -367,13 +452,13 @@ on_both_databases! {
         options.log_ins_over_all_addresses = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600));
         options.trusted_proxies = "127.0.0.1".parse().unwrap();
     })]
-    async fn many_addresses_close_an_account_and_a_known_address_opens_it(store: &TestStore) {
+    async fn known_addresses_bypass_the_account_limit(store: &TestStore) {
         let alice = store.user().await;
         let log_in = async |name: &str, from: &str, password: &str| {
             let body = json!({ "username": name, "password": password });
             store.post("/login").header("x-forwarded-for", from).json(&body).await
         };
-        // A name without a user is answered alike.
+        // Unknown usernames get the same response.
         for name in [alice.username.as_str(), "unregistered"] {
             let mut statuses = Vec::new();
             for n in 0..4 {
@@ -383,30 +468,37 @@ on_both_databases! {
             }
             assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429], "{name}");
         }
-        store.expect_many("log_in_failed", 10);
-        log_in(&alice.username, "203.0.113.7", TestUser::PASSWORD).await.problem(429, "too_many_attempts");
+        store.expect_event_count("log_in_failed", 10);
+        log_in(&alice.username, "203.0.113.7", TestUser::PASSWORD)
+            .await
+            .problem(429, "too_many_attempts");
         for _ in 0..5 {
             log_in(&alice.username, "127.0.0.1", TestUser::PASSWORD).await.expect(200);
         }
-        store.expect_many("user_logged_in", 5);
+        store.expect_event_count("user_logged_in", 5);
     }
 
-    async fn guessable_passwords_are_refused(store: &TestStore) {
+    async fn common_passwords_are_refused(store: &TestStore) {
         let alice = store.user().await;
         let name = merch_test_store::fresh_name();
         let email = format!("{name}@mail.example.com");
-        for password in ["Password1", "12345678", "00000000", name.to_uppercase().as_str(), email.as_str()] {
-            let user = json!({ "sid": name, "username": name, "email": email, "password": password });
+        for password in
+            ["Password1", "12345678", "00000000", name.to_uppercase().as_str(), email.as_str()]
+        {
+            let user =
+                json!({ "sid": name, "username": name, "email": email, "password": password });
             let problem = store.post("/users").json(&user).await.problem(422, "guessable_password");
             assert!(!problem.to_string().contains(password), "{problem}");
         }
         for new in ["Password1", alice.username.as_str(), alice.email.as_str()] {
-            change_password(&alice, TestUser::PASSWORD, new).await.problem(422, "guessable_password");
+            change_password(&alice, TestUser::PASSWORD, new)
+                .await
+                .problem(422, "guessable_password");
         }
     }
 
     #[with(|options| options.registrations_per_address = Rate::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(600)))]
-    async fn an_address_can_register_only_so_often(store: &TestStore) {
+    async fn registrations_are_limited_per_address(store: &TestStore) {
         let alice = store.user().await;
         let user = json!({ "sid": alice.sid, "username": alice.username, "email": alice.email, "password": TestUser::PASSWORD });
         for _ in 0..2 {
@@ -420,47 +512,81 @@ on_both_databases! {
         store.expect_events(["user_logged_in"]);
     }
 
-    async fn a_hash_of_another_cost_is_renewed_at_log_in(store: &TestStore) {
+    async fn log_in_rehashes_outdated_hashes(store: &TestStore) {
         let alice = store.user().await;
         let mut options = store.options().clone();
         options.hash_cost = Cost::new(10).unwrap();
-        let dearer = store.another_api(&options, store.db_url()).await;
+        let dearer = store.start_another_api(&options, store.db_url()).await;
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let body = json!({ "username": alice.username, "password": TestUser::PASSWORD });
-        let renewed = "SELECT COUNT(*) FROM users WHERE password_hash LIKE '$scrypt$ln=10,r=8,p=1$%'";
+        let renewed =
+            "SELECT COUNT(*) FROM users WHERE password_hash LIKE '$scrypt$ln=10,r=8,p=1$%'";
         assert_eq!(store.sql_integer(renewed).await, 0);
-        assert_eq!(http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(), 200);
+        assert_eq!(
+            http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(),
+            200
+        );
         assert_eq!(store.sql_integer(renewed).await, 1);
-        // Tokens stay good, and the password is what it was.
+        // Tokens and password stay valid.
         alice.get(alice.path()).await.expect(200);
-        assert_eq!(http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(), 200);
-        store.expect_many("user_logged_in", 2);
+        assert_eq!(
+            http.post(format!("{dearer}/login")).json(&body).send().await.unwrap().status(),
+            200
+        );
+        store.expect_event_count("user_logged_in", 2);
     }
 
     #[with(|options| options.log_ins_per_address = Rate::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(600)))]
-    async fn an_address_can_try_only_so_often(store: &TestStore) {
+    async fn log_ins_are_limited_per_address(store: &TestStore) {
         for n in 0..5 {
-            store.post("/login").json(&json!({ "username": format!("unregistered.{n}"), "password": "x" })).await.problem(401, "invalid_credentials");
+            store
+                .post("/login")
+                .json(&json!({ "username": format!("unregistered.{n}"), "password": "x" }))
+                .await
+                .problem(401, "invalid_credentials");
         }
-        store.expect_many("log_in_failed", 5);
-        // A header that anybody can write does not make another address.
-        let call = store.post("/login").header("x-forwarded-for", "192.0.2.7").json(&json!({ "username": "unregistered", "password": "x" }));
+        store.expect_event_count("log_in_failed", 5);
+        // An untrusted `X-Forwarded-For` is ignored.
+        let call = store
+            .post("/login")
+            .header("x-forwarded-for", "192.0.2.7")
+            .json(&json!({ "username": "unregistered", "password": "x" }));
         call.await.problem(429, "too_many_attempts");
     }
 
-    /// Half a second each, so these two are the only ones.
+    /// Half a second per hash, so there are only two.
     #[with(|options| options.hash_cost = Cost::default())]
-    async fn the_default_cost_holds(store: &TestStore) {
+    async fn default_hash_cost_is_applied(store: &TestStore) {
         let alice = store.user().await;
         alice.log_in("wrong").await.problem(401, "invalid_credentials");
         store.expect_events(["log_in_failed"]);
         // N = 2^17, r = 8, p = 1: `$scrypt$ln=17,r=8,p=1$`.
-        assert_eq!(store.sql_integer("SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$ln=17,r=8,p=1$%'").await, 1);
+        assert_eq!(
+            store
+                .sql_integer(
+                    "SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$ln=17,r=8,p=1$%'"
+                )
+                .await,
+            1
+        );
     }
 
-    async fn the_password_is_nowhere_in_the_database(store: &TestStore) {
+    async fn passwords_are_not_stored_in_plain_text(store: &TestStore) {
         store.user().await;
-        assert_eq!(store.sql_integer(&format!("SELECT count(*) FROM users WHERE password_hash LIKE '%{}%'", TestUser::PASSWORD)).await, 0);
-        assert_eq!(store.sql_integer("SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$%'").await, 1);
+        assert_eq!(
+            store
+                .sql_integer(&format!(
+                    "SELECT count(*) FROM users WHERE password_hash LIKE '%{}%'",
+                    TestUser::PASSWORD
+                ))
+                .await,
+            0
+        );
+        assert_eq!(
+            store
+                .sql_integer("SELECT count(*) FROM users WHERE password_hash LIKE '$scrypt$%'")
+                .await,
+            1
+        );
     }
 }

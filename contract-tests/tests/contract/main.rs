@@ -1,9 +1,8 @@
-//! The store, from outside, a file for each resource.
+//! Tests of the store through its API, a file per resource.
 //!
-//! One program and not one for each file: linking the whole store is what takes time, and all tests
-//! can run at the same time.
+//! One binary: linking the store takes most of the time, and all tests run in parallel.
 
-// Tests end by panicking; that is what they are for.
+// Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
 mod dialog;

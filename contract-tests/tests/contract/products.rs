@@ -15,23 +15,37 @@ fn ids(page: &Value) -> Vec<i64> {
 }
 
 on_both_databases! {
-    async fn the_catalogue_is_the_seed(store: &TestStore) {
+    async fn catalogue_equals_the_seed(store: &TestStore) {
         let page = store.anonymous().list_products().send().await.unwrap();
-        let told: Vec<_> =
-            page.items.iter().map(|product| (product.name.as_str(), product.price_cents, product.category.as_str(), product.stock)).collect();
+        let listed: Vec<_> = page
+            .items
+            .iter()
+            .map(|product| {
+                (
+                    product.name.as_str(),
+                    product.price_cents,
+                    product.category.as_str(),
+                    product.stock,
+                )
+            })
+            .collect();
         assert_eq!(
-            told,
+            listed,
             [
                 ("SUSTech Hoodie", 4999, "Apparel", 500),
                 ("SUSTech Water Bottle", 1999, "Drinkware", 500),
                 ("SUSTech Notebook", 999, "Stationery", 500),
             ]
         );
-        assert!(page.items.iter().all(|product| !product.slogan.is_empty() && !product.description.is_empty()));
+        assert!(
+            page.items
+                .iter()
+                .all(|product| !product.slogan.is_empty() && !product.description.is_empty())
+        );
         assert_eq!(page.next_page, None);
     }
 
-    async fn pages_of_one_miss_nothing_and_repeat_nothing(store: &TestStore) {
+    async fn paging_returns_each_item_once(store: &TestStore) {
         let all = ids(&store.get("/products").await.expect(200).json());
         let (mut walked, mut path) = (Vec::new(), "/products?limit=1".to_owned());
         loop {
@@ -42,32 +56,46 @@ on_both_databases! {
             path = format!("/products?limit=1&page_token={token}");
         }
         assert_eq!(walked, all);
-        // The generated client does the same by itself.
-        let streamed: Vec<Product> = store.anonymous().list_products().limit(1_u32).stream().try_collect().await.unwrap();
-        assert_eq!(streamed.iter().map(|product| i64::from(product.id.get())).collect::<Vec<_>>(), all);
+        // The generated client's stream returns the same.
+        let streamed: Vec<Product> =
+            store.anonymous().list_products().limit(1_u32).stream().try_collect().await.unwrap();
+        assert_eq!(
+            streamed.iter().map(|product| i64::from(product.id.get())).collect::<Vec<_>>(),
+            all
+        );
     }
 
-    async fn a_page_token_carries_the_filter(store: &TestStore) {
+    async fn page_tokens_carry_the_filter(store: &TestStore) {
         store.sql("UPDATE products SET category = 'Apparel' WHERE id = 3").await;
         let first = store.get("/products?limit=1&category=Apparel").await.expect(200).json();
         assert_eq!(ids(&first), [1]);
         let token = first["next_page"].as_str().unwrap();
         let second = store.get(format!("/products?page_token={token}")).await.expect(200).json();
         assert_eq!((ids(&second), &second["next_page"]), (vec![3], &Value::Null));
-        // Repeated with the same filter it is the same; with another one it contradicts itself.
-        assert_eq!(store.get(format!("/products?page_token={token}&category=Apparel")).await.expect(200).json(), second);
-        assert_eq!(store.get(format!("/products?page_token={token}&category=Drinkware")).await.faults(), ["query /page_token"]);
+        // The same filter may be repeated; another one contradicts the token.
+        assert_eq!(
+            store
+                .get(format!("/products?page_token={token}&category=Apparel"))
+                .await
+                .expect(200)
+                .json(),
+            second
+        );
+        assert_eq!(
+            store.get(format!("/products?page_token={token}&category=Drinkware")).await.faults(),
+            ["query /page_token"]
+        );
     }
 
-    async fn an_unknown_category_is_empty(store: &TestStore) {
-        // Exactly this category: no case is folded, no part is enough.
+    async fn unknown_categories_are_empty(store: &TestStore) {
+        // Categories match exactly, with case.
         for category in ["Books", "apparel", "App", "Apparel%20", "%25"] {
             let page = store.get(format!("/products?category={category}")).await.expect(200).json();
             assert_eq!((ids(&page), &page["next_page"]), (vec![], &Value::Null), "{category}");
         }
     }
 
-    async fn list_refuses_what_is_not_declared(store: &TestStore) {
+    async fn invalid_list_parameters_are_400(store: &TestStore) {
         for (query, faults) in [
             ("limit=0", vec!["query /limit"]),
             ("limit=101", vec!["query /limit"]),
@@ -81,7 +109,10 @@ on_both_databases! {
             ("category=", vec!["query /category"]),
             ("page_token=nonsense", vec!["query /page_token"]),
             ("colour=red", vec!["query /colour"]),
-            ("limit=0&category=&colour=red", vec!["query /category", "query /colour", "query /limit"]),
+            (
+                "limit=0&category=&colour=red",
+                vec!["query /category", "query /colour", "query /limit"],
+            ),
         ] {
             assert_eq!(store.get(format!("/products?{query}")).await.faults(), faults, "{query}");
         }
@@ -90,12 +121,15 @@ on_both_databases! {
         }
     }
 
-    async fn one_product_has_an_etag_that_changes_with_the_stock(store: &TestStore) {
+    async fn product_etag_changes_with_the_stock(store: &TestStore) {
         let first = store.get("/products/1").await.expect(200);
         assert_eq!(first.json()["stock"], 500);
         let etag = first.header("etag").to_owned();
-        for condition in [etag.clone(), "*".to_owned(), format!("\"0\", {etag}"), format!("W/{etag}")] {
-            let unchanged = store.get("/products/1").header("if-none-match", &condition).await.expect(304);
+        for condition in
+            [etag.clone(), "*".to_owned(), format!("\"0\", {etag}"), format!("W/{etag}")]
+        {
+            let unchanged =
+                store.get("/products/1").header("if-none-match", &condition).await.expect(304);
             assert_eq!(unchanged.header("etag"), etag, "{condition}");
         }
         store.get("/products/1").header("if-none-match", "\"12345\"").await.expect(200);
@@ -108,16 +142,23 @@ on_both_databases! {
         assert_ne!(after.header("etag"), etag);
     }
 
-    async fn a_product_that_does_not_exist(store: &TestStore) {
+    async fn unknown_products_are_404(store: &TestStore) {
         store.get("/products/999").await.problem(404, "product_not_found");
         store.get("/products/2147483647").await.problem(404, "product_not_found");
         for id in ["0", "-1", "one", "1.0", "2147483648", "99999999999999999999", "%20"] {
-            assert_eq!(store.get(format!("/products/{id}")).await.faults(), ["path /product_id"], "{id}");
+            assert_eq!(
+                store.get(format!("/products/{id}")).await.faults(),
+                ["path /product_id"],
+                "{id}"
+            );
         }
-        assert_eq!(store.get("/products/1").header("if-none-match", "nonsense").await.faults(), ["header /If-None-Match"]);
+        assert_eq!(
+            store.get("/products/1").header("if-none-match", "nonsense").await.faults(),
+            ["header /If-None-Match"]
+        );
     }
 
-    async fn without_the_database_it_is_unavailable(store: &TestStore) {
+    async fn missing_database_is_503(store: &TestStore) {
         store.stop_db().await;
         for path in ["/products", "/products/1"] {
             let answer = store.get(path).await;
@@ -125,15 +166,18 @@ on_both_databases! {
             assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
         }
         store.restart_db().await;
-        // The channel is made again by itself; how soon is its own affair.
-        let deadline = tokio::time::Instant::now() + merch_test_store::PATIENCE;
+        // The channel reconnects by itself after some time.
+        let deadline = tokio::time::Instant::now() + merch_test_store::TIMEOUT;
         loop {
             let answer = store.get("/products/1").await;
             if answer.status == 200 {
                 break;
             }
             answer.problem(503, "unavailable");
-            assert!(tokio::time::Instant::now() < deadline, "the api did not find the db service again");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the api did not reconnect to the db service"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-"""What a client of the store knows and openapi.yaml cannot say: who acts, which names are taken, and which values are opaque.
+"""Client knowledge that openapi.yaml cannot express: the acting user, taken names and opaque values.
 
-Only requests that are to be accepted are touched: those that break the contract on purpose go out as they are.
+Only valid requests are edited; deliberately invalid ones are sent unchanged.
 """
 
 from __future__ import annotations
@@ -15,40 +15,41 @@ from typing import Any
 import schemathesis
 
 BASE = os.environ["MERCH_SCHEMATHESIS_URL"]
-# The user whose token Schemathesis takes by itself. Its account has to outlast the run, or every answer after would be 401.
+# The user whose token Schemathesis takes by itself. It must survive the run, or every later
+# response would be 401.
 MAIN = os.environ["MERCH_SCHEMATHESIS_USERNAME"]
 MAIN_ID = os.environ["MERCH_SCHEMATHESIS_USER_ID"]
-NOBODY = "0198c0de-7e57-7000-8000-0000000000ff"
+UNKNOWN_USER = "0198c0de-7e57-7000-8000-0000000000ff"
 
 
 class Client:
-    """What the run has learnt from its own requests and their answers."""
+    """State learnt from requests and responses."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        # Of the users that the run has registered: name and password, and the token while it is valid.
+        # Users of the run: name, password, and a valid token.
         self.credentials: dict[str, dict[str, str]] = {}
         self.tokens: dict[str, str] = {}
         # In lower case: names are unique without regard to case.
         self.taken: set[str] = {MAIN.lower()}
-        # The filter that each page token carries.
+        # The filter of each page token.
         self.pages: dict[str, dict[str, Any]] = {}
         self.etags: set[str] = set()
         self.keys: dict[str, Any] = {}
 
     def token(self, user_id: str) -> str | None:
-        """The token of a user that the run has registered."""
+        """Returns the token of a registered user."""
         with self.lock:
             if user_id not in self.tokens and user_id in self.credentials:
                 self.tokens[user_id] = post("/login", self.credentials[user_id])["access_token"]
             return self.tokens.get(user_id)
 
-    def somebody(self) -> dict[str, str]:
-        """Name and password of a user that the run has registered, now if there is none."""
+    def registered_user(self) -> dict[str, str]:
+        """Returns name and password of a registered user; registers one if there is none."""
         with self.lock:
             if not self.credentials:
                 name = fresh_name()
-                credentials = {"username": name, "password": "the pass phrase of somebody"}
+                credentials = {"username": name, "password": "a pass phrase for fuzzing"}
                 user = post("/users", credentials | {"sid": name, "email": f"{name}@mail.example.com"})
                 self.taken.update((name, f"{name}@mail.example.com"))
                 self.credentials[user["id"]] = credentials
@@ -56,14 +57,14 @@ class Client:
 
 
 def post(path: str, body: dict[str, str]) -> dict[str, Any]:
-    """A request besides those of Schemathesis."""
+    """Sends a request outside of Schemathesis."""
     request = urllib.request.Request(f"{BASE}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return dict(json.load(answer))
 
 
 def fresh_name() -> str:
-    """A sid and username that nobody has."""
+    """Returns a new name, valid as sid and username."""
     return "f" + uuid.uuid4().hex[:14]
 
 
@@ -86,16 +87,16 @@ def user_of(case: Any) -> str:
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     operation = operation_of(case)
     if user_of(case) == MAIN_ID:
-        # Closing an account and changing its name or password are tested on accounts that the run makes for itself.
+        # Deactivation and password changes use accounts of their own.
         if operation in ("deactivate_user", "change_password"):
-            case.path_parameters["user_id"] = NOBODY
+            case.path_parameters["user_id"] = UNKNOWN_USER
         elif operation == "update_user" and isinstance(case.body, dict):
             case.body.pop("username", None)
     if not is_positive(case):
         return
     headers, query, body = case.headers, case.query, case.body
     with CLIENT.lock:
-        # Nobody may touch another's user, so whoever a request is about sends it. A request without a token, to be refused, stays without.
+        # The owner of the resource sends the request. Requests without a token stay without.
         token = CLIENT.token(user_of(case))
         if token and headers and str(headers.get("Authorization", "")).startswith("Bearer ey"):
             headers["Authorization"] = f"Bearer {token}"
@@ -108,7 +109,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
                     if query.get(name) != carried.get(name):
                         query.pop(name, None)
         if operation == "list_products" and query is not None and "page_token" not in query:
-            # Made-up categories have no products, and three products no second page, unless few are asked for at a time. Some may stay.
+            # Random categories have no products, and three products no second page. Some requests
+            # stay random.
             if len(str(query.get("category", ""))) % 4:
                 del query["category"]
             if (limit := int(query.get("limit", 20))) <= 50:
@@ -123,17 +125,17 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
                 body["email"] = f"{uuid.uuid4().hex}@mail.example.com"
         new_password = {"register": "password", "change_password": "new_password"}.get(operation, "")
         if isinstance(body, dict) and len(str(body.get(new_password, ""))) in range(8, 32):
-            # What is generated is often "00000000", which is refused as every common password is.
+            # Random passwords are often common ones ("00000000"), which the store refuses.
             body[new_password] += uuid.uuid4().hex
         if operation == "log_in" and isinstance(body, dict) and len(str(body.get("password"))) % 2 == 0:
-            # Nobody has a password that is made up; the other half is to be refused.
-            body.update(CLIENT.somebody())
+            # Half of the log-ins use a known password; random ones always fail.
+            body.update(CLIENT.registered_user())
         if operation == "place_order" and headers and "Idempotency-Key" in headers:
-            # A new key for each order that it means to place.
+            # A new key per order.
             if CLIENT.keys.setdefault(headers["Idempotency-Key"], body) != body:
                 headers["Idempotency-Key"] = str(uuid.uuid4())
         if operation == "change_password" and isinstance(body, dict) and user_of(case) in CLIENT.credentials:
-            # Half of them are wrong, as by chance all would be.
+            # Half of the current passwords are right.
             if len(str(body.get("new_password"))) % 2 == 0:
                 body["current_password"] = CLIENT.credentials[user_of(case)]["password"]
 
@@ -150,7 +152,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
             next_page = json.loads(response.content)["next_page"]
             if next_page is not None:
                 query = case.query or {}
-                # A page that was itself asked for by token has the filter of that token.
+                # The token of a later page has the filter of the first.
                 CLIENT.pages[next_page] = CLIENT.pages.get(query.get("page_token"), query)
         if operation == "register" and status == 201:
             CLIENT.credentials[json.loads(response.content)["id"]] = {name: case.body[name] for name in ("username", "password")}

@@ -1,23 +1,19 @@
-//! What a run of Schemathesis has done, from its events: a run that reached nothing finds nothing,
-//! and must not pass.
+//! Reads the events of a run: a run that reached nothing must not pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract_tests::document::{Document, Operation};
 use serde_json::Value;
 
-/// The answers of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// Statuses by operation: `POST /orders`.
     operations: BTreeMap<String, BTreeSet<u64>>,
-    /// Statuses of requests that a link led to, by link: `POST /orders -> [201] ReadOrder -> GET
-    /// /orders/{order_id}`.
+    /// Statuses by link: `POST /orders -> [201] ReadOrder -> GET /orders/{order_id}`.
     links: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Report {
-    /// Reads events, one JSON object a line.
     pub(crate) fn read(events: &str) -> Result<Self, String> {
         let mut report = Self::default();
         for line in events.lines() {
@@ -45,7 +41,6 @@ impl Report {
         Ok(report)
     }
 
-    /// Adds what another run has done.
     pub(crate) fn add(&mut self, other: Self) {
         for (into, from) in
             [(&mut self.operations, other.operations), (&mut self.links, other.links)]
@@ -56,12 +51,12 @@ impl Report {
         }
     }
 
-    /// Those of some operations that never answered with success.
+    /// Operations that never succeeded.
     pub(crate) fn without_success(&self, operations: &[String]) -> Vec<String> {
         missing(operations, &self.operations, |status| (200..300).contains(status))
     }
 
-    /// Those of some links that never led to success; what has not changed is one.
+    /// Links that never led to success; 304 counts as one.
     pub(crate) fn not_followed(&self, links: &[String]) -> Vec<String> {
         missing(links, &self.links, |status| (200..400).contains(status))
     }
@@ -77,17 +72,17 @@ fn missing(
     wanted.iter().filter(|key| !found(key)).cloned().collect()
 }
 
-/// Every operation of `openapi.yaml`, as Schemathesis names it: `POST /orders`.
+/// Operations of `openapi.yaml`, as Schemathesis names them: `POST /orders`.
 pub(crate) fn operations() -> Vec<String> {
     Document::embedded().operations().iter().map(name).collect()
 }
 
-/// Every link of `openapi.yaml`, as Schemathesis names it.
+/// Links of `openapi.yaml`, as Schemathesis names them.
 pub(crate) fn links() -> Vec<String> {
     let document = Document::embedded();
     let led_to = |id: &Value| {
         let found = id.as_str().and_then(|id| document.operation(id));
-        found.map(name).unwrap_or_else(|| panic!("a link leads to {id}, which is no operation"))
+        found.map(name).unwrap_or_else(|| panic!("a link leads to {id}, which is not an operation"))
     };
     let mut links = Vec::new();
     for operation in document.operations() {
@@ -127,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_a_success_is_named() {
+    fn missing_successes_are_reported() {
         let wanted = ["GET /orders/{order_id}".to_owned(), "POST /orders".to_owned()];
         let report = Report::read(&format!("{}\n{}", event(None, 404), event(None, 401))).unwrap();
         assert_eq!(report.without_success(&wanted), wanted);
@@ -136,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_counts_when_it_was_applied_and_led_somewhere() {
+    fn links_count_only_when_followed() {
         let link = "POST /orders -> [201] ReadOrder -> GET /orders/{order_id}".to_owned();
         assert!(links().contains(&link), "{:?}", links());
         for (applied, status, followed) in [
@@ -156,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_and_link_is_asked_for() {
+    fn report_covers_operations_and_links() {
         assert_eq!((operations().len(), links().len()), (14, 18));
     }
 }

@@ -1,74 +1,73 @@
-//! Ctrl-C and SIGTERM: what the suite has bought is cancelled all the same; the second one ends it
-//! at once.
+//! SIGINT and SIGTERM: the suite cancels its orders; a second signal exits at once.
 
 use std::{process::Command, time::Duration};
 
-use merch_test_store::PATIENCE;
+use merch_test_store::TIMEOUT;
 use tokio::{net::TcpListener, process::Child, time::Instant};
 
-use crate::program::{ended, left_in, program, stderr, stdout, store};
+use crate::program::{program, remaining, stderr, stdout, store, wait};
 
 fn signal(child: &Child, name: &str) {
-    let id = child.id().expect("it has not ended").to_string();
+    let id = child.id().expect("the program has not exited").to_string();
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
 async fn interrupted_by(name: &str) {
     let store = store().await;
-    let before = left_in(&store).await;
+    let before = remaining(&store).await;
     let child = program(&["--url", store.url(), "--jobs", "2"]).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while store.sql_integer("SELECT COUNT(*) FROM orders WHERE status = 'placed'").await == 0 {
-        assert!(Instant::now() < deadline, "the suite has placed no order after {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "the suite has placed no order after {TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     signal(&child, name);
-    let output = ended(child).await;
+    let output = wait(child).await;
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("interrupted: cleaning up"), "{}", stderr(&output));
     assert!(stdout(&output).ends_with("Interrupted before the end.\n"), "{}", stdout(&output));
     assert!(!stdout(&output).contains("warning:"), "{}", stdout(&output));
-    assert_eq!(left_in(&store).await, before);
-    store.finish_whatever_came().await;
+    assert_eq!(remaining(&store).await, before);
+    store.finish_unchecked().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_ctrl_c_nothing_is_left() {
+async fn sigint_cleans_up() {
     interrupted_by("INT").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_sigterm_nothing_is_left() {
+async fn sigterm_cleans_up() {
     interrupted_by("TERM").await;
 }
 
 #[tokio::test]
-async fn the_second_one_ends_it_at_once() {
-    // Takes connections, and answers nothing: the program waits for that.
+async fn second_signal_exits_at_once() {
+    // Accepts connections without answering.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut child = program(&["--url", &url, "--timeout", "600"]).spawn().unwrap();
-    let _connection = tokio::time::timeout(PATIENCE, listener.accept())
+    let _connection = tokio::time::timeout(TIMEOUT, listener.accept())
         .await
         .expect("the program connects")
         .unwrap();
     signal(&child, "INT");
-    // A second signal before the first is seen would be one to the program.
+    // The second signal must follow the handling of the first.
     let mut told = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    tokio::time::timeout(PATIENCE, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
+    tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
         .await
-        .expect("it says so")
+        .expect("the program reports the interrupt")
         .unwrap();
-    assert!(line.contains("once more, and it stays"), "{line}");
+    assert!(line.contains("interrupt again to exit at once"), "{line}");
     signal(&child, "INT");
-    let output = ended(child).await;
+    let output = wait(child).await;
     assert_eq!(output.status.code(), Some(130));
 }
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_stalled_standard_error_does_not_hide_the_second_one() {
+async fn stalled_stderr_does_not_block_the_second_signal() {
     use std::{
         fs::File,
         io::Write as _,
@@ -82,14 +81,14 @@ async fn a_stalled_standard_error_does_not_hide_the_second_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut child = program(&["--url", &url, "--timeout", "600"]).stderr(writer).spawn().unwrap();
-    let _connection = tokio::time::timeout(PATIENCE, listener.accept())
+    let _connection = tokio::time::timeout(TIMEOUT, listener.accept())
         .await
         .expect("the program connects")
         .unwrap();
-    // Nothing tells when the first one is seen, so there are more than two.
-    let deadline = Instant::now() + PATIENCE;
+    // The handling of the first is not observable, so more signals follow.
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "it does not end");
+        assert!(Instant::now() < deadline, "the program has not exited");
         if let Some(id) = child.id() {
             assert!(
                 Command::new("kill")

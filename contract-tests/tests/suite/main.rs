@@ -1,14 +1,14 @@
-//! The suite as a program: what it finds, prints and leaves behind, and how it ends.
+//! The suite as a program: output, cleanup and exit codes.
 
-// Tests end by panicking; that is what they are for.
+// Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
-mod hostile;
+mod faulty_servers;
+mod full_run;
 mod interrupt;
 mod output;
 mod program;
 mod proxy;
-mod refusals;
 mod reports;
 mod runner;
-mod whole;
+mod usage_errors;

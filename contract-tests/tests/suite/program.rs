@@ -1,4 +1,4 @@
-//! `merch-contract-tests` as it was built, and stores to run it against.
+//! The built `merch-contract-tests`, and stores to test.
 
 use std::{
     num::NonZeroU32,
@@ -7,14 +7,13 @@ use std::{
 };
 
 use merch_api::Rate;
-use merch_test_store::{Database, Options, PATIENCE, TestStore};
+use merch_test_store::{Database, Options, TIMEOUT, TestStore};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-/// The longest a run may take. Far more than it takes.
-const LONGEST: Duration = Duration::from_secs(240);
+const RUN_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// The program with these arguments, and nothing of this environment that it reads.
+/// The program with these arguments and a clean environment.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch-contract-tests"));
     command
@@ -26,14 +25,12 @@ pub(crate) fn program(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the program to its end.
 pub(crate) async fn run(arguments: &[&str]) -> Output {
-    ended(program(arguments).spawn().unwrap()).await
+    wait(program(arguments).spawn().unwrap()).await
 }
 
-/// Waits until a program ends by itself.
-pub(crate) async fn ended(child: Child) -> Output {
-    tokio::time::timeout(LONGEST, child.wait_with_output())
+pub(crate) async fn wait(child: Child) -> Output {
+    tokio::time::timeout(RUN_TIMEOUT, child.wait_with_output())
         .await
         .expect("the program ends")
         .unwrap()
@@ -47,7 +44,7 @@ pub(crate) fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// Starts a store with the default limits of log-ins and registrations, and cheap hashes.
+/// A store with default rate limits and cheap hashes.
 pub(crate) async fn store() -> TestStore {
     let mut options = Options::default();
     options.log_ins_per_account = Rate::new(NonZeroU32::new(10).unwrap(), Duration::from_secs(360));
@@ -58,9 +55,8 @@ pub(crate) async fn store() -> TestStore {
     TestStore::start_with(Database::Sqlite, options).await
 }
 
-/// What the suite has left in a store: active users, and orders that are placed. Then the stock of
-/// each product, by id.
-pub(crate) async fn left_in(store: &TestStore) -> (i64, i64, Vec<i64>) {
+/// Active users, placed orders, and the stock by product.
+pub(crate) async fn remaining(store: &TestStore) -> (i64, i64, Vec<i64>) {
     let users = store.sql_integer("SELECT COUNT(*) FROM users WHERE is_active").await;
     let orders = store.sql_integer("SELECT COUNT(*) FROM orders WHERE status = 'placed'").await;
     let mut stock = Vec::new();
@@ -70,12 +66,11 @@ pub(crate) async fn left_in(store: &TestStore) -> (i64, i64, Vec<i64>) {
     (users, orders, stock)
 }
 
-/// A token of a store that was valid, and is not any more because its time is over.
 pub(crate) async fn expired_token(store: &TestStore) -> String {
     let mut options = store.options().clone();
     options.token_lifetime = Duration::from_secs(1);
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-    let url = store.another_api(&options, store.db_url()).await;
+    let url = store.start_another_api(&options, store.db_url()).await;
     let name = merch_test_store::fresh_name();
     let password = "correct horse battery staple";
     let user = json!({ "sid": name, "username": name, "email": format!("{name}@mail.example.com"), "password": password });
@@ -92,7 +87,7 @@ pub(crate) async fn expired_token(store: &TestStore) -> String {
         .await
         .unwrap();
     let token = token["access_token"].as_str().unwrap().to_owned();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while http
         .get(format!("{}/orders", store.url()))
         .bearer_auth(&token)
@@ -104,11 +99,11 @@ pub(crate) async fn expired_token(store: &TestStore) -> String {
     {
         assert!(
             tokio::time::Instant::now() < deadline,
-            "a token of one second is still valid after {PATIENCE:?}"
+            "a token of one second is still valid after {TIMEOUT:?}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // It is not the suite's, so the suite does not deactivate it.
+    // The suite did not register this user.
     store.sql("UPDATE users SET is_active = FALSE").await;
     token
 }

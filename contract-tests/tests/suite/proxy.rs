@@ -1,25 +1,25 @@
-//! The environment's proxy: for other hosts, and never for this machine.
+//! Proxies of the environment apply to remote hosts only.
 
 use std::process::Output;
 
 use crate::{
-    hostile::behind_prefix,
-    program::{ended, program, stderr, stdout, store},
+    faulty_servers::behind_prefix,
+    program::{program, stderr, stdout, store, wait},
 };
 
-/// Runs the program with these variables and no other proxy of this environment.
+/// Runs the program with only these proxy variables.
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = program(arguments);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
-    ended(command.envs(variables.iter().copied()).spawn().unwrap()).await
+    wait(command.envs(variables.iter().copied()).spawn().unwrap()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_elsewhere_is_tested_through_the_proxy_and_one_here_without() {
+async fn only_remote_stores_use_the_proxy() {
     let store = store().await;
-    // As a proxy it is sent whole URLs, and forwards their paths to the store.
+    // A proxy receives absolute URLs.
     let forwarding = behind_prefix(store.url()).await;
     let proxy = forwarding.trim_end_matches("/merch/");
     let elsewhere = ["--url", "http://store.example/merch", "--only", "greet", "--timeout", "5"];
@@ -37,13 +37,15 @@ async fn a_store_elsewhere_is_tested_through_the_proxy_and_one_here_without() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 
     let port = store.url().rsplit_once(':').unwrap().1;
-    let nobody = "http://127.0.0.1:1";
+    let unreachable = "http://127.0.0.1:1";
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
         let here = ["--url", &format!("http://{host}:{port}"), "--only", "greet"];
-        let output =
-            run(&here, &[("http_proxy", nobody), ("HTTP_PROXY", nobody), ("ALL_PROXY", nobody)])
-                .await;
+        let output = run(
+            &here,
+            &[("http_proxy", unreachable), ("HTTP_PROXY", unreachable), ("ALL_PROXY", unreachable)],
+        )
+        .await;
         assert_eq!(output.status.code(), Some(0), "{host}: {}", stderr(&output));
     }
-    store.finish_whatever_came().await;
+    store.finish_unchecked().await;
 }

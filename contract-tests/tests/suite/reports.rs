@@ -1,11 +1,9 @@
-//! A part of the suite, and its report as JSON.
-
 use merch_test_store::{Database, TestStore};
 use serde_json::Value;
 
-use crate::program::{left_in, run, stderr, stdout};
+use crate::program::{remaining, run, stderr, stdout};
 
-/// As docs/contract-tests.md tells its shape.
+/// The schema in docs/contract-tests.md.
 fn assert_shape(report: &Value) {
     let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let expected = [
@@ -48,9 +46,9 @@ fn assert_shape(report: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tag_and_an_operation_are_tested_alone() {
+async fn only_selects_tags_and_operations() {
     let store = TestStore::start(Database::Sqlite).await;
-    let before = left_in(&store).await;
+    let before = remaining(&store).await;
     let output =
         run(&["--url", store.url(), "--only", "ProductManager", "--only", "get_order", "--json"])
             .await;
@@ -69,14 +67,14 @@ async fn a_tag_and_an_operation_are_tested_alone() {
         operations.dedup();
         assert_eq!(operations, ["get_order", "get_product", "list_products"], "{list}");
     }
-    assert_eq!(left_in(&store).await, before);
-    store.finish_whatever_came().await;
+    assert_eq!(remaining(&store).await, before);
+    store.finish_unchecked().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_is_told_with_a_command_to_paste() {
+async fn failures_include_a_curl_command() {
     let store = TestStore::start(Database::Sqlite).await;
-    // The database takes it, and the document does not.
+    // The database accepts it, the document does not.
     store.sql("UPDATE products SET currency = 'cny' WHERE id = 2").await;
     let folder = tempfile::tempdir().unwrap();
     let junit = folder.path().join("report.xml");
@@ -92,14 +90,14 @@ async fn what_fails_is_told_with_a_command_to_paste() {
     );
     assert!(table.contains("    HTTP/1.1 200 OK\n"), "{table}");
     assert!(table.contains("currency"), "{table}");
-    assert!(table.ends_with("The implementation does not keep to the document.\n"), "{table}");
+    assert!(table.ends_with("The implementation does not conform to the document.\n"), "{table}");
     let xml = std::fs::read_to_string(&junit).unwrap();
     let tree = roxmltree::Document::parse(&xml).unwrap();
     let failure = tree.descendants().find(|node| node.has_tag_name("failure")).unwrap();
     assert!(
-        failure.attribute("message").unwrap().contains("not as the document declares it"),
+        failure.attribute("message").unwrap().contains("does not conform to the document"),
         "{xml}"
     );
     assert!(failure.text().unwrap().contains("curl -sS"), "{xml}");
-    store.finish_whatever_came().await;
+    store.finish_unchecked().await;
 }

@@ -1,4 +1,4 @@
-//! The run of cases that were made for it: what is a failure, what is put back, who is alone.
+//! The runner with custom cases: failures, cleanup, serial cases.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,13 @@ use contract_tests::{
     document::Document,
     options::Options,
     report::{CaseOutcome, Outcome, Report},
-    suite::{Case, Need, run_cases},
+    suite::{Case, Requirement, run_cases},
 };
 use merch_test_store::{Database, TestStore};
 use serde_json::json;
 
-use crate::program::{left_in, store};
+use crate::program::{remaining, store};
 
-/// Runs cases of `place_order` against a store.
 async fn run(store: &TestStore, change: impl FnOnce(&mut Options), cases: Vec<Case>) -> Report {
     let mut options = Options::new(store.url().parse().unwrap());
     options.only = vec!["place_order".to_owned()];
@@ -24,8 +23,8 @@ async fn run(store: &TestStore, change: impl FnOnce(&mut Options), cases: Vec<Ca
     run_cases(options, Arc::new(Document::embedded()), cases).await
 }
 
-/// What came of a case: `passed`, the failure's message, or why it was skipped.
-fn came_of<'r>(report: &'r Report, name: &str) -> &'r str {
+/// A case's result: `passed`, the failure's message, or the reason for the skip.
+fn outcome_text<'r>(report: &'r Report, name: &str) -> &'r str {
     let case = report
         .cases
         .iter()
@@ -43,18 +42,18 @@ fn outcome(report: &Report, status: u16) -> &Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_of_end_is_told_in_its_cell() {
+async fn each_outcome_is_reported_in_its_cell() {
     let store = TestStore::start(Database::Sqlite).await;
-    let before = left_in(&store).await;
+    let before = remaining(&store).await;
     let cases = vec![
         Case::new("place_order", 201, "buys", |context| async move {
             let (user, product) = (context.user().await?, context.product().await?);
             let order = json!({ "product_id": product.id, "quantity": 1 });
             context.call("place_order").as_user(&user).json(&order).expect(201).await?;
-            // Fills the cell of 401, too, which has no case of its own.
+            // Also fills the cell of 401, which has no case of its own.
             context.call("place_order").json(&order).expect(401).await?.problem("token_missing")
         }),
-        Case::new("place_order", 400, "expects what does not come", |context| async move {
+        Case::new("place_order", 400, "expects another status", |context| async move {
             let user = context.user().await?;
             let order = json!({ "product_id": context.product().await?.id, "quantity": 3 });
             context.call("place_order").as_user(&user).json(&order).expect(400).await.map(|_| ())
@@ -65,8 +64,10 @@ async fn each_kind_of_end_is_told_in_its_cell() {
             context.call("place_order").as_user(&user).json(&order).expect(201).await?;
             panic!("at the disco")
         }),
-        Case::new("place_order", 409, "sold out", |_| async { Ok(()) }).needs(Need::ExhaustStock),
-        Case::new("place_order", 401, "expired", |_| async { Ok(()) }).needs(Need::ExpiredToken),
+        Case::new("place_order", 409, "sold out", |_| async { Ok(()) })
+            .requires(Requirement::ExhaustStock),
+        Case::new("place_order", 401, "expired", |_| async { Ok(()) })
+            .requires(Requirement::ExpiredToken),
         Case::new("list_orders", 200, "not asked for", |_| async { Err("it runs".into()) }),
         Case::new("no_such_operation", 200, "of another document", |_| async {
             Err("it runs".into())
@@ -78,29 +79,29 @@ async fn each_kind_of_end_is_told_in_its_cell() {
     let report = run(&store, |_| {}, cases).await;
 
     assert!(report.failed());
-    assert_eq!(came_of(&report, "buys"), "passed");
-    assert_eq!(came_of(&report, "expects what does not come"), "expected 400, got 201");
-    assert!(came_of(&report, "panics").ends_with("at the disco"), "{report:?}");
-    assert_eq!(came_of(&report, "sold out"), "needs --exhaust-stock");
-    assert_eq!(came_of(&report, "expired"), "needs --expired-token");
-    assert!(came_of(&report, "of another document").contains("no_such_operation"));
+    assert_eq!(outcome_text(&report, "buys"), "passed");
+    assert_eq!(outcome_text(&report, "expects another status"), "expected 400, got 201");
+    assert!(outcome_text(&report, "panics").ends_with("at the disco"), "{report:?}");
+    assert_eq!(outcome_text(&report, "sold out"), "needs --exhaust-stock");
+    assert_eq!(outcome_text(&report, "expired"), "needs --expired-token");
+    assert!(outcome_text(&report, "of another document").contains("no_such_operation"));
     assert!(
-        came_of(&report, "cannot be")
+        outcome_text(&report, "cannot be")
             .contains("/orders/{order_id} has a parameter without a value")
     );
     assert!(report.cases.iter().all(|case| case.name != "not asked for"));
 
     assert_eq!(outcome(&report, 201), &Outcome::Passed);
-    assert_eq!(outcome(&report, 401), &Outcome::Passed, "an answer in another case fills it");
+    assert_eq!(outcome(&report, 401), &Outcome::Passed, "a response in another case fills it");
     assert_eq!(outcome(&report, 400), &Outcome::Failed);
     assert_eq!(outcome(&report, 404), &Outcome::Failed);
-    assert_eq!(outcome(&report, 409), &Outcome::NotReachable("needs --exhaust-stock".to_owned()));
+    assert_eq!(outcome(&report, 409), &Outcome::Unreachable("needs --exhaust-stock".to_owned()));
     assert_eq!(outcome(&report, 413), &Outcome::NotReached);
-    assert!(matches!(outcome(&report, 500), Outcome::NotReachable(_)));
+    assert!(matches!(outcome(&report, 500), Outcome::Unreachable(_)));
     assert_eq!(report.not_reached().count(), 2, "413 and 415");
 
     let (_, failure) =
-        report.failures().find(|(case, _)| case.name == "expects what does not come").unwrap();
+        report.failures().find(|(case, _)| case.name == "expects another status").unwrap();
     let curl = failure.exchanges()[0].request.curl();
     assert!(
         curl.starts_with(&format!("curl -sS -i --globoff -X 'POST' '{}/orders'", store.url())),
@@ -109,16 +110,16 @@ async fn each_kind_of_end_is_told_in_its_cell() {
     let (_, failure) = report.failures().find(|(case, _)| case.name == "panics").unwrap();
     assert!(
         failure.exchanges().iter().any(|exchange| exchange.request.path == "/orders"),
-        "the last ones of the case: {failure}"
+        "the last exchanges of the case: {failure}"
     );
 
     assert_eq!(report.warnings, Vec::<String>::new());
-    assert_eq!(left_in(&store).await, before, "orders are cancelled whatever came of their cases");
-    store.finish_whatever_came().await;
+    assert_eq!(remaining(&store).await, before, "orders of failed cases are cancelled");
+    store.finish_unchecked().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_case_that_wants_to_be_alone_is() {
+async fn serial_cases_run_alone() {
     let store = TestStore::start(Database::Sqlite).await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let case = |name: String, alone: bool| {
@@ -128,19 +129,23 @@ async fn a_case_that_wants_to_be_alone_is() {
             most.fetch_max(now, Ordering::SeqCst);
             context.call("greet").expect(200).await?;
             let others = running.fetch_sub(1, Ordering::SeqCst) - 1;
-            if alone && (now, others) != (1, 0) { Err("it was not alone".into()) } else { Ok(()) }
+            if alone && (now, others) != (1, 0) {
+                Err("another case ran in parallel".into())
+            } else {
+                Ok(())
+            }
         });
-        if alone { case.alone() } else { case }
+        if alone { case.serial() } else { case }
     };
     let cases = (0..40).map(|number| case(format!("case {number}"), number % 10 == 0)).collect();
     let report = run(&store, |options| options.jobs = 4, cases).await;
     assert_eq!(report.failures().count(), 0, "{report:?}");
-    assert_eq!(most.load(Ordering::SeqCst), 4, "as many at once as --jobs says");
-    store.finish_whatever_came().await;
+    assert_eq!(most.load(Ordering::SeqCst), 4, "--jobs cases run in parallel");
+    store.finish_unchecked().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_are_few_and_come_back_from_what_cases_do_to_them() {
+async fn users_are_reused_between_cases() {
     let store = store().await;
     let cases = (0..12).map(|number| {
         Case::new("place_order", 201, format!("case {number}"), move |context| async move {
@@ -166,14 +171,14 @@ async fn users_are_few_and_come_back_from_what_cases_do_to_them() {
     });
     let report = run(&store, |options| options.jobs = 1, cases.collect()).await;
     assert_eq!(report.failures().count(), 0, "{report:?}");
-    assert_eq!(report.users, 4, "a user is used again until a case deactivates it");
+    assert_eq!(report.users, 4, "users are reused until a case deactivates them");
     assert_eq!(report.warnings, Vec::<String>::new());
-    assert_eq!(left_in(&store).await.0, 0);
-    store.finish_whatever_came().await;
+    assert_eq!(remaining(&store).await.0, 0);
+    store.finish_unchecked().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_somebody_else_has_bought_meanwhile_is_a_warning_and_no_failure() {
+async fn foreign_purchases_are_warnings() {
     let store = TestStore::start(Database::Sqlite).await;
     let buys = Case::new("place_order", 201, "buys", |context| async move {
         let (user, product) = (context.user().await?, context.product().await?);
@@ -185,7 +190,7 @@ async fn what_somebody_else_has_bought_meanwhile_is_a_warning_and_no_failure() {
         let other = context.disposable_user().await?;
         let order = json!({ "product_id": sold.id, "quantity": 3 });
         context.call("place_order").as_user(&other).json(&order).expect(201).await?;
-        // With its user gone, nobody can cancel the order any more.
+        // Without its user, the order cannot be cancelled.
         context
             .call("deactivate_user")
             .path("user_id", &other.id)
@@ -199,9 +204,9 @@ async fn what_somebody_else_has_bought_meanwhile_is_a_warning_and_no_failure() {
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
     assert!(report.warnings[0].contains("stays placed"), "{:?}", report.warnings);
     assert!(
-        report.warnings[1].contains("somebody else trades, or pieces get lost"),
+        report.warnings[1].contains("another client bought or cancelled, or the store lost pieces"),
         "{:?}",
         report.warnings
     );
-    store.finish_whatever_came().await;
+    store.finish_unchecked().await;
 }

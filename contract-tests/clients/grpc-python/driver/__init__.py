@@ -1,1 +1,1 @@
-"""Calls the gRPC services of the store with the stubs that grpcio-tools makes."""
+"""Calls the gRPC services with the stubs of grpcio-tools."""

@@ -1,4 +1,4 @@
-"""Calls AssistantService and LoggingService: README.md one folder up has the rules."""
+"""Calls AssistantService and LoggingService; see ../../README.md."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from .probe import Difference
 
 
 class Misuse(Exception):  # noqa: N818 (it is no fault of the store)
-    """The environment is not what this program needs."""
+    """A variable is missing or invalid."""
 
 
 def _variable(name: str) -> str:
@@ -21,7 +21,7 @@ def _variable(name: str) -> str:
 
 
 def _channel(name: str) -> grpc.Channel:
-    # What listens on the loopback is never behind a proxy.
+    # The loopback address never needs a proxy.
     return grpc.insecure_channel(_variable(name).removeprefix("http://"), options=[("grpc.enable_http_proxy", 0)])
 
 

@@ -15,7 +15,7 @@ _VOID = (grpc.StatusCode.UNAUTHENTICATED, proto.ERROR_REASON_TOKEN_REVOKED)
 _NO_USER = (grpc.StatusCode.NOT_FOUND, proto.ERROR_REASON_USER_NOT_FOUND)
 _NO_ORDER = (grpc.StatusCode.NOT_FOUND, proto.ERROR_REASON_ORDER_NOT_FOUND)
 _NO_PRODUCT = (grpc.StatusCode.NOT_FOUND, proto.ERROR_REASON_PRODUCT_NOT_FOUND)
-# Their requests have no fields, so nothing can be wrong with them.
+# Requests without fields cannot be invalid.
 _NEVER_REFUSED = {"GetClock"}
 _BAD_PAGE = (grpc.StatusCode.INVALID_ARGUMENT, proto.ERROR_REASON_INVALID_PAGE_TOKEN)
 
@@ -35,7 +35,6 @@ class Buyers:
         self._sold_out = sold_out
         self._alice = proto.User()
         self._bob = proto.User()
-        # What alice's token says at this moment.
         self._caller = proto.Caller()
 
     def live(self) -> None:
@@ -46,7 +45,7 @@ class Buyers:
         products = self._catalogue()
         self._orders(products)
         self._end()
-        # A method that is added to the contract has to be thought of here.
+        # Fails when the contract has a new method.
         methods = {method.name for method in proto.DESCRIPTOR.services_by_name["AssistantService"].methods}
         expect("methods of AssistantService that succeeded", methods, self._probe.succeeded)
         expect("methods of AssistantService that were refused", methods - _NEVER_REFUSED, self._probe.refused)
@@ -150,7 +149,7 @@ class Buyers:
         update.expected_versions.append(alice.version)
         changed = probe.ok("UpdateUser", stub.UpdateUser, update).user
         caused("user_updated")
-        # A field that is not set is not the same as an empty one.
+        # An unset field differs from an empty one.
         expect("username", alice.username, changed.username)
         expect("email", email, changed.email)
         expect("version", alice.version + 1, changed.version)
@@ -200,7 +199,7 @@ class Buyers:
                 context=_CONTEXT, caller=caller, product_id=product, quantity=quantity, idempotency_key=key
             )
 
-        # Each succeeds or fails on its own, judged in the order of the request.
+        # Each order succeeds or fails on its own, in the order of the request.
         orders = [
             order(one.id, 3, key=key),
             order(one.id, 3, key=key),

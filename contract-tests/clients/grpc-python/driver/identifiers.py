@@ -1,4 +1,4 @@
-"""Ids, as the contracts want them."""
+"""Ids in the contracts' formats."""
 
 import secrets
 import time

@@ -14,12 +14,12 @@ from .identifiers import uuid7
 from .probe import PATIENCE, Difference, detail, expect, rich_status, told
 
 _METHOD = "StreamLogs"
-# Events in one request; the contract takes 1,000.
+# Events per request; the contract allows 1,000.
 _BATCH = 20
 
 
 def stream(channel: grpc.Channel, events: int) -> None:
-    """Streams so many events, and prints the id of each one that was acknowledged."""
+    """Streams log events and prints the id of each acknowledged one."""
     stub = LoggingServiceStub(channel)
     messages = [_event(number) for number in range(events)]
     batches = [messages[start : start + _BATCH] for start in range(0, events, _BATCH)]
@@ -44,7 +44,7 @@ def stream(channel: grpc.Channel, events: int) -> None:
         acknowledged = came
 
     try:
-        # The first is acknowledged while the stream is open. It is long-lived: its end is nothing to wait for.
+        # Acknowledged while the stream is open.
         send()
         while acknowledged < sent:
             take(next(responses))

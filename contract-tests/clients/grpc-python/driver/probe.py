@@ -1,6 +1,6 @@
-"""One call at a time: what it should give, how it should be refused, and what the driver says about it."""
+"""Calls one method at a time, checks its result or error, and prints the outcome."""
 
-# The stubs have type parameters that grpcio's own classes lack.
+# The stubs have type parameters that grpcio's classes lack.
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from merch.assistant.v1 import assistant_pb2 as proto
 
-# Every call may take so long, in seconds.
+# Limit of a call, in seconds.
 PATIENCE = 30
 # The `domain` of every `google.rpc.ErrorInfo` of AssistantService.
 _DOMAIN = "assistant.merch"
@@ -85,7 +85,7 @@ def rich_status(method: str, error: grpc.RpcError, code: grpc.StatusCode) -> sta
     """The `google.rpc.Status` of a failed call, which has to have this code."""
     if error.code() != code:
         raise Difference(f"{method}: expected {code.name}, came {told(error)}")
-    # What a call raises is both, which the two classes' stubs do not allow to be found out by `isinstance`.
+    # The exception has both types, but the stubs forbid `isinstance`.
     status: status_pb2.Status | None = rpc_status.from_call(cast(grpc.Call, error))
     if status is None:
         raise Difference(f"{method}: expected a google.rpc.Status, came {told(error)}")

@@ -1,1 +1,1 @@
-"""Drives the client that openapi-python-client makes through the journey."""
+"""Runs the journey with the client of openapi-python-client."""

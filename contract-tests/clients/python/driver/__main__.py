@@ -1,4 +1,4 @@
-"""Drives the generated client through the journey: README.md one folder up has the rules."""
+"""Runs the journey with the generated client; see ../../README.md."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from .journey import Json, Members, Misuse, Step, Walk, read_journey
 from .values import Difference, Variables, compare, follow
 
 _LANGUAGE = "python"
-# No walk over pages is longer than this.
+# Limit of pages in a walk.
 _PAGES = 1_000
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of a step."""
+    """The result of a step."""
 
     answer: Answer
-    # The typed result, turned back to JSON by its own type; of a walk, `{"ids": […]}`.
+    # The typed result as JSON; for a walk, `{"ids": […]}`.
     result: Json
 
 
@@ -67,7 +67,7 @@ def _once(send: Callable[[Members], Answer], query: Members) -> Taken:
 
 
 def _walk(send: Callable[[Members], Answer], query: Members, walk: Walk) -> Taken:
-    """Walks over the pages, and holds them against one page with everything."""
+    """Compares the list page by page with the list on one page."""
 
     def page(asked: Members, limit: int) -> tuple[Answer, list[Json], str | None]:
         answer = send({**asked, "limit": limit})
@@ -125,7 +125,7 @@ def _drive() -> None:
         except Difference as error:
             raise Difference(f"{place}: {error}") from error
         except Exception as error:
-            # Whatever the client throws means that the answer was not as it expected.
+            # Any exception of the client means an unexpected response.
             raise Difference(f"{place}: expected an answer that the client reads, came {error!r}") from error
         print(f"ok {number} {step.operation} {step.status} {step.name}", flush=True)
 

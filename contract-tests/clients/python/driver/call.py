@@ -1,4 +1,4 @@
-"""One typed call of the generated client for each operation. An argument that no call has taken is an error."""
+"""One typed call of the generated client per operation. A leftover argument is an error."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from merch_store_client.types import UNSET, Unset
 
 from .journey import Json, Members, Misuse
 
-# A request may take so long, in seconds.
+# Limit of a request, in seconds.
 _PATIENCE = 30
 
 _Value = TypeVar("_Value")
 
 
 class Model(Protocol):
-    """What all generated types can do."""
+    """Common interface of the generated types."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
 class Answer(Protocol):
-    """What all generated operations give: `Response[Order | Problem]` and its like."""
+    """Common interface of the generated responses, such as `Response[Order | Problem]`."""
 
     @property
     def status_code(self) -> HTTPStatus: ...
@@ -86,7 +86,7 @@ class Arguments:
         return value if isinstance(value, Unset) else OrderStatus(value)
 
     def all_taken(self, operation: str) -> None:
-        """Raises `Misuse` when something has not been taken."""
+        """Raises `Misuse` if an argument is left."""
         for place, left in self._left.items():
             if left:
                 raise Misuse(f"{operation} takes no {place} {', '.join(left)}")
@@ -102,13 +102,13 @@ def _wanted(place: str, name: str, value: _Value | Unset) -> _Value:
 
 
 def call(url: str, operation: str, token: str | None, args: Arguments) -> Answer:
-    """Calls an operation. Raises what the client raises, also for a status that is not declared."""
+    """Calls an operation. Raises the client's exceptions, also for undeclared statuses."""
     answer = _dispatch(_client(url, token), operation, args)
     args.all_taken(operation)
     return answer
 
 
-# One for each token, as making one takes longer than a request.
+# One per token: creating a client takes longer than a request.
 @cache
 def _client(url: str, token: str | None) -> AuthenticatedClient:
     if token is not None:
@@ -119,7 +119,7 @@ def _client(url: str, token: str | None) -> AuthenticatedClient:
             httpx_args={"trust_env": False},
             raise_on_unexpected_status=True,
         )
-    # The generated types rightly want a token wherever the contract does; the client's own httpx client sends none.
+    # The generated types require a token; the underlying httpx client sends none.
     return AuthenticatedClient(base_url=url, token="", raise_on_unexpected_status=True).set_httpx_client(
         httpx.Client(base_url=url, timeout=_PATIENCE, trust_env=False)
     )

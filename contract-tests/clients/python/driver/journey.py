@@ -1,4 +1,4 @@
-"""The journey as it stands in its file: what a step may say, read strictly."""
+"""Reads the journey strictly."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _STEP = {"name", "operation", "token", "path", "query", "header", "body", "walk"
 
 
 class Misuse(Exception):  # noqa: N818 (it is no fault of the store)
-    """What cannot be right in any store: the journey, the environment, or this program."""
+    """An invalid journey or environment, or a bug of this program."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Step:
 
 
 def read_journey(path: Path) -> list[Step]:
-    """Raises `Misuse` for anything that this driver does not know, so that no part of a step is passed over."""
+    """Raises `Misuse` for unknown members, so that no part of a step is ignored."""
     document: Json = json.loads(path.read_text(encoding="utf-8"))
     steps = _members(document, "the journey", {"about", "steps"}).get("steps")
     if not isinstance(steps, list) or not steps:

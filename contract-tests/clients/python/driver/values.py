@@ -1,4 +1,4 @@
-"""Variables, the values that steps write with them, and the comparison of what was expected with what came."""
+"""Variables, substitution and comparison."""
 
 import json
 import math
@@ -10,7 +10,7 @@ _VARIABLE = re.compile(r"\$\{([a-z0-9_]+)\}")
 
 
 class Difference(Exception):  # noqa: N818 (it is the store that differs)
-    """The store did not do what the step expects."""
+    """A mismatch between expected and received values."""
 
 
 class Variables:
@@ -25,7 +25,7 @@ class Variables:
         self._values[name] = value
 
     def resolve(self, value: Json) -> Json:
-        """What a value of the journey means now."""
+        """Substitutes variables and computes sums."""
         match value:
             case str():
                 whole = _VARIABLE.fullmatch(value)
@@ -58,7 +58,7 @@ class Variables:
 
 
 def compare(what: str, expected: Json, came: Json) -> None:
-    """Raises a `Difference` unless `came` is what a resolved value expects. Absent and null are the same."""
+    """Raises a `Difference` unless `came` matches a resolved value. Absent equals null."""
     match expected:
         case {"$type": "string"}:
             if not isinstance(came, str) or came == "":
@@ -68,7 +68,7 @@ def compare(what: str, expected: Json, came: Json) -> None:
                 raise Difference(f"expected {what} to be an integer, came {_show(came)}")
         case dict():
             raise Misuse(f"{what}: {json.dumps(expected)} is not known to this driver")
-        # As JSON, for which `True` is not 1.
+        # As JSON, where `True` is not 1.
         case _ if json.dumps(expected) != json.dumps(came):
             raise Difference(f"expected {what} {json.dumps(expected)}, came {_show(came)}")
         case _:

@@ -1,19 +1,29 @@
-//! Whether an answer is the expected one.
+//! Compares a response with the expectation.
 
 use serde_json::Value;
 
 use crate::{Stop, operations::Outcome, values::Variables};
 
-/// Compares headers and body.
 pub(crate) fn all(expect: &Value, outcome: &Outcome, variables: &Variables) -> Result<(), Stop> {
     for (name, expected) in expect["headers"].as_object().into_iter().flatten() {
-        compare(name, expected, outcome.headers.get(name).and_then(|value| value.to_str().ok()).map(Value::from).as_ref(), variables)?;
+        compare(
+            name,
+            expected,
+            outcome
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(Value::from)
+                .as_ref(),
+            variables,
+        )?;
     }
     if let Some(code) = expect.get("code") {
         compare("/code", code, outcome.body.pointer("/code"), variables)?;
         compare("/status", &outcome.status.into(), outcome.body.pointer("/status"), variables)?;
         let request_id = outcome.headers.get("x-request-id").and_then(|value| value.to_str().ok());
-        let request_id = request_id.ok_or_else(|| Stop::Difference("expected X-Request-Id, came nothing".to_owned()))?;
+        let request_id = request_id
+            .ok_or_else(|| Stop::Difference("expected X-Request-Id, came nothing".to_owned()))?;
         compare("/request_id", &request_id.into(), outcome.body.pointer("/request_id"), variables)?;
     }
     for (pointer, expected) in expect["body"].as_object().into_iter().flatten() {
@@ -22,18 +32,24 @@ pub(crate) fn all(expect: &Value, outcome: &Outcome, variables: &Variables) -> R
     Ok(())
 }
 
-/// Compares one value; nothing and `null` are the same.
-fn compare(place: &str, expected: &Value, came: Option<&Value>, variables: &Variables) -> Result<(), Stop> {
+/// Compares one value; an absent value equals `null`.
+fn compare(
+    place: &str,
+    expected: &Value,
+    came: Option<&Value>,
+    variables: &Variables,
+) -> Result<(), Stop> {
     let came = came.unwrap_or(&Value::Null);
-    let difference = |expected: &str| Err(Stop::Difference(format!("expected {place} {expected}, came {came}")));
+    let difference =
+        |expected: &str| Err(Stop::Difference(format!("expected {place} {expected}, came {came}")));
     match expected["$type"].as_str() {
         Some("string") if came.as_str().is_some_and(|text| !text.is_empty()) => Ok(()),
         Some("string") => difference("any text"),
         Some("integer") if came.is_i64() || came.is_u64() => Ok(()),
         Some("integer") => difference("any integer"),
-        Some(other) => Err(Stop::Wrong(format!("the type {other:?} is not known"))),
+        Some(other) => Err(Stop::Invalid(format!("the type {other:?} is not known"))),
         None => {
-            let expected = variables.fill(expected).map_err(Stop::Wrong)?;
+            let expected = variables.fill(expected).map_err(Stop::Invalid)?;
             if expected == *came { Ok(()) } else { difference(&expected.to_string()) }
         }
     }

@@ -1,5 +1,4 @@
-//! Takes the journey with the Rust client. ../README.md says what a step is, and what is said of
-//! it.
+//! Runs the journey with the Rust client. ../README.md describes the steps and the output.
 
 mod compare;
 mod operations;
@@ -12,53 +11,70 @@ use serde_json::{Map, Value};
 
 use crate::{operations::Outcome, values::Variables};
 
-/// Why the journey ends before its end.
+/// Why the journey ends early.
 enum Stop {
-    /// A step came out otherwise.
+    /// A response differs from the expectation.
     Difference(String),
-    /// There is something wrong with the journey itself, or with how this was called.
-    Wrong(String),
+    /// The journey or the arguments are invalid.
+    Invalid(String),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match travel().await {
+    match run_journey().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Difference(what)) => {
             eprintln!("{what}");
             ExitCode::from(1)
         }
-        Err(Stop::Wrong(what)) => {
+        Err(Stop::Invalid(what)) => {
             eprintln!("{what}");
             ExitCode::from(2)
         }
     }
 }
 
-async fn travel() -> Result<(), Stop> {
+async fn run_journey() -> Result<(), Stop> {
     let path = variable("MERCH_JOURNEY")?;
-    let text = std::fs::read_to_string(&path).map_err(|error| Stop::Wrong(format!("the journey {path} cannot be read: {error}")))?;
-    let journey: Value = serde_json::from_str(&text).map_err(|error| Stop::Wrong(format!("the journey {path} is no JSON: {error}")))?;
-    let steps = journey["steps"].as_array().ok_or_else(|| Stop::Wrong("the journey has no `steps`".to_owned()))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Stop::Invalid(format!("failed to read the journey {path}: {error}")))?;
+    let journey: Value = serde_json::from_str(&text)
+        .map_err(|error| Stop::Invalid(format!("expected JSON in the journey {path}: {error}")))?;
+    let steps = journey["steps"]
+        .as_array()
+        .ok_or_else(|| Stop::Invalid("the journey has no `steps`".to_owned()))?;
     let sold_out = variable("MERCH_SOLD_OUT_PRODUCT")?;
-    let sold_out: i64 = sold_out.parse().map_err(|_| Stop::Wrong(format!("MERCH_SOLD_OUT_PRODUCT: expected an id, got {sold_out:?}")))?;
+    let sold_out: i64 = sold_out.parse().map_err(|_| {
+        Stop::Invalid(format!("MERCH_SOLD_OUT_PRODUCT: expected an id, got {sold_out:?}"))
+    })?;
     let mut variables = Variables::default();
-    for (name, value) in [("unique", Value::from(variable("MERCH_UNIQUE")?)), ("sold_out_product", sold_out.into())] {
-        variables.set(name, value).map_err(Stop::Wrong)?;
+    for (name, value) in
+        [("unique", Value::from(variable("MERCH_UNIQUE")?)), ("sold_out_product", sold_out.into())]
+    {
+        variables.set(name, value).map_err(Stop::Invalid)?;
     }
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
-    let http = http.map_err(|error| Stop::Wrong(format!("no HTTP client: {error}")))?;
-    let store = StoreClient::builder(variable("MERCH_URL")?).http(http).build().map_err(|error| Stop::Wrong(error.to_string()))?;
+    let http = http.map_err(|error| Stop::Invalid(format!("no HTTP client: {error}")))?;
+    let store = StoreClient::builder(variable("MERCH_URL")?)
+        .http(http)
+        .build()
+        .map_err(|error| Stop::Invalid(error.to_string()))?;
 
     for (number, step) in (1..).zip(steps) {
-        let step = Step::read(step).map_err(|what| Stop::Wrong(format!("step {number}: {what}")))?;
+        let step =
+            Step::read(step).map_err(|what| Stop::Invalid(format!("step {number}: {what}")))?;
         if let Some(reason) = &step.not_here {
             println!("skipped {number} {} {reason}", step.operation);
             continue;
         }
         step.take(&store, &mut variables).await.map_err(|stop| match stop {
-            Stop::Difference(what) => Stop::Difference(format!("step {number}, {} {:?}: {what}", step.operation, step.name)),
-            Stop::Wrong(what) => Stop::Wrong(format!("step {number}, {} {:?}: {what}", step.operation, step.name)),
+            Stop::Difference(what) => Stop::Difference(format!(
+                "step {number}, {} {:?}: {what}",
+                step.operation, step.name
+            )),
+            Stop::Invalid(what) => {
+                Stop::Invalid(format!("step {number}, {} {:?}: {what}", step.operation, step.name))
+            }
         })?;
         println!("ok {number} {} {} {}", step.operation, step.status, step.name);
     }
@@ -66,10 +82,11 @@ async fn travel() -> Result<(), Stop> {
 }
 
 fn variable(name: &str) -> Result<String, Stop> {
-    env::var(name).map_err(|_| Stop::Wrong(format!("{name} is not set; README.md of the clients says what it has to be")))
+    env::var(name).map_err(|_| {
+        Stop::Invalid(format!("{name} is not set; see contract-tests/clients/README.md"))
+    })
 }
 
-/// A step as it stands in the journey.
 struct Step<'j> {
     name: &'j str,
     operation: &'j str,
@@ -78,7 +95,20 @@ struct Step<'j> {
     all: &'j Map<String, Value>,
 }
 
-const MEMBERS: [&str; 12] = ["name", "operation", "token", "path", "query", "header", "body", "walk", "expect", "keep", "events", "not_in"];
+const MEMBERS: [&str; 12] = [
+    "name",
+    "operation",
+    "token",
+    "path",
+    "query",
+    "header",
+    "body",
+    "walk",
+    "expect",
+    "keep",
+    "events",
+    "not_in",
+];
 const EXPECTED: [&str; 4] = ["status", "code", "headers", "body"];
 
 impl<'j> Step<'j> {
@@ -90,8 +120,11 @@ impl<'j> Step<'j> {
                 return Err(format!("the member {unknown:?} is not known"));
             }
         }
-        let text = |member: &str| all.get(member).and_then(Value::as_str).ok_or_else(|| format!("expected `{member}`"));
-        let status = expect.get("status").and_then(Value::as_u64).and_then(|status| status.try_into().ok());
+        let text = |member: &str| {
+            all.get(member).and_then(Value::as_str).ok_or_else(|| format!("expected `{member}`"))
+        };
+        let status =
+            expect.get("status").and_then(Value::as_u64).and_then(|status| status.try_into().ok());
         Ok(Self {
             name: text("name")?,
             operation: text("operation")?,
@@ -101,44 +134,54 @@ impl<'j> Step<'j> {
         })
     }
 
-    /// Send; compare the status; keep; compare headers and body.
+    /// Sends, compares the status, stores variables, compares headers and body.
     async fn take(&self, store: &StoreClient, variables: &mut Variables) -> Result<(), Stop> {
         let store = match self.all.get("token") {
             Some(token) => {
-                let token = variables.fill(token).map_err(Stop::Wrong)?;
-                let token = token.as_str().ok_or_else(|| Stop::Wrong("the token is no text".to_owned()))?;
-                store.with_token(token).map_err(|error| Stop::Wrong(error.to_string()))?
+                let token = variables.fill(token).map_err(Stop::Invalid)?;
+                let token = token
+                    .as_str()
+                    .ok_or_else(|| Stop::Invalid("the token is no text".to_owned()))?;
+                store.with_token(token).map_err(|error| Stop::Invalid(error.to_string()))?
             }
             None => store.clone(),
         };
-        let mut arguments = values::Arguments::read(self.all, variables).map_err(Stop::Wrong)?;
+        let mut arguments = values::Arguments::read(self.all, variables).map_err(Stop::Invalid)?;
         let outcome = match self.all.get("walk") {
             Some(walk) => operations::walk(&store, self.operation, &mut arguments, walk).await?,
             None => operations::call(&store, self.operation, &mut arguments).await?,
         };
-        arguments.all_taken().map_err(Stop::Wrong)?;
+        arguments.all_taken().map_err(Stop::Invalid)?;
         if outcome.status != self.status {
-            return Err(Stop::Difference(format!("expected status {}, came {}", self.status, outcome.described())));
+            return Err(Stop::Difference(format!(
+                "expected status {}, came {}",
+                self.status,
+                outcome.described()
+            )));
         }
         for (name, place) in self.all.get("keep").and_then(Value::as_object).into_iter().flatten() {
-            let place = place.as_str().ok_or_else(|| Stop::Wrong(format!("`keep` of {name:?} is no text")))?;
-            let value = outcome.at(place).ok_or_else(|| Stop::Difference(format!("expected {place} to keep, came nothing")))?;
-            variables.set(name, value).map_err(Stop::Wrong)?;
+            let place = place
+                .as_str()
+                .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is no text")))?;
+            let value = outcome.at(place).ok_or_else(|| {
+                Stop::Difference(format!("expected {place} to keep, came nothing"))
+            })?;
+            variables.set(name, value).map_err(Stop::Invalid)?;
         }
         compare::all(&self.all["expect"], &outcome, variables)
     }
 }
 
 impl Outcome {
-    /// The status, and for a problem what it is.
     fn described(&self) -> String {
         match (&self.body["code"], &self.body["detail"]) {
-            (Value::String(code), Value::String(detail)) => format!("{} (code {code}: {detail})", self.status),
+            (Value::String(code), Value::String(detail)) => {
+                format!("{} (code {code}: {detail})", self.status)
+            }
             (_, _) => self.status.to_string(),
         }
     }
 
-    /// What a JSON pointer or the name of a header names.
     fn at(&self, place: &str) -> Option<Value> {
         if place.starts_with('/') {
             self.body.pointer(place).filter(|value| !value.is_null()).cloned()

@@ -1,55 +1,74 @@
-//! From the names of the journey to the client's methods: one arm for each operation, so that the
-//! compiler checks every call.
+//! Maps operation ids to client methods: one arm each, so that the compiler checks every call.
 
 use std::{collections::BTreeSet, fmt::Debug, num::NonZeroU32};
 
-use merch_contract::{rest::client::{Error, ResponseValue, types}, sdk::StoreClient};
+use merch_contract::{
+    rest::client::{Error, ResponseValue, types},
+    sdk::StoreClient,
+};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{Stop, values::Arguments};
 
-/// An answer as the client has understood it.
 pub(crate) struct Outcome {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// The typed result, as JSON again.
+    /// The typed result, as JSON.
     pub(crate) body: Value,
 }
 
-/// `greet` has no problems, and therefore another type of error.
-fn outcome<T: Serialize, E: Serialize + Debug>(sent: Result<ResponseValue<T>, Error<E>>) -> Result<Outcome, Stop> {
+/// `greet` declares no problems, so its error type differs.
+fn outcome<T: Serialize, E: Serialize + Debug>(
+    sent: Result<ResponseValue<T>, Error<E>>,
+) -> Result<Outcome, Stop> {
     match sent {
         Ok(answer) => understood(answer),
         Err(Error::ErrorResponse(answer)) => understood(answer),
         Err(Error::UnexpectedResponse(answer)) if answer.status() == StatusCode::NOT_MODIFIED => {
             Ok(Outcome { status: 304, headers: answer.headers().clone(), body: Value::Null })
         }
-        Err(error) => Err(Stop::Difference(format!("expected an answer of the contract, came: {error}"))),
+        Err(error) => {
+            Err(Stop::Difference(format!("expected an answer of the contract, came: {error}")))
+        }
     }
 }
 
 fn understood<T: Serialize>(answer: ResponseValue<T>) -> Result<Outcome, Stop> {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    let body = serde_json::to_value(answer.into_inner()).map_err(|error| Stop::Wrong(format!("the result is no JSON: {error}")))?;
+    let body = serde_json::to_value(answer.into_inner())
+        .map_err(|error| Stop::Invalid(format!("the result is no JSON: {error}")))?;
     Ok(Outcome { status, headers, body })
 }
 
-/// Hands arguments over with the client's types.
 impl Arguments {
-    fn optional<T: DeserializeOwned>(&mut self, place: &'static str, name: &str) -> Result<Option<T>, Stop> {
+    fn optional<T: DeserializeOwned>(
+        &mut self,
+        place: &'static str,
+        name: &str,
+    ) -> Result<Option<T>, Stop> {
         let value = self.take(place, name).map(serde_json::from_value);
-        value.transpose().map_err(|error| Stop::Wrong(format!("the client has no such {name}: {error}")))
+        value
+            .transpose()
+            .map_err(|error| Stop::Invalid(format!("the client has no such {name}: {error}")))
     }
 
-    fn required<T: DeserializeOwned>(&mut self, place: &'static str, name: &str) -> Result<T, Stop> {
-        self.optional(place, name)?.ok_or_else(|| Stop::Wrong(format!("the {place} argument {name:?} is missing")))
+    fn required<T: DeserializeOwned>(
+        &mut self,
+        place: &'static str,
+        name: &str,
+    ) -> Result<T, Stop> {
+        self.optional(place, name)?
+            .ok_or_else(|| Stop::Invalid(format!("the {place} argument {name:?} is missing")))
     }
 }
 
-/// Calls an operation once.
-pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut Arguments) -> Result<Outcome, Stop> {
+pub(crate) async fn call(
+    store: &StoreClient,
+    operation: &str,
+    arguments: &mut Arguments,
+) -> Result<Outcome, Stop> {
     match operation {
         "greet" => outcome(store.greet().send().await),
         "register" => {
@@ -68,14 +87,17 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
         }
         "log_out" => outcome(store.log_out().send().await),
         "get_user" => {
-            let mut request = store.get_user().user_id(arguments.required::<types::UserId>("path", "user_id")?);
+            let mut request =
+                store.get_user().user_id(arguments.required::<types::UserId>("path", "user_id")?);
             if let Some(tags) = arguments.optional::<String>("header", "If-None-Match")? {
                 request = request.if_none_match(tags);
             }
             outcome(request.send().await)
         }
         "update_user" => {
-            let mut request = store.update_user().user_id(arguments.required::<types::UserId>("path", "user_id")?);
+            let mut request = store
+                .update_user()
+                .user_id(arguments.required::<types::UserId>("path", "user_id")?);
             if let Some(tags) = arguments.optional::<String>("header", "If-Match")? {
                 request = request.if_match(tags);
             }
@@ -90,9 +112,16 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
         }
         "change_password" => {
             let user_id = arguments.required::<types::UserId>("path", "user_id")?;
-            let body = types::PasswordChange::builder()
-                .current_password(arguments.required::<types::PasswordChangeCurrentPassword>("body", "current_password")?)
-                .new_password(arguments.required::<types::PasswordChangeNewPassword>("body", "new_password")?);
+            let body =
+                types::PasswordChange::builder()
+                    .current_password(arguments.required::<types::PasswordChangeCurrentPassword>(
+                        "body",
+                        "current_password",
+                    )?)
+                    .new_password(
+                        arguments
+                            .required::<types::PasswordChangeNewPassword>("body", "new_password")?,
+                    );
             outcome(store.change_password().user_id(user_id).body(body).send().await)
         }
         "list_products" => {
@@ -109,7 +138,9 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
             outcome(request.send().await)
         }
         "get_product" => {
-            let mut request = store.get_product().product_id(arguments.required::<types::ProductId>("path", "product_id")?);
+            let mut request = store
+                .get_product()
+                .product_id(arguments.required::<types::ProductId>("path", "product_id")?);
             if let Some(tags) = arguments.optional::<String>("header", "If-None-Match")? {
                 request = request.if_none_match(tags);
             }
@@ -117,7 +148,9 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
         }
         "place_order" => {
             let mut request = store.place_order();
-            if let Some(key) = arguments.optional::<types::PlaceOrderIdempotencyKey>("header", "Idempotency-Key")? {
+            if let Some(key) = arguments
+                .optional::<types::PlaceOrderIdempotencyKey>("header", "Idempotency-Key")?
+            {
                 request = request.idempotency_key(key);
             }
             let body = types::Purchase::builder()
@@ -139,7 +172,9 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
             outcome(request.send().await)
         }
         "get_order" => {
-            let mut request = store.get_order().order_id(arguments.required::<types::OrderId>("path", "order_id")?);
+            let mut request = store
+                .get_order()
+                .order_id(arguments.required::<types::OrderId>("path", "order_id")?);
             if let Some(tags) = arguments.optional::<String>("header", "If-None-Match")? {
                 request = request.if_none_match(tags);
             }
@@ -149,15 +184,22 @@ pub(crate) async fn call(store: &StoreClient, operation: &str, arguments: &mut A
             let order_id = arguments.required::<types::OrderId>("path", "order_id")?;
             outcome(store.cancel_order().order_id(order_id).send().await)
         }
-        other => Err(Stop::Wrong(format!("{other:?} is no operation of this client"))),
+        other => Err(Stop::Invalid(format!("{other:?} is no operation of this client"))),
     }
 }
 
-/// Walks over all pages, and holds them against a single one.
-pub(crate) async fn walk(store: &StoreClient, operation: &str, arguments: &mut Arguments, walk: &Value) -> Result<Outcome, Stop> {
-    let limit_of = |member: &str| walk[member].as_u64().and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new);
+/// Compares the list page by page with the list on one page.
+pub(crate) async fn walk(
+    store: &StoreClient,
+    operation: &str,
+    arguments: &mut Arguments,
+    walk: &Value,
+) -> Result<Outcome, Stop> {
+    let limit_of = |member: &str| {
+        walk[member].as_u64().and_then(|limit| u32::try_from(limit).ok()).and_then(NonZeroU32::new)
+    };
     let (Some(limit), Some(whole)) = (limit_of("limit"), limit_of("whole")) else {
-        return Err(Stop::Wrong("a walk has `limit` and `whole`".to_owned()));
+        return Err(Stop::Invalid("a walk has `limit` and `whole`".to_owned()));
     };
     let category = arguments.optional::<types::Category>("query", "category")?;
     let status = arguments.optional::<types::OrderStatus>("query", "status")?;
@@ -180,14 +222,16 @@ pub(crate) async fn walk(store: &StoreClient, operation: &str, arguments: &mut A
             }
             outcome(request.send().await)
         }
-        other => Err(Stop::Wrong(format!("{other:?} has no pages in this client"))),
+        other => Err(Stop::Invalid(format!("{other:?} has no pages in this client"))),
     };
     let all = page(whole, None).await?;
     if all.status != 200 {
         return Ok(all);
     }
     if !all.body["next_page"].is_null() {
-        return Err(Stop::Difference(format!("expected no next page after one of {whole}, came one")));
+        return Err(Stop::Difference(format!(
+            "expected no next page after one of {whole}, came one"
+        )));
     }
     let (mut ids, mut token) = (Vec::new(), None);
     for _ in 0..1_000 {
@@ -197,13 +241,19 @@ pub(crate) async fn walk(store: &StoreClient, operation: &str, arguments: &mut A
         }
         let items = ids_of(&step.body);
         if items.len() > limit.get() as usize {
-            return Err(Stop::Difference(format!("expected at most {limit} items on a page, came {}", items.len())));
+            return Err(Stop::Difference(format!(
+                "expected at most {limit} items on a page, came {}",
+                items.len()
+            )));
         }
         ids.extend(items);
         token = step.body["next_page"].as_str().map(str::to_owned);
         if token.is_none() {
             if ids != ids_of(&all.body) {
-                return Err(Stop::Difference(format!("expected the ids {:?}, came {ids:?}", ids_of(&all.body))));
+                return Err(Stop::Difference(format!(
+                    "expected the ids {:?}, came {ids:?}",
+                    ids_of(&all.body)
+                )));
             }
             if ids.iter().map(Value::to_string).collect::<BTreeSet<_>>().len() != ids.len() {
                 return Err(Stop::Difference(format!("expected each id once, came {ids:?}")));

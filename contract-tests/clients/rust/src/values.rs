@@ -1,10 +1,9 @@
-//! Variables, and what of a step is handed over to an operation.
+//! Variables and arguments of a step.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// What earlier steps have kept.
 #[derive(Default)]
 pub(crate) struct Variables(BTreeMap<String, Value>);
 
@@ -20,26 +19,39 @@ impl Variables {
         self.0.get(name).ok_or_else(|| format!("nothing has set the variable {name:?}"))
     }
 
-    /// A value with its variables put in, and its sums and products computed.
+    /// Substitutes variables and computes sums and products.
     pub(crate) fn fill(&self, value: &Value) -> Result<Value, String> {
         Ok(match value {
-            Value::String(text) => match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-                Some(name) if !name.contains('}') => self.get(name)?.clone(),
-                Some(_) | None => self.put_in(text)?.into(),
-            },
+            Value::String(text) => {
+                match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+                    Some(name) if !name.contains('}') => self.get(name)?.clone(),
+                    Some(_) | None => self.put_in(text)?.into(),
+                }
+            }
             Value::Object(members) => match members.iter().next() {
-                Some((key, operands)) if members.len() == 1 && (key == "$sum" || key == "$product") => {
+                Some((key, operands))
+                    if members.len() == 1 && (key == "$sum" || key == "$product") =>
+                {
                     let operands = self.fill(operands)?;
-                    let operands: Option<Vec<i64>> = operands.as_array().and_then(|all| all.iter().map(Value::as_i64).collect());
+                    let operands: Option<Vec<i64>> =
+                        operands.as_array().and_then(|all| all.iter().map(Value::as_i64).collect());
                     let operands = operands.ok_or_else(|| format!("{key} takes integers"))?;
-                    if key == "$sum" { operands.iter().sum::<i64>() } else { operands.iter().product() }.into()
+                    if key == "$sum" {
+                        operands.iter().sum::<i64>()
+                    } else {
+                        operands.iter().product()
+                    }
+                    .into()
                 }
                 _ => {
-                    let filled = members.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?)));
+                    let filled =
+                        members.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?)));
                     Value::Object(filled.collect::<Result<_, String>>()?)
                 }
             },
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.fill(item)).collect::<Result<_, String>>()?),
+            Value::Array(items) => Value::Array(
+                items.iter().map(|item| self.fill(item)).collect::<Result<_, String>>()?,
+            ),
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         })
     }
@@ -48,7 +60,8 @@ impl Variables {
         let mut parts = text.split("${");
         let mut filled = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let (name, rest) = part.split_once('}').ok_or_else(|| format!("a variable has no end in {text:?}"))?;
+            let (name, rest) =
+                part.split_once('}').ok_or_else(|| format!("a variable has no end in {text:?}"))?;
             match self.get(name)? {
                 Value::String(value) => filled.push_str(value),
                 other => filled.push_str(&other.to_string()),
@@ -59,8 +72,7 @@ impl Variables {
     }
 }
 
-/// The arguments of a step, by place and name. What has been handed over is not among them any
-/// more.
+/// The arguments that no call has taken, by place and name.
 pub(crate) struct Arguments(BTreeMap<(&'static str, String), Value>);
 
 impl Arguments {
@@ -81,7 +93,9 @@ impl Arguments {
     pub(crate) fn all_taken(&self) -> Result<(), String> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some((place, name)) => Err(format!("the {place} argument {name:?} is not handed over to the client")),
+            Some((place, name)) => {
+                Err(format!("the {place} argument {name:?} is not handed over to the client"))
+            }
         }
     }
 }

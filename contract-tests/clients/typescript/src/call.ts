@@ -1,4 +1,4 @@
-// One typed call of the generated client for each operation. An argument of a step that no call has taken is an error.
+// One typed call of the generated client per operation. A leftover argument is an error.
 
 import createClient, { type Client } from "openapi-fetch";
 
@@ -7,10 +7,10 @@ import type { components, paths } from "./schema.js";
 
 type Schemas = components["schemas"];
 
-/** A request may take so long, in milliseconds. */
+/** Limit of a request, in milliseconds. */
 const PATIENCE = 30_000;
 
-/** The answer, as the client gave it. */
+/** A response as the client parsed it. */
 export interface Outcome {
   status: number;
   headers: Headers;
@@ -69,7 +69,7 @@ export class Arguments {
     return value;
   }
 
-  /** Throws when something has not been taken. */
+  /** Throws if an argument is left. */
   allTaken(operation: string): void {
     for (const [place, left] of Object.entries(this.#places)) {
       for (const name of left.keys()) {
@@ -101,11 +101,11 @@ export async function call(url: string, operation: string, token: string | undef
   const sent = dispatch(client, operation, args);
   args.allTaken(operation);
   const { data, error, response } = await sent;
-  // What openapi-fetch makes of a 304, which has no body, is an empty text.
+  // openapi-fetch returns an empty string for a 304.
   return { status: response.status, headers: response.headers, data, problem: response.status >= 400 ? error : undefined };
 }
 
-/** What every operation of openapi-fetch gives here: the compiler holds each one's success and problem against it. */
+/** The result of every operation; the compiler checks success and problem types. */
 type Answer = Promise<{ data?: Result | undefined; error?: Schemas["Problem"] | undefined; response: Response }>;
 
 function dispatch(client: Client<paths>, operation: string, args: Arguments): Answer {

@@ -1,4 +1,4 @@
-// Drives the generated client through the journey: README.md one folder up has the rules.
+// Runs the journey with the generated client; see ../README.md.
 
 import { readFileSync } from "node:fs";
 
@@ -7,7 +7,7 @@ import { Misuse, readJourney, type Json, type Members, type Step } from "./journ
 import { compare, Difference, follow, Variables } from "./values.js";
 
 const LANGUAGE = "typescript";
-/** No walk over pages is longer than this. */
+/** Limit of pages in a walk. */
 const PAGES = 1_000;
 
 function variable(name: string): string {
@@ -74,7 +74,7 @@ async function once(send: (query: Members) => Promise<Outcome>, query: Members):
   return { outcome, result: (outcome.problem ?? outcome.data) as Json | undefined };
 }
 
-/** Walks over the pages, and holds them against one page with everything. */
+/** Compares the list page by page with the list on one page. */
 async function walk(send: (query: Members) => Promise<Outcome>, query: Members, sizes: { limit: number; whole: number }): Promise<Taken> {
   const page = async (asked: Members, limit: number): Promise<{ outcome: Outcome; ids: (string | number)[]; next: string | null }> => {
     const outcome = await send({ ...asked, limit });
@@ -127,7 +127,7 @@ async function drive(): Promise<void> {
         throw new Misuse(`${place}: ${error.message}`);
       }
       const cause = error instanceof Error && error.cause !== undefined ? ` (${String(error.cause)})` : "";
-      // Whatever else the client throws means that the answer was not as it expected.
+      // Any other exception of the client means an unexpected response.
       throw new Difference(`${place}: ${error instanceof Difference ? error.message : `expected an answer that the client reads, came ${String(error)}${cause}`}`);
     }
     console.log(`ok ${number} ${step.operation} ${step.status} ${step.name}`);

@@ -1,4 +1,4 @@
-// The journey as it stands in its file: what a step may say, read strictly.
+// Reads the journey strictly.
 
 export type Json = null | boolean | number | string | Json[] | { [member: string]: Json };
 export type Members = { [member: string]: Json };
@@ -20,14 +20,14 @@ export interface Step {
   notIn: { [language: string]: string };
 }
 
-/** What cannot be right in any store: the journey, the environment, or this program. */
+/** An invalid journey or environment, or a bug of this program. */
 export class Misuse extends Error {}
 
 export function isMembers(value: Json | undefined): value is Members {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Reads a journey's text. Throws `Misuse` for anything that this driver does not know, so that no part of a step is passed over. */
+/** Parses a journey. Throws `Misuse` for unknown members, so that no part of a step is ignored. */
 export function readJourney(text: string): Step[] {
   const journey = members(JSON.parse(text) as Json, "the journey", ["about", "steps"]);
   const steps = journey["steps"];

@@ -1,8 +1,8 @@
-// Variables, the values that steps write with them, and the comparison of what was expected with what came.
+// Variables, substitution and comparison.
 
 import { isMembers, Misuse, type Json } from "./journey.js";
 
-/** The store did not do what the step expects. */
+/** A mismatch between expected and received values. */
 export class Difference extends Error {}
 
 /** The variables of one run. Each is set once. */
@@ -16,7 +16,7 @@ export class Variables {
     this.#values.set(name, value);
   }
 
-  /** What a value of the journey means now. */
+  /** Substitutes variables and computes sums. */
   resolve(value: Json): Json {
     if (typeof value === "string") {
       const whole = /^\$\{([a-z0-9_]+)\}$/.exec(value);
@@ -56,7 +56,7 @@ export class Variables {
   }
 }
 
-/** Throws a `Difference` unless `came` is what a resolved value of the journey expects. */
+/** Throws a `Difference` unless `came` matches a resolved value. */
 export function compare(what: string, expected: Json, came: Json | undefined): void {
   if (isMembers(expected)) {
     const type = expected["$type"];
@@ -72,7 +72,7 @@ export function compare(what: string, expected: Json, came: Json | undefined): v
     }
     return;
   }
-  // Nothing of the journey is nested deeper than a list of ids, so that equal texts are equal values. Absent and null are the same.
+  // Values are at most lists of ids, so equal texts are equal values. Absent equals null.
   if (JSON.stringify(expected) !== JSON.stringify(came ?? null)) {
     throw new Difference(`expected ${what} ${JSON.stringify(expected)}, came ${show(came)}`);
   }

@@ -1,5 +1,4 @@
-//! The members of a body: left out, unknown, repeated, of another type, at their bounds and past
-//! them.
+//! Members of a body: missing, unknown, repeated, of another type, at and past their bounds.
 
 use std::sync::Arc;
 
@@ -7,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     NO_VERSION, UNDECLARED,
-    judge::Judge,
+    expectations::{self, FaultLocation},
     members::{self, Extent, Member},
-    probes::{self, Probe, Probes},
-    target::{As, Target},
-    verdict::{self, Spot},
+    target::{RequestPlan, Target},
+    test_values::{self, TestValue, TestValues},
+    validator::SchemaValidator,
 };
 use crate::{
     document::Location,
@@ -21,55 +20,60 @@ use crate::{
 pub(super) fn cases(target: &Target) -> Vec<Case> {
     let Some(schema) = target.body() else { return Vec::new() };
     let members: Arc<[Member]> = target.members().into();
-    let judge = Judge::new(target.document());
-    let probes: Vec<(Member, Probes)> =
-        members.iter().map(|member| (member.clone(), probes::of(judge, &member.schema))).collect();
+    let validator = SchemaValidator::new(target.document());
+    let test_values: Vec<(Member, TestValues)> = members
+        .iter()
+        .map(|member| (member.clone(), test_values::of(validator, &member.schema)))
+        .collect();
     let mut cases = Vec::new();
     left_out(target, &members, &mut cases);
     unknown(target, &members::closed_objects(target.document(), schema), &mut cases);
     repeated(target, &members, &mut cases);
     other_types(target, schema, &mut cases);
-    for (member, probes) in &probes {
-        for probe in &probes.bad {
-            cases.push(bad(target, member, probe));
+    for (member, test_values) in &test_values {
+        for test_value in &test_values.invalid {
+            cases.push(invalid(target, member, test_value));
         }
-        for probe in &probes.good {
-            cases.extend(not_named(target, schema, member, probe));
+        for test_value in &test_values.valid {
+            cases.extend(not_named(target, schema, member, test_value));
             if !target.takes_a_password() {
-                cases.push(good(target, member, probe));
+                cases.push(valid(target, member, test_value));
             }
         }
         if !target.takes_a_password() {
-            cases.extend(probes.open.iter().map(|probe| open(target, member, probe)));
+            cases.extend(
+                test_values
+                    .unspecified
+                    .iter()
+                    .map(|test_value| unspecified(target, member, test_value)),
+            );
         }
     }
     if target.takes_a_password() {
         cases.extend(all_at_once(
             target,
-            "every member at its least",
-            probes.iter().map(|(member, probes)| (member, probes.good.first())),
+            "every member at its minimum",
+            test_values.iter().map(|(member, test_values)| (member, test_values.valid.first())),
         ));
         cases.extend(all_at_once(
             target,
-            "every member at its greatest",
-            probes.iter().map(|(member, probes)| (member, probes.good.last())),
+            "every member at its maximum",
+            test_values.iter().map(|(member, test_values)| (member, test_values.valid.last())),
         ));
     }
-    cases.extend(every_fault(target, &probes));
+    cases.extend(every_fault(target, &test_values));
     cases
 }
 
-/// Sends a body of which the text is made from a full good one.
 async fn send(
     context: &Context,
     target: &Target,
     change: impl FnOnce(&Value) -> Option<String>,
 ) -> Result<Answer, Failure> {
     let user = context.user().await?;
-    let request = target.good(context, As::harmless(&user), Extent::Full).await?;
-    let text = change(request.value()).ok_or_else(|| {
-        Failure::new("a good body was made without the member that this case is about")
-    })?;
+    let request = target.valid(context, RequestPlan::without_effect(&user), Extent::Full).await?;
+    let text = change(request.value())
+        .ok_or_else(|| Failure::new("the generated body lacks the tested member"))?;
     request.with_bytes(text).call(context).send().await
 }
 
@@ -84,14 +88,19 @@ fn left_out(target: &Target, members: &[Member], cases: &mut Vec<Case>) {
                     Some(members::without(body, &member.pointer)?.to_string())
                 })
                 .await?;
-                verdict::refused(&answer, &case, &[Spot::at_or_around(&member.pointer)], None)
+                expectations::refused(
+                    &answer,
+                    &case,
+                    &[FaultLocation::member_or_parent(&member.pointer)],
+                    None,
+                )
             },
         ));
     }
-    let at_top: Vec<Spot> = required
+    let at_top: Vec<FaultLocation> = required
         .iter()
         .filter(|member| member.parent().is_empty())
-        .map(|member| Spot::at_or_around(&member.pointer))
+        .map(|member| FaultLocation::member_or_parent(&member.pointer))
         .collect();
     if !at_top.is_empty() {
         cases.push(target.case(
@@ -99,7 +108,7 @@ fn left_out(target: &Target, members: &[Member], cases: &mut Vec<Case>) {
             "body without any member",
             move |context, target, case| async move {
                 let answer = send(&context, &target, |_| Some("{}".to_owned())).await?;
-                verdict::refused(&answer, &case, &at_top, None)
+                expectations::refused(&answer, &case, &at_top, None)
             },
         ));
     }
@@ -120,22 +129,23 @@ fn unknown(target: &Target, objects: &[String], cases: &mut Vec<Case>) {
                 Some(members::with_member(body, &object, &name, value)?.to_string())
             })
             .await?;
-            let spot = Spot::at_or_around(&format!("{object}/{}", members::escape(&name)));
-            verdict::refused(&answer, &case, &[spot], Some("sent-by-the-suite"))
+            let location =
+                FaultLocation::member_or_parent(&format!("{object}/{}", members::escape(&name)));
+            expectations::refused(&answer, &case, &[location], Some("sent-by-the-suite"))
         }));
     }
     for object in objects {
         let object = object.clone();
-        let case = format!("body with an unknown member that is null in {}", shown(&object));
+        let case = format!("body with an unknown null member in {}", shown(&object));
         cases.push(target.case(400, case, move |context, target, case| async move {
             let answer = send(&context, &target, |body| {
                 Some(members::with_member(body, &object, UNDECLARED, Value::Null)?.to_string())
             })
             .await?;
-            verdict::refused(
+            expectations::refused(
                 &answer,
                 &case,
-                &[Spot::at_or_around(&format!("{object}/{UNDECLARED}"))],
+                &[FaultLocation::member_or_parent(&format!("{object}/{UNDECLARED}"))],
                 None,
             )
         }));
@@ -144,7 +154,7 @@ fn unknown(target: &Target, objects: &[String], cases: &mut Vec<Case>) {
 
 fn repeated(target: &Target, members: &[Member], cases: &mut Vec<Case>) {
     for member in members.iter().filter(|member| member.name.parse::<usize>().is_err()) {
-        for (how, escaped) in [("", false), (", once with an escape in its name", true)] {
+        for (how, escaped) in [("", false), (", once with an escaped name", true)] {
             let member = member.clone();
             cases.push(target.case(
                 400,
@@ -152,14 +162,19 @@ fn repeated(target: &Target, members: &[Member], cases: &mut Vec<Case>) {
                 move |context, target, case| async move {
                     let answer =
                         send(&context, &target, |body| twice(body, &member, escaped)).await?;
-                    verdict::refused(&answer, &case, &[Spot::at_or_around(&member.pointer)], None)
+                    expectations::refused(
+                        &answer,
+                        &case,
+                        &[FaultLocation::member_or_parent(&member.pointer)],
+                        None,
+                    )
                 },
             ));
         }
     }
 }
 
-/// The text of the body with the member written twice, both times with the same value.
+/// Returns the body with the member repeated, with the same value.
 pub(super) fn twice(body: &Value, member: &Member, escaped: bool) -> Option<String> {
     let value = body.pointer(&member.pointer)?;
     let again = if escaped {
@@ -178,7 +193,7 @@ pub(super) fn twice(body: &Value, member: &Member, escaped: bool) -> Option<Stri
 }
 
 fn other_types(target: &Target, schema: &Value, cases: &mut Vec<Case>) {
-    let judge = Judge::new(target.document());
+    let validator = SchemaValidator::new(target.document());
     for (what, text) in [
         ("an array", "[]"),
         ("a text", "\"text\""),
@@ -188,7 +203,7 @@ fn other_types(target: &Target, schema: &Value, cases: &mut Vec<Case>) {
         ("nothing", ""),
         ("white space", " \r\n\t"),
     ] {
-        if serde_json::from_str(text).is_ok_and(|value: Value| judge.allows(schema, &value)) {
+        if serde_json::from_str(text).is_ok_and(|value: Value| validator.allows(schema, &value)) {
             continue;
         }
         cases.push(target.case(
@@ -196,130 +211,143 @@ fn other_types(target: &Target, schema: &Value, cases: &mut Vec<Case>) {
             format!("a body that is {what}"),
             move |context, target, case| async move {
                 let answer = send(&context, &target, |_| Some(text.to_owned())).await?;
-                verdict::refused(&answer, &case, &[Spot::body("")], None)
+                expectations::refused(&answer, &case, &[FaultLocation::body("")], None)
             },
         ));
     }
     cases.push(target.case(
         400,
-        "a body that is an array of one good body",
+        "a body that is an array of one valid body",
         move |context, target, case| async move {
             let answer = send(&context, &target, |body| Some(format!("[{body}]"))).await?;
-            verdict::refused(&answer, &case, &[Spot::body("")], None)
+            expectations::refused(&answer, &case, &[FaultLocation::body("")], None)
         },
     ));
 }
 
-fn bad(target: &Target, member: &Member, probe: &Probe) -> Case {
-    let (member, probe) = (member.clone(), probe.clone());
-    let case = format!("body {}: {}", member.pointer, probe.what);
+fn invalid(target: &Target, member: &Member, test_value: &TestValue) -> Case {
+    let (member, test_value) = (member.clone(), test_value.clone());
+    let case = format!("body {}: {}", member.pointer, test_value.what);
     target.case(400, case, move |context, target, case| async move {
-        let answer =
-            send(&context, &target, |body| members::with_text(body, &member.pointer, &probe.text))
-                .await?;
-        let spot = if probe.may_be_unreadable() {
-            Spot::at_or_around(&member.pointer)
+        let answer = send(&context, &target, |body| {
+            members::with_text(body, &member.pointer, &test_value.text)
+        })
+        .await?;
+        let location = if test_value.may_be_unreadable() {
+            FaultLocation::member_or_parent(&member.pointer)
         } else {
-            Spot::body(&member.pointer)
+            FaultLocation::body(&member.pointer)
         };
-        verdict::refused(&answer, &case, &[spot], probe.telltale().as_deref())
+        expectations::refused(&answer, &case, &[location], test_value.canary().as_deref())
     })
 }
 
-/// A refusal names all faults: with another fault beside it, a good value is not among them. So it
-/// is seen to be good and nothing is done.
-fn not_named(target: &Target, schema: &Value, member: &Member, probe: &Probe) -> Option<Case> {
+/// Sends a valid value beside an unrelated fault: the refusal must not name the value.
+fn not_named(
+    target: &Target,
+    schema: &Value,
+    member: &Member,
+    test_value: &TestValue,
+) -> Option<Case> {
     if schema["additionalProperties"] != false {
         return None;
     }
-    let (member, probe) = (member.clone(), probe.clone());
-    let case = format!("body {}: {}, beside a fault elsewhere", member.pointer, probe.what);
+    let (member, test_value) = (member.clone(), test_value.clone());
+    let case = format!("body {}: {}, beside another fault", member.pointer, test_value.what);
     Some(target.case(400, case, move |context, target, case| async move {
         let answer = send(&context, &target, |body| {
             let body = members::with_member(body, "", UNDECLARED, Value::Null)?;
-            members::with_text(&body, &member.pointer, &probe.text)
+            members::with_text(&body, &member.pointer, &test_value.text)
         })
         .await?;
-        verdict::refused(&answer, &case, &[Spot::body(&format!("/{UNDECLARED}"))], None)
+        expectations::refused(
+            &answer,
+            &case,
+            &[FaultLocation::body(&format!("/{UNDECLARED}"))],
+            None,
+        )
     }))
 }
 
-/// Sends a body with this value, so that it changes no user: if the operation takes `If-Match`,
-/// with a tag that no version has.
-async fn send_in_earnest(
+/// Sends this value alone. If the operation takes `If-Match`, an unmatched tag prevents a change.
+async fn send_alone(
     context: &Context,
     target: &Target,
     change: impl FnOnce(&Value) -> Option<String>,
 ) -> Result<Answer, Failure> {
     let user = context.user().await?;
-    let mut request = target.good(context, As::harmless(&user), Extent::Full).await?;
+    let mut request =
+        target.valid(context, RequestPlan::without_effect(&user), Extent::Full).await?;
     if target.header("If-Match").is_some() {
         request.set(Location::Header, "If-Match", NO_VERSION);
     }
-    let text = change(request.value()).ok_or_else(|| {
-        Failure::new("a good body was made without the member that this case is about")
-    })?;
+    let text = change(request.value())
+        .ok_or_else(|| Failure::new("the generated body lacks the tested member"))?;
     request.with_bytes(text).call(context).send().await
 }
 
-fn good(target: &Target, member: &Member, probe: &Probe) -> Case {
-    let (member, probe) = (member.clone(), probe.clone());
-    let case = format!("body {}: {}", member.pointer, probe.what);
+fn valid(target: &Target, member: &Member, test_value: &TestValue) -> Case {
+    let (member, test_value) = (member.clone(), test_value.clone());
+    let case = format!("body {}: {}", member.pointer, test_value.what);
     target.case(target.success(), case, move |context, target, case| async move {
-        let answer = send_in_earnest(&context, &target, |body| {
-            members::with_text(body, &member.pointer, &probe.text)
+        let answer = send_alone(&context, &target, |body| {
+            members::with_text(body, &member.pointer, &test_value.text)
         })
         .await?;
-        verdict::accepted(&answer, &case)
+        expectations::accepted(&answer, &case)
     })
 }
 
-fn open(target: &Target, member: &Member, probe: &Probe) -> Case {
-    let (member, probe) = (member.clone(), probe.clone());
-    let case = format!("body {}: {}, taken or refused", member.pointer, probe.what);
+fn unspecified(target: &Target, member: &Member, test_value: &TestValue) -> Case {
+    let (member, test_value) = (member.clone(), test_value.clone());
+    let case = format!("body {}: {}, accepted or refused", member.pointer, test_value.what);
     target.case(400, case, move |context, target, case| async move {
-        let answer = send_in_earnest(&context, &target, |body| {
-            members::with_text(body, &member.pointer, &probe.text)
+        let answer = send_alone(&context, &target, |body| {
+            members::with_text(body, &member.pointer, &test_value.text)
         })
         .await?;
-        verdict::accepted_or_refused(&answer, &case, &Spot::body(&member.pointer))
+        expectations::accepted_or_refused(&answer, &case, &FaultLocation::body(&member.pointer))
     })
 }
 
-/// One request for all members, where each costs a hash.
+/// One request for all members, for operations that hash a password.
 fn all_at_once<'p>(
     target: &Target,
     what: &str,
-    probes: impl Iterator<Item = (&'p Member, Option<&'p Probe>)>,
+    test_values: impl Iterator<Item = (&'p Member, Option<&'p TestValue>)>,
 ) -> Option<Case> {
-    let probes: Vec<(Member, Probe)> =
-        probes.filter_map(|(member, probe)| Some((member.clone(), probe?.clone()))).collect();
-    if probes.is_empty() {
+    let test_values: Vec<(Member, TestValue)> = test_values
+        .filter_map(|(member, test_value)| Some((member.clone(), test_value?.clone())))
+        .collect();
+    if test_values.is_empty() {
         return None;
     }
     Some(target.case(
         target.success(),
         format!("body with {what}"),
         move |context, target, case| async move {
-            let answer = send_in_earnest(&context, &target, |body| {
+            let answer = send_alone(&context, &target, |body| {
                 let mut body = body.clone();
-                for (member, probe) in &probes {
-                    *body.pointer_mut(&member.pointer)? = serde_json::from_str(&probe.text).ok()?;
+                for (member, test_value) in &test_values {
+                    *body.pointer_mut(&member.pointer)? =
+                        serde_json::from_str(&test_value.text).ok()?;
                 }
                 Some(body.to_string())
             })
             .await?;
-            verdict::accepted(&answer, &case)
+            expectations::accepted(&answer, &case)
         },
     ))
 }
 
-/// A refusal names all faults.
-fn every_fault(target: &Target, probes: &[(Member, Probes)]) -> Option<Case> {
-    let wrong: Vec<(Member, Probe)> = probes
+/// A refusal lists all faults.
+fn every_fault(target: &Target, test_values: &[(Member, TestValues)]) -> Option<Case> {
+    let wrong: Vec<(Member, TestValue)> = test_values
         .iter()
         .filter(|(member, _)| member.parent().is_empty())
-        .filter_map(|(member, probes)| Some((member.clone(), probes.bad.first()?.clone())))
+        .filter_map(|(member, test_values)| {
+            Some((member.clone(), test_values.invalid.first()?.clone()))
+        })
         .collect();
     if wrong.len() < 2 {
         return None;
@@ -330,15 +358,16 @@ fn every_fault(target: &Target, probes: &[(Member, Probes)]) -> Option<Case> {
         move |context, target, case| async move {
             let answer = send(&context, &target, |body| {
                 let mut body = body.clone();
-                for (member, probe) in &wrong {
-                    *body.pointer_mut(&member.pointer)? = serde_json::from_str(&probe.text).ok()?;
+                for (member, test_value) in &wrong {
+                    *body.pointer_mut(&member.pointer)? =
+                        serde_json::from_str(&test_value.text).ok()?;
                 }
                 Some(body.to_string())
             })
             .await?;
-            let spots: Vec<Spot> =
-                wrong.iter().map(|(member, _)| Spot::body(&member.pointer)).collect();
-            verdict::refused(&answer, &case, &spots, None)
+            let locations: Vec<FaultLocation> =
+                wrong.iter().map(|(member, _)| FaultLocation::body(&member.pointer)).collect();
+            expectations::refused(&answer, &case, &locations, None)
         },
     ))
 }

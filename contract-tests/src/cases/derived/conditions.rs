@@ -1,17 +1,17 @@
-//! `If-None-Match` and `If-Match` with the present tag, others, lists, weak ones, `*` and nonsense
-//! (RFC 9110 §8.8.3, §13.1).
+//! `If-None-Match` and `If-Match` with the current tag, others, lists, weak tags, `*` and malformed
+//! values (RFC 9110 §8.8.3, §13.1).
 
 use super::{
+    expectations,
     members::Extent,
-    target::{As, Target},
-    verdict,
+    target::{RequestPlan, Target},
 };
 use crate::{
     document::Location,
     suite::{Answer, Case, Context, Failure, User},
 };
 
-/// How often a thing is read again that changed between two requests: the stock of a product does.
+/// Attempts to read a resource that changed between two requests, such as a product's stock.
 const ATTEMPTS: usize = 20;
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
@@ -25,26 +25,21 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// Makes a condition from the present tag.
 type Condition = fn(&str) -> String;
 
 fn if_none_match(target: &Target, cases: &mut Vec<Case>) {
     let conditions: [(&str, u16, Condition); 9] = [
-        ("the present tag", 304, str::to_owned),
-        ("the present tag as a weak one: weak and strong compare as equal here", 304, |tag| {
-            format!("W/{tag}")
-        }),
-        ("a list with the present tag at its end", 304, |tag| format!("\"x\", {tag}")),
-        ("a list with the present tag in its middle, without spaces", 304, |tag| {
+        ("the current tag", 304, str::to_owned),
+        ("the current tag as a weak tag, which compares as equal", 304, |tag| format!("W/{tag}")),
+        ("a list that ends with the current tag", 304, |tag| format!("\"x\", {tag}")),
+        ("a list with the current tag in its middle, without spaces", 304, |tag| {
             format!("\"x\",{tag},\"y\"")
         }),
         ("a star", 304, |_| "*".to_owned()),
         ("another tag", 200, |_| "\"another-tag\"".to_owned()),
-        ("a tag that the present one begins with", 200, |tag| {
-            format!("{}0\"", tag.trim_end_matches('"'))
-        }),
+        ("a prefix of the current tag", 200, |tag| format!("{}0\"", tag.trim_end_matches('"'))),
         ("other tags", 200, |_| "\"x\", W/\"y\"".to_owned()),
-        ("a tag with a comma in it", 200, |_| "\"x,y\"".to_owned()),
+        ("a tag with a comma", 200, |_| "\"x,y\"".to_owned()),
     ];
     for (what, status, condition) in conditions {
         cases.push(target.case(
@@ -59,27 +54,28 @@ fn if_none_match(target: &Target, cases: &mut Vec<Case>) {
     for nonsense in ["", "x", "\"", "\"x", "W/", "\"x\" \"y\"", ",", "*, \"x\""] {
         cases.push(target.case(
             200,
-            format!("If-None-Match as {nonsense:?}, taken or refused"),
+            format!("If-None-Match as {nonsense:?}, accepted or refused"),
             move |context, target, case| async move {
                 let user = context.user().await?;
-                let request = target.good(&context, As::harmless(&user), Extent::Least).await?;
+                let request = target
+                    .valid(&context, RequestPlan::without_effect(&user), Extent::Required)
+                    .await?;
                 let answer = request
                     .with(Location::Header, "If-None-Match", nonsense)
                     .call(&context)
                     .send()
                     .await?;
-                verdict::accepted_or_refused(
+                expectations::accepted_or_refused(
                     &answer,
                     &case,
-                    &verdict::Spot::parameter(Location::Header, "If-None-Match"),
+                    &expectations::FaultLocation::parameter(Location::Header, "If-None-Match"),
                 )
             },
         ));
     }
 }
 
-/// Reads a thing, and reads it again with a condition made of its tag, until it has not changed in
-/// between.
+/// Reads a resource twice, the second time conditionally, until it has not changed in between.
 async fn conditional(
     context: &Context,
     target: &Target,
@@ -88,7 +84,8 @@ async fn conditional(
     condition: Condition,
     case: &str,
 ) -> Result<(), Failure> {
-    let request = target.good(context, As::harmless(user), Extent::Least).await?;
+    let request =
+        target.valid(context, RequestPlan::without_effect(user), Extent::Required).await?;
     for _ in 0..ATTEMPTS {
         let first = request.call(context).expect(200).await?;
         let tag = first.header("etag")?.to_owned();
@@ -119,24 +116,25 @@ async fn conditional(
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{case}: it has changed {ATTEMPTS} times between two requests; try again when there is less going on"
+        "{case}: the resource changed {ATTEMPTS} times between two requests; retry when fewer clients are active"
     )))
 }
 
 fn if_match(target: &Target, cases: &mut Vec<Case>) {
-    let good: [(&str, Condition); 3] = [
-        ("the present tag", str::to_owned),
-        ("a list with the present tag in it", |tag| format!("\"x\", {tag}")),
+    let valid: [(&str, Condition); 3] = [
+        ("the current tag", str::to_owned),
+        ("a list that has the current tag", |tag| format!("\"x\", {tag}")),
         ("a star", |_| "*".to_owned()),
     ];
-    for (what, condition) in good {
+    for (what, condition) in valid {
         cases.push(target.case(
             target.success(),
             format!("If-Match with {what}"),
             move |context, target, case| async move {
                 let user = context.own_user().await?;
                 let before = snapshot(&context, &target, &user).await?;
-                let request = target.good(&context, As::in_earnest(&user), Extent::Least).await?;
+                let request =
+                    target.valid(&context, RequestPlan::effective(&user), Extent::Required).await?;
                 let answer = request
                     .with(Location::Header, "If-Match", &condition(before.header("etag")?))
                     .call(&context)
@@ -151,23 +149,22 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             },
         ));
     }
-    let bad: [(&str, Condition); 5] = [
+    let invalid: [(&str, Condition); 5] = [
         ("another tag", |_| "\"another-tag\"".to_owned()),
         ("other tags", |_| "\"x\", \"y\"".to_owned()),
-        ("a tag that the present one begins with", |tag| {
-            format!("{}0\"", tag.trim_end_matches('"'))
-        }),
-        ("the present tag as a weak one: it matches nothing here", |tag| format!("W/{tag}")),
+        ("a prefix of the current tag", |tag| format!("{}0\"", tag.trim_end_matches('"'))),
+        ("the current tag as a weak one: it matches nothing here", |tag| format!("W/{tag}")),
         ("a list of other tags and the present one as a weak one", |tag| format!("\"x\", W/{tag}")),
     ];
-    for (what, condition) in bad {
+    for (what, condition) in invalid {
         cases.push(target.case(
             412,
             format!("If-Match with {what}"),
             move |context, target, case| async move {
                 let user = context.own_user().await?;
                 let before = snapshot(&context, &target, &user).await?;
-                let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
+                let request =
+                    target.valid(&context, RequestPlan::effective(&user), Extent::Full).await?;
                 let answer = request
                     .with(Location::Header, "If-Match", &condition(before.header("etag")?))
                     .call(&context)
@@ -182,7 +179,7 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             },
         ));
     }
-    // Not the empty value, nor an empty list: they may be taken for no condition at all.
+    // Empty values and lists are excluded: a server may treat them as no condition.
     for nonsense in ["x", "\"", "\"x", "W/", "\"x\" \"y\""] {
         cases.push(target.case(
             412,
@@ -190,13 +187,13 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             move |context, target, case| async move {
                 let user = context.own_user().await?;
                 let before = snapshot(&context, &target, &user).await?;
-                let request = target.good(&context, As::in_earnest(&user), Extent::Full).await?;
+                let request =
+                    target.valid(&context, RequestPlan::effective(&user), Extent::Full).await?;
                 let answer = request
                     .with(Location::Header, "If-Match", nonsense)
                     .call(&context)
                     .send()
                     .await?;
-                // None of the tags is the present one, whether these are tags or not.
                 if !matches!(answer.status, 400 | 412) {
                     return Err(answer
                         .fail(format!("{case}: expected 400 or 412, got {}", answer.status))

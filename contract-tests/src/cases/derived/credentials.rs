@@ -1,5 +1,5 @@
-//! Tokens that are missing, broken, forged, expired or somebody else's; and operations that ask for
-//! none.
+//! Tokens that are missing, malformed, forged, expired or another user's; and operations without a
+//! token.
 
 use serde_json::json;
 
@@ -7,10 +7,10 @@ use super::{
     UNDECLARED,
     members::{self, Extent},
     request::Request,
-    target::{As, Target},
+    target::{RequestPlan, Target},
     tokens,
 };
-use crate::suite::{Answer, Case, Context, Failure, Need, User};
+use crate::suite::{Answer, Case, Context, Failure, Requirement, User};
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
     if !target.operation().secured {
@@ -25,7 +25,7 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// What is sent in place of `Authorization`, made of a user's token and another user's.
+/// Values of `Authorization`, made from the tokens of a user and of another.
 type Forgery = fn(&str, &str) -> Vec<String>;
 
 const FORGERIES: [(&str, Forgery); 22] = [
@@ -37,25 +37,25 @@ const FORGERIES: [(&str, Forgery); 22] = [
     ("the scheme alone", |_, _| one("Bearer")),
     ("the scheme and a space", |_, _| one("Bearer ")),
     ("the scheme twice", |token, _| vec![format!("Bearer Bearer {token}")]),
-    ("a word as a token", |_, _| one("Bearer x")),
-    ("three words with dots between them", |_, _| one("Bearer a.b.c")),
+    ("one word as a token", |_, _| one("Bearer x")),
+    ("three words with dots", |_, _| one("Bearer a.b.c")),
     ("the token in quotes", |token, _| vec![format!("Bearer \"{token}\"")]),
-    ("a token with something behind it", |token, _| vec![format!("Bearer {token} x")]),
+    ("a token with trailing text", |token, _| vec![format!("Bearer {token} x")]),
     ("two Authorization headers", |token, other| {
         vec![format!("Bearer {token}"), format!("Bearer {other}")]
     }),
-    ("a token that is cut short", |token, _| vec![format!("Bearer {}", tokens::cut_short(token))]),
-    ("a token that is longer", |token, _| vec![format!("Bearer {token}AAAA")]),
+    ("a truncated token", |token, _| vec![format!("Bearer {}", tokens::cut_short(token))]),
+    ("an extended token", |token, _| vec![format!("Bearer {token}AAAA")]),
     ("a token with one character of its signature changed", |token, _| {
         vec![format!("Bearer {}", tokens::other_signature(token))]
     }),
     ("a token without its signature", |token, _| {
         vec![format!("Bearer {}", tokens::without_signature(token))]
     }),
-    ("a token with another's signature", |token, other| {
+    ("a token with the signature of another", |token, other| {
         vec![format!("Bearer {}", tokens::signature_of(token, other))]
     }),
-    ("a token that is valid for longer than it was signed for", |token, _| {
+    ("a token with a later expiry than was signed", |token, _| {
         vec![format!("Bearer {}", tokens::valid_for_longer(token))]
     }),
     ("a token whose algorithm is none", |token, _| {
@@ -64,7 +64,7 @@ const FORGERIES: [(&str, Forgery); 22] = [
     ("a token whose algorithm is nOnE", |token, _| {
         vec![format!("Bearer {}", tokens::unsigned(token, "nOnE"))]
     }),
-    ("a token that is signed with a key of our own", |token, _| {
+    ("a token signed with another key", |token, _| {
         vec![format!("Bearer {}", tokens::signed_with(token, tokens::KEY))]
     }),
 ];
@@ -86,10 +86,10 @@ fn refused(target: &Target, cases: &mut Vec<Case>) {
             },
         ));
     }
-    // The empty key is the one that is configured by mistake.
+    // An empty key is a likely misconfiguration.
     cases.push(target.case(
         401,
-        "credentials: a token that is signed with an empty key",
+        "credentials: a token signed with an empty key",
         |context, target, case| async move {
             unauthorized(&context, &target, &case, |user, _| {
                 vec![format!("Bearer {}", tokens::signed_with(&user.token, b""))]
@@ -100,21 +100,18 @@ fn refused(target: &Target, cases: &mut Vec<Case>) {
 }
 
 fn expired(target: &Target, cases: &mut Vec<Case>) {
-    let case = target.case(
-        401,
-        "credentials: a token that has expired",
-        |context, target, case| async move {
+    let case =
+        target.case(401, "credentials: an expired token", |context, target, case| async move {
             let token = context
                 .expired_token()
                 .ok_or_else(|| Failure::new("there is no expired token"))?
                 .to_owned();
             unauthorized(&context, &target, &case, |_, _| vec![format!("Bearer {token}")]).await
-        },
-    );
-    cases.push(case.needs(Need::ExpiredToken));
+        });
+    cases.push(case.requires(Requirement::ExpiredToken));
 }
 
-/// That a request that is good but for its credentials is answered 401 and changes nothing.
+/// Expects 401 for a request with invalid credentials, and no change.
 async fn unauthorized(
     context: &Context,
     target: &Target,
@@ -125,7 +122,7 @@ async fn unauthorized(
         let user = context.user().await?;
         return challenged(&sent(context, target, &user, forgery).await?, case);
     }
-    // A user of its own: what others do beside this case would look like a change.
+    // Parallel cases must not change this user.
     let user = context.own_user().await?;
     let before = target.snapshot(context, &user).await?;
     challenged(&sent(context, target, &user, forgery).await?, case)?;
@@ -139,20 +136,19 @@ async fn sent(
     forgery: impl FnOnce(&User, &User) -> Vec<String>,
 ) -> Result<Answer, Failure> {
     let other = context.other_user(user).await?;
-    let request = target.good(context, As::harmless(user), Extent::Full).await?;
+    let request = target.valid(context, RequestPlan::without_effect(user), Extent::Full).await?;
     request.authorization(&forgery(user, &other)).call(context).send().await
 }
 
-/// `WWW-Authenticate` names the scheme to prove oneself with (RFC 9110 §11.6.1), and `code` is the
-/// one that the document has for this: `token_missing` for no token, `token_invalid` for one that
-/// is not valid. What is neither clearly may be either.
+/// `WWW-Authenticate` names the scheme (RFC 9110 §11.6.1). `code` is `token_missing` or
+/// `token_invalid`; ambiguous credentials may have either.
 fn challenged(answer: &Answer, case: &str) -> Result<(), Failure> {
     if answer.status == 400 && answer.request().is_malformed() {
         return answer.problem("invalid_request");
     }
     if answer.status != 401 {
         return Err(answer.fail(format!(
-            "{case}: expected 401, got {}: whoever sends this has proved nothing",
+            "{case}: expected 401, got {}: these credentials are invalid",
             answer.status
         )));
     }
@@ -183,7 +179,7 @@ fn challenged(answer: &Answer, case: &str) -> Result<(), Failure> {
     }
 }
 
-/// The name of a scheme is without regard to case (RFC 9110 §11.1).
+/// Scheme names ignore case (RFC 9110 §11.1).
 fn taken(target: &Target, cases: &mut Vec<Case>) {
     let fault = target.body().is_some_and(|schema| schema["additionalProperties"] == false);
     if !target.is_safe() && !fault {
@@ -191,9 +187,9 @@ fn taken(target: &Target, cases: &mut Vec<Case>) {
     }
     for scheme in ["bearer", "BEARER"] {
         let status = if target.is_safe() { target.success() } else { 400 };
-        cases.push(target.case(status, format!("credentials: a good token as {scheme}"), move |context, target, case| async move {
+        cases.push(target.case(status, format!("credentials: a valid token as {scheme}"), move |context, target, case| async move {
             let user = context.user().await?;
-            let request = with_a_fault(&target, target.good(&context, As::harmless(&user), Extent::Full).await?);
+            let request = with_a_fault(&target, target.valid(&context, RequestPlan::without_effect(&user), Extent::Full).await?);
             let answer = request.authorization(&[format!("{scheme} {}", user.token)]).call(&context).send().await?;
             if answer.status == status {
                 return Ok(());
@@ -204,7 +200,7 @@ fn taken(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-/// Operations that ask for no token do not look at one.
+/// Operations without security ignore tokens.
 fn unsecured(target: &Target) -> Vec<Case> {
     let broken = [
         ("a token that is none", one("Bearer x")),
@@ -216,12 +212,14 @@ fn unsecured(target: &Target) -> Vec<Case> {
     let case = |(what, values): (&str, Vec<String>)| {
         target.case(
             status,
-            format!("no token is asked for, with {what} as Authorization"),
+            format!("no token is required, with {what} as Authorization"),
             move |context, target, case| async move {
                 let user = context.user().await?;
                 let request = with_a_fault(
                     &target,
-                    target.good(&context, As::harmless(&user), Extent::Full).await?,
+                    target
+                        .valid(&context, RequestPlan::without_effect(&user), Extent::Full)
+                        .await?,
                 );
                 let answer = request.authorization(&values).call(&context).send().await?;
                 if answer.status == status
@@ -239,8 +237,7 @@ fn unsecured(target: &Target) -> Vec<Case> {
     broken.into_iter().map(case).collect()
 }
 
-/// For an operation that changes something: with a member that is not declared, so that it changes
-/// nothing and says what it thinks of the rest.
+/// Adds an undeclared member, so that an operation changes nothing and reports the other faults.
 fn with_a_fault(target: &Target, request: Request) -> Request {
     if target.is_safe() {
         return request;

@@ -1,12 +1,12 @@
-//! The examples of the document: of requests, sent; of answers, held against their schemas.
+//! Examples of the document: requests are sent, responses are validated against their schemas.
 
 use serde_json::Value;
 
 use super::{
     NO_VERSION, UNDECLARED,
+    expectations::{self, FaultLocation},
     members::{self, Extent},
-    target::{As, Target, plain},
-    verdict::{self, Spot},
+    target::{RequestPlan, Target, plain},
 };
 use crate::{
     document::{Location, Parameter},
@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
     let mut cases = of_answers(target);
-    cases.push(of_the_whole(target));
+    cases.push(whole_request(target));
     cases.extend(of_bodies(target));
     for parameter in &target.operation().parameters {
         cases.extend(valid(target, parameter));
@@ -24,18 +24,16 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// Whose request it is that succeeds.
-enum Who {
+enum Caller {
     Shared(User),
     Own(Lease),
     Disposable(User),
 }
 
-impl Who {
-    /// What an operation does to its user decides which one it gets.
+impl Caller {
     async fn for_success(context: &Context, target: &Target) -> Result<Self, Failure> {
         let operation = target.operation();
-        Ok(if !operation.secured && !target.gives_a_token() || target.is_safe() {
+        Ok(if !operation.secured && !target.returns_a_token() || target.is_safe() {
             Self::Shared(context.user().await?)
         } else if operation.method == reqwest::Method::DELETE
             && operation.path.ends_with("{user_id}")
@@ -54,15 +52,16 @@ impl Who {
     }
 }
 
-/// A request made of the examples of all members and required parameters; of what is unique, secret
-/// or an id, with one that is good here.
-fn of_the_whole(target: &Target) -> Case {
+/// A request from the examples of all members and required parameters. Unique values, secrets and
+/// ids are replaced by usable ones.
+fn whole_request(target: &Target) -> Case {
     target.case(
         target.success(),
-        "a request made of the examples",
+        "a request made from the examples",
         |context, target, case| async move {
-            let who = Who::for_success(&context, &target).await?;
-            let request = target.good(&context, As::in_earnest(who.user()), Extent::Full).await?;
+            let who = Caller::for_success(&context, &target).await?;
+            let request =
+                target.valid(&context, RequestPlan::effective(who.user()), Extent::Full).await?;
             let answer = request.call(&context).send().await?;
             if answer.status == target.success() {
                 return Ok(());
@@ -76,8 +75,7 @@ fn of_the_whole(target: &Target) -> Case {
     )
 }
 
-/// The examples of a body as they stand. Whatever they are about may not be there, or be there
-/// already, but they are allowed.
+/// The examples of a body, unmodified. The resource may be missing or exist already.
 fn of_bodies(target: &Target) -> Vec<Case> {
     let Some(body) = &target.operation().request_body else { return Vec::new() };
     let schema = target.body().cloned().unwrap_or_default();
@@ -86,69 +84,77 @@ fn of_bodies(target: &Target) -> Vec<Case> {
         let (schema, held) = (schema.clone(), example.clone());
         cases.push(target.case(
             target.success(),
-            format!("the example {name} of the body is as its schema says"),
-            move |_, target, case| async move { held_against(&target, &schema, &held, &case) },
+            format!("the example {name} of the body matches its schema"),
+            move |_, target, case| async move { validated(&target, &schema, &held, &case) },
         ));
-        cases.extend(as_it_stands(target, name, example));
+        cases.extend(unmodified(target, name, example));
     }
     cases
 }
 
-/// Where a password is part of it, an example is sent beside a fault, so that nothing comes of it
-/// but that it is seen to be allowed: the password of an example is public, and an attempt to log
-/// in with it is counted.
-fn as_it_stands(target: &Target, name: &str, example: &Value) -> Option<Case> {
+/// With a password in it, the example is sent beside a fault: its password is public, and a log-in
+/// with it would be counted.
+fn unmodified(target: &Target, name: &str, example: &Value) -> Option<Case> {
     if target.takes_a_password() {
         let body = members::with_member(example, "", UNDECLARED, Value::Null)?;
-        let case = format!("the example {name} of the body, beside a fault elsewhere");
+        let case = format!("the example {name} of the body, beside another fault");
         return Some(target.case(400, case, move |context, target, case| async move {
             let user = context.user().await?;
-            let request =
-                target.good(&context, As::harmless(&user), Extent::Least).await?.with_json(&body);
+            let request = target
+                .valid(&context, RequestPlan::without_effect(&user), Extent::Required)
+                .await?
+                .with_json(&body);
             let answer = request.call(&context).send().await?;
-            verdict::refused(&answer, &case, &[Spot::at_or_around(&format!("/{UNDECLARED}"))], None)
+            expectations::refused(
+                &answer,
+                &case,
+                &[FaultLocation::member_or_parent(&format!("/{UNDECLARED}"))],
+                None,
+            )
         }));
     }
     let example = example.clone();
-    let case = format!("the example {name} of the body, as it stands");
+    let case = format!("the example {name} of the body, unmodified");
     Some(target.case(target.success(), case, move |context, target, case| async move {
         let user = context.user().await?;
-        let mut request =
-            target.good(&context, As::harmless(&user), Extent::Least).await?.with_json(&example);
+        let mut request = target
+            .valid(&context, RequestPlan::without_effect(&user), Extent::Required)
+            .await?
+            .with_json(&example);
         if target.header("If-Match").is_some() {
-            // It is to be allowed, not to be done.
+            // Prevents the change.
             request.set(Location::Header, "If-Match", NO_VERSION);
         }
-        verdict::accepted(&request.call(&context).send().await?, &case)
+        expectations::accepted(&request.call(&context).send().await?, &case)
     }))
 }
 
 fn of_parameter(target: &Target, parameter: &Parameter) -> Option<Case> {
     let example = parameter.example.clone()?;
     let parameter = parameter.clone();
-    let case = format!("the example of the parameter {}, as it stands", parameter.name);
+    let case = format!("the example of the parameter {}, unmodified", parameter.name);
     Some(target.case(target.success(), case, move |context, target, case| async move {
         let user = context.user().await?;
-        let request = target.good(&context, As::harmless(&user), Extent::Least).await?;
+        let request =
+            target.valid(&context, RequestPlan::without_effect(&user), Extent::Required).await?;
         let answer = request
             .with(parameter.location, &parameter.name, &plain(&example))
             .call(&context)
             .send()
             .await?;
-        verdict::accepted(&answer, &case)
+        expectations::accepted(&answer, &case)
     }))
 }
 
-/// The example of a parameter by its schema.
 fn valid(target: &Target, parameter: &Parameter) -> Option<Case> {
     let (example, schema) = (parameter.example.clone()?, parameter.schema.clone());
-    let case = format!("the example of the parameter {} is as its schema says", parameter.name);
+    let case = format!("the example of the parameter {} matches its schema", parameter.name);
     Some(target.case(target.success(), case, move |_, target, case| async move {
-        held_against(&target, &schema, &example, &case)
+        validated(&target, &schema, &example, &case)
     }))
 }
 
-/// The examples of answers, and what the examples of their members come to.
+/// Examples of responses, and those that their members' examples compose.
 fn of_answers(target: &Target) -> Vec<Case> {
     let mut cases = Vec::new();
     let responses = members::at(
@@ -164,21 +170,16 @@ fn of_answers(target: &Target) -> Vec<Case> {
         let Ok(number) = status.parse() else { continue };
         let response = target.document().resolve(response);
         for (name, schema, example) in examples_of(target, response) {
-            cases.push(
-                target.case(
-                    number,
-                    format!("the example {name} of {status} is as its schema says"),
-                    move |_, target, case| async move {
-                        held_against(&target, &schema, &example, &case)
-                    },
-                ),
-            );
+            cases.push(target.case(
+                number,
+                format!("the example {name} of {status} matches its schema"),
+                move |_, target, case| async move { validated(&target, &schema, &example, &case) },
+            ));
         }
     }
     cases
 }
 
-/// Name, schema and value of all examples of a response: of its body and its headers.
 fn examples_of(target: &Target, response: &Value) -> Vec<(String, Value, Value)> {
     let document = target.document();
     let mut examples = Vec::new();
@@ -209,15 +210,13 @@ fn examples_of(target: &Target, response: &Value) -> Vec<(String, Value, Value)>
     examples
 }
 
-fn held_against(
-    target: &Target,
-    schema: &Value,
-    example: &Value,
-    case: &str,
-) -> Result<(), Failure> {
+fn validated(target: &Target, schema: &Value, example: &Value, case: &str) -> Result<(), Failure> {
     match target.document().validate(schema, example) {
         Some(faults) if faults.is_empty() => Ok(()),
-        Some(faults) => Err(Failure::new(format!("{case}: it is not:\n- {}", faults.join("\n- ")))),
-        None => Err(Failure::new(format!("{case}: its schema is none"))),
+        Some(faults) => Err(Failure::new(format!(
+            "{case}: expected a valid example, got\n- {}",
+            faults.join("\n- ")
+        ))),
+        None => Err(Failure::new(format!("{case}: expected a valid schema"))),
     }
 }

@@ -1,10 +1,10 @@
-//! Ids that nothing has, and ids of what is somebody else's: one cannot be told from the other.
+//! Unknown ids and ids of other users' resources: the responses must be indistinguishable.
 
 use serde_json::Value;
 
 use super::{
     members::Extent,
-    target::{As, Target, plain},
+    target::{RequestPlan, Target, plain},
 };
 use crate::{
     document::{Location, Parameter},
@@ -19,17 +19,16 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     for parameter in target.parameters(Location::Path) {
         unknown(target, parameter, &mut cases);
         if target.operation().secured {
-            somebody_elses(target, parameter, &mut cases);
+            another_users(target, parameter, &mut cases);
         }
     }
     unknown_in_the_body(target, &mut cases);
     cases
 }
 
-/// An id of this shape that nothing has.
-fn nobodys(context: &Context, target: &Target, schema: &Value) -> String {
+fn unknown_id(context: &Context, target: &Target, schema: &Value) -> String {
     if target.document().resolve(schema)["type"] == "integer" {
-        // The greatest of 32 bits, or near it: ids are given from below.
+        // Close to the maximum of 32 bits: servers assign ids from below.
         const NEAR: u128 = 1_000_000;
         let below = u32::try_from(context.fresh_id().as_u128() % NEAR).unwrap_or_default();
         return (i32::MAX.unsigned_abs() - below).to_string();
@@ -41,11 +40,12 @@ fn unknown(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     let parameter = parameter.clone();
     cases.push(target.case(
         404,
-        format!("path {}: an id that nothing has", parameter.name),
+        format!("path {}: an unknown id", parameter.name),
         move |context, target, case| async move {
             let user = context.user().await?;
-            let id = nobodys(&context, &target, &parameter.schema);
-            let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+            let id = unknown_id(&context, &target, &parameter.schema);
+            let request =
+                target.valid(&context, RequestPlan::without_effect(&user), Extent::Full).await?;
             let answer =
                 request.with(Location::Path, &parameter.name, &id).call(&context).send().await?;
             not_found(&answer, &case)
@@ -53,7 +53,7 @@ fn unknown(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     ));
 }
 
-/// A member of a body that has the name of a path's parameter is the id of the same kind of thing.
+/// A body member named like a path parameter is the id of the same kind of resource.
 fn unknown_in_the_body(target: &Target, cases: &mut Vec<Case>) {
     let is_id = |name: &str| {
         target
@@ -65,11 +65,13 @@ fn unknown_in_the_body(target: &Target, cases: &mut Vec<Case>) {
     for member in target.members().into_iter().filter(|member| is_id(&member.name)) {
         cases.push(target.case(
             404,
-            format!("body {}: an id that nothing has", member.pointer),
+            format!("body {}: an unknown id", member.pointer),
             move |context, target, case| async move {
                 let user = context.user().await?;
-                let id = nobodys(&context, &target, &member.schema);
-                let request = target.good(&context, As::harmless(&user), Extent::Full).await?;
+                let id = unknown_id(&context, &target, &member.schema);
+                let request = target
+                    .valid(&context, RequestPlan::without_effect(&user), Extent::Full)
+                    .await?;
                 let mut body = request.value().clone();
                 if let Some(place) = body.pointer_mut(&member.pointer) {
                     *place = serde_json::from_str(&id).unwrap_or_else(|_| Value::from(id));
@@ -80,25 +82,25 @@ fn unknown_in_the_body(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-fn somebody_elses(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
+fn another_users(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     let parameter = parameter.clone();
     let case =
-        format!("path {}: somebody else's, answered as one that nothing has", parameter.name);
+        format!("path {}: another user's id is answered like an unknown one", parameter.name);
     cases.push(target.case(404, case, move |context, target, case| async move {
         let user = context.user().await?;
         if target.is_safe() {
             let owner = context.other_user(&user).await?;
-            return refused_like_nobodys(&context, &target, &parameter, &user, &owner, &case).await;
+            return refused_as_unknown(&context, &target, &parameter, &user, &owner, &case).await;
         }
-        // An owner to whom nothing else happens meanwhile.
+        // Parallel cases must not change the owner's resources.
         let owner = context.own_user().await?;
         let before = target.snapshot(&context, &owner).await?;
-        refused_like_nobodys(&context, &target, &parameter, &user, &owner, &case).await?;
+        refused_as_unknown(&context, &target, &parameter, &user, &owner, &case).await?;
         target.unchanged(&context, &owner, before.as_ref(), &case).await
     }));
 }
 
-async fn refused_like_nobodys(
+async fn refused_as_unknown(
     context: &Context,
     target: &Target,
     parameter: &Parameter,
@@ -106,8 +108,10 @@ async fn refused_like_nobodys(
     owner: &User,
     case: &str,
 ) -> Result<(), Failure> {
-    let owners = target.path_value(context, As::harmless(owner), &parameter.name).await?;
-    let mut request = target.good(context, As::harmless(owner), Extent::Full).await?;
+    let owners =
+        target.path_value(context, RequestPlan::without_effect(owner), &parameter.name).await?;
+    let mut request =
+        target.valid(context, RequestPlan::without_effect(owner), Extent::Full).await?;
     request.authorize(&user.token);
     let others = request
         .clone()
@@ -116,21 +120,21 @@ async fn refused_like_nobodys(
         .send()
         .await?;
     not_found(&others, case)?;
-    let nobodys = nobodys(context, target, &parameter.schema);
-    let nobodys =
-        request.with(Location::Path, &parameter.name, &nobodys).call(context).send().await?;
-    not_found(&nobodys, case)?;
-    if let Some(member) = difference(others.json(), nobodys.json()) {
+    let unknown_id = unknown_id(context, target, &parameter.schema);
+    let unknown_id =
+        request.with(Location::Path, &parameter.name, &unknown_id).call(context).send().await?;
+    not_found(&unknown_id, case)?;
+    if let Some(member) = difference(others.json(), unknown_id.json()) {
         let message = format!(
-            "{case}: the answers differ in `{member}`, so that whoever asks learns which ids there are: expected that but for `instance` and \
-             `request_id` they are the same"
+            "{case}: expected equal problems except for `instance` and `request_id`, got different values of \
+             `{member}`, which reveal the id"
         );
-        return Err(others.fail(message).and(&nobodys));
+        return Err(others.fail(message).and(&unknown_id));
     }
     Ok(())
 }
 
-/// The first member in which two problems differ, but for those that are about the request.
+/// The first member in which two problems differ, except those about the request.
 fn difference(one: &Value, other: &Value) -> Option<String> {
     let names = |problem: &Value| {
         problem

@@ -1,44 +1,39 @@
-//! The members of a body that a schema describes, and bodies made of their examples.
+//! The members of a schema, and bodies made from their examples.
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    judge::Judge,
     strings::{self, Style},
+    validator::SchemaValidator,
 };
 use crate::document::Document;
 
-/// Schemas within schemas, at most: those of a document may be circles.
-const DEEPEST: usize = 8;
+/// Maximum nesting: schemas may be recursive.
+const MAX_DEPTH: usize = 8;
 
-/// A member of a body, at any depth.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    /// Where it stands in a body that has everything (RFC 6901).
+    /// Its JSON Pointer in a complete body (RFC 6901).
     pub(super) pointer: String,
-    /// Its name; of an item of an array the index.
+    /// The name, or the index in an array.
     pub(super) name: String,
-    /// What stands there, with no reference.
+    /// The resolved schema.
     pub(super) schema: Value,
-    /// Whether its object may be without it.
     pub(super) required: bool,
 }
 
 impl Member {
-    /// The pointer of the object or the array that it is in.
     pub(super) fn parent(&self) -> &str {
         self.pointer.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
 }
 
-/// All members of a schema.
 pub(super) fn of(document: &Document, schema: &Value) -> Vec<Member> {
     let mut members = Vec::new();
     walk(document, schema, "", 0, &mut members);
     members
 }
 
-/// The pointers of all objects of a schema that are closed.
 pub(super) fn closed_objects(document: &Document, schema: &Value) -> Vec<String> {
     let closed = |schema: &Value| schema["additionalProperties"] == false;
     let mut pointers = Vec::new();
@@ -62,7 +57,7 @@ fn walk(
     members: &mut Vec<Member>,
 ) {
     let schema = document.resolve(schema);
-    if depth == DEEPEST {
+    if depth == MAX_DEPTH {
         return;
     }
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
@@ -90,36 +85,31 @@ fn walk(
     }
 }
 
-/// A member's name as a token of a JSON Pointer.
 pub(super) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// Which members a body has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// All that are declared.
     Full,
-    /// Those that have to be there.
-    Least,
+    Required,
 }
 
-/// A body that the schema allows, made of examples; of what must be unique, and of passwords, a new
-/// one each time.
+/// A valid body made from examples; unique values and passwords are new each time.
 pub(super) fn sample(document: &Document, schema: &Value, extent: Extent) -> Option<Value> {
-    Sampler { document, judge: Judge::new(document), extent }.value(schema, 0)
+    Sampler { document, validator: SchemaValidator::new(document), extent }.value(schema, 0)
 }
 
 struct Sampler<'d> {
     document: &'d Document,
-    judge: Judge<'d>,
+    validator: SchemaValidator<'d>,
     extent: Extent,
 }
 
 impl Sampler<'_> {
     fn value(&self, schema: &Value, depth: usize) -> Option<Value> {
         let schema = self.document.resolve(schema);
-        if depth == DEEPEST {
+        if depth == MAX_DEPTH {
             return None;
         }
         if let Some(properties) = schema["properties"].as_object() {
@@ -148,27 +138,33 @@ impl Sampler<'_> {
                 .map(Value::Array);
         }
         let has_to_be_new = is_unique(schema) || schema["format"] == "password";
-        let new =
-            has_to_be_new.then(|| strings::fresh(self.judge, schema)).flatten().map(Value::from);
+        let new = has_to_be_new
+            .then(|| strings::fresh(self.validator, schema))
+            .flatten()
+            .map(Value::from);
         let candidates = [
             new,
             schema.get("example").cloned(),
             schema["enum"].get(0).cloned(),
-            self.invented(schema),
+            self.generated(schema),
         ];
-        candidates.into_iter().flatten().find(|candidate| self.judge.allows(schema, candidate))
+        candidates.into_iter().flatten().find(|candidate| self.validator.allows(schema, candidate))
     }
 
-    /// For what has no example.
-    fn invented(&self, schema: &Value) -> Option<Value> {
+    fn generated(&self, schema: &Value) -> Option<Value> {
         match schema["type"].as_str() {
-            Some("string") => strings::fresh(self.judge, schema)
+            Some("string") => strings::fresh(self.validator, schema)
                 .or_else(|| {
-                    strings::of_length(self.judge, schema, strings::lengths(schema).0, Style::Plain)
+                    strings::of_length(
+                        self.validator,
+                        schema,
+                        strings::lengths(schema).0,
+                        Style::Plain,
+                    )
                 })
                 .map(Value::from),
             Some("integer" | "number") => {
-                // A bound that does not count itself has a neighbour that it counts.
+                // The nearest integer inside an exclusive bound.
                 let inside = [("minimum", 1), ("maximum", -1)]
                     .into_iter()
                     .filter_map(|(bound, inwards)| Some(json!(schema[bound].as_i64()? + inwards)));
@@ -180,7 +176,7 @@ impl Sampler<'_> {
                     .into_iter()
                     .chain(bounds)
                     .chain(inside)
-                    .find(|candidate| self.judge.allows(schema, candidate))
+                    .find(|candidate| self.validator.allows(schema, candidate))
             }
             Some("boolean") => Some(json!(true)),
             Some("object") => Some(json!({})),
@@ -189,28 +185,26 @@ impl Sampler<'_> {
     }
 }
 
-/// Whether the document says of a value, in words, that no two of a kind share it.
+/// Whether the description says that the value is unique.
 pub(super) fn is_unique(schema: &Value) -> bool {
     schema["description"]
         .as_str()
         .is_some_and(|description| description.to_lowercase().contains("unique"))
 }
 
-/// What stands in the document behind these names.
 pub(super) fn at<'d>(document: &'d Document, names: &[&str]) -> Option<&'d Value> {
     names.iter().try_fold(document.root(), |value, name| document.resolve(value).get(*name))
 }
 
-/// The text of a body, with the value at the pointer replaced by a piece of JSON as it stands;
-/// `None` if nothing stands there.
+/// The text of a body with the value at the pointer replaced by raw JSON; `None` if there is no
+/// such value.
 pub(super) fn with_text(body: &Value, pointer: &str, text: &str) -> Option<String> {
-    const PLACE: &str = "\u{E000}here\u{E000}";
+    const PLACEHOLDER: &str = "\u{E000}here\u{E000}";
     let mut body = body.clone();
-    *body.pointer_mut(pointer)? = json!(PLACE);
-    Some(body.to_string().replacen(&json!(PLACE).to_string(), text, 1))
+    *body.pointer_mut(pointer)? = json!(PLACEHOLDER);
+    Some(body.to_string().replacen(&json!(PLACEHOLDER).to_string(), text, 1))
 }
 
-/// The body without the member at the pointer.
 pub(super) fn without(body: &Value, pointer: &str) -> Option<Value> {
     let mut body = body.clone();
     let (parent, name) = pointer.rsplit_once('/')?;
@@ -220,7 +214,6 @@ pub(super) fn without(body: &Value, pointer: &str) -> Option<Value> {
     Some(body)
 }
 
-/// The body with one more member in the object at the pointer.
 pub(super) fn with_member(body: &Value, object: &str, name: &str, value: Value) -> Option<Value> {
     let mut body = body.clone();
     body.pointer_mut(object)?.as_object_mut()?.insert(name.to_owned(), value);

@@ -1,28 +1,26 @@
-//! Lists a page at a time: walked to their end, in order, with and without a filter, and tokens
-//! that are none.
+//! Paged lists: complete, ordered, filtered, and with invalid tokens.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
+    expectations::{self, FaultLocation},
     members::Extent,
-    target::{As, Target, plain},
-    verdict::{self, Spot},
+    target::{RequestPlan, Target, plain},
 };
 use crate::{
     document::{Location, Parameter},
     suite::{Answer, Case, Context, Failure, Lease, User},
 };
 
-/// How many items a list is given before it is walked, if the document has a way to make some.
+/// Items that a list gets before it is read, if the document can create some.
 const ITEMS: usize = 3;
 
-/// How many pages a walk takes at most: of a long list pages are as long as it needs.
-const MOST_PAGES: usize = 200;
+/// Maximum of pages per list: page sizes grow with the list.
+const MAX_PAGES: usize = 200;
 
-/// Texts that no server gave as a token.
-const NO_TOKENS: [&str; 6] =
+const INVALID_TOKENS: [&str; 6] =
     ["nonsense!", "-", "null", "\u{1F98A}", "../../etc/passwd", "' OR 1=1 --"];
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
@@ -35,23 +33,15 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
         return Vec::new();
     }
     let mut cases = vec![
-        target.case(
-            target.success(),
-            "pages of one, against one page of all: nothing is missing and nothing is there twice",
-            walked,
-        ),
-        target.case(target.success(), "pages of other sizes on the way", other_sizes),
-        target.case(
-            target.success(),
-            "without a limit a page has as many items as the document says",
-            default_limit,
-        ),
+        target.case(target.success(), "pages of one item contain each item once", walked),
+        target.case(target.success(), "the page size may change between pages", other_sizes),
+        target.case(target.success(), "a page has the default limit", default_limit),
     ];
     if let Some(order) = Order::of(target) {
         cases.push(
             target.case(
                 target.success(),
-                format!("its order is {}", order.in_words()),
+                format!("the order is {}", order.in_words()),
                 move |context, target, case| async move {
                     ordered(&context, &target, order, &case).await
                 },
@@ -60,26 +50,26 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     }
     for filter in filters(target) {
         let carried = filter.clone();
-        let name = format!("the filter {} holds on each page, carried by the token", filter.name);
+        let name = format!("page tokens carry the filter {}", filter.name);
         cases.push(target.case(target.success(), name, move |context, target, case| async move {
             filtered(&context, &target, &carried, &case).await
         }));
-        let name = format!("query page_token: with another {} than it carries", filter.name);
+        let name = format!("query page_token: with another {} than the token's", filter.name);
         cases.push(target.case(400, name, move |context, target, case| async move {
             contradicted(&context, &target, &filter, &case).await
         }));
     }
-    for token in NO_TOKENS {
+    for token in INVALID_TOKENS {
         cases.push(target.case(
             400,
-            format!("query page_token: {token:?}, which is none"),
+            format!("query page_token: the invalid token {token:?}"),
             move |context, target, case| async move {
                 let user = context.user().await?;
                 let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
-                verdict::refused(
+                expectations::refused(
                     &answer,
                     &case,
-                    &[Spot::parameter(Location::Query, "page_token")],
+                    &[FaultLocation::parameter(Location::Query, "page_token")],
                     None,
                 )
             },
@@ -89,7 +79,7 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
         cases.push(
             target.case(
                 400,
-                format!("query page_token: {what}, taken or refused"),
+                format!("query page_token: {what}, accepted or refused"),
                 move |context, target, case| async move {
                     broken(&context, &target, change, &case).await
                 },
@@ -99,8 +89,8 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     if target.operation().secured {
         cases.push(target.case(
             400,
-            "query page_token: another user's, which shows nothing that is his",
-            anothers,
+            "query page_token: another user's token does not show that user's items",
+            another_users_token,
         ));
     }
     cases
@@ -108,12 +98,11 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
 
 type Change = fn(&str) -> String;
 
-/// Tokens that are changed. What is in a token is the server's affair, so some of them may be good
-/// ones.
+/// Altered tokens. Tokens are opaque, so some of them may still be valid.
 const BROKEN: [(&str, Change); 5] = [
     ("empty", |_| String::new()),
     ("cut short", |token| token.chars().take(token.chars().count() / 2).collect()),
-    ("with something behind it", |token| format!("{token}A")),
+    ("with trailing text", |token| format!("{token}A")),
     ("with its first character changed", |token| {
         format!(
             "{}{}",
@@ -124,7 +113,7 @@ const BROKEN: [(&str, Change); 5] = [
     ("four times", |token| token.repeat(4)),
 ];
 
-/// Whose list it is: a user's own, with some items in it; anybody's, where no token is asked for.
+/// The reader of the list: a user with some items, or no user where the operation needs no token.
 async fn reader(context: &Context, target: &Target) -> Result<Lease, Failure> {
     let user = context.own_user().await?;
     if target.operation().secured
@@ -132,21 +121,22 @@ async fn reader(context: &Context, target: &Target) -> Result<Lease, Failure> {
     {
         let there = items(&page(context, target, &user, &[("limit", "100")]).await?)?.len();
         for _ in there..ITEMS {
-            let request = maker.good(context, As::harmless(&user), Extent::Least).await?;
+            let request =
+                maker.valid(context, RequestPlan::without_effect(&user), Extent::Required).await?;
             request.call(context).expect(201).await?;
         }
     }
     Ok(user)
 }
 
-/// A page, with these parameters in the query.
 async fn page(
     context: &Context,
     target: &Target,
     user: &User,
     query: &[(&str, &str)],
 ) -> Result<Answer, Failure> {
-    let mut request = target.good(context, As::harmless(user), Extent::Least).await?;
+    let mut request =
+        target.valid(context, RequestPlan::without_effect(user), Extent::Required).await?;
     for (name, value) in query {
         request.set(Location::Query, name, value);
     }
@@ -160,7 +150,6 @@ fn items(page: &Answer) -> Result<&Vec<Value>, Failure> {
     page.json()["items"].as_array().ok_or_else(|| page.fail("expected a page with `items`"))
 }
 
-/// The token of the next page; absent or null on the last one.
 fn next(page: &Answer) -> Option<&str> {
     page.json()["next_page"].as_str()
 }
@@ -169,8 +158,7 @@ fn ids<'i>(items: impl IntoIterator<Item = &'i Value>) -> Vec<String> {
     items.into_iter().map(|item| plain(&item["id"])).collect()
 }
 
-/// All items of a list, page after page: the filter is on the first page alone. `limit` gives the
-/// limit of each page.
+/// All items of a list. Only the first request has the filter. `limit` returns each page's limit.
 async fn walk(
     context: &Context,
     target: &Target,
@@ -199,25 +187,24 @@ async fn walk(
         let Some(next) = next(&page) else { break };
         if !tokens.insert(next.to_owned()) {
             return Err(page.fail(format!(
-                "`next_page` is {next:?} again: whoever follows it never comes to an end"
+                "expected a new `next_page`, got {next:?} again: the list has no end"
             )));
         }
         if items.is_empty() && number > 0 {
-            return Err(page.fail("a page without items has a `next_page`: expected that the last page says that it is the last"));
+            return Err(page.fail("expected no `next_page` on a page without items"));
         }
-        if number > MOST_PAGES + ITEMS + 100 {
-            return Err(page.fail(format!(
-                "expected the last page after about {MOST_PAGES} pages, and there are more"
-            )));
+        if number > MAX_PAGES + ITEMS + 100 {
+            return Err(page
+                .fail(format!("expected the last page after about {MAX_PAGES} pages, got more")));
         }
         token = Some(next.to_owned());
     }
     Ok(all)
 }
 
-/// As many items on a page as it takes to walk to the end in [`MOST_PAGES`].
+/// The page size that reads the list within [`MAX_PAGES`].
 fn step(all: usize) -> usize {
-    all.div_ceil(MOST_PAGES).max(1)
+    all.div_ceil(MAX_PAGES).max(1)
 }
 
 async fn walked(context: Context, target: Target, case: String) -> Result<(), Failure> {
@@ -240,7 +227,7 @@ fn same_ids(case: &str, all: &[Value], walked: &[Value]) -> Result<(), Failure> 
     let once: BTreeSet<&String> = came.iter().collect();
     if once.len() != came.len() {
         return Err(Failure::new(format!(
-            "{case}: some are there twice: expected the ids {expected:?}, got {came:?}"
+            "{case}: expected each id once ({expected:?}), got {came:?}"
         )));
     }
     if expected != came {
@@ -268,7 +255,6 @@ async fn default_limit(context: Context, target: Target, case: String) -> Result
     Ok(())
 }
 
-/// How the description of `items` says that they are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     AscendingId,
@@ -293,13 +279,12 @@ impl Order {
         }
     }
 
-    /// Whether two items may follow each other.
     fn allows(self, one: &Value, next: &Value) -> bool {
         match (self, one["id"].as_i64().zip(next["id"].as_i64())) {
             (Self::AscendingId, Some((one, next))) => one < next,
             (Self::AscendingId, None) => one["id"].as_str() < next["id"].as_str(),
-            // Times of RFC 3339 in UTC compare as texts as long as they have as many digits; ids
-            // grow with time, and no two are the same.
+            // UTC times with equally many digits compare as strings; ids grow with time and are
+            // unique.
             (Self::NewestFirst, _) => {
                 let at = |item: &Value| {
                     item["created_at"].as_str().map(|at| at.trim_end_matches('Z').to_owned())
@@ -328,7 +313,7 @@ async fn ordered(
     }
 }
 
-/// Parameters of the query that say which items are wanted: those that items have as a member.
+/// Query parameters that filter: items have a member of that name.
 fn filters(target: &Target) -> Vec<Parameter> {
     let item = target.success_schema().map(|schema| {
         target.document().resolve(&schema["properties"]["items"]["items"])["properties"].clone()
@@ -339,7 +324,6 @@ fn filters(target: &Target) -> Vec<Parameter> {
     target.parameters(Location::Query).filter(is_member).cloned().collect()
 }
 
-/// Values of a filter: all of its enum, or those that the items have.
 fn values(target: &Target, filter: &Parameter, items: &[Value]) -> Vec<String> {
     let of_enum = target.document().resolve(&filter.schema)["enum"]
         .as_array()
@@ -365,7 +349,7 @@ async fn filtered(
         let came = ids(&came);
         if came != expected {
             let message = format!(
-                "{case}: {}={value}: expected the ids {expected:?}, which are those of the whole list that have it, got {came:?}",
+                "{case}: {}={value}: expected the matching ids {expected:?}, got {came:?}",
                 filter.name
             );
             return Err(Failure::new(message));
@@ -374,7 +358,7 @@ async fn filtered(
     Ok(())
 }
 
-/// A token with the filter that it carries is good; with another one it contradicts itself.
+/// A token is valid with its own filter; with another filter it is a contradiction.
 async fn contradicted(
     context: &Context,
     target: &Target,
@@ -385,16 +369,16 @@ async fn contradicted(
     let first = page(context, target, &user, &[("limit", "1")]).await?;
     let all = walk(context, target, &user, None, |_| 100).await?;
     let values = values(target, filter, &all);
-    let spots = [
-        Spot::parameter(Location::Query, "page_token"),
-        Spot::parameter(Location::Query, &filter.name),
+    let locations = [
+        FaultLocation::parameter(Location::Query, "page_token"),
+        FaultLocation::parameter(Location::Query, &filter.name),
     ];
-    // A token that carries no filter.
+    // A token without a filter.
     if let (Some(token), Some(value)) = (next(&first), values.first()) {
         refused_for_either(
             &page(context, target, &user, &[("page_token", token), (&filter.name, value)]).await?,
             case,
-            &spots,
+            &locations,
         )?;
     }
     for value in &values {
@@ -411,7 +395,7 @@ async fn contradicted(
         .await?;
         if ids(items(&without)?) != ids(items(&with)?) {
             return Err(with
-                .fail(format!("{case}: expected the same page with and without the filter that the token carries"))
+                .fail(format!("{case}: expected the same page with and without the token's filter"))
                 .and(&without));
         }
         if let Some(other) = values.iter().find(|other| *other != value) {
@@ -419,18 +403,22 @@ async fn contradicted(
                 &page(context, target, &user, &[("page_token", token), (&filter.name, other)])
                     .await?,
                 case,
-                &spots,
+                &locations,
             )?;
         }
     }
     Ok(())
 }
 
-/// Of two parameters that contradict each other either may be named.
-fn refused_for_either(answer: &Answer, case: &str, spots: &[Spot; 2]) -> Result<(), Failure> {
-    let [one, other] = spots;
-    verdict::refused(answer, case, std::slice::from_ref(one), None).or_else(|failure| {
-        verdict::refused(answer, case, std::slice::from_ref(other), None).map_err(|_| failure)
+/// Either of two contradicting parameters may be reported.
+fn refused_for_either(
+    answer: &Answer,
+    case: &str,
+    locations: &[FaultLocation; 2],
+) -> Result<(), Failure> {
+    let [one, other] = locations;
+    expectations::refused(answer, case, std::slice::from_ref(one), None).or_else(|failure| {
+        expectations::refused(answer, case, std::slice::from_ref(other), None).map_err(|_| failure)
     })
 }
 
@@ -444,10 +432,18 @@ async fn broken(
     let first = page(context, target, &user, &[("limit", "1")]).await?;
     let Some(token) = next(&first) else { return Ok(()) };
     let answer = page(context, target, &user, &[("page_token", &change(token))]).await?;
-    verdict::accepted_or_refused(&answer, case, &Spot::parameter(Location::Query, "page_token"))
+    expectations::accepted_or_refused(
+        &answer,
+        case,
+        &FaultLocation::parameter(Location::Query, "page_token"),
+    )
 }
 
-async fn anothers(context: Context, target: Target, case: String) -> Result<(), Failure> {
+async fn another_users_token(
+    context: Context,
+    target: Target,
+    case: String,
+) -> Result<(), Failure> {
     let owner = reader(&context, &target).await?;
     let first = page(&context, &target, &owner, &[("limit", "1")]).await?;
     let Some(token) = next(&first) else { return Ok(()) };
@@ -455,7 +451,11 @@ async fn anothers(context: Context, target: Target, case: String) -> Result<(), 
         ids(&walk(&context, &target, &owner, None, |_| 100).await?).into_iter().collect();
     let user = context.user().await?;
     let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
-    verdict::accepted_or_refused(&answer, &case, &Spot::parameter(Location::Query, "page_token"))?;
+    expectations::accepted_or_refused(
+        &answer,
+        &case,
+        &FaultLocation::parameter(Location::Query, "page_token"),
+    )?;
     match answer.json()["items"]
         .as_array()
         .and_then(|items| ids(items).into_iter().find(|id| theirs.contains(id)))

@@ -1,23 +1,22 @@
-//! Parameters of the path, the query and the headers: missing, repeated, unknown, at their bounds
-//! and past them.
+//! Parameters: missing, repeated, unknown, at and past their bounds.
 
 use serde_json::{Value, json};
 
 use super::{
     UNDECLARED,
-    judge::Judge,
+    expectations::{self, FaultLocation},
     members::Extent,
-    probes::{self, Probe},
     request::Request,
-    target::{As, Target, plain},
-    verdict::{self, Spot},
+    target::{RequestPlan, Target, plain},
+    test_values::{self, TestValue},
+    validator::SchemaValidator,
 };
 use crate::{
     document::{Location, Parameter},
     suite::{Case, Context, Failure},
 };
 
-/// Headers that are lists by RFC 9110 (§8.8.3, §13.1): several lines of them are one value.
+/// List headers (RFC 9110 §8.8.3, §13.1): several lines are one value.
 const LISTS: [&str; 2] = ["If-Match", "If-None-Match"];
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {
@@ -34,26 +33,29 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// A value of a parameter, as text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Texts {
-    pub(super) good: Vec<(String, String)>,
-    pub(super) bad: Vec<(String, String)>,
-    pub(super) open: Vec<(String, String)>,
+pub(super) struct ParameterValue {
+    pub(super) valid: Vec<(String, String)>,
+    pub(super) invalid: Vec<(String, String)>,
+    pub(super) unspecified: Vec<(String, String)>,
 }
 
-/// The texts to try with a parameter; each can stand where the parameter stands.
-pub(super) fn texts(judge: Judge<'_>, location: Location, schema: &Value) -> Texts {
+/// The values to test, as far as they can be sent in this location.
+pub(super) fn texts(
+    validator: SchemaValidator<'_>,
+    location: Location,
+    schema: &Value,
+) -> ParameterValue {
     let kind = schema["type"].as_str().unwrap_or("string");
-    let probes = probes::of(judge, schema);
-    let allows = judge.over(schema);
-    let sendable = |(_, text): &(String, String)| can_stand(location, text);
-    let as_text = |probe: Probe| (probe.what.clone(), probe.plain());
-    let mut bad: Vec<(String, String)> = probes
-        .bad
+    let test_values = test_values::of(validator, schema);
+    let allows = validator.over(schema);
+    let sendable = |(_, text): &(String, String)| is_sendable(location, text);
+    let as_text = |test_value: TestValue| (test_value.what.clone(), test_value.plain());
+    let mut invalid: Vec<(String, String)> = test_values
+        .invalid
         .into_iter()
         .map(as_text)
-        .filter(|(_, text)| !is_good(&allows, kind, text))
+        .filter(|(_, text)| !is_valid(&allows, kind, text))
         .collect();
     match kind {
         "integer" | "number" => {
@@ -67,22 +69,22 @@ pub(super) fn texts(judge: Judge<'_>, location: Location, schema: &Value) -> Tex
                 ("an Arabic digit", "\u{661}"),
                 ("a number and a U+0000", "1\0"),
             ] {
-                bad.push((what.to_owned(), text.to_owned()));
+                invalid.push((what.to_owned(), text.to_owned()));
             }
         }
-        "boolean" => bad.push(("a word".to_owned(), "maybe".to_owned())),
+        "boolean" => invalid.push(("a word".to_owned(), "maybe".to_owned())),
         _ => {}
     }
-    bad.dedup_by(|one, other| one.1 == other.1);
-    Texts {
-        good: probes.good.into_iter().map(as_text).filter(sendable).collect(),
-        bad: bad.into_iter().filter(sendable).collect(),
-        open: probes.open.into_iter().map(as_text).filter(sendable).collect(),
+    invalid.dedup_by(|one, other| one.1 == other.1);
+    ParameterValue {
+        valid: test_values.valid.into_iter().map(as_text).filter(sendable).collect(),
+        invalid: invalid.into_iter().filter(sendable).collect(),
+        unspecified: test_values.unspecified.into_iter().map(as_text).filter(sendable).collect(),
     }
 }
 
-/// Whether a text is a value that the schema allows, read as its type is written.
-fn is_good(allows: impl Fn(&Value) -> bool, kind: &str, text: &str) -> bool {
+/// Whether the schema allows the text, parsed by its type.
+fn is_valid(allows: impl Fn(&Value) -> bool, kind: &str, text: &str) -> bool {
     let value = match kind {
         "string" => json!(text),
         _ => serde_json::from_str(text).unwrap_or(Value::Null),
@@ -90,13 +92,13 @@ fn is_good(allows: impl Fn(&Value) -> bool, kind: &str, text: &str) -> bool {
     allows(&value)
 }
 
-/// Whether a text can be sent as a parameter and arrive as it was sent.
-fn can_stand(location: Location, text: &str) -> bool {
+/// Whether a text can be sent as a parameter unchanged.
+fn is_sendable(location: Location, text: &str) -> bool {
     match location {
-        // An empty segment is another path. An encoded slash is one to some proxies.
+        // An empty segment is another path. Some proxies decode slashes.
         Location::Path => !text.is_empty() && !text.contains('/') && !matches!(text, "." | ".."),
         Location::Query => true,
-        // RFC 9110 §5.5: no control characters, and white space around a value is none of it.
+        // RFC 9110 §5.5: no control characters; surrounding white space is dropped.
         Location::Header => {
             text.trim() == text && !text.chars().any(|letter| letter.is_control() && letter != '\t')
         }
@@ -105,84 +107,84 @@ fn can_stand(location: Location, text: &str) -> bool {
 
 fn values(target: &Target, parameter: &Parameter, cases: &mut Vec<Case>) {
     let schema = target.document().resolve(&parameter.schema);
-    let texts = texts(Judge::new(target.document()), parameter.location, schema);
-    let spot = Spot::parameter(parameter.location, &parameter.name);
-    let named = |what: &str| format!("{} {}: {what}", spot.part, parameter.name);
-    for (what, text) in texts.bad {
-        let (spot, parameter) = (spot.clone(), parameter.clone());
-        // The path is in `instance`, and short values turn up by chance.
-        let telltale =
+    let texts = texts(SchemaValidator::new(target.document()), parameter.location, schema);
+    let location = FaultLocation::parameter(parameter.location, &parameter.name);
+    let named = |what: &str| format!("{} {}: {what}", location.part, parameter.name);
+    for (what, text) in texts.invalid {
+        let (location, parameter) = (location.clone(), parameter.clone());
+        // `instance` contains the path, and short values occur by chance.
+        let canary =
             (parameter.location != Location::Path && text.len() >= 12).then(|| text.clone());
         cases.push(target.case(400, named(&what), move |context, target, case| async move {
-            let request = good(&context, &target, Extent::Full).await?.with(
+            let request = valid(&context, &target, Extent::Full).await?.with(
                 parameter.location,
                 &parameter.name,
                 &text,
             );
             let answer = request.call(&context).send().await?;
-            verdict::refused(&answer, &case, &[spot], telltale.as_deref())
+            expectations::refused(&answer, &case, &[location], canary.as_deref())
         }));
     }
-    for (what, text) in texts.good {
+    for (what, text) in texts.valid {
         let parameter = parameter.clone();
         cases.push(target.case(
             target.success(),
             named(&what),
             move |context, target, case| async move {
-                // Of an id it is not known whether there is one; then nothing but its shape counts.
-                let request = good(&context, &target, Extent::Least).await?.with(
+                // An id may be unknown; only its format counts.
+                let request = valid(&context, &target, Extent::Required).await?.with(
                     parameter.location,
                     &parameter.name,
                     &text,
                 );
                 let answer = request.call(&context).send().await?;
-                verdict::accepted(&answer, &case)
+                expectations::accepted(&answer, &case)
             },
         ));
     }
-    for (what, text) in texts.open {
-        let (spot, parameter) = (spot.clone(), parameter.clone());
+    for (what, text) in texts.unspecified {
+        let (location, parameter) = (location.clone(), parameter.clone());
         cases.push(target.case(
             400,
-            format!("{}, taken or refused", named(&what)),
+            format!("{}, accepted or refused", named(&what)),
             move |context, target, case| async move {
-                let request = good(&context, &target, Extent::Full).await?.with(
+                let request = valid(&context, &target, Extent::Full).await?.with(
                     parameter.location,
                     &parameter.name,
                     &text,
                 );
                 let answer = request.call(&context).send().await?;
-                verdict::accepted_or_refused(&answer, &case, &spot)
+                expectations::accepted_or_refused(&answer, &case, &location)
             },
         ));
     }
 }
 
-async fn good(context: &Context, target: &Target, extent: Extent) -> Result<Request, Failure> {
+async fn valid(context: &Context, target: &Target, extent: Extent) -> Result<Request, Failure> {
     let user = context.user().await?;
-    target.good(context, As::harmless(&user), extent).await
+    target.valid(context, RequestPlan::without_effect(&user), extent).await
 }
 
 fn left_out(target: &Target, parameter: &Parameter) -> Option<Case> {
-    // Without a segment it is another path.
+    // Without the segment it is another path.
     if !parameter.required || parameter.location == Location::Path {
         return None;
     }
     let parameter = parameter.clone();
-    let spot = Spot::parameter(parameter.location, &parameter.name);
+    let location = FaultLocation::parameter(parameter.location, &parameter.name);
     Some(target.case(
         400,
-        format!("{} {} left out", spot.part, parameter.name),
+        format!("{} {} missing", location.part, parameter.name),
         move |context, target, case| async move {
-            let mut request = good(&context, &target, Extent::Full).await?;
+            let mut request = valid(&context, &target, Extent::Full).await?;
             request.remove(parameter.location, &parameter.name);
             let answer = request.call(&context).send().await?;
-            verdict::refused(&answer, &case, &[spot], None)
+            expectations::refused(&answer, &case, &[location], None)
         },
     ))
 }
 
-/// Repeated parameters are refused, whether they say the same or not.
+/// Repeated parameters are refused, equal or not.
 fn repeated(target: &Target, parameter: &Parameter) -> Option<Case> {
     if parameter.location == Location::Path
         || LISTS.iter().any(|list| list.eq_ignore_ascii_case(&parameter.name))
@@ -191,49 +193,49 @@ fn repeated(target: &Target, parameter: &Parameter) -> Option<Case> {
     }
     let value = parameter.example.as_ref().map_or_else(|| "x".to_owned(), plain);
     let parameter = parameter.clone();
-    let spot = Spot::parameter(parameter.location, &parameter.name);
+    let location = FaultLocation::parameter(parameter.location, &parameter.name);
     Some(target.case(
         400,
-        format!("{} {} twice", spot.part, parameter.name),
+        format!("{} {} twice", location.part, parameter.name),
         move |context, target, case| async move {
-            let mut request = good(&context, &target, Extent::Full).await?.with(
+            let mut request = valid(&context, &target, Extent::Full).await?.with(
                 parameter.location,
                 &parameter.name,
                 &value,
             );
             request.add(parameter.location, &parameter.name, &value);
             let answer = request.call(&context).send().await?;
-            verdict::refused(&answer, &case, &[spot], None)
+            expectations::refused(&answer, &case, &[location], None)
         },
     ))
 }
 
-/// Parameters that are not declared are refused where any are.
+/// Undeclared parameters are refused where any are declared.
 fn unknown(target: &Target, cases: &mut Vec<Case>) {
     let in_upper_case =
         target.parameters(Location::Query).next().map(|parameter| parameter.name.to_uppercase());
     for name in [UNDECLARED.to_owned(), "a/b~c".to_owned()].into_iter().chain(in_upper_case) {
-        let spot = Spot::parameter(Location::Query, &name);
+        let location = FaultLocation::parameter(Location::Query, &name);
         cases.push(target.case(
             400,
             format!("query with the unknown parameter {name:?}"),
             move |context, target, case| async move {
-                let request = good(&context, &target, Extent::Full).await?.with(
+                let request = valid(&context, &target, Extent::Full).await?.with(
                     Location::Query,
                     &name,
                     "sent-by-the-suite",
                 );
                 let answer = request.call(&context).send().await?;
-                verdict::refused(&answer, &case, &[spot], Some("sent-by-the-suite"))
+                expectations::refused(&answer, &case, &[location], Some("sent-by-the-suite"))
             },
         ));
     }
 }
 
-/// What is no UTF-8, or no percent-encoding, is no text: it is refused, or it is read as it stands
-/// and then refused, but the server does not fail.
+/// Invalid UTF-8 or percent-encoding is refused, or read literally and then refused; it is never a
+/// server error.
 fn broken_encoding(target: &Target, cases: &mut Vec<Case>) {
-    // No operation with a parameter in its path: those are filled with what is encoded.
+    // Paths with parameters already contain encoded values.
     if target.operation().path.contains('{') {
         return;
     }
@@ -242,7 +244,7 @@ fn broken_encoding(target: &Target, cases: &mut Vec<Case>) {
     for (name, text) in
         names.into_iter().flat_map(|name| ["%FF", "%", "%zz"].map(|text| (name.clone(), text)))
     {
-        let case = format!("query {name} as {text:?}, taken or refused");
+        let case = format!("query {name} as {text:?}, accepted or refused");
         cases.push(target.case(400, case, move |context, target, case| async move {
             let user = context.user().await?;
             let operation = target.operation();
@@ -252,7 +254,11 @@ fn broken_encoding(target: &Target, cases: &mut Vec<Case>) {
                 call = call.as_user(&user);
             }
             let answer = call.send().await?;
-            verdict::accepted_or_refused(&answer, &case, &Spot::parameter(Location::Query, &name))
+            expectations::accepted_or_refused(
+                &answer,
+                &case,
+                &FaultLocation::parameter(Location::Query, &name),
+            )
         }));
     }
 }

@@ -1,4 +1,4 @@
-//! A request as data: to be made good first, and then wrong in one place.
+//! Requests as data: first valid, then changed in one place.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -8,7 +8,6 @@ use crate::{
     suite::{Call, Context},
 };
 
-/// A request to an operation.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     operation: String,
@@ -21,7 +20,6 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// An empty one.
     pub(super) fn to(operation: &Operation) -> Self {
         Self {
             operation: operation.id.clone(),
@@ -34,13 +32,11 @@ impl Request {
         }
     }
 
-    /// Sets a parameter, in place of what it was.
     pub(super) fn set(&mut self, location: Location, name: &str, value: &str) {
         self.remove(location, name);
         self.add(location, name, value);
     }
 
-    /// Sets a parameter once more.
     pub(super) fn add(&mut self, location: Location, name: &str, value: &str) {
         match location {
             Location::Path => self.path.push((name.to_owned(), value.to_owned())),
@@ -49,7 +45,6 @@ impl Request {
         }
     }
 
-    /// Leaves a parameter out.
     pub(super) fn remove(&mut self, location: Location, name: &str) {
         match location {
             Location::Path => self.path.retain(|(other, _)| other != name),
@@ -58,18 +53,15 @@ impl Request {
         }
     }
 
-    /// The same request with another parameter.
     pub(super) fn with(mut self, location: Location, name: &str, value: &str) -> Self {
         self.set(location, name, value);
         self
     }
 
-    /// Sends a bearer token.
     pub(super) fn authorize(&mut self, token: &str) {
         self.set(Location::Header, "Authorization", &format!("Bearer {token}"));
     }
 
-    /// Sends these values of `Authorization` and no other.
     pub(super) fn authorization(mut self, values: &[String]) -> Self {
         self.remove(Location::Header, "Authorization");
         for value in values {
@@ -78,37 +70,31 @@ impl Request {
         self
     }
 
-    /// Sends a body of JSON.
     pub(super) fn json(&mut self, body: &Value) {
         self.json = body.clone();
         self.body = Some(body.to_string().into_bytes());
         self.content_type = Some("application/json".to_owned());
     }
 
-    /// The body, as long as it is JSON; else null.
     pub(super) fn value(&self) -> &Value {
         &self.json
     }
 
-    /// The same request with other bytes as its body, still called JSON.
     pub(super) fn with_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.body = Some(bytes.into());
         self
     }
 
-    /// The same request with another body.
     pub(super) fn with_json(mut self, body: &Value) -> Self {
         self.json(body);
         self
     }
 
-    /// The same request with its body called something else, or nothing.
     pub(super) fn with_content_type(mut self, content_type: Option<&str>) -> Self {
         self.content_type = content_type.map(str::to_owned);
         self
     }
 
-    /// Ready to be sent.
     pub(super) fn call(&self, context: &Context) -> Call {
         let mut call = context.call(&self.operation);
         for (name, value) in &self.path {
@@ -117,7 +103,6 @@ impl Request {
         self.filled(call)
     }
 
-    /// Ready to be sent with another method.
     pub(super) fn call_as(&self, context: &Context, method: Method) -> Call {
         let mut path = context
             .document()

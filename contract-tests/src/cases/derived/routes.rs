@@ -1,4 +1,4 @@
-//! Paths that are none, methods that a path does not have, and HEAD.
+//! Unknown paths, undeclared methods, and HEAD.
 
 use std::collections::BTreeSet;
 
@@ -6,27 +6,31 @@ use reqwest::Method;
 
 use super::{
     members::Extent,
-    target::{As, Target},
+    target::{RequestPlan, Target},
 };
 use crate::{
     document::{Document, Location},
     suite::{Answer, Case, Context, Failure},
 };
 
-/// Methods that are tried on every path that does not have them; the last one nobody has.
+/// Tested on every path that does not declare them; no standard has the last one.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "BREW"];
 
-/// Cases that belong to a path stand with its first operation.
+/// Cases of a path belong to its first operation.
 pub(super) fn cases(targets: &[Target]) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut paths = BTreeSet::new();
     for target in targets {
         if target.operation().method == Method::GET {
-            cases.push(target.case(target.success(), "HEAD is GET without a body", head));
+            cases.push(target.case(
+                target.success(),
+                "HEAD returns the headers of GET without a body",
+                head,
+            ));
         }
         if paths.insert(target.operation().path.as_str()) {
             methods(target, &mut cases);
-            neighbours(target, &mut cases);
+            similar_paths(target, &mut cases);
         }
     }
     if let Some(first) = targets.first() {
@@ -41,8 +45,7 @@ pub(super) fn cases(targets: &[Target]) -> Vec<Case> {
     cases
 }
 
-/// The path of an operation with ids in it that nothing has: neither the method nor the path
-/// depends on what there is.
+/// The path with unknown ids: routing must not depend on what exists.
 fn path(context: &Context, target: &Target) -> String {
     let mut path = target.operation().path.clone();
     for parameter in target.parameters(Location::Path) {
@@ -66,9 +69,9 @@ fn methods(target: &Target, cases: &mut Vec<Case>) {
     let has = at_path(target.document());
     for method in METHODS.into_iter().filter(|method| !has.contains(*method)) {
         let has = has.clone();
-        cases.push(target.case(405, format!("{method} on {template}, which has it not"), move |context, target, case| async move {
+        cases.push(target.case(405, format!("{method} on {template}, which does not declare it"), move |context, target, case| async move {
             let method = Method::from_bytes(method.as_bytes()).map_err(|error| Failure::new(error.to_string()))?;
-            // Nobody in particular asks: a method that is not there is not there for anybody.
+            // Sent without a token.
             let answer = context.raw(method, &path(&context, &target)).send().await?;
             if answer.status != 405 {
                 return Err(answer.fail(format!("{case}: expected 405, got {}", answer.status)));
@@ -78,7 +81,7 @@ fn methods(target: &Target, cases: &mut Vec<Case>) {
             let allowed: BTreeSet<&str> = allow.split(',').map(str::trim).collect();
             match has.iter().find(|method| !allowed.contains(method.as_str())) {
                 Some(missing) => {
-                    Err(answer.fail(format!("Allow: expected all methods of the path ({has:?}), got {allow:?} without {missing}")))
+                    Err(answer.fail(format!("Allow: expected all methods of the path ({has:?}), got {allow:?}, without {missing}")))
                 }
                 None => Ok(()),
             }
@@ -86,18 +89,17 @@ fn methods(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-/// Paths that differ from one of the document in what people get wrong.
-fn neighbours(target: &Target, cases: &mut Vec<Case>) {
-    type Neighbour = fn(&str) -> String;
-    let neighbours: [(&str, Neighbour); 5] = [
-        ("with a slash behind it", |path| format!("{path}/")),
-        ("with two slashes before it", |path| format!("/{path}")),
-        ("with one more segment", |path| format!("{}/x-not-declared", path.trim_end_matches('/'))),
+fn similar_paths(target: &Target, cases: &mut Vec<Case>) {
+    type SimilarPath = fn(&str) -> String;
+    let similar_paths: [(&str, SimilarPath); 5] = [
+        ("with a trailing slash", |path| format!("{path}/")),
+        ("with a double leading slash", |path| format!("/{path}")),
+        ("with an extra segment", |path| format!("{}/x-not-declared", path.trim_end_matches('/'))),
         ("in upper case", |path| path.to_uppercase()),
-        ("with its first slash encoded", |path| format!("/%2F{}", &path[1..])),
+        ("with an encoded slash", |path| format!("/%2F{}", &path[1..])),
     ];
-    for (what, neighbour) in neighbours {
-        // "/x-not-declared" behind a collection is an id, and "/" has no upper case.
+    for (what, neighbour) in similar_paths {
+        // "/x-not-declared" after a collection is an id; "/" has no upper case.
         let sample = neighbour(&sample(target));
         let is_one = |path: &str| target.document().operations_at(path).next().is_some();
         if is_one(&sample) || sample == target.operation().path || sample == "//" {
@@ -105,7 +107,7 @@ fn neighbours(target: &Target, cases: &mut Vec<Case>) {
         }
         cases.push(target.case(
             404,
-            format!("the path {} {what}, which is another", target.operation().path),
+            format!("the path {} {what} is unknown", target.operation().path),
             move |context, target, case| async move {
                 unknown(&context, &neighbour(&path(&context, &target)), &case).await
             },
@@ -113,12 +115,10 @@ fn neighbours(target: &Target, cases: &mut Vec<Case>) {
     }
 }
 
-/// A path of the target, to see what a change makes of it.
 fn sample(target: &Target) -> String {
     target.operation().path.replace(['{', '}'], "")
 }
 
-/// That a path is unknown, whatever the method.
 async fn unknown(context: &Context, path: &str, case: &str) -> Result<(), Failure> {
     for method in [Method::GET, Method::POST, Method::DELETE] {
         let answer = context.raw(method, path).send().await?;
@@ -128,7 +128,7 @@ async fn unknown(context: &Context, path: &str, case: &str) -> Result<(), Failur
         }
         if answer.status != 404 {
             return Err(answer.fail(format!(
-                "{case}: no such path is declared, so expected 404, got {}",
+                "{case}: expected 404, as the path is not declared, got {}",
                 answer.status
             )));
         }
@@ -137,17 +137,17 @@ async fn unknown(context: &Context, path: &str, case: &str) -> Result<(), Failur
     Ok(())
 }
 
-/// RFC 9110 §9.3.2: as GET, but for the body.
+/// RFC 9110 §9.3.2: as GET, without the body.
 async fn head(context: Context, target: Target, case: String) -> Result<(), Failure> {
     let user = context.user().await?;
-    let request = target.good(&context, As::harmless(&user), Extent::Least).await?;
+    let request =
+        target.valid(&context, RequestPlan::without_effect(&user), Extent::Required).await?;
     let get = request.call(&context).expect(target.success()).await?;
     let head = request.call_as(&context, Method::HEAD).send().await?;
     if head.status == 405 {
-        // The document does not say that there is HEAD; RFC 9110 §9.1 says that general-purpose
-        // servers have it.
+        // The document does not declare HEAD; RFC 9110 §9.1 requires it.
         return Err(head.fail(format!(
-            "{case}: expected {}, got 405: RFC 9110 §9.1 wants HEAD wherever there is GET",
+            "{case}: expected {}, got 405: RFC 9110 §9.1 requires HEAD with GET",
             get.status
         )));
     }
@@ -160,7 +160,7 @@ async fn head(context: Context, target: Target, case: String) -> Result<(), Fail
         return Err(head.fail(format!("{case}: expected no body, got {} bytes", head.body.len())));
     }
     same_header(&get, &head, "content-type", &case)?;
-    // The thing may have changed in between; that it has a tag has not.
+    // The resource may have changed, but it still has a tag.
     if get.headers.contains_key("etag") && !head.headers.contains_key("etag") {
         return Err(head.fail(format!("{case}: expected an ETag as with GET, got none")).and(&get));
     }

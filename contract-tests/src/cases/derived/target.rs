@@ -1,4 +1,4 @@
-//! An operation as it is aimed at: what the document says of it, and good requests to it.
+//! An operation with its declarations, and valid requests to it.
 
 use std::{
     collections::HashMap,
@@ -17,50 +17,43 @@ use crate::{
     suite::{Answer, Case, Context, Failure, User},
 };
 
-/// An operation of a document.
 #[derive(Clone)]
 pub(super) struct Target {
     document: Arc<Document>,
     index: usize,
-    things: Arc<Things>,
+    resources: Arc<Resources>,
 }
 
-/// Ids of things that were made or found for a user, so that not each case makes its own: by the
-/// name of the path parameter and the user.
-type Things = Mutex<HashMap<(String, String), Arc<OnceCell<Value>>>>;
+/// Ids of resources that cases share, by path parameter and user.
+type Resources = Mutex<HashMap<(String, String), Arc<OnceCell<Value>>>>;
 
-/// Whose request it is, and how much of him goes into it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct As<'u> {
+pub(super) struct RequestPlan<'u> {
     pub(super) user: &'u User,
-    /// Whether his username and password stand where the document asks for credentials; else those
-    /// of nobody do.
-    pub(super) proves_himself: bool,
-    /// Whether the things of the request are made for it, as it will change them.
-    pub(super) own_things: bool,
+    /// Whether the request has the user's credentials; otherwise those of an unknown user.
+    pub(super) valid_credentials: bool,
+    /// Whether the request needs resources of its own, because it changes them.
+    pub(super) own_resources: bool,
 }
 
-impl<'u> As<'u> {
-    /// A request that is not to change anything.
-    pub(super) fn harmless(user: &'u User) -> Self {
-        Self { user, proves_himself: false, own_things: false }
+impl<'u> RequestPlan<'u> {
+    pub(super) fn without_effect(user: &'u User) -> Self {
+        Self { user, valid_credentials: false, own_resources: false }
     }
 
-    /// A request that is to succeed.
-    pub(super) fn in_earnest(user: &'u User) -> Self {
-        Self { user, proves_himself: true, own_things: true }
+    pub(super) fn effective(user: &'u User) -> Self {
+        Self { user, valid_credentials: true, own_resources: true }
     }
 }
 
 impl Target {
-    /// One for each operation of the document.
     pub(super) fn all(document: &Arc<Document>) -> Vec<Self> {
-        let things = Arc::default();
+        let resources = Arc::default();
         (0..document.operations().len())
             .map(|index| Self {
                 document: Arc::clone(document),
                 index,
-                things: Arc::clone(&things),
+                resources: Arc::clone(&resources),
             })
             .collect()
     }
@@ -77,7 +70,6 @@ impl Target {
         &self.operation().id
     }
 
-    /// A case of this operation.
     pub(super) fn case<F, Fut>(&self, status: u16, name: impl Into<String>, run: F) -> Case
     where
         F: FnOnce(Context, Self, String) -> Fut + Send + 'static,
@@ -91,7 +83,6 @@ impl Target {
         self.operation().responses.contains_key(&status)
     }
 
-    /// The status of success.
     pub(super) fn success(&self) -> u16 {
         self.operation()
             .responses
@@ -101,13 +92,12 @@ impl Target {
             .unwrap_or(200)
     }
 
-    /// The schema of the body that comes with success.
     pub(super) fn success_schema(&self) -> Option<&Value> {
         let content = &self.operation().responses.get(&self.success())?.content;
         Some(self.document.resolve(&content.get("application/json")?.schema))
     }
 
-    /// Whether it only reads (RFC 9110 §9.2.1).
+    /// Whether the method is safe (RFC 9110 §9.2.1).
     pub(super) fn is_safe(&self) -> bool {
         self.operation().method.is_safe()
     }
@@ -116,35 +106,29 @@ impl Target {
         self.operation().parameters.iter().filter(move |parameter| parameter.location == location)
     }
 
-    /// The header parameter of this name.
     pub(super) fn header(&self, name: &str) -> Option<&Parameter> {
         self.parameters(Location::Header)
             .find(|parameter| parameter.name.eq_ignore_ascii_case(name))
     }
 
-    /// The schema of its body, with no reference.
     pub(super) fn body(&self) -> Option<&Value> {
         self.operation().request_body.as_ref().map(|body| self.document.resolve(&body.schema))
     }
 
-    /// The members of its body.
     pub(super) fn members(&self) -> Vec<members::Member> {
         self.body().map(|body| members::of(&self.document, body)).unwrap_or_default()
     }
 
-    /// Whether a password is part of its body: then each good request costs the server a hash of
-    /// half a second.
+    /// Whether the body has a password: then each valid request costs a hash of half a second.
     pub(super) fn takes_a_password(&self) -> bool {
         self.members().iter().any(|member| member.schema["format"] == "password")
     }
 
-    /// Whether success gives a token: then a request proves who one is, and each that proves
-    /// nothing is counted.
-    pub(super) fn gives_a_token(&self) -> bool {
+    /// Whether success returns a token: then failed attempts are counted.
+    pub(super) fn returns_a_token(&self) -> bool {
         self.success_schema().is_some_and(|schema| schema["properties"]["access_token"].is_object())
     }
 
-    /// The name of the path parameter that an id is, if it is one of a thing that the store keeps.
     fn is_id(&self, name: &str) -> bool {
         self.document
             .operations()
@@ -152,12 +136,11 @@ impl Target {
             .any(|operation| operation.parameter(Location::Path, name).is_some())
     }
 
-    /// A request of this user that the operation takes: what it needs and no more, with a body of
-    /// this extent.
-    pub(super) async fn good(
+    /// A valid request of this user, with required parameters and a body of this extent.
+    pub(super) async fn valid(
         &self,
         context: &Context,
-        who: As<'_>,
+        who: RequestPlan<'_>,
         extent: Extent,
     ) -> Result<Request, Failure> {
         let operation = self.operation();
@@ -166,11 +149,11 @@ impl Target {
             request.authorize(&who.user.token);
         }
         for parameter in operation.parameters.iter().filter(|parameter| parameter.required) {
-            let value = match self.known(context, who, &parameter.name).await? {
+            let value = match self.runtime_value(context, who, &parameter.name).await? {
                 Some(value) => value,
                 None => {
                     parameter.example.clone().or_else(|| members::sample(&self.document, &parameter.schema, extent)).ok_or_else(|| {
-                        Failure::new(format!("the document has no example of the parameter {}, and none could be made up", parameter.name))
+                        Failure::new(format!("the document has no example of the parameter {}, and the suite cannot generate one", parameter.name))
                     })?
                 }
             };
@@ -178,11 +161,13 @@ impl Target {
         }
         if let Some(schema) = self.body() {
             let mut body = members::sample(&self.document, schema, extent).ok_or_else(|| {
-                Failure::new("the document has no example of the body, and none could be made up")
+                Failure::new(
+                    "the document has no example of the body, and the suite cannot generate one",
+                )
             })?;
             for member in self.members() {
                 if body.pointer(&member.pointer).is_some()
-                    && let Some(value) = self.known(context, who, &member.name).await?
+                    && let Some(value) = self.runtime_value(context, who, &member.name).await?
                     && let Some(place) = body.pointer_mut(&member.pointer)
                 {
                     *place = value;
@@ -193,59 +178,63 @@ impl Target {
         Ok(request)
     }
 
-    /// The value of a parameter of the path in a good request.
     pub(super) async fn path_value(
         &self,
         context: &Context,
-        who: As<'_>,
+        who: RequestPlan<'_>,
         name: &str,
     ) -> Result<Value, Failure> {
-        self.known(context, who, name)
+        self.runtime_value(context, who, name)
             .await?
-            .ok_or_else(|| Failure::new(format!("nothing is known of what {name} is the id of")))
+            .ok_or_else(|| Failure::new(format!("the suite cannot find the resource of {name}")))
     }
 
-    /// What no document can say: the ids of things that there are, and the secrets of a user.
-    async fn known(
+    /// Values that no document has: ids of existing resources and a user's secrets.
+    async fn runtime_value(
         &self,
         context: &Context,
-        who: As<'_>,
+        who: RequestPlan<'_>,
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         match name {
             "user_id" => Ok(Some(Value::from(who.user.id.as_str()))),
             "product_id" => Ok(Some(Value::from(context.product().await?.id))),
-            "current_password" if who.proves_himself => {
+            "current_password" if who.valid_credentials => {
                 Ok(Some(Value::from(who.user.password.as_str())))
             }
-            "username" if who.proves_himself && self.gives_a_token() => {
+            "username" if who.valid_credentials && self.returns_a_token() => {
                 Ok(Some(Value::from(who.user.username.as_str())))
             }
-            "password" if who.proves_himself && self.gives_a_token() => {
+            "password" if who.valid_credentials && self.returns_a_token() => {
                 Ok(Some(Value::from(who.user.password.as_str())))
             }
-            name if self.is_id(name) => self.thing(context, who, name).await.map(Some),
+            name if self.is_id(name) => self.resource(context, who, name).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    /// The id of a thing of this user, made or found once unless it has to be this request's own.
-    async fn thing(&self, context: &Context, who: As<'_>, name: &str) -> Result<Value, Failure> {
-        if who.own_things {
-            return self.new_thing(context, who, name).await;
-        }
-        let key = (name.to_owned(), who.user.id.clone());
-        let thing = Arc::clone(
-            self.things.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
-        );
-        thing.get_or_try_init(|| self.new_thing(context, who, name)).await.cloned()
-    }
-
-    /// Made by the `POST` of the path before `/{name}`, or else the first that its `GET` lists.
-    async fn new_thing(
+    /// The id of a resource of this user: shared, or new if the request changes it.
+    async fn resource(
         &self,
         context: &Context,
-        who: As<'_>,
+        who: RequestPlan<'_>,
+        name: &str,
+    ) -> Result<Value, Failure> {
+        if who.own_resources {
+            return self.new_resource(context, who, name).await;
+        }
+        let key = (name.to_owned(), who.user.id.clone());
+        let resource = Arc::clone(
+            self.resources.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
+        );
+        resource.get_or_try_init(|| self.new_resource(context, who, name)).await.cloned()
+    }
+
+    /// Created by `POST` at the path before `/{name}`, or else the first item of its `GET`.
+    async fn new_resource(
+        &self,
+        context: &Context,
+        who: RequestPlan<'_>,
         name: &str,
     ) -> Result<Value, Failure> {
         let ending = format!("/{{{name}}}");
@@ -257,22 +246,28 @@ impl Target {
         let id = if let Some(maker) =
             at("POST").filter(|maker| maker.declares(201) && maker.operation().secured)
         {
-            let request =
-                Box::pin(maker.good(context, As { own_things: false, ..who }, Extent::Least))
-                    .await?;
+            let request = Box::pin(maker.valid(
+                context,
+                RequestPlan { own_resources: false, ..who },
+                Extent::Required,
+            ))
+            .await?;
             request.call(context).expect(201).await?.json()["id"].clone()
         } else if let Some(list) = at("GET") {
-            let request =
-                Box::pin(list.good(context, As { own_things: false, ..who }, Extent::Least))
-                    .await?;
+            let request = Box::pin(list.valid(
+                context,
+                RequestPlan { own_resources: false, ..who },
+                Extent::Required,
+            ))
+            .await?;
             request.call(context).expect(200).await?.json()["items"][0]["id"].clone()
         } else {
             return Err(Failure::new(format!(
-                "the document has no operation that makes or lists what {name} is the id of"
+                "the document has no operation that creates or lists the resource of {name}"
             )));
         };
         if id.is_null() {
-            Err(Failure::new(format!("there is nothing that {name} could be the id of")))
+            Err(Failure::new(format!("there is no resource for {name}")))
         } else {
             Ok(id)
         }
@@ -280,7 +275,6 @@ impl Target {
 }
 
 impl Target {
-    /// The operation of another method or path.
     fn at(&self, method: &str, path: &str) -> Option<Self> {
         let index = self
             .document
@@ -290,14 +284,14 @@ impl Target {
         Some(Self { index, ..self.clone() })
     }
 
-    /// The operation that makes what this one lists: `POST` at the same path, by the same user.
+    /// The operation that creates what this one lists: `POST` at the same path.
     pub(super) fn maker(&self) -> Option<Self> {
         self.at("POST", &self.operation().path)
             .filter(|maker| maker.declares(201) && maker.operation().secured)
     }
 
-    /// The operation that reads what this one changes: `GET` at the same path or the nearest before
-    /// it, with the same token; else the one that reads the user.
+    /// The operation that reads what this one changes: `GET` at the same or the nearest parent
+    /// path; otherwise the one that reads the user.
     fn reader(&self) -> Option<Self> {
         let readers = self
             .document
@@ -323,8 +317,7 @@ impl Target {
         Some(Self { index, ..self.clone() })
     }
 
-    /// What this operation would change, as it is now for this user; `None` if the document has no
-    /// way to read it.
+    /// The state that this operation would change; `None` if the document cannot read it.
     pub(super) async fn snapshot(
         &self,
         context: &Context,
@@ -332,7 +325,7 @@ impl Target {
     ) -> Result<Option<Answer>, Failure> {
         let Some(reader) = self.reader() else { return Ok(None) };
         reader
-            .good(context, As::harmless(user), Extent::Least)
+            .valid(context, RequestPlan::without_effect(user), Extent::Required)
             .await?
             .call(context)
             .expect(200)
@@ -340,7 +333,6 @@ impl Target {
             .map(Some)
     }
 
-    /// That nothing is other than it was.
     pub(super) async fn unchanged(
         &self,
         context: &Context,
@@ -350,7 +342,7 @@ impl Target {
     ) -> Result<(), Failure> {
         let (Some(reader), Some(before)) = (self.reader(), before) else { return Ok(()) };
         let after = reader
-            .good(context, As::harmless(user), Extent::Least)
+            .valid(context, RequestPlan::without_effect(user), Extent::Required)
             .await?
             .call(context)
             .send()
@@ -359,14 +351,13 @@ impl Target {
             return Ok(());
         }
         let message = format!(
-            "{case}: it was refused, but something has changed: expected {} as before it, see the two answers",
+            "{case}: the request was refused, but {} changed: expected equal responses",
             reader.id()
         );
         Err(before.fail(message).and(&after))
     }
 }
 
-/// A value as it stands in a path, a query or a header.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,15 +1,15 @@
-//! Tokens that are not what the server gave, made of one that is: a JWT, as the document says
-//! (`bearerFormat`). Nothing in it is relied upon.
+//! Invalid tokens made from a valid one, a JWT by the document (`bearerFormat`). The suite does not
+//! rely on its content.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// A key that no server has, unless it was taken from an example.
+/// A key from public examples.
 pub(super) const KEY: &[u8] = b"your-256-bit-secret-your-256-bit-secret";
 
-/// Header, claims and signature; a token that is no JWT is all claims.
+/// Header, claims and signature; a token that is not a JWT is all claims.
 fn parts(token: &str) -> (&str, &str, &str) {
     let mut parts = token.splitn(3, '.');
     match (parts.next(), parts.next(), parts.next()) {
@@ -18,7 +18,6 @@ fn parts(token: &str) -> (&str, &str, &str) {
     }
 }
 
-/// The JSON of a part; an empty object if it has none.
 fn read(part: &str) -> Value {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
     serde_json::from_slice(&bytes).ok().filter(Value::is_object).unwrap_or_else(|| json!({}))
@@ -28,14 +27,12 @@ fn written(part: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(part.to_string())
 }
 
-/// Without its last characters.
 pub(super) fn cut_short(token: &str) -> String {
     const CUT: usize = 10;
     token.chars().take(token.chars().count().saturating_sub(CUT).max(1)).collect()
 }
 
-/// With one character in the middle of the signature changed: the last one may have bits that do
-/// not count.
+/// Changes a character in the middle of the signature: the last one has unused bits.
 pub(super) fn other_signature(token: &str) -> String {
     let (header, claims, signature) = parts(token);
     let changed = if signature.is_empty() { claims } else { signature };
@@ -49,19 +46,16 @@ pub(super) fn other_signature(token: &str) -> String {
     if signature.is_empty() { changed } else { format!("{header}.{claims}.{changed}") }
 }
 
-/// With nothing behind the last dot.
 pub(super) fn without_signature(token: &str) -> String {
     let (header, claims, _) = parts(token);
     format!("{header}.{claims}.")
 }
 
-/// With the signature of another token.
 pub(super) fn signature_of(token: &str, other: &str) -> String {
     let ((header, claims, _), (_, _, signature)) = (parts(token), parts(other));
     format!("{header}.{claims}.{signature}")
 }
 
-/// With a later time of expiry under the same signature.
 pub(super) fn valid_for_longer(token: &str) -> String {
     const A_YEAR: i64 = 365 * 24 * 3600;
     let (header, claims, signature) = parts(token);
@@ -70,7 +64,6 @@ pub(super) fn valid_for_longer(token: &str) -> String {
     format!("{header}.{}.{signature}", written(&claims))
 }
 
-/// With a header that asks not to look at any signature, and none.
 pub(super) fn unsigned(token: &str, algorithm: &str) -> String {
     let (header, claims, _) = parts(token);
     let mut header = read(header);
@@ -78,7 +71,7 @@ pub(super) fn unsigned(token: &str, algorithm: &str) -> String {
     format!("{}.{claims}.", written(&header))
 }
 
-/// With a signature that is right for another key (RFC 7515 §5.1, RFC 7518 §3.2).
+/// Signs with another key (RFC 7515 §5.1, RFC 7518 §3.2).
 pub(super) fn signed_with(token: &str, key: &[u8]) -> String {
     let (header, claims, _) = parts(token);
     let mut header = read(header);
@@ -101,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_forgery_is_the_token() {
+    fn forgeries_differ_from_the_token() {
         let (one, other) = (
             token(&json!({ "sub": "1", "exp": 5 }), b"key"),
             token(&json!({ "sub": "2", "exp": 5 }), b"key"),
@@ -116,7 +109,7 @@ mod tests {
                 unsigned(token, "none"),
                 signed_with(token, KEY),
             ] {
-                // A token of one character cannot be cut shorter.
+                // A token of one character cannot be shortened.
                 assert!(forged != token || token == "x", "{token}");
             }
         }
@@ -126,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_the_one_of_its_key() {
-        // RFC 7515, appendix A.1, but for its header, which this module writes without line breaks:
-        // made with another program.
+    fn signatures_match_their_key() {
+        // RFC 7515, appendix A.1, without the line breaks of its header; computed by another
+        // program.
         let (one, other) =
             (token(&json!({ "sub": "1" }), b"key"), token(&json!({ "sub": "1" }), b"yek"));
         assert_eq!((parts(&one).0, parts(&one).1), (parts(&other).0, parts(&other).1));

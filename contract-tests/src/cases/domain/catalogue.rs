@@ -1,4 +1,4 @@
-//! The catalogue: sorted, whole, the same in the list and alone, and nobody's to edit.
+//! The catalogue: sorted, complete, consistent, and read-only.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     pages::Pages,
-    steps::{cancel, equal, integer, other_case, place_order, read_product, text, whole},
+    steps::{cancel, equal, integer, integer_member, other_case, place_order, read_product, text},
 };
 use crate::suite::{Case, Context, Failure};
 
@@ -16,20 +16,26 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(
             "list_products",
             200,
-            "ascending ids, whole prices, no negative stock",
+            "products are sorted by id, with valid prices and stocks",
             sorted_and_whole,
         ),
-        Case::new("list_products", 200, "the category is matched exactly", by_category),
+        Case::new("list_products", 200, "the category filter matches exactly", by_category),
         Case::new(
             "list_products",
             200,
             "a page token carries the filter",
             token_carries_the_filter,
         ),
-        Case::new("get_product", 200, "the same alone as in the list", as_in_the_list).alone(),
-        Case::new("get_product", 200, "an order changes the entity tag", an_order_changes_the_tag)
-            .alone(),
-        Case::new("get_product", 200, "no user can edit a product", nobody_edits),
+        Case::new("get_product", 200, "a product equals its entry in the list", as_in_the_list)
+            .serial(),
+        Case::new(
+            "get_product",
+            200,
+            "an order changes the product's entity tag",
+            an_order_changes_the_tag,
+        )
+        .serial(),
+        Case::new("get_product", 200, "products are read-only", products_are_read_only),
     ]
 }
 
@@ -37,27 +43,19 @@ async fn sorted_and_whole(context: Context) -> Result<(), Failure> {
     let products = Pages::of_products(&context, None).await?;
     let mut before = 0;
     for (page, product) in products.items() {
-        let id = whole(page, product, "id")?;
-        ensure!(
-            id > before,
-            page,
-            "products must come by ascending id, but {id} comes after {before}"
-        );
+        let id = integer_member(page, product, "id")?;
+        ensure!(id > before, page, "expected ascending ids, got {id} after {before}");
         before = id;
         for member in ["price_cents", "stock"] {
-            let number = whole(page, product, member)?;
+            let number = integer_member(page, product, member)?;
             ensure!(
                 number >= 0,
                 page,
-                "`{member}` of product {id} must not be negative, but it is {number}"
+                "expected a `{member}` of product {id} of at least 0, got {number}"
             );
         }
     }
-    ensure!(
-        before > 0,
-        products.last(),
-        "the catalogue must have a product, or nothing can be bought"
-    );
+    ensure!(before > 0, products.last(), "expected at least one product in the catalogue");
     Ok(())
 }
 
@@ -68,7 +66,7 @@ async fn by_category(context: Context) -> Result<(), Failure> {
         .filter_map(|(_, product)| product["category"].as_str().map(str::to_owned))
         .collect();
     let nobodys = context.fresh_name();
-    // Categories, what is almost one, and what is none at all.
+    // Existing, similar and unknown categories.
     let almost = categories
         .iter()
         .flat_map(|category| [other_case(category), category.chars().take(1).collect()]);
@@ -99,12 +97,12 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
             Pages::read(|| context.call("list_products"), Some(("category", category)), 1).await?;
         equal(
             walked.last(),
-            &format!("the ids of the category {category:?}, walked one at a time"),
+            &format!("the ids of the category {category:?}, page by page"),
             &walked.ids(),
             &whole.ids(),
         )?;
     }
-    // With a token a filter may stand only if it is the token's own, and this one has none.
+    // A filter must equal the token's; this token has none.
     let first = context.call("list_products").query("limit", 1).expect(200).await?;
     if let (Some(token), Some(category)) = (first.json()["next_page"].as_str(), categories.first())
     {
@@ -118,8 +116,8 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
 async fn as_in_the_list(context: Context) -> Result<(), Failure> {
     let products = Pages::of_products(&context, None).await?;
     for (page, product) in products.items() {
-        let alone = read_product(&context, whole(page, product, "id")?).await?;
-        equal(&alone, "the product, which is so in the list,", alone.json(), product)?;
+        let alone = read_product(&context, integer_member(page, product, "id")?).await?;
+        equal(&alone, "the product, compared with the list,", alone.json(), product)?;
     }
     Ok(())
 }
@@ -138,7 +136,7 @@ async fn an_order_changes_the_tag(context: Context) -> Result<(), Failure> {
     ensure!(
         after.header("etag")? != old,
         &after,
-        "after an order the stock is another, so the entity tag must not be {old} any more"
+        "expected a new entity tag after an order, got {old} again"
     );
     equal(
         &after,
@@ -160,9 +158,8 @@ async fn an_order_changes_the_tag(context: Context) -> Result<(), Failure> {
     )
 }
 
-/// Sends a product's own members back to it, so that a store that takes them is not changed by
-/// being asked.
-async fn nobody_edits(context: Context) -> Result<(), Failure> {
+/// Sends a product's own values, so that a store that accepts them does not change.
+async fn products_are_read_only(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?);
     let before = read_product(&context, product.id).await?;
     let template = context
@@ -190,7 +187,7 @@ async fn nobody_edits(context: Context) -> Result<(), Failure> {
         ensure!(
             allowed.split(',').any(|method| method.trim() == "GET"),
             &refused,
-            "`Allow` must name GET, but it is {allowed:?}"
+            "expected GET in `Allow`, got {allowed:?}"
         );
     }
     let after = read_product(&context, product.id).await?;

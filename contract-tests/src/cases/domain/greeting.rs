@@ -1,4 +1,4 @@
-//! The greeting: the version it names and the documentation it leads to.
+//! The greeting: version and links.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("greet", 200, "the version is the document's", version),
-        Case::new("greet", 200, "each link can be followed", links),
-        Case::new("greet", 200, "the contract that it serves is this one", contract),
-        Case::new("greet", 200, "a request id of another form is replaced", request_ids),
+        Case::new("greet", 200, "the version equals the document's", version),
+        Case::new("greet", 200, "each link works", links),
+        Case::new("greet", 200, "the served contract equals the document", contract),
+        Case::new("greet", 200, "invalid request ids are replaced", request_ids),
     ]
 }
 
@@ -34,7 +34,7 @@ async fn links(context: Context) -> Result<(), Failure> {
     let links = greeting.json()["links"]
         .as_object()
         .ok_or_else(|| greeting.fail("`links` must be an object"))?;
-    // What there is beside them is not known to be a link.
+    // Other members need not be links.
     let declared = declared_links(context.document())
         .ok_or_else(|| Failure::new("the document does not say which links a greeting has"))?;
     for (name, link) in links.iter().filter(|(name, _)| declared.contains(name.as_str())) {
@@ -45,19 +45,18 @@ async fn links(context: Context) -> Result<(), Failure> {
         ensure!(
             page.status == 200,
             &page,
-            "the link `{name}` of the greeting leads to {link:?}, which must answer 200, but answered {}",
+            "expected 200 from the link `{name}` ({link:?}), got {}",
             page.status
         );
         ensure!(
             !page.body.is_empty(),
             &page,
-            "the link `{name}` of the greeting leads to {link:?}, which must have content, but is empty"
+            "expected content at the link `{name}` ({link:?}), got none"
         );
     }
     Ok(())
 }
 
-/// The members of `links` that the document names.
 fn declared_links(document: &Document) -> Option<BTreeSet<&str>> {
     let greeting = document.operation("greet")?.responses.get(&200)?.content.values().next()?;
     let greeting = document.resolve(&greeting.schema);
@@ -84,15 +83,12 @@ async fn contract(context: Context) -> Result<(), Failure> {
     describes_the_same(&context, &yaml, parsed.root())
 }
 
-/// Fails unless a served document has the version and the operations of the one that the suite
-/// reads.
 fn describes_the_same(context: &Context, served: &Answer, document: &Value) -> Result<(), Failure> {
     let wanted = context.document().root();
     equal(served, "`info.version`", &document["info"]["version"], &wanted["info"]["version"])?;
     equal(served, "the operations", &operations(document), &operations(wanted))
 }
 
-/// Every `METHOD path operationId` of a document.
 fn operations(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
@@ -104,7 +100,7 @@ fn operations(document: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// Ids of the right form come back, which every case looks at; others must not.
+/// Valid ids are echoed, which every case checks; others must not be.
 async fn request_ids(context: Context) -> Result<(), Failure> {
     for id in ["a b", "a,b", "<id>", "100%", "", &"a".repeat(129)] {
         let greeting = context.call("greet").header("X-Request-Id", id).expect(200).await?;
@@ -113,7 +109,7 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
         ensure!(
             (1..=128).contains(&made.len()) && made.bytes().all(allowed),
             &greeting,
-            "a request id that is not allowed must be replaced by one that is, but it is {made:?}"
+            "expected a new, valid request id, got {made:?}"
         );
     }
     Ok(())

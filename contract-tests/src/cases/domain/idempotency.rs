@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: asked again, an order is answered again, and never placed again.
+//! `Idempotency-Key`: a repeated order is replayed and never placed again.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -6,13 +6,12 @@ use serde_json::json;
 use super::{
     pages::Pages,
     steps::{
-        cancel, equal, expect_stock, order, place_order, read_order, replayed, same_thing, stock,
-        text, token,
+        cancel, equal, expect_stock, order, place_order, read_order, replayed, same_resource,
+        stock, text, token,
     },
 };
 use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
-/// How many send the same request at the same time.
 const AT_ONCE: usize = 8;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -20,54 +19,53 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(
             "place_order",
             201,
-            "the same key and body are the same answer, byte for byte, also after the order was cancelled",
+            "the same key and body replay the response, even after cancellation",
             replay,
         ),
         Case::new(
             "place_order",
             201,
-            "the same key at the same time is one order",
-            at_the_same_time,
+            "concurrent requests with one key place one order",
+            concurrent_requests,
         )
-        .alone(),
+        .serial(),
+        Case::new("place_order", 201, "a key belongs to the user, not to the token", key_of_a_user),
         Case::new(
             "place_order",
             201,
-            "a key belongs to its user, and not to a token",
-            key_of_a_user,
+            "a refused order does not consume its key",
+            refused_order_frees_the_key,
         ),
         Case::new(
             "place_order",
             201,
-            "an order that was refused is not remembered",
-            refused_is_not_remembered,
+            "the longest key and similar keys are distinct",
+            distinct_keys,
         ),
-        Case::new(
-            "place_order",
-            201,
-            "the longest key, and keys that are alike, are keys of their own",
-            keys_of_their_own,
-        ),
-        Case::new("place_order", 422, "the same key with another body sells nothing", another_body)
-            .alone(),
         Case::new(
             "place_order",
             422,
-            "of different bodies with one key at the same time, one is an order",
-            different_at_the_same_time,
+            "the same key with another body places no order",
+            another_body,
         )
-        .alone(),
+        .serial(),
+        Case::new(
+            "place_order",
+            422,
+            "concurrent bodies with one key have one winner",
+            concurrent_bodies,
+        )
+        .serial(),
         Case::new(
             "place_order",
             201,
-            "the same order written otherwise is never a second order",
-            written_otherwise,
+            "the same order in other bytes is never placed twice",
+            reformatted_body,
         )
-        .alone(),
+        .serial(),
     ]
 }
 
-/// An order with a key.
 fn with_key(context: &Context, user: &User, product: i64, quantity: i64, key: &str) -> Call {
     order(context, user, product, quantity).header("Idempotency-Key", key)
 }
@@ -78,36 +76,27 @@ async fn replay(context: Context) -> Result<(), Failure> {
     let before = Pages::of_orders(&context, &user, Some("placed")).await?;
     let first = with_key(&context, &user, product, 2, &key).expect(201).await?;
     let again = with_key(&context, &user, product, 2, &key).send().await?;
-    replayed(&again, &first, "the answer to the same key and body")?;
+    replayed(&again, &first, "the replay")?;
 
-    // What is asked again is what was answered then, whatever became of the order.
+    // A replay returns the original response, whatever became of the order.
     let cancelled = cancel(&context, &user, &first).await?;
     let again = with_key(&context, &user, product, 2, &key).send().await?;
-    replayed(
-        &again,
-        &first,
-        "the answer to the same key and body, after the order was cancelled,",
-    )?;
-    same_thing(
+    replayed(&again, &first, "the replay after cancellation")?;
+    same_resource(
         &read_order(&context, &user, &first).await?,
         &cancelled,
-        "the order, which was cancelled and asked for again,",
+        "the cancelled order after a replay",
     )?;
     let after = Pages::of_orders(&context, &user, Some("placed")).await?;
-    equal(
-        after.last(),
-        "the ids of the placed orders, after asking again with the same key,",
-        &after.ids(),
-        &before.ids(),
-    )?;
-    same_thing(
+    equal(after.last(), "the ids of placed orders after a replay", &after.ids(), &before.ids())?;
+    same_resource(
         &cancel(&context, &user, &first).await?,
         &cancelled,
         "the order, cancelled once more,",
     )
 }
 
-async fn at_the_same_time(context: Context) -> Result<(), Failure> {
+async fn concurrent_requests(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     let (before, _) = stock(&context, product).await?;
@@ -116,24 +105,20 @@ async fn at_the_same_time(context: Context) -> Result<(), Failure> {
     let first = &answers[0];
     for answer in &answers {
         equal(answer, "the status of a new order", &answer.status, &201)?;
-        replayed(
-            answer,
-            first,
-            "the answer to one of those who send the same key and body at the same time",
-        )?;
+        replayed(answer, first, "the response to a concurrent request with the same key")?;
     }
     expect_stock(
         &context,
         product,
         before - 2,
-        &format!("after {AT_ONCE} times the same order of 2 with one key"),
+        &format!("after {AT_ONCE} requests for one order of 2"),
     )
     .await?;
     cancel(&context, &user, first).await?;
     expect_stock(&context, product, before, "after that order was cancelled").await
 }
 
-/// All answers, or the first failure; waits for all, so that nothing goes on behind the case.
+/// All responses, or the first failure. Waits for all, so that no request outlives the case.
 async fn all(
     calls: impl Iterator<Item = impl Future<Output = Result<Answer, Failure>>>,
 ) -> Result<Vec<Answer>, Failure> {
@@ -152,10 +137,10 @@ async fn key_of_a_user(context: Context) -> Result<(), Failure> {
     ensure!(
         text(&others, "id")? != text(&first, "id")?,
         &others,
-        "each user has a space of keys, but another user's key returned this user's order"
+        "expected a new order for another user's key, got this user's order"
     );
     equal(&others, "`user_id`", text(&others, "user_id")?, other.id.as_str())?;
-    // Another body of another user is no fault of this one.
+    // Keys belong to users.
     let third = with_key(&context, &other, product, 2, &format!("{key}.2")).expect(201).await?;
     let second = with_key(&context, &user, product, 1, &format!("{key}.2")).expect(201).await?;
 
@@ -168,14 +153,14 @@ async fn key_of_a_user(context: Context) -> Result<(), Failure> {
         .json(&body)
         .send()
         .await?;
-    replayed(&again, &first, "the answer to the same key and body with a newer token")?;
+    replayed(&again, &first, "the replay with a newer token")?;
     for (user, order) in [(&*user, &first), (&user, &second), (&other, &others), (&other, &third)] {
         cancel(&context, user, order).await?;
     }
     Ok(())
 }
 
-async fn refused_is_not_remembered(context: Context) -> Result<(), Failure> {
+async fn refused_order_frees_the_key(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     with_key(&context, &user, product, 4, &key).expect(400).await?.problem("invalid_request")?;
@@ -184,7 +169,7 @@ async fn refused_is_not_remembered(context: Context) -> Result<(), Failure> {
         .await?
         .problem("product_not_found")?;
     let placed = with_key(&context, &user, product, 1, &key).expect(201).await?;
-    // What was placed is remembered: what was refused before is now another body.
+    // The key now belongs to the placed order.
     with_key(&context, &user, product, 2, &key)
         .expect(422)
         .await?
@@ -192,20 +177,20 @@ async fn refused_is_not_remembered(context: Context) -> Result<(), Failure> {
     cancel(&context, &user, &placed).await.map(drop)
 }
 
-/// An id that no product has: the greatest of an int32 that is free.
+/// An unused id near the maximum of int32.
 pub(super) async fn unknown_product(context: &Context) -> Result<i64, Failure> {
     let products = Pages::of_products(context, None).await?;
     let known: std::collections::BTreeSet<i64> =
         products.ids().into_iter().filter_map(serde_json::Value::as_i64).collect();
     let free = (1..=i64::from(i32::MAX)).rev().find(|id| !known.contains(id));
-    free.ok_or_else(|| Failure::of(products.last(), "expected a catalogue that leaves an id free"))
+    free.ok_or_else(|| Failure::of(products.last(), "expected an unused product id"))
 }
 
-async fn keys_of_their_own(context: Context) -> Result<(), Failure> {
+async fn distinct_keys(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let stem = context.fresh_id().to_string();
-    // The whole length, one less, another case, and letters that a careless store folds, trims or
-    // reads as a pattern.
+    // Maximum length, one less, another case, and characters that a store might fold, trim or
+    // expand.
     let longest = format!("{stem:~<255}");
     let keys = [
         longest.clone(),
@@ -224,7 +209,7 @@ async fn keys_of_their_own(context: Context) -> Result<(), Failure> {
         ensure!(
             new,
             &placed,
-            "the key {key:?} was not used before, but it returned an order from before"
+            "expected a new order for the unused key {key:?}, got an earlier one"
         );
         orders.push(placed);
     }
@@ -232,7 +217,7 @@ async fn keys_of_their_own(context: Context) -> Result<(), Failure> {
         replayed(
             &with_key(&context, &user, product, 1, key).send().await?,
             first,
-            &format!("the answer to the key {key:?} again"),
+            &format!("the replay of the key {key:?}"),
         )?;
         cancel(&context, &user, first).await?;
     }
@@ -257,7 +242,7 @@ async fn another_body(context: Context) -> Result<(), Failure> {
     replayed(
         &with_key(&context, &user, product, 2, &key).send().await?,
         &first,
-        "the answer to the first body again",
+        "the replay of the first body",
     )?;
     cancel(&context, &user, &first).await?;
     with_key(&context, &user, product, 1, &key)
@@ -267,7 +252,7 @@ async fn another_body(context: Context) -> Result<(), Failure> {
     expect_stock(&context, product, before, "after that order was cancelled").await
 }
 
-async fn different_at_the_same_time(context: Context) -> Result<(), Failure> {
+async fn concurrent_bodies(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     let (before, _) = stock(&context, product).await?;
@@ -284,22 +269,22 @@ async fn different_at_the_same_time(context: Context) -> Result<(), Failure> {
     let Some(first) = placed.first() else {
         return Err(Failure::of(
             &answers[0],
-            "of those who send one key at the same time one must get an order, but nobody did",
+            "expected one order from concurrent requests with one key, got none",
         ));
     };
     for answer in &placed {
-        replayed(answer, first, "the answer to the body that was an order")?;
+        replayed(answer, first, "the replay of the winning body")?;
     }
-    equal(first, "the number of those whose body was the order", &placed.len(), &(AT_ONCE / 2))?;
+    equal(first, "the number of requests with the winning body", &placed.len(), &(AT_ONCE / 2))?;
     let sold = first.json()["quantity"].as_i64().unwrap_or_default();
     expect_stock(&context, product, before - sold, &format!("after one order of {sold}")).await?;
     cancel(&context, &user, first).await?;
     expect_stock(&context, product, before, "after that order was cancelled").await
 }
 
-/// The document does not say whether a body is its bytes or its meaning: the first order again is
-/// right, a refusal too, and no other order.
-async fn written_otherwise(context: Context) -> Result<(), Failure> {
+/// The document leaves open whether equal JSON in other bytes is the same body: a replay or a
+/// refusal passes, another order does not.
+async fn reformatted_body(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     let (before, _) = stock(&context, product).await?;
@@ -321,18 +306,17 @@ async fn written_otherwise(context: Context) -> Result<(), Failure> {
             replayed(
                 &again,
                 &first,
-                &format!("the answer to the same order, written as {body:?},"),
+                &format!("the response to the same order, written as {body:?},"),
             )?;
         }
     }
-    expect_stock(&context, product, before - 1, "after one order, written in other ways,").await?;
+    expect_stock(&context, product, before - 1, "after one order in several spellings").await?;
     cancel(&context, &user, &first).await?;
-    // A key of its own makes it an order of its own.
     let second = place_order(&context, &user, product, 1).await?;
     ensure!(
         text(&second, "id")? != text(&first, "id")?,
         &second,
-        "an order without a key must be a new order"
+        "expected a new order for a request without a key, got an earlier one"
     );
     cancel(&context, &user, &second).await.map(drop)
 }

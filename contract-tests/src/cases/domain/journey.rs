@@ -1,12 +1,12 @@
-//! The whole way of a buyer, from the registration to the closed account.
+//! A buyer's journey, from registration to deactivation.
 
 use serde_json::json;
 
 use super::{
     pages::Pages,
     steps::{
-        PASSWORD, email, equal, follow, integer, log_in, new_password, new_user, same_thing, text,
-        token, whole,
+        PASSWORD, email, equal, follow, integer, integer_member, log_in, new_password, new_user,
+        same_resource, text, token,
     },
 };
 use crate::suite::{Call, Case, Context, Failure};
@@ -14,32 +14,34 @@ use crate::suite::{Call, Case, Context, Failure};
 const NEXT_PASSWORD: &str = "eleven lychees and no kite";
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new(
-        "register",
-        201,
-        "the journey of a buyer, from here to the closed account",
-        journey,
-    )]
+    vec![Case::new("register", 201, "a buyer registers, shops and closes the account", journey)]
 }
 
 async fn journey(context: Context) -> Result<(), Failure> {
-    // Register, and log in.
     let name = context.fresh_name();
     let registered = context.call("register").json(&new_user(&name)).expect(201).await?;
     let id = text(&registered, "id")?;
     let first = token(&context, &name, PASSWORD).await?;
     let me =
         |operation: &str, token: &str| context.call(operation).path("user_id", id).bearer(token);
-    same_thing(&me("get_user", &first).expect(200).await?, &registered, "the user, as registered")?;
+    same_resource(
+        &me("get_user", &first).expect(200).await?,
+        &registered,
+        "the user, as registered",
+    )?;
 
     shop(&context, &first, id).await?;
 
-    // Change the user, then the password: the token goes, and only the new password brings another.
+    // Change the user, then the password, which revokes the token.
     let other_email = email(&format!("{name}.2"));
     let changed =
         me("update_user", &first).json(&json!({ "email": other_email })).expect(200).await?;
     equal(&changed, "`email` after the change", text(&changed, "email")?, other_email.as_str())?;
-    same_thing(&me("get_user", &first).expect(200).await?, &changed, "the user, after the change")?;
+    same_resource(
+        &me("get_user", &first).expect(200).await?,
+        &changed,
+        "the user, after the change",
+    )?;
     new_password(&context, id, &first, PASSWORD, NEXT_PASSWORD).expect(204).await?;
     me("get_user", &first).expect(401).await?.problem("token_invalid")?;
     log_in(&context, &name, PASSWORD).expect(401).await?.problem("invalid_credentials")?;
@@ -52,7 +54,6 @@ async fn journey(context: Context) -> Result<(), Failure> {
         other_email.as_str(),
     )?;
 
-    // Log out, log in, and go for good.
     context.call("log_out").bearer(&second).expect(204).await?;
     me("get_user", &second).expect(401).await?.problem("token_invalid")?;
     let third = token(&context, &name, NEXT_PASSWORD).await?;
@@ -61,7 +62,6 @@ async fn journey(context: Context) -> Result<(), Failure> {
     log_in(&context, &name, NEXT_PASSWORD).expect(401).await?.problem("invalid_credentials")
 }
 
-/// Reads the catalogue, places an order, finds it wherever it must be, and cancels it.
 async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failure> {
     let call = |operation: &str| -> Call { context.call(operation).bearer(token) };
     let wanted = context.product().await?.id;
@@ -70,7 +70,7 @@ async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failu
     let (page, product) = shown.ok_or_else(|| {
         Failure::of(catalogue.last(), format!("the catalogue must show product {wanted}"))
     })?;
-    let price = whole(page, product, "price_cents")?;
+    let price = integer_member(page, product, "price_cents")?;
 
     let body = json!({ "product_id": wanted, "quantity": 2 });
     let placed = call("place_order")
@@ -81,7 +81,7 @@ async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failu
     equal(&placed, "`user_id`", text(&placed, "user_id")?, user_id)?;
     equal(&placed, "`total_price_cents`", &integer(&placed, "total_price_cents")?, &(2 * price))?;
     let read = follow(context, &placed, placed.header("location")?, Some(token)).await?;
-    same_thing(&read, &placed, "the order at its `Location`")?;
+    same_resource(&read, &placed, "the order at its `Location`")?;
 
     let orders = |status: Option<&'static str>| {
         Pages::read(

@@ -1,4 +1,4 @@
-//! Logging in: nobody learns who there is, and a rush of log-ins keeps nobody out.
+//! Log-in: it does not reveal users, and parallel log-ins do not lock anyone out.
 
 use futures_util::future::{join, join_all};
 
@@ -8,28 +8,33 @@ use super::{
 };
 use crate::suite::{Case, Context, Failure};
 
-/// How many try to log in at the same time. Each may cost the server as much as a hash.
-const RUSH: usize = 12;
+/// Concurrent log-ins; each may cost the server a hash.
+const CONCURRENT_LOG_INS: usize = 12;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("log_in", 401, "an unknown name and a wrong password are one answer", one_answer),
+        Case::new(
+            "log_in",
+            401,
+            "an unknown name and a wrong password get the same response",
+            same_response,
+        ),
         Case::new(
             "log_in",
             200,
-            "a username in another case is the same user or nobody",
+            "a username in another case logs in the same user or is refused",
             username_in_another_case,
         ),
-        Case::new("log_in", 200, "a rush of log-ins keeps nobody out", rush).alone(),
+        Case::new("log_in", 200, "concurrent log-ins do not lock the user out", rush).serial(),
     ]
 }
 
-async fn one_answer(context: Context) -> Result<(), Failure> {
+async fn same_response(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
-    let nobody = context.fresh_name();
-    let unknown = log_in(&context, &nobody, &user.password).expect(401).await?;
+    let unknown_name = context.fresh_name();
+    let unknown = log_in(&context, &unknown_name, &user.password).expect(401).await?;
     unknown.problem("invalid_credentials")?;
-    // Wrong, right but for its case, right but for a space, and one that could not be registered.
+    // Wrong, in another case, with an extra space, and too short to be registered.
     for password in [
         WRONG_PASSWORD.to_owned(),
         other_case(&user.password),
@@ -41,15 +46,15 @@ async fn one_answer(context: Context) -> Result<(), Failure> {
         same_problem(
             &refused,
             &unknown,
-            [&user.username, &nobody],
-            "the answer to a wrong password, held against the one for an unknown name,",
+            [&user.username, &unknown_name],
+            "the response to a wrong password, compared with an unknown name,",
         )?;
     }
     Ok(())
 }
 
-/// The document has usernames unique without regard to case, and does not say whether log-in has
-/// regard to it.
+/// Usernames are unique without regard to case; the document leaves open whether log-in ignores
+/// case.
 async fn username_in_another_case(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let answer = log_in(&context, &other_case(&user.username), &user.password).send().await?;
@@ -62,17 +67,16 @@ async fn username_in_another_case(context: Context) -> Result<(), Failure> {
 
 async fn rush(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
-    let names: Vec<String> = (0..RUSH).map(|_| context.fresh_name()).collect();
+    let names: Vec<String> = (0..CONCURRENT_LOG_INS).map(|_| context.fresh_name()).collect();
     let attempts =
         join_all(names.iter().map(|name| log_in(&context, name, WRONG_PASSWORD).once().send()));
-    // Meanwhile the catalogue is open.
     let (attempts, catalogue) = join(attempts, Pages::of_products(&context, None)).await;
     for attempt in attempts {
         let attempt = attempt?;
         ensure!(
             [401, 429, 503].contains(&attempt.status),
             &attempt,
-            "an attempt of {RUSH} at the same time must be answered with 401, or with 429 or 503 for want of room, but it was {}",
+            "expected 401, 429 or 503 for one of {CONCURRENT_LOG_INS} concurrent log-ins, got {}",
             attempt.status
         );
     }

@@ -1,31 +1,26 @@
-//! Money: whole numbers, the store's price, and a total that is unit times quantity.
+//! Money: integers, the store's price, and total = unit price × quantity.
 
 use serde_json::{Value, json};
 
 use super::{
     pages::Pages,
     steps::{
-        cancel, equal, expect_stock, integer, place_order, read_order, read_product, stock, text,
-        whole,
+        cancel, equal, expect_stock, integer, integer_member, place_order, read_order,
+        read_product, stock, text,
     },
 };
 use crate::suite::{Answer, Case, Context, Failure};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new(
-            "place_order",
-            201,
-            "the total is the product's price times the quantity",
-            totals,
-        ),
+        Case::new("place_order", 201, "the total is the price times the quantity", totals),
         Case::new(
             "place_order",
             400,
-            "the client names no price, no buyer and no status, and nothing is sold",
-            client_names_the_price,
+            "the client cannot set price, buyer or status",
+            client_cannot_set_members,
         )
-        .alone(),
+        .serial(),
     ]
 }
 
@@ -33,7 +28,7 @@ async fn totals(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let products = Pages::of_products(&context, None).await?;
     for (page, listed) in products.items().take(3) {
-        let id = whole(page, listed, "id")?;
+        let id = integer_member(page, listed, "id")?;
         for quantity in 1..=3 {
             let product = read_product(&context, id).await?;
             if integer(&product, "stock")? < quantity {
@@ -55,15 +50,19 @@ async fn totals(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fails unless an order of `quantity` pieces, as shown in `answer`, has the price of `product`.
 fn costs(answer: &Answer, order: &Value, product: &Answer, quantity: i64) -> Result<(), Failure> {
     let price = integer(product, "price_cents")?;
-    equal(answer, "`quantity`", &whole(answer, order, "quantity")?, &quantity)?;
-    equal(answer, "`unit_price_cents`", &whole(answer, order, "unit_price_cents")?, &price)?;
+    equal(answer, "`quantity`", &integer_member(answer, order, "quantity")?, &quantity)?;
+    equal(
+        answer,
+        "`unit_price_cents`",
+        &integer_member(answer, order, "unit_price_cents")?,
+        &price,
+    )?;
     equal(
         answer,
         "`total_price_cents`",
-        &whole(answer, order, "total_price_cents")?,
+        &integer_member(answer, order, "total_price_cents")?,
         &(price * quantity),
     )?;
     equal(
@@ -74,7 +73,7 @@ fn costs(answer: &Answer, order: &Value, product: &Answer, quantity: i64) -> Res
     )
 }
 
-async fn client_names_the_price(context: Context) -> Result<(), Failure> {
+async fn client_cannot_set_members(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let other = context.other_user(&user).await?;
     let product = context.product().await?.id;
@@ -106,11 +105,11 @@ async fn client_names_the_price(context: Context) -> Result<(), Failure> {
     let after = Pages::of_orders(&context, &user, None).await?;
     equal(
         after.last(),
-        "the ids of one's orders, after some that were refused,",
+        "the ids of the user's orders after refused ones",
         &after.ids(),
         &orders.ids(),
     )?;
-    // What is not refused is the sender's.
+    // A store may ignore the member, but not use it.
     let placed = place_order(&context, &user, product, 1).await?;
     equal(&placed, "`user_id`", text(&placed, "user_id")?, user.id.as_str())?;
     cancel(&context, &user, &placed).await.map(drop)

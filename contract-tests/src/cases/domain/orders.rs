@@ -1,4 +1,4 @@
-//! Orders: what a new one is, what cancelling makes of it, and that they are nobody else's.
+//! Orders: creation, cancellation, ownership.
 
 use std::collections::BTreeSet;
 
@@ -8,56 +8,65 @@ use time::Duration;
 use super::{
     pages::Pages,
     steps::{
-        answered_at, cancel, equal, follow, moment, place_order, read_order, same_problem,
-        same_thing, text,
+        answered_at, cancel, equal, follow, place_order, read_order, same_problem, same_resource,
+        text, timestamp,
     },
 };
 use crate::suite::{Case, Context, Failure};
 
-/// How far the clocks of a store, of what stands before it and of this machine may be apart.
-const CLOCKS: Duration = Duration::minutes(10);
+const MAX_CLOCK_SKEW: Duration = Duration::minutes(10);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(
             "place_order",
             201,
-            "a new order is as asked for, placed, and of this moment",
-            as_asked_for,
+            "a new order has the requested items, the status placed and the current time",
+            as_requested,
         ),
         Case::new("place_order", 201, "later orders have greater ids", ids_grow),
-        Case::new("place_order", 201, "two orders without a key are two orders", two_are_two),
+        Case::new(
+            "place_order",
+            201,
+            "two requests without a key place two orders",
+            two_requests_two_orders,
+        ),
         Case::new(
             "get_order",
             200,
-            "the same at its `Location`, by its id and in the list",
-            one_thing,
+            "an order is the same at its `Location`, by its id and in the list",
+            same_everywhere,
         ),
-        Case::new("get_order", 304, "the entity tag is another after each change", tags),
-        Case::new("cancel_order", 200, "cancelled now, and all else as it was", cancelled),
+        Case::new("get_order", 304, "each change of an order changes its entity tag", tags),
+        Case::new(
+            "cancel_order",
+            200,
+            "cancelling changes only the status and its time",
+            cancelled,
+        ),
         Case::new(
             "list_orders",
             200,
-            "newest first, by status, and all of them",
+            "the list is complete, newest first, and filtered by status",
             sorted_and_filtered,
         ),
         Case::new("list_orders", 200, "a page token carries the filter", token_carries_the_filter),
         Case::new(
             "list_orders",
             200,
-            "nobody sees another's orders, not with another's page token either",
+            "a user sees only their own orders, even with another user's page token",
             own_only,
         ),
         Case::new(
             "get_order",
             404,
-            "somebody else's order is as one that does not exist, to read and to cancel",
-            somebody_elses,
+            "another user's order is answered like an unknown one",
+            another_users,
         ),
     ]
 }
 
-async fn as_asked_for(context: Context) -> Result<(), Failure> {
+async fn as_requested(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?);
     let id = product.id;
     let placed = place_order(&context, &user, id, 2).await?;
@@ -70,11 +79,11 @@ async fn as_asked_for(context: Context) -> Result<(), Failure> {
     ] {
         equal(&placed, &format!("`{member}` of a new order"), &placed.json()[member], &wanted)?;
     }
-    let (created, now) = (moment(&placed, "created_at")?, answered_at(&placed));
+    let (created, now) = (timestamp(&placed, "created_at")?, answered_at(&placed));
     ensure!(
-        (now - created).abs() < CLOCKS,
+        (now - created).abs() < MAX_CLOCK_SKEW,
         &placed,
-        "`created_at` must be the moment of the order, but the answer came at {now}"
+        "expected the current time in `created_at`, but the response came at {now}"
     );
     cancel(&context, &user, &placed).await.map(drop)
 }
@@ -90,7 +99,7 @@ async fn ids_grow(context: Context) -> Result<(), Failure> {
         ensure!(
             before.is_none_or(|before| before < id),
             &placed,
-            "a later order must have a greater id, but {id} is not greater than {}",
+            "expected a greater id for a later order, got {id} after {}",
             before.unwrap_or_default()
         );
         before = Some(id);
@@ -99,7 +108,7 @@ async fn ids_grow(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn two_are_two(context: Context) -> Result<(), Failure> {
+async fn two_requests_two_orders(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let (first, second) = (
         place_order(&context, &user, product, 1).await?,
@@ -108,11 +117,11 @@ async fn two_are_two(context: Context) -> Result<(), Failure> {
     ensure!(
         text(&first, "id")? != text(&second, "id")?,
         &second,
-        "two orders without an `Idempotency-Key` must be two orders"
+        "expected two orders for two requests without `Idempotency-Key`, got one"
     );
-    same_thing(&read_order(&context, &user, &first).await?, &first, "the first order")?;
+    same_resource(&read_order(&context, &user, &first).await?, &first, "the first order")?;
     cancel(&context, &user, &first).await?;
-    same_thing(
+    same_resource(
         &read_order(&context, &user, &second).await?,
         &second,
         "the second order, after the first was cancelled",
@@ -120,17 +129,17 @@ async fn two_are_two(context: Context) -> Result<(), Failure> {
     cancel(&context, &user, &second).await.map(drop)
 }
 
-async fn one_thing(context: Context) -> Result<(), Failure> {
+async fn same_everywhere(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
-    // Of three pieces, as what is kept may be fewer than what was answered.
+    // Three pieces, to detect an order stored with fewer.
     let placed = place_order(&context, &user, product, 3).await?;
     let found = follow(&context, &placed, placed.header("location")?, Some(&user.token)).await?;
     equal(&found, "the status at `Location`", &found.status, &200)?;
-    same_thing(&found, &placed, "the order at its `Location`")?;
-    same_thing(&read_order(&context, &user, &placed).await?, &placed, "the order by its id")?;
+    same_resource(&found, &placed, "the order at its `Location`")?;
+    same_resource(&read_order(&context, &user, &placed).await?, &placed, "the order by its id")?;
     Pages::of_orders(&context, &user, None).await?.expect(&placed, "the list of all orders")?;
     let cancelled = cancel(&context, &user, &placed).await?;
-    same_thing(
+    same_resource(
         &read_order(&context, &user, &placed).await?,
         &cancelled,
         "the cancelled order by its id",
@@ -153,15 +162,11 @@ async fn tags(context: Context) -> Result<(), Failure> {
 
     let cancelled = cancel(&context, &user, &placed).await?;
     let new = cancelled.header("etag")?;
-    ensure!(
-        new != old,
-        &cancelled,
-        "the order has changed, so the entity tag must not be {old} any more"
-    );
-    same_thing(
+    ensure!(new != old, &cancelled, "expected a new entity tag after a change, got {old} again");
+    same_resource(
         &read(old).expect(200).await?,
         &cancelled,
-        "the order, for one who has the version from before,",
+        "the order, requested with the old tag,",
     )?;
     read(new).expect(304).await?;
     read(&format!("{old}, {new}")).expect(304).await?;
@@ -176,13 +181,14 @@ async fn cancelled(context: Context) -> Result<(), Failure> {
     wanted["status"] = json!("cancelled");
     wanted["cancelled_at"] = cancelled.json()["cancelled_at"].clone();
     equal(&cancelled, "the order after cancelling", cancelled.json(), &wanted)?;
-    let (from, until) = (moment(&cancelled, "created_at")?, moment(&cancelled, "cancelled_at")?);
+    let (from, until) =
+        (timestamp(&cancelled, "created_at")?, timestamp(&cancelled, "cancelled_at")?);
     ensure!(until >= from, &cancelled, "`cancelled_at` must not be before `created_at`");
     let now = answered_at(&cancelled);
     ensure!(
-        (now - until).abs() < CLOCKS,
+        (now - until).abs() < MAX_CLOCK_SKEW,
         &cancelled,
-        "`cancelled_at` must be the moment of cancelling, but the answer came at {now}"
+        "expected the current time in `cancelled_at`, but the response came at {now}"
     );
     Ok(())
 }
@@ -209,11 +215,11 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
         ensure!(
             newer > older,
             after.0,
-            "orders must come newest first, but {newer:?} comes before {older:?}"
+            "expected the newest order first, got {newer:?} before {older:?}"
         );
     }
 
-    // The filter divides the whole: each order is in one of the two lists, in the same order.
+    // The filters partition the list and keep its order.
     let statuses = ["placed", "cancelled"];
     for status in statuses {
         let some = Pages::of_orders(&context, &user, Some(status)).await?;
@@ -239,7 +245,7 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
 
 async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.own_user().await?, context.product().await?.id);
-    // Placed and cancelled by turns, so that a forgotten filter shows on the second page.
+    // Alternating, so that a lost filter shows on the second page.
     let mut kept = Vec::new();
     for _ in 0..3 {
         kept.push(place_order(&context, &user, product, 1).await?);
@@ -251,7 +257,7 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
     let whole = Pages::of_orders(&context, &user, Some("placed")).await?;
     equal(
         walked.last(),
-        "the ids of the placed orders, walked one at a time",
+        "the ids of the placed orders, page by page",
         &walked.ids(),
         &whole.ids(),
     )?;
@@ -263,7 +269,7 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
         &wanted,
     )?;
 
-    // With the token the filter may be sent again, and another may not.
+    // The same filter may be repeated, another may not.
     let first = list().query("status", "placed").query("limit", 1).expect(200).await?;
     let token = text(&first, "next_page")?;
     let again = list()
@@ -292,43 +298,43 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
 
 async fn own_only(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
-    let (stranger, product) = (context.other_user(&user).await?, context.product().await?.id);
+    let (other, product) = (context.other_user(&user).await?, context.product().await?.id);
     let orders = [
         place_order(&context, &user, product, 1).await?,
         place_order(&context, &user, product, 1).await?,
     ];
-    let foreign = place_order(&context, &stranger, product, 1).await?;
+    let foreign = place_order(&context, &other, product, 1).await?;
     for (who, own, others) in [
         (&*user, &orders[..], std::slice::from_ref(&foreign)),
-        (&stranger, std::slice::from_ref(&foreign), &orders[..]),
+        (&other, std::slice::from_ref(&foreign), &orders[..]),
     ] {
         let list = Pages::of_orders(&context, who, None).await?;
         for (page, order) in list.items() {
             equal(
                 page,
-                "`user_id` of an order in one's own list",
+                "`user_id` of an order in the user's list",
                 order["user_id"].as_str().unwrap_or_default(),
                 who.id.as_str(),
             )?;
         }
-        own.iter().try_for_each(|order| list.expect(order, "the list of one's own orders"))?;
+        own.iter().try_for_each(|order| list.expect(order, "the list of the user's orders"))?;
         others
             .iter()
-            .try_for_each(|order| list.expect_not(order, "the list of one's own orders"))?;
+            .try_for_each(|order| list.expect_not(order, "the list of the user's orders"))?;
     }
 
-    // A page token is a place in a list, and no key to it.
+    // A page token grants no access.
     let first = context.call("list_orders").as_user(&user).query("limit", 1).expect(200).await?;
     let stolen = context
         .call("list_orders")
-        .as_user(&stranger)
+        .as_user(&other)
         .query("page_token", text(&first, "next_page")?)
         .send()
         .await?;
     ensure!(
         [200, 400].contains(&stolen.status),
         &stolen,
-        "another's page token must lead to one's own orders or be refused with 400, but the answer is {}",
+        "expected the user's own orders or 400 for another user's page token, got {}",
         stolen.status
     );
     let owners: BTreeSet<&str> = stolen.json()["items"]
@@ -338,25 +344,24 @@ async fn own_only(context: Context) -> Result<(), Failure> {
         .filter_map(|order| order["user_id"].as_str())
         .collect();
     ensure!(
-        owners.iter().all(|owner| *owner == stranger.id),
+        owners.iter().all(|owner| *owner == other.id),
         &stolen,
-        "another's page token must not show another's orders, but these are of {owners:?}"
+        "expected only the user's own orders for another user's page token, got orders of {owners:?}"
     );
 
     for order in &orders {
         cancel(&context, &user, order).await?;
     }
-    cancel(&context, &stranger, &foreign).await.map(drop)
+    cancel(&context, &other, &foreign).await.map(drop)
 }
 
-async fn somebody_elses(context: Context) -> Result<(), Failure> {
+async fn another_users(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
-    let (stranger, product) = (context.other_user(&user).await?, context.product().await?.id);
+    let (other, product) = (context.other_user(&user).await?, context.product().await?.id);
     let placed = place_order(&context, &user, product, 1).await?;
     let (id, nobodys) = (text(&placed, "id")?, context.fresh_id().to_string());
     let attempts = |id: &str| {
-        let call =
-            |operation: &str| context.call(operation).path("order_id", id).as_user(&stranger);
+        let call = |operation: &str| context.call(operation).path("order_id", id).as_user(&other);
         [call("get_order"), call("get_order").header("If-None-Match", "*"), call("cancel_order")]
     };
     for (theirs, nobodys_answer) in attempts(id).into_iter().zip(attempts(&nobodys)) {
@@ -366,21 +371,20 @@ async fn somebody_elses(context: Context) -> Result<(), Failure> {
             &theirs,
             &nobodys_answer.expect(404).await?,
             [id, &nobodys],
-            "the answer for somebody else's order, held against the one for nobody's,",
+            "the response for another user's order, compared with an unknown one,",
         )?;
     }
-    same_thing(
+    same_resource(
         &read_order(&context, &user, &placed).await?,
         &placed,
-        "the order after a stranger tried",
+        "the order after another user's attempt",
     )?;
     cancel(&context, &user, &placed).await?;
-    // Cancelled, it is no more a stranger's than placed: cancelling it again does nothing, but for
-    // its owner alone.
+    // A cancelled order stays private.
     context
         .call("cancel_order")
         .path("order_id", id)
-        .as_user(&stranger)
+        .as_user(&other)
         .expect(404)
         .await?
         .problem("order_not_found")

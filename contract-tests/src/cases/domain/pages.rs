@@ -7,16 +7,14 @@ use serde_json::Value;
 use super::steps::text;
 use crate::suite::{Answer, Call, Context, Failure, User};
 
-/// No list of a user of this suite is longer; a list without an end must not keep the suite for
-/// ever.
-const AT_MOST: usize = 2_000;
+/// Limit against endless lists; no user of the suite has more items.
+const MAX_PAGES: usize = 2_000;
 
-/// All pages of a list, as they came.
+/// All pages of a list.
 pub(super) struct Pages(Vec<Answer>);
 
 impl Pages {
-    /// Reads a list to its end. The first page is asked for with `filter` and `limit`, the others
-    /// with `page_token` and `limit`: the token carries the filter.
+    /// Only the first request has `filter`: the token carries it.
     pub(super) async fn read(
         first: impl Fn() -> Call,
         filter: Option<(&str, &str)>,
@@ -34,19 +32,18 @@ impl Pages {
             ensure!(
                 tokens.insert(token.clone()),
                 page,
-                "each page must lead to another one, but `next_page` {token:?} has come before"
+                "expected a new `next_page`, got {token:?} again"
             );
             ensure!(
-                pages.len() < AT_MOST,
+                pages.len() < MAX_PAGES,
                 page,
-                "the list must have an end, but it goes on after {AT_MOST} pages"
+                "expected the last page within {MAX_PAGES} pages, got more"
             );
             pages.push(first().query("limit", limit).query("page_token", token).expect(200).await?);
         }
         Ok(Self(pages))
     }
 
-    /// All products, or those of a category.
     pub(super) async fn of_products(
         context: &Context,
         category: Option<&str>,
@@ -59,7 +56,6 @@ impl Pages {
         .await
     }
 
-    /// All orders of a user, or those of a status.
     pub(super) async fn of_orders(
         context: &Context,
         user: &User,
@@ -73,25 +69,21 @@ impl Pages {
         .await
     }
 
-    /// All items, each with the page that shows it.
     pub(super) fn items(&self) -> impl Iterator<Item = (&Answer, &Value)> {
         self.0.iter().flat_map(|page| {
             page.json()["items"].as_array().into_iter().flatten().map(move |item| (page, item))
         })
     }
 
-    /// The ids of all items, as they stand in the list.
     pub(super) fn ids(&self) -> Vec<&Value> {
         self.items().map(|(_, item)| &item["id"]).collect()
     }
 
-    /// The item that an answer described, if it is in the list.
     pub(super) fn find(&self, thing: &Answer) -> Result<Option<&Value>, Failure> {
         let id = text(thing, "id")?;
         Ok(self.items().map(|(_, item)| item).find(|item| item["id"] == id))
     }
 
-    /// Fails unless the list shows `thing` exactly as the answer does.
     pub(super) fn expect(&self, thing: &Answer, which: &str) -> Result<(), Failure> {
         let found = self.find(thing)?;
         ensure!(
@@ -105,7 +97,6 @@ impl Pages {
         Ok(())
     }
 
-    /// Fails if the list shows `thing`.
     pub(super) fn expect_not(&self, thing: &Answer, which: &str) -> Result<(), Failure> {
         ensure!(
             self.find(thing)?.is_none(),
@@ -116,7 +107,6 @@ impl Pages {
         Ok(())
     }
 
-    /// The last page, as the exchange to show.
     pub(super) fn last(&self) -> &Answer {
         self.0.last().expect("a list that was read has one page at least")
     }

@@ -1,15 +1,15 @@
-//! Registering: what it makes, what is taken, and the race for one name.
+//! Registration: its result, conflicts, and races.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::steps::{
-    PASSWORD, email, equal, follow, log_in, moment, new_password, new_user, no_password,
-    other_case, read_user, same_thing, text, token,
+    PASSWORD, email, equal, follow, log_in, new_password, new_user, no_password, other_case,
+    read_user, same_resource, text, timestamp, token,
 };
 use crate::suite::{Answer, Case, Context, Failure};
 
-/// How many register one name at the same time. Each may cost the server 128 MiB and half a second.
+/// Concurrent registrations; each may cost the server 128 MiB and half a second.
 const RACERS: usize = 4;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -17,8 +17,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(
             "register",
             201,
-            "a user as asked for, who is not logged in by it; the names stay taken when the user is gone",
-            life_of_a_user,
+            "registration creates the requested user without a session, and the names stay taken after deactivation",
+            registered_user,
         ),
         Case::new(
             "register",
@@ -26,34 +26,29 @@ pub(super) fn cases() -> Vec<Case> {
             "sid, username and email are unique without regard to case",
             taken,
         ),
-        Case::new(
-            "register",
-            409,
-            "of those who register one name at the same time, one gets it",
-            race,
-        ),
+        Case::new("register", 409, "concurrent registrations of one name have one winner", race),
         Case::new(
             "register",
             400,
-            "a refusal does not show the password",
-            refusal_keeps_the_password,
+            "a refusal does not echo the password",
+            refusal_omits_the_password,
         ),
         Case::new(
             "register",
             422,
-            "common passwords and the user's own names are refused",
-            guessable,
+            "common passwords and names as passwords are refused",
+            common_password,
         ),
         Case::new(
             "change_password",
             422,
-            "common passwords and the user's own names are refused",
-            change_to_guessable,
+            "common passwords and names as passwords are refused",
+            change_to_common_password,
         ),
     ]
 }
 
-async fn life_of_a_user(context: Context) -> Result<(), Failure> {
+async fn registered_user(context: Context) -> Result<(), Failure> {
     let name = context.fresh_name();
     let body = json!({ "sid": name, "username": format!("{name}.X"), "email": email(&other_case(&name)), "password": PASSWORD });
     let registered = context.call("register").json(&body).expect(201).await?;
@@ -62,7 +57,7 @@ async fn life_of_a_user(context: Context) -> Result<(), Failure> {
     }
     equal(&registered, "`active`", &registered.json()["active"], &json!(true))?;
     ensure!(
-        moment(&registered, "updated_at")? >= moment(&registered, "created_at")?,
+        timestamp(&registered, "updated_at")? >= timestamp(&registered, "created_at")?,
         &registered,
         "`updated_at` must not be before `created_at`"
     );
@@ -71,23 +66,23 @@ async fn life_of_a_user(context: Context) -> Result<(), Failure> {
         ensure!(
             registered.json().get(member).is_none(),
             &registered,
-            "registering must not log in, but the answer has a member `{member}`"
+            "expected no session after registration, got the member `{member}`"
         );
     }
-    // A load balancer may set a cookie; it must not be as good as a token.
+    // A load balancer may set a cookie; it must not work as a token.
     for cookie in registered.headers.get_all("set-cookie") {
         let pair = cookie.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let listed = context.call("list_orders").header("cookie", pair).send().await?;
         ensure!(
             listed.status == 401,
             &listed,
-            "registering must not log in, but with the cookie that it sets orders are listed"
+            "expected no session after registration, got a cookie that lists orders"
         );
     }
 
     let id = text(&registered, "id")?;
     let token = token(&context, &format!("{name}.X"), PASSWORD).await?;
-    same_thing(
+    same_resource(
         &follow(&context, &registered, registered.header("location")?, Some(&token)).await?,
         &registered,
         "the user at its `Location`",
@@ -101,11 +96,10 @@ async fn life_of_a_user(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The members that are unique, and the code of the problem when one is taken.
 const MEMBERS: [(&str, &str); 3] =
     [("sid", "sid_taken"), ("username", "username_taken"), ("email", "email_taken")];
 
-/// Registers somebody with fresh names but for one member, which must be refused as taken.
+/// Expects a conflict on one member; all others are new.
 async fn refused(
     context: &Context,
     fresh: &str,
@@ -129,15 +123,19 @@ async fn taken(context: Context) -> Result<(), Failure> {
         refused(&context, &fresh, member, &json!(value), code).await?;
         refused(&context, &fresh, member, &json!(other_case(value)), code).await?;
     }
-    same_thing(&read_user(&context, &user).await?, &before, "the user whose names others wanted")?;
-    // Nothing was left behind by those who were refused: nobody can log in with their name.
+    same_resource(
+        &read_user(&context, &user).await?,
+        &before,
+        "the user after conflicting registrations",
+    )?;
+    // Refused registrations created no user.
     log_in(&context, &fresh, PASSWORD).expect(401).await?.problem("invalid_credentials")
 }
 
 async fn race(context: Context) -> Result<(), Failure> {
     let name = context.fresh_name();
     let racers = (0..RACERS).map(|racer| {
-        // One username, in both cases; all else is each racer's own.
+        // One username in both cases; all other members differ.
         let mut body = new_user(&context.fresh_name());
         body["username"] = json!(if racer % 2 == 0 { name.clone() } else { other_case(&name) });
         context.call("register").json(&body).send()
@@ -148,25 +146,23 @@ async fn race(context: Context) -> Result<(), Failure> {
     ensure!(
         won.len() == 1,
         won.get(1).unwrap_or(&&answers[0]),
-        "of {RACERS} who register one username at the same time one must get it, but {} did",
+        "expected one winner of {RACERS} concurrent registrations, got {}",
         won.len()
     );
     for answer in &lost {
-        equal(answer, "the status for one who comes too late", &answer.status, &409)?;
+        equal(answer, "the status of a loser", &answer.status, &409)?;
         answer.problem("username_taken")?;
     }
-    // The one who got it is there.
     let token = token(&context, text(won[0], "username")?, PASSWORD).await?;
     let id = text(won[0], "id")?;
     let read = context.call("get_user").path("user_id", id).bearer(&token).expect(200).await?;
-    same_thing(&read, won[0], "the user who won")?;
+    same_resource(&read, won[0], "the user who won")?;
     context.call("deactivate_user").path("user_id", id).bearer(&token).expect(204).await.map(drop)
 }
 
-/// Every answer is searched for the password that was sent; here are requests that are refused
-/// because of it, or beside it.
-async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
-    // Too short by one, too long by one, and good but beside a fault.
+/// Every response is checked for the password; these requests fail because of it or beside it.
+async fn refusal_omits_the_password(context: Context) -> Result<(), Failure> {
+    // Too short, too long, and valid beside another fault.
     for (password, quantity) in [
         ("kite-77", json!(null)),
         (&"kite-77".repeat(19)[..129], json!(null)),
@@ -183,10 +179,10 @@ async fn refusal_keeps_the_password(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Passwords that are on every list of common ones.
+/// On every list of common passwords.
 const COMMON: [&str; 4] = ["trustno1", "football1", "QwertyUiop", "iloveyou1"];
 
-async fn guessable(context: Context) -> Result<(), Failure> {
+async fn common_password(context: Context) -> Result<(), Failure> {
     let name = context.fresh_name();
     let own = [other_case(&name), email(&name)];
     for password in COMMON.into_iter().chain(own.iter().map(String::as_str)) {
@@ -194,7 +190,7 @@ async fn guessable(context: Context) -> Result<(), Failure> {
         body["password"] = json!(password);
         context.call("register").json(&body).expect(422).await?.problem("guessable_password")?;
     }
-    // Nothing was left behind by them: the names are free.
+    // The names stayed free.
     let registered = context.call("register").json(&new_user(&name)).expect(201).await?;
     let token = token(&context, &name, PASSWORD).await?;
     context
@@ -206,14 +202,14 @@ async fn guessable(context: Context) -> Result<(), Failure> {
         .map(drop)
 }
 
-async fn change_to_guessable(context: Context) -> Result<(), Failure> {
+async fn change_to_common_password(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     for new in COMMON.into_iter().chain([user.username.as_str(), user.email.as_str()]) {
         let refused =
             new_password(&context, &user.id, &user.token, &user.password, new).expect(422).await?;
         refused.problem("guessable_password")?;
     }
-    // The token is as good as before, and so is the password.
+    // Token and password still work.
     read_user(&context, &user).await?;
     token(&context, &user.username, &user.password).await.map(drop)
 }

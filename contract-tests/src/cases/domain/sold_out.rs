@@ -1,5 +1,5 @@
-//! A product sold to the last piece: nothing below zero, nothing clipped, nobody kept waiting. Only
-//! when the suite may drain the stock.
+//! Selling a product out: no negative stock, no partial orders, no hanging requests. Needs
+//! `--exhaust-stock`.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -11,78 +11,77 @@ use futures_util::{
 
 use super::{
     pages::Pages,
-    steps::{cancel, equal, expect_stock, order, replayed, stock, whole},
+    steps::{cancel, equal, expect_stock, integer_member, order, replayed, stock},
 };
-use crate::suite::{Answer, Case, Context, Failure, Need, User};
+use crate::suite::{Answer, Case, Context, Failure, Requirement, User};
 
-/// How many buy at the same time.
 const BUYERS: usize = 16;
-/// How many race for the last piece.
 const RACERS: usize = 8;
-/// A product with more pieces is not drained: it would take too long.
-const AT_MOST: i64 = 30_000;
+/// Larger stocks would take too long.
+const MAX_STOCK: i64 = 30_000;
 
 pub(super) fn cases() -> Vec<Case> {
     [
         Case::new(
             "place_order",
             409,
-            "a rush sells exactly what there is, and the stock is never negative",
-            sells_exactly_what_there_is,
+            "concurrent orders sell exactly the stock, which is never negative",
+            sells_exactly_the_stock,
         ),
         Case::new(
             "place_order",
             409,
-            "an order is filled whole or not at all, and the last piece is sold once",
-            whole_or_not_at_all,
+            "orders are never filled partially, and the last piece is sold once",
+            never_partial,
         ),
     ]
-    .map(|case| case.alone().needs(Need::ExhaustStock))
+    .map(|case| case.serial().requires(Requirement::ExhaustStock))
     .into()
 }
 
-/// The product with the fewest pieces to sell, and how many it has.
+/// The product with the smallest usable stock, and that stock.
 async fn scarcest(context: &Context) -> Result<(i64, i64), Failure> {
     let products = Pages::of_products(context, None).await?;
     let mut found: Option<(i64, i64)> = None;
     for (page, product) in products.items() {
-        let (id, stock) = (whole(page, product, "id")?, whole(page, product, "stock")?);
-        // Enough for what is tried with the last pieces.
+        let (id, stock) =
+            (integer_member(page, product, "id")?, integer_member(page, product, "stock")?);
+        // The last pieces need six.
         if stock >= 6 && found.is_none_or(|(_, fewest)| stock < fewest) {
             found = Some((id, stock));
         }
     }
     let (id, stock) = found.ok_or_else(|| {
-        Failure::of(products.last(), "no product has 6 pieces left, which is too few to drain one")
+        Failure::of(
+            products.last(),
+            "expected a product with at least 6 pieces, got none: restock one",
+        )
     })?;
     ensure!(
-        stock <= AT_MOST,
+        stock <= MAX_STOCK,
         products.last(),
-        "the scarcest product has {stock} pieces, and more than {AT_MOST} take too long to drain; try it on a smaller stock"
+        "expected a product with at most {MAX_STOCK} pieces, got {stock}: reduce a stock"
     );
     Ok((id, stock))
 }
 
-/// What was bought, each order with its buyer.
-struct Bought<'u> {
+struct Purchase<'u> {
     user: &'u User,
     order: Answer,
     pieces: i64,
 }
 
-/// Buys as fast as `BUYERS` can until nothing is left of the `stock`, or more was sold than there
-/// was.
 async fn drain<'u>(
     context: &Context,
     users: &'u [User; 2],
     product: i64,
     stock: i64,
-) -> Result<Vec<Bought<'u>>, Failure> {
+) -> Result<Vec<Purchase<'u>>, Failure> {
     let sold = AtomicI64::new(0);
     let buyers = (0..BUYERS).map(async |n| {
         let user = &users[n % 2];
         let mut bought = Vec::new();
-        // Threes while there are threes, then what is left.
+        // Orders of three, then the rest.
         let mut pieces = 3;
         while pieces > 0 && sold.load(Ordering::Relaxed) <= stock {
             let answer = order(context, user, product, pieces).send().await?;
@@ -91,39 +90,32 @@ async fn drain<'u>(
                 pieces -= 1;
                 continue;
             }
+            equal(&answer, "the status of an order during the sale", &answer.status, &201)?;
             equal(
                 &answer,
-                "the status of an order while there is stock, or none is left,",
-                &answer.status,
-                &201,
-            )?;
-            equal(
-                &answer,
-                "`quantity`, which is never clipped,",
-                &whole(&answer, answer.json(), "quantity")?,
+                "`quantity`",
+                &integer_member(&answer, answer.json(), "quantity")?,
                 &pieces,
             )?;
             sold.fetch_add(pieces, Ordering::Relaxed);
-            bought.push(Bought { user, order: answer, pieces });
+            bought.push(Purchase { user, order: answer, pieces });
         }
         Ok(bought)
     });
-    let bought: Result<Vec<Vec<Bought<'_>>>, Failure> =
+    let bought: Result<Vec<Vec<Purchase<'_>>>, Failure> =
         join_all(buyers).await.into_iter().collect();
     Ok(bought?.into_iter().flatten().collect())
 }
 
-/// Cancels everything, `BUYERS` at the same time.
-async fn put_back(context: &Context, bought: &[Bought<'_>]) -> Result<(), Failure> {
-    // Collected first: a closure that lends to its future, inside of a stream, is more than the
-    // compiler can follow.
+async fn cancel_all(context: &Context, bought: &[Purchase<'_>]) -> Result<(), Failure> {
+    // The compiler cannot infer the lifetimes inside a stream.
     let cancels: Vec<_> =
         bought.iter().map(|bought| cancel(context, bought.user, &bought.order)).collect();
     let cancelled: Vec<_> = stream::iter(cancels).buffer_unordered(BUYERS).collect().await;
     cancelled.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
-async fn sells_exactly_what_there_is(context: Context) -> Result<(), Failure> {
+async fn sells_exactly_the_stock(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
     let users = [context.other_user(&user).await?, user];
     let (product, before) = scarcest(&context).await?;
@@ -141,12 +133,12 @@ async fn sells_exactly_what_there_is(context: Context) -> Result<(), Failure> {
     let bought = bought?;
     let sold: i64 = bought.iter().map(|bought| bought.pieces).sum();
     let left = stock(&context, product).await;
-    put_back(&context, &bought).await?;
+    cancel_all(&context, &bought).await?;
     let (left, shown) = left?;
     ensure!(
         sold == before,
         &shown,
-        "of product {product} there were {before} pieces, so as many must be sold, but {sold} were"
+        "expected {before} sold pieces of product {product}, got {sold}"
     );
     equal(&shown, "`stock` when all is sold", &left, &0)?;
     watched.0?;
@@ -154,8 +146,7 @@ async fn sells_exactly_what_there_is(context: Context) -> Result<(), Failure> {
     expect_stock(&context, product, before, "after all was cancelled").await
 }
 
-/// Reads the stock until it is over, and fails if it is ever negative, or greater than before:
-/// meanwhile pieces are only sold.
+/// Fails if the stock is ever negative or grows during the sale.
 async fn watch(
     context: &Context,
     product: i64,
@@ -165,39 +156,42 @@ async fn watch(
     let mut last = before;
     while !over.load(Ordering::Relaxed) {
         let (now, answer) = stock(context, product).await?;
-        ensure!(now >= 0, &answer, "the stock must never be negative, but it is {now}");
+        ensure!(now >= 0, &answer, "expected a stock of at least 0, got {now}");
         ensure!(
             now <= last,
             &answer,
-            "while pieces are only sold the stock must not grow, but it was {last} and is {now}"
+            "expected a falling stock during the sale, got {now} after {last}"
         );
         last = now;
     }
     Ok(())
 }
 
-async fn whole_or_not_at_all(context: Context) -> Result<(), Failure> {
+async fn never_partial(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
     let users = [context.other_user(&user).await?, user];
     let (product, before) = scarcest(&context).await?;
-    // Two small orders first: to give back exactly so many pieces later.
+    // Two small orders to return exact quantities later.
     let key = context.fresh_id().to_string();
     let two =
         order(&context, &users[0], product, 2).header("Idempotency-Key", &key).expect(201).await?;
     let one = order(&context, &users[0], product, 1).expect(201).await?;
     let mut bought = drain(&context, &users, product, before).await?;
-    let outcome = with_nothing_left(&context, &users[0], product, &two, &one, &key).await;
-    // Whatever came of it, the shelves are filled again; cancelling again does no harm.
-    bought.extend([two, one].into_iter().map(|order| Bought { user: &users[0], order, pieces: 0 }));
-    let back = put_back(&context, &bought).await;
+    let outcome = when_sold_out(&context, &users[0], product, &two, &one, &key).await;
+    // Restocks after failures, too; a repeated cancel is harmless.
+    bought.extend([two, one].into_iter().map(|order| Purchase {
+        user: &users[0],
+        order,
+        pieces: 0,
+    }));
+    let back = cancel_all(&context, &bought).await;
     outcome?;
     back?;
     expect_stock(&context, product, before, "after all was cancelled").await
 }
 
-/// What is tried when nothing is left, with an order of two pieces and one of one to give back. All
-/// that it buys it gives back.
-async fn with_nothing_left(
+/// Checks the sold-out state and restocks with an order of two pieces and one of one.
+async fn when_sold_out(
     context: &Context,
     user: &User,
     product: i64,
@@ -210,25 +204,25 @@ async fn with_nothing_left(
     for pieces in 1..=3 {
         try_for(pieces).expect(409).await?.problem("out_of_stock")?;
     }
-    // What was sold is answered again, also now.
+    // Replays work without stock.
     replayed(
         &try_for(2).header("Idempotency-Key", key).send().await?,
         two,
-        "the answer to the same key and body with nothing left",
+        "the replay without stock",
     )?;
     let patience = context.fresh_id().to_string();
     try_for(2).header("Idempotency-Key", &patience).expect(409).await?.problem("out_of_stock")?;
     expect_stock(context, product, 0, "after orders that were refused").await?;
 
-    // Two pieces are left, and three are not sold.
+    // Two pieces cannot fill an order of three.
     cancel(context, user, two).await?;
     try_for(3).expect(409).await?.problem("out_of_stock")?;
     expect_stock(context, product, 2, "after an order of 3 that was refused").await?;
-    // The key whose order was refused buys them now.
+    // The refused key can be used now.
     let sold = try_for(2).header("Idempotency-Key", &patience).expect(201).await?;
     expect_stock(context, product, 0, "after an order of the last 2").await?;
 
-    // One piece is left, and one gets it.
+    // One piece has one buyer.
     cancel(context, user, one).await?;
     let answers = join_all((0..RACERS).map(|_| try_for(1).send()))
         .await
@@ -239,11 +233,11 @@ async fn with_nothing_left(
     ensure!(
         won.len() == 1,
         &answers[0],
-        "of {RACERS} who want the last piece at the same time one must get it, but {} did",
+        "expected one winner of {RACERS} concurrent orders for the last piece, got {}",
         won.len()
     );
     for answer in lost {
-        equal(answer, "the status for one who comes too late", &answer.status, &409)?;
+        equal(answer, "the status of a loser", &answer.status, &409)?;
         answer.problem("out_of_stock")?;
     }
     expect_stock(context, product, 0, "after the last piece was sold").await?;

@@ -1,4 +1,4 @@
-//! What a buyer does, a step at a time, and the comparisons that many cases make.
+//! Requests and comparisons that many cases share.
 
 use std::fmt::Debug;
 
@@ -11,14 +11,10 @@ use time::{
 
 use crate::suite::{Answer, Call, Context, Failure, User};
 
-/// A password for users that a case registers itself.
 pub(super) const PASSWORD: &str = "nine lychees and a kite";
-/// The password of nobody.
 pub(super) const WRONG_PASSWORD: &str = "a kite and no lychees";
-/// How often a link may lead on to another place.
 const REDIRECTS: usize = 3;
 
-/// The order of `quantity` pieces, ready to be sent.
 pub(super) fn order(context: &Context, user: &User, product_id: i64, quantity: i64) -> Call {
     context
         .call("place_order")
@@ -26,7 +22,6 @@ pub(super) fn order(context: &Context, user: &User, product_id: i64, quantity: i
         .json(&json!({ "product_id": product_id, "quantity": quantity }))
 }
 
-/// Places an order, which must be a 201.
 pub(super) async fn place_order(
     context: &Context,
     user: &User,
@@ -36,7 +31,6 @@ pub(super) async fn place_order(
     order(context, user, product_id, quantity).expect(201).await
 }
 
-/// Cancels the order that is in the body of `order`, which must be a 200.
 pub(super) async fn cancel(
     context: &Context,
     user: &User,
@@ -45,12 +39,10 @@ pub(super) async fn cancel(
     cancelling(context, user, order)?.expect(200).await
 }
 
-/// The cancelling of the order that is in the body of `order`, ready to be sent.
 pub(super) fn cancelling(context: &Context, user: &User, order: &Answer) -> Result<Call, Failure> {
     Ok(context.call("cancel_order").path("order_id", text(order, "id")?).as_user(user))
 }
 
-/// Reads the order that is in the body of `order`, which must be a 200.
 pub(super) async fn read_order(
     context: &Context,
     user: &User,
@@ -59,8 +51,7 @@ pub(super) async fn read_order(
     context.call("get_order").path("order_id", text(order, "id")?).as_user(user).expect(200).await
 }
 
-/// What a link or a `Location` in an answer leads to, whatever its status; with a token, if one is
-/// needed to see it.
+/// Follows a link or a `Location`; a token authorizes the request.
 pub(super) async fn follow(
     context: &Context,
     answer: &Answer,
@@ -81,25 +72,24 @@ pub(super) async fn follow(
     Ok(found)
 }
 
-/// The path and query of a reference in an answer, as this server knows them: without what the
-/// server's own address has before them.
+/// The path and query of a reference, without the prefix of the base URL.
 fn place(answer: &Answer, reference: &str) -> Result<String, Failure> {
     let request = answer.request();
-    let asked = Url::parse(&request.url)
+    let base = Url::parse(&request.url)
         .map_err(|error| Failure::of(answer, format!("the request has no URL: {error}")))?;
-    let place = asked.join(reference).map_err(|error| {
+    let place = base.join(reference).map_err(|error| {
         Failure::of(
             answer,
-            format!("{reference:?} must be a reference to a place on this server: {error}"),
+            format!("expected a reference to this server, got {reference:?}: {error}"),
         )
     })?;
     ensure!(
-        place.origin() == asked.origin(),
+        place.origin() == base.origin(),
         answer,
-        "{reference:?} must be a reference to a place on this server, but it leads to {place}"
+        "expected a reference to this server, got {reference:?}, which leads to {place}"
     );
     let path = request.path.split('?').next().unwrap_or_default();
-    let prefix = asked.path().strip_suffix(path).unwrap_or_default();
+    let prefix = base.path().strip_suffix(path).unwrap_or_default();
     let path = place
         .path()
         .strip_prefix(prefix)
@@ -108,18 +98,15 @@ fn place(answer: &Answer, reference: &str) -> Result<String, Failure> {
     Ok(place.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
 }
 
-/// Reads a product, which must be a 200.
 pub(super) async fn read_product(context: &Context, product_id: i64) -> Result<Answer, Failure> {
     context.call("get_product").path("product_id", product_id).expect(200).await
 }
 
-/// How many pieces of a product can be sold at this moment, and the answer that says so.
 pub(super) async fn stock(context: &Context, product_id: i64) -> Result<(i64, Answer), Failure> {
     let answer = read_product(context, product_id).await?;
     Ok((integer(&answer, "stock")?, answer))
 }
 
-/// Fails unless a product has exactly `wanted` pieces left.
 pub(super) async fn expect_stock(
     context: &Context,
     product_id: i64,
@@ -130,22 +117,19 @@ pub(super) async fn expect_stock(
     ensure!(
         came == wanted,
         &answer,
-        "{when} product {product_id} must have {wanted} pieces left, but it has {came} (does somebody else buy here at the moment?)"
+        "{when} expected a stock of {wanted} of product {product_id}, got {came} (or another client bought it)"
     );
     Ok(())
 }
 
-/// Reads a user as that user, which must be a 200.
 pub(super) async fn read_user(context: &Context, user: &User) -> Result<Answer, Failure> {
     context.call("get_user").path("user_id", &user.id).as_user(user).expect(200).await
 }
 
-/// A change of a user by that user, ready to be sent.
 pub(super) fn change(context: &Context, user: &User, body: &Value) -> Call {
     context.call("update_user").path("user_id", &user.id).as_user(user).json(body)
 }
 
-/// A change of a user's password by the holder of `token`, ready to be sent.
 pub(super) fn new_password(
     context: &Context,
     user_id: &str,
@@ -160,12 +144,10 @@ pub(super) fn new_password(
         .json(&json!({ "current_password": current, "new_password": new }))
 }
 
-/// A log-in, ready to be sent.
 pub(super) fn log_in(context: &Context, username: &str, password: &str) -> Call {
     context.call("log_in").json(&json!({ "username": username, "password": password }))
 }
 
-/// Logs in, which must be a 200: the token.
 pub(super) async fn token(
     context: &Context,
     username: &str,
@@ -175,17 +157,16 @@ pub(super) async fn token(
     Ok(text(&answer, "access_token")?.to_owned())
 }
 
-/// What registers a user of this name with [`PASSWORD`]; `name` is also the sid.
+/// The body that registers this name with [`PASSWORD`]; `name` is also the sid.
 pub(super) fn new_user(name: &str) -> Value {
     json!({ "sid": name, "username": name, "email": email(name), "password": PASSWORD })
 }
 
-/// An address of mail for a user of this name, at a domain that nobody can own.
+/// An address at a reserved domain.
 pub(super) fn email(name: &str) -> String {
     format!("{name}@mail.example.com")
 }
 
-/// The same name with the case of each letter turned round.
 pub(super) fn other_case(name: &str) -> String {
     name.chars()
         .map(|letter| {
@@ -198,51 +179,49 @@ pub(super) fn other_case(name: &str) -> String {
         .collect()
 }
 
-/// A member of the body that is a string.
 pub(super) fn text<'a>(answer: &'a Answer, member: &str) -> Result<&'a str, Failure> {
     answer.json()[member]
         .as_str()
-        .ok_or_else(|| Failure::of(answer, format!("the body must have a string `{member}`")))
+        .ok_or_else(|| Failure::of(answer, format!("expected a string `{member}` in the body")))
 }
 
-/// A member of the body that is a whole number, written as one.
 pub(super) fn integer(answer: &Answer, member: &str) -> Result<i64, Failure> {
-    whole(answer, answer.json(), member)
+    integer_member(answer, answer.json(), member)
 }
 
-/// A member of `object`, which is a part of the body, that is a whole number written without a
-/// fraction or an exponent.
-pub(super) fn whole(answer: &Answer, object: &Value, member: &str) -> Result<i64, Failure> {
+/// An integer member of `object`, written without fraction or exponent.
+pub(super) fn integer_member(
+    answer: &Answer,
+    object: &Value,
+    member: &str,
+) -> Result<i64, Failure> {
     object[member].as_i64().ok_or_else(|| {
         Failure::of(
             answer,
             format!(
-                "`{member}` must be a whole number without a fraction or an exponent, but it is {}",
+                "expected an integer `{member}` without fraction or exponent, got {}",
                 object[member]
             ),
         )
     })
 }
 
-/// Fails unless `came` is `wanted`.
 pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
     answer: &Answer,
     what: &str,
     came: &T,
     wanted: &T,
 ) -> Result<(), Failure> {
-    ensure!(came == wanted, answer, "{what} must be {wanted:?}, but it is {came:?}");
+    ensure!(came == wanted, answer, "{what}: expected {wanted:?}, got {came:?}");
     Ok(())
 }
 
-/// Fails unless both answers have the same representation: equal bodies and one entity tag.
-pub(super) fn same_thing(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
+pub(super) fn same_resource(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
     equal(came, &format!("{what}: the body"), came.json(), wanted.json())?;
     equal(came, &format!("{what}: the entity tag"), came.header("etag")?, wanted.header("etag")?)
 }
 
-/// Fails unless `came` is `wanted` over again: status, headers that speak of the content, and every
-/// byte of the body.
+/// Expects a replay: equal status, content headers and bytes.
 pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
     equal(came, &format!("{what}: the status"), &came.status, &wanted.status)?;
     for name in ["location", "etag", "content-type"] {
@@ -256,14 +235,13 @@ pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(),
     ensure!(
         came.body == wanted.body,
         came,
-        "{what}: every byte of the body must be as the first time:\n{}",
+        "{what}: expected the bytes of the first body:\n{}",
         String::from_utf8_lossy(&wanted.body)
     );
     Ok(())
 }
 
-/// Fails unless both problems are the same to who reads them: in all but what names the request,
-/// and the `ids` that were asked for.
+/// Expects equal problems, except members about the request and these `ids`.
 pub(super) fn same_problem(
     came: &Answer,
     wanted: &Answer,
@@ -280,49 +258,46 @@ pub(super) fn same_problem(
     equal(
         came,
         &format!("{what}: the problem"),
-        &impersonal(came.json(), ids),
-        &impersonal(wanted.json(), ids),
+        &without_identifiers(came.json(), ids),
+        &without_identifiers(wanted.json(), ids),
     )
 }
 
-/// `problem` without `request_id` and `instance`, and with the ids blotted out.
-fn impersonal(problem: &Value, ids: [&str; 2]) -> Value {
+fn without_identifiers(problem: &Value, ids: [&str; 2]) -> Value {
     match problem {
         Value::String(text) => ids
             .iter()
             .filter(|id| !id.is_empty())
             .fold(text.clone(), |text, id| text.replace(id, "ID"))
             .into(),
-        Value::Array(items) => items.iter().map(|item| impersonal(item, ids)).collect(),
+        Value::Array(items) => items.iter().map(|item| without_identifiers(item, ids)).collect(),
         Value::Object(members) => members
             .iter()
             .filter(|(name, _)| !["request_id", "instance"].contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), impersonal(value, ids)))
+            .map(|(name, value)| (name.clone(), without_identifiers(value, ids)))
             .collect(),
         plain => plain.clone(),
     }
 }
 
-/// A member of the body that is a time.
-pub(super) fn moment(answer: &Answer, member: &str) -> Result<OffsetDateTime, Failure> {
+pub(super) fn timestamp(answer: &Answer, member: &str) -> Result<OffsetDateTime, Failure> {
     let written = text(answer, member)?;
     OffsetDateTime::parse(written, &Rfc3339).map_err(|error| {
         Failure::of(
             answer,
-            format!("`{member}` must be a time as in RFC 3339, but it is {written:?}: {error}"),
+            format!("expected an RFC 3339 time in `{member}`, got {written:?}: {error}"),
         )
     })
 }
 
-/// When `answer` was given, by the server's clock if it tells the time, and else by ours.
+/// The server's `Date`, or else the local time.
 pub(super) fn answered_at(answer: &Answer) -> OffsetDateTime {
     let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
     date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok())
         .unwrap_or_else(OffsetDateTime::now_utc)
 }
 
-/// Fails if an answer that describes a user or a token has a member that is named like a password
-/// or its hash, at any depth.
+/// Fails if a member at any depth is named like a password or its hash.
 pub(super) fn no_password(answer: &Answer) -> Result<(), Failure> {
     fn named(value: &Value) -> Option<&str> {
         match value {
@@ -342,7 +317,7 @@ pub(super) fn no_password(answer: &Answer) -> Result<(), Failure> {
     ensure!(
         member.is_none(),
         answer,
-        "no answer may show a password or its hash, but there is a member {:?}",
+        "expected no password or hash in the response, got a member {:?}",
         member.unwrap_or_default()
     );
     Ok(())

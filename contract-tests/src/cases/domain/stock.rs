@@ -1,17 +1,16 @@
-//! Stock: an order takes exactly its pieces, cancelling gives them back exactly once. Alone, as all
-//! cases buy from the same few products.
+//! Stock: orders take their pieces, cancelling restocks them once. Serial, because all cases buy
+//! the same few products.
 
 use futures_util::future::{join, join_all};
 
 use super::steps::{
-    cancel, cancelling, equal, expect_stock, moment, order, place_order, read_order, replayed,
-    same_thing, stock,
+    cancel, cancelling, equal, expect_stock, order, place_order, read_order, replayed,
+    same_resource, stock, timestamp,
 };
 use crate::suite::{Answer, Case, Context, Failure, User};
 
-/// How many cancel one order at the same time.
 const CANCELLERS: usize = 8;
-/// How many orders are placed at the same time where the stock allows it: 24 pieces in all.
+/// Concurrent orders, if the stock allows: 24 pieces in all.
 const ORDERS: i64 = 12;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -19,44 +18,33 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(
             "place_order",
             201,
-            "takes exactly its pieces out of stock, before it answers",
-            takes_its_pieces,
+            "an order takes its pieces out of stock before the response",
+            takes_stock,
         )
-        .alone(),
-        Case::new("place_order", 404, "an unknown product sells nothing, at once", unknown_product)
-            .alone(),
+        .serial(),
+        Case::new("place_order", 404, "an unknown product is refused", unknown_product).serial(),
         Case::new(
             "cancel_order",
             200,
-            "cancelling again puts nothing back and returns the same order",
-            cancel_again,
+            "a repeated cancel returns the same order and restocks nothing",
+            repeated_cancel,
         )
-        .alone(),
-        Case::new(
-            "cancel_order",
-            200,
-            "cancelled by many at the same time, the pieces come back once",
-            cancel_at_the_same_time,
-        )
-        .alone(),
+        .serial(),
+        Case::new("cancel_order", 200, "concurrent cancels restock once", concurrent_cancels)
+            .serial(),
         Case::new(
             "place_order",
             201,
-            "orders at the same time take exactly their sum, and give it back",
+            "concurrent orders take and return exactly their pieces",
             conserved,
         )
-        .alone(),
-        Case::new(
-            "cancel_order",
-            200,
-            "orders and cancellings at the same time lose nothing",
-            mixed,
-        )
-        .alone(),
+        .serial(),
+        Case::new("cancel_order", 200, "concurrent orders and cancels conserve the stock", mixed)
+            .serial(),
     ]
 }
 
-async fn takes_its_pieces(context: Context) -> Result<(), Failure> {
+async fn takes_stock(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let (before, _) = stock(&context, product).await?;
     let (mut left, mut orders) = (before, Vec::new());
@@ -89,7 +77,7 @@ async fn unknown_product(context: Context) -> Result<(), Failure> {
     expect_stock(&context, product, before, "after an order of an unknown product").await
 }
 
-async fn cancel_again(context: Context) -> Result<(), Failure> {
+async fn repeated_cancel(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let (before, _) = stock(&context, product).await?;
     let placed = place_order(&context, &user, product, 3).await?;
@@ -97,23 +85,23 @@ async fn cancel_again(context: Context) -> Result<(), Failure> {
     expect_stock(&context, product, before, "after an order of 3 was cancelled").await?;
     for _ in 0..2 {
         let again = cancel(&context, &user, &placed).await?;
-        replayed(&again, &first, "the answer to cancelling again")?;
+        replayed(&again, &first, "the response to a repeated cancel")?;
         equal(
             &again,
             "`cancelled_at`",
-            &moment(&again, "cancelled_at")?,
-            &moment(&first, "cancelled_at")?,
+            &timestamp(&again, "cancelled_at")?,
+            &timestamp(&first, "cancelled_at")?,
         )?;
         expect_stock(&context, product, before, "after an order was cancelled again").await?;
     }
-    same_thing(
+    same_resource(
         &read_order(&context, &user, &placed).await?,
         &first,
         "the order after it was cancelled again",
     )
 }
 
-async fn cancel_at_the_same_time(context: Context) -> Result<(), Failure> {
+async fn concurrent_cancels(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let (before, _) = stock(&context, product).await?;
     let placed = place_order(&context, &user, product, 2).await?;
@@ -125,7 +113,7 @@ async fn cancel_at_the_same_time(context: Context) -> Result<(), Failure> {
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
     for answer in &answers {
-        replayed(answer, &answers[0], "the answer to one of those who cancel at the same time")?;
+        replayed(answer, &answers[0], "the response to a concurrent cancel")?;
     }
     expect_stock(
         &context,
@@ -134,26 +122,24 @@ async fn cancel_at_the_same_time(context: Context) -> Result<(), Failure> {
         &format!("after an order was cancelled {CANCELLERS} times at once"),
     )
     .await?;
-    same_thing(
+    same_resource(
         &read_order(&context, &user, &placed).await?,
         &answers[0],
-        "the order after it was cancelled by many",
+        "the order after concurrent cancels",
     )
 }
 
-/// How many orders can be placed twice over from a stock: each takes two pieces on average.
+/// How many orders the stock allows twice; each has two pieces on average.
 fn orders_from(stock: i64, shown: &Answer) -> Result<i64, Failure> {
     let orders = ORDERS.min(stock / 4);
     ensure!(
         orders >= 2,
         shown,
-        "8 pieces of a product are needed to place orders at the same time, but there are {stock}: put some in"
+        "expected a product with at least 8 pieces, got {stock}: restock one"
     );
     Ok(orders)
 }
 
-/// So many orders of one to three pieces by two users, all at the same time, each with who placed
-/// it.
 async fn rush<'u>(
     context: &Context,
     users: [&'u User; 2],
@@ -167,7 +153,6 @@ async fn rush<'u>(
     join_all(orders).await.into_iter().collect()
 }
 
-/// How many pieces a rush of so many orders buys.
 fn pieces(orders: i64) -> i64 {
     (0..orders).map(|n| 1 + n % 3).sum()
 }
@@ -205,7 +190,7 @@ async fn mixed(context: Context) -> Result<(), Failure> {
     let (before, shown) = stock(&context, product).await?;
     let number = orders_from(before, &shown)?;
     let first = rush(&context, [&user, &other], product, number).await?;
-    // The first lot goes back while the second is bought.
+    // Cancels the first batch while the second is placed.
     let back = join_all(first.iter().map(|(user, order)| cancel(&context, user, order)));
     let (second, back) = join(rush(&context, [&other, &user], product, number), back).await;
     back.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -214,7 +199,7 @@ async fn mixed(context: Context) -> Result<(), Failure> {
         &context,
         product,
         before - kept,
-        &format!("with {kept} pieces kept and the others given back meanwhile"),
+        &format!("with {kept} pieces kept and the others returned"),
     )
     .await?;
     join_all(second.iter().map(|(user, order)| cancel(&context, user, order)))

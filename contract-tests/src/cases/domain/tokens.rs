@@ -1,11 +1,11 @@
-//! Tokens: good at once, void at once, and good for nobody but their user.
+//! Tokens: valid at once, revoked at once, and only for their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::steps::{
     WRONG_PASSWORD, cancel, equal, integer, log_in, new_password, no_password, place_order,
-    read_user, same_problem, same_thing, text, token,
+    read_user, same_problem, same_resource, text, token,
 };
 use crate::{
     document::{Location, Operation},
@@ -14,68 +14,63 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new(
-            "log_in",
-            200,
-            "the token is good at once, for the one who logged in",
-            good_at_once,
-        ),
+        Case::new("log_in", 200, "a new token is valid at once, for its user", valid_at_once),
         Case::new(
             "log_out",
             204,
-            "every token of the user is void on the very next request, to every operation",
-            void_after_log_out,
+            "log-out revokes all tokens for the next request to every operation",
+            revoked_by_log_out,
         ),
         Case::new(
             "change_password",
             204,
-            "every token made before is void, and only the new password logs in",
-            void_after_new_password,
+            "a password change revokes all tokens, and only the new password logs in",
+            revoked_by_password_change,
         ),
         Case::new(
             "change_password",
             403,
-            "with a wrong current password nothing is changed",
+            "a wrong current password changes nothing",
             wrong_current_password,
         ),
         Case::new(
             "deactivate_user",
             204,
-            "every token is void, and the user is unknown from then on",
-            void_after_deactivation,
+            "deactivation revokes all tokens and refuses log-ins",
+            revoked_by_deactivation,
         ),
-        Case::new("get_user", 401, "tokens made of parts of others are refused", forged),
-        Case::new("get_user", 401, "the scheme is checked", other_schemes),
+        Case::new("get_user", 401, "tokens assembled from parts of others are refused", forged),
+        Case::new("get_user", 401, "other authorization schemes are refused", other_schemes),
     ]
 }
 
-async fn good_at_once(context: Context) -> Result<(), Failure> {
+async fn valid_at_once(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let answer = log_in(&context, &user.username, &user.password).expect(200).await?;
     equal(&answer, "`user_id`", text(&answer, "user_id")?, user.id.as_str())?;
     equal(&answer, "`token_type`", text(&answer, "token_type")?, "Bearer")?;
     let seconds = integer(&answer, "expires_in")?;
-    ensure!(seconds > 0, &answer, "`expires_in` must be positive, but it is {seconds}");
+    ensure!(seconds > 0, &answer, "expected a positive `expires_in`, got {seconds}");
     no_password(&answer)?;
     let fresh = text(&answer, "access_token")?;
     let read = context.call("get_user").path("user_id", &user.id).bearer(fresh).expect(200).await?;
     equal(&read, "`username`", text(&read, "username")?, user.username.as_str())?;
-    // Logging in makes no other token void.
-    same_thing(
+    // A log-in revokes no token.
+    same_resource(
         &read_user(&context, &user).await?,
         &read,
-        "the user as read with the token from before",
+        "the user, read with the earlier token",
     )
 }
 
-async fn void_after_log_out(context: Context) -> Result<(), Failure> {
+async fn revoked_by_log_out(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let here = token(&context, &user.username, &user.password).await?;
     let there = token(&context, &user.username, &user.password).await?;
-    let order = order_of_the_past(&context, &user).await?;
+    let order = cancelled_order(&context, &user).await?;
     context.call("log_out").bearer(&here).expect(204).await?;
-    void_everywhere(&context, &user, &[&here, &there, &user.token], &order).await?;
-    // Logged out is not locked out, and nothing that was tried meanwhile was done.
+    refused_everywhere(&context, &user, &[&here, &there, &user.token], &order).await?;
+    // Log-in still works, and the refused requests changed nothing.
     let again = token(&context, &user.username, &user.password).await?;
     let read =
         context.call("get_user").path("user_id", &user.id).bearer(&again).expect(200).await?;
@@ -86,17 +81,17 @@ async fn void_after_log_out(context: Context) -> Result<(), Failure> {
         .bearer(&again)
         .expect(200)
         .await?;
-    same_thing(&unchanged, &order, "the order from before")
+    same_resource(&unchanged, &order, "the earlier order")
 }
 
-async fn void_after_new_password(context: Context) -> Result<(), Failure> {
+async fn revoked_by_password_change(context: Context) -> Result<(), Failure> {
     let mut user = context.own_user().await?;
     let there = token(&context, &user.username, &user.password).await?;
-    let order = order_of_the_past(&context, &user).await?;
+    let order = cancelled_order(&context, &user).await?;
     let (old, new) = (user.password.clone(), format!("{} and more", context.fresh_name()));
     new_password(&context, &user.id, &user.token, &old, &new).expect(204).await?;
     user.set_password(&new);
-    void_everywhere(&context, &user, &[&user.token, &there], &order).await?;
+    refused_everywhere(&context, &user, &[&user.token, &there], &order).await?;
     log_in(&context, &user.username, &old).expect(401).await?.problem("invalid_credentials")?;
     let again = token(&context, &user.username, &new).await?;
     context.call("get_user").path("user_id", &user.id).bearer(&again).expect(200).await.map(drop)
@@ -107,52 +102,49 @@ async fn wrong_current_password(context: Context) -> Result<(), Failure> {
     let before = read_user(&context, &user).await?;
     let (wrong, new) =
         (format!("{} is wrong", context.fresh_name()), format!("{} is new", context.fresh_name()));
-    // Also one that could not be registered is no more than wrong.
+    // A password too short to be registered is only wrong.
     for wrong in [wrong.as_str(), "x"] {
         let refused =
             new_password(&context, &user.id, &user.token, wrong, &new).expect(403).await?;
         refused.problem("wrong_password")?;
     }
-    same_thing(
+    same_resource(
         &read_user(&context, &user).await?,
         &before,
-        "the user, with the token from before,",
+        "the user, read with the earlier token,",
     )?;
     log_in(&context, &user.username, &new).expect(401).await?.problem("invalid_credentials")?;
     token(&context, &user.username, &user.password).await.map(drop)
 }
 
-async fn void_after_deactivation(context: Context) -> Result<(), Failure> {
+async fn revoked_by_deactivation(context: Context) -> Result<(), Failure> {
     let user = context.disposable_user().await?;
-    let order = order_of_the_past(&context, &user).await?;
+    let order = cancelled_order(&context, &user).await?;
     context.call("deactivate_user").path("user_id", &user.id).as_user(&user).expect(204).await?;
-    void_everywhere(&context, &user, &[&user.token], &order).await?;
-    // With the right password, with a wrong one, and for one who never was: nobody can tell them
-    // apart.
-    let nobody = context.fresh_name();
-    let unknown = log_in(&context, &nobody, &user.password).expect(401).await?;
+    refused_everywhere(&context, &user, &[&user.token], &order).await?;
+    // A right password, a wrong one and an unknown user are indistinguishable.
+    let unknown_name = context.fresh_name();
+    let unknown = log_in(&context, &unknown_name, &user.password).expect(401).await?;
     unknown.problem("invalid_credentials")?;
     for password in [user.password.as_str(), WRONG_PASSWORD] {
         let refused = log_in(&context, &user.username, password).expect(401).await?;
         same_problem(
             &refused,
             &unknown,
-            [&user.username, &nobody],
-            "the answer for a deactivated user, held against the one for an unknown name,",
+            [&user.username, &unknown_name],
+            "the response for a deactivated user, compared with an unknown name,",
         )?;
     }
     Ok(())
 }
 
-/// An order of the user that is placed and cancelled, so that there is one to ask for.
-async fn order_of_the_past(context: &Context, user: &User) -> Result<Answer, Failure> {
+async fn cancelled_order(context: &Context, user: &User) -> Result<Answer, Failure> {
     let placed = place_order(context, user, context.product().await?.id, 1).await?;
     cancel(context, user, &placed).await
 }
 
-/// Fails unless each token is refused as void by every operation that wants one. What would do the
-/// most harm, if it were done, comes last.
-async fn void_everywhere(
+/// Expects that every secured operation refuses each token. The most harmful operations come last.
+async fn refused_everywhere(
     context: &Context,
     user: &User,
     tokens: &[&str],
@@ -170,15 +162,15 @@ async fn void_everywhere(
     for operation in operations {
         for token in tokens {
             let refused =
-                good_request(context, operation, user, order)?.bearer(token).expect(401).await?;
+                valid_request(context, operation, user, order)?.bearer(token).expect(401).await?;
             refused.problem("token_invalid")?;
         }
     }
     Ok(())
 }
 
-/// A request that `operation` would grant to `user`, but for the token.
-fn good_request(
+/// A request that `operation` would accept from `user`, without the token.
+fn valid_request(
     context: &Context,
     operation: &Operation,
     user: &User,
@@ -225,33 +217,27 @@ async fn forged(context: Context) -> Result<(), Failure> {
         for victim in [&user, &other] {
             let answer =
                 context.call("get_user").path("user_id", &victim.id).bearer(&token).send().await?;
-            ensure!(
-                answer.status == 401,
-                &answer,
-                "{what} must be refused with 401, but the answer is {}",
-                answer.status
-            );
+            ensure!(answer.status == 401, &answer, "{what}: expected 401, got {}", answer.status);
             answer.problem("token_invalid")?;
         }
     }
     Ok(())
 }
 
-/// Tokens that nobody signed, made of two that somebody did.
 fn forgeries(token: &str, other: &str) -> Vec<(&'static str, String)> {
-    // Of a JWT this is its last part: the signature, or what seals it if it is encrypted.
+    // The last part of a JWT is its signature, or its authentication tag if it is encrypted.
     let (unsigned, signature) = token.rsplit_once('.').unwrap_or(("", token));
     let others_signature = other.rsplit_once('.').map_or(other, |(_, signature)| signature);
-    // The first letter: of the last one not every bit counts.
+    // The last character has unused bits.
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
     let changed: String =
         signature.chars().take(1).map(|_| first).chain(signature.chars().skip(1)).collect();
     let mut forgeries = vec![
-        ("a token under the signature of another", format!("{unsigned}.{others_signature}")),
-        ("a token with one letter of its signature changed", format!("{unsigned}.{changed}")),
+        ("a token with the signature of another", format!("{unsigned}.{others_signature}")),
+        ("a token with a changed signature", format!("{unsigned}.{changed}")),
         ("a token without its signature", format!("{unsigned}.")),
         ("a token without its last part", unsigned.to_owned()),
-        ("a token twice over", format!("{token}{token}")),
+        ("a doubled token", format!("{token}{token}")),
     ];
     if let ([header, claims, signature], [_, others_claims, _]) =
         (&token.split('.').collect::<Vec<_>>()[..], &other.split('.').collect::<Vec<_>>()[..])
@@ -261,9 +247,9 @@ fn forgeries(token: &str, other: &str) -> Vec<(&'static str, String)> {
             format!("{header}.{others_claims}.{signature}"),
         ));
         for none in WITHOUT_SIGNATURE {
-            forgeries.push(("a token of the algorithm `none`", format!("{none}.{claims}.")));
+            forgeries.push(("a token with the algorithm `none`", format!("{none}.{claims}.")));
             forgeries.push((
-                "a signed token that says its algorithm is `none`",
+                "a signed token with the algorithm `none`",
                 format!("{none}.{claims}.{signature}"),
             ));
         }
@@ -289,9 +275,9 @@ async fn other_schemes(context: Context) -> Result<(), Failure> {
         ensure!(
             ["token_missing", "token_invalid"].contains(&code),
             &refused,
-            "`code` must be `token_missing` or `token_invalid`, but it is {code:?}"
+            "expected the code `token_missing` or `token_invalid`, got {code:?}"
         );
     }
-    // The name of a scheme has no case (RFC 9110 §11.1).
+    // Scheme names ignore case (RFC 9110 §11.1).
     call(format!("bearer {}", user.token)).expect(200).await.map(drop)
 }

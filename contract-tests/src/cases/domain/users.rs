@@ -1,59 +1,48 @@
-//! Users as their owners change them: only what is sent, only one's own, and never over a change
-//! that was not seen.
+//! Users: updates change only sent members, only by the owner, and never over an unseen change.
 
 use futures_util::future::join;
 use serde_json::{Value, json};
 
 use super::steps::{
-    change, email, equal, moment, new_password, no_password, other_case, read_user, same_problem,
-    same_thing, text,
+    change, email, equal, new_password, no_password, other_case, read_user, same_problem,
+    same_resource, text, timestamp,
 };
 use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("update_user", 200, "only what is sent is changed", only_what_is_sent),
+        Case::new("update_user", 200, "an update changes only the sent members", only_sent_members),
         Case::new(
             "update_user",
             200,
-            "one's own names in another case are not taken",
+            "a user can change the case of their own names",
             own_name_in_another_case,
         ),
         Case::new(
             "update_user",
             409,
-            "what another user has is taken, and nothing is changed",
+            "names of other users are conflicts and change nothing",
             taken,
         ),
         Case::new(
             "update_user",
             409,
-            "of two who want one email at the same time, one gets it",
+            "concurrent updates to one email have one winner",
             race_for_an_email,
         )
-        .alone(),
+        .serial(),
+        Case::new("update_user", 412, "an update of an outdated version changes nothing", stale),
         Case::new(
             "update_user",
             412,
-            "a change over another that was not seen is refused, and nothing is changed",
-            stale,
-        ),
-        Case::new(
-            "update_user",
-            412,
-            "of two changes of one version at the same time, one is done",
+            "concurrent updates of one version have one winner",
             race_for_a_version,
         ),
-        Case::new(
-            "get_user",
-            404,
-            "somebody else's user is as one that does not exist, to every operation",
-            somebody_elses,
-        ),
+        Case::new("get_user", 404, "another user is answered like an unknown one", another_users),
     ]
 }
 
-/// Runs a case on a user whose names it changes, and gives the names back whatever came of it.
+/// Restores the user's names after the case, even if it fails.
 async fn with_names_restored<F>(context: &Context, user: &User, case: F) -> Result<(), Failure>
 where
     F: AsyncFnOnce() -> Result<(), Failure>,
@@ -67,7 +56,7 @@ where
     restored.map(drop)
 }
 
-async fn only_what_is_sent(context: Context) -> Result<(), Failure> {
+async fn only_sent_members(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     with_names_restored(&context, &user, async || {
         let name = context.fresh_name();
@@ -81,7 +70,7 @@ async fn only_what_is_sent(context: Context) -> Result<(), Failure> {
             let after = change(&context, &user, &body).expect(200).await?;
             changed_by(&body, &before, &after)?;
             let read = read_user(&context, &user).await?;
-            same_thing(&read, &after, "the user that is read after the change")?;
+            same_resource(&read, &after, "the user that is read after the change")?;
             before = read;
         }
         Ok(())
@@ -89,8 +78,7 @@ async fn only_what_is_sent(context: Context) -> Result<(), Failure> {
     .await
 }
 
-/// Fails unless `after` is `before` with the members of `body` in the place of its own, and a later
-/// version.
+/// Expects `before` with the members of `body`, and a later version.
 fn changed_by(body: &Value, before: &Answer, after: &Answer) -> Result<(), Failure> {
     for member in ["id", "sid", "username", "email", "active", "created_at"] {
         let wanted = body.get(member).unwrap_or(&before.json()[member]);
@@ -102,9 +90,9 @@ fn changed_by(body: &Value, before: &Answer, after: &Answer) -> Result<(), Failu
         )?;
     }
     ensure!(
-        moment(after, "updated_at")? >= moment(before, "updated_at")?,
+        timestamp(after, "updated_at")? >= timestamp(before, "updated_at")?,
         after,
-        "`updated_at` must not go back, but before the change it was {}",
+        "expected a later `updated_at`, got an earlier one than {}",
         before.json()["updated_at"]
     );
     no_password(after)?;
@@ -112,7 +100,7 @@ fn changed_by(body: &Value, before: &Answer, after: &Answer) -> Result<(), Failu
         ensure!(
             after.header("etag")? != before.header("etag")?,
             after,
-            "the user has changed, so the entity tag must not be the same as before"
+            "expected a new entity tag after an update, got the old one"
         );
     }
     Ok(())
@@ -140,13 +128,13 @@ async fn taken(context: Context) -> Result<(), Failure> {
         (json!({ "username": other_case(&other.username) }), "username_taken"),
         (json!({ "email": other.email }), "email_taken"),
         (json!({ "email": other_case(&other.email) }), "email_taken"),
-        // One that is free beside one that is taken: both or nothing.
+        // A free value beside a taken one: both or none.
         (json!({ "username": free, "email": other.email }), "email_taken"),
         (json!({ "username": other.username, "email": email(&free) }), "username_taken"),
     ] {
         change(&context, &user, &body).expect(409).await?.problem(code)?;
     }
-    same_thing(&read_user(&context, &user).await?, &before, "the user after refused changes")
+    same_resource(&read_user(&context, &user).await?, &before, "the user after refused changes")
 }
 
 async fn race_for_an_email(context: Context) -> Result<(), Failure> {
@@ -163,13 +151,13 @@ async fn race_for_an_email(context: Context) -> Result<(), Failure> {
     )
     .await;
     let (one, two) = (one?, two?);
-    let lost = one_of_two(&one, &two, 409, "who want one email at the same time")?;
+    let lost = one_of_two(&one, &two, 409, "concurrent updates to one email")?;
     lost.problem("email_taken")?;
     restored.0?;
     restored.1.map(drop)
 }
 
-/// Fails unless one of two answers is 200 and the other has the status `refused`: that other one.
+/// Expects one 200 and one `refused`, which is returned.
 fn one_of_two<'a>(
     one: &'a Answer,
     two: &'a Answer,
@@ -180,14 +168,14 @@ fn one_of_two<'a>(
     ensure!(
         won.status == 200,
         won,
-        "of two {who}, one must get 200, but one got {} and the other {}",
+        "expected 200 for one of two {who}, got {} and {}",
         one.status,
         two.status
     );
     ensure!(
         lost.status == refused,
         lost,
-        "of two {who}, one must get {refused}, but it got {}",
+        "expected {refused} for one of two {who}, got {}",
         lost.status
     );
     Ok(lost)
@@ -210,8 +198,12 @@ async fn stale(context: Context) -> Result<(), Failure> {
             .expect(412)
             .await?
             .problem("version_mismatch")?;
-        same_thing(&read_user(&context, &user).await?, &after, "the user after a refused change")?;
-        // The document takes tags in the plural: one that fits is enough.
+        same_resource(
+            &read_user(&context, &user).await?,
+            &after,
+            "the user after a refused change",
+        )?;
+        // One matching tag in a list suffices.
         let both = format!("{old}, {}", after.header("etag")?);
         let last = if_match(change(&context, &user, &third), &both).expect(200).await?;
         changed_by(&third, &after, &last)?;
@@ -233,51 +225,50 @@ async fn race_for_a_version(context: Context) -> Result<(), Failure> {
         )
         .await;
         let (one, two) = (one?, two?);
-        one_of_two(&one, &two, 412, "changes with one `If-Match` at the same time")?
+        one_of_two(&one, &two, 412, "concurrent updates with one `If-Match`")?
             .problem("version_mismatch")?;
         let won = if one.status == 200 { &one } else { &two };
-        same_thing(
+        same_resource(
             &read_user(&context, &user).await?,
             won,
-            "the user after the change that was done",
+            "the user after the successful update",
         )
     })
     .await
 }
 
-async fn somebody_elses(context: Context) -> Result<(), Failure> {
+async fn another_users(context: Context) -> Result<(), Failure> {
     let victim = context.own_user().await?;
-    let stranger = context.other_user(&victim).await?;
+    let other = context.other_user(&victim).await?;
     let before = read_user(&context, &victim).await?;
-    let nobody = context.fresh_id().to_string();
-    let ids = [victim.id.as_str(), nobody.as_str()];
+    let unknown_id = context.fresh_id().to_string();
+    let ids = [victim.id.as_str(), unknown_id.as_str()];
     let call =
-        |operation: &str, id: &str| context.call(operation).path("user_id", id).as_user(&stranger);
-    // What a stranger could do who knows everything, the right password too. What would do the most
-    // harm, if it were done, comes last.
+        |operation: &str, id: &str| context.call(operation).path("user_id", id).as_user(&other);
+    // Attempts with full knowledge, even the right password. The most harmful ones come last.
     let attempts = |id: &str| {
         [
             call("get_user", id),
             call("get_user", id).header("If-None-Match", before.header("etag").unwrap_or("*")),
             call("update_user", id).json(&json!({ "email": email(&context.fresh_name()) })),
             call("update_user", id).json(&json!({})),
-            new_password(&context, id, &stranger.token, &victim.password, &victim.password),
+            new_password(&context, id, &other.token, &victim.password, &victim.password),
             call("deactivate_user", id),
         ]
     };
-    for (theirs, nobodys) in attempts(&victim.id).into_iter().zip(attempts(&nobody)) {
+    for (theirs, unknown) in attempts(&victim.id).into_iter().zip(attempts(&unknown_id)) {
         let theirs = theirs.expect(404).await?;
         theirs.problem("user_not_found")?;
         same_problem(
             &theirs,
-            &nobodys.expect(404).await?,
+            &unknown.expect(404).await?,
             ids,
-            "the answer for somebody else's user, held against the one for nobody's,",
+            "the response for another user, compared with an unknown one,",
         )?;
-        same_thing(
+        same_resource(
             &read_user(&context, &victim).await?,
             &before,
-            "the user after a stranger tried",
+            "the user after another user's attempt",
         )?;
     }
     equal(&before, "`id`", text(&before, "id")?, victim.id.as_str())

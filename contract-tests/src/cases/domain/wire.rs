@@ -1,7 +1,7 @@
-//! What no HTTP client shows: bytes behind an answer that has no body, and answers to a request
-//! without any `X-Request-Id`.
+//! Checks on raw connections: bytes after a response without a body, and requests without
+//! `X-Request-Id`.
 //!
-//! Read from the connection itself, and therefore of plain `http` alone.
+//! Plain `http` only.
 
 use std::time::Duration;
 
@@ -12,30 +12,23 @@ use tokio::{
     time::timeout,
 };
 
-use crate::suite::{Answer, Case, Context, Failure, Need};
+use crate::suite::{Answer, Case, Context, Failure, Requirement};
 
-/// How long the connection may be silent before what has come is taken for everything: the server
-/// was asked to close it.
-const SILENCE: Duration = Duration::from_secs(3);
-/// Bytes of an answer, at most.
-const LONGEST: usize = 1024 * 1024;
-/// How often a product is read again that was sold in between.
+/// Silence after which the response is complete.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_RESPONSE: usize = 1024 * 1024;
+/// Attempts if the product changes between two reads.
 const ATTEMPTS: usize = 5;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new(
-            "greet",
-            200,
-            "without a request id each answer has one of its own, on the wire",
-            request_ids,
-        )
-        .needs(Need::PlainHttp),
+        Case::new("greet", 200, "each response has a new request id, on the wire", request_ids)
+            .requires(Requirement::PlainHttp),
         Case::new("get_product", 200, "HEAD sends no body, on the wire", head)
-            .needs(Need::PlainHttp),
+            .requires(Requirement::PlainHttp),
         Case::new("get_product", 304, "304 sends no body, on the wire", not_modified)
-            .needs(Need::PlainHttp)
-            .alone(),
+            .requires(Requirement::PlainHttp)
+            .serial(),
     ]
 }
 
@@ -49,9 +42,9 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
             .ok_or_else(|| wire.fail("expected an `X-Request-Id`, as none was sent"))?
             .to_owned();
         if ids.contains(&id) {
-            return Err(wire.fail(&format!(
-                "expected a request id of its own for each request without one, got {id:?} twice"
-            )));
+            return Err(
+                wire.fail(&format!("expected a new request id for each request, got {id:?} twice"))
+            );
         }
         ids.push(id);
     }
@@ -61,7 +54,7 @@ async fn request_ids(context: Context) -> Result<(), Failure> {
 async fn head(context: Context) -> Result<(), Failure> {
     let product = context.product().await?;
     let read = context.call("get_product").path("product_id", product.id).expect(200).await?;
-    // Also of a server that knows no HEAD: no answer to it has a body.
+    // A response to HEAD never has a body, even 501.
     exchange(&read, "HEAD", "").await?.expect_no_body("HEAD")
 }
 
@@ -71,17 +64,16 @@ async fn not_modified(context: Context) -> Result<(), Failure> {
         let read = context.call("get_product").path("product_id", product.id).expect(200).await?;
         let tag = format!("If-None-Match: {}\r\n", read.header("etag")?);
         let wire = exchange(&read, "GET", &tag).await?;
-        // Else somebody has bought it in between.
+        // The product was sold in between.
         if wire.status() == Some("304") {
             return wire.expect_no_body("304");
         }
     }
     Err(Failure::new(format!(
-        "expected 304 for the `ETag` just read, which did not come in {ATTEMPTS} attempts"
+        "expected 304 for the current `ETag`, got none in {ATTEMPTS} attempts"
     )))
 }
 
-/// What came over a connection.
 struct Wire<'a> {
     read: &'a Answer,
     sent: String,
@@ -107,7 +99,7 @@ impl Wire<'_> {
             return Ok(());
         }
         Err(self.fail(&format!(
-            "expected nothing behind the headers, as {what} has no body (RFC 9110 §6.4.1), got {} bytes, which a client takes for its next answer",
+            "expected nothing after the headers, as {what} has no body (RFC 9110 §6.4.1), got {} bytes, which a client reads as the next response",
             self.body.len()
         )))
     }
@@ -118,15 +110,12 @@ impl Wire<'_> {
             self.head,
             String::from_utf8_lossy(&self.body[..self.body.len().min(500)])
         );
-        Failure::of(
-            self.read,
-            format!("{message}; sent on the wire:\n{}\ncame:\n{came}", self.sent),
-        )
+        Failure::of(self.read, format!("{message}; sent:\n{}\nreceived:\n{came}", self.sent))
     }
 }
 
-/// Sends a request to where an answer was read, without a body or an `X-Request-Id`, and reads
-/// until the connection is closed. `headers` are whole lines.
+/// Sends a request without a body or `X-Request-Id`, and reads until the connection closes.
+/// `headers` are complete lines.
 async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<Wire<'a>, Failure> {
     let url = Url::parse(&read.request().url).map_err(|error| Failure::new(error.to_string()))?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
@@ -137,27 +126,25 @@ async fn exchange<'a>(read: &'a Answer, method: &str, headers: &str) -> Result<W
         url.path()
     );
     let failed = |error: std::io::Error| {
-        read.fail(format!(
-            "expected an answer to a request on a connection of its own, got none: {error}"
-        ))
+        read.fail(format!("expected a response on a new connection, got none: {error}"))
     };
-    // An address of IPv6 stands in brackets in a URL, and without them here.
+    // URLs write IPv6 addresses in brackets.
     let mut stream =
         TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(failed)?;
     stream.write_all(sent.as_bytes()).await.map_err(failed)?;
     let (mut came, mut some) = (Vec::new(), [0; 4096]);
-    while came.len() < LONGEST {
-        match timeout(SILENCE, stream.read(&mut some)).await {
+    while came.len() < MAX_RESPONSE {
+        match timeout(IDLE_TIMEOUT, stream.read(&mut some)).await {
             Ok(Ok(0)) | Err(_) => break,
             Ok(Ok(count)) => came.extend_from_slice(&some[..count]),
-            // A reset after the answer is rude, and the answer has come.
+            // A reset after the response is tolerated.
             Ok(Err(error)) if came.is_empty() => return Err(failed(error)),
             Ok(Err(_)) => break,
         }
     }
     let Some(end) = came.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Err(read.fail(format!(
-            "expected an answer with headers on a connection of its own, got {} bytes",
+            "expected a response with headers on a new connection, got {} bytes",
             came.len()
         )));
     };

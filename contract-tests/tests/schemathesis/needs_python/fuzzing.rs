@@ -1,5 +1,3 @@
-//! Runs Schemathesis, and reads what it did.
-
 use std::{
     env,
     path::{Path, PathBuf},
@@ -11,10 +9,9 @@ use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::spawn_blocking};
 
 use crate::report::{self, Report};
 
-/// Any number does, as long as it stays.
+/// Any fixed number.
 const SEED: &str = "20261122";
-/// Of each run; one run more is made while the last ones have not reached everything, as on a slow
-/// machine.
+/// Per run; another run follows if the last ones have not reached everything, as on a slow machine.
 const SECONDS: &str = "45";
 const RUNS: u64 = 4;
 /// More than a fuzzer can buy.
@@ -30,28 +27,22 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The program, as `tools/install` brought it.
 fn program() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("cargo makes the folder `tmp` in its target folder");
     let program = target.join("tools/python/schemathesis/bin/schemathesis");
-    assert!(
-        program.exists(),
-        "Schemathesis was expected at {}: run tools/install",
-        program.display()
-    );
+    assert!(program.exists(), "expected Schemathesis at {}: run tools/install", program.display());
     program
 }
 
-/// What came of a run.
 struct Outcome {
     success: bool,
     text: String,
     report: Report,
 }
 
-/// Runs some phases against a URL. `user_id` is the user whom the run works with.
+/// Runs phases against a URL as the user `user_id`.
 async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let events = folder.path().join("events.ndjson");
@@ -73,8 +64,7 @@ async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -
         .env("MERCH_SCHEMATHESIS_USER_ID", user_id)
         .stdin(Stdio::null());
     let output = spawn_blocking(move || command.output()).await.expect("nothing in it panics");
-    let output =
-        output.unwrap_or_else(|error| panic!("Schemathesis could not be started: {error}"));
+    let output = output.unwrap_or_else(|error| panic!("failed to start Schemathesis: {error}"));
     let text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -82,18 +72,17 @@ async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -
     );
     let report = std::fs::read_to_string(&events).unwrap_or_default();
     let report = Report::read(&report)
-        .unwrap_or_else(|error| panic!("Schemathesis's report cannot be read: {error}\n{text}"));
+        .unwrap_or_else(|error| panic!("failed to read Schemathesis's report: {error}\n{text}"));
     Outcome { success: output.status.success(), text, report }
 }
 
-/// A number from the environment, or the default.
 fn setting(name: &str, default: &str) -> u64 {
     let text = env::var(name).unwrap_or_else(|_| default.to_owned());
     text.parse().unwrap_or_else(|_| panic!("{name}: expected a whole number, got {text:?}"))
 }
 
-/// Runs some phases against stores of their own until nothing is `missing`; holds what was sold
-/// against what is left each time.
+/// Runs phases against new stores until nothing is `missing`; compares orders with the stock each
+/// time.
 async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec<String>) {
     let seconds = setting("MERCH_FUZZ_SECONDS", SECONDS).to_string();
     let seed = setting("MERCH_FUZZ_SEED", SEED);
@@ -135,10 +124,10 @@ async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec
                 "product {product}: {sold} sold and {left} left"
             );
         }
-        store.finish_whatever_came().await;
+        store.finish_unchecked().await;
         assert!(
             outcome.success,
-            "Schemathesis has found something; how to repeat it stands in its words above"
+            "Schemathesis found a violation; its output above has the command to repeat it"
         );
         seen.add(outcome.report);
         if missing(&seen).is_empty() {
@@ -146,14 +135,14 @@ async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec
         }
     }
     panic!(
-        "in {RUNS} runs of {seconds} s these never came to success, so that next to nothing is known of them:\n{}",
+        "expected a success of each within {RUNS} runs of {seconds} s, got none for:\n{}",
         missing(&seen).join("\n")
     );
 }
 
-/// Requests one by one: the document's examples, its bounds, and random ones.
+/// Single requests: examples, bounds and random values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_operation_by_itself() {
+async fn each_operation_passes() {
     let operations = report::operations();
     fuzz(Database::Sqlite, "examples,coverage,fuzzing", |report| {
         report.without_success(&operations)
@@ -161,35 +150,34 @@ async fn each_operation_by_itself() {
     .await;
 }
 
-/// Requests one after the other, as the links say.
+/// Sequences of requests, along links.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_operation_after_the_other() {
+async fn linked_operations_pass() {
     let links = report::links();
     fuzz(Database::Postgres, "stateful", |report| report.not_followed(&links)).await;
 }
 
-/// What would be noticed in a store, is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_breaks_the_contract_is_found() {
+async fn contract_violations_are_found() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it listens"));
     let server = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.expect("the next connection");
-            // Whatever is asked, a greeting without its links.
+            // Always a greeting without its links.
             let body = r#"{"greeting":"hello","version":"1.0.0"}"#;
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            // A client that has gone has seen enough.
+            // The client may have closed the connection.
             drop(stream.write_all(answer.as_bytes()).await);
             drop(stream.shutdown().await);
         }
     });
     let outcome = schemathesis(
         &url,
-        "nobody",
+        "unused",
         1,
         &["--phases", "examples,coverage,fuzzing", "--include-operation-id", "greet", "-n", "1"],
     )

@@ -26,7 +26,7 @@ async fn the_contract_suite_passes_through_nginx() {
         ensure!(
             !report.failed(),
             "{}\n{}",
-            report.unusable.as_deref().unwrap_or_default(),
+            report.not_tested.as_deref().unwrap_or_default(),
             report::table(&report, false)
         );
         figure(
@@ -35,7 +35,7 @@ async fn the_contract_suite_passes_through_nginx() {
                 "{} cases, {} requests in {}",
                 report.cases.len(),
                 report.requests,
-                seconds(report.took)
+                seconds(report.duration)
             ),
         );
         Ok(())

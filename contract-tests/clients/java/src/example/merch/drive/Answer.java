@@ -11,22 +11,22 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * An answer as the client has read it.
+ * A response as the client parsed it.
  *
- * @param body what the client made of the body, as plain JSON values; null where there is none
+ * @param body the parsed body as JSON values; null if there is none
  * @param problem the body, if it is one
  */
 record Answer(int status, Map<String, List<String>> headers, Object body, Problem problem) {
 
-  /** What the client hands over after a success. */
+  /** The result of a success. */
   static Answer of(ApiResponse<?> response, ObjectMapper mapper) throws Difference {
     return new Answer(response.getStatusCode(), response.getHeaders(), plain(response.getData(), mapper), null);
   }
 
-  /** What the client throws for everything else, 304 as well. */
+  /** The exception of any other status, 304 included. */
   static Answer of(ApiException refused, ObjectMapper mapper) throws Difference {
     if (refused.getResponseHeaders() == null) {
-      // No answer came, or none that the client could read.
+      // No response, or one that the client could not parse.
       Throwable reason = refused.getCause() == null ? refused : refused.getCause();
       throw new Difference("expected an answer that the client can read, came " + reason);
     }
@@ -50,7 +50,7 @@ record Answer(int status, Map<String, List<String>> headers, Object body, Proble
     }
   }
 
-  /** The first value of a header; null where it is absent. */
+  /** Returns the first value of a header, or null. */
   Object header(String name) {
     for (Map.Entry<String, List<String>> header : headers.entrySet()) {
       if (header.getKey().equalsIgnoreCase(name)) {
@@ -72,7 +72,7 @@ record Answer(int status, Map<String, List<String>> headers, Object body, Proble
     }
   }
 
-  /** The generated types take an object that lacks a required member, and have null there. */
+  /** The generated types accept objects without required members. */
   private static void complete(Object typed, String pointer, ObjectMapper mapper) throws Difference {
     if (typed instanceof List<?> items) {
       for (int index = 0; index < items.size(); index++) {

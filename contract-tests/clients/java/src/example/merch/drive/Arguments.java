@@ -6,14 +6,14 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** The arguments of one call, by place and name. Each is taken once, as the type that the client wants, and none may be left. */
+/** The arguments of one call, by place and name. Each is taken once; a leftover is an error. */
 final class Arguments {
   private final Map<String, Map<String, Object>> left = new HashMap<>();
   private final String token;
   private final List<String> faults = new ArrayList<>();
   private ObjectMapper mapper;
 
-  /** Arguments without variables in them. `token` is null where the step has none. */
+  /** Takes resolved arguments; `token` may be null. */
   Arguments(String token, Map<String, Object> path, Map<String, Object> query, Map<String, Object> header, Map<String, Object> body) {
     this.token = token;
     left.put("path", new HashMap<>(path));
@@ -22,7 +22,7 @@ final class Arguments {
     left.put("body", new HashMap<>(body));
   }
 
-  /** Types are made by the client's own means. */
+  /** Converts with the client's own mapper. */
   void use(ObjectMapper mapper) {
     this.mapper = mapper;
   }
@@ -38,7 +38,7 @@ final class Arguments {
     return optional(place, name, type);
   }
 
-  /** Null where the step does not say it. */
+  /** Returns null for an absent argument. */
   <T> T optional(String place, String name, Class<T> type) {
     Object given = left.get(place).remove(name);
     try {
@@ -49,7 +49,7 @@ final class Arguments {
     }
   }
 
-  /** To be said before the call, when everything is taken. */
+  /** Checks before the call that every argument was taken. */
   void done() throws Fault {
     left.forEach((place, arguments) -> arguments.keySet().forEach(name -> faults.add(place + " " + name + ": this driver does not hand it over")));
     if (!faults.isEmpty()) {

@@ -22,7 +22,7 @@ import java.net.http.HttpClient;
 import java.time.Duration;
 import java.util.UUID;
 
-/** Each operation of openapi.yaml as a call of the method that the generator has made of it. Nothing is sent but through the generated client. */
+/** Maps each operation of openapi.yaml to the generated method. */
 final class Calls {
   private static final Duration TIME_LIMIT = Duration.ofSeconds(30);
 
@@ -31,10 +31,10 @@ final class Calls {
   private final UserManagerApi users;
   private final ProductManagerApi products;
   private final OrderManagerApi orders;
-  /** Of the call under way; null where it has none. */
+  /** The current call's; null if it has none. */
   private String token;
 
-  /** The calls of the store at a URL. */
+  /** Calls the store at a URL. */
   Calls(String url) {
     ApiClient client = new ApiClient(HttpClient.newBuilder().proxy(HttpClient.Builder.NO_PROXY), mapper, url);
     client.setConnectTimeout(TIME_LIMIT);
@@ -51,7 +51,7 @@ final class Calls {
     orders = new OrderManagerApi(client);
   }
 
-  /** The generator's own mapper takes what is nearly right; here, an answer is as the contract says or it is refused. */
+  /** Strict, unlike the generator's own mapper. */
   @SuppressWarnings("deprecation") // A mapper that is already built, as the client makes it, has no other way to be told.
   private static ObjectMapper strict(ObjectMapper mapper) {
     mapper.enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
@@ -64,7 +64,7 @@ final class Calls {
     return mapper;
   }
 
-  /** Hands each argument over as the generated types have it; fails when one is left or does not fit. */
+  /** Passes each argument with its generated type; fails when one is left or does not fit. */
   Answer call(String operation, Arguments given) throws Difference, Fault {
     given.use(mapper);
     token = given.token();

@@ -1,6 +1,6 @@
 package example.merch.drive;
 
-/** What is expected is not what came. */
+/** A mismatch between expected and received values. */
 final class Difference extends Exception {
   private static final long serialVersionUID = 1L;
 

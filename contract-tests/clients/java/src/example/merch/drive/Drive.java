@@ -5,7 +5,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 
-/** Takes the client that openapi-generator made of openapi.yaml through the journey. The README.md of contract-tests/clients says what it is given and what it prints. */
+/** Runs the journey with the client that openapi-generator generated from openapi.yaml. The README.md of contract-tests/clients says what it is given and what it prints. */
 public final class Drive {
   private Drive() {}
 
@@ -19,18 +19,18 @@ public final class Drive {
       System.err.println(fault.getMessage());
       System.exit(2);
     } catch (RuntimeException bug) {
-      // Java's own way out would be 1, which says that the store is at fault.
+      // Exit code 1 would blame the store.
       bug.printStackTrace();
       System.exit(2);
     }
   }
 
-  /** All steps in their order, up to the first that does not come as expected. */
+  /** Runs all steps in order, up to the first mismatch. */
   private static void drive() throws Difference, Fault, IOException {
     Variables variables = new Variables();
     variables.keep("unique", environment("MERCH_UNIQUE", "[a-z0-9]{1,14}"));
     variables.keep("sold_out_product", Long.valueOf(environment("MERCH_SOLD_OUT_PRODUCT", "[0-9]{1,9}")));
-    Traveller traveller = new Traveller(new Calls(environment("MERCH_URL", "https?://.*[^/]")), variables);
+    Runner runner = new Runner(new Calls(environment("MERCH_URL", "https?://.*[^/]")), variables);
     List<Step> steps = Step.readAll(Path.of(environment("MERCH_JOURNEY", ".+")));
     for (int number = 1; number <= steps.size(); number++) {
       Step step = steps.get(number - 1);
@@ -41,7 +41,7 @@ public final class Drive {
       }
       String where = String.format("step %d, %s \"%s\": ", number, step.operation(), step.name());
       try {
-        traveller.take(step);
+        runner.take(step);
       } catch (Difference difference) {
         throw new Difference(where + difference.getMessage());
       } catch (Fault fault) {

@@ -1,6 +1,6 @@
 package example.merch.drive;
 
-/** Something is wrong with the journey or with the environment, so that nothing can be said of the store. */
+/** An invalid journey or environment; not a fault of the store. */
 final class Fault extends Exception {
   private static final long serialVersionUID = 1L;
 

@@ -8,7 +8,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.util.List;
 import java.util.Map;
 
-/** JSON as plain values: Map, List, String, Boolean, null, and Long for every whole number, so that they can be compared. */
+/** JSON as comparable values: Map, List, String, Boolean, null, and Long for every integer. */
 final class Json {
   private static final ObjectMapper PLAIN =
       JsonMapper.builder()
@@ -22,7 +22,7 @@ final class Json {
     return PLAIN.readValue(text, Object.class);
   }
 
-  /** What stands at a JSON pointer; null where nothing does. */
+  /** Returns the value at a JSON pointer, or null. */
   static Object at(Object value, String pointer) {
     for (String token : pointer.isEmpty() ? new String[0] : pointer.substring(1).split("/", -1)) {
       String name = token.replace("~1", "/").replace("~0", "~");
@@ -37,7 +37,7 @@ final class Json {
     return value;
   }
 
-  /** A value as a person reads it. */
+  /** Formats a value for people. */
   static String show(Object value) {
     try {
       return value == null ? "nothing" : PLAIN.writeValueAsString(value);

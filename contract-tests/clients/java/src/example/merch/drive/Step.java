@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 
-/** One call of an operation, or a walk over its pages, as it stands in journey.json. */
+/** A call of an operation, or a walk over its pages. */
 record Step(
     String name,
     String operation,
@@ -24,10 +24,10 @@ record Step(
     List<String> events,
     @JsonProperty("not_in") Map<String, String> notIn) {
 
-  /** How many items the pages have at most: those walked over, and the one that has all. */
+  /** The expected maximum number of items per page. */
   record Walk(long limit, long whole) {}
 
-  /** What the answer has to be. */
+  /** The expected response. */
   record Expectation(int status, String code, Map<String, Object> headers, Map<String, Object> body) {
     Expectation {
       headers = orEmpty(headers);
@@ -51,7 +51,7 @@ record Step(
     return members == null ? Map.of() : members;
   }
 
-  /** Members that are not known are refused: what this driver does not know, it could not compare. */
+  /** Refuses unknown members: the driver could not compare them. */
   static List<Step> readAll(Path journey) throws IOException, Fault {
     JsonMapper mapper =
         JsonMapper.builder().enable(DeserializationFeature.USE_LONG_FOR_INTS).enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES).build();

@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** What the environment gave and what steps have kept, by name; and the values of the journey that speak of them. */
+/** Values from the environment and from earlier steps, by name. */
 final class Variables {
   private static final Pattern REFERENCE = Pattern.compile("\\$\\{(\\w+)}");
 
@@ -21,7 +21,7 @@ final class Variables {
     }
   }
 
-  /** A value of the journey with the variables put in and its sums done; `$type` is left for {@link Traveller}. */
+  /** Substitutes variables and computes sums; `$type` is left for {@link Runner}. */
   Object resolve(Object value) throws Fault {
     if (value instanceof String text) {
       return resolveText(text);

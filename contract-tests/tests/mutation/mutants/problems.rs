@@ -1,0 +1,136 @@
+//! Problems with missing, excessive or wrong content.
+
+use serde_json::{Value, json};
+
+use super::{Mutant, edit_answers, edit_json_of, handle, handle_all, mutant};
+use crate::exchange::Answer;
+
+fn remove(body: &mut Value, member: &str) {
+    body.as_object_mut().and_then(|members| members.shift_remove(member));
+}
+
+fn strings(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn say_more(answer: &mut Answer, more: &str) {
+    answer.edit_json(|body| {
+        body["detail"] = format!("{} {more}", body["detail"].as_str().unwrap_or_default()).into()
+    });
+}
+
+#[rustfmt::skip] // a table
+pub(super) fn all() -> Vec<Mutant> {
+    vec![
+        mutant("a problem without `request_id`", &["get_order"], "`Problem` requires `request_id`", "drops the member",
+            edit_json_of(404, |body| remove(body, "request_id"))),
+        mutant("a problem without `code`", &["place_order"], "`Problem` requires `code`", "drops the member of 404",
+            edit_json_of(404, |body| remove(body, "code"))),
+        mutant("a fault without `pointer`", &["place_order"], "`Fault` requires `pointer`", "drops the member of the first",
+            edit_json_of(400, |body| remove(&mut body["errors"][0], "pointer"))),
+        mutant("another `request_id` than the header", &["get_order"], "`request_id` is the `X-Request-Id` of the request", "makes one up",
+            edit_json_of(404, |body| body["request_id"] = uuid::Uuid::now_v7().to_string().into())),
+        mutant("another `status` than the answer's", &["get_order"], "`status` is the status code of the answer, again", "says 400 in the body of 404",
+            edit_json_of(404, |body| body["status"] = json!(400))),
+        mutant("an undeclared `code`", &["get_product"], "`code` is one of those that the document lists", "says `not_found`",
+            edit_json_of(404, |body| {
+                body["code"] = "not_found".into();
+                body["type"] = "/problems#not_found".into();
+            })),
+        mutant("the `code` of another thing", &["get_order"], "`code` is `order_not_found`", "says `product_not_found`",
+            edit_json_of(404, |body| {
+                body["code"] = "product_not_found".into();
+                body["type"] = "/problems#product_not_found".into();
+            })),
+        mutant("the `code` of another name", &["register"], "`code` says which value is taken", "says `sid_taken` of each",
+            edit_json_of(409, |body| {
+                body["code"] = "sid_taken".into();
+                body["type"] = "/problems#sid_taken".into();
+            })),
+        mutant("a refused token that is called missing", &["list_orders"], "`token_missing` is for no token, `token_invalid` for one that is not valid", "says `token_missing` of each",
+            edit_json_of(401, |body| {
+                body["code"] = "token_missing".into();
+                body["type"] = "/problems#token_missing".into();
+            })),
+        mutant("another `instance` than the path", &["get_product"], "`instance` is the requested path", "says `/`",
+            edit_json_of(404, |body| body["instance"] = "/".into())),
+        mutant("a `title` that changes", &["get_order"], "`title` is always the same for one `code`", "adds the path",
+            edit_json_of(404, |body| body["title"] = format!("Nothing at {}", body["instance"]).into())),
+        mutant("no `errors`", &["list_orders"], "`errors` has every fault", "drops the member",
+            edit_json_of(400, |body| remove(body, "errors"))),
+        mutant("the first fault alone", &["register"], "a refusal names all faults", "drops all faults but one",
+            edit_json_of(400, |body| if let Some(errors) = body["errors"].as_array_mut() { errors.truncate(1) })),
+        mutant("faults without their place", &["place_order"], "`pointer` says where the fault is", "points at the whole body",
+            edit_json_of(400, |body| for error in body["errors"].as_array_mut().into_iter().flatten() { error["pointer"] = "".into() })),
+        mutant("faults of another part", &["list_products"], "`in` says in which part of the request the fault is", "says `header`",
+            edit_json_of(400, |body| for error in body["errors"].as_array_mut().into_iter().flatten() { error["in"] = "header".into() })),
+        mutant("a password that comes back", &["register"], "a refusal never shows the value that was sent", "writes the body's strings into the first fault",
+            edit_answers(400, |request, answer| {
+                let mut sent = Vec::new();
+                strings(&request.json(), &mut sent);
+                answer.edit_json(|body| {
+                    let detail = format!("{} (got {})", body["errors"][0]["detail"].as_str().unwrap_or_default(), sent.join(", "));
+                    body["errors"][0]["detail"] = detail.into();
+                });
+            })),
+        mutant("a new password that comes back", &["change_password"], "a refusal never shows the value that was sent", "writes the body's strings into `detail`",
+            edit_answers(400, |request, answer| {
+                let mut sent = Vec::new();
+                strings(&request.json(), &mut sent);
+                say_more(answer, &sent.join(", "));
+            })),
+        mutant("a parameter that comes back", &["list_orders"], "a refusal never shows the value that was sent", "writes the query into `detail`",
+            edit_answers(400, |request, answer| {
+                let query = request.query().into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(", ");
+                say_more(answer, &query);
+            })),
+        mutant("an unknown user differs from a wrong password", &["log_in"], "an unknown username and a wrong password get the same response", "adds a sentence for names without a log-in",
+            handle(|upstream, request| Box::pin(async move {
+                let mut answer = upstream.send(&request).await;
+                let name = request.json()["username"].as_str().unwrap_or_default().to_owned();
+                if answer.status == 401 && upstream.memory().login_of_name(&name).is_none() {
+                    say_more(&mut answer, "Who is that?");
+                }
+                answer
+            }))),
+        mutant("a deactivated user differs from a wrong password", &["log_in", "deactivate_user"], "a deactivated user and a wrong password get the same response", "adds a sentence for names that were deactivated",
+            handle_all(|upstream, request| Box::pin(async move {
+                let mut answer = upstream.send(&request).await;
+                let mut memory = upstream.memory();
+                match (request.operation(), answer.status) {
+                    (Some("deactivate_user"), 204) => {
+                        if let Some(login) = memory.login(request.id()) {
+                            memory.marks.insert(login.username);
+                        }
+                    }
+                    (Some("log_in"), 401) if request.json()["username"].as_str().is_some_and(|name| memory.marks.contains(name)) => {
+                        say_more(&mut answer, "This account was deactivated.");
+                    }
+                    _ => {}
+                }
+                drop(memory);
+                answer
+            }))),
+        mutant("another user's order differs from an unknown one", &["get_order"], "a resource of another user answers exactly as one that does not exist", "adds a sentence for orders that exist",
+            handle(|upstream, request| Box::pin(async move {
+                let mut answer = upstream.send(&request).await;
+                if answer.status == 404 && upstream.memory().order(request.id()).is_some() {
+                    say_more(&mut answer, "It belongs to another user.");
+                }
+                answer
+            }))),
+        mutant("another user differs from an unknown one", &["get_user"], "a resource of another user answers exactly as one that does not exist", "adds a sentence for users that exist",
+            handle(|upstream, request| Box::pin(async move {
+                let mut answer = upstream.send(&request).await;
+                if answer.status == 404 && upstream.memory().login(request.id()).is_some() {
+                    say_more(&mut answer, "It is another user.");
+                }
+                answer
+            }))),
+    ]
+}

@@ -1,0 +1,69 @@
+//! Reads `proto/`: types, and the rules in comments.
+
+use std::collections::BTreeMap;
+
+use contract_breaking::proto::{Of, Symbols};
+use prost_types::{FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
+
+use crate::field_facts::{FieldFacts, ValueType, class};
+
+pub(crate) fn message(descriptors: &FileDescriptorSet, name: &str) -> BTreeMap<String, FieldFacts> {
+    let symbols = Symbols::of(descriptors);
+    let message =
+        symbols.messages.get(name).unwrap_or_else(|| panic!("proto/ has no message {name}"));
+    message
+        .descriptor
+        .field
+        .iter()
+        .map(|field| (field.name().to_owned(), facts(&symbols, name, field)))
+        .collect()
+}
+
+fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> FieldFacts {
+    let type_name = field.type_name().trim_start_matches('.');
+    let comment = symbols.comment(message, field.name()).unwrap_or_default();
+    let (native, kind) = match field.r#type() {
+        _ if field.label() == prost_types::field_descriptor_proto::Label::Repeated => {
+            ("repeated", ValueType::Other)
+        }
+        Type::String if comment.contains("UUID") => ("string", ValueType::Uuid),
+        Type::String => ("string", ValueType::Text),
+        Type::Int32 => ("int32", ValueType::Int32),
+        Type::Int64 => ("int64", ValueType::Int64),
+        Type::Bool => ("bool", ValueType::Bool),
+        Type::Bytes => ("bytes", ValueType::Bytes),
+        Type::Enum => (type_name.rsplit('.').next().unwrap_or_default(), ValueType::Choice),
+        Type::Message if type_name == "google.protobuf.Timestamp" => {
+            ("google.protobuf.Timestamp", ValueType::Time)
+        }
+        _ => (type_name, ValueType::Other),
+    };
+    let mut facts = FieldFacts::new(native, &[kind]);
+    // Message fields are always optional in protobuf; it cannot declare otherwise.
+    facts.optional = (field.r#type() != Type::Message).then(|| field.proto3_optional());
+    // A scalar is never null; for a time, the comment says whether it may be missing.
+    facts.nullable = (kind == ValueType::Time).then(|| comment.contains("not set"));
+    if let Some(rule) = symbols.rule(message, field.name()).filter(|_| kind != ValueType::Uuid) {
+        match rule.of {
+            Of::Value => (facts.minimum, facts.maximum) = (rule.min, rule.max),
+            Of::Length => facts.length(rule.min, rule.max),
+        }
+        facts.characters = rule.characters.as_deref().map(class);
+    }
+    if field.r#type() == Type::Enum {
+        facts.values = symbols.enums.get(type_name).map(|declared| {
+            // ORDER_STATUS_PLACED of OrderStatus is `placed`; the first value is unspecified.
+            let prefix = declared
+                .value
+                .first()
+                .map_or("", |zero| zero.name().trim_end_matches("UNSPECIFIED"));
+            declared
+                .value
+                .iter()
+                .filter(|value| value.number() != 0)
+                .map(|value| value.name().trim_start_matches(prefix).to_ascii_lowercase())
+                .collect()
+        });
+    }
+    facts
+}
