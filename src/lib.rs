@@ -112,4 +112,6 @@ pub mod loopback;
 pub mod sdk;
 
 #[cfg(feature = "grpc")]
+mod error_reason;
+#[cfg(feature = "grpc")]
 mod redacted;

@@ -1,5 +1,5 @@
-//! Takes the files of Swagger UI (`/docs`) and Scalar (`/reference`) out of the crates that carry
-//! them: nothing is downloaded. The large ones are compressed, as they stay in the binary.
+//! Extracts Swagger UI (`/docs`) and Scalar (`/reference`) from the crates that contain them,
+//! without downloads. Compresses the large files for the binary.
 
 #![allow(clippy::disallowed_macros)] // how a build script speaks to cargo
 
@@ -11,10 +11,10 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-/// What `/docs` needs, and no more: no second bundle, no source maps, no sample page.
+/// The files that `/docs` needs.
 const SWAGGER_UI: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "LICENSE"];
 
-/// These are sent compressed.
+
 const COMPRESSED: [&str; 2] = [".css", ".js"];
 
 fn main() -> io::Result<()> {
@@ -33,12 +33,15 @@ fn swagger_ui(out: &Path) -> io::Result<()> {
         .collect::<io::Result<Vec<String>>>()?;
     for wanted in SWAGGER_UI {
         let parent = if wanted == "LICENSE" { "" } else { "dist/" };
-        // The archive has one folder that is named after the version.
+        // The archive's one folder has the version in its name.
         let name = names.iter().find(|name| {
             name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}"))
         });
         let name = name.ok_or_else(|| {
-            io::Error::other(format!("expected `{parent}{wanted}` in the archive of utoipa-swagger-ui-vendored; it is not there"))
+            io::Error::other(format!(
+                "expected `{parent}{wanted}` in the archive of \
+                utoipa-swagger-ui-vendored; it is not there"
+            ))
         })?;
         let mut bytes = Vec::new();
         archive.by_name(name)?.read_to_end(&mut bytes)?;
@@ -57,7 +60,7 @@ fn scalar(out: &Path) -> io::Result<()> {
     write(out, wanted, &bytes)
 }
 
-/// Writes a file as it is, or compressed with `.gz` at the end of its name.
+/// Writes a file, compressed as `NAME.gz` if it is in [`COMPRESSED`].
 fn write(out: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     if !COMPRESSED.iter().any(|end| name.ends_with(end)) {
         return fs::write(out.join(name), bytes);

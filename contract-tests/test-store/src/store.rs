@@ -451,7 +451,7 @@ async fn start_api(
     config.refusals.single_events = u32::MAX;
     config.hash_cost = options.hash_cost;
     // Hundreds of buyers register concurrently.
-    config.hashes_waiting = 10_000;
+    config.hash_queue_capacity = 10_000;
     config.log_ins_per_address = options.log_ins_per_address;
     config.registrations_per_address = options.registrations_per_address;
     config.write_rate = Rate::new(NonZeroU32::MAX, Duration::from_nanos(1));

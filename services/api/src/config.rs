@@ -1,5 +1,4 @@
-//! Everything that can be set. Nothing here reads the environment: that is for the program around
-//! this library.
+//! Settings. This crate reads no environment variables.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -11,110 +10,95 @@ use std::{
 use merch_logging::client::{journal::JournalOptions, rate_limit::EventRateLimits};
 
 use crate::{
-    edge::CorsOrigins,
     identity::{Cost, Rate, SigningKey},
+    middleware::CorsOrigins,
     proxies::TrustedProxies,
 };
 
 /// The settings of the api service.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the db service's gRPC is, as a URI: `https://db:50051`, `unix:/path`.
+    /// URI of the db service: `https://db:50051`, `unix:/path`.
     pub db_endpoint: String,
-    /// Where the logging service's gRPC is, as a URI: `https://logging:50052`, `unix:/path`.
+    /// URI of the logging service: `https://logging:50052`, `unix:/path`.
     pub logging_endpoint: String,
-    /// How this process proves who it is, and what it may use to reach the others.
+    /// The TLS identity of this process and the transports that it may use.
     pub transport: merch_chassis::grpc::Transport,
-    /// The folder of the journal in which log events wait, made if it is not there. Each process
-    /// has its own.
+    /// Folder of this process's event journal; created if it is missing.
     pub journal_folder: PathBuf,
-    /// Whether other replicas keep theirs in the same place: each takes the first that nobody has
-    /// of `journal_folder`, `journal_folder-2`, `…-3` and so on, and ships what a replica that is
-    /// gone has left in another. The file system has to know locks.
+    /// Whether replicas share the location of their journals. Each replica takes the first unlocked
+    /// folder of `journal_folder`, `journal_folder-2`, and so on, and ships orphaned journals. The
+    /// file system must support locks.
     pub journal_shared: bool,
-    /// How the journal is kept: where the broker lives in the process, `retained_events` and
-    /// `replay_retained` fill a fresh one again.
+    /// With an embedded broker, `retained_events` and `replay_retained` refill a new broker.
     pub journal: JournalOptions,
-    /// How many refusals of one client become log events of their own; the rest are counted.
+    /// How many refusals of a client are events of their own; further ones are only counted.
     pub refusals: EventRateLimits,
-    /// How long the oldest log event may wait to be shipped before the service calls itself
-    /// degraded (`/readyz`); it serves on.
+    /// The age of the oldest unshipped event at which the service reports itself as degraded.
     pub event_age_limit: Duration,
-    /// Signs new tokens.
+    /// The key that signs new tokens.
     pub signing_key: SigningKey,
-    /// Keys that verify and never sign: those that signed before, as their tokens are taken until
-    /// they expire, and the one that other replicas may sign with already.
+    /// Verify-only keys: earlier signing keys until their tokens expire, and the next one.
     pub verify_keys: Vec<SigningKey>,
-    /// Proxies in front, from which alone the client's address is taken. Where there are any,
-    /// requests that come from elsewhere get an id of ours and no trace.
+    /// Proxies whose `X-Forwarded-For`, request ids and traces are trusted. If the list is not
+    /// empty, requests from other peers get a new request id and no trace.
     pub trusted_proxies: TrustedProxies,
-    /// Other origins whose scripts may use the API from a browser.
+    /// Origins whose scripts may call the API from a browser.
     pub cors_origins: CorsOrigins,
-    /// For how long a token is valid; whole seconds.
+    /// The lifetime of a token, in whole seconds.
     pub token_lifetime: Duration,
-    /// What a password hash costs.
+    /// The cost of new password hashes.
     pub hash_cost: Cost,
-    /// Password hashes that are computed at the same time, each on a thread of its own with, by
-    /// default, 128 MiB.
-    pub hashes_at_once: usize,
-    /// Requests of each purpose (log-in, registration, change of password) that may wait for a
-    /// hash; further ones are answered 503. Registrations and changes each take at most half of the
-    /// threads.
-    pub hashes_waiting: usize,
-    /// How often one address may try to log in at this process, for whatever account. Networks
-    /// behind one address share this. Changes of passwords have the same rate, with a count of
-    /// their own. How often an account may be tried is the db service's setting.
+    /// Password hashes that run at the same time. Each takes a thread and, by default, 128 MiB.
+    pub hash_concurrency: usize,
+    /// Requests of each purpose (log-in, registration, password change) that may wait for a hash;
+    /// further ones get 503.
+    pub hash_queue_capacity: usize,
+    /// Log-ins of a client address at this process. Password changes have the same rate, counted
+    /// separately.
     pub log_ins_per_address: Rate,
-    /// How often one address may register at this process, whatever comes of it. Changes of
-    /// usernames and emails have the same rate, with a count of their own.
+    /// Registrations of a client address at this process. Changes of names have the same rate,
+    /// counted separately.
     pub registrations_per_address: Rate,
-    /// How many requests that change something one token version of a user may have in progress at
-    /// this process; more are answered 429. Changes of data, changes of the password, and
-    /// revocations of tokens (log-outs, deactivations) have a count each.
+    /// Writes in flight of a token version at this process; further ones get 429. Data changes,
+    /// password changes and revocations are counted separately.
     pub writes_per_user: NonZeroUsize,
-    /// How many orders, cancellations and changes of the own data one user may send at this
-    /// process, with each token version.
+    /// Data writes of a token version at this process.
     pub write_rate: Rate,
-    /// Bytes of a request's body, at most.
+    /// Maximum size of a body, in bytes.
     pub body_limit: usize,
-    /// Bytes of a request's line and headers together, at most.
+    /// Maximum size of the request line and the headers, in bytes.
     pub header_limit: usize,
-    /// How long a request's line and headers may take to arrive, and how long a connection may be
-    /// idle between requests.
+    /// The time in which the request line and the headers must arrive, and the idle timeout of a
+    /// connection.
     pub header_timeout: Duration,
-    /// How long the first byte of a new connection may take.
+    /// The time in which the first byte of a new connection must arrive.
     pub first_byte_timeout: Duration,
-    /// Bytes that all requests together may hold until they are answered, beyond the first 4 KiB of
-    /// each. Those of one client address may hold a quarter of that, or what one request may. A
-    /// request past either is answered 503.
+    /// Bytes that all unanswered requests may hold, beyond the first 4 KiB of each. One client
+    /// address may hold a quarter. Further requests get 503.
     pub request_memory: usize,
-    /// For how long a client may take nothing of an answer that is being sent, and how long it may
-    /// take for the end of the last one and for closing its connection; then it is reset.
+    /// The time that a write may block, and that a client has to read the last response.
     pub write_timeout: Duration,
-    /// Connections that are open at the same time, idle ones included; at least one. While there
-    /// are so many none is accepted: whoever connects waits in the system's queue until one is
-    /// closed, or `header_timeout` or `write_timeout` has closed one. The system has to let the
-    /// process open more files than this (`ulimit -n`).
+    /// Maximum of open connections; further ones wait in the listen backlog. The process needs a
+    /// higher limit of open files (`ulimit -n`).
     pub connections: usize,
-    /// Connections that one client address may have open, idle ones included; at least one. For
-    /// IPv6 a /64 counts as one address. Trusted proxies have no limit of their own. A connection
-    /// past it is answered 503, or closed.
+    /// Maximum of open connections of a client address (IPv6: of a /64); further ones get 503 or
+    /// are closed. Trusted proxies have no limit.
     pub connections_per_address: usize,
-    /// How long a request may take from the end of its headers to the beginning of its answer; then
-    /// it is answered 503. Longer than `call_deadline`.
+    /// The time from the end of the headers to the start of the response; then the request gets
+    /// 503. Must exceed `call_deadline`.
     pub request_timeout: Duration,
     /// The deadline of each gRPC call.
     pub call_deadline: Duration,
-    /// How long requests under way have to end once the shutdown has begun.
+    /// The time in which requests in flight must finish after the shutdown begins.
     pub drain_timeout: Duration,
-    /// How long shipping what is in the journal may take after that, and after a wait for log-ins
-    /// and password changes whose clients are gone: at most `call_deadline` or `drain_timeout`,
-    /// whichever is less. What is left stays on disk for the next start.
+    /// The time for shipping the journal after the drain. Unshipped events stay on disk for the
+    /// next start.
     pub ship_timeout: Duration,
 }
 
 impl Config {
-    /// The defaults, around what has none.
+    /// Returns the default settings.
     #[must_use]
     pub fn new(
         db_endpoint: impl Into<String>,
@@ -138,8 +122,8 @@ impl Config {
             cors_origins: CorsOrigins::default(),
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             hash_cost: Cost::default(),
-            hashes_at_once: cores,
-            hashes_waiting: Self::hashes_waiting(cores),
+            hash_concurrency: cores,
+            hash_queue_capacity: Self::hash_queue_capacity(cores),
             log_ins_per_address: Self::LOG_INS_PER_ADDRESS,
             registrations_per_address: Self::REGISTRATIONS_PER_ADDRESS,
             writes_per_user: Self::WRITES_PER_USER,
@@ -159,33 +143,29 @@ impl Config {
         }
     }
 
-    /// How many may wait where so many are hashed at once: eight turns, some three seconds where
-    /// only log-ins are hashed and a hash takes a third of one. Even on a machine five times as
-    /// slow the last one is served within the request's timeout then: a rush of log-ins waits a
-    /// little, a flood is turned away.
+    /// Returns the default queue capacity: eight hashes per thread, about 3 s of waiting.
     #[must_use]
-    pub const fn hashes_waiting(hashes_at_once: usize) -> usize {
-        8 * hashes_at_once
+    pub const fn hash_queue_capacity(hash_concurrency: usize) -> usize {
+        8 * hash_concurrency
     }
 
-    /// Connections that are open at the same time. One that was used takes about 25 KiB, 35 KiB if
-    /// a head came in parts; the system keeps at most 128 KiB of answers for it.
+    /// The default number of connections. A used connection takes about 25 KiB, or 35 KiB after a
+    /// head in several parts. The system buffers at most 128 KiB of its responses.
     pub const CONNECTIONS: usize = 16_384;
 
-    /// More than a person has under way, and too few to hold up others.
+    /// The default of [`Config::writes_per_user`].
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
-    /// More than a person does, and little enough that one account cannot fill the database or the
-    /// topic within hours.
+    /// An account at this rate cannot fill the database or the topic within hours.
     pub const WRITE_RATE: Rate =
         Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
 
-    /// A campus may be behind one address, and all of it logs in before a sale.
+    /// Many users can share one address, for example a campus before a sale.
     pub const LOG_INS_PER_ADDRESS: Rate =
         Rate::new(NonZeroU32::new(300).expect("not zero"), Duration::from_millis(200));
 
-    /// 60 at once and 60 a minute: a campus behind one address registers for a sale, and a script
-    /// makes 86,400 accounts a day at the most.
+    /// A burst of 60 and 60 a minute: enough for a campus, and at most 86,400 accounts a day for a
+    /// script.
     pub const REGISTRATIONS_PER_ADDRESS: Rate =
         Rate::new(NonZeroU32::new(60).expect("not zero"), Duration::from_secs(1));
 }

@@ -1,10 +1,8 @@
-//! What is known of the request that is being answered: its ids and where it came from.
-//!
-//! It travels in a task-local value, as the generated traits carry only what the contract says.
+//! The ids and the origin of the current request, in a task-local value: the generated traits have
+//! no parameter for them.
 
 use std::{future::Future, net::IpAddr, sync::Arc};
 
-/// The header that carries the request id in both directions.
 use merch_chassis::grpc::trace::{self, MAX_REQUEST_ID, TRACEPARENT, Trace};
 use merch_contract::grpc::assistant::v1 as proto;
 use poem::{
@@ -22,59 +20,56 @@ tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// The longest path that is logged and answered, in bytes as JSON writes them; a longer one is cut
-/// and ends in `…`. No route has so long a path.
-pub(crate) const PATH_BYTES: usize = 256;
+/// Maximum bytes of the path in logs and problems, as JSON; a longer path ends in `…`.
+pub(crate) const MAX_PATH_BYTES: usize = 256;
 
-/// The ids of a request and where it came from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestContext(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     request_id: String,
-    /// The trace of a trusted sender.
+    /// Set by a trusted sender.
     trace: Option<Trace>,
     client: Option<IpAddr>,
     path: String,
 }
 
 impl RequestContext {
-    /// Reads what a request says of itself, as far as its sender is believed.
-    pub(crate) fn of(request: &Request, proxies: &Proxies) -> Self {
+    /// Takes ids only from a trusted sender.
+    pub(crate) fn from_request(request: &Request, proxies: &Proxies) -> Self {
         let sender = proxies.sender(peer(request.remote_addr()), request.headers());
         Self(Arc::new(Inner {
             request_id: sender
-                .believed
+                .trusted
                 .then(|| request_id(request.headers()))
                 .flatten()
                 .unwrap_or_else(|| Uuid::now_v7().to_string()),
             trace: sender
-                .believed
-                .then(|| only(request.headers(), &TRACEPARENT).and_then(Trace::parse))
+                .trusted
+                .then(|| single_value(request.headers(), &TRACEPARENT).and_then(Trace::parse))
                 .flatten(),
             client: sender.address,
-            path: shorten(request.uri().path(), PATH_BYTES),
+            path: shorten(request.uri().path(), MAX_PATH_BYTES),
         }))
     }
 
-    /// The context of a request that was not read: a fresh id, and the path `/`.
+    /// The context of a request whose head was not parsed.
     pub(crate) fn unread() -> Self {
         let request_id = Uuid::now_v7().to_string();
         Self(Arc::new(Inner { request_id, path: "/".to_owned(), ..Inner::default() }))
     }
 
-    /// The one of the request that this task answers; empty outside of any.
+    /// Empty outside of a request.
     pub(crate) fn current() -> Self {
         CURRENT.try_with(Clone::clone).unwrap_or_default()
     }
 
-    /// Runs a future as part of this request.
     pub(crate) async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
     }
 
-    /// The id that was sent by somebody who is believed, or a fresh UUIDv7.
+    /// The id from a trusted sender, or a new UUIDv7.
     pub(crate) fn request_id(&self) -> &str {
         &self.0.request_id
     }
@@ -84,27 +79,24 @@ impl RequestContext {
         self.0.trace.as_ref().map(Trace::id)
     }
 
-    /// The client's address: the other end of the socket, or whom a trusted proxy there has seen.
+    /// The peer's address, or the one that a trusted proxy reports.
     pub(crate) fn client_address(&self) -> Option<IpAddr> {
         self.0.client
     }
 
-    /// The path that was asked for, as it was sent, without the query, and cut after
-    /// [`PATH_BYTES`].
+    /// The path without the query, as the client sent it, truncated to [`MAX_PATH_BYTES`].
     pub(crate) fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// Puts the ids of this request on a call that it causes. Without a trace of the sender's the
-    /// call starts one.
+    /// Attaches the request id and the trace to a call; starts a trace if the request has none.
     pub(crate) fn attach<T>(&self, call: &mut tonic::Request<T>) {
         match &self.0.trace {
-            Some(known) => trace::attach(call, self.request_id(), known),
+            Some(trace) => trace::attach(call, self.request_id(), trace),
             None => trace::attach(call, self.request_id(), &Trace::start()),
         }
     }
 
-    /// For a gRPC request.
     pub(crate) fn to_proto(&self) -> proto::RequestContext {
         proto::RequestContext {
             request_id: self.request_id().to_owned(),
@@ -113,24 +105,23 @@ impl RequestContext {
     }
 }
 
-/// The id that was sent, if it is one.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let well_formed = |id: &str| {
         (1..=MAX_REQUEST_ID).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
     };
-    only(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
+    single_value(headers, &REQUEST_ID).filter(|id| well_formed(id)).map(str::to_owned)
 }
 
-/// The value of a header that is there exactly once and is text.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// Returns the header if it occurs once and is visible ASCII.
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() { None } else { value.to_str().ok() }
 }
 
 fn peer(address: &RemoteAddr) -> Option<IpAddr> {
-    // A listener on [::] sees IPv4 peers as mapped addresses.
+    // A listener on [::] reports IPv4 peers as mapped addresses.
     address.as_socket_addr().map(|address| address.ip().to_canonical())
 }
 
@@ -147,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_well_formed_request_id_only() {
+    fn only_well_formed_request_ids_are_accepted() {
         let longest = "x".repeat(128);
         for taken in ["a", "A-1_b.c:d", longest.as_str()] {
             assert_eq!(request_id(&headers("x-request-id", &[taken])).as_deref(), Some(taken));

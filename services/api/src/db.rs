@@ -1,6 +1,6 @@
-//! The way to the db service: its replicas, a deadline on every call, and what a failed call means.
+//! The client of the db service: its replicas, the deadline of a call, and the errors of a call.
 
-mod failure;
+mod error;
 
 use std::{future::Future, time::Duration};
 
@@ -17,14 +17,14 @@ use merch_contract::grpc::assistant::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::context::RequestContext;
-pub(crate) use failure::{CallFailure, refused, wrong_page_token};
-/// Whether a call may be made once more when it is not known what has become of it.
+pub(crate) use error::DbError;
+/// Whether a call may be repeated if its outcome is unknown.
 pub(crate) use merch_chassis::grpc::replicas::Idempotency;
 
 /// The generated client.
 pub(crate) type Client = AssistantServiceClient<Connection>;
 
-/// The db service. Cheap to clone.
+/// The client of the db service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Db {
     replicas: Replicas,
@@ -32,12 +32,12 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Begins to look for its replicas at `endpoint`: one URI, or several with commas between them.
-    /// They may come up later.
+    /// Starts to resolve the replicas at `endpoint`: one URI, or several separated by commas. The
+    /// replicas may start later.
     ///
     /// # Errors
-    /// When it is anything else, or `transport` does not allow to reach it.
-    pub(crate) fn find(
+    /// When `endpoint` is not a URI, or `transport` does not allow its scheme.
+    pub(crate) fn new(
         endpoint: &str,
         transport: &Transport,
         deadline: Duration,
@@ -51,15 +51,14 @@ impl Db {
         })
     }
 
-    /// Makes one call, on another replica if the first one fails in a way that allows it. The
-    /// deadline is that of all attempts together; it is told to the server, and kept here too,
-    /// should the server not keep it.
+    /// Makes one call, and repeats it on another replica if `kind` allows it. The deadline covers
+    /// all attempts. It is sent to the server and also enforced here.
     pub(crate) async fn call<M, T, F, A>(
         &self,
         kind: Idempotency,
         message: M,
         method: F,
-    ) -> Result<T, CallFailure>
+    ) -> Result<T, DbError>
     where
         M: Clone,
         F: Fn(Client, Request<M>) -> A,
@@ -70,18 +69,18 @@ impl Db {
             let mut request = Request::new(message.clone());
             request.set_timeout(left);
             context.attach(&mut request);
-            let answer = method(Client::new(connection), request);
-            async { answer.await.map(Response::into_inner) }
+            let response = method(Client::new(connection), request);
+            async { response.await.map(Response::into_inner) }
         };
         self.replicas.call(kind, self.deadline, attempt).await.map_err(|error| match error {
-            CallError::DeadlineExceeded => CallFailure::TooLate,
-            CallError::NoReplica => CallFailure::Unreachable(error.to_string()),
-            CallError::Failed(status) => CallFailure::from(status),
+            CallError::DeadlineExceeded => DbError::DeadlineExceeded,
+            CallError::NoReplica => DbError::Unreachable(error.to_string()),
+            CallError::Failed(status) => DbError::from(status),
         })
     }
 
-    /// Keeps `part` up to date: ready while at least one replica serves. Never returns.
-    pub(crate) async fn follow(&self, part: &Part) {
+    /// Keeps `part` ready while at least one replica serves. Never returns.
+    pub(crate) async fn watch_health(&self, part: &Part) {
         self.replicas.report_readiness(part).await;
     }
 }

@@ -1,37 +1,31 @@
-//! Entity tags made from versions, and the conditions that clients make of them (RFC 9110 §8.8.3,
-//! §13.1).
+//! Entity tags and conditional requests (RFC 9110 §8.8.3, §13.1).
 
 use poem_contract_runtime::{Fault, Location};
 
 use crate::problem::Problem;
 
-/// The tag of a version: `"7"`.
-pub(crate) fn of_version(version: i64) -> String {
+/// Returns the entity tag of a version: `"7"`.
+pub(crate) fn from_version(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// What a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition<'a> {
-    /// `*`: whatever there is.
     Any,
-    /// One of these; at least one.
     OneOf(Vec<Tag<'a>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tag<'a> {
     weak: bool,
-    /// With its quotes.
     opaque: &'a str,
 }
 
-/// Whether `If-None-Match` names the tag, so that the answer is 304. Tags are compared weakly
-/// (§13.1.2).
+/// Uses the weak comparison (§13.1.2).
 ///
 /// # Errors
-/// 400 for a header that is no list of entity tags.
-pub(crate) fn none_match_holds(header: Option<&str>, tag: &str) -> Result<bool, Problem> {
+/// 400 if the header is not a list of entity tags.
+pub(crate) fn matches_if_none_match(header: Option<&str>, tag: &str) -> Result<bool, Problem> {
     let Some(header) = header else { return Ok(false) };
     match parse(header) {
         Some(Condition::Any) => Ok(true),
@@ -40,15 +34,14 @@ pub(crate) fn none_match_holds(header: Option<&str>, tag: &str) -> Result<bool, 
     }
 }
 
-/// A version that no row has: versions begin at 1.
+/// Versions start at 1.
 const NO_VERSION: i64 = 0;
 
-/// The versions that `If-Match` allows; none at all if any will do. Weak tags match nothing
-/// (§13.1.1), and neither do tags that were never made here: a header of such tags alone gives a
-/// version that no row has, as the change must not be made.
+/// Returns the versions that `If-Match` lists; empty if every version matches, [`NO_VERSION`] if
+/// none can. Weak tags never match (§13.1.1).
 ///
 /// # Errors
-/// 400 for a header that is no list of entity tags.
+/// 400 if the header is not a list of entity tags.
 pub(crate) fn expected_versions(header: Option<&str>) -> Result<Vec<i64>, Problem> {
     let Some(header) = header else { return Ok(Vec::new()) };
     match parse(header) {
@@ -70,10 +63,9 @@ pub(crate) fn expected_versions(header: Option<&str>) -> Result<Vec<i64>, Proble
     }
 }
 
-/// The version of a tag, if it is exactly how this server would write it.
 fn version(opaque: &str) -> Option<i64> {
     let version = opaque.trim_matches('"').parse().ok()?;
-    (of_version(version) == opaque && version > NO_VERSION).then_some(version)
+    (from_version(version) == opaque && version > NO_VERSION).then_some(version)
 }
 
 fn malformed(header: &str) -> Problem {
@@ -81,8 +73,7 @@ fn malformed(header: &str) -> Problem {
     Problem::invalid_request(Fault::of_parameter(Location::Header, header, detail))
 }
 
-/// `*`, or a list of `W/"…"` and `"…"`. Empty elements of the list are allowed (§5.6.1), an empty
-/// list is not.
+/// Parses `*` or a list of tags. The list may have empty elements (§5.6.1).
 fn parse(header: &str) -> Option<Condition<'_>> {
     let blank = [' ', '\t'];
     let mut rest = header.trim_matches(blank);
@@ -119,7 +110,7 @@ mod tests {
         ["", " ", ",", "1", "\"1", "1\"", "\"1\" \"2\"", "w/\"1\"", "\"a b\"", "*, \"1\""];
 
     #[test]
-    fn if_none_match() {
+    fn if_none_match_compares_weakly() {
         for (header, holds) in [
             (None, false),
             (Some("*"), true),
@@ -131,18 +122,18 @@ mod tests {
             (Some("\"a,b\""), false),
             (Some("\"\""), false),
         ] {
-            assert_eq!(none_match_holds(header, "\"7\""), Ok(holds), "{header:?}");
+            assert_eq!(matches_if_none_match(header, "\"7\""), Ok(holds), "{header:?}");
         }
         for header in MALFORMED {
             assert_eq!(
-                none_match_holds(Some(header), "\"7\"").expect_err(header).code(),
+                matches_if_none_match(Some(header), "\"7\"").expect_err(header).code(),
                 Code::InvalidRequest
             );
         }
     }
 
     #[test]
-    fn if_match() {
+    fn if_match_lists_expected_versions() {
         for (header, versions) in [
             (None, vec![]),
             (Some("*"), vec![]),

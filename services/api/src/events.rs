@@ -1,13 +1,9 @@
-//! The log events of this service: every authentication failure is on disk, or counted, before it
-//! is answered.
+//! The log events of this service. Each authentication failure is on disk, or counted, before its
+//! response. If the journal is full or the disk fails, the response is 503, so that no client can
+//! try passwords or tokens without a record.
 //!
-//! Each event is an fsynced append (appends that wait together share one fsync). The first few
-//! refusals of a client and reason in a minute are events of their own; the rest are counted, and
-//! one event tells the count (`merch_logging::client::rate_limit`). What the journal takes of the disk
-//! is bounded as well (`JournalOptions::max_backlog_bytes`). If it cannot take an event, because it
-//! is full or the disk fails, the request is answered 503 and the next refusal tries again, so that
-//! no client can try passwords or tokens unseen. A refusal is only counted after the first few were
-//! written, or while their writes are in progress.
+//! The first few refusals of a client and reason in a minute are events of their own; the rest are
+//! summarised (`merch_logging::client::rate_limit`).
 
 use std::sync::Arc;
 
@@ -23,26 +19,20 @@ use merch_logging::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    context::RequestContext,
-    identity::Refusal,
-    problem::{Code, Problem},
-};
+use crate::{context::RequestContext, identity::TokenError};
 
-/// Why a log-in failed; the `reason` of its event. The client is never told.
+/// The `reason` of a failed log-in, for its event only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogInFailure {
+pub(crate) enum LogInError {
     /// No active user has this name.
     UnknownUser,
-    /// The user is there, the password is another.
     WrongPassword,
-    /// The password was right, and was changed or the user deactivated before the log-in could be
-    /// recorded.
+    /// The password was changed, or the user deactivated, before the log-in was recorded.
     ChangedMeanwhile,
 }
 
-impl LogInFailure {
-    const fn word(self) -> &'static str {
+impl LogInError {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::UnknownUser => "unknown_user",
             Self::WrongPassword => "wrong_password",
@@ -51,7 +41,6 @@ impl LogInFailure {
     }
 }
 
-/// Writes events to the journal. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Events {
     origin: Origin,
@@ -68,42 +57,33 @@ impl Events {
         }
     }
 
-    /// Writes what is counted of refusals, at the end of each period and once more when `stop` is
-    /// cancelled.
-    pub(crate) async fn summarise(&self, stop: CancellationToken) {
+    /// Writes the counted refusals periodically, and when `stop` is cancelled.
+    pub(crate) async fn write_summaries(&self, stop: CancellationToken) {
         let write = |events: Vec<LogMessage>| async {
-            // Side by side, so that they share an fsync.
+            // Concurrently, so that they share an fsync.
             try_join_all(events.into_iter().map(|event| self.journal.append(event))).await.map(drop)
         };
         rate_limit::write_summaries(&self.rate_limiter, &self.origin, write, stop).await;
     }
 
-    /// A log-in failed. `user` is the one whose password was asked for, if there is one; the name
-    /// that was sent is never written, as it may well be a password in the wrong field.
-    ///
-    /// # Errors
-    /// 503 when the event cannot be written.
+    /// Without the username: clients may send a password in the wrong field.
     pub(crate) async fn log_in_failed(
         &self,
-        reason: LogInFailure,
+        reason: LogInError,
         user: Option<Uuid>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), AppendError> {
         let event = self
             .origin
             .event(Level::Warn, event_name::LOG_IN_FAILED, "A log-in was refused")
-            .attribute(attribute::REASON, reason.word());
+            .attribute(attribute::REASON, reason.as_str());
         let event = match user {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(event_name::LOG_IN_FAILED, reason.word(), user, event).await
+        self.write(event_name::LOG_IN_FAILED, reason.as_str(), user, event).await
     }
 
-    /// A user who is logged in sent a wrong current password.
-    ///
-    /// # Errors
-    /// 503 when the event cannot be written.
-    pub(crate) async fn password_refused(&self, user: Uuid) -> Result<(), Problem> {
+    pub(crate) async fn password_refused(&self, user: Uuid) -> Result<(), AppendError> {
         let event = self.origin.event(
             Level::Warn,
             event_name::PASSWORD_REFUSED,
@@ -118,37 +98,33 @@ impl Events {
         .await
     }
 
-    /// A token was refused. `user` is known only if the token was once a good one.
-    ///
-    /// # Errors
-    /// 503 when the event cannot be written.
+    /// `user` is known only if the token was valid before.
     pub(crate) async fn token_refused(
         &self,
-        reason: Refusal,
+        reason: TokenError,
         user: Option<Uuid>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), AppendError> {
         let event = self.origin.event(
             Level::Warn,
             event_name::TOKEN_REFUSED,
             "A request without a valid token was refused",
         );
-        let event = event.attribute(attribute::REASON, reason.word());
+        let event = event.attribute(attribute::REASON, reason.as_str());
         let event = match user {
             Some(user) => event.on_user(user),
             None => event,
         };
-        self.write(event_name::TOKEN_REFUSED, reason.word(), None, event).await
+        self.write(event_name::TOKEN_REFUSED, reason.as_str(), None, event).await
     }
 
-    /// Writes the event of a refusal, or counts it; by `account` where the refusal cost a password
-    /// hash.
+    /// `account` is set if the refusal cost a password hash.
     async fn write(
         &self,
         kind: &'static str,
         reason: &'static str,
         account: Option<Uuid>,
         event: Event,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), AppendError> {
         let context = RequestContext::current();
         let client = Client::at(context.client_address());
         let is_event = match account {
@@ -164,18 +140,9 @@ impl Events {
             Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address),
             None => event,
         };
-        self.journal.append(event.build()).await.map_err(|error| {
-            // Otherwise, after the first few failures, refusals would be counted and answered
-            // without an event on disk.
+        self.journal.append(event.build()).await.inspect_err(|_| {
+            // Without this, later refusals would be counted although no event is on disk.
             self.rate_limiter.release(client, account, kind, reason);
-            match error {
-                // The journal has told the log, once: here it would be a line for each request of a
-                // flood.
-                AppendError::Full { .. } => Code::Unavailable.into(),
-                AppendError::TooLarge { .. } | AppendError::Disk(_) | AppendError::Closed => {
-                    Problem::unavailable(error, None)
-                }
-            }
         })
     }
 }

@@ -1,10 +1,10 @@
-//! The handler floor: what the contract gives in, one use-case, what the contract allows out.
-//! Nothing is decided here.
+//! The handlers: each one calls one use case of `app`.
 
-mod dialog;
+mod errors;
+mod greeting;
 mod orders;
+mod problem_responses;
 mod products;
-mod refusals;
 mod rejections;
 mod users;
 
@@ -14,28 +14,26 @@ use merch_contract::rest::server as rest;
 use poem::{Endpoint, Response};
 use poem_contract_runtime::Limits;
 
-use crate::{db::wrong_page_token, problem::Problem, store::Store};
-pub(crate) use rejections::{Answers, RefusedCredential};
+use crate::{app::App, problem::Problem};
+pub(crate) use rejections::{ProblemRejections, RejectedCredential};
 
-/// Implements every operation of the document over the store's use-cases.
-struct Api {
-    store: Arc<Store>,
+struct Handlers {
+    app: Arc<App>,
     greeting: rest::Greeting,
 }
 
-/// The operations of the document, as an endpoint that answers everything else with 404 and 405.
-pub(crate) fn operations(store: Arc<Store>, body_limit: usize) -> impl Endpoint<Output = Response> {
-    let api = Api { store, greeting: dialog::greeting() };
-    rest::api(Arc::new(api), Arc::new(Answers), Limits { body_bytes: body_limit })
+/// Returns the endpoint of all operations; others get 404 or 405.
+pub(crate) fn operations(app: Arc<App>, body_limit: usize) -> impl Endpoint<Output = Response> {
+    let handlers = Handlers { app, greeting: greeting::greeting() };
+    rest::api(Arc::new(handlers), Arc::new(ProblemRejections), Limits { body_bytes: body_limit })
 }
 
-/// The `page_token` of a request. An empty one is none that a page ever had; to the db service it
-/// would mean the first page, as in gRPC none is sent so.
-fn page_token(sent: Option<String>) -> Result<Option<String>, Problem> {
-    if sent.as_deref() == Some("") { Err(wrong_page_token()) } else { Ok(sent) }
+/// Rejects an empty `page_token`: the db service would return the first page for it.
+fn page_token(token: Option<String>) -> Result<Option<String>, Problem> {
+    if token.as_deref() == Some("") { Err(errors::invalid_page_token()) } else { Ok(token) }
 }
 
-/// The answer to an operation: its own, or the problem as this operation declares it.
-async fn answer<R: From<Problem>>(work: impl Future<Output = Result<R, Problem>>) -> R {
+/// Maps a problem to the response that the operation declares for it.
+async fn respond<R: From<Problem>>(work: impl Future<Output = Result<R, Problem>>) -> R {
     work.await.unwrap_or_else(R::from)
 }

@@ -1,19 +1,19 @@
-//! Who somebody is and how they prove it: passwords, tokens, and how often one may try.
+//! Authentication: passwords, tokens, and the rate limits of attempts.
 
 mod common_passwords;
 mod hash_pool;
 mod hmac_provider;
 mod password;
+mod rate_limits;
 mod revoked_tokens;
-mod throttle;
 mod token;
 
-pub(crate) use hash_pool::{HashPool, Place, Purpose};
+pub(crate) use hash_pool::{HashPool, Purpose, QueueSlot};
 pub(crate) use merch_chassis::network;
 pub use password::{Cost, InvalidCost};
-pub(crate) use password::{HashFailure, Hasher, Password};
+pub(crate) use password::{HashError, Hasher, Password};
+pub use rate_limits::Rate;
+pub(crate) use rate_limits::RateLimits;
 pub(crate) use revoked_tokens::RevokedTokens;
-pub use throttle::Rate;
-pub(crate) use throttle::Throttle;
-pub(crate) use token::{Caller, Refusal, Tokens};
+pub(crate) use token::{Caller, TokenError, Tokens};
 pub use token::{SigningKey, WeakKey};

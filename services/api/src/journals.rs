@@ -1,10 +1,8 @@
-//! The journals of all replicas that share a data folder: each replica has one for itself, and
-//! those that live ship what one that is gone left behind.
+//! The journals of replicas that share a data folder. Each replica writes one, and ships those of
+//! dead replicas.
 //!
-//! A replica that is killed and starts again may well start with another journal than it had; a
-//! replica that is scaled away does not start again at all. So nobody owns a journal for longer
-//! than it holds its lock, which the system frees even after kill -9, and what stands in one is
-//! everybody's business.
+//! A restarted replica can get another journal, and a removed one never restarts. So only the lock
+//! assigns a journal; the system releases it even after `kill -9`.
 
 use std::{
     collections::BTreeMap,
@@ -21,36 +19,32 @@ use merch_logging::client::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// More replicas than these have no place beside each other.
-const MOST: usize = 1000;
-/// Between two looks at what was left behind.
-const LOOK: Duration = Duration::from_secs(5);
-/// After a failure: files that are damaged do not get better, and each look at them is a line in
-/// the log.
-const AGAIN: Duration = Duration::from_secs(60);
-/// How long one journal is held to be shipped. The logging service may be away for longer; then the
-/// next look takes it again.
-const HOLD: Duration = Duration::from_secs(600);
+const MAX_JOURNALS: usize = 1000;
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// Damaged files stay damaged, and each attempt writes a log line.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// The time for one orphaned journal; the next scan continues.
+const SHIP_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Opens the first journal that nobody has of `first`, `first-2`, `first-3` and so on. Blocks for
-/// as long as its last segment takes to read.
+/// Opens the first unlocked journal of `first`, `first-2`, `first-3` and so on. Blocks while it
+/// reads the last segment.
 ///
 /// # Errors
-/// When a folder cannot be made, read or written, or all are taken.
-pub(crate) fn take(
+/// When a folder cannot be created, read or written, or all journals are locked.
+pub(crate) fn open_first_free(
     first: &Path,
     options: &JournalOptions,
 ) -> Result<(Journal, PathBuf), StartError> {
-    for number in 1..=MOST {
+    for number in 1..=MAX_JOURNALS {
         let folder = numbered(first, number);
         if let Some(journal) = Journal::open_if_free(&folder, options.clone())? {
             return Ok((journal, folder));
         }
     }
     Err(StartError::new(format!(
-        "{} and {} more beside it are all in use; expected fewer replicas in one place",
+        "all journals from {} to number {} are locked; expected fewer replicas in this place",
         first.display(),
-        MOST - 1
+        MAX_JOURNALS
     )))
 }
 
@@ -63,11 +57,10 @@ fn numbered(first: &Path, number: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Ships what replicas that are gone left in their journals, again and again until `shutdown` is
-/// cancelled; what is under way then is left to others.
+/// Ships orphaned journals until `shutdown` is cancelled.
 ///
-/// `own` is the journal that this replica writes. `ship` ships one journal until it is empty, as
-/// [`merch_logging::client::ship`] does when its token is cancelled already.
+/// `own` is this replica's journal. `ship` ships one until it is empty, as
+/// [`merch_logging::client::ship`] does with a cancelled token.
 pub(crate) async fn adopt<F: Future<Output = ()>>(
     first: PathBuf,
     own: PathBuf,
@@ -78,16 +71,20 @@ pub(crate) async fn adopt<F: Future<Output = ()>>(
     let mut failed = BTreeMap::<PathBuf, Instant>::new();
     let work = async {
         loop {
-            for folder in left_behind(&first, &own) {
-                if failed.get(&folder).is_some_and(|at| at.elapsed() < AGAIN) {
+            for folder in orphaned(&first, &own) {
+                if failed.get(&folder).is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
                     continue;
                 }
                 if let Err(error) = adopt_one(&folder, &options, &ship).await {
-                    tracing::error!(folder = %folder.display(), %error, "log events that a replica left behind cannot be shipped");
+                    tracing::error!(
+                        folder = %folder.display(),
+                        %error,
+                        "failed to ship an orphaned journal; retrying"
+                    );
                     failed.insert(folder, Instant::now());
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(SCAN_INTERVAL).await;
         }
     };
     tokio::select! {
@@ -96,8 +93,8 @@ pub(crate) async fn adopt<F: Future<Output = ()>>(
     }
 }
 
-/// The folders beside `own` that may hold events, whether somebody has them or not.
-fn left_behind(first: &Path, own: &Path) -> Vec<PathBuf> {
+/// Returns the other folders that may hold events, locked or not.
+fn orphaned(first: &Path, own: &Path) -> Vec<PathBuf> {
     let (Some(parent), Some(name)) =
         (first.parent(), first.file_name().and_then(|name| name.to_str()))
     else {
@@ -117,14 +114,13 @@ fn left_behind(first: &Path, own: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_journal))
         .map(|entry| entry.path())
-        // One that cannot be read is told of when it is opened.
+        // Opening it reports the error.
         .filter(|folder| folder != own && Journal::may_hold_events(folder).unwrap_or(true))
         .collect();
     folders.sort_unstable();
     folders
 }
 
-/// Ships what is in one folder, unless somebody has it, and leaves it empty.
 async fn adopt_one<F: Future<Output = ()>>(
     folder: &Path,
     options: &JournalOptions,
@@ -136,23 +132,22 @@ async fn adopt_one<F: Future<Output = ()>>(
     };
     let events = journal.backlog();
     if events > 0 {
-        tracing::info!(folder = %folder.display(), events, "log events that a replica left behind are shipped");
+        tracing::info!(folder = %folder.display(), events, "shipping an orphaned journal");
         let now = CancellationToken::new();
         now.cancel();
-        // A name of its own in the metrics: whether this stream is connected says nothing of the
-        // replica's own.
+        // A separate name in the metrics.
         ship(
             journal.clone(),
-            ShipOptions { drain_timeout: HOLD, ..ShipOptions::new("api-adopted") },
+            ShipOptions { drain_timeout: SHIP_TIMEOUT, ..ShipOptions::new("api-adopted") },
             now,
         )
         .await;
     }
-    let left = journal.backlog();
-    if blocking(move || journal.clear()).await?? || left == 0 {
+    let remaining = journal.backlog();
+    if blocking(move || journal.clear()).await?? || remaining == 0 {
         Ok(())
     } else {
-        Err(AdoptError::Left(left))
+        Err(AdoptError::Remaining(remaining))
     }
 }
 
@@ -160,14 +155,14 @@ async fn adopt_one<F: Future<Output = ()>>(
 enum AdoptError {
     #[error(transparent)]
     Open(#[from] StartError),
-    #[error("the folder cannot be emptied: {0}")]
+    #[error("failed to clear the folder: {0}")]
     Clear(#[from] io::Error),
-    #[error("a thread ended with a bug: {0}")]
-    Bug(#[from] tokio::task::JoinError),
+    #[error("a thread panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
     #[error(
-        "{0} of them are left, as the logging service did not take them or the files are damaged; it is tried again"
+        "{0} events remain: the logging service did not acknowledge them, or the files are damaged"
     )]
-    Left(u64),
+    Remaining(u64),
 }
 
 async fn blocking<T: Send + 'static>(
@@ -189,19 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn each_replica_has_a_journal_of_its_own_and_the_first_free_one_is_taken_again() {
+    fn replica_opens_the_first_unlocked_journal() {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
-        let replicas = [(); 3].map(|()| take(&first, &options).unwrap());
+        let replicas = [(); 3].map(|()| open_first_free(&first, &options).unwrap());
         let names =
             replicas.each_ref().map(|(_, folder)| folder.file_name().unwrap().to_str().unwrap());
         assert_eq!(names, ["journal", "journal-2", "journal-3"]);
         let [_one, two, _three] = replicas;
         drop(two);
-        assert_eq!(take(&first, &options).unwrap().1, data.path().join("journal-2"));
+        assert_eq!(open_first_free(&first, &options).unwrap().1, data.path().join("journal-2"));
     }
 
-    /// Reads and acknowledges all, as the logging service does; `arrived` gets the messages.
     async fn deliver(journal: Journal, arrived: Arc<Mutex<Vec<String>>>) {
         for (position, event) in journal.read(None, 1000).await.unwrap() {
             arrived.lock().unwrap().push(event.message);
@@ -210,19 +204,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_replica_leaves_behind_is_shipped_by_another_and_what_it_holds_is_not() {
+    async fn only_orphaned_journals_are_shipped() {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
-        let (own, own_folder) = take(&first, &options).unwrap();
-        let (gone, gone_folder) = take(&first, &options).unwrap();
-        let (living, living_folder) = take(&first, &options).unwrap();
-        own.append(event("of this one")).await.unwrap();
-        gone.append(event("left behind")).await.unwrap();
-        living.append(event("of another one")).await.unwrap();
+        let (own, own_folder) = open_first_free(&first, &options).unwrap();
+        let (dead, dead_folder) = open_first_free(&first, &options).unwrap();
+        let (live, live_folder) = open_first_free(&first, &options).unwrap();
+        own.append(event("own")).await.unwrap();
+        dead.append(event("orphaned")).await.unwrap();
+        live.append(event("live")).await.unwrap();
         fs::create_dir(data.path().join("journal-of-something-else")).unwrap();
-        // As after kill -9: without a word, and the lock is free.
-        drop(gone);
-        assert_eq!(left_behind(&first, &own_folder), [gone_folder.clone(), living_folder.clone()]);
+        // As after `kill -9`: the lock is free.
+        drop(dead);
+        assert_eq!(orphaned(&first, &own_folder), [dead_folder.clone(), live_folder.clone()]);
 
         let (arrived, shutdown) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let adopting = tokio::spawn({
@@ -245,39 +239,39 @@ mod tests {
             }
         });
         tokio::time::timeout(Duration::from_secs(20), async {
-            while Journal::may_hold_events(&gone_folder).unwrap() {
+            while Journal::may_hold_events(&dead_folder).unwrap() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
         .await
         .unwrap();
-        assert_eq!(*arrived.lock().unwrap(), ["left behind"]);
-        assert_eq!((own.backlog(), living.backlog()), (1, 1));
-        assert_eq!(left_behind(&first, &own_folder), [living_folder]);
+        assert_eq!(*arrived.lock().unwrap(), ["orphaned"]);
+        assert_eq!((own.backlog(), live.backlog()), (1, 1));
+        assert_eq!(orphaned(&first, &own_folder), [live_folder]);
         shutdown.cancel();
         adopting.await.unwrap();
-        // The thread that emptied it may hold the lock a little longer than its caller waits.
-        while Journal::open_if_free(gone_folder.clone(), options.clone()).unwrap().is_none() {
+        // The thread that cleared the journal may still hold the lock.
+        while Journal::open_if_free(dead_folder.clone(), options.clone()).unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
 
-        // The emptied journal is there for the next replica, and its numbers go on.
-        let (next, folder) = take(&first, &options).unwrap();
-        assert_eq!((folder, next.backlog()), (gone_folder, 0));
+        // Its sequence numbers continue.
+        let (next, folder) = open_first_free(&first, &options).unwrap();
+        assert_eq!((folder, next.backlog()), (dead_folder, 0));
         next.append(event("later")).await.unwrap();
         assert_eq!(next.backlog(), 1);
     }
 
     #[tokio::test]
-    async fn what_nobody_takes_stays() {
+    async fn unshipped_events_stay_in_the_journal() {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
-        let (gone, folder) = take(&first, &options).unwrap();
-        gone.append(event("left behind")).await.unwrap();
-        drop(gone);
+        let (dead, folder) = open_first_free(&first, &options).unwrap();
+        dead.append(event("orphaned")).await.unwrap();
+        drop(dead);
         let error =
             adopt_one(&folder, &options, &|_, _, _| async {}).await.unwrap_err().to_string();
-        assert!(error.starts_with("1 of them are left"), "{error}");
+        assert!(error.starts_with("1 events remain"), "{error}");
         assert_eq!(Journal::open(&folder, options).unwrap().backlog(), 1);
     }
 }

@@ -1,29 +1,28 @@
-//! The REST gateway of the store: it authenticates, calls the db service over gRPC, and answers as
-//! `openapi.yaml` says.
+//! The REST gateway of the store: authenticates requests, calls the db service over gRPC, and
+//! responds as `openapi.yaml` declares.
 //!
-//! A request comes through `listen` (connections) and `edge` (what holds for every answer) to
-//! `pages` or to the generated server, which holds it against the document and calls the handler
-//! floor, `http`; a handler calls one use-case of `store`, which speaks to the db service (`db`),
-//! checks passwords and tokens (`identity`) and writes log events (`events`). Every error is a
-//! `problem`.
+//! A request passes `server` (connections), `middleware` (every response), the generated server
+//! (validation), a handler in `http`, and a use case in `app`. A use case calls the db service
+//! (`db`), checks passwords and tokens (`identity`), and writes log events (`events`). `pages`
+//! serves the documentation. Every error response is a `problem`.
 
+mod app;
 mod clock;
 mod config;
 mod context;
+mod convert;
 mod db;
-mod edge;
 mod etag;
 mod events;
 mod http;
 mod identity;
 mod journals;
-mod listen;
-mod model;
+mod middleware;
 mod pages;
 mod problem;
 mod proxies;
 mod readiness;
-mod store;
+mod server;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,35 +32,33 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    app::App,
     db::Db,
-    edge::{Edge, Metrics},
     events::Events,
-    identity::{Hasher, RevokedTokens, Throttle, Tokens},
-    listen::Bounds,
+    identity::{Hasher, RateLimits, RevokedTokens, Tokens},
+    middleware::{Metrics, Middleware},
     pages::Pages,
     proxies::Proxies,
-    store::Store,
+    server::ServerLimits,
 };
 pub use config::Config;
-pub use edge::{CorsOrigins, InvalidOrigin};
 pub use identity::{Cost, InvalidCost, Rate, SigningKey, WeakKey};
+pub use middleware::{CorsOrigins, InvalidOrigin};
 pub use proxies::{InvalidProxy, TrustedProxies};
 
-/// The time between two removals of idle entries from the rate limits.
-const FORGET: Duration = Duration::from_secs(60);
+const EVICTION_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Serves the store's REST API until `shutdown` is cancelled; then it finishes the requests under
-/// way, ships what is in the journal, and returns. From [`Readiness::stop`] on, which may come
-/// before that, each answer closes its connection.
+/// Serves the REST API until `shutdown` is cancelled. Then it finishes the requests in flight,
+/// ships the journal, and returns. After [`Readiness::stop`], each response closes its connection.
 ///
 /// `readiness` gets three parts:
-/// - `db`: ready while at least one replica of the db service says that it is serving;
+/// - `db`: ready while at least one replica of the db service is healthy;
 /// - `clock`: ready while this machine's clock agrees with the database's;
-/// - `events`: always ready; degraded while the oldest log event has waited for longer than
+/// - `events`: always ready; degraded while the oldest log event is older than
 ///   [`Config::event_age_limit`].
 ///
 /// # Errors
-/// When an endpoint is no URI, [`Config::transport`] does not allow to reach one, or the journal
+/// When an endpoint is not a URI, [`Config::transport`] does not allow its scheme, or the journal
 /// cannot be opened.
 pub fn serve(
     listener: TcpListener,
@@ -78,24 +75,24 @@ async fn run(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    let db = Db::find(&config.db_endpoint, &config.transport, config.call_deadline)?;
+    let db = Db::new(&config.db_endpoint, &config.transport, config.call_deadline)?;
     let logging =
         merch_logging::client::find_replicas(&config.logging_endpoint, &config.transport)?;
     let (folder, options, shared) =
         (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
     let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {
-        true => journals::take(&folder, &options),
+        true => journals::open_first_free(&folder, &options),
         false => Ok((Journal::open(&folder, options)?, folder)),
     })
     .await
-    .map_err(|error| StartError::new(format!("opening the journal failed: {error}")))??;
+    .map_err(|error| StartError::new(format!("failed to open the journal: {error}")))??;
 
     let events = Events::new(journal.clone(), config.refusals);
-    let store = Arc::new(Store {
+    let app = Arc::new(App {
         db: db.clone(),
         events: events.clone(),
-        hasher: Hasher::new(config.hash_cost, config.hashes_at_once, config.hashes_waiting),
-        throttle: Throttle::new(
+        hasher: Hasher::new(config.hash_cost, config.hash_concurrency, config.hash_queue_capacity),
+        rate_limits: RateLimits::new(
             config.log_ins_per_address,
             config.registrations_per_address,
             config.write_rate,
@@ -103,24 +100,23 @@ async fn run(
         tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
         writes: ConcurrencyLimit::new(config.writes_per_user),
         revoked: RevokedTokens::default(),
-        unfinished: TaskTracker::new(),
+        uncancelled: TaskTracker::new(),
     });
-    let pages = Pages::before(http::operations(Arc::clone(&store), config.body_limit));
+    let pages = Pages::before(http::operations(Arc::clone(&app), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));
-    // Once before anybody is served, so that the first request is judged as all others are. A name
-    // that is not there yet comes up later.
-    proxies.look_up().await;
-    let edge = Edge::new(
+    // Before the first request; names that do not resolve yet are resolved later.
+    proxies.resolve_all().await;
+    let middleware = Middleware::new(
         pages,
         events.clone(),
-        Metrics::of_process(),
+        Metrics::global(),
         Arc::clone(&proxies),
         config.header_limit,
         config.request_timeout,
         config.cors_origins,
     );
 
-    let adopting = tokio::spawn({
+    let orphan_shipping = tokio::spawn({
         let (first, options, logging, shutdown) =
             (config.journal_folder, config.journal, logging.clone(), shutdown.clone());
         let ship =
@@ -135,21 +131,21 @@ async fn run(
     let options = ShipOptions { drain_timeout: config.ship_timeout, ..ShipOptions::new("api") };
     let status = options.status.clone();
     let shipping = tokio::spawn(ship(journal.clone(), logging, options, drained.clone()));
-    let refused_all = CancellationToken::new();
-    let summarising = tokio::spawn({
-        let stop = refused_all.clone();
-        async move { events.summarise(stop).await }
+    let refusals_done = CancellationToken::new();
+    let summaries = tokio::spawn({
+        let stop = refusals_done.clone();
+        async move { events.write_summaries(stop).await }
     });
-    let housekeeping = tokio::spawn(forget_the_idle(Arc::clone(&store), shutdown.clone()));
-    let following_proxies = tokio::spawn({
+    let eviction = tokio::spawn(evict_idle(Arc::clone(&app), shutdown.clone()));
+    let proxy_refresh = tokio::spawn({
         let (proxies, shutdown) = (Arc::clone(&proxies), shutdown.clone());
-        async move { proxies.follow(shutdown).await }
+        async move { proxies.refresh(shutdown).await }
     });
     let (part, clock_part) = (readiness.part("db"), readiness.part("clock"));
-    let comparing = tokio::spawn(clock::follow(db.clone(), clock_part, shutdown.clone()));
-    let following = tokio::spawn(readiness::follow_db(db, part, shutdown.clone()));
+    let clock_watch = tokio::spawn(clock::watch(db.clone(), clock_part, shutdown.clone()));
+    let db_watch = tokio::spawn(readiness::watch_db(db, part, shutdown.clone()));
     let part = readiness.part("events");
-    let aging = tokio::spawn(watch_age(
+    let age_watch = tokio::spawn(watch_age(
         journal,
         "api",
         status,
@@ -158,7 +154,7 @@ async fn run(
         shutdown.clone(),
     ));
 
-    let bounds = Bounds {
+    let limits = ServerLimits {
         header_limit: config.header_limit,
         body_limit: config.body_limit,
         header_timeout: config.header_timeout,
@@ -169,47 +165,44 @@ async fn run(
         connections_per_address: config.connections_per_address,
         drain_timeout: config.drain_timeout,
     };
-    listen::serve(listener, edge, bounds, proxies, readiness.stopping(), &shutdown).await;
+    server::serve(listener, middleware, limits, proxies, readiness.stopping(), &shutdown).await;
 
-    // A log-in or a password change runs on after its client is gone, and may still refuse.
-    store.unfinished.close();
-    let patience = config.call_deadline.min(config.drain_timeout);
-    if tokio::time::timeout(patience, store.unfinished.wait()).await.is_err() {
-        let requests = store.unfinished.len();
+    // They can still write refusals.
+    app.uncancelled.close();
+    let timeout = config.call_deadline.min(config.drain_timeout);
+    if tokio::time::timeout(timeout, app.uncancelled.wait()).await.is_err() {
+        let requests = app.uncancelled.len();
         tracing::warn!(
             requests,
-            "log-ins or password changes are still under way; their refusals may be missing from the log"
+            "log-ins or password changes are still running; their refusals may not be logged"
         );
     }
-    // Nothing else refuses any more; what was counted of refusals is written.
-    refused_all.cancel();
-    if let Err(error) = summarising.await {
-        tracing::error!(%error, "counting refusals ended with a bug");
+    refusals_done.cancel();
+    if let Err(error) = summaries.await {
+        tracing::error!(task = "refusal counts", %error, "background task panicked");
     }
-    // Nothing else writes to the journal any more.
     drained.cancel();
-    for (what, task) in [
-        ("shipping log events", shipping),
-        ("shipping what others left behind", adopting),
-        ("housekeeping", housekeeping),
-        ("looking up proxies", following_proxies),
-        ("following the db service", following),
-        ("following the age of log events", aging),
-        ("comparing the clocks", comparing),
+    for (task, handle) in [
+        ("event shipping", shipping),
+        ("orphaned journals", orphan_shipping),
+        ("rate limit eviction", eviction),
+        ("proxy resolution", proxy_refresh),
+        ("db health", db_watch),
+        ("event age", age_watch),
+        ("clock comparison", clock_watch),
     ] {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended with a bug");
+        if let Err(error) = handle.await {
+            tracing::error!(task, %error, "background task panicked");
         }
     }
     Ok(())
 }
 
-/// Keeps what the throttle remembers small.
-async fn forget_the_idle(store: Arc<Store>, shutdown: CancellationToken) {
+async fn evict_idle(app: Arc<App>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(FORGET) => store.throttle.forget_the_idle(),
+            () = tokio::time::sleep(EVICTION_INTERVAL) => app.rate_limits.evict_idle(),
         }
     }
 }

@@ -14,7 +14,7 @@ use poem::{
 use poem_contract_runtime::{Rejection, RejectionHandler as _};
 
 use self::content::Content;
-use crate::{etag, http::Answers};
+use crate::{etag, http::ProblemRejections};
 
 /// Left with the answer of a page, for the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
         let mut response = if request.method() == Method::GET || request.method() == Method::HEAD {
             page.response(&request)
         } else {
-            Answers.respond(Rejection::MethodNotAllowed { allowed: vec!["GET", "HEAD"] })
+            ProblemRejections.respond(Rejection::MethodNotAllowed { allowed: vec!["GET", "HEAD"] })
         };
         response.set_data(PageName(page.name));
         Ok(response)
@@ -127,7 +127,8 @@ impl Page {
         let etag = format!("\"{}{}\"", self.digest, if form.gzip { "-gzip" } else { "" });
         // A condition that cannot be read is none: a browser is better served with the page than
         // with an error.
-        let known = etag::none_match_holds(request.header("if-none-match"), &etag).unwrap_or(false);
+        let known =
+            etag::matches_if_none_match(request.header("if-none-match"), &etag).unwrap_or(false);
         let csp = if self.name.starts_with("/reference") { REFERENCE_CSP } else { CSP };
         let mut response = Response::builder()
             .header(header::ETAG, etag)

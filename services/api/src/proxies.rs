@@ -1,9 +1,8 @@
-//! Proxies in front of this service whose word is taken: for where a request comes from, and for
-//! its ids.
+//! Trusted proxies: the client's address from `X-Forwarded-For`, and whether to trust the ids of a
+//! request.
 //!
-//! Every client can send `X-Forwarded-For`. A trusted proxy appends the address that it saw. So the
-//! last entry is taken if the peer of the connection is such a proxy, the entry before it if that
-//! address is such a proxy as well, and so on; nothing of the header otherwise.
+//! Every client can send `X-Forwarded-For`, and each proxy appends its peer's address. So entries
+//! count from the last one, and only while the address before them is a trusted proxy.
 
 use std::{
     collections::HashMap,
@@ -17,30 +16,27 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::lookup_host;
 use tokio_util::sync::CancellationToken;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How often host names are looked up: a container that was replaced has another address.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The same while a name has no addresses: a proxy that has just been started should not be a
-/// stranger for long.
-const WHILE_UNKNOWN: Duration = Duration::from_millis(100);
-/// How long one look-up may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long a name's addresses are kept while looking it up fails. A name server that is away
-/// for a moment must not make all clients look like one; an address must not stay trusted when
-/// somebody else may have it.
-const KEEP: Duration = Duration::from_secs(60);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Shorter, so that a new proxy is trusted soon.
+const UNRESOLVED_INTERVAL: Duration = Duration::from_millis(100);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The last addresses stay trusted during a short outage of DNS; after it, another host may have
+/// them.
+const MAX_STALE: Duration = Duration::from_secs(60);
 
-/// Who is trusted: single addresses, networks and host names. By default nobody.
+/// The addresses, networks and host names that are trusted. None by default.
 ///
-/// As text: with commas between them, `10.0.0.0/8, 2001:db8::1, nginx`.
+/// As text, separated by commas: `10.0.0.0/8, 2001:db8::1, nginx`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
-    networks: Vec<Network>,
+    networks: Vec<IpNet>,
     hosts: Vec<String>,
 }
 
@@ -56,7 +52,7 @@ impl FromStr for TrustedProxies {
     fn from_str(text: &str) -> Result<Self, InvalidProxy> {
         let mut proxies = Self::default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            match Network::parse(entry) {
+            match parse_network(entry) {
                 Some(network) => proxies.networks.push(network),
                 None if is_host_name(entry) => proxies.hosts.push(entry.to_ascii_lowercase()),
                 None => return Err(InvalidProxy { entry: entry.to_owned() }),
@@ -66,7 +62,7 @@ impl FromStr for TrustedProxies {
     }
 }
 
-/// What is neither an address nor a network nor a host name.
+/// The entry is not an address, a network or a host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidProxy {
     entry: String,
@@ -76,7 +72,8 @@ impl fmt::Display for InvalidProxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "expected addresses such as 192.0.2.1, networks such as 10.0.0.0/8 or host names such as nginx, with commas between them, got `{}`",
+            "expected addresses such as 192.0.2.1, networks such as 10.0.0.0/8 or host names such \
+             as nginx, separated by commas; got `{}`",
             self.entry
         )
     }
@@ -84,47 +81,13 @@ impl fmt::Display for InvalidProxy {
 
 impl std::error::Error for InvalidProxy {}
 
-/// Addresses that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    first: IpAddr,
-    bits: u8,
+/// Parses `10.0.0.0/8` or a single address.
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-impl Network {
-    /// `10.0.0.0/8`, or one address.
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
-            None => (text, None),
-        };
-        let first: IpAddr = address.parse().ok()?;
-        let longest = if first.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(longest);
-        (bits <= longest).then_some(Self { first, bits })
-    }
-
-    fn has(self, address: IpAddr) -> bool {
-        match (self.first, address) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                (first.to_bits() ^ address.to_bits())
-                    .checked_shr(32 - u32::from(self.bits))
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => {
-                (first.to_bits() ^ address.to_bits())
-                    .checked_shr(128 - u32::from(self.bits))
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-/// RFC 1123 §2.1, and the underscores that container engines allow. What ends in a number is an
-/// address that was mistyped, and no name.
+/// RFC 1123 §2.1, with underscores as in container names. A numeric last label is a mistyped
+/// address.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -137,152 +100,153 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label) && !last_is_number
 }
 
-/// Where a request comes from, and whether what it says of itself is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sender {
-    /// The client's address, as far as it is known.
     pub(crate) address: Option<IpAddr>,
-    /// Whether the request's ids are taken: those of a trusted proxy, and anybody's where no proxy
-    /// is set.
-    pub(crate) believed: bool,
+    /// Whether to trust the request's ids; always if no proxy is configured.
+    pub(crate) trusted: bool,
 }
 
-/// The trusted proxies with the addresses that their names have at the moment.
 #[derive(Debug)]
 pub(crate) struct Proxies {
     trusted: TrustedProxies,
-    found: RwLock<HashMap<String, Found>>,
+    resolved: RwLock<HashMap<String, Resolved>>,
 }
 
 #[derive(Clone, Debug)]
-struct Found {
+struct Resolved {
     addresses: Vec<IpAddr>,
-    at: Instant,
+    resolved_at: Instant,
 }
 
 impl Proxies {
     pub(crate) fn new(trusted: TrustedProxies) -> Self {
-        Self { trusted, found: RwLock::default() }
+        Self { trusted, resolved: RwLock::default() }
     }
 
-    /// Judges a request by the peer of its connection and by its headers.
     pub(crate) fn sender(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Sender {
         if self.trusted.is_empty() {
-            return Sender { address: peer, believed: true };
+            return Sender { address: peer, trusted: true };
         }
         match peer {
-            // A proxy that says nothing that can be read is where the request comes from.
-            Some(peer) if self.trust(peer) => {
-                Sender { address: Some(self.client_of(peer, headers)), believed: true }
+            Some(peer) if self.is_trusted(peer) => {
+                Sender { address: Some(self.client_of(peer, headers)), trusted: true }
             }
-            Some(_) | None => Sender { address: peer, believed: false },
+            Some(_) | None => Sender { address: peer, trusted: false },
         }
     }
 
-    /// Returns the address of the client for which `proxy`, a trusted one, sent a request: the last
-    /// entry of `X-Forwarded-For` that is not itself a trusted proxy's. Entries before that one are
-    /// the client's own claims. Where an entry cannot be read, the proxy that wrote it is the
-    /// client.
+    /// Returns the last address in `X-Forwarded-For` that is not a trusted proxy's; clients may
+    /// have forged earlier ones. An invalid entry counts as the proxy that appended it.
     fn client_of(&self, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = proxy;
-        for entry in headers.get_all(FORWARDED_FOR).iter().rev().flat_map(entries) {
+        for entry in headers.get_all(X_FORWARDED_FOR).iter().rev().flat_map(entries) {
             let Some(address) = entry else { break };
             client = address;
-            if !self.trust(address) {
+            if !self.is_trusted(address) {
                 break;
             }
         }
         client
     }
 
-    /// Whether this address, in its canonical form, is a trusted proxy's.
-    pub(crate) fn trust(&self, peer: IpAddr) -> bool {
-        if self.trusted.networks.iter().any(|network| network.has(peer)) {
+    /// `peer` is in canonical form.
+    pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
+        if self.trusted.networks.iter().any(|network| network.contains(&peer)) {
             return true;
         }
-        let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
-        found.values().any(|found| found.addresses.contains(&peer))
+        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        resolved.values().any(|resolved| resolved.addresses.contains(&peer))
     }
 
-    /// Looks the names up again and again until the shutdown.
-    pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        // Each name by itself, so that one which is not answered for does not hold up the others.
-        let following = self.trusted.hosts.iter().map(|host| {
+    pub(crate) async fn refresh(&self, shutdown: CancellationToken) {
+        // Independently, so that a slow lookup does not delay the others.
+        let refreshing = self.trusted.hosts.iter().map(|host| {
             let shutdown = &shutdown;
             async move {
-                let again = async || {
-                    tokio::time::sleep(if self.is_known(host) { AGAIN } else { WHILE_UNKNOWN })
-                        .await;
-                    self.look_up_one(host, system).await;
+                let refresh_once = async || {
+                    tokio::time::sleep(if self.is_resolved(host) {
+                        REFRESH_INTERVAL
+                    } else {
+                        UNRESOLVED_INTERVAL
+                    })
+                    .await;
+                    self.resolve(host, system_resolver).await;
                 };
-                while shutdown.run_until_cancelled(again()).await.is_some() {}
+                while shutdown.run_until_cancelled(refresh_once()).await.is_some() {}
             }
         });
-        join_all(following).await;
+        join_all(refreshing).await;
     }
 
-    /// Looks all names up once. It takes 5 seconds at most.
-    pub(crate) async fn look_up(&self) {
-        self.look_up_by(system).await;
+    /// Takes at most 5 s.
+    pub(crate) async fn resolve_all(&self) {
+        self.resolve_all_with(system_resolver).await;
     }
 
-    async fn look_up_by<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+    async fn resolve_all_with<F: Future<Output = io::Result<Vec<IpAddr>>>>(
         &self,
-        look_up: impl Fn(String) -> F,
+        lookup: impl Fn(String) -> F,
     ) {
-        join_all(self.trusted.hosts.iter().map(|host| self.look_up_one(host, &look_up))).await;
+        join_all(self.trusted.hosts.iter().map(|host| self.resolve(host, &lookup))).await;
     }
 
-    async fn look_up_one<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+    async fn resolve<F: Future<Output = io::Result<Vec<IpAddr>>>>(
         &self,
         host: &str,
-        look_up: impl Fn(String) -> F,
+        lookup: impl Fn(String) -> F,
     ) {
-        let answer = tokio::time::timeout(PATIENCE, look_up(host.to_owned())).await;
-        let answer = match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        let result = tokio::time::timeout(LOOKUP_TIMEOUT, lookup(host.to_owned())).await;
+        let result = match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(addresses) if addresses.is_empty() => Err(io::ErrorKind::NotFound.into()),
-            answer => answer,
+            result => result,
         };
-        let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
-        match answer {
+        let mut resolved = self.resolved.write().unwrap_or_else(PoisonError::into_inner);
+        match result {
             Ok(addresses) => {
                 let addresses: Vec<_> =
                     addresses.into_iter().map(|address| address.to_canonical()).collect();
-                let known = found.insert(
+                let previous = resolved.insert(
                     host.to_owned(),
-                    Found { addresses: addresses.clone(), at: Instant::now() },
+                    Resolved { addresses: addresses.clone(), resolved_at: Instant::now() },
                 );
-                if known.is_none_or(|known| !same(&known.addresses, &addresses)) {
-                    tracing::info!(host, ?addresses, "a trusted proxy was found");
+                if previous.is_none_or(|previous| !same_addresses(&previous.addresses, &addresses))
+                {
+                    tracing::info!(host, ?addresses, "resolved trusted proxy");
                 }
             }
-            Err(error) if found.get(host).is_some_and(|known| known.at.elapsed() >= KEEP) => {
-                found.remove(host);
-                tracing::warn!(host, %error, "a trusted proxy cannot be found any more: nobody is taken for it now");
+            Err(error)
+                if resolved
+                    .get(host)
+                    .is_some_and(|previous| previous.resolved_at.elapsed() >= MAX_STALE) =>
+            {
+                resolved.remove(host);
+                tracing::warn!(
+                    host,
+                    %error,
+                    "failed to resolve trusted proxy; its last addresses are no longer trusted"
+                );
             }
-            // For a while the last answer holds. A proxy that was never found may not have been
-            // started yet.
-            Err(error) => tracing::debug!(host, %error, "a trusted proxy cannot be found"),
+            // The last addresses stay valid for a while, and a new proxy may not have started yet.
+            Err(error) => tracing::debug!(host, %error, "failed to resolve trusted proxy"),
         }
     }
 
-    fn is_known(&self, host: &str) -> bool {
-        self.found.read().unwrap_or_else(PoisonError::into_inner).contains_key(host)
+    fn is_resolved(&self, host: &str) -> bool {
+        self.resolved.read().unwrap_or_else(PoisonError::into_inner).contains_key(host)
     }
 }
 
-/// The system's own resolver.
-async fn system(host: String) -> io::Result<Vec<IpAddr>> {
+async fn system_resolver(host: String) -> io::Result<Vec<IpAddr>> {
     Ok(lookup_host((host.as_str(), 0)).await?.map(|address| address.ip()).collect())
 }
 
-/// Name servers change the order from answer to answer.
-fn same(one: &[IpAddr], other: &[IpAddr]) -> bool {
+/// Compares regardless of order, which differs between DNS responses.
+fn same_addresses(one: &[IpAddr], other: &[IpAddr]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
 
-/// Returns the entries of one `X-Forwarded-For`, last first: addresses, each with a port perhaps;
-/// `None` for something else.
+/// Returns the entries of `X-Forwarded-For`, last first; `None` for what is not an address.
 fn entries(value: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
     value.to_str().unwrap_or_default().rsplit(',').map(|entry| {
         let entry = entry.trim();
@@ -311,7 +275,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(
-                FORWARDED_FOR,
+                X_FORWARDED_FOR,
                 poem::http::HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
@@ -319,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_addresses_networks_and_names() {
+    fn trusted_proxies_parse_addresses_networks_and_names() {
         let read: TrustedProxies =
             " 10.0.0.0/8,192.0.2.1, 2001:db8::/32 ,NGINX, a_b.example,".parse().unwrap();
         assert_eq!(
@@ -352,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_its_addresses_and_no_other() {
+    fn networks_contain_only_their_addresses() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
             ("10.1.2.3/8", "10.0.0.0", "9.255.255.255"),
@@ -362,30 +326,33 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::/0", "2001:db8::1", "192.0.2.1"),
         ] {
-            let network = Network::parse(network).unwrap();
-            assert!(network.has(ip(inside)) && !network.has(ip(outside)), "{network:?}");
+            let network = parse_network(network).unwrap();
+            assert!(
+                network.contains(&ip(inside)) && !network.contains(&ip(outside)),
+                "{network:?}"
+            );
         }
     }
 
     #[test]
-    fn without_proxies_the_peer_is_the_client_and_everybodys_ids_are_taken() {
+    fn without_proxies_the_peer_is_the_client() {
         let sender = proxies("").sender(Some(ip("192.0.2.1")), &headers(&["203.0.113.9"]));
-        assert_eq!(sender, Sender { address: Some(ip("192.0.2.1")), believed: true });
+        assert_eq!(sender, Sender { address: Some(ip("192.0.2.1")), trusted: true });
     }
 
     #[test]
-    fn a_stranger_is_who_connects_and_nothing_it_says_is_believed() {
+    fn headers_of_untrusted_peers_are_ignored() {
         let sender =
             proxies("10.0.0.0/8,nginx").sender(Some(ip("192.0.2.1")), &headers(&["203.0.113.9"]));
-        assert_eq!(sender, Sender { address: Some(ip("192.0.2.1")), believed: false });
+        assert_eq!(sender, Sender { address: Some(ip("192.0.2.1")), trusted: false });
         assert_eq!(
             proxies("10.0.0.0/8").sender(None, &headers(&["203.0.113.9"])),
-            Sender { address: None, believed: false }
+            Sender { address: None, trusted: false }
         );
     }
 
     #[test]
-    fn a_trusted_proxy_says_who_the_client_is() {
+    fn client_address_comes_from_the_trusted_proxy() {
         let proxy = ip("10.0.0.1");
         for (values, client) in [
             (&["203.0.113.9"][..], "203.0.113.9"),
@@ -404,37 +371,37 @@ mod tests {
             (&["203.0.113.256"], "10.0.0.1"),
             (&["203.0.113.9", "caf\u{e9}"], "10.0.0.1"),
             (&["for=203.0.113.9"], "10.0.0.1"),
-            // A chain of trusted proxies; what the client claims stands before them.
+            // A chain of trusted proxies, after an entry that the client sent.
             (&["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
             (&["198.51.100.1, 203.0.113.9", "10.0.0.3, 10.0.0.2"], "203.0.113.9"),
             (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             (&["unknown, 10.0.0.2"], "10.0.0.2"),
         ] {
             let sender = proxies("10.0.0.0/8").sender(Some(proxy), &headers(values));
-            assert_eq!(sender, Sender { address: Some(ip(client)), believed: true }, "{values:?}");
+            assert_eq!(sender, Sender { address: Some(ip(client)), trusted: true }, "{values:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_name_is_whoever_has_it_now() {
+    async fn trust_follows_the_current_addresses_of_a_name() {
         let proxies = proxies("nginx");
         let (first, second) = (ip("10.0.0.1"), ip("10.0.0.2"));
-        assert!(!proxies.trust(first));
-        proxies.look_up_by(async |host| Ok(vec![first; usize::from(host == "nginx")])).await;
-        assert!(proxies.trust(first) && !proxies.trust(second));
-        proxies.look_up_by(async |_| Ok(vec![ip("::ffff:10.0.0.2")])).await;
-        assert!(!proxies.trust(first) && proxies.trust(second));
-        proxies.look_up_by(async |_| Err(io::ErrorKind::NotFound.into())).await;
-        assert!(proxies.trust(second), "a name server that is away for a moment changes nothing");
-        proxies.found.write().unwrap().get_mut("nginx").unwrap().at -= KEEP;
-        proxies.look_up_by(async |_| Err(io::ErrorKind::NotFound.into())).await;
-        assert!(!proxies.trust(second), "whoever has that address now is a stranger");
+        assert!(!proxies.is_trusted(first));
+        proxies.resolve_all_with(async |host| Ok(vec![first; usize::from(host == "nginx")])).await;
+        assert!(proxies.is_trusted(first) && !proxies.is_trusted(second));
+        proxies.resolve_all_with(async |_| Ok(vec![ip("::ffff:10.0.0.2")])).await;
+        assert!(!proxies.is_trusted(first) && proxies.is_trusted(second));
+        proxies.resolve_all_with(async |_| Err(io::ErrorKind::NotFound.into())).await;
+        assert!(proxies.is_trusted(second), "a short outage of DNS changes nothing");
+        proxies.resolved.write().unwrap().get_mut("nginx").unwrap().resolved_at -= MAX_STALE;
+        proxies.resolve_all_with(async |_| Err(io::ErrorKind::NotFound.into())).await;
+        assert!(!proxies.is_trusted(second), "the address is stale");
     }
 
     #[tokio::test]
-    async fn names_are_looked_up_by_the_system() {
+    async fn host_names_resolve_through_the_system() {
         let proxies = proxies("localhost");
-        proxies.look_up().await;
-        assert!(proxies.trust(ip("127.0.0.1")) || proxies.trust(ip("::1")));
+        proxies.resolve_all().await;
+        assert!(proxies.is_trusted(ip("127.0.0.1")) || proxies.is_trusted(ip("::1")));
     }
 }

@@ -1,15 +1,14 @@
-//! Whether a db service is there: without any no operation of this service works.
+//! The readiness part of the db service.
 
 use merch_chassis::Part;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::Db;
 
-/// Keeps `part` up to date until `shutdown` is cancelled; then it is not ready any more, so that
-/// nobody sends new requests.
-pub(crate) async fn follow_db(db: Db, part: Part, shutdown: CancellationToken) {
+/// Keeps `part` up to date until `shutdown` is cancelled, then marks it as not ready.
+pub(crate) async fn watch_db(db: Db, part: Part, shutdown: CancellationToken) {
     tokio::select! {
-        () = db.follow(&part) => {}
+        () = db.watch_health(&part) => {}
         () = shutdown.cancelled() => part.not_ready("shutting down"),
     }
 }

@@ -1,8 +1,7 @@
-//! What a request costs is bounded by the server and not by the request: the whole service, from
-//! the socket to the log line, under an allocator that counts.
+//! The cost of a request is bounded by the server. Tests the whole service, from the socket to the
+//! log line, under a counting allocator.
 //!
-//! `HOSTILE_REQUESTS=100000` sends as many random requests instead of a few, and `HOSTILE_SEED=7`
-//! begins with another one.
+//! `HOSTILE_REQUESTS=100000` sets the number of random requests, `HOSTILE_SEED=7` their seed.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
 #![allow(
@@ -34,16 +33,15 @@ use support::Api;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The service's defaults.
+/// The defaults of the service.
 const BOUNDS: Bounds = Bounds { body: 64 * 1024, head: 16 * 1024 };
-/// What an answer may be long, with its headers.
+/// Maximum length of a response with its headers.
 const ANSWER: usize = 16 * 1024;
-/// What a log line may be long.
+/// Maximum length of a log line.
 const LINE: usize = 4 * 1024;
-/// What a request may take: linear work takes milliseconds, work that grows by the square minutes.
+/// Maximum time of a request. Linear work takes milliseconds, quadratic work minutes.
 const MILLISECONDS: u128 = 2_000;
-/// A request that takes longer is sent again, up to this number of runs. Its shortest run counts,
-/// so that a stall of the machine is no failure.
+/// Runs of a slow request. The shortest counts, so that a stall of the machine is not a failure.
 const RUNS: usize = 3;
 
 const ID: &str = "{0198c0de-7e57-7000-8000-000000000001}";
@@ -79,11 +77,11 @@ const fn operation(
     }
 }
 
-/// The longest line that was logged, in bytes, and the panics.
+/// The longest log line in bytes, and the number of panics.
 static LONGEST_LINE: AtomicUsize = AtomicUsize::new(0);
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// Takes whole lines, as `tracing_subscriber` writes them.
+/// Receives one whole line per call from `tracing_subscriber`.
 struct Lines;
 
 impl io::Write for Lines {
@@ -97,9 +95,9 @@ impl io::Write for Lines {
     }
 }
 
-/// The request's bytes; `None` if HTTP cannot carry it.
+/// Encodes a request; `None` if HTTP/1.1 cannot carry it.
 fn bytes(hostile: &Hostile, token: Option<&str>) -> Option<Vec<u8>> {
-    // Non-ASCII is not escaped: hyper accepts it.
+    // Non-ASCII is not escaped, as hyper accepts it.
     if hostile.target.bytes().any(|byte| byte <= b' ') {
         return None;
     }
@@ -123,15 +121,15 @@ fn bytes(hostile: &Hostile, token: Option<&str>) -> Option<Vec<u8>> {
     Some([head.as_bytes(), &hostile.body].concat())
 }
 
-/// Sends a request and reads the whole answer into `answer`; its length.
-fn exchange(address: SocketAddr, request: &[u8], answer: &mut [u8]) -> usize {
+/// Sends a request and reads the response into `answer`; returns its length.
+fn exchange(address: SocketAddr, request: &[u8], response: &mut [u8]) -> usize {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    // The server may answer and close before it has read all.
+    // The server may respond and close before it has read everything.
     let _ = stream.write_all(request);
     let mut length = 0;
-    while length < answer.len() {
-        match stream.read(&mut answer[length..]) {
+    while length < response.len() {
+        match stream.read(&mut response[length..]) {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
@@ -141,11 +139,11 @@ fn exchange(address: SocketAddr, request: &[u8], answer: &mut [u8]) -> usize {
     length
 }
 
-/// The greatest cost of any request so far.
+/// The maxima of all requests so far.
 #[derive(Default)]
 struct Greatest {
     memory: (usize, String),
-    answer: (usize, String),
+    response: (usize, String),
     milliseconds: (u128, String),
 }
 
@@ -158,7 +156,7 @@ fn note<T: PartialOrd>(greatest: &mut (T, String), value: T, what: &str) {
 struct Driver {
     address: SocketAddr,
     token: String,
-    answer: Vec<u8>,
+    response: Vec<u8>,
     greatest: Greatest,
 }
 
@@ -171,21 +169,21 @@ impl Driver {
         let mut least = u128::MAX;
         for _ in 0..RUNS {
             LONGEST_LINE.store(0, Ordering::Relaxed);
-            let begun = Instant::now();
+            let started = Instant::now();
             MEMORY.reset_peak_usage();
             let before = MEMORY.current_usage();
-            let length = exchange(self.address, &request, &mut self.answer);
+            let length = exchange(self.address, &request, &mut self.response);
             let memory = MEMORY.peak_usage().saturating_sub(before);
-            least = least.min(begun.elapsed().as_millis());
+            least = least.min(started.elapsed().as_millis());
 
             assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
-            assert!(length < self.answer.len(), "{what}: an answer of more than {ANSWER} bytes");
+            assert!(length < self.response.len(), "{what}: a response of more than {ANSWER} bytes");
             let line = LONGEST_LINE.load(Ordering::Relaxed);
             assert!(line <= LINE, "{what}: a log line of {line} bytes");
             assert_eq!(PANICS.load(Ordering::Relaxed), 0, "{what}: a panic");
-            self.check(what, &self.answer[..length]);
+            self.check(what, &self.response[..length]);
             note(&mut self.greatest.memory, memory, what);
-            note(&mut self.greatest.answer, length, what);
+            note(&mut self.greatest.response, length, what);
             if least < MILLISECONDS {
                 break;
             }
@@ -193,15 +191,15 @@ impl Driver {
         note(&mut self.greatest.milliseconds, least, what);
     }
 
-    /// That an error is a problem, with as many faults as it may list and whole texts.
-    fn check(&self, what: &str, answer: &[u8]) {
-        let text = String::from_utf8_lossy(answer);
+    /// Asserts that an error is a problem with complete texts and at most 32 faults.
+    fn check(&self, what: &str, response: &[u8]) {
+        let text = String::from_utf8_lossy(response);
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            panic!("{what}: no answer: {text}");
+            panic!("{what}: no response: {text}");
         };
         let status: u16 = head.split(' ').nth(1).unwrap_or_default().parse().unwrap();
         assert!(status != 503, "{what}: {text}");
-        // What hyper refuses by itself has no body; neither has an answer to HEAD.
+        // hyper's own responses and responses to HEAD have no body.
         if status >= 400 && !body.is_empty() {
             let problem: Value =
                 serde_json::from_str(body).unwrap_or_else(|_| panic!("{what}: {text}"));
@@ -217,12 +215,14 @@ impl Driver {
 }
 
 fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    env::var(name)
+        .ok()
+        .map(|value| value.parse().unwrap_or_else(|_| panic!("expected a number in {name}")))
 }
 
-/// In one test: what runs beside it would be counted, too.
+/// A single test, as the allocator counts the whole process.
 #[test]
-fn no_request_costs_more_than_its_bound() {
+fn request_costs_are_bounded() {
     let subscriber = tracing_subscriber::fmt().json().with_writer(|| Lines);
     tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let shown = panic::take_hook();
@@ -241,13 +241,13 @@ fn no_request_costs_more_than_its_bound() {
         let token = api.token(ID.trim_matches(['{', '}']).parse::<Uuid>().unwrap()).await;
         (api, token)
     });
-    let (address, answer) = (api.address, vec![0; ANSWER + 1]);
-    let mut driver = Driver { address, token, answer, greatest: Greatest::default() };
+    let (address, response) = (api.address, vec![0; ANSWER + 1]);
+    let mut driver = Driver { address, token, response, greatest: Greatest::default() };
 
     for hostile in corpus(&OPERATIONS, BOUNDS) {
         driver.send(&hostile, true);
     }
-    // Without a token the answer is another one; it does not depend on what else was sent.
+    // The response without a token does not depend on the rest of the request.
     for hostile in corpus(&OPERATIONS[4..5], BOUNDS).into_iter().step_by(10) {
         driver.send(&hostile, false);
     }
@@ -260,10 +260,10 @@ fn no_request_costs_more_than_its_bound() {
         driver.send(&hostile, true);
     }
 
-    let Greatest { memory, answer, milliseconds } = driver.greatest;
+    let Greatest { memory, response, milliseconds } = driver.greatest;
     assert!(milliseconds.0 < MILLISECONDS, "{} ms: {}", milliseconds.0, milliseconds.1);
     println!("most memory: {} bytes, {}", memory.0, memory.1);
-    println!("longest answer: {} bytes, {}", answer.0, answer.1);
+    println!("longest response: {} bytes, {}", response.0, response.1);
     println!("most time: {} ms, {}", milliseconds.0, milliseconds.1);
     runtime.shutdown_background();
 }

@@ -1,4 +1,4 @@
-//! No password, hash, key or token in any log line, at any level, of any crate; nor in the journal.
+//! No password, hash, key or token appears in the log, at any level, or in the journal.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
 
@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use support::{Answer, Api, KEY, PASSWORD, user};
+use support::{Api, KEY, PASSWORD, TestResponse, user};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -31,7 +31,7 @@ impl io::Write for Lines {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_stay_secret() {
+async fn secrets_are_not_logged() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -49,32 +49,32 @@ async fn secrets_stay_secret() {
         "eyJhbGciOiJub25lIn0.c2VjcmV0LXRva2Vu.eA",
     );
     let hash = Arc::new(Mutex::new(String::new()));
-    api.db.create_user.answers({
+    api.db.create_user.returns({
         let hash = Arc::clone(&hash);
         move |request| {
             *hash.lock().unwrap() = request.password_hash;
             Ok(proto::CreateUserResponse { user: Some(user(id, 1)) })
         }
     });
-    api.db.change_password.answers(|_| Ok(proto::ChangePasswordResponse {}));
-    api.db.get_user.answers(|_| Err(tonic::Status::internal("a fault")));
+    api.db.change_password.returns(|_| Ok(proto::ChangePasswordResponse {}));
+    api.db.get_user.returns(|_| Err(tonic::Status::internal("a fault")));
 
     let registration = json!({"sid": "1", "username": "alice", "email": "alice@mail.example.com", "password": PASSWORD});
     assert_eq!(
-        Answer::of(api.request(Method::POST, "/users").json(&registration)).await.status,
+        TestResponse::of(api.request(Method::POST, "/users").json(&registration)).await.status,
         201
     );
     let unknown_member = json!({"username": "alice", "password": PASSWORD, "passwort": wrong});
     assert_eq!(
-        Answer::of(api.request(Method::POST, "/login").json(&unknown_member)).await.status,
+        TestResponse::of(api.request(Method::POST, "/login").json(&unknown_member)).await.status,
         400
     );
-    // A password in the field of the name, as it happens.
+    // Users sometimes type a password into the field of the name.
     assert_eq!(api.log_in(wrong, wrong).await.status, 401);
     assert_eq!(api.log_in("alice", wrong).await.status, 401);
     assert_eq!(api.get_as(bad_token, "/orders").await.status, 401);
     assert_eq!(api.get_as(&token, &format!("/users/{id}")).await.status, 500);
-    api.db.knows(id, PASSWORD);
+    api.db.has_user(id, PASSWORD);
     let change = |current: &str| json!({"current_password": current, "new_password": new});
     let path = format!("/users/{id}/password");
     assert_eq!(api.send_as(&token, Method::PUT, &path, change(wrong)).await.status, 403);

@@ -81,8 +81,9 @@ pub(crate) fn api(
         );
     }
     if let Some(at_once) = settings.hash_concurrency {
-        config.hashes_at_once = usize::from(at_once);
-        config.hashes_waiting = merch_api::Config::hashes_waiting(config.hashes_at_once);
+        config.hash_concurrency = usize::from(at_once);
+        config.hash_queue_capacity =
+            merch_api::Config::hash_queue_capacity(config.hash_concurrency);
     }
     config.log_ins_per_address = a_minute(settings.log_in_address_rate);
     config.registrations_per_address = a_minute(settings.registration_address_rate);

@@ -1,4 +1,4 @@
-//! What never reached an operation, as problems: the one mapping of the runtime's rejections.
+//! The one mapping from the runtime's rejections to problems.
 
 use poem::{
     Response,
@@ -7,32 +7,30 @@ use poem::{
 use poem_contract_runtime::{CredentialFault, Rejection, RejectionHandler};
 
 use crate::{
-    identity::Refusal,
+    identity::TokenError,
     problem::{Code, Problem},
 };
 
-/// Answers rejections with problems.
-pub(crate) struct Answers;
+pub(crate) struct ProblemRejections;
 
-/// Left with a 401 of [`Answers`], which cannot wait for the disk: whoever sends the answer on
-/// writes the log event first.
+/// Attached to a 401 of [`ProblemRejections`], which is synchronous: the middleware writes the
+/// event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RefusedCredential(pub(crate) Refusal);
+pub(crate) struct RejectedCredential(pub(crate) TokenError);
 
-impl RejectionHandler for Answers {
+impl RejectionHandler for ProblemRejections {
     fn respond(&self, rejection: Rejection) -> Response {
         match rejection {
             Rejection::InvalidRequest { faults } => Problem::invalid_request(faults).response(),
             Rejection::Unauthenticated { reason } => {
-                let (code, refusal) = match reason {
-                    CredentialFault::Missing => (Code::TokenMissing, Refusal::Missing),
-                    // Another scheme's credential is no token.
-                    CredentialFault::WrongScheme => (Code::TokenMissing, Refusal::WrongScheme),
-                    CredentialFault::Malformed => (Code::TokenInvalid, Refusal::Malformed),
-                    CredentialFault::Repeated => (Code::TokenInvalid, Refusal::Repeated),
+                let (code, error) = match reason {
+                    CredentialFault::Missing => (Code::TokenMissing, TokenError::Missing),
+                    CredentialFault::WrongScheme => (Code::TokenMissing, TokenError::WrongScheme),
+                    CredentialFault::Malformed => (Code::TokenInvalid, TokenError::Malformed),
+                    CredentialFault::Repeated => (Code::TokenInvalid, TokenError::Repeated),
                 };
                 let mut response = Problem::from(code).response();
-                response.set_data(RefusedCredential(refusal));
+                response.set_data(RejectedCredential(error));
                 response
             }
             Rejection::UnknownRoute => Problem::from(Code::RouteNotFound).response(),
@@ -49,7 +47,7 @@ impl RejectionHandler for Answers {
             }
             Rejection::UnsupportedContentCoding => {
                 let mut response = Problem::unsupported_content_coding().response();
-                // RFC 9110 §12.5.3: tells this 415 from that of a media type.
+                // Distinguishes this 415 from that of a media type (RFC 9110 §12.5.3).
                 response
                     .headers_mut()
                     .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -66,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rejection_has_its_status_and_headers() {
+    fn rejections_have_their_status_and_headers() {
         let unauthenticated = |reason| Rejection::Unauthenticated { reason };
         let challenge = r#"Bearer error="invalid_token""#;
         let fault = Fault::of_body("", "expected an object");
@@ -98,13 +96,13 @@ mod tests {
             (Rejection::UnsupportedContentCoding, 415, "accept-encoding", "identity"),
         ] {
             let text = format!("{rejection:?}");
-            let response = Answers.respond(rejection);
+            let response = ProblemRejections.respond(rejection);
             assert_eq!(
                 (response.status().as_u16(), response.header(header)),
                 (status, Some(value)),
                 "{text}"
             );
-            assert_eq!(response.data::<RefusedCredential>().is_some(), status == 401, "{text}");
+            assert_eq!(response.data::<RejectedCredential>().is_some(), status == 401, "{text}");
         }
     }
 }

@@ -1,18 +1,16 @@
-//! Threads that hash passwords: a bounded number at once, with a queue for each purpose.
+//! The threads that hash passwords, with a queue for each purpose.
 //!
-//! A hash takes 128 MiB by default, so no more than `at_once` run, whatever for. Each purpose has
-//! queue places of its own, and registrations and changes of passwords each take at most half of
-//! the threads: a flood of one of them leaves the others room. One client network takes at most a
-//! quarter of the places of a purpose, so that three of them leave the others room as well.
+//! A hash takes 128 MiB by default, so few run at once. Registrations and password changes each use
+//! at most half of the threads, and a client network at most a quarter of a queue: floods leave
+//! room for others.
 
 use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 
 use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{HashFailure, network};
+use super::{HashError, network};
 
-/// What a password is hashed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     LogIn,
@@ -20,102 +18,95 @@ pub(crate) enum Purpose {
     PasswordChange,
 }
 
-/// The pool. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct HashPool {
-    log_in: Lane,
-    registration: Lane,
-    password_change: Lane,
-    /// One for each hash that runs.
+    log_in: Queue,
+    registration: Queue,
+    password_change: Queue,
+    /// Permits of running hashes.
     running: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
-struct Lane {
-    /// One for each request that runs or waits.
-    places: Arc<Semaphore>,
-    /// One for each hash of this purpose that runs, or that is the next to run.
-    turns: Arc<Semaphore>,
-    /// The places that each client network has taken.
-    shares: ConcurrencyLimit<IpAddr>,
+struct Queue {
+    /// Permits of requests that run or wait.
+    slots: Arc<Semaphore>,
+    /// Permits of hashes that run or are next to run.
+    purpose_running: Arc<Semaphore>,
+    per_network: ConcurrencyLimit<IpAddr>,
 }
 
-impl Lane {
-    fn new(turns: usize, waiting: usize) -> Self {
-        let places = turns.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
-        let turns = turns.min(Semaphore::MAX_PERMITS);
-        let share = NonZeroUsize::new(places / 4).unwrap_or(NonZeroUsize::MIN);
+impl Queue {
+    fn new(concurrency: usize, queue_capacity: usize) -> Self {
+        let slots = concurrency.saturating_add(queue_capacity).min(Semaphore::MAX_PERMITS);
+        let max = NonZeroUsize::new(slots / 4).unwrap_or(NonZeroUsize::MIN);
         Self {
-            places: Arc::new(Semaphore::new(places)),
-            turns: Arc::new(Semaphore::new(turns)),
-            shares: ConcurrencyLimit::new(share),
+            slots: Arc::new(Semaphore::new(slots)),
+            purpose_running: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
+            per_network: ConcurrencyLimit::new(max),
         }
     }
 }
 
-/// A place in the queue of one purpose, for one hash after another. It is free again when this and
-/// its clones are dropped and the last of their hashes has ended.
+/// A slot in a queue, for several hashes. Released when its clones are dropped and the last hash
+/// ends.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct QueueSlot {
     purpose: Purpose,
     _permits: Arc<(OwnedSemaphorePermit, Option<ConcurrencyPermit<IpAddr>>)>,
 }
 
 impl HashPool {
-    /// Creates a pool of `at_once` threads, at least one. For each purpose, `waiting` more requests
-    /// may wait.
-    pub(crate) fn new(at_once: usize, waiting: usize) -> Self {
-        let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
-        let half = at_once.div_ceil(2);
+    /// Creates a pool of `concurrency` threads (minimum 1), and queues of `queue_capacity`
+    /// requests.
+    pub(crate) fn new(concurrency: usize, queue_capacity: usize) -> Self {
+        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let half = concurrency.div_ceil(2);
         Self {
-            log_in: Lane::new(at_once, waiting),
-            registration: Lane::new(half, waiting),
-            password_change: Lane::new(half, waiting),
-            running: Arc::new(Semaphore::new(at_once)),
+            log_in: Queue::new(concurrency, queue_capacity),
+            registration: Queue::new(half, queue_capacity),
+            password_change: Queue::new(half, queue_capacity),
+            running: Arc::new(Semaphore::new(concurrency)),
         }
     }
 
-    /// Takes a place for a client.
-    ///
-    /// # Errors
-    /// When all of this purpose are taken, or all that one network may take.
-    pub(crate) fn place(
+    pub(crate) fn try_enqueue(
         &self,
         purpose: Purpose,
         client: Option<IpAddr>,
-    ) -> Result<Place, HashFailure> {
-        let Lane { places, shares, .. } = self.lane(purpose);
-        let share = match client {
+    ) -> Result<QueueSlot, HashError> {
+        let Queue { slots, per_network, .. } = self.queue(purpose);
+        let network_permit = match client {
             Some(client) => {
-                Some(shares.try_acquire(network(client)).ok_or(HashFailure::Overloaded)?)
+                Some(per_network.try_acquire(network(client)).ok_or(HashError::Overloaded)?)
             }
             None => None,
         };
-        let place = Arc::clone(places).try_acquire_owned().map_err(|_| HashFailure::Overloaded)?;
-        Ok(Place { purpose, _permits: Arc::new((place, share)) })
+        let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| HashError::Overloaded)?;
+        Ok(QueueSlot { purpose, _permits: Arc::new((slot, network_permit)) })
     }
 
-    /// Runs `work` on a thread of its own, when it is its turn. The thread holds the permits and
-    /// not the caller's future: an abandoned request must not make room for another 128 MiB.
+    /// Runs `work` on a thread. The thread holds the permits, not the caller's future: a cancelled
+    /// request must not make room for another 128 MiB.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        place: &Place,
-        work: impl FnOnce() -> Result<T, HashFailure> + Send + 'static,
-    ) -> Result<T, HashFailure> {
-        let closed = |_| HashFailure::Overloaded;
-        let turns = Arc::clone(&self.lane(place.purpose).turns);
-        let turn = turns.acquire_owned().await.map_err(closed)?;
-        // In order of arrival over all purposes. Of each no more than its turns wait here.
+        slot: &QueueSlot,
+        work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let closed = |_| HashError::Overloaded;
+        let purpose_running = Arc::clone(&self.queue(slot.purpose).purpose_running);
+        let purpose_permit = purpose_running.acquire_owned().await.map_err(closed)?;
+        // First come, first served across purposes.
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(closed)?;
-        let place = place.clone();
+        let slot = slot.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let _permits = (place, turn, running);
+            let _permits = (slot, purpose_permit, running);
             work()
         });
-        task.await.map_err(|error| HashFailure::Broken(error.to_string()))?
+        task.await.map_err(|error| HashError::Internal(error.to_string()))?
     }
 
-    fn lane(&self, purpose: Purpose) -> &Lane {
+    fn queue(&self, purpose: Purpose) -> &Queue {
         match purpose {
             Purpose::LogIn => &self.log_in,
             Purpose::Registration => &self.registration,
@@ -133,52 +124,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_networks_leave_the_others_room() {
+    fn three_networks_leave_room_for_others() {
         let pool = HashPool::new(2, 16);
         let address = |text: &str| Some(text.parse().unwrap());
-        let place = |client| pool.place(Purpose::LogIn, client);
+        let slot = |client| pool.try_enqueue(Purpose::LogIn, client);
         let mut taken = Vec::new();
         for attacker in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
-            while let Ok(place) = place(address(attacker)) {
-                taken.push(place);
+            while let Ok(slot) = slot(address(attacker)) {
+                taken.push(slot);
             }
         }
         assert_eq!(taken.len(), 12);
-        assert!(place(address("2001:db8::2")).is_err(), "an address of the same /64");
-        let owner = place(address("192.0.2.9")).expect("a place for the owner");
+        assert!(slot(address("2001:db8::2")).is_err(), "an address of the same /64");
+        let owner = slot(address("192.0.2.9")).expect("a slot for the owner");
         assert!(
-            pool.place(Purpose::PasswordChange, address("192.0.2.1")).is_ok(),
-            "each purpose has its own"
+            pool.try_enqueue(Purpose::PasswordChange, address("192.0.2.1")).is_ok(),
+            "each purpose has its own queue"
         );
         drop((taken, owner));
-        assert!(place(address("192.0.2.1")).is_ok(), "places are given back");
+        assert!(slot(address("192.0.2.1")).is_ok(), "slots are released");
     }
 
-    /// Runs hashes that last until `release` is dropped, and waits until `running` of them run.
+    /// Runs `count` hashes that end when `release` is dropped. Returns when `running` of them run.
     async fn occupy(
         pool: &HashPool,
         purpose: Purpose,
         count: usize,
         running: usize,
-    ) -> (Vec<JoinHandle<Result<(), HashFailure>>>, Vec<mpsc::Sender<()>>) {
+    ) -> (Vec<JoinHandle<Result<(), HashError>>>, Vec<mpsc::Sender<()>>) {
         let (started, mut starting) = tokio::sync::mpsc::unbounded_channel();
         let (mut tasks, mut releases) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let (release, blocked) = mpsc::channel::<()>();
             let (pool, started) = (pool.clone(), started.clone());
-            let place = pool.place(purpose, None).expect("a place is free");
+            let slot = pool.try_enqueue(purpose, None).expect("a slot is free");
             tasks.push(tokio::spawn(async move {
                 let work = move || {
                     let _listened = started.send(());
                     let _released = blocked.recv();
                     Ok(())
                 };
-                pool.run(&place, work).await
+                pool.run(&slot, work).await
             }));
             releases.push(release);
         }
         for _ in 0..running {
-            starting.recv().await.expect("one starts");
+            starting.recv().await.expect("a hash starts");
         }
         (tasks, releases)
     }
@@ -188,18 +179,17 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn registrations_and_changes_take_neither_the_places_nor_the_threads_of_log_ins() {
+    async fn floods_of_other_purposes_leave_room_for_log_ins() {
         for flooding in [Purpose::Registration, Purpose::PasswordChange] {
             let pool = HashPool::new(2, 3);
             let (tasks, releases) = within(occupy(&pool, flooding, 4, 1)).await;
-            assert!(matches!(pool.place(flooding, None), Err(HashFailure::Overloaded)));
-            // One thread and all places are left.
-            let places: Vec<Place> = (0..5)
-                .map(|_| pool.place(Purpose::LogIn, None).expect("a place for a log-in"))
+            assert!(matches!(pool.try_enqueue(flooding, None), Err(HashError::Overloaded)));
+            let slots: Vec<QueueSlot> = (0..5)
+                .map(|_| pool.try_enqueue(Purpose::LogIn, None).expect("a slot for a log-in"))
                 .collect();
-            assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
-            for place in &places {
-                within(pool.run(place, || Ok(()))).await.expect("a log-in is hashed");
+            assert!(matches!(pool.try_enqueue(Purpose::LogIn, None), Err(HashError::Overloaded)));
+            for slot in &slots {
+                within(pool.run(slot, || Ok(()))).await.expect("a log-in is hashed");
             }
             drop(releases);
             for task in tasks {
@@ -209,14 +199,14 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn no_more_run_at_once_than_may_whatever_for() {
+    async fn running_hashes_are_limited_across_purposes() {
         let pool = HashPool::new(2, 3);
         let (log_ins, releases) = within(occupy(&pool, Purpose::LogIn, 2, 2)).await;
         for purpose in [Purpose::Registration, Purpose::PasswordChange, Purpose::LogIn] {
-            let place = pool.place(purpose, None).unwrap();
-            let waiting = pool.run(&place, || Ok(()));
-            tokio::pin!(waiting);
-            assert!(futures_util::poll!(&mut waiting).is_pending(), "{purpose:?}");
+            let slot = pool.try_enqueue(purpose, None).unwrap();
+            let queued = pool.run(&slot, || Ok(()));
+            tokio::pin!(queued);
+            assert!(futures_util::poll!(&mut queued).is_pending(), "{purpose:?}");
             assert_eq!(pool.running.available_permits(), 0);
         }
         drop(releases);
@@ -226,17 +216,18 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_abandoned_hash_keeps_its_place_until_it_has_ended() {
+    async fn cancelled_hash_keeps_its_slot_until_it_ends() {
         let pool = HashPool::new(1, 0);
         let (tasks, releases) = within(occupy(&pool, Purpose::LogIn, 1, 1)).await;
         tasks[0].abort();
         for task in tasks {
             assert!(task.await.unwrap_err().is_cancelled());
         }
-        assert!(matches!(pool.place(Purpose::LogIn, None), Err(HashFailure::Overloaded)));
+        assert!(matches!(pool.try_enqueue(Purpose::LogIn, None), Err(HashError::Overloaded)));
         drop(releases);
         within(async {
-            while pool.place(Purpose::LogIn, None).is_err() || pool.running.available_permits() == 0
+            while pool.try_enqueue(Purpose::LogIn, None).is_err()
+                || pool.running.available_permits() == 0
             {
                 tokio::task::yield_now().await;
             }
@@ -245,21 +236,21 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_panic_gives_its_place_back() {
+    async fn panic_releases_its_slot() {
         let pool = HashPool::new(1, 0);
-        let place = pool.place(Purpose::Registration, None).unwrap();
-        let panics = || -> Result<(), HashFailure> { panic!("a bug in here") };
-        assert!(matches!(pool.run(&place, panics).await, Err(HashFailure::Broken(_))));
-        drop(place);
-        let place = within(async {
+        let slot = pool.try_enqueue(Purpose::Registration, None).unwrap();
+        let panics = || -> Result<(), HashError> { panic!("a bug") };
+        assert!(matches!(pool.run(&slot, panics).await, Err(HashError::Internal(_))));
+        drop(slot);
+        let slot = within(async {
             loop {
-                match pool.place(Purpose::Registration, None) {
-                    Ok(place) => return place,
+                match pool.try_enqueue(Purpose::Registration, None) {
+                    Ok(slot) => return slot,
                     Err(_) => tokio::task::yield_now().await,
                 }
             }
         })
         .await;
-        within(pool.run(&place, || Ok(()))).await.unwrap();
+        within(pool.run(&slot, || Ok(()))).await.unwrap();
     }
 }

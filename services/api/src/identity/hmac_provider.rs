@@ -1,7 +1,5 @@
-//! The cryptography of tokens for `jsonwebtoken`: HMAC with SHA-2, and nothing else.
-//!
-//! The providers that `jsonwebtoken` brings compile a whole library of C, or RSA and elliptic
-//! curves. Neither is of use to a store that pins HS256.
+//! A crypto provider for `jsonwebtoken` with HMAC-SHA-2 only. Its own ones compile a C library, or
+//! RSA and elliptic curves.
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use jsonwebtoken::{
@@ -18,41 +16,43 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes this the provider of the process. Does nothing when it is already.
 pub(super) fn install() {
-    // The library takes the first one; another could only come from another caller, and there is
-    // none.
+    // An error means that it is installed already.
     let _ = PROVIDER.install_default();
 }
 
-/// One algorithm with one key.
-struct Keyed<M> {
+struct HmacKey<M> {
     algorithm: Algorithm,
     mac: M,
 }
 
-macro_rules! keyed {
+macro_rules! impl_hmac {
     ($($digest:ty),*) => {$(
-        impl Signer<Vec<u8>> for Keyed<Hmac<$digest>> {
+        impl Signer<Vec<u8>> for HmacKey<Hmac<$digest>> {
             fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, signature::Error> {
                 Ok(self.mac.clone().chain_update(message).finalize().into_bytes().to_vec())
             }
         }
 
-        impl Verifier<Vec<u8>> for Keyed<Hmac<$digest>> {
-            fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), signature::Error> {
-                // Compares in constant time.
-                self.mac.clone().chain_update(message).verify_slice(signature).map_err(|_| signature::Error::new())
+        impl Verifier<Vec<u8>> for HmacKey<Hmac<$digest>> {
+            fn verify(
+                &self,
+                message: &[u8],
+                signature: &Vec<u8>,
+            ) -> std::result::Result<(), signature::Error> {
+                // In constant time.
+                let mac = self.mac.clone().chain_update(message);
+                mac.verify_slice(signature).map_err(|_| signature::Error::new())
             }
         }
 
-        impl JwtSigner for Keyed<Hmac<$digest>> {
+        impl JwtSigner for HmacKey<Hmac<$digest>> {
             fn algorithm(&self) -> Algorithm {
                 self.algorithm
             }
         }
 
-        impl JwtVerifier for Keyed<Hmac<$digest>> {
+        impl JwtVerifier for HmacKey<Hmac<$digest>> {
             fn algorithm(&self) -> Algorithm {
                 self.algorithm
             }
@@ -60,16 +60,16 @@ macro_rules! keyed {
     )*};
 }
 
-keyed! { Sha256, Sha512 }
+impl_hmac! { Sha256, Sha512 }
 
-macro_rules! choose {
+macro_rules! with_digest {
     ($algorithm:expr, $secret:expr) => {
         match $algorithm {
-            Algorithm::HS256 => Ok(Box::new(Keyed {
+            Algorithm::HS256 => Ok(Box::new(HmacKey {
                 algorithm: Algorithm::HS256,
                 mac: mac::<Hmac<Sha256>>($secret)?,
             })),
-            Algorithm::HS512 => Ok(Box::new(Keyed {
+            Algorithm::HS512 => Ok(Box::new(HmacKey {
                 algorithm: Algorithm::HS512,
                 mac: mac::<Hmac<Sha512>>($secret)?,
             })),
@@ -79,17 +79,17 @@ macro_rules! choose {
 }
 
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
-    only_secrets(key.family())?;
-    choose!(algorithm, key.as_bytes())
+    require_hmac_key(key.family())?;
+    with_digest!(algorithm, key.as_bytes())
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    only_secrets(key.family())?;
-    choose!(algorithm, key.try_get_as_bytes()?)
+    require_hmac_key(key.family())?;
+    with_digest!(algorithm, key.try_get_as_bytes()?)
 }
 
-/// Refuses a public or private key: its bytes must never be taken for a shared secret.
-fn only_secrets(family: AlgorithmFamily) -> Result<()> {
+/// Rejects public and private keys: their bytes must never serve as a shared secret.
+fn require_hmac_key(family: AlgorithmFamily) -> Result<()> {
     if family == AlgorithmFamily::Hmac { Ok(()) } else { Err(ErrorKind::InvalidKeyFormat.into()) }
 }
 
@@ -111,7 +111,6 @@ mod tests {
         let verifier = verifier(&algorithm, &DecodingKey::from_secret(b"Jefe")).unwrap();
         assert!(verifier.verify(MESSAGE, &signed).is_ok());
         assert!(verifier.verify(b"another message", &signed).is_err());
-        // A shorter signature is no prefix that counts, and an empty one least of all.
         for cut in [0, 1, signed.len() - 1] {
             assert!(verifier.verify(MESSAGE, &signed[..cut].to_vec()).is_err(), "{cut} bytes");
         }
@@ -130,7 +129,7 @@ mod tests {
 
     /// RFC 4231, test case 2.
     #[test]
-    fn signatures_are_those_of_the_standard() {
+    fn signatures_match_rfc_4231() {
         assert_eq!(
             hex(&sign(Algorithm::HS256)),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn other_algorithms_and_other_kinds_of_keys_are_refused() {
+    fn other_algorithms_and_key_types_are_refused() {
         for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS384] {
             assert!(
                 signer(&algorithm, &EncodingKey::from_secret(b"Jefe")).is_err(),
@@ -150,7 +149,7 @@ mod tests {
                 "{algorithm:?}"
             );
         }
-        // A public key whose bytes an attacker knows.
+        // An attacker knows the bytes of a public key.
         assert!(verifier(&Algorithm::HS256, &DecodingKey::from_rsa_der(b"public")).is_err());
         assert!(signer(&Algorithm::HS256, &EncodingKey::from_ec_der(b"private")).is_err());
     }

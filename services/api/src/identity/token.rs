@@ -1,4 +1,4 @@
-//! Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, signed with HS256 and nothing else.
+//! Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, signed with HS256 only.
 
 use std::{fmt, time::Duration};
 
@@ -11,20 +11,20 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// Who makes the tokens, and for whom: this store alone.
+/// This store is issuer and audience.
 const ISSUER: &str = "sustech-merch-store";
 const AUDIENCE: &str = "sustech-merch-store-api";
-/// RFC 9068 §2.1: so that no other kind of JWT is taken for an access token.
+/// Distinguishes access tokens from other JWTs (RFC 9068 §2.1).
 const TYPE: &str = "at+jwt";
-/// Seconds by which the clocks of two replicas may differ: each by five from the database's
-/// (`merch_chassis::clock`).
+/// Tolerated difference between the clocks of two replicas, in seconds. Each differs by at most 5 s
+/// from the database's (`merch_chassis::clock`).
 const LEEWAY: u64 = 10;
 
-/// The shortest secret that HS256 may have: as long as its output (RFC 7518 §3.2).
-const SHORTEST_SECRET: usize = 32;
+/// The minimum for HS256: the length of its output (RFC 7518 §3.2).
+const MIN_SECRET_BYTES: usize = 32;
 
-/// The secret that tokens are signed with. Printing it shows its id alone; it is overwritten when
-/// it is dropped.
+/// A secret for signing tokens. Its `Debug` form has only the key id, and its memory is overwritten
+/// on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
     id: String,
@@ -32,14 +32,14 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Takes the bytes of a secret, at least 32. Its id (`kid`) is made from them, so that all
+    /// Creates a key from at least 32 bytes. The key id (`kid`) is derived from them, so that all
     /// replicas with this secret agree on it.
     ///
     /// # Errors
     /// When the secret is too short.
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
         let secret = Zeroizing::new(secret.into());
-        if secret.len() < SHORTEST_SECRET {
+        if secret.len() < MIN_SECRET_BYTES {
             return Err(WeakKey { bytes: secret.len() });
         }
         let digest = Sha256::new().chain_update("merch key id\0").chain_update(&secret).finalize();
@@ -47,7 +47,7 @@ impl SigningKey {
         Ok(Self { id, secret })
     }
 
-    /// The id, as it stands in tokens.
+    /// The key id, as in the tokens.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -60,7 +60,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A secret that is too short to sign with.
+/// The secret is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeakKey {
     bytes: usize,
@@ -70,7 +70,8 @@ impl fmt::Display for WeakKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "expected a signing key of at least {SHORTEST_SECRET} random bytes, got {}; make one with `openssl rand -base64 48`",
+            "expected a signing key of at least {MIN_SECRET_BYTES} random bytes, got {}; make one \
+             with `openssl rand -base64 48`",
             self.bytes
         )
     }
@@ -78,39 +79,33 @@ impl fmt::Display for WeakKey {
 
 impl std::error::Error for WeakKey {}
 
-/// Who a verified token says is calling. Whether the token is still good, only the user's row
-/// knows: the db service looks in the statement that does the work.
+/// The caller of a verified token. The db service checks the version in each statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
 }
 
-/// Why a token is refused; the `reason` of the log event. The client is never told.
+/// The `reason` of a refused token, for its event only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// There is none.
+pub(crate) enum TokenError {
     Missing,
-    /// There is a credential of another scheme.
+    /// A credential of another scheme.
     WrongScheme,
-    /// There is more than one.
     Repeated,
-    /// It is no JWT, or not of the profile.
     Malformed,
-    /// It was not signed with a key of ours, by the algorithm of ours.
+    /// Not signed by a known key with HS256.
     BadSignature,
-    /// Its time is over.
     Expired,
-    /// Its time has not begun.
     NotYetValid,
-    /// It is for somebody else, by somebody else, or of another type.
+    /// Another issuer, audience or type.
     WrongClaims,
-    /// It was good once: since then the user logged out, changed the password or was deactivated.
+    /// The user has logged out, changed the password or been deactivated since.
     Revoked,
 }
 
-impl Refusal {
-    pub(crate) const fn word(self) -> &'static str {
+impl TokenError {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::WrongScheme => "wrong_scheme",
@@ -137,7 +132,6 @@ struct Claims {
     token_version: i64,
 }
 
-/// Makes tokens and verifies them.
 pub(crate) struct Tokens {
     header: Header,
     signing: EncodingKey,
@@ -147,7 +141,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// `current` signs; tokens of `others` are taken, too.
+    /// `current` signs; `others` only verify.
     pub(crate) fn new(current: &SigningKey, others: &[SigningKey], lifetime: Duration) -> Self {
         super::hmac_provider::install();
         let mut validation = Validation::new(Algorithm::HS256);
@@ -172,15 +166,13 @@ impl Tokens {
         }
     }
 
-    /// For how long a new token is valid, in whole seconds.
+    /// The lifetime of a new token, in whole seconds.
     pub(crate) fn lifetime_seconds(&self) -> i32 {
         i32::try_from(self.lifetime.as_secs()).unwrap_or(i32::MAX)
     }
 
-    /// A token for a user who has just proved the password.
-    ///
     /// # Errors
-    /// When the library cannot sign, which HS256 always can.
+    /// When `jsonwebtoken` fails to sign, which HS256 never does.
     pub(crate) fn issue(&self, caller: Caller) -> Result<String, jsonwebtoken::errors::Error> {
         let now = get_current_timestamp();
         let claims = Claims {
@@ -196,48 +188,46 @@ impl Tokens {
         encode(&self.header, &claims, &self.signing)
     }
 
-    /// Who a token says is calling, if it is one of ours and its time is now.
-    pub(crate) fn verify(&self, token: &str) -> Result<Caller, Refusal> {
-        let header = decode_header(token).map_err(|error| refusal(error.kind()))?;
-        // The key is chosen by us, by its id alone; the algorithm is pinned in `validation`.
+    pub(crate) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        let header = decode_header(token).map_err(|error| token_error(error.kind()))?;
+        // The key id selects the key; `validation` fixes the algorithm.
         let key = self.verifying.iter().find(|(id, _)| header.kid.as_ref() == Some(id));
-        let (_, key) = key.ok_or(Refusal::BadSignature)?;
+        let (_, key) = key.ok_or(TokenError::BadSignature)?;
         let token = decode::<Claims>(token, key, &self.validation)
-            .map_err(|error| refusal(error.kind()))?;
-        // Only now is the header known to be ours. An extension that must be understood is not (RFC
-        // 7515 §4.1.11).
+            .map_err(|error| token_error(error.kind()))?;
+        // The header is authentic from here on. No critical extension is supported (RFC 7515
+        // §4.1.11).
         if token.header.crit.is_some() {
-            return Err(Refusal::Malformed);
+            return Err(TokenError::Malformed);
         }
         let Claims { iat, exp, .. } = token.claims;
         if iat > get_current_timestamp().saturating_add(LEEWAY) {
-            return Err(Refusal::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         if exp < iat {
-            return Err(Refusal::WrongClaims);
+            return Err(TokenError::WrongClaims);
         }
         if !token.header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
-            return Err(Refusal::WrongClaims);
+            return Err(TokenError::WrongClaims);
         }
         Ok(Caller { user_id: token.claims.sub, token_version: token.claims.token_version })
     }
 }
 
-/// The library's list of errors is open, so the last arm stands for those to come: a token that
-/// cannot be read for a reason that is not known here is malformed.
-fn refusal(error: &ErrorKind) -> Refusal {
+/// `ErrorKind` is non-exhaustive: unknown kinds count as malformed.
+fn token_error(error: &ErrorKind) -> TokenError {
     match error {
-        ErrorKind::ExpiredSignature => Refusal::Expired,
-        ErrorKind::ImmatureSignature => Refusal::NotYetValid,
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYetValid,
         ErrorKind::InvalidSignature
         | ErrorKind::InvalidAlgorithm
         | ErrorKind::MissingAlgorithm
-        | ErrorKind::UnsupportedAlgorithm => Refusal::BadSignature,
+        | ErrorKind::UnsupportedAlgorithm => TokenError::BadSignature,
         ErrorKind::InvalidIssuer
         | ErrorKind::InvalidAudience
         | ErrorKind::InvalidSubject
-        | ErrorKind::MissingRequiredClaim(_) => Refusal::WrongClaims,
-        _ => Refusal::Malformed,
+        | ErrorKind::MissingRequiredClaim(_) => TokenError::WrongClaims,
+        _ => TokenError::Malformed,
     }
 }
 
@@ -264,7 +254,10 @@ mod tests {
 
     fn good_claims() -> Value {
         let now = get_current_timestamp();
-        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::now_v7(), "iat": now, "nbf": now, "exp": now + 60, "jti": Uuid::now_v7(), "token_version": 1})
+        json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::now_v7(), "iat": now, "nbf": now,
+            "exp": now + 60, "jti": Uuid::now_v7(), "token_version": 1,
+        })
     }
 
     fn good_header() -> Header {
@@ -289,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_user_and_nothing_else_is_in_it() {
+    fn token_has_only_the_expected_claims() {
         let caller = caller();
         let token = tokens().issue(caller).unwrap();
         assert_eq!(tokens().verify(&token), Ok(caller));
@@ -311,69 +304,69 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_token_of_these_tests_is_taken() {
+    fn reference_token_is_valid() {
         assert!(tokens().verify(&signed(&good_header(), &good_claims(), 1)).is_ok());
     }
 
     #[test]
-    fn every_other_token_is_refused() {
+    fn invalid_tokens_are_refused() {
         let now = get_current_timestamp();
         let header = good_header;
         let cases = [
-            ("another key", signed(&header(), &good_claims(), 2), Refusal::BadSignature),
+            ("another key", signed(&header(), &good_claims(), 2), TokenError::BadSignature),
             (
                 "another key's id",
                 signed(&Header { kid: Some(key(2).id), ..header() }, &good_claims(), 2),
-                Refusal::BadSignature,
+                TokenError::BadSignature,
             ),
             (
                 "no key id",
                 signed(&Header { kid: None, ..header() }, &good_claims(), 1),
-                Refusal::BadSignature,
+                TokenError::BadSignature,
             ),
             (
                 "HS512",
                 signed(&Header { alg: Algorithm::HS512, ..header() }, &good_claims(), 1),
-                Refusal::BadSignature,
+                TokenError::BadSignature,
             ),
             (
                 "a plain JWT",
                 signed(&Header { typ: Some("JWT".to_owned()), ..header() }, &good_claims(), 1),
-                Refusal::WrongClaims,
+                TokenError::WrongClaims,
             ),
             (
                 "no type",
                 signed(&Header { typ: None, ..header() }, &good_claims(), 1),
-                Refusal::WrongClaims,
+                TokenError::WrongClaims,
             ),
-            ("expired", signed(&header(), &with("exp", json!(now - 60)), 1), Refusal::Expired),
+            ("expired", signed(&header(), &with("exp", json!(now - 60)), 1), TokenError::Expired),
             (
                 "not yet valid",
                 signed(&header(), &with("nbf", json!(now + 60)), 1),
-                Refusal::NotYetValid,
+                TokenError::NotYetValid,
             ),
             (
                 "another issuer",
-                signed(&header(), &with("iss", json!("somebody")), 1),
-                Refusal::WrongClaims,
+                signed(&header(), &with("iss", json!("another")), 1),
+                TokenError::WrongClaims,
             ),
             (
                 "another audience",
-                signed(&header(), &with("aud", json!("somebody")), 1),
-                Refusal::WrongClaims,
+                signed(&header(), &with("aud", json!("another")), 1),
+                TokenError::WrongClaims,
             ),
-            ("no issuer", signed(&header(), &without("iss"), 1), Refusal::Malformed),
-            ("no audience", signed(&header(), &without("aud"), 1), Refusal::Malformed),
-            ("no expiry", signed(&header(), &without("exp"), 1), Refusal::Malformed),
+            ("no issuer", signed(&header(), &without("iss"), 1), TokenError::Malformed),
+            ("no audience", signed(&header(), &without("aud"), 1), TokenError::Malformed),
+            ("no expiry", signed(&header(), &without("exp"), 1), TokenError::Malformed),
             (
                 "issued in the future",
                 signed(&header(), &with("iat", json!(now + 60)), 1),
-                Refusal::NotYetValid,
+                TokenError::NotYetValid,
             ),
             (
-                "issued at the end of time",
+                "issued at the maximum time",
                 signed(&header(), &with("iat", json!(u64::MAX)), 1),
-                Refusal::NotYetValid,
+                TokenError::NotYetValid,
             ),
             (
                 "a critical extension",
@@ -382,20 +375,20 @@ mod tests {
                     &good_claims(),
                     1,
                 ),
-                Refusal::Malformed,
+                TokenError::Malformed,
             ),
             (
                 "no critical extension",
                 signed(&Header { crit: Some(Vec::new()), ..header() }, &good_claims(), 1),
-                Refusal::Malformed,
+                TokenError::Malformed,
             ),
-            ("no beginning", signed(&header(), &without("nbf"), 1), Refusal::Malformed),
-            ("no id", signed(&header(), &without("jti"), 1), Refusal::Malformed),
-            ("no version", signed(&header(), &without("token_version"), 1), Refusal::Malformed),
+            ("no nbf", signed(&header(), &without("nbf"), 1), TokenError::Malformed),
+            ("no id", signed(&header(), &without("jti"), 1), TokenError::Malformed),
+            ("no version", signed(&header(), &without("token_version"), 1), TokenError::Malformed),
             (
-                "a subject that is no user",
+                "a subject that is not a user id",
                 signed(&header(), &with("sub", json!("alice")), 1),
-                Refusal::Malformed,
+                TokenError::Malformed,
             ),
         ];
         for (what, token, refusal) in cases {
@@ -427,16 +420,16 @@ mod tests {
     }
 
     #[test]
-    fn another_key_verifies_and_does_not_sign() {
+    fn other_keys_verify_but_do_not_sign() {
         let old = Tokens::new(&key(1), &[], DAY);
         let new = Tokens::new(&key(2), &[key(1)], DAY);
         let caller = caller();
         assert_eq!(new.verify(&old.issue(caller).unwrap()), Ok(caller));
-        assert_eq!(old.verify(&new.issue(caller).unwrap()), Err(Refusal::BadSignature));
+        assert_eq!(old.verify(&new.issue(caller).unwrap()), Err(TokenError::BadSignature));
     }
 
     #[test]
-    fn short_keys_are_refused_and_none_is_printed() {
+    fn short_keys_are_refused_and_secrets_not_printed() {
         let error = SigningKey::new(*b"ten bytes!").unwrap_err().to_string();
         assert!(
             error.starts_with("expected a signing key of at least 32 random bytes, got 10"),

@@ -9,7 +9,7 @@ pub(super) fn html() -> String {
     let mut rows = String::new();
     for code in Code::ALL {
         let (word, status, title, why) =
-            (code.word(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
+            (code.as_str(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
         write!(
             rows,
             "<section id=\"{word}\">\n<h2><a href=\"#{word}\"><code>{word}</code></a> <span class=\"status\">{status}</span></h2>\n<p><strong>{title}.</strong> {why}</p>\n</section>\n"
@@ -41,7 +41,7 @@ mod tests {
     fn every_type_has_its_anchor() {
         let page = html();
         for code in Code::ALL {
-            assert!(page.contains(&format!("id=\"{}\"", code.word())), "{code:?}");
+            assert!(page.contains(&format!("id=\"{}\"", code.as_str())), "{code:?}");
         }
         assert!(!page.contains("{{") && !page.contains('`'));
     }

@@ -1,17 +1,17 @@
-//! Requests of scripts on other origins, as browsers send them. A browser's own view of it is
-//! `contract-tests/tests/browser/cors.rs`.
+//! Requests of scripts from other origins. `contract-tests/tests/browser/cors.rs` tests with a real
+//! browser.
 
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use crate::support::{Answer, Api};
+use crate::support::{Api, TestResponse};
 
 const SHOP: &str = "https://shop.example";
 const OTHER: &str = "https://other.example";
 const EXPOSED: &str = "ETag, Location, Retry-After, X-Request-Id";
-/// Every header of CORS that an answer can have.
+/// All CORS headers of a response.
 const ALL: [&str; 6] = [
     "access-control-allow-origin",
     "access-control-allow-credentials",
@@ -38,22 +38,22 @@ fn preflight(api: &Api, path: &str, origin: &str, method: &str) -> RequestBuilde
         .header("access-control-request-headers", "authorization,content-type,idempotency-key")
 }
 
-fn varies(answer: &Answer) -> bool {
-    answer.headers.get_all("vary").iter().any(|value| value == "Origin")
+fn varies(response: &TestResponse) -> bool {
+    response.headers.get_all("vary").iter().any(|value| value == "Origin")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
+async fn preflight_of_an_allowed_origin_succeeds_on_every_path() {
     let api = api("https://first.example,https://shop.example:443").await;
     for (path, method) in
         [("/orders", "POST"), ("/users/x", "PATCH"), ("/nowhere", "GET"), ("/docs", "GET")]
     {
-        let answer = Answer::of(preflight(&api, path, SHOP, method)).await;
-        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
-        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
-        assert_eq!(answer.header("access-control-max-age"), Some("7200"));
-        let list = |name| answer.header(name).unwrap().to_lowercase();
+        let response = TestResponse::of(preflight(&api, path, SHOP, method)).await;
+        assert_eq!((response.status, response.body.len()), (204, 0), "{path}");
+        assert_eq!(response.header("access-control-allow-origin"), Some(SHOP));
+        assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(response.header("access-control-max-age"), Some("7200"));
+        let list = |name| response.header(name).unwrap().to_lowercase();
         for method in ["get", "head", "post", "put", "patch", "delete"] {
             assert!(list("access-control-allow-methods").split(", ").any(|one| one == method));
         }
@@ -71,13 +71,14 @@ async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
                 "{name}"
             );
         }
-        assert!(varies(&answer));
+        assert!(varies(&response));
     }
-    // Without the question it is a method that the path does not have.
-    let answer = Answer::of(api.request(Method::OPTIONS, "/orders").header("origin", SHOP)).await;
-    answer.assert_problem(405, "method_not_allowed");
-    assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
-    // Another origin learns nothing, and neither does one that differs in a letter.
+    // Without `Access-Control-Request-Method` it is an OPTIONS request, which the path does not
+    // support.
+    let response =
+        TestResponse::of(api.request(Method::OPTIONS, "/orders").header("origin", SHOP)).await;
+    response.assert_problem(405, "method_not_allowed");
+    assert_eq!(response.header("access-control-allow-origin"), Some(SHOP));
     for origin in [
         OTHER,
         "http://shop.example",
@@ -85,15 +86,15 @@ async fn a_preflight_of_an_allowed_origin_is_answered_for_every_path() {
         "https://shop.example.evil",
         "null",
     ] {
-        let answer = Answer::of(preflight(&api, "/orders", origin, "POST")).await;
-        answer.assert_problem(405, "method_not_allowed");
-        assert!(ALL.iter().all(|name| answer.header(name).is_none()), "{origin}: {answer:?}");
-        assert!(varies(&answer));
+        let response = TestResponse::of(preflight(&api, "/orders", origin, "POST")).await;
+        response.assert_problem(405, "method_not_allowed");
+        assert!(ALL.iter().all(|name| response.header(name).is_none()), "{origin}: {response:?}");
+        assert!(varies(&response));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_can_be_read_by_an_allowed_origin() {
+async fn allowed_origin_can_read_every_response() {
     let api = api(SHOP).await;
     let large = json!({"username": "alice", "password": "x".repeat(100)});
     api.db.get_product.hangs();
@@ -113,25 +114,28 @@ async fn every_answer_can_be_read_by_an_allowed_origin() {
         (get("/products"), 500),
         (get("/products/1"), 503),
     ] {
-        // The store's own pages and other programs are served as ever.
+        // The store's own pages and other programs work as before.
         for origin in [Some(SHOP), Some(OTHER), None] {
             let request = request.try_clone().unwrap();
             let request = match origin {
                 Some(origin) => request.header("origin", origin),
                 None => request,
             };
-            let answer = Answer::of(request).await;
-            assert_eq!(answer.status, status, "{origin:?}");
+            let response = TestResponse::of(request).await;
+            assert_eq!(response.status, status, "{origin:?}");
             let allowed = (origin == Some(SHOP)).then_some(SHOP);
-            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{status}");
+            assert_eq!(response.header("access-control-allow-origin"), allowed, "{status}");
             let exposed = allowed.map(|_| EXPOSED);
-            assert_eq!(answer.header("access-control-expose-headers"), exposed, "{status}");
+            assert_eq!(response.header("access-control-expose-headers"), exposed, "{status}");
             let credentials = allowed.map(|_| "true");
-            assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{status}");
-            assert!(varies(&answer), "{status} {origin:?}");
-            // Nothing that another origin may have is in a cache by accident.
             assert_eq!(
-                answer.headers.get_all("access-control-allow-origin").iter().count(),
+                response.header("access-control-allow-credentials"),
+                credentials,
+                "{status}"
+            );
+            assert!(varies(&response), "{status} {origin:?}");
+            assert_eq!(
+                response.headers.get_all("access-control-allow-origin").iter().count(),
                 usize::from(allowed.is_some())
             );
         }
@@ -139,7 +143,7 @@ async fn every_answer_can_be_read_by_an_allowed_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_throttled_log_in_can_be_read_by_an_allowed_origin() {
+async fn allowed_origin_can_read_a_rate_limited_log_in() {
     let once = merch_api::Rate::new(1.try_into().unwrap(), Duration::from_secs(60));
     let api = Api::start_with(|config| {
         config.cors_origins = SHOP.parse().unwrap();
@@ -147,38 +151,40 @@ async fn a_throttled_log_in_can_be_read_by_an_allowed_origin() {
     })
     .await;
     let body = json!({"username": "alice", "password": "wrong"});
-    api.db.knows(uuid::Uuid::now_v7(), "right");
+    api.db.has_user(uuid::Uuid::now_v7(), "right");
     let log_in = || api.request(Method::POST, "/login").header("origin", SHOP).json(&body);
-    Answer::of(log_in()).await.assert_problem(401, "invalid_credentials");
-    let answer = Answer::of(log_in()).await;
-    answer.assert_problem(429, "too_many_attempts");
-    assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
-    assert_eq!(answer.header("access-control-expose-headers"), Some(EXPOSED));
+    TestResponse::of(log_in()).await.assert_problem(401, "invalid_credentials");
+    let response = TestResponse::of(log_in()).await;
+    response.assert_problem(429, "too_many_attempts");
+    assert_eq!(response.header("access-control-allow-origin"), Some(SHOP));
+    assert_eq!(response.header("access-control-expose-headers"), Some(EXPOSED));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_origin_is_allowed_without_credentials() {
+async fn wildcard_allows_origins_without_credentials() {
     let api = api("*").await;
-    let answer = Answer::of(preflight(&api, "/orders", OTHER, "POST")).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some("*")));
-    let answer = Answer::of(api.request(Method::GET, "/orders").header("origin", "null")).await;
-    answer.assert_problem(401, "token_missing");
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    assert_eq!(answer.header("access-control-expose-headers"), Some(EXPOSED));
-    assert_eq!(answer.header("access-control-allow-credentials"), None);
-    assert!(!varies(&answer), "the answer is the same for every origin");
+    let response = TestResponse::of(preflight(&api, "/orders", OTHER, "POST")).await;
+    assert_eq!((response.status, response.header("access-control-allow-origin")), (204, Some("*")));
+    let response =
+        TestResponse::of(api.request(Method::GET, "/orders").header("origin", "null")).await;
+    response.assert_problem(401, "token_missing");
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(response.header("access-control-expose-headers"), Some(EXPOSED));
+    assert_eq!(response.header("access-control-allow-credentials"), None);
+    assert!(!varies(&response), "the response is the same for every origin");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_setting_no_other_origin_is_allowed() {
+async fn cross_origin_requests_are_denied_by_default() {
     let api = Api::start().await;
-    let answer = Answer::of(preflight(&api, "/products", OTHER, "GET")).await;
-    answer.assert_problem(405, "method_not_allowed");
-    for answer in [answer, Answer::of(api.request(Method::GET, "/").header("origin", OTHER)).await]
+    let response = TestResponse::of(preflight(&api, "/products", OTHER, "GET")).await;
+    response.assert_problem(405, "method_not_allowed");
+    for response in
+        [response, TestResponse::of(api.request(Method::GET, "/").header("origin", OTHER)).await]
     {
         assert!(
-            ALL.iter().all(|name| answer.header(name).is_none()) && !varies(&answer),
-            "{answer:?}"
+            ALL.iter().all(|name| response.header(name).is_none()) && !varies(&response),
+            "{response:?}"
         );
     }
 }

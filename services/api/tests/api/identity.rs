@@ -1,4 +1,4 @@
-//! Logging in and passwords.
+//! Log-in, registration and password changes.
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
@@ -12,14 +12,16 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
-use crate::support::{Answer, Api, PASSWORD, RESERVATION, eventually, hash, parts, user, within};
+use crate::support::{
+    Api, PASSWORD, RESERVATION, TestResponse, eventually, hash, parts, user, within,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_right_password_gives_a_token() {
+async fn correct_password_returns_a_token() {
     let api = Api::start_with(|config| config.token_lifetime = Duration::from_secs(1234)).await;
     let id = Uuid::now_v7();
-    api.db.knows(id, PASSWORD);
-    api.db.record_log_in.answers(move |request| {
+    api.db.has_user(id, PASSWORD);
+    api.db.record_log_in.returns(move |request| {
         assert_eq!(
             request.caller,
             Some(proto::Caller { user_id: id.to_string(), token_version: 1 })
@@ -28,13 +30,13 @@ async fn the_right_password_gives_a_token() {
         Ok(proto::RecordLogInResponse {})
     });
     let body = json!({"username": "alice", "password": PASSWORD});
-    let answer = Answer::of(
+    let response = TestResponse::of(
         api.request(Method::POST, "/login").header("x-request-id", "log-in-1").json(&body),
     )
     .await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let json = answer.json();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let json = response.json();
     assert_eq!(
         (&json["token_type"], &json["expires_in"], &json["user_id"]),
         (&json!("Bearer"), &json!(1234), &json!(id))
@@ -44,24 +46,24 @@ async fn the_right_password_gives_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_failure_is_one_and_the_same_answer() {
+async fn failed_log_ins_have_the_same_response() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
-    api.db.knows(id, PASSWORD);
+    api.db.has_user(id, PASSWORD);
     let wrong = api.log_in("alice", "wrong horse").await;
     let unknown = api.log_in("bob", PASSWORD).await;
-    api.db.record_log_in.refuses(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
-    let overtaken = api.log_in("alice", PASSWORD).await;
+    api.db.record_log_in.fails_with(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
+    let changed = api.log_in("alice", PASSWORD).await;
 
     let mut bodies = Vec::new();
-    for (answer, reason, subject) in [
+    for (response, reason, subject) in [
         (&wrong, "wrong_password", format!("user:{id}")),
         (&unknown, "unknown_user", String::new()),
-        (&overtaken, "changed_meanwhile", format!("user:{id}")),
+        (&changed, "changed_meanwhile", format!("user:{id}")),
     ] {
-        answer.assert_problem(401, "invalid_credentials");
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        let event = api.event_of(answer.request_id()).await;
+        response.assert_problem(401, "invalid_credentials");
+        assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+        let event = api.event_of(response.request_id()).await;
         assert_eq!(
             (event.event.as_str(), event.attributes["reason"].as_str(), event.subject),
             ("log_in_failed", reason, subject)
@@ -72,7 +74,7 @@ async fn every_failure_is_one_and_the_same_answer() {
                 .values()
                 .any(|value| value.contains("alice") || value.contains("bob"))
         );
-        let mut body = answer.json();
+        let mut body = response.json();
         body["request_id"] = json!("");
         bodies.push(body);
     }
@@ -80,13 +82,13 @@ async fn every_failure_is_one_and_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attempts_are_limited_for_an_address() {
+async fn log_ins_are_limited_by_client_address() {
     let api = Api::start_with(|config| {
         config.log_ins_per_address =
             Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
     })
     .await;
-    api.db.knows(Uuid::now_v7(), PASSWORD);
+    api.db.has_user(Uuid::now_v7(), PASSWORD);
     for name in ["bob", "carol"] {
         assert_eq!(api.log_in(name, "wrong").await.status, 401);
     }
@@ -102,11 +104,11 @@ async fn attempts_are_limited_for_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_is_tried_too_often_is_429() {
+async fn account_limit_of_the_db_service_is_429() {
     let api = Api::start().await;
-    api.db.begin_password_check.answers(|request| {
+    api.db.begin_password_check.returns(|request| {
         assert!(matches!(request.by, Some(By::Username(name)) if name == "Alice"));
-        Err(exhausted())
+        Err(account_limit_status())
     });
     let limited = api.log_in("Alice", PASSWORD).await;
     limited.assert_problem(429, "too_many_attempts");
@@ -114,22 +116,23 @@ async fn an_account_that_is_tried_too_often_is_429() {
     assert_eq!(api.db.record_log_in.calls(), 0);
 }
 
-/// No request may wait for another one's hash, which takes a good while in a build for tests.
-fn one_hash_at_a_time(config: &mut Config) {
-    (config.hash_cost, config.hashes_at_once, config.hashes_waiting) = (Cost::default(), 1, 0);
+/// One hash runs and none waits; a hash is slow in a debug build.
+fn single_hash(config: &mut Config) {
+    (config.hash_cost, config.hash_concurrency, config.hash_queue_capacity) =
+        (Cost::default(), 1, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn past_the_bound_of_hashes_is_503_and_places_come_back() {
-    let api = Api::start_with(one_hash_at_a_time).await;
-    api.db.knows(Uuid::now_v7(), PASSWORD);
+async fn full_hash_queue_is_503_until_a_slot_is_free() {
+    let api = Api::start_with(single_hash).await;
+    api.db.has_user(Uuid::now_v7(), PASSWORD);
     let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
-    let (refused, judged): (Vec<_>, Vec<_>) =
-        many.into_iter().partition(|answer| answer.status == 503);
-    assert!(!refused.is_empty() && !judged.is_empty());
-    refused.iter().for_each(|answer| answer.assert_problem(503, "unavailable"));
-    judged.iter().for_each(|answer| answer.assert_problem(401, "invalid_credentials"));
-    within("a place is free again", async {
+    let (refused, hashed): (Vec<_>, Vec<_>) =
+        many.into_iter().partition(|response| response.status == 503);
+    assert!(!refused.is_empty() && !hashed.is_empty());
+    refused.iter().for_each(|response| response.assert_problem(503, "unavailable"));
+    hashed.iter().for_each(|response| response.assert_problem(401, "invalid_credentials"));
+    within("a slot is free again", async {
         while api.log_in("alice", PASSWORD).await.status != 200 {
             tokio::task::yield_now().await;
         }
@@ -138,10 +141,10 @@ async fn past_the_bound_of_hashes_is_503_and_places_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registering_sends_a_hash_and_never_the_password() {
+async fn registration_sends_a_hash_instead_of_the_password() {
     let api = Api::start_with(|config| config.hash_cost = Cost::default()).await;
     let id = Uuid::now_v7();
-    api.db.create_user.answers(move |request| {
+    api.db.create_user.returns(move |request| {
         assert!(
             request.password_hash.starts_with("$scrypt$ln=17,r=8,p=1$"),
             "{}",
@@ -155,23 +158,23 @@ async fn registering_sends_a_hash_and_never_the_password() {
     let request = api
         .request(Method::POST, "/users")
         .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let answer = Answer::of(request.json(&body)).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+    let response = TestResponse::of(request.json(&body)).await;
+    assert_eq!(response.status, 201, "{response:?}");
     assert_eq!(
-        (answer.header("location"), answer.header("etag")),
+        (response.header("location"), response.header("etag")),
         (Some(format!("/users/{id}").as_str()), Some("\"1\""))
     );
-    assert_eq!(answer.json()["created_at"], "2026-11-22T08:00:00.12Z");
+    assert_eq!(response.json()["created_at"], "2026-11-22T08:00:00.12Z");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_password_wants_the_current_one() {
+async fn new_password_requires_the_current_one() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
     let path = format!("/users/{id}/password");
     let change = |current: &str| json!({"current_password": current, "new_password": "a much longer battery staple"});
-    api.db.change_password.answers(move |request| {
+    api.db.change_password.returns(move |request| {
         assert!(request.password_hash.starts_with("$scrypt$"));
         assert_eq!((request.user_id, request.caller.unwrap().token_version), (id.to_string(), 1));
         Ok(proto::ChangePasswordResponse {})
@@ -194,14 +197,14 @@ async fn a_new_password_wants_the_current_one() {
     api.send_as(&token, Method::PUT, &other, change("wrong horse"))
         .await
         .assert_problem(404, "user_not_found");
-    api.db.get_user.refuses(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
+    api.db.get_user.fails_with(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
     api.send_as(&token, Method::PUT, &other, change("wrong horse"))
         .await
         .assert_problem(401, "token_invalid");
 }
 
-/// 429 of the db service, with the time that it says.
-fn exhausted() -> Status {
+/// RESOURCE_EXHAUSTED with a retry delay, as the db service sends it.
+fn account_limit_status() -> Status {
     let reason = "ERROR_REASON_TOO_MANY_LOG_INS";
     let details = HashMap::<String, String>::new();
     let mut details = ErrorDetails::with_error_info(reason, "assistant.merch", details);
@@ -210,25 +213,25 @@ fn exhausted() -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_password_draws_from_the_budget_of_the_account() {
+async fn password_change_uses_the_account_budget() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
     let path = format!("/users/{id}/password");
     let change =
         json!({"current_password": PASSWORD, "new_password": "a much longer battery staple"});
-    api.db.begin_password_check.answers(|request| {
+    api.db.begin_password_check.returns(|request| {
         assert!(matches!(request.by, Some(By::Caller(_))));
         assert_eq!(request.client_network, "127.0.0.1");
-        Err(exhausted())
+        Err(account_limit_status())
     });
     let limited = api.send_as(&token, Method::PUT, &path, change.clone()).await;
     limited.assert_problem(429, "too_many_attempts");
     assert_eq!(limited.header("retry-after"), Some("6"));
     assert_eq!(api.db.change_password.calls(), 0);
 
-    api.db.knows(id, PASSWORD);
-    api.db.change_password.answers(|request| {
+    api.db.has_user(id, PASSWORD);
+    api.db.change_password.returns(|request| {
         assert_eq!(request.reservation, RESERVATION.to_vec());
         assert_eq!(request.client_network, "127.0.0.1");
         Ok(proto::ChangePasswordResponse {})
@@ -237,10 +240,10 @@ async fn a_change_of_password_draws_from_the_budget_of_the_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proved_password_gives_its_reservation_back_and_a_wrong_one_does_not() {
+async fn only_a_correct_password_returns_its_reservation() {
     let api = Api::start().await;
-    api.db.knows(Uuid::now_v7(), PASSWORD);
-    api.db.record_log_in.answers(|request| {
+    api.db.has_user(Uuid::now_v7(), PASSWORD);
+    api.db.record_log_in.returns(|request| {
         assert_eq!(request.reservation, RESERVATION.to_vec());
         assert_eq!(
             (request.client_network.as_str(), request.renewed_hash.as_str()),
@@ -256,11 +259,11 @@ async fn a_proved_password_gives_its_reservation_back_and_a_wrong_one_does_not()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_that_was_not_hashed_gives_its_reservation_back() {
+async fn failed_hash_cancels_its_reservation() {
     let api = Api::start().await;
-    // What is stored is no hash, so that nothing can be held against it.
-    api.db.knows_hash(Uuid::now_v7(), "$scrypt$nonsense", 1);
-    api.db.cancel_password_check.answers(|request| {
+    // The stored hash is invalid, so that hashing fails.
+    api.db.has_user_with_hash(Uuid::now_v7(), "$scrypt$nonsense", 1);
+    api.db.cancel_password_check.returns(|request| {
         assert_eq!(request.reservation, RESERVATION.to_vec());
         Ok(proto::CancelPasswordCheckResponse {})
     });
@@ -269,37 +272,37 @@ async fn a_password_that_was_not_hashed_gives_its_reservation_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_in_that_finds_no_place_reserves_nothing() {
-    let api = Api::start_with(one_hash_at_a_time).await;
-    api.db.knows(Uuid::now_v7(), PASSWORD);
+async fn log_in_without_a_slot_reserves_no_check() {
+    let api = Api::start_with(single_hash).await;
+    api.db.has_user(Uuid::now_v7(), PASSWORD);
     let many = futures_util::future::join_all((0..8).map(|_| api.log_in("bob", "wrong"))).await;
-    let turned_away = many.iter().filter(|answer| answer.status == 503).count();
-    assert!(turned_away > 0);
-    assert_eq!(api.db.begin_password_check.calls(), 8 - turned_away);
+    let rejected = many.iter().filter(|response| response.status == 503).count();
+    assert!(rejected > 0);
+    assert_eq!(api.db.begin_password_check.calls(), 8 - rejected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_away_does_not_keep_its_reservation_unhashed() {
+async fn disconnected_log_in_is_still_hashed() {
     let api = Api::start().await;
-    let answer = api.db.knows_nobody_later();
+    let response = api.db.has_no_user_after_signal();
     let body = json!({"username": "bob", "password": "wrong"});
     let request = api.request(Method::POST, "/login").header("x-request-id", "gone").json(&body);
     let client = tokio::spawn(request.send());
     eventually("the check is reserved", || api.db.begin_password_check.calls() == 1).await;
     client.abort();
     assert!(client.await.unwrap_err().is_cancelled());
-    answer.send(true).unwrap();
-    // The password is still hashed, and its refusal is logged.
+    response.send(true).unwrap();
+    // The password was still hashed, and its refusal logged.
     assert_eq!(api.event_of("gone").await.event, "log_in_failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hash_of_another_cost_is_renewed_at_log_in() {
+async fn log_in_rehashes_a_hash_of_another_cost() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     for (stored, renewed) in [(hash(PASSWORD, 3), true), (hash(PASSWORD, 1), false)] {
-        api.db.knows_hash(id, &stored, 3);
-        api.db.record_log_in.answers(move |request| {
+        api.db.has_user_with_hash(id, &stored, 3);
+        api.db.record_log_in.returns(move |request| {
             let is_new = request.renewed_hash.starts_with("$scrypt$ln=1,r=1,p=1$");
             assert_eq!((is_new, request.renewed_hash.is_empty()), (renewed, !renewed));
             assert_ne!(request.renewed_hash, stored);
@@ -315,46 +318,48 @@ fn registration(password: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registration_that_cannot_succeed_is_not_hashed() {
-    let api = Api::start_with(one_hash_at_a_time).await;
-    api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
-    let register = || Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD)));
-    for answer in futures_util::future::join_all((0..30).map(|_| register())).await {
-        answer.assert_problem(409, "username_taken");
+async fn hopeless_registrations_are_not_hashed() {
+    let api = Api::start_with(single_hash).await;
+    api.db.check_availability.fails_with(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    let register =
+        || TestResponse::of(api.request(Method::POST, "/users").json(&registration(PASSWORD)));
+    for response in futures_util::future::join_all((0..30).map(|_| register())).await {
+        response.assert_problem(409, "username_taken");
     }
     for password in ["password1", "12110301", "ALICE.liddell", "alice@mail.example.com"] {
-        let answer =
-            Answer::of(api.request(Method::POST, "/users").json(&registration(password))).await;
-        answer.assert_problem(422, "guessable_password");
+        let response =
+            TestResponse::of(api.request(Method::POST, "/users").json(&registration(password)))
+                .await;
+        response.assert_problem(422, "guessable_password");
     }
     assert_eq!((api.db.check_availability.calls(), api.db.create_user.calls()), (30, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_password_may_not_be_guessable_and_costs_no_check_then() {
+async fn guessable_new_password_reserves_no_check() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
     let checks = api.db.begin_password_check.calls();
     for new in ["iloveyou1", "12110301", "alice@mail.example.com"] {
         let change = json!({"current_password": PASSWORD, "new_password": new});
-        let answer =
+        let response =
             api.send_as(&token, Method::PUT, &format!("/users/{id}/password"), change).await;
-        answer.assert_problem(422, "guessable_password");
+        response.assert_problem(422, "guessable_password");
     }
     assert_eq!(api.db.begin_password_check.calls(), checks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registrations_are_limited_for_an_address() {
+async fn registrations_are_limited_by_client_address() {
     let api = Api::start_with(|config| {
         config.registrations_per_address =
             Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
     })
     .await;
-    api.db.check_availability.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    api.db.check_availability.fails_with(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
     let register = async || {
-        Answer::of(api.request(Method::POST, "/users").json(&registration(PASSWORD))).await
+        TestResponse::of(api.request(Method::POST, "/users").json(&registration(PASSWORD))).await
     };
     for _ in 0..2 {
         register().await.assert_problem(409, "username_taken");
@@ -364,13 +369,13 @@ async fn registrations_are_limited_for_an_address() {
     let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
     assert!((80..=90).contains(&wait), "{wait}");
     assert_eq!(api.db.check_availability.calls(), 2);
-    // Log-ins have a rate of their own.
-    api.db.knows(Uuid::now_v7(), PASSWORD);
+    // Log-ins have their own rate.
+    api.db.has_user(Uuid::now_v7(), PASSWORD);
     assert_eq!(api.log_in("alice", PASSWORD).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_of_names_and_passwords_are_limited_for_an_address() {
+async fn name_and_password_changes_are_limited_by_address() {
     let rate = Rate::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(90));
     let api = Api::start_with(|config| {
         config.log_ins_per_address = rate;
@@ -379,8 +384,8 @@ async fn changes_of_names_and_passwords_are_limited_for_an_address() {
     .await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
-    // Each answer tells whether another user has the name.
-    api.db.update_user.refuses(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
+    // Each response reveals whether the name is taken.
+    api.db.update_user.fails_with(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
     let rename = async || {
         api.send_as(&token, Method::PATCH, &format!("/users/{id}"), json!({ "username": "bob" }))
             .await

@@ -1,25 +1,25 @@
-//! The api service over HTTP, with a scripted db service behind it.
+//! The api service over HTTP, with a scripted db service.
 
 #![allow(clippy::unwrap_used)] // in tests a failure is a panic
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod clock;
-mod conditions;
+mod clock_skew;
+mod conditional_requests;
 mod connections;
 mod cors;
-mod edge;
-mod failures;
+mod db_errors;
 mod floods;
 mod headers;
 mod identity;
+mod key_rotation;
+mod middleware;
 mod operations;
 mod pages;
 mod proxies;
 mod replicas;
-mod rotation;
-mod stopping;
+mod shutdown;
 mod tokens;
-mod traces;
-mod writes;
+mod trace_context;
+mod write_limits;

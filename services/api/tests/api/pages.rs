@@ -1,15 +1,15 @@
-//! The pages: the file itself, the documentation, the problems.
+//! The pages: `openapi.yaml`, the documentation, the problems.
 
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Api};
+use crate::support::{Api, TestResponse};
 
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_the_file() {
+async fn openapi_documents_match_the_file() {
     let api = Api::start().await;
     let yaml = api.get("/openapi.yaml").await;
     assert_eq!((yaml.status, yaml.header("content-type")), (200, Some("application/yaml")));
@@ -21,7 +21,7 @@ async fn the_document_is_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_on_the_page_is_served_here() {
+async fn page_references_are_served_locally() {
     let api = Api::start().await;
     for path in ["/docs", "/docs/", "/problems"] {
         let page = api.get(path).await;
@@ -45,7 +45,7 @@ async fn everything_on_the_page_is_served_here() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_are_not_sent_twice_and_have_heads() {
+async fn pages_support_etags_and_head() {
     let api = Api::start().await;
     for path in [
         "/docs",
@@ -57,13 +57,14 @@ async fn pages_are_not_sent_twice_and_have_heads() {
     ] {
         let page = api.get(path).await;
         let etag = page.header("etag").unwrap();
-        let again = Answer::of(api.request(Method::GET, path).header("if-none-match", etag)).await;
+        let again =
+            TestResponse::of(api.request(Method::GET, path).header("if-none-match", etag)).await;
         assert_eq!(
             (again.status, again.body.len(), again.header("etag")),
             (304, 0, Some(etag)),
             "{path}"
         );
-        let head = Answer::of(api.request(Method::HEAD, path)).await;
+        let head = TestResponse::of(api.request(Method::HEAD, path)).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
         assert_eq!(
             head.header("content-length"),

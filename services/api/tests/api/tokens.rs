@@ -1,19 +1,18 @@
-//! Tokens: which are taken, which are refused, and that each refusal is an event on disk before it
-//! is answered.
+//! Accepted and refused tokens. Each refusal is an event on disk before its response.
 
 use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Api, KEY, jwt, not_placed, parts, user};
+use crate::support::{Api, KEY, TestResponse, jwt, not_placed, parts, user};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_token_is_handed_on_as_its_caller() {
+async fn valid_token_becomes_the_caller() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
-    api.db.get_user.answers(move |request| {
+    api.db.get_user.returns(move |request| {
         assert_eq!(
             request.caller,
             Some(proto::Caller { user_id: id.to_string(), token_version: 1 })
@@ -21,18 +20,18 @@ async fn a_good_token_is_handed_on_as_its_caller() {
         Ok(proto::GetUserResponse { user: Some(user(id, 1)) })
     });
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        let answer = Answer::of(
+        let response = TestResponse::of(
             api.request(Method::GET, &format!("/users/{id}"))
                 .header("authorization", format!("{scheme} {token}")),
         )
         .await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(response.status, 200, "{response:?}");
     }
-    assert_eq!(api.received.events(), vec![], "what goes well is the db service's to log");
+    assert_eq!(api.received.events(), vec![], "the db service logs successful requests");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_no_good_token_is_401_and_an_event() {
+async fn invalid_tokens_are_401_and_logged() {
     let api = Api::start().await;
     let token = api.token(Uuid::now_v7()).await;
     let (header, claims) = parts(&token);
@@ -74,13 +73,13 @@ async fn whatever_is_no_good_token_is_401_and_an_event() {
             "not_yet_valid",
         ),
         (
-            "for somebody else",
+            "another audience",
             bearer(&with("aud", json!("another api"))),
             "token_invalid",
             "wrong_claims",
         ),
         (
-            "of somebody else",
+            "another issuer",
             bearer(&with("iss", json!("another store"))),
             "token_invalid",
             "wrong_claims",
@@ -119,11 +118,11 @@ async fn whatever_is_no_good_token_is_401_and_an_event() {
         for value in values {
             request = request.header("authorization", value);
         }
-        let answer = Answer::of(request).await;
-        answer.assert_problem(401, code);
+        let response = TestResponse::of(request).await;
+        response.assert_problem(401, code);
         let challenge =
             if code == "token_invalid" { r#"Bearer error="invalid_token""# } else { "Bearer" };
-        assert_eq!(answer.header("www-authenticate"), Some(challenge), "{what}");
+        assert_eq!(response.header("www-authenticate"), Some(challenge), "{what}");
 
         let event = api.event_of(&id).await;
         assert_eq!(
@@ -141,7 +140,7 @@ async fn whatever_is_no_good_token_is_401_and_an_event() {
     assert_eq!(api.db.list_orders.calls(), 0);
 }
 
-/// The same token with another user in it.
+/// Returns the token with another user in it and the same signature.
 fn tampered(token: &str) -> String {
     let (header, mut claims) = parts(token);
     claims["sub"] = json!(Uuid::now_v7());
@@ -151,18 +150,18 @@ fn tampered(token: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_void_token_is_401_and_an_event_that_names_its_user() {
+async fn revoked_token_is_401_and_logged_with_its_user() {
     let api = Api::start().await;
     let id = Uuid::now_v7();
     let token = api.token(id).await;
-    api.db.list_orders.refuses(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
-    api.db.place_orders.answers(|_| Ok(not_placed(ErrorReason::TokenRevoked)));
-    for answer in [
+    api.db.list_orders.fails_with(tonic::Code::Unauthenticated, ErrorReason::TokenRevoked);
+    api.db.place_orders.returns(|_| Ok(not_placed(ErrorReason::TokenRevoked)));
+    for response in [
         api.get_as(&token, "/orders").await,
         api.send_as(&token, Method::POST, "/orders", json!({"product_id": 1, "quantity": 1})).await,
     ] {
-        answer.assert_problem(401, "token_invalid");
-        let event = api.event_of(answer.request_id()).await;
+        response.assert_problem(401, "token_invalid");
+        let event = api.event_of(response.request_id()).await;
         assert_eq!(
             (event.event.as_str(), event.attributes["reason"].as_str()),
             ("token_refused", "revoked")
@@ -172,27 +171,28 @@ async fn a_void_token_is_401_and_an_event_that_names_its_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_event_is_on_disk_when_the_answer_comes() {
-    // Nobody takes the events, so that they stay where they are.
+async fn refusal_is_on_disk_before_its_response() {
+    // No logging service, so that the events stay on disk.
     let api =
         Api::start_with(|config| config.logging_endpoint = "http://127.0.0.1:1".to_owned()).await;
-    let answer =
-        Answer::of(api.request(Method::GET, "/orders").header("x-request-id", "seen-on-disk"))
-            .await;
-    answer.assert_problem(401, "token_missing");
+    let response = TestResponse::of(
+        api.request(Method::GET, "/orders").header("x-request-id", "seen-on-disk"),
+    )
+    .await;
+    response.assert_problem(401, "token_missing");
     let on_disk = String::from_utf8_lossy(&api.on_disk()).into_owned();
     assert!(on_disk.contains("seen-on-disk") && on_disk.contains("token_refused"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_logged_is_not_answered() {
-    // Every event begins a new file, and there is no folder any more to put it in.
+async fn refusals_without_an_event_are_503() {
+    // Each event starts a new file, and the folder is missing.
     let api = Api::start_with(|config| config.journal.segment_bytes = 1).await;
     api.get("/orders").await.assert_problem(401, "token_missing");
     std::fs::remove_dir_all(&api.journal).unwrap();
     api.get("/orders").await.assert_problem(503, "unavailable");
     api.get_as("x", "/orders").await.assert_problem(503, "unavailable");
-    api.db.knows(Uuid::now_v7(), "right");
+    api.db.has_user(Uuid::now_v7(), "right");
     api.log_in("alice", "wrong").await.assert_problem(503, "unavailable");
-    assert_eq!(api.get("/").await.status, 200, "what needs no event goes on");
+    assert_eq!(api.get("/").await.status, 200, "requests without an event are served");
 }

@@ -1,4 +1,4 @@
-//! A db service that answers what a test tells it to.
+//! A db service with scripted responses.
 
 use std::{
     future::Future,
@@ -17,41 +17,39 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::refusal;
+use super::error_status;
 
-type Answering<Q, A> =
+type Handler<Q, A> =
     Arc<dyn Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>> + Send + Sync>;
 
-/// What one method answers; UNIMPLEMENTED until a test says so.
-pub struct Slot<Q, A> {
-    answer: Mutex<Option<Answering<Q, A>>>,
+/// The scripted response of a method; UNIMPLEMENTED by default.
+pub struct Stub<Q, A> {
+    response: Mutex<Option<Handler<Q, A>>>,
     calls: AtomicUsize,
 }
 
-impl<Q, A> Default for Slot<Q, A> {
+impl<Q, A> Default for Stub<Q, A> {
     fn default() -> Self {
-        Self { answer: Mutex::default(), calls: AtomicUsize::new(0) }
+        Self { response: Mutex::default(), calls: AtomicUsize::new(0) }
     }
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
-    pub fn answers(&self, answer: impl Fn(Q) -> Result<A, Status> + Send + Sync + 'static) {
-        self.set(move |request| Box::pin(std::future::ready(answer(request))));
+impl<Q: Send + 'static, A: Send + 'static> Stub<Q, A> {
+    pub fn returns(&self, response: impl Fn(Q) -> Result<A, Status> + Send + Sync + 'static) {
+        self.set(move |request| Box::pin(std::future::ready(response(request))));
     }
 
-    /// Answers when the future is ready.
-    pub fn answers_later<F: Future<Output = Result<A, Status>> + Send + 'static>(
+    pub fn returns_async<F: Future<Output = Result<A, Status>> + Send + 'static>(
         &self,
-        answer: impl Fn(Q) -> F + Send + Sync + 'static,
+        response: impl Fn(Q) -> F + Send + Sync + 'static,
     ) {
-        self.set(move |request| Box::pin(answer(request)));
+        self.set(move |request| Box::pin(response(request)));
     }
 
-    pub fn refuses(&self, code: Code, reason: ErrorReason) {
-        self.answers(move |_| Err(refusal(code, reason)));
+    pub fn fails_with(&self, code: Code, reason: ErrorReason) {
+        self.returns(move |_| Err(error_status(code, reason)));
     }
 
-    /// Never answers.
     pub fn hangs(&self) {
         self.set(|_| Box::pin(std::future::pending()));
     }
@@ -62,32 +60,32 @@ impl<Q: Send + 'static, A: Send + 'static> Slot<Q, A> {
 
     fn set(
         &self,
-        answer: impl Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>>
+        response: impl Fn(Q) -> Pin<Box<dyn Future<Output = Result<A, Status>> + Send>>
         + Send
         + Sync
         + 'static,
     ) {
-        *self.answer.lock().unwrap() = Some(Arc::new(answer));
+        *self.response.lock().unwrap() = Some(Arc::new(response));
     }
 
     async fn call(&self, request: Q) -> Result<Response<A>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let answer = self.answer.lock().unwrap().clone();
-        match answer {
-            Some(answer) => answer(request).await.map(Response::new),
-            None => Err(Status::unimplemented("no test has said what to answer")),
+        let response = self.response.lock().unwrap().clone();
+        match response {
+            Some(response) => response(request).await.map(Response::new),
+            None => Err(Status::unimplemented("the test has no response for this method")),
         }
     }
 }
 
 macro_rules! methods {
     ($($method:ident $request:ident $response:ident;)*) => {
-        /// What every method answers.
+        /// The scripted responses of all methods.
         #[derive(Default)]
-        pub struct Script {
-            /// The method and the metadata of every call.
+        pub struct Stubs {
+            /// The method and the metadata of each call.
             pub metadata: Mutex<Vec<(&'static str, MetadataMap)>>,
-            $(pub $method: Slot<proto::$request, proto::$response>,)*
+            $(pub $method: Stub<proto::$request, proto::$response>,)*
         }
 
         #[tonic::async_trait]
@@ -100,12 +98,12 @@ macro_rules! methods {
     };
 }
 
-pub struct FakeDb(pub Arc<Script>);
+pub struct FakeDb(pub Arc<Stubs>);
 
-/// What every password check reserves.
+/// The reservation of each password check.
 pub const RESERVATION: [u8; 64] = [7; 64];
 
-/// A hash with N = 2^`log2_n`, r = p = 1.
+/// Returns a hash with N = 2^`log2_n`, r = p = 1.
 pub fn hash(password: &str, log2_n: u8) -> String {
     let scrypt = Scrypt::new_with_params(Params::new(log2_n, 1, 1).unwrap());
     scrypt.hash_password(password.as_bytes()).unwrap().to_string()
@@ -132,26 +130,26 @@ methods! {
     get_clock GetClockRequest GetClockResponse;
 }
 
-impl Script {
-    /// `alice` exists, with this id and password; nobody else does.
-    pub fn knows(&self, user_id: Uuid, password: &str) {
-        self.knows_version(user_id, password, 1);
+impl Stubs {
+    /// The only user is `alice`, with this id and password.
+    pub fn has_user(&self, user_id: Uuid, password: &str) {
+        self.has_user_with_token_version(user_id, password, 1);
     }
 
-    /// The same, with this version of the tokens.
-    pub fn knows_version(&self, user_id: Uuid, password: &str, token_version: i64) {
-        self.knows_credentials(user_id, &hash(password, 1), 1, token_version);
+    /// The same, with this token version.
+    pub fn has_user_with_token_version(&self, user_id: Uuid, password: &str, token_version: i64) {
+        self.has_credentials(user_id, &hash(password, 1), 1, token_version);
     }
 
-    /// The same, with this hash of the password, and this cost of the most expensive one.
-    pub fn knows_hash(&self, user_id: Uuid, password_hash: &str, hash_cost: i32) {
-        self.knows_credentials(user_id, password_hash, hash_cost, 1);
+    /// The same, with this password hash, and this maximum cost of stored hashes.
+    pub fn has_user_with_hash(&self, user_id: Uuid, password_hash: &str, hash_cost: i32) {
+        self.has_credentials(user_id, password_hash, hash_cost, 1);
     }
 
-    /// No user exists; password checks are answered once `true` is sent.
-    pub fn knows_nobody_later(&self) -> watch::Sender<bool> {
-        let (answer, answered) = watch::channel(false);
-        self.begin_password_check.answers_later(move |_| {
+    /// No user exists. Password checks respond after the sender sends `true`.
+    pub fn has_no_user_after_signal(&self) -> watch::Sender<bool> {
+        let (response, answered) = watch::channel(false);
+        self.begin_password_check.returns_async(move |_| {
             let mut answered = answered.clone();
             async move {
                 answered.wait_for(|answered| *answered).await.unwrap();
@@ -162,10 +160,10 @@ impl Script {
                 })
             }
         });
-        answer
+        response
     }
 
-    fn knows_credentials(
+    fn has_credentials(
         &self,
         user_id: Uuid,
         password_hash: &str,
@@ -178,7 +176,7 @@ impl Script {
             password_hash: password_hash.to_owned(),
             token_version,
         };
-        self.begin_password_check.answers(move |request| {
+        self.begin_password_check.returns(move |request| {
             let found = match request.by {
                 Some(By::Username(name)) => name == "alice",
                 Some(By::Caller(_)) => true,
@@ -188,10 +186,10 @@ impl Script {
             let reservation = RESERVATION.to_vec();
             Ok(proto::BeginPasswordCheckResponse { credentials, hash_cost, reservation })
         });
-        self.record_log_in.answers(|_| Ok(proto::RecordLogInResponse {}));
-        self.get_user.answers(move |request| match request.user_id == user_id.to_string() {
+        self.record_log_in.returns(|_| Ok(proto::RecordLogInResponse {}));
+        self.get_user.returns(move |request| match request.user_id == user_id.to_string() {
             true => Ok(proto::GetUserResponse { user: Some(super::user(user_id, 1)) }),
-            false => Err(refusal(Code::NotFound, ErrorReason::UserNotFound)),
+            false => Err(error_status(Code::NotFound, ErrorReason::UserNotFound)),
         });
     }
 }

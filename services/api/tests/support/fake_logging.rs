@@ -1,4 +1,4 @@
-//! A logging service that keeps what it is sent and acknowledges it.
+//! A logging service that keeps and acknowledges all events.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 #[derive(Default)]
 pub struct Received {
     events: Mutex<Vec<LogMessage>>,
-    /// The metadata of every stream.
+    /// The metadata of each stream.
     pub metadata: Mutex<Vec<MetadataMap>>,
 }
 

@@ -1,5 +1,4 @@
-//! The api service with everything around it: a db service that answers what a test says, a logging
-//! service that keeps what it is sent.
+//! The api service with a scripted db service and a logging service that keeps all events.
 
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test program uses its part of this
 
@@ -28,17 +27,17 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
-pub use fake_db::{RESERVATION, Script, hash};
+pub use fake_db::{RESERVATION, Stubs, hash};
 pub use fake_logging::Received;
 
 pub const KEY: [u8; 32] = [42; 32];
 pub const PASSWORD: &str = "correct horse battery staple";
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The service under test. What it holds goes away with it.
+/// The service under test and its resources.
 pub struct Api {
     pub address: SocketAddr,
-    pub db: Arc<Script>,
+    pub db: Arc<Stubs>,
     pub received: Arc<Received>,
     pub readiness: Readiness,
     pub journal: PathBuf,
@@ -55,11 +54,11 @@ impl Api {
         Self::start_with(|_| {}).await
     }
 
-    /// Starts it with other settings than those for tests: hashes that cost nothing, and log-ins
-    /// without a limit that a test would meet.
+    /// Starts the service with changes to the test settings, which have free hashes and no limit on
+    /// log-ins.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let db = Arc::new(Script::default());
-        db.check_availability.answers(|_| Ok(proto::CheckAvailabilityResponse {}));
+        let db = Arc::new(Stubs::default());
+        db.check_availability.returns(|_| Ok(proto::CheckAvailabilityResponse {}));
         let received = Arc::new(Received::default());
         let (db_address, db_server) = serve_db(&db).await;
         let logging = LoggingServiceServer::new(fake_logging::FakeLogging(Arc::clone(&received)));
@@ -118,35 +117,41 @@ impl Api {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path)).await
+    pub async fn get(&self, path: &str) -> TestResponse {
+        TestResponse::of(self.request(Method::GET, path)).await
     }
 
-    pub async fn get_as(&self, token: &str, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path).bearer_auth(token)).await
+    pub async fn get_as(&self, token: &str, path: &str) -> TestResponse {
+        TestResponse::of(self.request(Method::GET, path).bearer_auth(token)).await
     }
 
-    pub async fn send_as(&self, token: &str, method: Method, path: &str, body: Value) -> Answer {
-        Answer::of(self.request(method, path).bearer_auth(token).json(&body)).await
+    pub async fn send_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> TestResponse {
+        TestResponse::of(self.request(method, path).bearer_auth(token).json(&body)).await
     }
 
-    pub async fn log_in(&self, username: &str, password: &str) -> Answer {
-        Answer::of(
+    pub async fn log_in(&self, username: &str, password: &str) -> TestResponse {
+        TestResponse::of(
             self.request(Method::POST, "/login")
                 .json(&serde_json::json!({"username": username, "password": password})),
         )
         .await
     }
 
-    /// A token of the user, got by logging in.
+    /// Logs in and returns the token.
     pub async fn token(&self, user_id: Uuid) -> String {
-        self.db.knows(user_id, PASSWORD);
-        let answer = self.log_in("alice", PASSWORD).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()["access_token"].as_str().unwrap().to_owned()
+        self.db.has_user(user_id, PASSWORD);
+        let response = self.log_in("alice", PASSWORD).await;
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The event of a request, as the logging service got it.
+    /// Waits for the event of a request at the logging service.
     pub async fn event_of(&self, request_id: &str) -> LogMessage {
         let find =
             || self.received.events().into_iter().find(|event| event.request_id == request_id);
@@ -154,31 +159,29 @@ impl Api {
         find().unwrap()
     }
 
-    /// What is in the journal's files, as it stands on disk.
+    /// Returns the content of the journal's files.
     pub fn on_disk(&self) -> Vec<u8> {
         let files = std::fs::read_dir(&self.journal).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 }
 
-/// A db service that answers as `script` says, until the token is cancelled; then it is as if its
-/// process had died.
-pub async fn serve_db(script: &Arc<Script>) -> (SocketAddr, CancellationToken) {
+/// Starts a db service with these responses. Cancelling the token stops it as if its process died.
+pub async fn serve_db(script: &Arc<Stubs>) -> (SocketAddr, CancellationToken) {
     let (_, health) = health().await;
     let db = AssistantServiceServer::from_arc(Arc::new(fake_db::FakeDb(Arc::clone(script))));
     grpc(tonic::service::Routes::new(db).add_service(health)).await
 }
 
-/// Serves gRPC on a port of its own, until the token is cancelled; then connections end at once, as
-/// if the process had died.
+/// Starts a gRPC server on a free port. Cancelling the token closes all connections at once.
 async fn grpc(routes: tonic::service::Routes) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let token = CancellationToken::new();
-    let died = token.clone();
-    // A runtime of its own: what tonic has spawned for its connections ends with it.
+    let stopped = token.clone();
+    // Its own runtime, so that tonic's connection tasks end with it.
     std::thread::spawn(move || {
-        listener_thread(listener.into_std().unwrap(), routes, died);
+        listener_thread(listener.into_std().unwrap(), routes, stopped);
     });
     (address, token)
 }
@@ -186,7 +189,7 @@ async fn grpc(routes: tonic::service::Routes) -> (SocketAddr, CancellationToken)
 fn listener_thread(
     listener: std::net::TcpListener,
     routes: tonic::service::Routes,
-    died: CancellationToken,
+    stopped: CancellationToken,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -195,7 +198,7 @@ fn listener_thread(
             tonic::transport::Server::builder().add_routes(routes).serve_with_incoming(incoming);
         tokio::select! {
             served = serving => served.unwrap(),
-            () = died.cancelled() => {}
+            () = stopped.cancelled() => {}
         }
     });
     runtime.shutdown_background();
@@ -215,15 +218,15 @@ async fn health() -> (
     (reporter, server)
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TestResponse {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl TestResponse {
     pub async fn of(request: RequestBuilder) -> Self {
         Self::read(request.send().await.unwrap()).await
     }
@@ -238,7 +241,7 @@ impl Answer {
     }
 
     pub fn request_id(&self) -> &str {
-        self.header("x-request-id").expect("every answer has a request id")
+        self.header("x-request-id").expect("responses have a request id")
     }
 
     pub fn json(&self) -> Value {
@@ -250,7 +253,7 @@ impl Answer {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// That it is a problem with this status and code, whole, and with the headers of its status.
+    /// Asserts a complete problem with this status and code, and the headers of the status.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, code: &str) {
         let json = self.json();
@@ -277,7 +280,6 @@ impl Answer {
     }
 }
 
-/// Waits for a condition.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     until(what, async || condition()).await;
 }
@@ -297,14 +299,14 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} within {DEADLINE:?}"))
 }
 
-/// An error as the db service sends it.
-pub fn refusal(code: tonic::Code, reason: proto::ErrorReason) -> Status {
+/// Returns a status as the db service sends it.
+pub fn error_status(code: tonic::Code, reason: proto::ErrorReason) -> Status {
     let details = ErrorDetails::with_error_info(
         reason.as_str_name(),
         "assistant.merch",
         std::collections::HashMap::<String, String>::new(),
     );
-    Status::with_error_details(code, "internal words that nobody outside may see", details)
+    Status::with_error_details(code, "internal text that clients must not see", details)
 }
 
 pub fn user(id: Uuid, version: i64) -> proto::User {
@@ -361,7 +363,7 @@ pub fn not_placed(reason: proto::ErrorReason) -> proto::PlaceOrdersResponse {
     use proto::place_order_result::Outcome;
     let refusal = proto::OrderRefusal {
         reason: reason.into(),
-        message: "internal words that nobody outside may see".to_owned(),
+        message: "internal text that clients must not see".to_owned(),
     };
     proto::PlaceOrdersResponse {
         results: vec![proto::PlaceOrderResult { outcome: Some(Outcome::Refusal(refusal)) }],
@@ -372,7 +374,7 @@ fn timestamp() -> Option<Timestamp> {
     Some(Timestamp { seconds: 1_795_334_400, nanos: 120_000_000 })
 }
 
-/// A JWT as anybody could make one.
+/// Encodes and signs a JWT.
 pub fn jwt(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -389,7 +391,7 @@ pub fn jwt(header: &Value, claims: &Value, secret: &[u8]) -> String {
     format!("{message}.{signature}")
 }
 
-/// The header and the claims of a token, to be changed.
+/// Decodes the header and the claims of a token.
 pub fn parts(token: &str) -> (Value, Value) {
     let part = |index| {
         serde_json::from_slice(
