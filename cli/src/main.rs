@@ -1,10 +1,10 @@
-//! `merch-cli`: every operation of `openapi.yaml` as a subcommand, over the generated command line.
+//! `merch-cli`: every operation of `openapi.yaml` as a subcommand.
 //!
-//! What the generated code leaves open is decided here: where the store is, how a token and a
-//! password get in, how an answer is shown, and exit codes: 0 done, 1 refused or not reached, 2 a
-//! wrong command line.
+//! The generated code leaves to this program: the store's address, tokens, passwords, output, and
+//! exit codes: 0 success, 1 refused or unreachable, 2 invalid command line.
 
 mod arguments;
+mod operations;
 mod passwords;
 mod report;
 
@@ -22,8 +22,7 @@ use merch_contract::{
 
 use crate::report::Report;
 
-/// The longest a request may take. Hashing a password takes a moment, and a log-in may wait for its
-/// turn.
+/// The limit of a request. Hashing a password takes time, and a log-in may wait in the queue.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,7 +33,7 @@ async fn main() -> ExitCode {
         Err(exit_code) => return exit_code,
     };
     let Some((operation, matches_of_operation)) = arguments::operation(&matches) else {
-        // clap insists on a subcommand, and there are no others.
+        // clap requires one of these subcommands.
         return ExitCode::from(2);
     };
     match run(&matches, operation, matches_of_operation).await {
@@ -56,25 +55,25 @@ async fn run(
     let report = Report::new(operation, global.get_one("raw").cloned(), global.get_flag("verbose"));
     let cli = Cli::new(client, report.clone());
     match cli.execute(operation, &matches).await {
-        // The report has told of it, in better words than the error's own.
-        Err(error) if !report.told() => Err(error),
+        // The report has printed a better message than the error's own.
+        Err(error) if !report.reported() => Err(error),
         _ if report.failed() => Ok(ExitCode::FAILURE),
         _ if let Some(error) = report.output_error() => Ok(error.report()),
         _ => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// A client of the store at `--url` that sends `--token`, if there is one, with every request.
+/// Creates a client for `--url` that authenticates with `--token`, if one is set.
 fn client(global: &ArgMatches) -> anyhow::Result<Client> {
     let url =
-        global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("no --url given"))?;
+        global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("--url is missing"))?;
     let mut builder = StoreClient::builder(url.as_str())
         .user_agent(concat!("merch-cli/", env!("CARGO_PKG_VERSION")))
         .timeout(REQUEST_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
-        // Whoever types a command sees at once that the store is busy, and decides.
+        // The user decides whether to retry when the store is busy.
         .retries(RetryPolicy::NEVER);
-    // An empty variable is as good as none: `export MERCH_TOKEN=` is how people forget a token.
+    // An empty variable counts as not set: `export MERCH_TOKEN=` removes a token.
     if let Some(token) = global
         .get_one::<String>("token")
         .map(|token| token.trim())

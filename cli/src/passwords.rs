@@ -1,5 +1,5 @@
-//! Passwords come from standard input, so that none has to stand on the command line, where others
-//! see it and the shell remembers it.
+//! Reads passwords from standard input, because other users and the shell's history can see the
+//! command line.
 
 use std::{
     error::Error as _,
@@ -11,44 +11,45 @@ use anyhow::{Context as _, bail};
 use clap::{Arg, ArgMatches, parser::ValueSource};
 use merch_contract::rest::cli::CliCommand;
 
-use crate::arguments::generated;
+use crate::operations::generated_command;
 
-/// Asks for the password here instead of taking it from the command line.
-const ASK: &str = "-";
+/// Requests a prompt instead of a value.
+const PROMPT: &str = "-";
 
-/// Whether `argument` takes a secret: `--password`, `--current-password`, `--new-password`, and
-/// what comes later of that name.
+/// Returns true for `--password`, `--current-password`, `--new-password` and later options of such
+/// a name.
 pub(crate) fn is_password(argument: &Arg) -> bool {
     argument.get_id().as_str().ends_with("password")
 }
 
-/// `argument` as the first reading of the command line has it: optional, and taken as it is, as the
-/// generated parser's complaint would show the value.
+/// Makes the option optional and removes its parser, whose errors would show the value.
 pub(crate) fn optional(argument: &Arg) -> Arg {
     let id = argument.get_id().to_string();
     let meaning = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let how = "Left out or `-`: asked for, or read as one line of standard input";
+    let how = "If omitted or `-`: prompted for, or read as a line of standard input";
     Arg::new(id.clone())
         .long(id)
         .value_name("PASSWORD")
         .help(format!("{meaning} {how}").trim_start().to_owned())
 }
 
-/// The arguments of `operation` as the generated code reads them, with the passwords that were left
-/// out read from standard input, in the order of the help: the current one before the new one.
+/// Reads the missing passwords from standard input, in the order of the help: the current one
+/// before the new one. Returns the arguments as the generated code parses them.
 pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ArgMatches> {
-    let command = generated(operation);
+    let command = generated_command(operation);
     let whole_body = command.get_arguments().any(|argument| argument.get_id() == "json-body")
         && matches.contains_id("json-body");
     let mut line: Vec<OsString> = vec![command.get_name().into()];
     for argument in command.get_arguments() {
         let id = argument.get_id().as_str();
         if is_password(argument) {
-            let given = matches.get_one::<String>(id).filter(|given| *given != ASK);
+            let given = matches.get_one::<String>(id).filter(|given| *given != PROMPT);
             let password = match given {
                 Some(given) => given.clone(),
                 None if whole_body => continue,
-                None => ask(id, id == "new-password" || matches!(operation, CliCommand::Register))?,
+                None => {
+                    prompt(id, id == "new-password" || matches!(operation, CliCommand::Register))?
+                }
             };
             line.push(format!("--{id}={password}").into());
         } else if matches.value_source(id) == Some(ValueSource::CommandLine) {
@@ -59,7 +60,8 @@ pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::R
             }
         }
     }
-    // All else was read once before, so a complaint is about a password; clap's own would show it.
+    // The other arguments are already validated, so the error is about a password; clap's message
+    // would show it.
     command.try_get_matches_from(line).map_err(|error| {
         let option = error
             .get(clap::error::ContextKind::InvalidArg)
@@ -67,13 +69,13 @@ pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::R
             .unwrap_or_default();
         let option = option.split(' ').next().unwrap_or_default().to_owned();
         let reason = error.source().map_or_else(|| error.kind().to_string(), ToString::to_string);
-        anyhow::anyhow!("the value of {option} cannot be taken: {reason}")
+        anyhow::anyhow!("invalid value of {option}: {reason}")
     })
 }
 
-/// One password: from the terminal without showing it (a new one twice), or a line of standard
+/// Reads one password: from the terminal without echo (a new one twice), or a line of standard
 /// input.
-fn ask(id: &str, new: bool) -> anyhow::Result<String> {
+fn prompt(id: &str, new: bool) -> anyhow::Result<String> {
     let words = id.replace('-', " ");
     if !stdin().is_terminal() {
         return read_line(&mut stdin().lock(), id);
@@ -82,13 +84,13 @@ fn ask(id: &str, new: bool) -> anyhow::Result<String> {
     capital[..1].make_ascii_uppercase();
     let password = rpassword::prompt_password(format!("{capital}: "))
         .with_context(|| format!("the {words} cannot be read from the terminal"))?;
-    if new && rpassword::prompt_password("The same again: ")? != password {
+    if new && rpassword::prompt_password("Repeat: ")? != password {
         bail!("the two passwords differ; nothing was sent");
     }
     Ok(password)
 }
 
-/// One line without its line break; the rest stays for the next password.
+/// Reads one line; the rest stays for the next password.
 fn read_line(input: &mut impl BufRead, id: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     input
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_one_by_one_and_keep_their_spaces() {
+    fn passwords_are_single_lines_with_spaces_kept() {
         let mut input = " old pass \r\nnew-pass".as_bytes();
         assert_eq!(read_line(&mut input, "current-password").unwrap(), " old pass ");
         assert_eq!(read_line(&mut input, "new-password").unwrap(), "new-pass");

@@ -1,4 +1,4 @@
-//! How an answer is shown: JSON on standard output, and what went wrong on standard error.
+//! Prints responses: JSON on standard output, errors on standard error.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// What the generated command line reports to. Clones share one state.
+/// The output of the generated command line. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Report(Rc<State>);
 
@@ -27,18 +27,18 @@ struct State {
     /// Print only this member.
     raw: Option<String>,
     verbose: bool,
-    /// The items of a list so far: it is printed whole, or not at all if a page fails.
+    /// The items of a list, which is printed only if no page fails.
     items: RefCell<Vec<Value>>,
     failed: Cell<bool>,
-    /// The first failure of standard output; nothing is printed after it.
+    /// The first output error; nothing is printed after it.
     output: RefCell<Option<OutputError>>,
-    /// Whether the generated code's error has been told of already.
-    told: Cell<bool>,
+    /// Whether the generated code's error has already been printed.
+    reported: Cell<bool>,
 }
 
 impl Report {
-    /// Prints only the member `raw` of an answer, if given; `verbose` adds status and headers on
-    /// standard error.
+    /// Prints only the member `raw`, if set; `verbose` adds the status and headers on standard
+    /// error.
     pub(crate) fn new(operation: CliCommand, raw: Option<String>, verbose: bool) -> Self {
         let (items, output) = (RefCell::default(), RefCell::default());
         Self(Rc::new(State {
@@ -48,24 +48,23 @@ impl Report {
             items,
             output,
             failed: Cell::new(false),
-            told: Cell::new(false),
+            reported: Cell::new(false),
         }))
     }
 
-    /// Why the answer did not get to standard output, with what the operation had changed.
+    /// The output error, with what the operation had changed.
     pub(crate) fn output_error(&self) -> Option<OutputError> {
         self.0.output.take()
     }
 
-    /// Whether something went wrong and has been said.
+    /// Returns true if an error has been printed.
     pub(crate) fn failed(&self) -> bool {
         self.0.failed.get()
     }
 
-    /// Whether the error that the generated code returns has been said, or is none: an answer that
-    /// nothing has changed.
-    pub(crate) fn told(&self) -> bool {
-        self.0.told.get()
+    /// Returns true if the generated code's error has been printed, or was "304 Not Modified".
+    pub(crate) fn reported(&self) -> bool {
+        self.0.reported.get()
     }
 
     fn fail(&self, text: &str) {
@@ -76,7 +75,7 @@ impl Report {
     fn print<T: Serialize>(&self, value: &T) {
         match serde_json::to_value(value)
             .map_err(|error| error.to_string())
-            .and_then(|value| rendered(&value, self.0.raw.as_deref()))
+            .and_then(|value| render(&value, self.0.raw.as_deref()))
         {
             Ok(text) => {
                 let mut output = self.0.output.borrow_mut();
@@ -115,10 +114,12 @@ impl CliConfig for Report {
     }
 
     fn error<T: Serialize + Debug>(&self, error: &Error<T>) {
-        self.0.told.set(true);
+        self.0.reported.set(true);
         match error {
-            // What the caller has is still so: the answer to `--if-none-match`.
-            Error::UnexpectedResponse(response) if response.status() == StatusCode::NOT_MODIFIED => {
+            // The response to `--if-none-match`.
+            Error::UnexpectedResponse(response)
+                if response.status() == StatusCode::NOT_MODIFIED =>
+            {
                 self.headers(response.status(), response.headers());
                 eprint_line("not modified");
             }
@@ -128,17 +129,19 @@ impl CliConfig for Report {
             }
             Error::UnexpectedResponse(response) => {
                 self.fail(&format!(
-                    "the store answered {}, which its contract does not say; is this the store's address?{}",
+                    "the store responded with {}, which the contract does not declare; check the store's address (--url){}",
                     response.status(),
                     request_id(response.headers())
                 ));
             }
-            Error::CommunicationError(error) | Error::InvalidUpgrade(error) | Error::ResponseBodyError(error) => {
-                self.fail(&format!("the store was not reached: {}", chain(error)))
+            Error::CommunicationError(error)
+            | Error::InvalidUpgrade(error)
+            | Error::ResponseBodyError(error) => {
+                self.fail(&format!("the store is unreachable: {}", error_chain(error)))
             }
-            Error::InvalidResponsePayload(_, error) => {
-                self.fail(&format!("the store's answer is not what its contract says ({error}); is this the store's address?"))
-            }
+            Error::InvalidResponsePayload(_, error) => self.fail(&format!(
+                "the response violates the contract ({error}); check the store's address (--url)"
+            )),
             Error::InvalidRequest(reason) | Error::Custom(reason) => self.fail(reason),
         }
     }
@@ -169,8 +172,9 @@ impl CliConfig for Report {
     }
 }
 
-/// The whole value as indented JSON, or one member of it: a string as it is, anything else as JSON.
-fn rendered(value: &Value, raw: Option<&str>) -> Result<String, String> {
+/// Formats the value as indented JSON, or one member of it: a string without quotes, other types as
+/// JSON.
+fn render(value: &Value, raw: Option<&str>) -> Result<String, String> {
     let Some(member) = raw else {
         return serde_json::to_string_pretty(value).map_err(|error| error.to_string());
     };
@@ -181,15 +185,14 @@ fn rendered(value: &Value, raw: Option<&str>) -> Result<String, String> {
             let members: Vec<_> =
                 value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
             Err(format!(
-                "the answer has no member `{member}` (--raw); it has {}",
+                "the response has no member `{member}` (--raw); it has {}",
                 members.join(", ")
             ))
         }
     }
 }
 
-/// A `Problem` in lines for people: what happened, each fault, and what to quote when asking about
-/// it.
+/// Formats a `Problem`: the detail, each fault, and the request id.
 fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> String {
     let body = serde_json::to_value(body).unwrap_or_default();
     let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -199,7 +202,7 @@ fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> S
         let _ = write!(text, "\n  {} {}: {}", part("in"), part("pointer"), part("detail")); // writing to a String cannot fail
     }
     if let Some(seconds) = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()) {
-        let _ = write!(text, "\n  try again in {seconds} s");
+        let _ = write!(text, "\n  retry in {seconds} s");
     }
     let _ = write!(text, "\n  status {}, request id {}", status.as_u16(), member("request_id"));
     if status == StatusCode::UNAUTHORIZED && member("code").starts_with("token_") {
@@ -216,8 +219,8 @@ fn request_id(headers: &HeaderMap) -> String {
         .unwrap_or_default()
 }
 
-/// An error with its causes; reqwest alone says only "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
+/// Joins an error with its sources; reqwest alone says only "error sending request".
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -227,7 +230,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a successful operation has changed in the store; `None` if it only reads.
+/// Describes the change that a successful operation made; `None` if it only reads.
 fn change(operation: CliCommand) -> Option<&'static str> {
     match operation {
         CliCommand::Greet
@@ -254,19 +257,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_is_printed_bare_and_a_missing_one_is_named() {
+    fn raw_prints_one_member_unquoted() {
         let value = json!({ "access_token": "abc", "expires_in": 86400 });
-        assert_eq!(rendered(&value, Some("access_token")), Ok("abc".to_owned()));
-        assert_eq!(rendered(&value, Some("expires_in")), Ok("86400".to_owned()));
+        assert_eq!(render(&value, Some("access_token")), Ok("abc".to_owned()));
+        assert_eq!(render(&value, Some("expires_in")), Ok("86400".to_owned()));
         assert_eq!(
-            rendered(&value, Some("token")),
-            Err("the answer has no member `token` (--raw); it has access_token, expires_in"
+            render(&value, Some("token")),
+            Err("the response has no member `token` (--raw); it has access_token, expires_in"
                 .to_owned())
         );
     }
 
     #[test]
-    fn a_problem_is_told_with_every_fault_and_the_request_id() {
+    fn problem_shows_every_fault_and_the_request_id() {
         let body = json!({
             "code": "invalid_request", "detail": "The request is not as it should be.", "request_id": "r-1",
             "errors": [{ "in": "body", "pointer": "/quantity", "detail": "must be at most 3" }]

@@ -1,4 +1,4 @@
-//! The built `merch-cli` against generated mocks: exit codes, passwords, problems, lists.
+//! `merch-cli` against generated mocks: exit codes, passwords, problems, lists.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 use std::{
@@ -27,7 +27,7 @@ fn merch_cli(url: &str, arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A child that needs no password may end before it reads.
+    // A child that needs no password may exit before it reads.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -54,7 +54,7 @@ fn order() -> types::Order {
 }
 
 #[test]
-fn log_in_reads_the_password_from_standard_input() {
+fn log_in_reads_password_from_standard_input() {
     let server = MockServer::start();
     let mock = server.log_in(|when, then| {
         when.body(&from_json(json!({ "username": "alice", "password": "correct horse" })));
@@ -82,7 +82,7 @@ fn log_in_reads_the_password_from_standard_input() {
 }
 
 #[test]
-fn change_password_reads_the_old_one_and_then_the_new_one() {
+fn change_password_reads_old_then_new_password() {
     let server = MockServer::start();
     let mock = server.change_password(|when, then| {
         when.body(&from_json(
@@ -101,12 +101,12 @@ fn change_password_reads_the_old_one_and_then_the_new_one() {
 }
 
 #[test]
-fn a_password_that_cannot_be_taken_is_never_shown() {
+fn invalid_password_is_never_shown() {
     let arguments = ["register", "--sid", "1", "--username", "alice", "--email", "a@example.com"];
     let output = merch_cli("http://127.0.0.1:1", &arguments, "hush\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).starts_with("error: the value of --password cannot be taken:"),
+        stderr(&output).starts_with("error: invalid value of --password:"),
         "{}",
         stderr(&output)
     );
@@ -121,7 +121,7 @@ fn a_password_that_cannot_be_taken_is_never_shown() {
 }
 
 #[test]
-fn a_problem_goes_to_standard_error_with_code_and_request_id() {
+fn problem_goes_to_standard_error() {
     let server = MockServer::start();
     let _mock = server.place_order(|when, then| {
         when.into_inner().header("authorization", "Bearer the.token");
@@ -141,7 +141,7 @@ fn a_problem_goes_to_standard_error_with_code_and_request_id() {
 }
 
 #[test]
-fn a_list_is_one_json_array_over_all_pages() {
+fn list_is_one_json_array_over_all_pages() {
     let server = MockServer::start();
     let _second = server.mock(|when, then| {
         when.path("/orders").query_param("page_token", "p2");
@@ -163,11 +163,11 @@ fn a_list_is_one_json_array_over_all_pages() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_one_sentence() {
+fn unreachable_store_is_reported_in_one_line() {
     let output = merch_cli("http://127.0.0.1:1", &["greet"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).starts_with("error: the store was not reached: "),
+        stderr(&output).starts_with("error: the store is unreachable: "),
         "{}",
         stderr(&output)
     );
@@ -175,7 +175,7 @@ fn a_store_that_is_not_there_is_one_sentence() {
 }
 
 #[test]
-fn not_modified_is_no_failure() {
+fn not_modified_exits_with_success() {
     let server = MockServer::start();
     let _mock = server.mock(|when, then| {
         when.path("/products/1").header("if-none-match", "\"7\"");
@@ -191,7 +191,7 @@ fn not_modified_is_no_failure() {
 }
 
 #[test]
-fn a_wrong_command_line_is_2() {
+fn invalid_command_line_exits_with_2() {
     assert_eq!(
         merch_cli("http://127.0.0.1:1", &["place-order", "--quantity", "many"], "").status.code(),
         Some(2)
@@ -199,5 +199,5 @@ fn a_wrong_command_line_is_2() {
     assert_eq!(merch_cli("127.0.0.1:1", &["greet"], "").status.code(), Some(2));
     let output = merch_cli("http://127.0.0.1:1", &["place-order", "--json-body-template"], "");
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("there are no templates"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("templates are not supported"), "{}", stderr(&output));
 }

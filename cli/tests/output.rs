@@ -1,4 +1,4 @@
-//! `merch-cli` with a standard output that is full, a pipe without a reader, or closed.
+//! `merch-cli` with a standard output that is full, closed, or a pipe without a reader.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(target_os = "linux")] // /dev/full
 
@@ -13,7 +13,7 @@ use serde_json::json;
 const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
 
 /// Runs it with `>/dev/full`, `| true`, `>&-`, in this order.
-fn in_each_way(url: &str, arguments: &[&str]) -> [Output; 3] {
+fn run_with_lost_output(url: &str, arguments: &[&str]) -> [Output; 3] {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let unread = || Stdio::from(std::io::pipe().unwrap().1);
     [("exec \"$@\"", full()), ("exec \"$@\"", unread()), ("exec \"$@\" >&-", Stdio::null())].map(
@@ -32,7 +32,7 @@ fn in_each_way(url: &str, arguments: &[&str]) -> [Output; 3] {
 }
 
 fn check(url: &str, arguments: &[&str], expected: &str) {
-    let [full, unread, closed] = in_each_way(url, arguments);
+    let [full, unread, closed] = run_with_lost_output(url, arguments);
     let message = String::from_utf8_lossy(&full.stderr);
     assert_eq!(full.status.code(), Some(1), "{arguments:?}: {message}");
     assert!(
@@ -58,7 +58,7 @@ fn order() -> serde_json::Value {
 }
 
 #[test]
-fn an_order_whose_answer_is_lost_is_said_to_be_placed() {
+fn lost_output_still_reports_the_placed_order() {
     let server = MockServer::start();
     let mock = server.mock(|when, then| {
         when.method("POST").path("/orders");
@@ -79,7 +79,7 @@ fn an_order_whose_answer_is_lost_is_said_to_be_placed() {
 }
 
 #[test]
-fn what_only_reads_may_be_run_again() {
+fn lost_output_of_reads_suggests_a_retry() {
     let server = MockServer::start();
     server.mock(|when, then| {
         when.method("GET").path("/orders");
@@ -93,14 +93,14 @@ fn what_only_reads_may_be_run_again() {
 }
 
 #[test]
-fn a_failure_stays_one() {
-    for output in in_each_way("http://127.0.0.1:1", &["greet"]) {
+fn failures_keep_their_exit_code() {
+    for output in run_with_lost_output("http://127.0.0.1:1", &["greet"]) {
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            String::from_utf8_lossy(&output.stderr).starts_with("error: the store was not reached")
+            String::from_utf8_lossy(&output.stderr).starts_with("error: the store is unreachable")
         );
     }
-    for output in in_each_way("http://127.0.0.1:1", &["nonsense"]) {
+    for output in run_with_lost_output("http://127.0.0.1:1", &["nonsense"]) {
         assert_eq!(output.status.code(), Some(2));
     }
 }

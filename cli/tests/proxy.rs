@@ -1,5 +1,5 @@
-//! Passwords and tokens for this machine go to no proxy; other hosts are reached through the
-//! environment's.
+//! Requests to this machine bypass proxies; other hosts are reached through the environment's
+//! proxy.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 
 use std::{
@@ -16,7 +16,8 @@ use serde_json::json;
 
 const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
 
-/// A proxy that records what it is sent and answers every request with a greeting; and its record.
+/// Starts a proxy that records requests and answers each with a greeting. Returns its URL and the
+/// record.
 fn recording_proxy() -> (String, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (url, record) = (format!("http://{}", listener.local_addr().unwrap()), Arc::default());
@@ -34,17 +35,16 @@ fn recording_proxy() -> (String, Arc<Mutex<String>>) {
     (url, record)
 }
 
-/// Names this proxy in every variable that names one.
-fn through(command: &mut Command, proxy: &str) {
+fn set_proxy(command: &mut Command, proxy: &str) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, proxy).env(name.to_lowercase(), proxy);
     }
 }
 
-/// Runs `merch-cli` through this proxy.
+/// Runs `merch-cli` with this proxy.
 fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
-    through(&mut command, proxy);
+    set_proxy(&mut command, proxy);
     command
         .env("NO_PROXY", no_proxy)
         .env("no_proxy", no_proxy)
@@ -62,7 +62,7 @@ fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn this_machine_is_reached_without_a_proxy_by_every_name() {
+fn local_requests_bypass_the_proxy() {
     let server = MockServer::start();
     server.mock(|when, then| {
         when.method("POST").path("/login");
@@ -83,7 +83,7 @@ fn this_machine_is_reached_without_a_proxy_by_every_name() {
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
 }
 
-/// The generated client by itself, without the SDK around it.
+/// The generated client without the SDK.
 #[tokio::test]
 #[ignore = "the child of the test below"]
 async fn generated_client() {
@@ -94,7 +94,7 @@ async fn generated_client() {
 }
 
 #[test]
-fn the_generated_client_asks_no_proxy_for_this_machine() {
+fn generated_client_bypasses_the_proxy_locally() {
     let server = MockServer::start();
     let links = json!({ "docs": "/docs", "openapi_yaml": "/openapi.yaml", "openapi_json": "/openapi.json" });
     let greeting = json!({ "greeting": "Hello", "version": "1", "links": links });
@@ -107,14 +107,14 @@ fn the_generated_client_asks_no_proxy_for_this_machine() {
     child
         .args(["generated_client", "--exact", "--ignored"])
         .env("STORE", format!("http://127.0.0.1:{}", server.port()));
-    through(&mut child, &proxy);
+    set_proxy(&mut child, &proxy);
     let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
 }
 
 #[test]
-fn another_host_is_reached_through_the_proxy_unless_it_is_excepted() {
+fn remote_requests_use_the_proxy_unless_excluded() {
     let (proxy, record) = recording_proxy();
     run("http://store.example/merch", &proxy, "", &["greet"]);
     let seen = record.lock().unwrap().clone();

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Run by PostgreSQL's image when its volume is new: the role that the store logs in with. It owns the database, so that it may migrate it, and it is no
-# superuser. Its password comes by the environment, or by a file (MERCH_DATABASE_PASSWORD_FILE), and stands on no command line.
+# PostgreSQL's image runs this on a new volume. Creates the store's role: owner of the database, for
+# migrations, but not a superuser. The password comes from the environment or a file
+# (MERCH_DATABASE_PASSWORD_FILE), never from a command line.
 set -euo pipefail
 
 if [ -n "${MERCH_DATABASE_PASSWORD_FILE:-}" ]; then

@@ -14,7 +14,6 @@ use flate2::{Compression, write::GzEncoder};
 /// The files that `/docs` needs.
 const SWAGGER_UI: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "LICENSE"];
 
-
 const COMPRESSED: [&str; 2] = [".css", ".js"];
 
 fn main() -> io::Result<()> {

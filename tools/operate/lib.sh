@@ -1,39 +1,39 @@
-# What the operator's words in this folder share. Sourced by them, never run.
+# Functions of the operations commands; sourced by them.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts use these variables
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 cd "$ROOT"
-# macOS comes with 3.2.
+# macOS ships 3.2.
 if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then fail "expected bash 4.4 or newer, got $BASH_VERSION; brew install bash"; fi
 case ${STORE:-} in '' | compose | embedded) ;; *) fail "STORE is \"$STORE\"; expected compose or embedded" ;; esac
 
-# The settings of the compose stack; those that docker compose reads, wherever they are.
+# The .env file that docker compose reads.
 ENV_FILE=${MERCH_ENV_FILE:-${COMPOSE_ENV_FILES:-$ROOT/.env}}
 ENV_FILE=${ENV_FILE##*,}
 if [ -n "${MERCH_ENV_FILE:-}" ] && [ -z "${COMPOSE_ENV_FILES:-}" ]; then export COMPOSE_ENV_FILES=$MERCH_ENV_FILE; fi
-# The services that there may be several of, in the order in which they need each other.
+# The services with replicas, in start order.
 REPLICATED=(logging db api)
-# The embedded store's folder.
+# The embedded store's data folder.
 DATA_DIR=${MERCH_DATA_DIR:-merch-data}
 
-# Whether a container engine answers.
 engine() { docker compose version >/dev/null 2>&1 && docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# Stops with a sentence where no container engine answers.
+# Fails without a container engine.
 need_engine() {
-  engine || fail "expected a container engine with Compose, but docker version or docker compose version fails; start it, or say STORE=embedded for the store in one process"
+  engine || fail "expected a container engine with Compose, but docker version or docker compose version fails; start it, or set STORE=embedded for the store in one process"
 }
 
-# The compose project that is meant.
+# Prints the name of the compose project.
 project() {
   local name=${COMPOSE_PROJECT_NAME:-}
-  # As compose does: from .env where the environment does not say.
+  # Like compose: from .env, unless the environment sets it.
   [ -n "$name" ] || name=$(setting COMPOSE_PROJECT_NAME)
   printf '%s\n' "${name:-merch}"
 }
 
-# `containers SERVICE…`: the ids of all containers of these services, oldest first, without those of `docker compose run`.
+# `containers SERVICE…`: prints the ids of all containers of these services, oldest first, without
+# those of `docker compose run`.
 containers() {
   local service
   for service; do
@@ -42,46 +42,49 @@ containers() {
   done
 }
 
-# `choose_store`: KIND becomes compose or embedded: what STORE says; or compose when any of its containers run, embedded when that store runs, compose when
-# there are containers that do not run, and else embedded.
+# `choose_store`: sets MODE to compose or embedded: STORE, or compose if any of its containers run,
+# embedded if that store runs, compose if it has stopped containers, otherwise embedded.
 choose_store() {
   local engine=no
   if [ -n "${STORE:-}" ]; then
-    KIND=$STORE
+    MODE=$STORE
   else
     if engine; then engine=yes; fi
-    if [ $engine = yes ] && [ -n "$(of_project)" ]; then
-      KIND=compose
-    elif embedded_lives; then
-      KIND=embedded
-    elif [ $engine = yes ] && [ -n "$(of_project --all)" ]; then
-      KIND=compose
+    if [ $engine = yes ] && [ -n "$(project_containers)" ]; then
+      MODE=compose
+    elif embedded_locked; then
+      MODE=embedded
+    elif [ $engine = yes ] && [ -n "$(project_containers --all)" ]; then
+      MODE=compose
     elif [ $engine = no ] && [ -f "$ENV_FILE" ]; then
-      # Most likely that stack is meant, and only its engine is away: another store in its place would be a surprise.
-      fail "no container engine answers (docker version, docker compose version), and $ENV_FILE is of the compose stack; start the engine, or say STORE=embedded for the store in one process"
+      # The operator most likely means the compose stack; changing another store would be a
+      # surprise.
+      fail "no container engine answers (docker version, docker compose version), and $ENV_FILE belongs to the compose stack; start the engine, or set STORE=embedded for the store in one process"
     else
-      KIND=embedded
+      MODE=embedded
     fi
   fi
 }
 
-# `of_project [OPTION…]`: the ids of the project's containers that run, or of others with the options of `docker ps`.
-of_project() { docker ps --quiet --filter "label=com.docker.compose.project=$(project)" --filter label=com.docker.compose.oneoff=False "$@"; }
+# `project_containers [OPTION…]`: prints the ids of the project's running containers; options of
+# `docker ps` select others.
+project_containers() { docker ps --quiet --filter "label=com.docker.compose.project=$(project)" --filter label=com.docker.compose.oneoff=False "$@"; }
 
-# `setting NAME`: its value in .env, or nothing.
+# `setting NAME`: prints its value in .env.
 setting() { sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1 || true; }
 
-# A path of .env, as compose takes it: from this checkout.
+# Resolves a path of .env like compose: relative to this checkout.
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$ROOT/$1" ;; esac; }
 
-# `program`: MERCH becomes the program for the embedded store, unless it is set: what was compiled last, for release or for debugging, or what cargo compiles.
+# `program`: sets MERCH to the newest compiled program, unless it is set; compiles one if there is
+# none.
 program() {
   local release=$TARGET/release/merch debug=$TARGET/debug/merch
   if [ -n "${MERCH:-}" ]; then return; fi
   if [ -x "$debug" ] && ! [ "$release" -nt "$debug" ]; then
     MERCH=$debug
   else
-    [ -x "$release" ] || (cd "$ROOT" && cargo build --release) || fail "cargo could not compile merch; what is wrong stands above"
+    [ -x "$release" ] || (cd "$ROOT" && cargo build --release) || fail "cargo failed to compile merch; see the errors above"
     MERCH=$release
   fi
 }
@@ -90,11 +93,10 @@ merch() {
   "$MERCH" "$@"
 }
 
-# Whether the embedded store is ready.
-embedded_runs() { merch health --data-dir "$DATA_DIR" >/dev/null 2>&1; }
+embedded_ready() { merch health --data-dir "$DATA_DIR" >/dev/null 2>&1; }
 
-# Whether anybody has the embedded store's folder, ready or not: who starts or drains holds its locks.
-embedded_lives() {
+# Succeeds if a process holds the embedded store's locks, also while it starts or drains.
+embedded_locked() {
   local file
   for file in "$DATA_DIR"/*.lock; do
     if [ -e "$file" ] && ! (exec 8<"$file" && lock 8 now) 2>/dev/null; then return; fi
@@ -102,21 +104,24 @@ embedded_lives() {
   return 1
 }
 
-# `role SERVICE ARGUMENT…`: runs merch in a container of the service. It has the service's settings, secrets included, and so none stands on a command line.
-role() {
+# `exec_merch SERVICE ARGUMENT…`: runs merch in a container of the service, with its settings and
+# secrets.
+exec_merch() {
   local service=$1 terminal=()
   shift
   [ -t 0 ] && [ -t 1 ] || terminal=(-T)
   docker compose exec "${terminal[@]}" "$service" merch "$@"
 }
 
-# `sql [OPTION…]`: psql as PostgreSQL's superuser, by the socket in its container; statements come on standard input.
+# `sql [OPTION…]`: runs psql as superuser, over the socket in the container; statements come from
+# standard input.
 sql() { docker compose exec -T postgres psql --no-psqlrc --quiet --username postgres --set ON_ERROR_STOP=1 "$@"; }
 
-# `health CONTAINER`: healthy, unhealthy, starting; or running, exited, … where it has no check.
+# `health CONTAINER`: prints healthy, unhealthy or starting; without a health check running, exited,
+# …
 health() { docker inspect --format '{{if .State.Health}}{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}{{else}}{{.State.Status}}{{end}}' "$1"; }
 
-# `until_healthy SECONDS CONTAINER…`: waits until all of them are; fails when one is not in time.
+# `until_healthy SECONDS CONTAINER…`: waits until all are healthy.
 until_healthy() {
   local deadline=$((SECONDS + $1)) container
   shift
@@ -131,39 +136,39 @@ until_healthy() {
   done
 }
 
-# `confirm WHAT`: asks, unless YES=1.
+# `confirm WHAT`: asks for confirmation, unless YES=1.
 confirm() {
   local answer
   if [ "${YES:-}" = 1 ]; then
     printf '%s\n' "$1"
     return
   fi
-  [ -t 0 ] || fail "$1 Nobody can be asked here; say YES=1 if that is meant"
-  read -r -p "$1 Go on? [y/N] " answer
-  case $answer in y | Y | yes) ;; *) fail "nothing was done" ;; esac
+  [ -t 0 ] || fail "$1 There is no terminal to confirm this; set YES=1"
+  read -r -p "$1 Continue? [y/N] " answer
+  case $answer in y | Y | yes) ;; *) fail "nothing was changed" ;; esac
 }
 
-# Stops the roles that write to the database, runs a command, and starts them again, whatever becomes of it. NGINX answers 503 meanwhile. When they cannot be
-# stopped, the command is not run.
-without_writers() {
+# Stops the roles that write to the database, runs a command, and starts them again in any case.
+# NGINX answers 503 meanwhile. Does not run the command if the roles cannot be stopped.
+with_writers_stopped() {
   local found failed=0
-  # Nothing here ends the script by itself when it fails, as its caller asks how it went.
+  # `set -e` has no effect here: the caller checks the status.
   found=$(containers api && containers db) || return
   mapfile -t stopped < <(printf '%s' "$found" | grep .)
   if [ ${#stopped[@]} -gt 0 ]; then
-    # Also after Ctrl-C, or when the terminal is lost.
+    # Also after Ctrl-C or a lost terminal.
     trap 'docker start "${stopped[@]}" >/dev/null' EXIT
     trap 'exit 130' INT TERM HUP
     docker stop "${stopped[@]}" >/dev/null || return
   fi
   "$@" || failed=$?
   if [ ${#stopped[@]} -gt 0 ]; then
-    # db first, as api is ready only with it. Those that were there before: `up` would make others.
-    found=$(containers db && containers api) || fail "the roles are still stopped, as the engine does not answer; \`make up\` starts them"
+    # db first, because api needs it to become ready. `up` would create new containers.
+    found=$(containers db && containers api) || fail "the engine does not answer and the roles are still stopped; run \`make up\`"
     mapfile -t stopped < <(printf '%s' "$found" | grep .)
-    docker start "${stopped[@]}" >/dev/null || fail "not all of the roles could be started again; \`make up\` does, or says why not"
+    docker start "${stopped[@]}" >/dev/null || fail "failed to restart all roles; run \`make up\`"
     trap - EXIT INT TERM HUP
-    until_healthy 120 "${stopped[@]}" || fail "the roles are not healthy again; docker compose logs db api says why"
+    until_healthy 120 "${stopped[@]}" || fail "the roles did not become healthy; see docker compose logs db api"
   fi
   return $failed
 }

@@ -1,5 +1,4 @@
-//! Programs that a test runs (docker, make): under a deadline, ended with the test, and with an
-//! error that shows what they said.
+//! Runs programs (docker, make) with a time limit; errors contain their output.
 
 use std::{
     path::Path,
@@ -10,11 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tokio::{io::AsyncWriteExt as _, process};
 
-/// Variables that would change what a Compose project is, if the shell of whoever runs the tests
-/// has them.
-const OURS: [&str; 5] = ["MERCH_", "COMPOSE_", "POSTGRES_", "KAFKA_", "STORE"];
+/// Prefixes of variables that would select another Compose project.
+const OWN_PREFIXES: [&str; 5] = ["MERCH_", "COMPOSE_", "POSTGRES_", "KAFKA_", "STORE"];
 
-/// A program to run once. Its arguments are shown in errors, so no secret may be among them.
+/// A program to run once. Errors contain its arguments, so these must not contain a secret.
 #[derive(Debug)]
 #[must_use = "a command does nothing before it is run"]
 pub struct Command {
@@ -24,12 +22,13 @@ pub struct Command {
 }
 
 impl Command {
-    /// A program, without the shell's variables that name another store.
+    /// Creates a command without the shell's variables that name another store.
     pub fn new(program: impl AsRef<std::ffi::OsStr>) -> Self {
         let mut process = process::Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| {
-                OURS.iter().any(|ours| name.starts_with(ours)) && !name.starts_with("MERCH_TEST_")
+                OWN_PREFIXES.iter().any(|ours| name.starts_with(ours))
+                    && !name.starts_with("MERCH_TEST_")
             }) {
                 process.env_remove(name);
             }
@@ -38,7 +37,6 @@ impl Command {
         Self { process, input: None, limit: Duration::from_secs(60) }
     }
 
-    /// Adds arguments.
     pub fn args<A: AsRef<std::ffi::OsStr>>(
         mut self,
         arguments: impl IntoIterator<Item = A>,
@@ -47,31 +45,29 @@ impl Command {
         self
     }
 
-    /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.process.env(name, value);
         self
     }
 
-    /// Where it runs.
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.process.current_dir(folder);
         self
     }
 
-    /// What it reads from its standard input; nothing, otherwise.
+    /// Sets the standard input; it is empty by default.
     pub fn input(mut self, text: impl Into<String>) -> Self {
         self.input = Some(text.into());
         self
     }
 
-    /// How long it may take; a minute, otherwise.
+    /// Sets the time limit; the default is a minute.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    fn shown(&self) -> String {
+    fn display(&self) -> String {
         let process = self.process.as_std();
         std::iter::once(process.get_program())
             .chain(process.get_args())
@@ -80,42 +76,34 @@ impl Command {
             .join(" ")
     }
 
-    /// Runs it to its end, whatever that is.
-    ///
-    /// # Errors
-    /// When it cannot be started or takes too long; then it is killed.
+    /// Runs the program to its end.
     pub async fn output(mut self) -> Result<Output> {
-        let shown = self.shown();
+        let display = self.display();
         self.process.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.process.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child =
-            self.process.spawn().with_context(|| format!("{shown}: it cannot be started"))?;
+            self.process.spawn().with_context(|| format!("{display}: it cannot be started"))?;
         let run = async {
             if let (Some(input), Some(mut stdin)) = (self.input.take(), child.stdin.take()) {
-                // Who ends without reading says why on standard error.
+                // A program that exits without reading explains itself on standard error.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
             child.wait_with_output().await
         };
         match tokio::time::timeout(self.limit, run).await {
-            Ok(output) => output.with_context(|| shown),
-            Err(_) => bail!("{shown}: expected it to end within {} s", self.limit.as_secs()),
+            Ok(output) => output.with_context(|| display),
+            Err(_) => bail!("{display}: expected it to end within {} s", self.limit.as_secs()),
         }
     }
 
-    /// Runs it and answers with what it printed, standard output alone, without white space at both
-    /// ends.
-    ///
-    /// # Errors
-    /// When it cannot be started, takes too long, or ends with another code than 0: then all that
-    /// it said is shown.
+    /// Runs the program and returns its trimmed standard output.
     pub async fn succeed(self) -> Result<String> {
-        let shown = self.shown();
+        let display = self.display();
         let output = self.output().await?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             bail!(
-                "{shown}: {}\n{}{}",
+                "{display}: {}\n{}{}",
                 output.status,
                 text,
                 String::from_utf8_lossy(&output.stderr)
@@ -130,7 +118,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_reads_prints_and_fails_aloud() {
+    async fn command_reports_output_and_failure() {
         assert_eq!(Command::new("cat").input(" a\nb\n").succeed().await.unwrap(), "a\nb");
         let failed = Command::new("sh")
             .args(["-c", "echo out; echo why >&2; exit 3"])
@@ -153,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_killed_at_its_deadline() {
+    async fn command_is_killed_at_its_limit() {
         let started = std::time::Instant::now();
         let late = Command::new("sleep")
             .args(["60"])

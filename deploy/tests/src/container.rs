@@ -1,32 +1,30 @@
-//! One container of the stack, and what can be done to it.
+//! One container of the stack and the faults that tests inject into it.
 
 use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{command::Command, wait::until};
+use crate::{command::Command, wait::wait_until};
 
-/// How long the engine may take for one order.
-const ORDER: Duration = Duration::from_secs(60);
+/// The limit of one engine command.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A container, by the engine's id, which it keeps until it is removed.
+/// A container. The engine's id is stable until it is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Container {
-    /// The service of `compose.yaml` that it belongs to.
+    /// Its service in `compose.yaml`.
     pub service: String,
-    /// As `docker ps` shows it.
+    /// The name that `docker ps` shows.
     pub name: String,
-    /// The engine's id, in full.
     pub id: String,
 }
 
-/// The networks that a container was taken from, to give them back with the names it had there.
+/// The networks of a disconnected container, to reconnect it under the same names.
 #[derive(Debug)]
 #[must_use = "a container stays disconnected until it is connected again"]
 pub struct Disconnected {
     container: Container,
-    /// Network and the container's aliases there.
     networks: Vec<(String, Vec<String>)>,
 }
 
@@ -37,18 +35,12 @@ impl fmt::Display for Container {
 }
 
 /// Runs `docker` with `arguments`.
-///
-/// # Errors
-/// When it ends with another code than 0, with all that it said.
 pub async fn docker(arguments: &[&str]) -> Result<String> {
-    Command::new("docker").args(arguments).limit(ORDER).succeed().await
+    Command::new("docker").args(arguments).limit(ENGINE_TIMEOUT).succeed().await
 }
 
-/// The containers of a Compose project, stopped ones too, sorted by service and name; those of
-/// `docker compose run` are left out.
-///
-/// # Errors
-/// When the engine does not answer.
+/// Lists the containers of a Compose project, also stopped ones, sorted by service and name,
+/// without those of `docker compose run`.
 pub async fn of_project(project: &str) -> Result<Vec<Container>> {
     let format = r#"{{.Label "com.docker.compose.service"}} {{.Names}} {{.ID}}"#;
     let label = format!("label=com.docker.compose.project={project}");
@@ -80,54 +72,35 @@ fn parse_list(listed: &str) -> Result<Vec<Container>> {
 }
 
 impl Container {
-    async fn order(&self, words: &[&str]) -> Result<String> {
+    async fn run(&self, words: &[&str]) -> Result<String> {
         docker(&[words, &[self.id.as_str()]].concat()).await
     }
 
-    /// SIGKILL: no word to anybody. It stays down until [`Container::start`].
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Sends SIGKILL. The container stays down until [`Container::start`].
     pub async fn kill(&self) -> Result<()> {
-        self.order(&["kill"]).await.map(drop)
+        self.run(&["kill"]).await.map(drop)
     }
 
-    /// SIGTERM, and SIGKILL after its grace period.
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Sends SIGTERM, and SIGKILL after the grace period.
     pub async fn stop(&self) -> Result<()> {
-        self.order(&["stop"]).await.map(drop)
+        self.run(&["stop"]).await.map(drop)
     }
 
-    /// Starts it again.
-    ///
-    /// # Errors
-    /// When the engine refuses.
     pub async fn start(&self) -> Result<()> {
-        self.order(&["start"]).await.map(drop)
+        self.run(&["start"]).await.map(drop)
     }
 
-    /// Freezes all its processes; its address stays and takes connections, and nobody answers.
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Freezes its processes; connections are still accepted but not answered.
     pub async fn pause(&self) -> Result<()> {
-        self.order(&["pause"]).await.map(drop)
+        self.run(&["pause"]).await.map(drop)
     }
 
-    /// The opposite of [`Container::pause`].
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Reverts [`Container::pause`].
     pub async fn unpause(&self) -> Result<()> {
-        self.order(&["unpause"]).await.map(drop)
+        self.run(&["unpause"]).await.map(drop)
     }
 
-    /// Takes it from all its networks: what is sent to it is lost without an answer.
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Disconnects it from all networks: packets to it are lost.
     pub async fn disconnect(&self) -> Result<Disconnected> {
         let inspected = self.inspect().await?;
         let networks = networks(&inspected)?;
@@ -138,42 +111,30 @@ impl Container {
         Ok(Disconnected { container: self.clone(), networks })
     }
 
-    /// What `docker inspect` says of it.
-    ///
-    /// # Errors
-    /// When there is no such container any more.
+    /// Returns the output of `docker inspect`.
     pub async fn inspect(&self) -> Result<Value> {
-        let text = self.order(&["inspect", "--type", "container"]).await?;
+        let text = self.run(&["inspect", "--type", "container"]).await?;
         let mut all: Vec<Value> = serde_json::from_str(&text).context("docker inspect")?;
         all.pop().with_context(|| format!("docker inspect {self}: nothing"))
     }
 
-    /// `running`, `paused`, `exited`, …; a running one that has a health check is `starting`,
-    /// `healthy` or `unhealthy`.
-    ///
-    /// # Errors
-    /// When there is no such container any more.
+    /// Returns `running`, `paused`, `exited`, …; with a health check, a running container is
+    /// `starting`, `healthy` or `unhealthy`.
     pub async fn state(&self) -> Result<String> {
-        self.order(&["inspect", "--type", "container", "--format", STATE]).await
+        self.run(&["inspect", "--type", "container", "--format", STATE]).await
     }
 
-    /// Waits until it is healthy and answers with how long that took.
-    ///
-    /// # Errors
-    /// When it is not within `limit`.
-    pub async fn healthy(&self, limit: Duration) -> Result<Duration> {
+    /// Waits until it is healthy. Returns how long that took.
+    pub async fn wait_healthy(&self, limit: Duration) -> Result<Duration> {
         let look = async || {
             let state = self.state().await?;
             ensure!(state == "healthy", "it is {state}");
             Ok(())
         };
-        Ok(until(&format!("{self} to be healthy"), limit, look).await?.1)
+        Ok(wait_until(&format!("{self} to be healthy"), limit, look).await?.1)
     }
 
     /// Runs a program in it, with `input` on its standard input.
-    ///
-    /// # Errors
-    /// When it fails, with all that it said.
     pub async fn exec(&self, program: &[&str], input: &str, limit: Duration) -> Result<String> {
         Command::new("docker")
             .args(["exec", "--interactive", &self.id])
@@ -184,12 +145,10 @@ impl Container {
             .await
     }
 
-    /// All that it has written to standard output and standard error.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Returns its standard output and standard error.
     pub async fn logs(&self) -> Result<String> {
-        let output = Command::new("docker").args(["logs", &self.id]).limit(ORDER).output().await?;
+        let output =
+            Command::new("docker").args(["logs", &self.id]).limit(ENGINE_TIMEOUT).output().await?;
         Ok(format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
@@ -207,7 +166,7 @@ fn networks(inspected: &Value) -> Result<Vec<(String, Vec<String>)>> {
     let id = inspected["Id"].as_str().unwrap_or_default();
     let aliases = |network: &Value| {
         let all = network["Aliases"].as_array().map_or(&[][..], Vec::as_slice);
-        // The engine adds the short id by itself, and refuses nothing else.
+        // The engine adds the short id itself and refuses it as an alias.
         all.iter()
             .filter_map(Value::as_str)
             .filter(|alias| !id.starts_with(alias))
@@ -218,10 +177,7 @@ fn networks(inspected: &Value) -> Result<Vec<(String, Vec<String>)>> {
 }
 
 impl Disconnected {
-    /// Puts it back where it was, under its names.
-    ///
-    /// # Errors
-    /// When the engine refuses.
+    /// Reconnects it to its networks, under its names.
     pub async fn connect(self) -> Result<()> {
         for (network, aliases) in &self.networks {
             let aliases = aliases.iter().flat_map(|alias| ["--alias", alias]);
@@ -243,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_engine_lists_is_read() {
+    fn container_list_is_parsed() {
         let listed = "api merch-api-1 0123abc\ndb merch-db-2 4567def";
         let read = parse_list(listed).unwrap();
         assert_eq!(
@@ -264,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_gets_back_the_names_that_it_had_in_each_network() {
+    fn reconnect_restores_network_aliases() {
         let inspected = json!({
             "Id": "0123456789abcdef",
             "NetworkSettings": { "Networks": {

@@ -1,5 +1,4 @@
-//! The image under test: the one that `tools/test-compose` has built, or one of the program in the
-//! target folder.
+//! The image under test: built by `tools/test-compose`, or here from the compiled program.
 
 use std::time::Duration;
 
@@ -10,14 +9,11 @@ use crate::{
     stack::{root, target},
 };
 
-/// From source it compiles everything.
+/// The limit of a build, which compiles everything from source.
 const BUILD: Duration = Duration::from_secs(3600);
 
-/// The image's name: `MERCH_TEST_IMAGE`, or else one that is built here, once in a process: of
-/// `target/debug/merch`, or of the sources with `MERCH_TEST_IMAGE_FROM_SOURCE=1`.
-///
-/// # Errors
-/// When there is no program to put into it, or the engine cannot build it.
+/// Returns the image's name: `MERCH_TEST_IMAGE`, or an image that is built once per process from
+/// `target/debug/merch`, or from source with `MERCH_TEST_IMAGE_FROM_SOURCE=1`.
 pub async fn name() -> Result<String> {
     if let Ok(name) = std::env::var("MERCH_TEST_IMAGE") {
         return Ok(name);

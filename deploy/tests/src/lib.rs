@@ -1,17 +1,17 @@
-//! The store in its containers, for tests: a Compose project of one's own, what may be done to it,
-//! and what is compared afterwards.
+//! Compose stacks for tests: a separate project, fault injection, and consistency checks.
 //!
-//! What stands in `tests/` needs a container engine and the program `target/debug/merch`; `make
-//! test-compose` sees to both. Without an engine only the tests of this library run.
+//! The tests in `tests/` need a container engine and the program `target/debug/merch`; `make
+//! test-compose` provides both. Without an engine only this library's tests run.
 
+#![allow(missing_docs, reason = "only the tests of this crate use it")]
 #![allow(clippy::disallowed_macros, reason = "progress of tests that take minutes")]
 
-pub mod audit;
+pub mod checker;
 pub mod command;
 pub mod container;
+pub mod history;
 pub mod http;
 pub mod image;
-pub mod ledger;
 pub mod load;
 pub mod settings;
 pub mod shared;

@@ -1,5 +1,5 @@
-//! The `.env` of a stack under test: as `.env.example` has it, with random secrets, a free port,
-//! and limits that a load generator can live with.
+//! The `.env` of a stack under test: `.env.example` with random secrets, a free port and high rate
+//! limits.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -9,21 +9,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 
-/// How the name of a setting ends that holds a secret.
-const SECRET: [&str; 3] = ["PASSWORD", "KEY", "TOKEN"];
+/// Suffixes of the names of secrets.
+const SECRET_SUFFIXES: [&str; 3] = ["PASSWORD", "KEY", "TOKEN"];
 
-/// Settings in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     lines: Vec<(String, String)>,
 }
 
 impl Settings {
-    /// What `example` sets, with a new random value for each secret.
-    ///
-    /// # Errors
-    /// When a line is neither a comment nor `NAME=value`, or a secret has a value already: a
-    /// default password is no secret.
+    /// Reads `.env.example` and generates each secret.
     pub fn from_example(example: &str) -> Result<Self> {
         let mut settings = Self::default();
         for line in
@@ -35,7 +30,7 @@ impl Settings {
             if is_secret(name) {
                 ensure!(
                     value.is_empty(),
-                    ".env.example: {name} has a value, which everybody can read; leave it empty"
+                    ".env.example: {name} has a public default value; leave it empty"
                 );
                 settings.set(name, &random_secret());
             } else {
@@ -45,10 +40,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What a file that `make env` wrote has.
-    ///
-    /// # Errors
-    /// When it cannot be read, or a line is neither a comment nor `NAME=value`.
+    /// Reads a file that `make env` wrote.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut settings = Self::default();
@@ -63,7 +55,6 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Sets one, whether it was set or not.
     pub fn set(&mut self, name: &str, value: &str) {
         match self.lines.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => value.clone_into(old),
@@ -71,23 +62,18 @@ impl Settings {
         }
     }
 
-    /// One setting's value, if it is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.lines.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Names and values of the secrets.
     #[must_use]
     pub fn secrets(&self) -> Vec<(&str, &str)> {
         let pairs = self.lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         pairs.filter(|(name, value)| is_secret(name) && !value.is_empty()).collect()
     }
 
-    /// Writes the file, readable by its owner alone.
-    ///
-    /// # Errors
-    /// When it cannot be written.
+    /// Writes the file with mode 0600.
     pub fn write(&self, path: &Path) -> Result<()> {
         use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
         let text: String =
@@ -100,22 +86,17 @@ impl Settings {
 }
 
 fn is_secret(name: &str) -> bool {
-    SECRET.iter().any(|end| name.ends_with(end))
+    SECRET_SUFFIXES.iter().any(|end| name.ends_with(end))
 }
 
-/// 32 random bytes, in hexadecimal digits: good in a URL, a shell and a YAML file.
-///
-/// The same that `make env` makes.
+/// 32 random bytes in hexadecimal, as `make env` generates them.
 #[must_use]
 pub fn random_secret() -> String {
     let bytes: [u8; 32] = rand::rng().random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A port on loopback that nobody listens on at this moment.
-///
-/// # Errors
-/// When there is none.
+/// Returns a loopback port that is free at the moment.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
     Ok(listener.local_addr().context("a free port")?.port())
@@ -126,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_examples_secrets_become_random_ones() {
+    fn example_secrets_are_randomized() {
         let example = "# The port\nMERCH_PORT=8080\n\nPOSTGRES_PASSWORD=\nMERCH_JWT_KEY=\n";
         let (one, two) =
             (Settings::from_example(example).unwrap(), Settings::from_example(example).unwrap());
@@ -141,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_default_password_is_refused_and_not_shown() {
+    fn default_password_is_refused_and_not_shown() {
         let refused = Settings::from_example("POSTGRES_PASSWORD=hunter2").unwrap_err().to_string();
         assert!(refused.contains("POSTGRES_PASSWORD") && !refused.contains("hunter2"), "{refused}");
         assert!(Settings::from_example("nonsense").is_err());
     }
 
     #[test]
-    fn it_is_written_for_its_owner_alone() {
+    fn settings_file_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let path = std::env::temp_dir().join(format!("merch-env-{}", uuid::Uuid::new_v4()));
         let mut settings = Settings::from_example("A_KEY=").unwrap();
@@ -165,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_port_can_be_bound() {
+    fn free_port_can_be_bound() {
         assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).is_ok());
     }
 }

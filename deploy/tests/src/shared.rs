@@ -1,41 +1,42 @@
-//! One stack for all tests of a process, and one test at a time: what one of them kills, the others
-//! would miss.
+//! One stack for all tests of a process; a lock runs one test at a time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::stack::{Replicas, Stack};
+use crate::stack::{ReplicaCounts, Stack};
 
-/// The stack, or why there is none; it is not tried twice.
+/// The stack or the error of its start, which is not repeated.
 static STACK: OnceCell<Result<Stack, String>> = OnceCell::const_new();
-/// Who works on it.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Held by the running test.
+static STACK_LOCK: Mutex<()> = Mutex::const_new(());
 
-/// Enough to lose one of each.
-pub const REPLICAS: Replicas = Replicas { api: 3, db: 2, logging: 2 };
+/// Enough replicas to lose one of each role.
+pub const REPLICAS: ReplicaCounts = ReplicaCounts { api: 3, db: 2, logging: 2 };
 
-/// Runs `test` on the stack, alone and with everything healthy, and keeps all logs in
-/// `target/compose-logs` if it fails.
+/// Runs `test` alone on the healthy stack, and saves all logs in `target/compose-logs` if it fails.
 ///
-/// `prepare` is done once, before the first test.
-///
-/// # Panics
-/// When the test fails, or there is no stack.
-pub async fn on_stack(
+/// `prepare` runs once, before the first test.
+pub async fn with_stack(
     name: &str,
     prepare: impl AsyncFnOnce(&Stack) -> Result<()>,
     test: impl AsyncFnOnce(&Stack) -> Result<()>,
 ) {
-    let _turn = TURN.lock().await;
+    let _turn = STACK_LOCK.lock().await;
     let up = async || {
         let stack = Stack::up(REPLICAS, |_| {}).await.map_err(|error| format!("{error:#}"))?;
-        figure("up", &format!("all of {REPLICAS:?} healthy within {}", seconds(stack.took())));
+        progress(
+            "up",
+            &format!(
+                "all of {REPLICAS:?} healthy within {}",
+                format_duration(stack.startup_time())
+            ),
+        );
         match prepare(&stack).await {
             Ok(()) => Ok(stack),
             Err(error) => {
-                Err(format!("{error:#}\nThe logs are in {}", stack.keep_logs("prepare").display()))
+                Err(format!("{error:#}\nThe logs are in {}", stack.save_logs("prepare").display()))
             }
         }
     };
@@ -43,44 +44,43 @@ pub async fn on_stack(
         Ok(stack) => stack,
         Err(why) => panic!("there is no stack: {why}"),
     };
-    let kept = KeepLogs { stack, name };
+    let kept = SaveLogs { stack, name };
     let began = Instant::now();
     let done = async {
-        stack.settle().await?;
+        stack.wait_healthy().await?;
         test(stack).await
     };
     match done.await {
-        Ok(()) => figure(name, &format!("done in {}", seconds(began.elapsed()))),
+        Ok(()) => progress(name, &format!("done in {}", format_duration(began.elapsed()))),
         Err(error) => panic!("{name}: {error:#}"),
     }
     drop(kept);
 }
 
-/// Keeps the logs when the test panics, by itself or by an assertion.
-struct KeepLogs<'a> {
+/// Saves the logs when the test panics.
+struct SaveLogs<'a> {
     stack: &'a Stack,
     name: &'a str,
 }
 
-impl Drop for KeepLogs<'_> {
+impl Drop for SaveLogs<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            figure(
+            progress(
                 self.name,
-                &format!("FAILED; the logs are in {}", self.stack.keep_logs(self.name).display()),
+                &format!("FAILED; the logs are in {}", self.stack.save_logs(self.name).display()),
             );
         }
     }
 }
 
-/// Tells what was measured, on standard error; seen with `--no-capture`.
-pub fn figure(name: &str, text: &str) {
+/// Prints a measurement on standard error; shown with `--no-capture`.
+pub fn progress(name: &str, text: &str) {
     eprintln!("    {name}: {text}");
 }
 
-/// A time as people read it.
 #[must_use]
-pub fn seconds(time: Duration) -> String {
+pub fn format_duration(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
     } else {

@@ -1,5 +1,4 @@
-//! A whole stack: a Compose project of its own on a free port, brought up for the tests of one
-//! process and torn down whatever happens to it.
+//! A Compose project on free ports, started for the tests of one process and always removed.
 
 use std::{
     collections::BTreeMap,
@@ -18,41 +17,36 @@ use crate::{
     container::{self, Container},
     http::Client,
     settings::{Settings, free_port},
-    wait::until,
+    wait::wait_until,
 };
 
-/// How many of each role there are.
+/// Replicas of each role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replicas {
-    /// Of the REST API.
+pub struct ReplicaCounts {
     pub api: usize,
-    /// Of the db service.
     pub db: usize,
-    /// Of the logging service.
     pub logging: usize,
 }
 
-/// A stack that is up. What it was made of goes with the process: see [`reaper`].
+/// A running stack. It is removed with the process: see [`reaper`].
 #[derive(Debug)]
 pub struct Stack {
     project: String,
     folder: PathBuf,
     settings: Mutex<Settings>,
-    replicas: Replicas,
+    replicas: ReplicaCounts,
     url: String,
     tls_port: u16,
-    took: Duration,
-    /// Its standard input is what keeps the stack alive; see [`reaper`].
+    startup_time: Duration,
+    /// Its standard input keeps the stack alive; see [`reaper`].
     _reaper: Option<std::process::Child>,
 }
 
-/// Where each role has `/metrics` in its container.
+/// The roles' admin port in their containers.
 const ADMIN_PORT: u16 = 9100;
 
-/// How long the engine may take to bring all of it up.
 const UP: Duration = Duration::from_secs(300);
 
-/// This checkout.
 #[must_use]
 pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
@@ -62,22 +56,17 @@ pub fn root() -> &'static Path {
     })
 }
 
-/// Cargo's target folder.
 #[must_use]
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 impl Stack {
-    /// Brings one up and waits until all of it is healthy.
+    /// Starts a stack and waits until it is healthy.
     ///
-    /// `change` may change the `.env` that it gets: `.env.example` with random secrets, free ports,
-    /// and rates that a load generator can live with.
-    ///
-    /// # Errors
-    /// When there is no engine, no image can be built, or something does not become healthy; the
-    /// error has the logs of what is not.
-    pub async fn up(replicas: Replicas, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+    /// `change` may modify its `.env`: `.env.example` with random secrets, free ports and high rate
+    /// limits.
+    pub async fn up(replicas: ReplicaCounts, change: impl FnOnce(&mut Settings)) -> Result<Self> {
         let project = format!("{}-{}", prefix(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let folder = target().join("compose-tests").join(&project);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -98,9 +87,9 @@ impl Stack {
         }
         settings.set("MERCH_LOG_IN_ADDRESS_RATE", "100000");
         settings.set("MERCH_WRITE_RATE", "1000000");
-        // Low enough for the contract suite to reach it, whichever replicas answer.
+        // Low enough for the contract suite to reach it on any replicas.
         settings.set("MERCH_REGISTRATION_ADDRESS_RATE", "100");
-        // The books are compared with every single event.
+        // The checker expects every single event.
         settings.set("MERCH_REFUSAL_EVENTS", "10000");
         settings.set("MERCH_PORT", &port.to_string());
         settings.set("MERCH_TLS_PORT", &tls_port.to_string());
@@ -120,91 +109,76 @@ impl Stack {
             replicas,
             url,
             tls_port,
-            took: Duration::ZERO,
+            startup_time: Duration::ZERO,
             _reaper: reaper,
         };
         let began = Instant::now();
         if let Err(first) = stack.compose_up(&[]).await {
-            // On a machine that others load, too, a check may take longer than it may. What is
-            // really ill is ill again.
+            // A health check may time out on a busy machine; a real failure repeats.
             eprintln!(
                 "    up: tried again, as the first time failed: {:.300}",
                 format!("{first:#}").lines().last().unwrap_or_default()
             );
             if let Err(error) = stack.compose_up(&[]).await {
-                let kept = stack.keep_logs("up");
+                let kept = stack.save_logs("up");
                 bail!("{error:#}\nThe logs are in {}", kept.display());
             }
         }
-        stack.took = began.elapsed();
+        stack.startup_time = began.elapsed();
         Ok(stack)
     }
 
-    /// Its Compose project.
     #[must_use]
     pub fn project(&self) -> &str {
         &self.project
     }
 
-    /// Where NGINX listens, such as `http://127.0.0.1:41234`.
+    /// NGINX's URL, such as `http://127.0.0.1:41234`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where NGINX listens with TLS, if it was given a certificate.
+    /// NGINX's TLS port, if it has a certificate.
     #[must_use]
     pub fn tls_port(&self) -> u16 {
         self.tls_port
     }
 
-    /// Its `.env`, as it is now.
-    ///
-    /// # Panics
-    /// When somebody has panicked while changing it.
+    /// The current `.env`.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        self.settings.lock().expect("nobody panics with it").clone()
+        self.settings.lock().expect("no task panics while it holds the lock").clone()
     }
 
-    /// Changes its `.env`, as an operator does; containers have the change once they are made anew.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    ///
-    /// # Panics
-    /// When somebody has panicked while changing it.
+    /// Changes the `.env`, as an operator does; containers read it when they are recreated.
     pub fn change_settings(&self, changes: &[(&str, &str)]) -> Result<()> {
-        let mut settings = self.settings.lock().expect("nobody panics with it");
+        let mut settings = self.settings.lock().expect("no task panics while it holds the lock");
         for (name, value) in changes {
             settings.set(name, value);
         }
         settings.write(&self.folder.join("env"))
     }
 
-    /// How many of each role it was asked for.
     #[must_use]
-    pub fn replicas(&self) -> Replicas {
+    pub fn replicas(&self) -> ReplicaCounts {
         self.replicas
     }
 
-    /// How long it took until all was healthy, the image not counted.
+    /// The time until all was healthy, without building the image.
     #[must_use]
-    pub fn took(&self) -> Duration {
-        self.took
+    pub fn startup_time(&self) -> Duration {
+        self.startup_time
     }
 
-    /// A client of it that shares nothing with others.
-    ///
-    /// # Errors
-    /// When there can be no HTTP client.
+    /// Creates a client with its own connections and record.
     pub fn client(&self) -> Result<Client> {
         Client::new(self.url.as_str())
     }
 
-    /// A program that finds this project by its variables: `docker compose`, `make`.
+    /// Prepares `docker`, `make` or a script to work on this project.
     pub fn command(&self, program: &str) -> Command {
-        // By variables alone, so that what operators type works on it, too.
+        // Selects the project by variables alone, so that the operations commands work on it too.
         let mut files = vec![root().join("compose.yaml")];
         if self.settings().get("MERCH_SECRETS_DIR").is_some() {
             files.push(root().join("compose.secrets.yaml"));
@@ -220,25 +194,18 @@ impl Stack {
             .env("MERCH_ENV_FILE", self.folder.join("env"))
     }
 
-    /// `docker compose` with these words.
+    /// Prepares `docker compose` with these arguments.
     pub fn compose(&self, words: &[&str]) -> Command {
         self.command("docker").args(["compose"]).args(words)
     }
 
-    /// `docker compose up --detach --wait` and `more` words; the `.env` says how many there are of
-    /// each role.
-    ///
-    /// # Errors
-    /// When something does not become healthy.
+    /// Runs `docker compose up --detach --wait` with the replicas of the `.env`.
     pub async fn compose_up(&self, more: &[&str]) -> Result<()> {
         let words = [&["up", "--detach", "--wait", "--no-build"], more].concat();
         self.compose(&words).limit(UP).succeed().await.map(drop)
     }
 
-    /// Its containers, those of a service if one is named.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Lists the containers, of one service if it is named.
     pub async fn containers(&self, service: Option<&str>) -> Result<Vec<Container>> {
         let mut containers = container::of_project(&self.project).await?;
         containers.retain(|container| service.is_none_or(|service| container.service == service));
@@ -246,10 +213,7 @@ impl Stack {
     }
 
     /// The first container of a service.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn one(&self, service: &str) -> Result<Container> {
+    pub async fn container(&self, service: &str) -> Result<Container> {
         self.containers(Some(service))
             .await?
             .into_iter()
@@ -257,12 +221,9 @@ impl Stack {
             .with_context(|| format!("no container of {service}"))
     }
 
-    /// Waits until all that is to run is running and healthy, the roles as many as were asked for;
-    /// brings back what a test has left hurt.
-    ///
-    /// # Errors
-    /// When it is not within two minutes.
-    pub async fn settle(&self) -> Result<()> {
+    /// Restarts containers that a test has stopped or paused, and waits until all replicas are
+    /// healthy.
+    pub async fn wait_healthy(&self) -> Result<()> {
         for container in self.containers(None).await? {
             let state = container.state().await?;
             let once = ["migrate", "pki", "topic"].contains(&container.service.as_str());
@@ -279,7 +240,7 @@ impl Stack {
                     *count.entry(container.service).or_default() += 1;
                 }
             }
-            let Replicas { api, db, logging } = self.replicas;
+            let ReplicaCounts { api, db, logging } = self.replicas;
             for (service, wanted) in [
                 ("postgres", 1),
                 ("kafka", 1),
@@ -293,23 +254,19 @@ impl Stack {
             }
             Ok(())
         };
-        until("all of the stack to be healthy", Duration::from_secs(120), look).await.map(drop)
+        wait_until("all of the stack to be healthy", Duration::from_secs(120), look).await.map(drop)
     }
 
-    /// Runs SQL in the postgres container and answers with what it prints: unaligned rows, no
-    /// headers.
-    ///
-    /// # Errors
-    /// When a statement fails.
+    /// Runs SQL in the postgres container. Returns unaligned rows without headers.
     pub async fn psql(&self, sql: &str) -> Result<String> {
         let program = r#"exec psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-psqlrc --no-align --tuples-only --quiet --set ON_ERROR_STOP=1"#;
-        self.one("postgres").await?.exec(&["sh", "-c", program], sql, Duration::from_secs(60)).await
+        self.container("postgres")
+            .await?
+            .exec(&["sh", "-c", program], sql, Duration::from_secs(60))
+            .await
     }
 
-    /// The rows of a query, each an object.
-    ///
-    /// # Errors
-    /// When it fails.
+    /// Runs a query and returns its rows as objects.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>> {
         let printed = self
             .psql(&format!("SELECT coalesce(json_agg(row), '[]') FROM ({query}) AS row;"))
@@ -318,12 +275,9 @@ impl Stack {
             .with_context(|| format!("{query}: expected JSON, got {printed:?}"))
     }
 
-    /// Where Kafka is for whoever is in its network, as the logging service was told.
-    ///
-    /// # Errors
-    /// When the logging service was not told.
+    /// Kafka's address within its network, from the logging service's settings.
     pub async fn brokers(&self) -> Result<String> {
-        let inspected = self.one("logging").await?.inspect().await?;
+        let inspected = self.container("logging").await?.inspect().await?;
         let variables = inspected["Config"]["Env"].as_array().map_or(&[][..], Vec::as_slice);
         let found = variables
             .iter()
@@ -332,14 +286,10 @@ impl Stack {
         found.map(str::to_owned).context("the logging service has no MERCH_KAFKA_BROKERS")
     }
 
-    /// `/metrics` of a container, read from inside its own network, as the port is open to nobody
-    /// else.
-    ///
-    /// # Errors
-    /// When it does not answer.
+    /// Reads `/metrics` of a container from within its network; the port is not published.
     pub async fn metrics(&self, of: &Container) -> Result<String> {
-        // PostgreSQL's image has a bash, and is there.
-        let image = self.one("postgres").await?.inspect().await?["Image"]
+        // PostgreSQL's image contains bash and is already pulled.
+        let image = self.container("postgres").await?.inspect().await?["Image"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
@@ -361,11 +311,11 @@ impl Stack {
         .await
     }
 
-    /// Keeps the logs of all containers and their states in `target/compose-logs`, and says where.
-    pub fn keep_logs(&self, name: &str) -> PathBuf {
+    /// Saves the logs and states of all containers in `target/compose-logs`. Returns the path.
+    pub fn save_logs(&self, name: &str) -> PathBuf {
         let folder = target().join("compose-logs");
         let path = folder.join(format!("{}-{name}.log", self.project));
-        // Without tokio: it runs while a test panics.
+        // Without tokio: this runs during a panic.
         let run = |words: &[&str]| {
             let said =
                 std::process::Command::new("docker").args(words).stdin(Stdio::null()).output();
@@ -388,7 +338,7 @@ impl Stack {
     }
 }
 
-/// What the tests change of `compose.yaml`: nothing that they test.
+/// The overlay of the tests; it changes nothing that they test.
 const OVERLAY: &str = "\
 # Written by the tests. Cheap hashes, so that a load generator can log in, and rates that it does not meet.
 services:
@@ -397,16 +347,15 @@ services:
       MERCH_HASH_COST: '10'
 ";
 
-/// How the names of this process's projects begin. `tools/test-compose` sets it, to tear down what
-/// is left by it.
+/// The prefix of this process's project names. `tools/test-compose` sets it and removes what
+/// remains.
 fn prefix() -> String {
     std::env::var("MERCH_TEST_PROJECT")
         .unwrap_or_else(|_| format!("merch-test-{}", std::process::id()))
 }
 
-/// Starts what tears the stack down when this process is gone: a shell that waits for its standard
-/// input to end, in a process group of its own, so that neither a panic, nor Ctrl-C, nor SIGKILL
-/// leaves anything behind.
+/// Starts a shell that removes the stack when this process ends: it waits for the end of its
+/// standard input. Its own process group survives Ctrl-C, and it works after a panic or SIGKILL.
 fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
     let script = r#"
@@ -419,7 +368,7 @@ fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
     std::process::Command::new("bash")
         .args(["-c", script, "merch-test-reaper", project])
         .arg(folder)
-        // Not in the checkout, whose compose.yaml would be read.
+        // Outside of the checkout, whose compose.yaml docker would read.
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

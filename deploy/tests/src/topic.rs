@@ -1,5 +1,4 @@
-//! What a plain Kafka consumer reads from the topic: from its beginning to its end, with the
-//! console consumer of the kafka container.
+//! Reads the whole topic with Kafka's console consumer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,46 +10,37 @@ use serde::Deserialize;
 
 use crate::stack::Stack;
 
-/// A record's value, as `proto/merch/logging/v1/logging.proto` says it; what a test looks at of it.
+/// The fields of a record that tests check; see `proto/merch/logging/v1/logging.proto`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Event {
-    /// Unique for each event; an event that was sent again has the same.
+    /// Unique for each event; a repeated record has the same.
     pub id: String,
     /// `api` or `db`.
     pub service: String,
     /// The process that wrote it.
     pub instance: String,
-    /// What happened.
     pub event: String,
-    /// Who did it.
     pub actor: String,
-    /// What it was done to.
     pub subject: String,
-    /// The request that caused it.
     pub request_id: String,
-    /// Further facts.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// The whole topic, repeats dropped by id as consumers should.
+/// The whole topic, without duplicates.
 #[derive(Debug, Default)]
 pub struct Topic {
-    /// Each event once, in the order of reading: by time only within a partition.
+    /// Each event once, in reading order, which is chronological only within a partition.
     pub events: Vec<Event>,
-    /// How many records repeated an event.
-    pub repeats: usize,
+    pub duplicates: usize,
 }
 
 impl Topic {
-    /// Reads it to its end.
-    ///
-    /// # Errors
-    /// When the broker does not answer, or a record is no JSON.
+    /// Reads the topic to its end.
     pub async fn read(stack: &Stack) -> Result<Self> {
-        let kafka = stack.one("kafka").await?;
+        let kafka = stack.container("kafka").await?;
         let brokers = stack.brokers().await?;
-        // It ends when nothing came for so long, which it reports as an error with code 0.
+        // The consumer ends after this idle time; it reports an error, with exit code 0.
         let idle = "3000";
         let program = [
             "/opt/kafka/bin/kafka-console-consumer.sh",
@@ -73,15 +63,15 @@ impl Topic {
             if known.insert(event.id.clone()) {
                 topic.events.push(event);
             } else {
-                topic.repeats += 1;
+                topic.duplicates += 1;
             }
         }
         Ok(topic)
     }
 
-    /// How many events of this kind there are for each subject.
+    /// Counts the events of this name for each subject.
     #[must_use]
-    pub fn by_subject(&self, word: &str) -> BTreeMap<&str, usize> {
+    pub fn count_by_subject(&self, word: &str) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
         for event in self.events.iter().filter(|event| event.event == word) {
             *counts.entry(event.subject.as_str()).or_default() += 1;
@@ -89,7 +79,7 @@ impl Topic {
         counts
     }
 
-    /// The processes of a service that wrote any of it.
+    /// The processes of a service that wrote events.
     #[must_use]
     pub fn instances(&self, service: &str) -> BTreeSet<&str> {
         self.events
@@ -105,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_are_dropped_and_counted() {
+    fn duplicates_are_dropped_and_counted() {
         let line = |id: u8, event: &str| {
             format!(
                 r#"{{"id":"{id}","service":"db","instance":"x","event":"{event}","subject":"order:1","requestId":"r"}}"#
@@ -121,9 +111,9 @@ mod tests {
             .join("\n"),
         )
         .unwrap();
-        assert_eq!((topic.events.len(), topic.repeats), (2, 1));
+        assert_eq!((topic.events.len(), topic.duplicates), (2, 1));
         assert_eq!(topic.events[0].request_id, "r");
-        assert_eq!(topic.by_subject("order_placed"), BTreeMap::from([("order:1", 1)]));
+        assert_eq!(topic.count_by_subject("order_placed"), BTreeMap::from([("order:1", 1)]));
         assert_eq!(topic.instances("db"), BTreeSet::from(["x"]));
         assert!(Topic::parse("Error processing message").is_err());
     }

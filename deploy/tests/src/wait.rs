@@ -1,19 +1,14 @@
-//! Waiting for a condition with a deadline, never for a fixed time.
+//! Waits for a condition with a time limit.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long it is between two looks.
-const BETWEEN: Duration = Duration::from_millis(100);
+/// The time between two checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks until `look` says `Ok`, and answers with what it found and how long that took.
-///
-/// A look that fails says what it saw instead; the last such sentence is in the error.
-///
-/// # Errors
-/// When `limit` has passed.
-pub async fn until<T>(
+/// Repeats `look` until it succeeds. Returns its value and how long that took.
+pub async fn wait_until<T>(
     what: &str,
     limit: Duration,
     mut look: impl AsyncFnMut() -> Result<T>,
@@ -30,7 +25,7 @@ pub async fn until<T>(
                 started.elapsed().as_secs_f64()
             );
         }
-        tokio::time::sleep(BETWEEN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -41,15 +36,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_ends_with_what_was_found_or_with_what_was_seen_last() {
+    async fn wait_returns_the_value_or_the_last_error() {
         let mut looks = 0;
         let look = async || {
             looks += 1;
             if looks == 3 { Ok("there") } else { Err(anyhow!("look {looks}")) }
         };
-        assert_eq!(until("it", Duration::from_secs(5), look).await.unwrap().0, "there");
+        assert_eq!(wait_until("it", Duration::from_secs(5), look).await.unwrap().0, "there");
         let never =
-            until("it", Duration::from_millis(1), async || Err::<(), _>(anyhow!("nothing")))
+            wait_until("it", Duration::from_millis(1), async || Err::<(), _>(anyhow!("nothing")))
                 .await
                 .unwrap_err()
                 .to_string();

@@ -1,5 +1,4 @@
-//! `make test` on a machine that lacks a tool: `tools/needs` names it, and what needs it can be
-//! left out.
+//! `tools/needs` names missing tools, and `make test` skips the suites that need them.
 
 use std::{
     collections::BTreeSet,
@@ -12,14 +11,14 @@ use std::{
 use merch_deploy_tests::stack::root;
 use tempfile::TempDir;
 
-/// The programs of this machine, without some.
+/// A folder with links to the programs of `PATH`, except some.
 fn path_without(programs: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for directory in std::env::split_paths(&std::env::var_os("PATH").expect("a path")) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !programs.contains(&name.to_string_lossy().as_ref()) {
-                // The first folder of the path counts.
+                // The first folder of `PATH` takes precedence.
                 drop(symlink(entry.path(), folder.path().join(name)));
             }
         }
@@ -27,7 +26,7 @@ fn path_without(programs: &[&str]) -> TempDir {
     folder
 }
 
-/// Whether `tools/needs` succeeds, what it printed, and what it wrote to its file.
+/// Returns whether `tools/needs` succeeds, its output, and the contents of its file.
 fn needs(path: &Path, variables: &[(&str, &str)]) -> (bool, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("missing");
@@ -42,7 +41,7 @@ fn needs(path: &Path, variables: &[(&str, &str)]) -> (bool, String, String) {
 }
 
 #[test]
-fn a_missing_tool_is_a_line_and_in_ci_an_error() {
+fn missing_tool_fails_only_in_ci() {
     let path = path_without(&["go", "mvn", "curl"]);
     let (success, printed, missing) = needs(path.path(), &[]);
     assert!(success, "{printed}");
@@ -66,7 +65,7 @@ fn a_missing_tool_is_a_line_and_in_ci_an_error() {
 }
 
 #[test]
-fn what_everything_needs_is_always_an_error() {
+fn missing_required_tool_always_fails() {
     let (success, printed, _) = needs(path_without(&["npm", "make"]).path(), &[]);
     assert!(
         !success && printed.contains("npm: not found") && printed.contains("make: not found"),
@@ -74,7 +73,7 @@ fn what_everything_needs_is_always_an_error() {
     );
 }
 
-/// The names in `mod needs_…`, below a folder.
+/// Collects the names in `mod needs_…` below a folder.
 fn modules(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name());
@@ -98,7 +97,7 @@ fn modules(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn each_module_of_tests_that_need_a_tool_is_named_after_one_that_can_be_missing() {
+fn needs_modules_match_the_optional_tools() {
     let table = fs::read_to_string(root().join("tools/lib.sh")).expect("a text");
     let (_, table) = table.split_once("OPTIONAL_SUITES='\n").expect("the table");
     let tools: BTreeSet<String> = table

@@ -1,4 +1,4 @@
-//! `merch admin`: the operator's service from the command line.
+//! `merch admin`: calls the admin service.
 
 mod client;
 
@@ -17,20 +17,19 @@ use uuid::Uuid;
 
 use self::client::Client;
 use crate::{
-    failure::Failure,
-    settings::operator::{Admin, ListUsers, Restock, RevokeTokens},
+    command_error::CommandError,
+    settings::operations::{Admin, ListUsers, Restock, RevokeTokens},
     table::{Cell, table},
 };
 
-/// Users that one call brings: the most that the contract allows.
-const PAGE: usize = 100;
+/// The contract's maximum page size.
+const PAGE_SIZE: usize = 100;
 
-/// Does what it says and prints what came of it.
+/// Runs the command and prints the result.
 ///
 /// # Errors
-/// When the service cannot be reached, refuses the credential, or refuses the call; the sentence
-/// says what to do.
-pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
+/// When the service cannot be reached, or refuses the credential or the call.
+pub(crate) async fn run(command: &Admin) -> Result<(), CommandError> {
     match command {
         Admin::Restock(settings) => restock(settings).await,
         Admin::SetPrice(settings) => {
@@ -46,7 +45,7 @@ pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
             let product = answer.product.unwrap_or_default();
             let (now, before) = (price(product.price_cents), price(answer.previous_price_cents));
             let done = format!(
-                "product {} costs {now} {} now, before {before}",
+                "product {} now costs {now} {}, previously {before}",
                 product.id, product.currency
             );
             let text = if settings.target.json {
@@ -78,9 +77,12 @@ pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
                 .await?;
             let user = answer.user.unwrap_or_default();
             let done = if answer.changed {
-                format!("{} ({}) is inactive now, and its tokens are void", user.username, user.id)
+                format!(
+                    "{} ({}) is now inactive and its tokens are revoked",
+                    user.username, user.id
+                )
             } else {
-                format!("{} ({}) was inactive already: nothing was done", user.username, user.id)
+                format!("{} ({}) was already inactive; nothing was changed", user.username, user.id)
             };
             if settings.target.json {
                 let text = json!({ "user_id": user.id, "username": user.username, "active": user.active, "changed": answer.changed });
@@ -93,7 +95,7 @@ pub(crate) async fn run(command: &Admin) -> Result<(), Failure> {
     }
 }
 
-async fn restock(settings: &Restock) -> Result<(), Failure> {
+async fn restock(settings: &Restock) -> Result<(), CommandError> {
     let change = match (settings.add, settings.set) {
         (Some(pieces), _) => Change::Add(pieces),
         (None, Some(pieces)) => Change::Set(pieces),
@@ -125,18 +127,16 @@ async fn restock(settings: &Restock) -> Result<(), Failure> {
     ]];
     let mut text = table(&["id", "difference", "stock"], &rows);
     if answer.replayed {
-        text.push_str(
-            "\nThis key was used before: nothing was done now, and this is the first answer.",
-        );
+        text.push_str("\nThis key was used before: nothing was changed; this is the first result.");
     }
     Ok(print_done(done, text)?)
 }
 
-async fn list_users(settings: &ListUsers) -> Result<(), Failure> {
+async fn list_users(settings: &ListUsers) -> Result<(), CommandError> {
     let client = Client::connect(&settings.target)?;
     let (mut rows, mut shown, mut page_token) = (Vec::new(), 0, String::new());
     let more = loop {
-        let size = PAGE.min(settings.limit - shown);
+        let size = PAGE_SIZE.min(settings.limit - shown);
         let request = ListUsersRequest {
             context: Some(client.context()),
             page_size: i32::try_from(size).unwrap_or(i32::MAX),
@@ -162,13 +162,13 @@ async fn list_users(settings: &ListUsers) -> Result<(), Failure> {
     };
     if !settings.target.json {
         print(table(&["id", "sid", "username", "email", "active", "since"], &rows))?;
-        let more = if more { ", and there are more: --limit shows them" } else { "" };
+        let more = if more { "; there are more, raise --limit" } else { "" };
         print(format_args!("({shown} {}{more})", if shown == 1 { "user" } else { "users" }))?;
     }
     Ok(())
 }
 
-async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), Failure> {
+async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), CommandError> {
     let client = Client::connect(&settings.target)?;
     let (mut users, mut page_token) = (0, String::new());
     loop {
@@ -187,7 +187,7 @@ async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), Failure> {
         }
     }
     let done = format!(
-        "the tokens of {users} {} are void: they have to log in again",
+        "revoked the tokens of {users} {}, who have to log in again",
         if users == 1 { "user" } else { "users" }
     );
     let text =
@@ -195,8 +195,7 @@ async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), Failure> {
     Ok(print_done(done, text)?)
 }
 
-/// What has the form of an id is one, whatever somebody chose for a name: the id is the one that
-/// nobody chooses.
+/// Treats text in the form of a user id as an id: usernames can be chosen to look like one.
 fn user_ref(user: &str) -> UserRef {
     let id = Uuid::try_parse(user).ok().filter(|_| user.len() == 36);
     UserRef {
@@ -204,12 +203,12 @@ fn user_ref(user: &str) -> UserRef {
     }
 }
 
-/// `49.99` of 4999.
+/// Formats 4999 as `49.99`.
 fn price(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-fn since(user: &User) -> String {
+fn created_at(user: &User) -> String {
     let seconds = user.created_at.map_or(0, |time| u64::try_from(time.seconds).unwrap_or_default());
     humantime::format_rfc3339_seconds(
         std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
@@ -219,7 +218,7 @@ fn since(user: &User) -> String {
 
 fn as_json(user: &User) -> Value {
     json!({
-        "id": user.id, "sid": user.sid, "username": user.username, "email": user.email, "active": user.active, "created_at": since(user),
+        "id": user.id, "sid": user.sid, "username": user.username, "email": user.email, "active": user.active, "created_at": created_at(user),
     })
 }
 
@@ -231,7 +230,7 @@ fn as_row(user: &User) -> Vec<Cell> {
         Cell::text(&user.username),
         Cell::text(&user.email),
         Cell::text(active),
-        Cell::text(since(user)),
+        Cell::text(created_at(user)),
     ]
 }
 
@@ -240,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_never_taken_for_a_name() {
+    fn uuids_are_parsed_as_user_ids() {
         let id = "019ad1f0-0000-7000-8000-000000000001";
         assert_eq!(user_ref(id).by, Some(By::UserId(id.to_owned())));
         assert_eq!(user_ref("ada").by, Some(By::Username("ada".to_owned())));
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_have_two_places() {
+    fn prices_have_two_decimals() {
         assert_eq!(
             (price(4999).as_str(), price(5).as_str(), price(0).as_str()),
             ("49.99", "0.05", "0.00")

@@ -1,8 +1,7 @@
-//! The file of a backup: a tar archive, so that any machine can look into it, that begins with a
-//! manifest of what it holds and its checksums.
+//! The backup file: a tar archive that starts with a manifest of its members and their checksums.
 //!
-//! Members: `manifest.json`, `merch.db` (the whole database, the outbox and the idempotency keys
-//! with it), and `journal/…` (the api's log events).
+//! Members: `manifest.json`, `merch.db` (the database with outbox and idempotency keys) and
+//! `journal/…` (the api's log events).
 
 use std::{
     fs::{self, File},
@@ -19,26 +18,24 @@ use merch_chassis::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The name of the database within.
+use crate::hex::hex;
+
 pub(crate) const DATABASE: &str = "merch.db";
-/// The files of a database in a data folder: SQLite keeps its newest commits in those beside it.
+/// The files of an SQLite database: it keeps the newest commits in the write-ahead log.
 pub(crate) const DATABASE_FILES: [&str; 3] = [DATABASE, "merch.db-wal", "merch.db-shm"];
-/// The folder of the journal within.
 pub(crate) const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
-/// The form that is written here. One that is not known is refused, as nobody knows what it would
-/// mean.
+/// The archive format. Other formats are refused.
 const FORMAT: u32 = 1;
 /// A manifest is a few kilobytes.
-const LONGEST_MANIFEST: u64 = 1024 * 1024;
+const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
-/// What an archive says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
-    /// The version of the program that wrote it.
+    /// The version of the program that wrote the archive.
     program: String,
-    /// RFC 3339, UTC: what was committed before then is in it.
+    /// RFC 3339, UTC. The archive contains everything that was committed before.
     pub(crate) taken_at: String,
     files: Vec<Member>,
 }
@@ -47,25 +44,22 @@ pub(crate) struct Manifest {
 struct Member {
     name: String,
     bytes: u64,
-    /// In hexadecimal digits.
+    /// Hexadecimal.
     sha256: String,
 }
 
-/// Writes `file` from the folder `staged`, which holds [`DATABASE`] and perhaps [`JOURNAL`]: whole
-/// or not at all, for its owner only, and durable. Yields its bytes.
-///
-/// # Errors
-/// When there is such a file already, or it cannot be written.
+/// Writes `file` from the folder `staged`, which contains [`DATABASE`] and optionally [`JOURNAL`].
+/// Atomic and durable, mode 0600. Returns the size in bytes.
 pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(file),
+        io::ErrorKind::AlreadyExists => already_exists(file),
         _ => StartError::new(format!(
-            "the backup {} cannot be written: {error}; see whether the disk is full",
+            "the backup {} cannot be written: {error}; check that the disk is not full",
             file.display()
         )),
     };
-    let members = members(staged)
-        .and_then(|names| names.into_iter().map(|name| member(staged, name)).collect())
+    let members = member_names(staged)
+        .and_then(|names| names.into_iter().map(|name| describe_member(staged, name)).collect())
         .map_err(failed)?;
     let manifest = Manifest {
         format: FORMAT,
@@ -73,18 +67,17 @@ pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64,
         taken_at,
         files: members,
     };
-    write_atomically(file, staged, &manifest).map_err(failed)
+    write_archive(file, staged, &manifest).map_err(failed)
 }
 
-/// That a backup of this name is there.
-pub(crate) fn exists(file: &Path) -> StartError {
+pub(crate) fn already_exists(file: &Path) -> StartError {
     StartError::new(format!(
-        "there is a file {} already, and no backup is overwritten; choose another name",
+        "the file {} exists and backups are not overwritten; choose another name",
         file.display()
     ))
 }
 
-fn write_atomically(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
+fn write_archive(file: &Path, staged: &Path, manifest: &Manifest) -> io::Result<u64> {
     let parent = parent_dir(file);
     let fresh = tempfile::Builder::new().prefix(".merch-backup-").tempfile_in(parent)?; // mode 0600
     let mut archive = tar::Builder::new(io::BufWriter::new(fresh));
@@ -112,10 +105,10 @@ fn header(bytes: u64) -> tar::Header {
     header
 }
 
-/// Unpacks `file` into `folder`, and holds every member against the manifest.
+/// Unpacks `file` into `folder` and verifies every member against the manifest.
 ///
 /// # Errors
-/// When it is no backup, or one byte of it is not what was written.
+/// When it is not a backup or does not match its checksums.
 pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
     let damaged = |what: String| {
         StartError::new(format!(
@@ -123,8 +116,7 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
             file.display()
         ))
     };
-    let broken =
-        |error: io::Error| damaged(format!("it is no whole backup of `merch backup` ({error})"));
+    let broken = |error: io::Error| damaged(format!("it is not a complete backup ({error})"));
     let open = File::open(file).map_err(|error| {
         StartError::new(format!("the backup {} cannot be read: {error}", file.display()))
     })?;
@@ -133,20 +125,20 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
     let manifest = match entries.next() {
         Some(Ok(first)) if first.path_bytes().as_ref() == MANIFEST.as_bytes() => {
             let mut text = Vec::new();
-            first.take(LONGEST_MANIFEST).read_to_end(&mut text).map_err(broken)?;
+            first.take(MAX_MANIFEST_BYTES).read_to_end(&mut text).map_err(broken)?;
             serde_json::from_slice::<Manifest>(&text).map_err(|error| broken(error.into()))?
         }
         Some(Err(error)) => return Err(broken(error)),
         Some(Ok(_)) | None => {
             return Err(damaged(format!(
-                "it does not begin with {MANIFEST}, so that `merch backup` has not written it"
+                "it does not start with {MANIFEST}; expected a file that `merch backup` has written"
             )));
         }
     };
     if manifest.format != FORMAT {
         let Manifest { format, program, .. } = &manifest;
         return Err(damaged(format!(
-            "its form is {format} and this `merch` knows {FORMAT}; expected a `merch` of {program} or newer"
+            "its format is {format} and this `merch` reads {FORMAT}; use `merch` {program} or newer"
         )));
     }
     let mut missing = manifest.files.iter();
@@ -155,32 +147,28 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
         let Some(member) =
             missing.next().filter(|member| member.name.as_bytes() == entry.path_bytes().as_ref())
         else {
-            return Err(damaged("its members are not those of its manifest".to_owned()));
+            return Err(damaged("its members do not match its manifest".to_owned()));
         };
-        // The names come from outside: nothing is written but where it belongs.
-        let place = place(folder, &member.name).ok_or_else(|| {
-            damaged(format!("it has a member {:?}, which no backup has", member.name))
-        })?;
-        let sha256 = unpack(&mut entry, &place).map_err(broken)?;
+        // Member names are untrusted; reject those that no backup has.
+        let place = member_path(folder, &member.name)
+            .ok_or_else(|| damaged(format!("it contains the unknown member {:?}", member.name)))?;
+        let sha256 = unpack_member(&mut entry, &place).map_err(broken)?;
         if sha256 != member.sha256 {
-            return Err(damaged(format!(
-                "{} is not what was written there (its SHA-256 differs)",
-                member.name
-            )));
+            return Err(damaged(format!("{} is corrupt (its SHA-256 differs)", member.name)));
         }
     }
     match missing.next() {
-        Some(member) => Err(damaged(format!("{} is missing at its end", member.name))),
+        Some(member) => Err(damaged(format!("{} is missing", member.name))),
         None if manifest.files.iter().any(|member| member.name == DATABASE) => Ok(manifest),
-        None => Err(damaged(format!("it has no {DATABASE}"))),
+        None => Err(damaged(format!("it contains no {DATABASE}"))),
     }
 }
 
-fn unpack(source: &mut impl Read, place: &Path) -> io::Result<String> {
+fn unpack_member(source: &mut impl Read, place: &Path) -> io::Result<String> {
     if let Some(parent) = place.parent() {
-        make_folder(parent)?;
+        create_private_dir(parent)?;
     }
-    let mut file = private(place)?;
+    let mut file = create_private_file(place)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -195,8 +183,8 @@ fn unpack(source: &mut impl Read, place: &Path) -> io::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// Where a member belongs in `folder`; `None` for what no backup has.
-fn place(folder: &Path, name: &str) -> Option<PathBuf> {
+/// The path of a member in `folder`; `None` if no backup has such a member.
+fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
     let simple = |name: &str| {
         !name.is_empty()
             && !name.starts_with('.')
@@ -209,8 +197,8 @@ fn place(folder: &Path, name: &str) -> Option<PathBuf> {
     }
 }
 
-/// The names of the files of `staged`, in order.
-fn members(staged: &Path) -> io::Result<Vec<String>> {
+/// The members of `staged`, database first.
+fn member_names(staged: &Path) -> io::Result<Vec<String>> {
     let mut names = vec![DATABASE.to_owned()];
     let journal = staged.join(JOURNAL);
     if journal.is_dir() {
@@ -222,16 +210,16 @@ fn members(staged: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn member(staged: &Path, name: String) -> io::Result<Member> {
+fn describe_member(staged: &Path, name: String) -> io::Result<Member> {
     let mut file = File::open(staged.join(&name))?;
     let mut hash = Sha256::new();
-    let bytes = io::copy(&mut file, &mut Hashing(&mut hash))?;
+    let bytes = io::copy(&mut file, &mut HashWriter(&mut hash))?;
     Ok(Member { name, bytes, sha256: hex(&hash.finalize()) })
 }
 
-struct Hashing<'a>(&'a mut Sha256);
+struct HashWriter<'a>(&'a mut Sha256);
 
-impl io::Write for Hashing<'_> {
+impl io::Write for HashWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -242,17 +230,13 @@ impl io::Write for Hashing<'_> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A new file of mode 0600.
-pub(crate) fn private(path: &Path) -> io::Result<File> {
+/// Creates a file with mode 0600.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// A folder of mode 0700, if it is not there.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+/// Creates a folder with mode 0700, with its parents.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -260,10 +244,9 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A folder to back up, and the archive of it.
     fn backup(folder: &Path) -> PathBuf {
         let staged = folder.join("staged");
-        make_folder(&staged.join(JOURNAL)).unwrap();
+        create_private_dir(&staged.join(JOURNAL)).unwrap();
         fs::write(staged.join(DATABASE), vec![7; 100_000]).unwrap();
         fs::write(staged.join("journal/00000000000000000001.journal"), b"events").unwrap();
         fs::write(staged.join("journal/acknowledged"), b"0").unwrap();
@@ -273,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn archive_round_trips() {
         let folder = tempfile::tempdir().unwrap();
         let file = backup(folder.path());
         assert_eq!(
@@ -293,7 +276,7 @@ mod tests {
         }
         let again =
             write(&file, &folder.path().join("staged"), String::new()).unwrap_err().to_string();
-        assert!(again.contains("no backup is overwritten"), "{again}");
+        assert!(again.contains("backups are not overwritten"), "{again}");
         assert!(
             fs::read_dir(folder.path()).unwrap().all(|entry| !entry
                 .unwrap()
@@ -304,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_byte_is_noticed_wherever_it_is() {
+    fn corruption_is_detected_anywhere() {
         let folder = tempfile::tempdir().unwrap();
         let file = backup(folder.path());
         let whole = fs::read(&file).unwrap();
         let size = whole.len();
-        // In the manifest, in a header, within the database, within the journal, and cut off at
-        // several places.
+        // In the manifest, a header, the database and the journal; then truncated at several
+        // places.
         let journal = whole.windows(6).position(|window| window == b"events").unwrap();
         let first = whole.windows(100).position(|window| window == [7; 100]).unwrap();
         let damaged = [600, first - 400, first + 50_000, journal].map(|place| {
@@ -331,10 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_but_where_it_belongs() {
+    fn unexpected_member_names_are_rejected() {
         let folder = Path::new("/data");
         assert_eq!(
-            place(folder, "journal/00000000000000000001.journal"),
+            member_path(folder, "journal/00000000000000000001.journal"),
             Some(folder.join("journal/00000000000000000001.journal"))
         );
         for name in [
@@ -348,7 +331,7 @@ mod tests {
             "journal/a/b",
             "journal/.x",
         ] {
-            assert_eq!(place(folder, name), None, "{name}");
+            assert_eq!(member_path(folder, name), None, "{name}");
         }
     }
 }

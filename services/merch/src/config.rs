@@ -1,4 +1,4 @@
-//! From settings to what each service takes: the one place where the two meet.
+//! Builds the services' configurations from the settings.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,57 +14,46 @@ use crate::{
     data_dir::DataDir,
     settings::{
         api::Api,
-        common::{Grpc, Role},
+        common::{Grpc, ProcessSettings},
         db::Db,
         logging::Logging,
     },
 };
 
-/// Where a role's broker is: events that a broker in memory forgets are sent to the next one again.
+/// Which broker a role uses; the embedded one loses its events at a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broker {
-    /// Kafka proper, which keeps what it has.
     Kafka,
-    /// The one in this process, which starts empty.
     Embedded,
 }
 
-/// How many of its last events each source, the api and the db service, keeps for the next start's
-/// empty broker, and ships again to it. An event takes about half a kilobyte, so that all of these
-/// are some 10 MB there, far below what its eight partitions of 5 MiB hold: more would make each
-/// start longer for history that few look at.
-const KEPT_FOR_EMBEDDED: u64 = 10_000;
+/// How many of their last events the api and the db service each keep and replay to the embedded
+/// broker, which starts empty. At about 500 bytes an event these are 10 MB of the broker's 40 MiB.
+const RETAINED_EVENTS: u64 = 10_000;
 
-/// Open files that are no connections of clients.
+/// File descriptors reserved for files that are not client connections.
 const RESERVED_FILES: u64 = 512;
 
-/// Where the services are that the api calls, and how they are reached.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Endpoints<'a> {
+pub(crate) struct ServiceEndpoints<'a> {
     pub(crate) db: &'a str,
     pub(crate) logging: &'a str,
     pub(crate) transport: &'a Transport,
 }
 
-/// The keys of tokens.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) signing: SigningKey,
-    /// They verify and never sign.
     pub(crate) verifying: Vec<SigningKey>,
 }
 
-/// The REST gateway.
-///
-/// # Errors
-/// When the cost of a hash cannot be.
 pub(crate) fn api(
     settings: &Api,
     keys: Keys,
-    endpoints: Endpoints<'_>,
+    endpoints: ServiceEndpoints<'_>,
     data: &DataDir,
     broker: Broker,
-    role: &Role,
+    role: &ProcessSettings,
 ) -> Result<merch_api::Config, StartError> {
     let mut config =
         merch_api::Config::new(endpoints.db, endpoints.logging, data.journal(), keys.signing);
@@ -73,11 +62,11 @@ pub(crate) fn api(
     config.trusted_proxies = settings.trusted_proxies.clone().unwrap_or_default();
     config.cors_origins = settings.cors_origins.clone().unwrap_or_default();
     config.hash_cost = Cost::new(settings.hash_cost)
-        .map_err(|error| StartError::new(format!("the cost of a hash (--hash-cost): {error}")))?;
+        .map_err(|error| StartError::new(format!("--hash-cost (MERCH_HASH_COST): {error}")))?;
     if config.hash_cost.is_weak() {
         tracing::warn!(
             hash_cost = settings.hash_cost,
-            "passwords are hashed at a cost that does not protect them: set --hash-cost to 17 or more outside of tests"
+            "password hashes are too cheap to protect passwords; set --hash-cost to 17 or more outside of tests"
         );
     }
     if let Some(at_once) = settings.hash_concurrency {
@@ -85,15 +74,15 @@ pub(crate) fn api(
         config.hash_queue_capacity =
             merch_api::Config::hash_queue_capacity(config.hash_concurrency);
     }
-    config.log_ins_per_address = a_minute(settings.log_in_address_rate);
-    config.registrations_per_address = a_minute(settings.registration_address_rate);
-    config.write_rate = a_minute(settings.write_rate);
-    config.connections = connections(open_files());
+    config.log_ins_per_address = per_minute(settings.log_in_address_rate);
+    config.registrations_per_address = per_minute(settings.registration_address_rate);
+    config.write_rate = per_minute(settings.write_rate);
+    config.connections = connection_limit(open_files());
     if config.connections < merch_api::Config::CONNECTIONS {
         tracing::warn!(
             connections = config.connections,
             wanted = merch_api::Config::CONNECTIONS,
-            "the system limits open files, and with them connections; raise `ulimit -n`"
+            "the open file limit lowers the connection limit; raise `ulimit -n`"
         );
     }
     config.connections_per_address =
@@ -105,26 +94,25 @@ pub(crate) fn api(
     config.drain_timeout = role.drain_timeout;
     config.ship_timeout = role.drain_timeout;
     if broker == Broker::Embedded {
-        config.journal.retained_events = KEPT_FOR_EMBEDDED;
+        config.journal.retained_events = RETAINED_EVENTS;
         config.journal.replay_retained = true;
     }
     Ok(config)
 }
 
-/// The files that this process may have open. The limit was raised at the start as far as it goes.
+/// The limit of open files, which `main` has raised to the hard limit.
 fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }
 
-/// How many connections leave room for the other files: databases, journal, calls between services.
-fn connections(open_files: u64) -> usize {
+/// The connections that leave [`RESERVED_FILES`] free.
+fn connection_limit(open_files: u64) -> usize {
     let room = open_files.saturating_sub(RESERVED_FILES).max(open_files / 2);
     usize::try_from(room).map_or(merch_api::Config::CONNECTIONS, |room| {
         room.clamp(1, merch_api::Config::CONNECTIONS)
     })
 }
 
-/// The db service.
 pub(crate) fn db(
     settings: &Db,
     database: Location,
@@ -132,7 +120,7 @@ pub(crate) fn db(
     transport: &Transport,
     broker: Broker,
     grpc: &Grpc,
-    role: &Role,
+    role: &ProcessSettings,
 ) -> merch_db::Config {
     let mut config = merch_db::Config::new(database, logging_endpoint);
     config.transport = transport.clone();
@@ -141,32 +129,28 @@ pub(crate) fn db(
     config.log_ins.over_all = merch_db::Rate::hourly(settings.log_in_account_rate);
     config.shipped_events = match broker {
         Broker::Kafka => merch_db::ShippedEvents::Delete,
-        Broker::Embedded => merch_db::ShippedEvents::ShipAgainAtStart { kept: KEPT_FOR_EMBEDDED },
+        Broker::Embedded => merch_db::ShippedEvents::ShipAgainAtStart { kept: RETAINED_EVENTS },
     };
     config.drain = role.drain_timeout;
     config.grpc = limits(grpc, role);
     config
 }
 
-/// The logging service.
-///
-/// # Errors
-/// When the topic that is asked for cannot be.
 pub(crate) fn logging(
     settings: &Logging,
     kafka: Connection,
     grpc: &Grpc,
-    role: &Role,
+    role: &ProcessSettings,
 ) -> Result<merch_logging::server::Config, StartError> {
     let mut config = merch_logging::server::Config::new(kafka);
-    config.topic = settings.topic.wanted()?;
+    config.topic = settings.topic.to_topic()?;
     config.create_topic = settings.kafka_create_topic;
     config.drain_timeout = role.drain_timeout;
     config.limits = limits(grpc, role);
     Ok(config)
 }
 
-fn limits(grpc: &Grpc, role: &Role) -> Limits {
+fn limits(grpc: &Grpc, role: &ProcessSettings) -> Limits {
     Limits {
         deadline: role.grpc_deadline,
         drain: role.drain_timeout,
@@ -175,8 +159,8 @@ fn limits(grpc: &Grpc, role: &Role) -> Limits {
     }
 }
 
-/// So many at once, and so many in each minute after that.
-fn a_minute(times: NonZeroU32) -> Rate {
+/// A token bucket of `times` that refills once a minute.
+fn per_minute(times: NonZeroU32) -> Rate {
     Rate::new(times, Duration::from_secs(60) / times.get())
 }
 
@@ -188,13 +172,13 @@ mod tests {
     use crate::{admin_key, settings::Arguments, signing_key};
 
     #[test]
-    fn connections_leave_files_for_everything_else() {
-        let all = [256, 1024, 4096, 1 << 20, u64::MAX].map(connections);
+    fn connection_limit_reserves_descriptors() {
+        let all = [256, 1024, 4096, 1 << 20, u64::MAX].map(connection_limit);
         assert_eq!(all, [128, 512, 3584, 16_384, 16_384]);
     }
 
     #[test]
-    fn no_configuration_shows_a_secret() {
+    fn debug_output_hides_secrets() {
         const HUSH: &str = "hush-0123456789abcdef0123456789abcdef";
         let url = format!("postgres://merch:{HUSH}@db.example/merch");
         let line = [
@@ -229,14 +213,14 @@ mod tests {
         let arguments = Arguments::try_parse_from(line.concat()).unwrap();
         let mut shown = vec![format!("{arguments:?}"), format!("{arguments:#?}")];
 
-        let store = arguments.store;
+        let store = arguments.whole_store;
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path(), &[]).unwrap();
-        let given = signing_key::from_settings(&store.keys).unwrap();
-        let keys = Keys { signing: given.signing.unwrap(), verifying: given.verifying };
+        let configured = signing_key::from_settings(&store.keys).unwrap();
+        let keys = Keys { signing: configured.signing.unwrap(), verifying: configured.verifying };
         shown.push(format!("{keys:?}"));
         let transport = Transport::default();
-        let endpoints = Endpoints {
+        let endpoints = ServiceEndpoints {
             db: "http://127.0.0.1:1",
             logging: "http://127.0.0.1:1",
             transport: &transport,
@@ -256,12 +240,8 @@ mod tests {
             &store.grpc,
             &store.role,
         );
-        db.admin_token = store
-            .admin
-            .read()
-            .unwrap()
-            .as_ref()
-            .map(|token| admin_key::strong_enough(token).unwrap());
+        db.admin_token =
+            store.admin.read().unwrap().as_ref().map(|token| admin_key::validate(token).unwrap());
         shown.push(format!("{db:?}"));
         let kafka = store.kafka_security.connection("kafka.example:9092").unwrap();
         shown.push(format!("{kafka:?}"));

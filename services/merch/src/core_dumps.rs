@@ -1,15 +1,14 @@
-//! Core dumps are off: they would hold keys, passwords and tokens.
+//! Core dumps, which would contain keys, passwords and tokens.
 
-/// Lets the system write a core dump of this process when it crashes, or forbids it.
+/// Allows or disables core dumps of this process.
 ///
-/// Forbidden twice: `RLIMIT_CORE` is 0, and on Linux the process is not dumpable, as the limit does
-/// not count where the system pipes core dumps to a program. A process that is not dumpable cannot
-/// be read by other processes of its user either: no debugger attaches, and `/proc/PID/mem` and
-/// `/proc/PID/environ` are closed.
+/// `RLIMIT_CORE` alone does not apply where the kernel pipes core dumps to a program, so on Linux
+/// the process is also made non-dumpable. Other processes of the user then cannot read it: no
+/// debugger attaches, and `/proc/PID/mem` and `/proc/PID/environ` are closed.
 pub(crate) fn allow(allowed: bool) {
     if allowed {
         tracing::warn!(
-            "core dumps are on (MERCH_CORE_DUMPS): they hold keys, passwords and tokens"
+            "core dumps are enabled (MERCH_CORE_DUMPS); they contain keys, passwords and tokens"
         );
         return;
     }

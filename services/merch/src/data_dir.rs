@@ -1,5 +1,5 @@
-//! The data folder: made with the first start, for its owner only, and each of its parts used by
-//! one process at a time.
+//! The data folder: private to its owner, with locks that give one process exclusive use of its
+//! parts.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,162 +14,147 @@ use merch_chassis::{
 };
 use merch_db::Location;
 
-use crate::archive::{DATABASE, DATABASE_FILES, make_folder};
+use crate::archive::{DATABASE, DATABASE_FILES, create_private_dir};
 
-/// The file with the operator's credential.
 pub(crate) const ADMIN_KEY: &str = "admin.key";
-/// The file that is there while a restore puts things in their places: after a crash there may be
-/// some of each.
-pub(crate) const RESTORING: &str = "restore-unfinished";
+/// Exists while a restore moves files, which a crash may leave half done.
+pub(crate) const RESTORE_MARKER: &str = "restore-unfinished";
 
-/// A data folder that exists, that this process may write to, and parts of which it holds.
+/// An existing, writable data folder, with the locks that this process holds.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// Held as long as the process lives; the system lets go of them even after kill -9.
+    /// The kernel releases these when the process ends.
     _locks: Vec<File>,
 }
 
-/// What of the folder a process has for itself.
+/// A part of the folder that a process locks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
-    /// The api's journal of log events.
+pub(crate) enum DirLock {
     Journal,
-    /// One of the journals, each of another `merch api`: several may have this part, and none while
-    /// one has [`Part::Journal`].
-    Journals,
-    /// The SQLite database.
+    /// One of several journals, each of another `merch api`; excludes [`DirLock::Journal`].
+    SharedJournal,
     Database,
 }
 
-impl Part {
+impl DirLock {
     fn lock_file(self) -> &'static str {
         match self {
-            Self::Journal | Self::Journals => "api.lock",
+            Self::Journal | Self::SharedJournal => "api.lock",
             Self::Database => "db.lock",
         }
     }
 }
 
 impl DataDir {
-    /// Makes the folder if it is not there (mode 0700), and takes `parts` for this process.
+    /// Creates the folder if it is missing (mode 0700) and takes `locks`.
     ///
     /// # Errors
-    /// When it cannot be made or written to, another user owns it, or another process has one of
-    /// `parts`.
-    pub(crate) fn open(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
-        let folder = Self::open_as_it_is(path, parts)?;
-        if folder.restoring().exists() {
-            return Err(half_restored(&folder.path));
+    /// When it cannot be created or written, another user owns it, or another process holds a lock.
+    pub(crate) fn open(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
+        let folder = Self::open_for_restore(path, locks)?;
+        if folder.restore_marker().exists() {
+            return Err(interrupted_restore(&folder.path));
         }
         Ok(folder)
     }
 
-    /// The same, also where a restore was cut off: for the restore that mends it.
-    ///
-    /// # Errors
-    /// As [`DataDir::open`].
-    pub(crate) fn open_as_it_is(path: &Path, parts: &[Part]) -> Result<Self, StartError> {
-        make_folder(path).map_err(|error| unusable(path, &error))?;
-        // Absolute, so that what is printed and handed on is right in any working folder.
+    /// As [`DataDir::open`], but also accepts a folder with an interrupted restore.
+    pub(crate) fn open_for_restore(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
+        create_private_dir(path).map_err(|error| unusable(path, &error))?;
+        // Absolute, so that printed paths work in any working directory.
         let path = path.canonicalize().map_err(|error| unusable(path, &error))?;
-        secure(&path)?;
-        let mut locks = Vec::new();
-        for part in parts {
-            locks.push(lock(&path, *part)?);
+        restrict_permissions(&path)?;
+        let mut files = Vec::new();
+        for kind in locks {
+            files.push(lock(&path, *kind)?);
         }
-        Ok(Self { path, _locks: locks })
+        Ok(Self { path, _locks: files })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file that marks a restore which is not finished.
-    pub(crate) fn restoring(&self) -> PathBuf {
-        self.path.join(RESTORING)
+    pub(crate) fn restore_marker(&self) -> PathBuf {
+        self.path.join(RESTORE_MARKER)
     }
 
-    /// Where the key that signs tokens is kept.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.path.join("jwt.key")
     }
 
-    /// Where the operator's credential is kept.
     pub(crate) fn admin_key_file(&self) -> PathBuf {
         self.path.join(ADMIN_KEY)
     }
 
-    /// The folder of the api's journal of log events; those of further replicas stand beside it.
+    /// The journal of the api's first replica; those of further replicas are beside it.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
 }
 
-/// The SQLite database in the folder `path`.
 pub(crate) fn database(path: &Path) -> Location {
     Location::file(path.join(DATABASE))
 }
 
-/// The socket of a gRPC service of the whole store in the folder `path`.
 pub(crate) fn socket(path: &Path, service: &str) -> PathBuf {
     path.join(format!("{service}.sock"))
 }
 
-/// That there may be some files of two stores in `folder`.
-pub(crate) fn half_restored(folder: &Path) -> StartError {
+pub(crate) fn interrupted_restore(folder: &Path) -> StartError {
     StartError::new(format!(
-        "a restore into the data folder {} was cut off half-way; run `merch restore FILE --replace` again (what was there before is in its folders `replaced-…`)",
+        "a restore into the data folder {} was interrupted; run `merch restore FILE --replace` again (the previous files are in its folders `replaced-…`)",
         folder.display()
     ))
 }
 
-/// Makes sure that other users cannot replace what is in the folder, as far as that is for its
-/// owner to decide.
-fn secure(path: &Path) -> Result<(), StartError> {
-    let found = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-    Owners::own().check(&found).map_err(|error| foreign("data folder", path, &error))?;
-    let mode = found.mode() & 0o7777;
-    match OthersAccess::of(&found) {
+/// Denies other users write access where this user owns the folder, and warns otherwise.
+fn restrict_permissions(path: &Path) -> Result<(), StartError> {
+    let metadata = fs::metadata(path).map_err(|error| unusable(path, &error))?;
+    Owners::own().check(&metadata).map_err(|error| wrong_owner("data folder", path, &error))?;
+    let mode = metadata.mode() & 0o7777;
+    match OthersAccess::of(&metadata) {
         OthersAccess::None => {}
         OthersAccess::Read => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
-            "other users of this machine may read the data folder, and with it the hashes of \
-            passwords; `chmod 700` it"
+            "other users can read the data folder, which contains password hashes; \
+            run `chmod 700` on it"
         ),
-        OthersAccess::Write if found.uid() == effective_user() => {
-            let before = revoke_others_write(path, &found).map_err(|error| {
+        OthersAccess::Write if metadata.uid() == effective_user() => {
+            let before = revoke_others_write(path, &metadata).map_err(|error| {
                 StartError::new(format!(
-                    "other users of this machine may write to the data folder {}, and the right \
-                    cannot be taken from them: {error}; choose another folder with --data-dir or MERCH_DATA_DIR",
+                    "other users can write to the data folder {}, and its mode \
+                    cannot be changed: {error}; choose another folder with --data-dir or MERCH_DATA_DIR",
                     path.display()
                 ))
             })?;
             tracing::warn!(
                 path = %path.display(),
                 mode = format!("{before:o}"),
-                "other users of this machine could write to the data folder; the right was taken \
-                from them (`chmod go-w`)"
+                "other users could write to the data folder; removed their permission \
+                (`chmod go-w`)"
             );
         }
-        // Not ours to change: containers' volumes often are like that.
+        // Owned by root, as container volumes often are.
         OthersAccess::Write => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
-            "other users of this machine may write to the data folder, and replace what the store \
-            keeps in it; let root run `chmod go-w` on it, or `chown` it to the user of the store"
+            "other users can write to the data folder and replace the store's files; \
+            run `chmod go-w` on it as root, or `chown` it to the store's user"
         ),
     }
-    // SQLite opens these files, also if another user has created them.
+    // SQLite would open these files even if another user created them.
     for file in DATABASE_FILES.map(|name| path.join(name)) {
-        Owners::own().check_path(&file).map_err(|error| foreign("database file", &file, &error))?;
+        Owners::own()
+            .check_path(&file)
+            .map_err(|error| wrong_owner("database file", &file, &error))?;
     }
     Ok(())
 }
 
-/// Says that another user owns a part of the store, and so could read and change what it holds.
-fn foreign(what: &str, path: &Path, error: &io::Error) -> StartError {
+fn wrong_owner(what: &str, path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
         "the {what} {} cannot be used: {error}; run `merch` as its owner, `chown` it if its \
         content is your own, or choose another folder with --data-dir or MERCH_DATA_DIR",
@@ -177,8 +162,8 @@ fn foreign(what: &str, path: &Path, error: &io::Error) -> StartError {
     ))
 }
 
-fn lock(path: &Path, part: Part) -> Result<File, StartError> {
-    let file = path.join(part.lock_file());
+fn lock(path: &Path, kind: DirLock) -> Result<File, StartError> {
+    let file = path.join(kind.lock_file());
     let mut file = open_lock(&file).map_err(|error| {
         StartError::new(format!(
             "the lock file {} cannot be opened: {error}; expected a regular file that this user \
@@ -186,15 +171,15 @@ fn lock(path: &Path, part: Part) -> Result<File, StartError> {
             file.display()
         ))
     })?;
-    let taken = match part {
-        Part::Journal | Part::Database => file.try_lock(),
-        Part::Journals => file.try_lock_shared(),
+    let acquired = match kind {
+        DirLock::Journal | DirLock::Database => file.try_lock(),
+        DirLock::SharedJournal => file.try_lock_shared(),
     };
-    match taken {
+    match acquired {
         Ok(()) => {
-            // `make down` reads it: others cannot look for the holder in /proc, as the process is
-            // not dumpable.
-            if !matches!(part, Part::Journals) {
+            // `make down` reads the process id: /proc does not show the files of a non-dumpable
+            // process.
+            if !matches!(kind, DirLock::SharedJournal) {
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
                     .map_err(|error| unusable(path, &error))?;
@@ -223,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_folder_is_for_its_owner_only() {
+    fn new_data_folder_is_private() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         let data = DataDir::open(&path, &[]).unwrap();
@@ -232,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn other_users_lose_the_right_to_write_to_an_own_folder() {
+    fn write_access_of_other_users_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let mode = |mode: u32| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode));
         mode(0o777).unwrap();
@@ -245,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn what_another_user_owns_is_refused() {
+    fn files_of_another_user_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let refused = |what: &str| {
-            let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+            let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("the {what} ")), "{what}: {error}");
             assert!(error.contains("it belongs to the user 65534"), "{what}: {error}");
         };
-        // Only root can give a file away.
+        // Only root can change a file's owner.
         if chown(folder.path(), Some(65_534), None).is_err() {
             return;
         }
@@ -270,54 +255,56 @@ mod tests {
             refused(what);
             fs::remove_file(at(name)).unwrap();
         }
-        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
     }
 
     #[test]
-    fn a_lock_file_that_is_a_link_leaves_its_target_as_it_is() {
+    fn lock_file_link_is_refused_and_target_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let (victim, lock) = (folder.path().join("victim"), folder.path().join("api.lock"));
         fs::write(&victim, "mine").unwrap();
         for link in [std::os::unix::fs::symlink, |from, to| fs::hard_link(from, to)] {
             link(&victim, &lock).unwrap();
-            let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+            let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
             assert!(error.contains("api.lock cannot be opened: it is a "), "{error}");
             fs::remove_file(&lock).unwrap();
         }
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
-        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
         assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
-    fn one_process_at_a_time_has_a_part() {
+    fn locks_are_exclusive() {
         let folder = tempfile::tempdir().unwrap();
-        let first = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
-        DataDir::open(folder.path(), &[Part::Database]).unwrap();
+        let first = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(folder.path(), &[DirLock::Database]).unwrap();
         assert_eq!(
             fs::read_to_string(folder.path().join("api.lock")).unwrap().trim(),
             std::process::id().to_string()
         );
-        let error =
-            DataDir::open(folder.path(), &[Part::Database, Part::Journal]).unwrap_err().to_string();
+        let error = DataDir::open(folder.path(), &[DirLock::Database, DirLock::Journal])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(first);
-        DataDir::open(folder.path(), &[Part::Journal]).unwrap();
+        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
     }
 
     #[test]
-    fn replicas_share_a_folder_and_a_whole_store_does_not() {
+    fn shared_journal_excludes_the_whole_store() {
         let folder = tempfile::tempdir().unwrap();
-        let replicas = [(); 2].map(|()| DataDir::open(folder.path(), &[Part::Journals]).unwrap());
-        let error = DataDir::open(folder.path(), &[Part::Journal]).unwrap_err().to_string();
+        let replicas =
+            [(); 2].map(|()| DataDir::open(folder.path(), &[DirLock::SharedJournal]).unwrap());
+        let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(replicas);
-        let _store = DataDir::open(folder.path(), &[Part::Journal]).unwrap();
-        DataDir::open(folder.path(), &[Part::Journals]).unwrap_err();
+        let _store = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(folder.path(), &[DirLock::SharedJournal]).unwrap_err();
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn file_in_place_of_the_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "").unwrap();

@@ -1,13 +1,12 @@
-//! One process at a time works on an SQLite file, whatever name it has for it.
+//! A lock on an SQLite file, so that one process at a time uses it.
 //!
-//! Two stores on one file would each ship a part of its events, and each judge orders by a stock
-//! that the other changes. The folder's locks do not see that: the file may be reached by another
-//! data folder, a symbolic link, a hard link or a URL. So the file itself is locked.
+//! Two stores on one file would each ship part of its events and check orders against stock that
+//! the other changes. The data folder's locks are not enough: another folder, a symbolic link, a
+//! hard link or a URL can lead to the same file.
 //!
-//! On Linux the lock is flock(2)'s, which belongs to the inode and does not interact with the
-//! fcntl(2) locks that SQLite takes on the same file. Elsewhere the two exclude each other, so the
-//! lock is on a file beside it, `merch.db.lock`. The lock is held until the process ends: closing
-//! any descriptor of a file drops the fcntl(2) locks of the whole process.
+//! On Linux this is a flock(2) on the inode, which does not interact with SQLite's fcntl(2) locks.
+//! Elsewhere the two conflict, so the lock is on `merch.db.lock` beside the file. It is held until
+//! the process ends: closing any descriptor of a file drops all fcntl(2) locks of the process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -20,65 +19,60 @@ use merch_db::Location;
 
 use crate::{archive, data_dir};
 
-/// How the file is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// By one process: a store, or what takes its place.
-    Alone,
-    /// By several that change the schema: the database lets one migrate at a time.
-    Migration,
+pub(crate) enum LockMode {
+    /// For a store or a restore.
+    Exclusive,
+    /// For migrations, which the database serializes.
+    Shared,
 }
 
-/// An SQLite file that this process holds. Keep it until the process ends.
+/// A locked SQLite file. Keep it until the process ends.
 #[derive(Debug)]
 pub(crate) struct DatabaseLock {
     _file: File,
 }
 
 impl DatabaseLock {
-    /// Takes the file of `location`, which is made, for its owner only, if it is not there.
-    /// PostgreSQL needs no lock.
+    /// Locks the SQLite file of `location` and creates it, mode 0600, if it is missing. Returns
+    /// `None` for PostgreSQL.
     ///
     /// # Errors
-    /// If another process has it, a restore of it was cut off, or it cannot be opened.
-    pub(crate) fn take(location: &Location, purpose: Use) -> Result<Option<Self>, StartError> {
+    /// If another process holds the lock, a restore was interrupted, or the file cannot be opened.
+    pub(crate) fn take(location: &Location, mode: LockMode) -> Result<Option<Self>, StartError> {
         match location.sqlite_file()? {
             None => Ok(None),
-            Some(path) => Self::take_file(&path, purpose).map(Some),
+            Some(path) => Self::take_file(&path, mode).map(Some),
         }
     }
 
-    /// As [`DatabaseLock::take`].
-    ///
-    /// # Errors
-    /// As [`DatabaseLock::take`].
-    pub(crate) fn take_file(path: &Path, purpose: Use) -> Result<Self, StartError> {
+    /// Locks the SQLite file `path`.
+    pub(crate) fn take_file(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         loop {
-            let lock = Self::lock(path, purpose)?;
+            let lock = Self::lock(path, mode)?;
             let folder = parent_dir(path);
-            if folder.join(data_dir::RESTORING).exists() {
-                return Err(data_dir::half_restored(folder));
+            if folder.join(data_dir::RESTORE_MARKER).exists() {
+                return Err(data_dir::interrupted_restore(folder));
             }
-            // A restore may have put another file in its place just before the lock was taken.
-            if lock.is_at(path) {
+            // A restore may have replaced the file before the lock was acquired.
+            if lock.is_current(path) {
                 return Ok(lock);
             }
         }
     }
 
-    /// As [`DatabaseLock::take_file`], also where a restore was cut off: for the restore that mends
-    /// it.
+    /// As [`DatabaseLock::take_file`], but also where a restore was interrupted.
     ///
     /// # Errors
-    /// If another process has it, or it cannot be opened.
-    pub(crate) fn lock(path: &Path, purpose: Use) -> Result<Self, StartError> {
+    /// If another process holds the lock, or the file cannot be opened.
+    pub(crate) fn lock(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         let unusable = |error: io::Error| {
             StartError::new(format!(
                 "the database file {} cannot be opened: {error}; check that it and its folder may be written to",
                 path.display()
             ))
         };
-        let database = match archive::private(path) {
+        let database = match archive::create_private_file(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 open(path).map_err(unusable)?
@@ -94,11 +88,11 @@ impl DatabaseLock {
             );
         }
         let file = lock_file(path, database).map_err(unusable)?;
-        let taken = match purpose {
-            Use::Alone => file.try_lock(),
-            Use::Migration => file.try_lock_shared(),
+        let acquired = match mode {
+            LockMode::Exclusive => file.try_lock(),
+            LockMode::Shared => file.try_lock_shared(),
         };
-        match taken {
+        match acquired {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
                 "the database file {} is in use by another merch; stop it, or choose another database (--database-url or MERCH_DATABASE_URL)",
@@ -108,24 +102,21 @@ impl DatabaseLock {
         }
     }
 
-    /// Refuses a file with several hard links that another process works on: SQLite keeps the
-    /// newest commits beside the name that the process has for it, and would not see them here.
-    ///
-    /// # Errors
-    /// If it is so.
+    /// Refuses a file with several hard links that another process uses: SQLite keeps the newest
+    /// commits beside the name that the process opened.
     pub(crate) fn check_links(path: &Path) -> Result<(), StartError> {
         if hard_links(path) > 1
-            && let Err(error) = Self::lock(path, Use::Migration)
+            && let Err(error) = Self::lock(path, LockMode::Shared)
         {
             return Err(StartError::new(format!(
-                "{error}. It has several hard links, and SQLite sees the newest commits by one of them only: remove the others"
+                "{error}. The file has several hard links, and SQLite finds the newest commits through only one of them; remove the others"
             )));
         }
         Ok(())
     }
 
     #[cfg(target_os = "linux")]
-    fn is_at(&self, path: &Path) -> bool {
+    fn is_current(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         match (self._file.metadata(), fs::metadata(path)) {
@@ -135,7 +126,7 @@ impl DatabaseLock {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn is_at(&self, path: &Path) -> bool {
+    fn is_current(&self, path: &Path) -> bool {
         path.exists()
     }
 }
@@ -149,8 +140,7 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
     Ok(database)
 }
 
-/// The file that stands for the database; canonical, so that all names of the database lead to the
-/// same one.
+/// Opens the lock file. The path is canonical, so that every name of the database leads to it.
 #[cfg(not(target_os = "linux"))]
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
     let mut beside = path.canonicalize()?.into_os_string();
@@ -158,8 +148,8 @@ fn lock_file(path: &Path, _: File) -> io::Result<File> {
     merch_chassis::file_permissions::open_lock(Path::new(&beside))
 }
 
-/// How many names the file has. After a crash, a store that opens it by another one does not find
-/// the write-ahead log.
+/// The number of hard links. After a crash, SQLite finds the write-ahead log only under the name
+/// that was in use.
 fn hard_links(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
 }
@@ -168,16 +158,17 @@ fn hard_links(path: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    fn alone(path: &Path) -> Result<Option<DatabaseLock>, String> {
-        DatabaseLock::take(&Location::file(path), Use::Alone).map_err(|error| error.to_string())
+    fn exclusive(path: &Path) -> Result<Option<DatabaseLock>, String> {
+        DatabaseLock::take(&Location::file(path), LockMode::Exclusive)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn every_name_of_a_file_is_the_same_file() {
+    fn all_names_of_a_file_share_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let first = alone(&at("merch.db")).unwrap();
+        let first = exclusive(&at("merch.db")).unwrap();
         fs::create_dir(at("other")).unwrap();
         std::os::unix::fs::symlink(at("merch.db"), at("symbolic")).unwrap();
         std::os::unix::fs::symlink(folder.path(), at("other/folder")).unwrap();
@@ -190,52 +181,56 @@ mod tests {
             "other/../merch.db",
             "./merch.db",
         ] {
-            let error = alone(&at(name)).unwrap_err();
+            let error = exclusive(&at(name)).unwrap_err();
             assert!(error.contains("is in use by another merch; stop it"), "{name}: {error}");
-            let error = DatabaseLock::take_file(&at(name), Use::Migration).unwrap_err().to_string();
+            let error =
+                DatabaseLock::take_file(&at(name), LockMode::Shared).unwrap_err().to_string();
             assert!(error.contains("is in use by another merch; stop it"), "{name}: {error}");
         }
-        assert!(alone(&at("another")).is_ok(), "another file is free");
+        assert!(exclusive(&at("another")).is_ok(), "another file is free");
         drop(first);
-        assert!(alone(&at("hard")).is_ok(), "and this one is again");
+        assert!(exclusive(&at("hard")).is_ok(), "and this one is again");
     }
 
     #[test]
-    fn migrations_wait_for_one_another_in_the_database_and_not_here() {
+    fn migrations_share_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("merch.db");
-        let migrations = [(); 2].map(|()| DatabaseLock::take_file(&path, Use::Migration).unwrap());
-        assert!(alone(&path).is_err(), "a store waits for them");
+        let migrations =
+            [(); 2].map(|()| DatabaseLock::take_file(&path, LockMode::Shared).unwrap());
+        assert!(exclusive(&path).is_err(), "a store waits for them");
         drop(migrations);
-        assert!(alone(&path).is_ok());
+        assert!(exclusive(&path).is_ok());
     }
 
     #[test]
-    fn a_new_file_is_for_its_owner_only() {
+    fn new_database_file_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("merch.db");
-        let _lock = alone(&path).unwrap();
+        let _lock = exclusive(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(
-            alone(&folder.path().join("nowhere/merch.db"))
+            exclusive(&folder.path().join("nowhere/merch.db"))
                 .unwrap_err()
                 .contains("cannot be opened")
         );
     }
 
     #[test]
-    fn a_half_restored_folder_is_refused() {
+    fn interrupted_restore_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(data_dir::RESTORING), "").unwrap();
-        let error = alone(&folder.path().join("merch.db")).unwrap_err();
-        assert!(error.contains("was cut off half-way"), "{error}");
+        fs::write(folder.path().join(data_dir::RESTORE_MARKER), "").unwrap();
+        let error = exclusive(&folder.path().join("merch.db")).unwrap_err();
+        assert!(error.contains("was interrupted"), "{error}");
     }
 
     #[test]
     fn postgres_needs_no_lock() {
         assert!(
-            DatabaseLock::take(&Location::from("postgres://h/d"), Use::Alone).unwrap().is_none()
+            DatabaseLock::take(&Location::from("postgres://h/d"), LockMode::Exclusive)
+                .unwrap()
+                .is_none()
         );
     }
 }

@@ -1,5 +1,4 @@
-//! `merch health`: asks a running store whether it is ready, for scripts and container health
-//! checks.
+//! `merch health`: the readiness of a running store, for scripts and container health checks.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -12,27 +11,22 @@ use merch_chassis::StartError;
 use serde_json::Value;
 
 use crate::{
-    failure::Failure,
+    command_error::CommandError,
     run_file::{self, reachable},
     settings::Health,
 };
 
-/// An answer takes microseconds; past this the store is not well.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the admin address that is set, or that of the store which runs with the data folder, and
-/// prints that it is ready.
-///
-/// # Errors
-/// When no store runs, or it is not ready.
-pub(crate) fn run(settings: &Health) -> Result<(), Failure> {
+/// Queries the configured admin address, or that of the store in the data folder.
+pub(crate) fn run(settings: &Health) -> Result<(), CommandError> {
     let admin = match settings.admin_listen {
         Some(address) => reachable(address),
         None => {
             let admin = run_file::read(&settings.data.data_dir)?.admin;
             admin.trim_start_matches("http://").parse().map_err(|_| {
                 StartError::new(format!(
-                    "run.json names the admin address `{admin}`, which is none; start `merch` again"
+                    "run.json contains the invalid admin address `{admin}`; restart `merch`"
                 ))
             })?
         }
@@ -40,31 +34,31 @@ pub(crate) fn run(settings: &Health) -> Result<(), Failure> {
     Ok(print(check(admin)?)?)
 }
 
-/// Asks `/readyz` at `admin`. `Ok` holds the sentence to print.
+/// Queries `/readyz` at `admin`. Returns the message to print.
 ///
 /// # Errors
-/// When nobody answers there, or the answer is that it is not ready, with the reasons.
+/// When there is no response, or the store is not ready; the error has the reasons.
 fn check(admin: SocketAddr) -> Result<String, StartError> {
     let answer = get(admin, "/readyz").map_err(|error| {
         StartError::new(format!(
-            "no answer from the admin address {admin}: {error}; is the store running?"
+            "no response from the admin address {admin}: {error}; check that the store runs"
         ))
     })?;
-    judge(admin, &answer)
+    parse_readiness(admin, &answer)
 }
 
-/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+/// Sends an HTTP/1.0 request: the response is not chunked and ends with the connection.
 fn get(address: SocketAddr, path: &str) -> io::Result<String> {
-    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE))?;
+    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
     write!(connection, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     Ok(answer)
 }
 
-fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
+fn parse_readiness(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
     let status = answer.split(' ').nth(1).unwrap_or_default();
     let body: Value = answer
         .split_once("\r\n\r\n")
@@ -85,7 +79,6 @@ fn judge(admin: SocketAddr, answer: &str) -> Result<String, StartError> {
     }
 }
 
-/// The reasons that `/readyz` gives, in one line.
 pub(crate) fn reasons(body: &Value) -> String {
     let reasons = body["reasons"].as_array().into_iter().flatten();
     let reasons: Vec<_> = reasons
@@ -103,24 +96,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_in_a_sentence() {
+    fn readiness_is_formatted_as_one_line() {
         let admin = ([127, 0, 0, 1], 9).into();
         assert_eq!(
-            judge(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"),
+            parse_readiness(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"),
             Ok("ready (asked 127.0.0.1:9)".to_owned())
         );
         let degraded = "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
         assert_eq!(
-            judge(admin, degraded),
+            parse_readiness(admin, degraded),
             Ok("ready, but degraded (asked 127.0.0.1:9): events: they wait".to_owned())
         );
         let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
         assert_eq!(
-            judge(admin, not_ready).unwrap_err().to_string(),
+            parse_readiness(admin, not_ready).unwrap_err().to_string(),
             "not ready (asked 127.0.0.1:9): db: starting; kafka: gone"
         );
         assert!(
-            judge(admin, "HTTP/1.1 200 OK\r\n\r\n<html>")
+            parse_readiness(admin, "HTTP/1.1 200 OK\r\n\r\n<html>")
                 .unwrap_err()
                 .to_string()
                 .contains("is not the admin address of a store")

@@ -1,38 +1,34 @@
-//! What ends a command that would go on by itself.
+//! Ends long-running commands on a signal or when their reader is gone.
 
 use std::time::Duration;
 
 use command_output::Stdout;
 use merch_chassis::shutdown::on_first_signal;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// The time between two looks at whether standard output still has a reader.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The interval at which standard output is checked for a reader.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs `work` until it ends, a signal arrives, or the reader of standard output has gone. The last
-/// two are no failure. After a signal the process ends within about a second, even if `work`
-/// blocks.
-///
-/// # Errors
-/// As `work`, or when this process cannot listen for signals.
+/// Runs `work` until it ends, a signal arrives, or standard output loses its reader; the last two
+/// are a success. After a signal the process ends within about a second, even if `work` blocks.
 pub(crate) async fn until_interrupted(
-    work: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+    work: impl Future<Output = Result<(), CommandError>>,
+) -> Result<(), CommandError> {
     let signal = on_first_signal(|| 0)?;
     tokio::select! {
-        // An error that is there already is not lost with the reader.
+        // An error of `work` takes precedence.
         biased;
         ended = work => ended,
         () = signal.cancelled() => Ok(()),
-        () = reader_gone() => Ok(()),
+        () = reader_closed() => Ok(()),
     }
 }
 
-/// Returns once the reader of standard output has gone, as `head` does. A write would tell as well,
-/// and there may be nothing to write for hours.
-async fn reader_gone() {
+/// Returns once standard output has no reader. A write would show it too, but there may be nothing
+/// to write for hours.
+async fn reader_closed() {
     while !Stdout::has_lost_reader() {
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

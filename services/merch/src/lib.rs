@@ -1,21 +1,21 @@
-//! `merch`: the store in one process, each of its roles alone, and the commands that an operator
-//! needs.
+//! `merch`: the whole store, its roles, and the operator's commands.
 //!
-//! Here is all that reads flags and environment, prints, and decides exit codes: 0 done, 1 failed
-//! (one sentence on standard error), 2 a wrong command line.
+//! This crate alone reads flags and the environment, prints, and chooses exit codes: 0 success, 1
+//! failure (one message on standard error), 2 invalid command line.
 
 mod admin;
 mod admin_key;
 mod archive;
-mod attend;
 mod backup;
+mod command_error;
 mod config;
 mod core_dumps;
 mod data_dir;
 mod database_lock;
-mod failure;
 mod health;
+mod hex;
 mod interrupt;
+mod lifecycle;
 mod logs;
 mod migrate;
 mod pki;
@@ -27,11 +27,11 @@ mod shell;
 mod signing_key;
 mod sql;
 mod sqlite;
-mod store;
 mod supervisor;
 mod table;
 mod top;
 mod topic;
+mod whole_store;
 
 use std::{
     process::ExitCode,
@@ -44,55 +44,53 @@ use merch_chassis::{StartError, telemetry};
 use tokio::runtime::Runtime;
 
 use crate::{
-    failure::Failure,
+    command_error::CommandError,
     settings::{
         Arguments, Command,
-        common::{Log, Role},
+        common::{Log, ProcessSettings},
         variables,
     },
 };
 
-/// How long threads that are busy at the end are waited for.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long to wait for blocked threads at exit.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the program with the arguments and the environment of this process, and returns its exit
-/// code.
+/// Runs the program with this process's arguments and environment. Returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match parsed(Arguments::try_parse().map_err(variables::named)) {
+    let arguments = match parsed(Arguments::try_parse().map_err(variables::with_variable_names)) {
         Ok(arguments) => arguments,
         Err(exit_code) => return exit_code,
     };
-    run(arguments).unwrap_or_else(|failure| {
-        telemetry::run_with_timeout(move || failure.report()).unwrap_or(ExitCode::FAILURE)
+    run(arguments).unwrap_or_else(|error| {
+        telemetry::run_with_timeout(move || error.report()).unwrap_or(ExitCode::FAILURE)
     })
 }
 
-fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    // Declared first, so that it is dropped last: the log is flushed after everything has ended.
+fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
+    // Declared first, dropped last: the log is flushed after everything else has ended.
     let mut _flush = None;
     if let Some(log) = log_of(&arguments) {
         _flush = telemetry::init(log.log_format, &log.log_filter).map(Some).map_err(|error| {
             StartError::new(format!("--log-filter (MERCH_LOG_FILTER): {error}"))
         })?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for sentence in variables::unread(names, arguments.command.is_none()) {
-            tracing::warn!("variables of the environment are {sentence}");
+        for message in variables::unused_variables(names, arguments.command.is_none()) {
+            tracing::warn!("environment variables {message}");
         }
     }
     core_dumps::allow(role_of(&arguments).is_some_and(|role| role.core_dumps));
-    // Each connection is an open file, and the usual soft limit of 1,024 is there for programs that
-    // cannot count further. What the system grants has to do.
+    // Each connection needs a descriptor; the usual soft limit is 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the number of open files stays as low as it is");
+        tracing::warn!(%error, "failed to raise the open file limit");
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            StartError::new(format!("the threads of this process cannot be started: {error}"))
-        })?;
-    block_on(runtime, LINGER, async {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::new(format!("failed to start threads: {error}")))?;
+    block_on(runtime, SHUTDOWN_TIMEOUT, async {
         match arguments.command {
-            None => store::run(arguments.store).await?,
+            None => whole_store::run(arguments.whole_store).await?,
             Some(Command::Api(settings)) => roles::api(settings).await?,
             Some(Command::Db(settings)) => roles::db(settings).await?,
             Some(Command::Logging(settings)) => roles::logging(settings).await?,
@@ -111,22 +109,24 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Runs `work`, and waits at most `linger` for threads that it leaves busy: a call of librdkafka
-/// that never returns must not keep the process from ending.
-fn block_on<T>(runtime: Runtime, linger: Duration, work: impl Future<Output = T>) -> T {
+/// Runs `work`, then waits at most `timeout` for blocked threads: a librdkafka call that never
+/// returns must not block the exit.
+fn block_on<T>(runtime: Runtime, timeout: Duration, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(work);
-    let begun = Instant::now();
-    runtime.shutdown_timeout(linger);
-    if begun.elapsed() >= linger {
-        tracing::warn!(seconds = linger.as_secs_f64(), "a thread is still busy; ending without it");
+    let started = Instant::now();
+    runtime.shutdown_timeout(timeout);
+    if started.elapsed() >= timeout {
+        tracing::warn!(
+            seconds = timeout.as_secs_f64(),
+            "a thread is still blocked; exiting without it"
+        );
     }
     result
 }
 
-/// The settings of a process that serves.
-fn role_of(arguments: &Arguments) -> Option<&Role> {
+fn role_of(arguments: &Arguments) -> Option<&ProcessSettings> {
     match &arguments.command {
-        None => Some(&arguments.store.role),
+        None => Some(&arguments.whole_store.role),
         Some(Command::Api(settings)) => Some(&settings.role),
         Some(Command::Db(settings)) => Some(&settings.role),
         Some(Command::Logging(settings)) => Some(&settings.role),
@@ -161,9 +161,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_never_ends_does_not_keep_the_process() {
+    fn blocked_thread_does_not_prevent_exit() {
         let (ended, end) = mpsc::channel();
-        // Kept to the end of the test, so that the blocked call does not return.
+        // Lives until the end of the test, so that the blocked call does not return.
         let (_release, blocked) = mpsc::channel::<()>();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();

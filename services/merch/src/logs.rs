@@ -1,4 +1,4 @@
-//! `merch logs`: the store's log events, read from Kafka as any consumer would.
+//! `merch logs`: reads the store's log events from Kafka.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -9,25 +9,25 @@ use merch_logging::{
 };
 
 use crate::{
-    failure::Failure,
+    command_error::CommandError,
     interrupt::until_interrupted,
     run_file,
     settings::{Filter, Logs},
 };
 
-/// How long Kafka may take to answer at first.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The limit for Kafka's first response.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Prints the events that are there and, with `--follow`, those that come, until a signal or until
-/// the reader closes the pipe.
+/// Prints the events on the topic; with `--follow`, also new ones, until a signal or until standard
+/// output is closed.
 ///
 /// # Errors
-/// When no brokers are set and no store runs with the data folder, or Kafka cannot be read.
-pub(crate) async fn run(settings: &Logs) -> Result<(), Failure> {
+/// When no broker is configured and no store runs, or Kafka cannot be read.
+pub(crate) async fn run(settings: &Logs) -> Result<(), CommandError> {
     until_interrupted(show(settings)).await
 }
 
-async fn show(settings: &Logs) -> Result<(), Failure> {
+async fn show(settings: &Logs) -> Result<(), CommandError> {
     let brokers = match &settings.kafka_brokers {
         Some(brokers) => brokers.clone(),
         None => run_file::read(&settings.data.data_dir)?.kafka,
@@ -37,12 +37,12 @@ async fn show(settings: &Logs) -> Result<(), Failure> {
         kafka,
         topic: settings.topic.kafka_topic.clone(),
         follow: settings.follow,
-        timeout: PATIENCE,
+        timeout: TIMEOUT,
     };
     let mut failure = None;
     let read = consumer::read(
         options,
-        only(&settings.filter, consumer::print(Stdout, settings.json, &mut failure)),
+        filtered(&settings.filter, consumer::print(Stdout, settings.json, &mut failure)),
     )
     .await;
     match failure {
@@ -51,15 +51,15 @@ async fn show(settings: &Logs) -> Result<(), Failure> {
     }
 }
 
-/// Gives `sink` the records that `filter` allows. One that is no event is shown only where nothing
-/// is asked for.
-fn only(
+/// Passes the records that match `filter` to `sink`. A record that is not an event passes only an
+/// empty filter.
+fn filtered(
     filter: &Filter,
     mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
 ) -> impl FnMut(ConsumerRecord) -> ControlFlow<()> {
     move |record| {
         let shown = match &record.event {
-            Ok(event) => filter.allows(event),
+            Ok(event) => filter.matches(event),
             Err(_) => filter.event.is_empty() && filter.subject.is_none() && filter.level.is_none(),
         };
         if shown { sink(record) } else { ControlFlow::Continue(()) }
@@ -67,7 +67,7 @@ fn only(
 }
 
 impl Filter {
-    fn allows(&self, event: &LogMessage) -> bool {
+    fn matches(&self, event: &LogMessage) -> bool {
         let is = |word: &String| match word.strip_suffix('*') {
             Some(beginning) => event.event.starts_with(beginning),
             None => event.event == *word,
@@ -81,12 +81,15 @@ impl Filter {
         };
         (self.event.is_empty() || self.event.iter().any(is))
             && self.subject.as_ref().is_none_or(of)
-            && self.level.as_deref().is_none_or(|level| event.level >= i32::from(grave(level)))
+            && self
+                .level
+                .as_deref()
+                .is_none_or(|level| event.level >= i32::from(parse_level(level)))
     }
 }
 
-/// clap lets through the four words alone.
-fn grave(level: &str) -> Level {
+/// clap admits only these four values.
+fn parse_level(level: &str) -> Level {
     match level {
         "error" => Level::Error,
         "warn" => Level::Warn,
@@ -102,24 +105,24 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct TestArguments {
         #[command(flatten)]
         filter: Filter,
     }
 
     #[test]
-    fn everything_that_is_asked_for_has_to_hold() {
+    fn all_filters_have_to_match() {
         let event = LogMessage {
             level: Level::Warn.into(),
             event: "order_refused".to_owned(),
             subject: "product:1".to_owned(),
             ..LogMessage::default()
         };
-        let allows = |line: &str| {
-            Line::try_parse_from(std::iter::once("test").chain(line.split_whitespace()))
+        let matches = |line: &str| {
+            TestArguments::try_parse_from(std::iter::once("test").chain(line.split_whitespace()))
                 .unwrap()
                 .filter
-                .allows(&event)
+                .matches(&event)
         };
         for line in [
             "",
@@ -130,7 +133,7 @@ mod tests {
             "--level warn",
             "--level info --event * --subject product:1",
         ] {
-            assert!(allows(line), "{line}");
+            assert!(matches(line), "{line}");
         }
         for line in [
             "--event order",
@@ -140,7 +143,7 @@ mod tests {
             "--level error",
             "--level info --subject user:",
         ] {
-            assert!(!allows(line), "{line}");
+            assert!(!matches(line), "{line}");
         }
     }
 }

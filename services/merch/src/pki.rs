@@ -1,20 +1,19 @@
-//! `merch pki`: the authority of the internal network and the roles' certificates.
+//! `merch pki`: the certificate authority of the internal network and the roles' certificates.
 
 use command_output::print_done;
 use merch_chassis::pki::{Outcome, Renew, make};
 
 use crate::{
-    failure::Failure,
-    settings::operator::Pki,
+    command_error::CommandError,
+    settings::operations::Pki,
     table::{Cell, table},
 };
 
-/// Makes what is missing or all anew, and prints what it did.
+/// Creates or renews certificates and prints the result.
 ///
 /// # Errors
-/// When the folder cannot be written to, half of an authority is there, or standard output does not
-/// take the answer.
-pub(crate) fn run(command: &Pki) -> Result<(), Failure> {
+/// When the folder cannot be written or contains an incomplete authority.
+pub(crate) fn run(command: &Pki) -> Result<(), CommandError> {
     let (folder, renew) = match command {
         Pki::Init(folder) => (folder, Renew::Due),
         Pki::Renew(folder) => (folder, Renew::All),

@@ -1,5 +1,4 @@
-//! `merch restore`: puts a backup in the place of an embedded store, whole or not at all, and
-//! throws nothing away.
+//! `merch restore`: replaces an embedded store with a backup, atomically, and keeps the old files.
 
 use std::{
     fmt::Write as _,
@@ -17,58 +16,59 @@ use sea_orm::sqlx::Connection as _;
 
 use crate::{
     archive::{self, DATABASE, DATABASE_FILES, JOURNAL},
-    backup::{check, count},
-    data_dir::{self, DataDir, Part},
-    database_lock::{DatabaseLock, Use},
-    failure::Failure,
-    settings::operator::Restore,
-    sqlite::{self, Access},
+    command_error::CommandError,
+    data_dir::{self, DataDir, DirLock},
+    database_lock::{DatabaseLock, LockMode},
+    settings::operations::Restore,
+    sqlite::{self, Access, check_integrity, count},
 };
 
-/// What makes up a store, apart from its keys: a restore takes their places.
-const PARTS: [&str; 4] = {
+/// The files that a restore replaces: all of a store but its keys.
+const STORE_FILES: [&str; 4] = {
     let [database, wal, shm] = DATABASE_FILES;
     [database, wal, shm, JOURNAL]
 };
 
-/// Checks the backup to the last byte, prepares it, and only then puts it in its place.
+/// Verifies and prepares the backup, then moves it into place.
 ///
 /// # Errors
-/// When a store runs on the folder, there is one and `--replace` is not given, or the backup is
-/// damaged. Nothing is changed then.
-pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
+/// When a store runs on the folder, one exists and `--replace` is not set, or the backup is
+/// damaged. Then nothing is changed.
+pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     let instead = "use pg_restore (`make restore` runs it)";
     sqlite::file(&settings.database, &settings.data, instead)?;
     if !settings.database.is_default() {
         return Err(StartError::new(
-            "a backup is restored to merch.db in the data folder, and --database-url (MERCH_DATABASE_URL) names another file; restore without it, and move the file",
+            "a backup is restored to merch.db in the data folder, but --database-url (MERCH_DATABASE_URL) names another file; restore without it, then move the file",
         )
         .into());
     }
-    refuse_links(&settings.data.data_dir)?;
-    let data = DataDir::open_as_it_is(&settings.data.data_dir, &[Part::Journal, Part::Database])?;
+    reject_symlinks(&settings.data.data_dir)?;
+    let data =
+        DataDir::open_for_restore(&settings.data.data_dir, &[DirLock::Journal, DirLock::Database])?;
     let folder = data.path();
     let there: Vec<&str> =
-        PARTS.into_iter().filter(|name| is_something(&folder.join(name))).collect();
+        STORE_FILES.into_iter().filter(|name| is_non_empty(&folder.join(name))).collect();
     if !there.is_empty() && !settings.replace {
         return Err(StartError::new(format!(
-            "there is a store in {} already ({}); choose an empty folder with --data-dir, or --replace it: it is then kept beside the restored one",
+            "the data folder {} already contains a store ({}); choose an empty folder with --data-dir, or use --replace, which keeps the old files",
             folder.display(),
             there.join(", ")
         ))
         .into());
     }
-    // A store may run on the file that has another data folder.
+    // A store with another data folder may use this file.
     let current = folder.join(DATABASE);
-    let _lock = current.exists().then(|| DatabaseLock::lock(&current, Use::Alone)).transpose()?;
+    let _lock =
+        current.exists().then(|| DatabaseLock::lock(&current, LockMode::Exclusive)).transpose()?;
     let staged = tempfile::Builder::new()
         .prefix(".restore-")
         .tempdir_in(folder)
-        .map_err(|error| failed(folder, &error))?;
+        .map_err(|error| restore_error(folder, &error))?;
     let manifest = archive::read(&settings.file, staged.path())?;
     let database = staged.path().join(DATABASE);
     let mut connection = sqlite::open(&database, Access::Read).await?;
-    check(&mut connection).await.map_err(|what| {
+    check_integrity(&mut connection).await.map_err(|what| {
         StartError::new(format!(
             "{} cannot be restored: its database is damaged: {what}; nothing was changed",
             settings.file.display()
@@ -88,39 +88,38 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), Failure> {
     })?;
     merch_db::mark_restored(data_dir::database(staged.path()), &manifest.taken_at).await?;
 
-    // Before the old one is moved, while it can still be read in its place.
+    // Before the old database is moved.
     let left =
         if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
-    let replaced = swap(&data, staged.path()).map_err(|error| failed(folder, &error))?;
+    let replaced =
+        replace_files(&data, staged.path()).map_err(|error| restore_error(folder, &error))?;
     let mut text = format!(
-        "restored what was committed until {}: users {users}, orders {orders}. Everyone has to log in again. Start `merch` on it.",
+        "restored the state of {}: {users} users, {orders} orders. All tokens are revoked: users have to log in again. Start `merch`.",
         manifest.taken_at
     );
     if let Some(replaced) = replaced {
-        let events = left.map_or_else(String::new, |events| {
-            format!(", with {events} of its events that were not shipped")
-        });
+        let events =
+            left.map_or_else(String::new, |events| format!(", with {events} unshipped events"));
         let _ = write!(
             text,
-            "\nWhat was there before is in {}{events}; remove it when you no longer need it.",
+            "\nThe previous files are in {}{events}; remove them when you no longer need them.",
             replaced.display()
         );
     }
     Ok(print_done(text.replace('\n', " "), text)?)
 }
 
-/// Refuses a part of the store that is a symbolic link. A restore renames what is there, and of a
-/// link that would be the link alone: a relative one then leads nowhere, and the store's files stay
-/// where the restored ones were expected.
-fn refuse_links(folder: &Path) -> Result<(), StartError> {
-    for name in PARTS {
+/// Refuses symbolic links among the store's files. A restore renames files; of a link it would move
+/// only the link, and a relative one would then lead nowhere.
+fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
+    for name in STORE_FILES {
         let link = folder.join(name);
         let Ok(target) = fs::read_link(&link) else { continue };
         let target = folder.join(target);
         let target = target.canonicalize().unwrap_or(target);
         return Err(StartError::new(format!(
-            "{} is a symbolic link to {}, and a restore replaces files and follows no link; nothing was changed. \
-             Remove the link, and restore again: what it leads to stays in {}",
+            "{} is a symbolic link to {}, and a restore does not follow links; nothing was changed. \
+             Remove the link and restore again; its target stays in {}",
             link.display(),
             target.display(),
             parent_dir(&target).display()
@@ -129,53 +128,52 @@ fn refuse_links(folder: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Events of the database that is replaced which nobody has seen; `None` if it cannot be read.
+/// Counts the events that the replaced database did not ship; `None` if it cannot be read.
 async fn unshipped(database: &Path) -> Option<i64> {
     let mut connection = sqlite::open(database, Access::Read).await.ok()?;
-    count(&mut connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await.ok()
+    sqlite::count_unshipped(&mut connection).await.ok()
 }
 
-/// Moves what is there into a folder of its own, and the staged store into its place. While that is
-/// under way a mark says so, so that no store starts between the two.
-fn swap(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
+/// Moves the old files into a `replaced-…` folder and the staged ones into place. A marker file
+/// prevents a start meanwhile.
+fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
-    write_atomically(&data.restoring(), b"", 0o600)?;
+    write_atomically(&data.restore_marker(), b"", 0o600)?;
     let mut replaced = None;
-    for name in PARTS.into_iter().filter(|name| folder.join(name).exists()) {
-        let aside = match &replaced {
-            Some(aside) => aside,
-            None => replaced.insert(make_aside(folder)?),
+    for name in STORE_FILES.into_iter().filter(|name| folder.join(name).exists()) {
+        let replaced_dir = match &replaced {
+            Some(replaced_dir) => replaced_dir,
+            None => replaced.insert(create_replaced_dir(folder)?),
         };
-        fs::rename(folder.join(name), aside.join(name))?;
+        fs::rename(folder.join(name), replaced_dir.join(name))?;
     }
-    for name in PARTS.into_iter().filter(|name| staged.join(name).exists()) {
+    for name in STORE_FILES.into_iter().filter(|name| staged.join(name).exists()) {
         fs::rename(staged.join(name), folder.join(name))?;
     }
     sync_dir(folder)?;
-    fs::remove_file(data.restoring())?;
+    fs::remove_file(data.restore_marker())?;
     sync_dir(folder)?;
     Ok(replaced)
 }
 
-fn make_aside(folder: &Path) -> io::Result<PathBuf> {
+fn create_replaced_dir(folder: &Path) -> io::Result<PathBuf> {
     let now =
         humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "-");
-    let aside = folder.join(format!("replaced-{now}"));
-    archive::make_folder(&aside)?;
-    Ok(aside)
+    let replaced_dir = folder.join(format!("replaced-{now}"));
+    archive::create_private_dir(&replaced_dir)?;
+    Ok(replaced_dir)
 }
 
-/// A file, or a folder with something in it.
-fn is_something(path: &Path) -> bool {
+fn is_non_empty(path: &Path) -> bool {
     match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
         Err(_) => path.exists(),
     }
 }
 
-fn failed(folder: &Path, error: &io::Error) -> StartError {
+fn restore_error(folder: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
-        "the backup cannot be put into {}: {error}; see whether the disk is full, and run `merch restore` again",
+        "the backup cannot be restored to {}: {error}; check that the disk is not full and run `merch restore` again",
         folder.display()
     ))
 }
@@ -185,18 +183,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_is_not_written_through_a_link() {
+    fn restore_marker_is_not_written_through_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let (data, staged) = (folder.path().join("data"), folder.path().join("staged"));
         for folder in [&data, &staged] {
-            archive::make_folder(folder).unwrap();
+            archive::create_private_dir(folder).unwrap();
         }
         let victim = folder.path().join("victim");
         fs::write(&victim, "mine").unwrap();
-        let data = DataDir::open_as_it_is(&data, &[]).unwrap();
-        std::os::unix::fs::symlink(&victim, data.restoring()).unwrap();
-        swap(&data, &staged).unwrap();
+        let data = DataDir::open_for_restore(&data, &[]).unwrap();
+        std::os::unix::fs::symlink(&victim, data.restore_marker()).unwrap();
+        replace_files(&data, &staged).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
-        assert!(!data.restoring().is_symlink());
+        assert!(!data.restore_marker().is_symlink());
     }
 }

@@ -1,4 +1,4 @@
-//! `run.json` in the data folder: where a running store is, for programs that talk to it.
+//! `run.json` in the data folder: the addresses of a running store, for local clients.
 
 use std::{
     fs,
@@ -13,34 +13,31 @@ use merch_chassis::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The addresses of a store that runs in one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Addresses {
     /// The REST API: `http://127.0.0.1:8080`
     pub(crate) api: String,
     /// `/livez`, `/readyz`, `/metrics`: `http://127.0.0.1:40001`
     pub(crate) admin: String,
-    /// gRPC `AssistantService`, fit for `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
+    /// gRPC `AssistantService`, valid as `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
     pub(crate) db: String,
-    /// gRPC `LoggingService`, fit for `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
+    /// gRPC `LoggingService`, valid as `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
     pub(crate) logging: String,
-    /// Kafka's bootstrap servers, fit for `kcat -b` and `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
+    /// Kafka's bootstrap servers, valid as `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
     pub(crate) kafka: String,
-    /// Where the db service listens besides, with `--db-listen`: `http://127.0.0.1:50051`
+    /// The additional listener of `--db-listen`: `http://127.0.0.1:50051`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) db_listen: Option<String>,
-    /// Where the logging service listens besides, with `--logging-listen`: `http://127.0.0.1:50052`
+    /// The additional listener of `--logging-listen`: `http://127.0.0.1:50052`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logging_listen: Option<String>,
 }
 
-/// The URL at which a server that is bound to `address` is reached from this machine.
 pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{}", reachable(address))
 }
 
-/// `0.0.0.0` and `[::]` mean every address of this machine when bound to, and none when connected
-/// to.
+/// Replaces `0.0.0.0` and `[::]`, which are no addresses to connect to, by loopback.
 pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -50,15 +47,10 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// A written `run.json`.
 #[derive(Debug)]
 pub(crate) struct RunFile(PathBuf);
 
 impl RunFile {
-    /// Writes it whole: a reader sees the old file, none, or all of the new one.
-    ///
-    /// # Errors
-    /// When the folder cannot be written to.
     pub(crate) fn write(data_dir: &Path, addresses: &Addresses) -> Result<Self, StartError> {
         let path = path(data_dir);
         let written = serde_json::to_string_pretty(addresses)
@@ -73,19 +65,17 @@ impl RunFile {
         Ok(Self(path))
     }
 
-    /// Takes it away: the store is closed.
     pub(crate) fn remove(self) {
         if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(file = %self.0.display(), %error, "run.json cannot be removed and names addresses where nobody listens any more");
+            tracing::warn!(file = %self.0.display(), %error, "failed to remove run.json; its addresses are stale");
         }
     }
 }
 
-/// The addresses of the store that uses `data_dir`.
+/// Reads the addresses of the store that uses `data_dir`.
 ///
 /// # Errors
-/// When there is no such file, as no store runs there, another user can have written it, or it
-/// cannot be read.
+/// When no store runs there, or the file cannot be read or may be another user's.
 pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
     let path = path(data_dir);
     let read = || {
@@ -104,10 +94,7 @@ pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
         _ => StartError::new(format!("{} cannot be read: {error}; choose the folder of your own store with --data-dir", path.display())),
     })?;
     serde_json::from_str(&text).map_err(|error| {
-        StartError::new(format!(
-            "{} is not what merch writes there ({error}); start `merch` again",
-            path.display()
-        ))
+        StartError::new(format!("{} is invalid ({error}); restart `merch`", path.display()))
     })
 }
 
@@ -120,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_until_it_is_removed() {
+    fn run_file_round_trips_until_removed() {
         let folder = tempfile::tempdir().unwrap();
         let missing = read(folder.path()).unwrap_err().to_string();
         assert!(missing.starts_with("no store runs with the data folder"), "{missing}");
@@ -142,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_another_user_has_written_are_refused() {
+    fn run_file_of_another_user_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = path(folder.path());
         let refused = |reason: &str| {
@@ -154,24 +141,24 @@ mod tests {
         refused("it is a symbolic link");
         fs::remove_file(&file).unwrap();
         fs::write(&file, "{}").unwrap();
-        // Only root can give a file away.
+        // Only root can change a file's owner.
         if std::os::unix::fs::chown(&file, Some(65_534), None).is_ok() {
             refused("it belongs to the user 65534");
         }
     }
 
     #[test]
-    fn root_reads_the_addresses_of_a_services_user() {
+    fn root_reads_run_file_of_the_service_user() {
         use std::os::unix::fs::{PermissionsExt as _, chown};
         let folder = tempfile::tempdir().unwrap();
         fs::write(path(folder.path()), "{}").unwrap();
-        // Only root can give a folder away.
+        // Only root can change a folder's owner.
         if chown(folder.path(), Some(65_534), None).is_err() {
             return;
         }
         chown(path(folder.path()), Some(65_534), None).unwrap();
         let sentence = || read(folder.path()).unwrap_err().to_string();
-        assert!(sentence().contains("is not what merch writes there"), "{}", sentence());
+        assert!(sentence().contains("is invalid"), "{}", sentence());
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
         assert!(sentence().contains("it belongs to the user 65534"), "{}", sentence());
     }

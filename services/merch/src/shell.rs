@@ -1,9 +1,9 @@
-//! Paths in commands that are printed to be pasted into a shell.
+//! Shell quoting of printed commands.
 
 use std::path::Path;
 
-/// `path` as one word of a POSIX shell: as it is, or in single quotes.
-pub(crate) fn shell_word(path: &Path) -> String {
+/// Quotes `path` for a POSIX shell if necessary.
+pub(crate) fn shell_quote(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |character: char| character.is_alphanumeric() || "/._-+,:@%".contains(character);
     if !text.is_empty() && text.chars().all(plain) {
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_the_same_path() {
+    fn quoted_paths_round_trip() {
         for (path, word) in [
             ("/a/merch-data", "/a/merch-data"),
             ("/a b", "'/a b'"),
@@ -25,7 +25,7 @@ mod tests {
             ("/a?b$(x)", "'/a?b$(x)'"),
             ("/店", "/店"),
         ] {
-            assert_eq!(shell_word(Path::new(path)), word);
+            assert_eq!(shell_quote(Path::new(path)), word);
         }
     }
 }

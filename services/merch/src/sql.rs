@@ -1,8 +1,8 @@
-//! `merch sql`: statements against the SQLite file of a store, also while it runs.
+//! `merch sql`: SQL statements on the SQLite file of a store, also while it runs.
 
-mod show;
+mod format;
+mod outcomes;
 mod statements;
-mod tally;
 
 use std::{
     fmt::Display,
@@ -19,12 +19,12 @@ use sea_orm::sqlx::{
 };
 
 use self::{
+    outcomes::StatementOutcomes,
     statements::{complete, first_word, statements},
-    tally::Tally,
 };
 use crate::{
-    failure::Failure,
-    settings::operator::Sql,
+    command_error::CommandError,
+    settings::operations::Sql,
     sqlite::{self, Access},
 };
 
@@ -33,21 +33,20 @@ const TABLES: &str =
 const SCHEMA: &str =
     "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
-/// Runs what the command line or standard input says. At a terminal an error is told and the next
-/// statement asked for.
+/// Runs the statements of the command line or of standard input. A terminal gets a prompt.
 ///
-/// With `--write` every statement is run to its end, whether or not its rows can be printed: a full
-/// disk at standard output must not decide how much of a change is made.
+/// With `--write` every statement is run even if its rows cannot be printed: a full disk at
+/// standard output must not leave a change half made.
 ///
 /// # Errors
-/// When the database is not SQLite's or cannot be opened, or a statement fails. With `--write` the
-/// error says how many before it were carried out, and how many rolled back.
-pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
+/// When the database is not SQLite or cannot be opened, or a statement fails. With `--write` the
+/// error counts the statements before it that were committed and rolled back.
+pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, CommandError> {
     let file =
         sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
     let access = if settings.write { Access::Write } else { Access::Read };
     let connection = sqlite::open(&file, access).await?;
-    let mut shell = Shell {
+    let mut shell = SqlShell {
         connection,
         json: settings.json,
         write: settings.write,
@@ -56,7 +55,7 @@ pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
     };
     match &settings.statement {
         Some(text) => shell.run_all(text).await?,
-        None if io::stdin().is_terminal() => shell.ask().await?,
+        None if io::stdin().is_terminal() => shell.repl().await?,
         None => {
             let text = io::read_to_string(io::stdin()).map_err(|error| {
                 StartError::new(format!(
@@ -72,31 +71,31 @@ pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, Failure> {
     }
 }
 
-struct Shell {
+struct SqlShell {
     connection: SqliteConnection,
     json: bool,
     write: bool,
-    /// Whether a statement has begun a transaction that is open.
     in_transaction: bool,
-    /// The first failure of standard output; nothing is printed after it.
+    /// The first output error; nothing is printed after it.
     output: Result<(), OutputError>,
 }
 
-impl Shell {
-    /// Line by line until the end of the input or `.quit`. Reading a line holds up this thread,
-    /// which has nothing else to do.
-    async fn ask(&mut self) -> Result<(), StartError> {
-        let mode = if self.write { "It may write" } else { "Read-only; --write changes that" };
+impl SqlShell {
+    /// Reads statements until the end of the input or `.quit`. Blocks this thread, which has no
+    /// other work.
+    async fn repl(&mut self) -> Result<(), StartError> {
+        let mode =
+            if self.write { "Writes are allowed" } else { "Read-only; --write allows writes" };
         eprint_line(format_args!(
-            "{mode}. A statement ends with a semicolon; .tables, .schema and .quit have none."
+            "{mode}. End statements with a semicolon. Commands: .tables, .schema, .quit"
         ));
         let mut text = String::new();
         loop {
             prompt(if text.is_empty() { "merch> " } else { "  ...> " });
             let read = io::stdin().lock().read_line(&mut text);
-            if read
-                .map_err(|error| StartError::new(format!("the terminal cannot be read: {error}")))?
-                == 0
+            if read.map_err(|error| {
+                StartError::new(format!("cannot read from the terminal: {error}"))
+            })? == 0
             {
                 return Ok(());
             }
@@ -109,8 +108,8 @@ impl Shell {
                 _ => self.run(&text).await,
             };
             text.clear();
-            if let Err((error, tally)) = done {
-                eprint_line(format_args!("error: {error}{tally}"));
+            if let Err((error, outcomes)) = done {
+                eprint_line(format_args!("error: {error}{outcomes}"));
             }
             if self.output.is_err() {
                 return Ok(());
@@ -118,55 +117,55 @@ impl Shell {
         }
     }
 
-    /// Runs the statements of `text`, after which the connection is closed: what a transaction
-    /// holds then is rolled back.
+    /// Runs the statements of `text`. The caller closes the connection, which rolls back an open
+    /// transaction.
     async fn run_all(&mut self, text: &str) -> Result<(), StartError> {
-        self.run(text).await.map_err(|(error, mut tally)| {
-            tally.roll_back();
-            StartError::new(format!("{error}{tally}"))
+        self.run(text).await.map_err(|(error, mut outcomes)| {
+            outcomes.roll_back();
+            StartError::new(format!("{error}{outcomes}"))
         })
     }
 
-    /// Runs the statements of `text`. An error comes with what became of those before it.
-    async fn run(&mut self, text: &str) -> Result<(), (String, Tally)> {
-        let mut tally = Tally::default();
+    /// Runs the statements of `text`. An error comes with the outcomes of those before it.
+    async fn run(&mut self, text: &str) -> Result<(), (String, StatementOutcomes)> {
+        let mut outcomes = StatementOutcomes::default();
         for statement in statements(text) {
             if self.output.is_err() && !self.write {
                 break;
             }
-            let outcome = self.one(statement).await;
-            // What only reads leaves nothing to tell of.
+            let outcome = self.execute(statement).await;
+            // Read-only statements have no outcomes.
             if self.write {
-                self.count(statement, outcome.is_ok(), &mut tally).await;
+                self.count(statement, outcome.is_ok(), &mut outcomes).await;
             }
             if let Err(error) = outcome {
-                return Err((sentence(&error), tally));
+                return Err((error_message(&error), outcomes));
             }
         }
         Ok(())
     }
 
-    async fn count(&mut self, statement: &str, succeeded: bool, tally: &mut Tally) {
+    async fn count(&mut self, statement: &str, succeeded: bool, outcomes: &mut StatementOutcomes) {
         let word = first_word(statement).to_ascii_uppercase();
         let moves = matches!(
             word.as_str(),
             "BEGIN" | "COMMIT" | "END" | "RELEASE" | "ROLLBACK" | "SAVEPOINT"
         );
-        // A failure may end a transaction, too: `INSERT OR ROLLBACK`.
+        // A failure can end a transaction: `INSERT OR ROLLBACK`.
         if moves || (self.in_transaction && !succeeded) {
             self.in_transaction = self.is_in_transaction().await;
         }
         if succeeded {
-            tally.add();
+            outcomes.add();
         }
         match (self.in_transaction, succeeded && word != "ROLLBACK") {
             (true, _) => {}
-            (false, true) => tally.commit(),
-            (false, false) => tally.roll_back(),
+            (false, true) => outcomes.commit(),
+            (false, false) => outcomes.roll_back(),
         }
     }
 
-    /// Asks SQLite, which begins no transaction within another one.
+    /// Tries to begin a transaction, which SQLite refuses within another one.
     async fn is_in_transaction(&mut self) -> bool {
         match sqlx::raw_sql("BEGIN").execute(&mut self.connection).await {
             Ok(_) => sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err(),
@@ -174,18 +173,18 @@ impl Shell {
         }
     }
 
-    async fn one(&mut self, statement: &str) -> Result<(), sqlx::Error> {
+    async fn execute(&mut self, statement: &str) -> Result<(), sqlx::Error> {
         let before = self.changes().await?;
         let mut rows = Vec::new();
         let (mut found, json) = (0_u64, self.json);
-        // Rows as JSON need not wait for one another; a table has to know the widest.
+        // JSON rows are printed as they arrive; a table needs the column widths first.
         let mut stream =
             sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch(&mut self.connection);
         while let Some(row) = stream.try_next().await? {
             found += 1;
             if json {
                 if self.output.is_ok() {
-                    self.output = print(show::json(&row)?);
+                    self.output = print(format::json(&row)?);
                 }
                 if self.output.is_err() && !self.write {
                     break;
@@ -204,7 +203,7 @@ impl Shell {
 
     fn table(&mut self, rows: &[SqliteRow], found: u64, changed: i64) -> Result<(), sqlx::Error> {
         if !rows.is_empty() {
-            self.print(show::table(rows)?);
+            self.print(format::table(rows)?);
         }
         let plural = |number: i64| if number == 1 { "row" } else { "rows" };
         if changed > 0 {
@@ -224,24 +223,22 @@ impl Shell {
         }
     }
 
-    /// Rows that this connection has changed so far.
     async fn changes(&mut self) -> Result<i64, sqlx::Error> {
         sqlx::raw_sql("SELECT total_changes()").fetch_one(&mut self.connection).await?.try_get(0)
     }
 }
 
-fn sentence(error: &sqlx::Error) -> String {
+fn error_message(error: &sqlx::Error) -> String {
     const READONLY: &str = "8";
     match error {
         sqlx::Error::Database(error) if error.code().as_deref() == Some(READONLY) => {
-            "the statement writes, and the file is opened for reading alone; --write lets it"
-                .to_owned()
+            "the statement writes, but the file is opened read-only; use --write".to_owned()
         }
         sqlx::Error::Database(error) => {
-            format!("SQLite refuses the statement: {}", error.message())
+            format!("SQLite refused the statement: {}", error.message())
         }
         sqlx::Error::Decode(error) => {
-            format!("the statement was run, but a value of its answer cannot be shown: {error}")
+            format!("the statement was run, but a value of its result cannot be decoded: {error}")
         }
         error => format!("the statement failed: {error}"),
     }

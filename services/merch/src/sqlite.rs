@@ -1,10 +1,10 @@
-//! The SQLite file of a store, opened beside the store that may be running on it.
+//! The SQLite file of a store, opened beside a store that may be running.
 
 use std::{path::PathBuf, time::Duration};
 
 use merch_chassis::StartError;
 use sea_orm::sqlx::{
-    ConnectOptions as _,
+    self, AssertSqlSafe, ConnectOptions as _, Row as _,
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
 
@@ -13,21 +13,16 @@ use crate::{
     settings::{common::Data, db::DatabaseUrl},
 };
 
-/// How long a store that is writing is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a store that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What may be done with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// SQLite itself refuses to write to it.
+    /// Opened read-only by SQLite.
     Read,
     Write,
 }
 
-/// The file of the database that is set, or of the one in the data folder.
-///
-/// # Errors
-/// For PostgreSQL: `instead` says what does the same there.
 pub(crate) fn file(
     database: &DatabaseUrl,
     data: &Data,
@@ -35,26 +30,26 @@ pub(crate) fn file(
 ) -> Result<PathBuf, StartError> {
     database.check()?;
     database.or_in(&data.data_dir)?.sqlite_file()?.ok_or_else(|| {
-        StartError::new(format!("the database is PostgreSQL, and this command is for the SQLite file of an embedded store; {instead}"))
+        StartError::new(format!("the database is PostgreSQL, but this command is for the SQLite file of an embedded store; {instead}"))
     })
 }
 
-/// Opens `file`, which must exist.
+/// Opens the existing file `file`.
 ///
 /// # Errors
-/// When it is not there, is no database, or may not be read.
+/// When it is missing, is not a database, or cannot be read.
 pub(crate) async fn open(
     file: &std::path::Path,
     access: Access,
 ) -> Result<SqliteConnection, StartError> {
     if !file.exists() {
         return Err(StartError::new(format!(
-            "there is no database file {}; start `merch`, which makes it, or choose its folder with --data-dir",
+            "the database file {} does not exist; start `merch`, which creates it, or choose its folder with --data-dir",
             file.display()
         )));
     }
     DatabaseLock::check_links(file)?;
-    // Absolute: SQLite takes a name such as `file:x` for a URI.
+    // Absolute: SQLite interprets a name such as `file:x` as a URI.
     let absolute = std::path::absolute(file).map_err(|error| {
         StartError::new(format!(
             "the database file {} has no absolute path: {error}",
@@ -65,7 +60,7 @@ pub(crate) async fn open(
         .filename(absolute)
         .read_only(access == Access::Read)
         .create_if_missing(false)
-        .busy_timeout(PATIENCE)
+        .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
         .disable_statement_logging()
         .connect()
@@ -73,4 +68,44 @@ pub(crate) async fn open(
         .map_err(|error| {
             StartError::new(format!("the database file {} cannot be opened: {error}; check that it is an SQLite database", file.display()))
         })
+}
+
+/// Checks the file's integrity and its foreign keys.
+pub(crate) async fn check_integrity(connection: &mut SqliteConnection) -> Result<(), String> {
+    let to_text = |error: sqlx::Error| error.to_string();
+    let found: String = sqlx::raw_sql("PRAGMA integrity_check(1)")
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(to_text)?;
+    if found != "ok" {
+        return Err(found);
+    }
+    match sqlx::raw_sql("PRAGMA foreign_key_check")
+        .fetch_optional(connection)
+        .await
+        .map_err(to_text)?
+    {
+        Some(row) => Err(format!(
+            "a row of {} violates a foreign key",
+            row.try_get::<String, _>(0).map_err(to_text)?
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Counts the rows of `from`: a table, optionally with a `WHERE` clause.
+pub(crate) async fn count(
+    connection: &mut SqliteConnection,
+    from: &'static str,
+) -> Result<i64, sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT count(*) FROM {from}")))
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
+}
+
+/// Counts the events in the outbox that are still to be shipped.
+pub(crate) async fn count_unshipped(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    count(connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await
 }

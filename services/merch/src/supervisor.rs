@@ -1,4 +1,4 @@
-//! The roles of one process: started in order, watched, and drained in the opposite order.
+//! Starts, watches and drains the roles of a process.
 
 use std::time::Duration;
 
@@ -9,28 +9,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a role that is cut off may take to be gone: to its next `await`.
-const CUT_OFF: Duration = Duration::from_secs(1);
+/// How long an aborted role may take to reach its next `await`.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A role that has not ended.
 #[derive(Clone, Debug)]
 struct Running {
     name: &'static str,
-    /// Asks it to drain and end.
     token: CancellationToken,
     task: AbortHandle,
 }
 
-/// The running roles.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     tasks: JoinSet<(&'static str, Result<(), StartError>)>,
-    /// In the order of the start; those that have ended are taken out.
+    /// In start order.
     running: Vec<Running>,
 }
 
 impl Supervisor {
-    /// Starts a role. `serve` gets the token that asks it to drain and end.
+    /// Starts a role. `serve` gets the token whose cancellation asks it to drain.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
@@ -41,7 +38,7 @@ impl Supervisor {
         let token = CancellationToken::new();
         let role = tokio::spawn(serve(token.clone()));
         self.running.push(Running { name, token, task: role.abort_handle() });
-        // A task around the role's, so that a panic is told with the role's name.
+        // An outer task, so that a panic is reported with the role's name.
         self.tasks.spawn(async move {
             let ended = match role.await {
                 Ok(ended) => ended,
@@ -54,16 +51,14 @@ impl Supervisor {
         });
     }
 
-    /// Waits for a role that ends although nobody asked it to, and says why.
+    /// Waits for a role that ends unexpectedly and returns the reason.
     pub(crate) async fn failure(&mut self) -> StartError {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok((name, ended))) => {
                     self.running.retain(|role| role.name != name);
                     return ended.err().unwrap_or_else(|| {
-                        StartError::new(format!(
-                            "the role {name} ended although nobody asked it to"
-                        ))
+                        StartError::new(format!("the role {name} ended unexpectedly"))
                     });
                 }
                 // The outer tasks neither panic nor are aborted.
@@ -73,28 +68,23 @@ impl Supervisor {
         }
     }
 
-    /// Asks the roles to end, the last started first, each after the one before it has ended;
-    /// `patience` is for each. One that has not ended by then is aborted; tasks that it has spawned
-    /// for itself go on until the process ends.
-    ///
-    /// # Errors
-    /// The first failure of a role while it ended.
-    pub(crate) async fn drain(mut self, patience: Duration) -> Result<(), StartError> {
+    /// Drains the roles one after the other, the last started first, each within `limit`. A role
+    /// that takes longer is aborted; its own tasks run until the process ends.
+    pub(crate) async fn drain(mut self, limit: Duration) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(Running { name, token, task }) = self.running.last().cloned() {
             tracing::debug!(role = name, "draining");
             token.cancel();
-            match timeout(patience, self.ended(name)).await {
+            match timeout(limit, self.ended(name)).await {
                 Ok(ended) => result = result.and(ended),
                 Err(_) => {
                     task.abort();
                     result = result.and(Err(StartError::new(format!(
-                        "the role {name} did not end within {} s and was cut off",
-                        patience.as_secs()
+                        "the role {name} did not end within {} s and was aborted",
+                        limit.as_secs()
                     ))));
-                    // A role that never awaits anything cannot be aborted; the others are drained
-                    // all the same.
-                    if let Ok(ended) = timeout(CUT_OFF, self.ended(name)).await {
+                    // A role that never awaits cannot be aborted.
+                    if let Ok(ended) = timeout(ABORT_TIMEOUT, self.ended(name)).await {
                         result = result.and(ended);
                     }
                     self.running.retain(|role| role.name != name);
@@ -104,7 +94,7 @@ impl Supervisor {
         result
     }
 
-    /// Waits until `name` has ended; others that end meanwhile are taken out, too.
+    /// Waits for the end of `name`; others may end meanwhile.
     async fn ended(&mut self, name: &'static str) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(joined) = self.tasks.join_next().await {
@@ -126,10 +116,10 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-    /// Starts a role that ends when asked and writes its name down.
-    fn follow(
+    /// Starts a role that records its name when it ends.
+    fn start_recorded(
         supervisor: &mut Supervisor,
         name: &'static str,
         ended: &Arc<Mutex<Vec<&'static str>>>,
@@ -143,36 +133,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn roles_end_in_the_opposite_order() {
+    async fn roles_drain_in_reverse_order() {
         let ended = Arc::default();
         let mut supervisor = Supervisor::default();
         for name in ["logging", "db", "api"] {
-            follow(&mut supervisor, name, &ended);
+            start_recorded(&mut supervisor, name, &ended);
         }
-        supervisor.drain(PATIENCE).await.unwrap();
+        supervisor.drain(DRAIN_LIMIT).await.unwrap();
         assert_eq!(*ended.lock().unwrap(), ["api", "db", "logging"]);
     }
 
     #[tokio::test]
-    async fn a_role_that_dies_is_told_and_the_others_are_drained() {
+    async fn failed_role_is_reported_and_others_drain() {
         let ended = Arc::default();
         let mut supervisor = Supervisor::default();
-        follow(&mut supervisor, "logging", &ended);
+        start_recorded(&mut supervisor, "logging", &ended);
         supervisor.start("db", |_| async { Err(StartError::new("the disk is full")) });
-        follow(&mut supervisor, "api", &ended);
+        start_recorded(&mut supervisor, "api", &ended);
         assert_eq!(supervisor.failure().await.to_string(), "the disk is full");
-        supervisor.drain(PATIENCE).await.unwrap();
+        supervisor.drain(DRAIN_LIMIT).await.unwrap();
         assert_eq!(*ended.lock().unwrap(), ["api", "logging"]);
     }
 
     #[tokio::test]
-    async fn a_role_that_ends_unasked_or_panics_is_a_failure() {
+    async fn unexpected_end_or_panic_is_a_failure() {
         let mut supervisor = Supervisor::default();
         supervisor.start("api", |_| async { Ok(()) });
-        assert_eq!(
-            supervisor.failure().await.to_string(),
-            "the role api ended although nobody asked it to"
-        );
+        assert_eq!(supervisor.failure().await.to_string(), "the role api ended unexpectedly");
         supervisor.start("db", |_| async { panic!("a test") });
         assert_eq!(
             supervisor.failure().await.to_string(),
@@ -181,11 +168,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_role_that_does_not_end_is_cut_off() {
+    async fn hanging_role_is_aborted() {
         let ended = Arc::default();
         let gone = CancellationToken::new();
         let mut supervisor = Supervisor::default();
-        follow(&mut supervisor, "db", &ended);
+        start_recorded(&mut supervisor, "db", &ended);
         supervisor.start("api", |_| {
             let guard = gone.clone().drop_guard();
             async move {

@@ -1,11 +1,9 @@
-//! Tables for people: columns of one width, numbers to the right, and nothing that a terminal would
-//! take for a command.
+//! Text tables with aligned columns and escaped control characters.
 
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-/// A cell and its side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     text: String,
@@ -13,18 +11,18 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// To the left.
+    /// Left-aligned.
     pub(crate) fn text(text: impl AsRef<str>) -> Self {
-        Self { text: harmless(text.as_ref()), right: false }
+        Self { text: escape_control(text.as_ref()), right: false }
     }
 
-    /// To the right.
+    /// Right-aligned.
     pub(crate) fn number(number: impl ToString) -> Self {
         Self { text: number.to_string(), right: true }
     }
 }
 
-/// `headers`, a line, and `rows`, with line breaks between them and none at the end.
+/// Renders headers, a rule and rows, without a line break at the end.
 pub(crate) fn table(headers: &[impl AsRef<str>], rows: &[Vec<Cell>]) -> String {
     let headers: Vec<Cell> = headers.iter().map(Cell::text).collect();
     let mut widths: Vec<usize> = headers.iter().map(|header| header.text.width()).collect();
@@ -33,13 +31,13 @@ pub(crate) fn table(headers: &[impl AsRef<str>], rows: &[Vec<Cell>]) -> String {
             *width = (*width).max(cell.text.width());
         }
     }
-    let mut lines = vec![line(&headers, &widths)];
+    let mut lines = vec![render_row(&headers, &widths)];
     lines.push(widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  "));
-    lines.extend(rows.iter().map(|row| line(row, &widths)));
+    lines.extend(rows.iter().map(|row| render_row(row, &widths)));
     lines.join("\n")
 }
 
-fn line(cells: &[Cell], widths: &[usize]) -> String {
+fn render_row(cells: &[Cell], widths: &[usize]) -> String {
     let mut line = String::new();
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let gap = if index == 0 { "" } else { "  " };
@@ -53,9 +51,8 @@ fn line(cells: &[Cell], widths: &[usize]) -> String {
     line
 }
 
-/// Control characters are written as escapes: a text that somebody else chose must not move the
-/// cursor.
-pub(crate) fn harmless(text: &str) -> String {
+/// Escapes control characters, so that stored text cannot move the cursor.
+pub(crate) fn escape_control(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, character| {
         if character.is_control() {
             safe.extend(character.escape_default());
@@ -71,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_and_nothing_moves_the_cursor() {
+    fn columns_align_and_control_characters_are_escaped() {
         let rows = [
             vec![Cell::number(7), Cell::text("é\u{1b}[2J")],
             vec![Cell::number(123), Cell::text("帽衫")],

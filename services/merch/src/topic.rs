@@ -1,24 +1,23 @@
-//! `merch topic`: sees to it that Kafka has the topic of the events, as it is asked for.
+//! `merch topic`: creates the Kafka topic of the log events.
 
 use command_output::print_done;
 use merch_chassis::{StartError, shutdown::on_first_signal};
 use merch_logging::topic_admin;
 
-use crate::{failure::Failure, settings::Topic};
+use crate::{command_error::CommandError, settings::Topic};
 
-/// Makes the topic where it is missing and says how it differs where it is not; a Kafka that is not
-/// up yet is waited for.
+/// Creates the topic, or prints how the existing one differs. Waits for a Kafka that is not up yet.
 ///
 /// # Errors
-/// When Kafka does not answer in time or does not make the topic, or a signal ends the wait.
-pub(crate) async fn run(settings: &Topic) -> Result<(), Failure> {
-    let stopped = || Failure::from(StartError::new("told to stop before Kafka had the topic"));
+/// When Kafka does not respond in time or refuses, or a signal ends the wait.
+pub(crate) async fn run(settings: &Topic) -> Result<(), CommandError> {
+    let stopped = || CommandError::from(StartError::new("stopped before Kafka had the topic"));
     let signal = on_first_signal(move || {
         stopped().report();
         1
     })?;
-    let connection = settings.security.connection(&settings.kafka_brokers)?;
-    let wanted = settings.topic.wanted()?;
+    let connection = settings.kafka.connection()?;
+    let wanted = settings.topic.to_topic()?;
     tokio::select! {
         ensured = topic_admin::ensure(&connection, &wanted, settings.kafka_patience) => {
             let ensured = ensured?;

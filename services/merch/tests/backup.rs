@@ -1,4 +1,4 @@
-//! Backups of stores that run, are killed, and come back from them.
+//! Backups of running stores, and restores after a kill.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -21,7 +21,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use support::{PATIENCE, Running, failed_start, http, merch, run, signal, sqlite_url};
+use support::{Running, TIMEOUT, http, merch, run, signal, sqlite_url, startup_error};
 
 fn store(data_dir: &Path) -> Running {
     let command =
@@ -52,12 +52,12 @@ fn register(api: &str, name: &str) -> String {
     token(api, name)
 }
 
-/// One order with an idempotency key; `None` if the store is gone.
+/// Places an order with an idempotency key; `None` if the store is gone.
 fn order(api: &str, token: &str, key: &str, product: i64, quantity: i64) -> Option<Value> {
     use std::io::{Read as _, Write as _};
     let body = json!({ "product_id": product, "quantity": quantity }).to_string();
     let mut connection = std::net::TcpStream::connect(api).ok()?;
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     write!(
         connection,
         "POST /orders HTTP/1.0\r\nhost: {api}\r\nauthorization: Bearer {token}\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -83,26 +83,26 @@ fn sql(data_dir: &str, statement: &str) -> Vec<Value> {
     objects(&run(&["sql", "--json", "--data-dir", data_dir, statement]))
 }
 
-/// The events on the topic of the store that runs, by id: each once.
+/// The events on the topic, by id.
 fn events(data_dir: &str) -> BTreeMap<String, Value> {
     let events = objects(&run(&["logs", "--json", "--data-dir", data_dir]));
     events.into_iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event)).collect()
 }
 
 #[test]
-fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_in_agreement() {
+fn backup_under_load_restores_consistently() {
     let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
     let data_dir = folder.path().join("data");
     let (file, restored) = (folder.path().join("backup.tar"), second.path().to_str().unwrap());
     let running = store(&data_dir);
     let api = running.address("api").to_owned();
     let tokens: Vec<String> = (0..4).map(|n| register(&api, &format!("buyer{n}"))).collect();
-    // Events that no table knows: three failed log-ins are in the api's journal.
+    // Three failed log-ins, whose events are only in the api's journal.
     for _ in 0..3 {
         assert_eq!(log_in(&api, "buyer0", "wrong horse").0, 401);
     }
 
-    // More than any machine sells in the time.
+    // More than can be sold during the test.
     for product in ["1", "2", "3"] {
         let restocked = run(&[
             "admin",
@@ -116,12 +116,12 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         assert!(restocked.status.success(), "{restocked:?}");
     }
 
-    // A rush; what was told before the backup began is marked.
+    // Concurrent orders; those confirmed before the backup are marked.
     let (begun, stop) = (AtomicBool::new(false), AtomicBool::new(false));
-    let told: Mutex<BTreeMap<String, (Value, bool)>> = Mutex::default();
+    let confirmed: Mutex<BTreeMap<String, (Value, bool)>> = Mutex::default();
     thread::scope(|scope| {
         for (n, token) in tokens.iter().enumerate() {
-            let (api, begun, stop, told) = (&api, &begun, &stop, &told);
+            let (api, begun, stop, confirmed) = (&api, &begun, &stop, &confirmed);
             scope.spawn(move || {
                 for round in 0.. {
                     if stop.load(Ordering::SeqCst) {
@@ -131,13 +131,13 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
                     let (product, quantity) = (1 + round % 3, 1 + round % 2);
                     if let Some(order) = order(api, token, &key, product, quantity) {
                         let before = !begun.load(Ordering::SeqCst);
-                        told.lock().unwrap().insert(key, (order, before));
+                        confirmed.lock().unwrap().insert(key, (order, before));
                     }
                 }
             });
         }
-        let deadline = Instant::now() + PATIENCE;
-        while told.lock().unwrap().len() < 40 {
+        let deadline = Instant::now() + TIMEOUT;
+        while confirmed.lock().unwrap().len() < 40 {
             assert!(Instant::now() < deadline, "no orders are placed");
             thread::sleep(Duration::from_millis(5));
         }
@@ -145,8 +145,8 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         let backup =
             run(&["backup", file.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()]);
         assert!(backup.status.success(), "{backup:?}");
-        let at_backup = told.lock().unwrap().len();
-        while told.lock().unwrap().len() < at_backup + 20 {
+        let at_backup = confirmed.lock().unwrap().len();
+        while confirmed.lock().unwrap().len() < at_backup + 20 {
             assert!(Instant::now() < deadline, "no orders are placed after the backup");
             thread::sleep(Duration::from_millis(5));
         }
@@ -154,13 +154,13 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         stop.store(true, Ordering::SeqCst);
     });
     drop(running);
-    let told = told.into_inner().unwrap();
+    let confirmed = confirmed.into_inner().unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let names: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
 
-    // The tables, before a store touches them.
+    // Check the tables before a store changes them.
     let restoring = run(&["restore", file.to_str().unwrap(), "--data-dir", restored]);
     assert!(restoring.status.success(), "{restoring:?}");
     assert_eq!(
@@ -170,13 +170,13 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
     let orders =
         sql(restored, "SELECT id, product_id, quantity FROM orders WHERE status = 'placed'");
     let ids: BTreeSet<&str> = orders.iter().map(|order| order["id"].as_str().unwrap()).collect();
-    for (key, (order, before)) in &told {
+    for (key, (order, before)) in &confirmed {
         assert!(
             !before || ids.contains(order["id"].as_str().unwrap()),
-            "{key} was told before the backup and is not in it"
+            "{key} was confirmed before the backup but is not in it"
         );
     }
-    assert!(ids.len() < told.len(), "the backup is from the middle");
+    assert!(ids.len() < confirmed.len(), "the backup is from the middle");
     let keys = sql(restored, "SELECT key, order_id FROM idempotency_keys");
     let of_keys: BTreeSet<&str> =
         keys.iter().map(|key| key["order_id"].as_str().unwrap()).collect();
@@ -191,11 +191,10 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         assert_eq!(stock[0]["stock"], 1_000_000 - sold, "product {product}");
     }
 
-    // A store on it: every order's event arrives, and those of the journal; none is there of an
-    // order that is not.
+    // A restored store ships every event of the outbox and the journal, and no others.
     let running = store(second.path());
     let api = running.address("api").to_owned();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let events = events(restored);
         let of = |word: &str| -> Vec<&Value> {
@@ -214,8 +213,7 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
         thread::sleep(Duration::from_millis(100));
     }
 
-    // Tokens from before are void; with new ones every key is answered with its order, and sells
-    // nothing again.
+    // Old tokens are revoked; repeated keys return the first orders and sell nothing.
     assert_eq!(http(&api, "GET", "/orders", Some(&tokens[0]), None).0, 401);
     let tokens: Vec<String> = (0..4).map(|n| token(&api, &format!("buyer{n}"))).collect();
     let before = http(&api, "GET", "/products/1", None, None).1["stock"].clone();
@@ -233,7 +231,7 @@ fn a_store_that_was_killed_in_a_rush_comes_back_from_its_backup_with_everything_
 }
 
 #[test]
-fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
+fn restore_needs_replace_and_keeps_old_files() {
     let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
     let (data_dir, file) = (folder.path().to_str().unwrap(), second.path().join("backup.tar"));
     let running = store(folder.path());
@@ -242,38 +240,38 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     let file = file.to_str().unwrap();
     assert!(run(&["backup", file, "--data-dir", data_dir]).status.success());
     assert!(
-        failed_start(&run(&["backup", file, "--data-dir", data_dir]))
-            .contains("no backup is overwritten")
+        startup_error(&run(&["backup", file, "--data-dir", data_dir]))
+            .contains("backups are not overwritten")
     );
     let late = register(&api, "bob");
     let key = fs::read(folder.path().join("jwt.key")).unwrap();
 
     let restore =
         |arguments: &[&str]| run(&[&["restore", "--data-dir", data_dir], arguments].concat());
-    assert!(failed_start(&restore(&[file, "--replace"])).contains("is in use by another merch"));
+    assert!(startup_error(&restore(&[file, "--replace"])).contains("is in use by another merch"));
     assert_eq!(running.stop().code(), Some(0));
-    assert!(failed_start(&restore(&[file])).contains("there is a store in"));
+    assert!(startup_error(&restore(&[file])).contains("already contains a store"));
 
-    // Damaged: nothing is changed.
+    // A damaged backup changes nothing.
     let whole = fs::read(file).unwrap();
     let damaged = second.path().join("damaged.tar");
     let mut bytes = whole.clone();
     bytes[whole.len() / 2] ^= 1;
     for content in [&bytes[..], &whole[..whole.len() / 2], b"nonsense"] {
         fs::write(&damaged, content).unwrap();
-        let sentence = failed_start(&restore(&[damaged.to_str().unwrap(), "--replace"]));
+        let message = startup_error(&restore(&[damaged.to_str().unwrap(), "--replace"]));
         assert!(
-            sentence.contains("cannot be restored") && sentence.contains("nothing was changed"),
-            "{sentence}"
+            message.contains("cannot be restored") && message.contains("nothing was changed"),
+            "{message}"
         );
     }
     assert_eq!(sql(data_dir, "SELECT count(*) AS n FROM users"), [json!({ "n": 2 })]);
     assert!(!folder.path().join("restore-unfinished").exists());
 
-    // Replaced: what was there is beside it, whole, and the key is the same.
+    // A replaced store is kept, and the key stays.
     let output = restore(&[file, "--replace"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains("What was there before is in"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("The previous files are in"));
     let aside: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -290,12 +288,12 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
     assert_eq!(fs::read(folder.path().join("jwt.key")).unwrap(), key);
     assert_eq!(sql(data_dir, "SELECT username FROM users"), [json!({ "username": "ada" })]);
 
-    // A restore that was cut off in the middle of it lets no store start, and is done again.
+    // An interrupted restore prevents a start and can be repeated.
     fs::write(folder.path().join("restore-unfinished"), "").unwrap();
     let started = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     assert!(
-        failed_start(&started)
-            .contains("was cut off half-way; run `merch restore FILE --replace` again")
+        startup_error(&started)
+            .contains("was interrupted; run `merch restore FILE --replace` again")
     );
     assert!(restore(&[file, "--replace"]).status.success());
     let running = store(folder.path());
@@ -313,12 +311,12 @@ fn a_restore_takes_nobodys_place_unless_told_and_throws_nothing_away() {
         .env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch")
         .output()
         .unwrap();
-    let sentence = failed_start(&postgres);
-    assert!(sentence.contains("use pg_restore") && !sentence.contains("hush"), "{sentence}");
+    let message = startup_error(&postgres);
+    assert!(message.contains("use pg_restore") && !message.contains("hush"), "{message}");
 }
 
 #[test]
-fn a_restore_follows_no_link_and_renames_none() {
+fn restore_refuses_symlinks() {
     let folder = tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
@@ -345,22 +343,22 @@ fn a_restore_follows_no_link_and_renames_none() {
         std::os::unix::fs::symlink(target, &link).unwrap();
         let before = names();
         for arguments in [&["--replace"][..], &[]] {
-            let sentence = failed_start(&restore(arguments));
+            let message = startup_error(&restore(arguments));
             assert!(
-                sentence.starts_with(&format!("{} is a symbolic link to ", link.display())),
-                "{sentence}"
+                message.starts_with(&format!("{} is a symbolic link to ", link.display())),
+                "{message}"
             );
             let folder = fs::canonicalize(&disk).unwrap();
-            // One that leads nowhere has no shorter name.
+            // A dangling link cannot be canonicalized.
             let named =
                 [format!("stays in {}", folder.display()), format!("stays in {data}/../disk")];
-            assert!(named.iter().any(|named| sentence.ends_with(named)), "{sentence}");
+            assert!(named.iter().any(|named| message.ends_with(named)), "{message}");
             assert_eq!(names(), before, "{name} -> {target}");
             assert_eq!(fs::read_link(&link).unwrap().to_str(), Some(target));
         }
         fs::remove_file(&link).unwrap();
     }
-    // As the sentence says: without the link it is done, and what it led to is as it was.
+    // As the message says: the restore works without the link, and the link's target is unchanged.
     let stayed = fs::read(at("disk/merch.db")).unwrap();
     assert!(restore(&["--replace"]).status.success());
     assert!(at("data/merch.db").is_file());

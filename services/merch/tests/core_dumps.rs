@@ -1,4 +1,4 @@
-//! Core dumps, which would hold keys, passwords and tokens: off unless asked for.
+//! Core dumps, which would contain secrets, are disabled by default.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(target_os = "linux")]
 
@@ -17,8 +17,7 @@ fn limits(pid: u32) -> Vec<String> {
     line.split_whitespace().take(2).map(str::to_owned).collect()
 }
 
-/// A store that was started where core dumps are allowed, as far as this user may allow them; and
-/// the limits there.
+/// Starts a store with the highest core dump limit that this user may set. Returns both limits.
 fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
     let plain = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     let mut command = Command::new("sh");
@@ -36,7 +35,7 @@ fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
 }
 
 #[test]
-fn a_crash_leaves_nothing_unless_it_is_asked_for() {
+fn core_dumps_are_off_by_default() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     for core_dumps in [None, Some("false")] {

@@ -1,5 +1,4 @@
-//! `merch migrate`, as many at once as a deployment may start, and what it says of schemas that are
-//! not its own.
+//! Concurrent `merch migrate` processes, and schemas of other versions.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -9,7 +8,7 @@ use std::process::Output;
 
 use sea_orm::{ConnectionTrait as _, Database};
 
-use support::{failed_start, finish, merch, sqlite_url};
+use support::{finish, merch, sqlite_url, startup_error};
 
 fn lines(output: &Output) -> Vec<String> {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -22,7 +21,7 @@ fn migrate(url: &str, arguments: &[&str]) -> Output {
     )
 }
 
-/// Ten processes, from nothing.
+/// Ten processes on an empty database.
 fn ten_at_once(url: &str) {
     let ten: Vec<_> = (0..10)
         .map(|_| merch(&["migrate"]).env("MERCH_DATABASE_URL", url).spawn().unwrap())
@@ -38,7 +37,7 @@ fn ten_at_once(url: &str) {
     assert_eq!(lines(&migrate(url, &["--status"])), ["the schema is up to date"]);
 }
 
-/// Runs SQL past the store.
+/// Runs SQL directly.
 fn sql(url: &str, statements: &[&str]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -51,13 +50,13 @@ fn sql(url: &str, statements: &[&str]) {
 }
 
 #[test]
-fn ten_at_once_on_sqlite() {
+fn concurrent_migrations_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     ten_at_once(&sqlite_url(&folder.path().join("store.db")));
 }
 
 #[test]
-fn ten_at_once_on_postgres() {
+fn concurrent_migrations_on_postgres() {
     let server = std::env::var("MERCH_TEST_POSTGRES_URL")
         .expect("MERCH_TEST_POSTGRES_URL is not set: `make test` and `tools/with-postgres COMMAND` bring a PostgreSQL");
     let (base, _) = server.rsplit_once('/').unwrap();
@@ -68,12 +67,12 @@ fn ten_at_once_on_postgres() {
 }
 
 #[test]
-fn a_newer_schema_is_left_as_it_is_and_one_that_is_too_new_is_refused() {
+fn newer_schema_is_accepted_unless_incompatible() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite_url(&folder.path().join("store.db"));
     let output =
         finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
-    assert!(failed_start(&output).contains("run `merch migrate` to make it"));
+    assert!(startup_error(&output).contains("run `merch migrate` to make it"));
     lines(&migrate(&url, &[]));
 
     sql(
@@ -84,7 +83,7 @@ fn a_newer_schema_is_left_as_it_is_and_one_that_is_too_new_is_refused() {
     );
     let newer = [
         "newer m20990101_000001_of_the_next_release",
-        "the schema is newer than this `merch`, which works on it",
+        "the schema is newer than this `merch`, but compatible",
     ];
     assert_eq!(lines(&migrate(&url, &["--status"])), newer);
     assert_eq!(lines(&migrate(&url, &[])), newer);
@@ -100,19 +99,19 @@ fn a_newer_schema_is_left_as_it_is_and_one_that_is_too_new_is_refused() {
     let said = String::from_utf8(status.stdout).unwrap();
     assert_eq!(
         said.trim_end(),
-        "the schema asks for a `merch` that knows m20990101_000001_of_the_next_release: start a newer one"
+        "the schema requires a `merch` with the migration m20990101_000001_of_the_next_release; start a newer one"
     );
-    assert!(failed_start(&migrate(&url, &[])).contains("start a newer `merch`"));
+    assert!(startup_error(&migrate(&url, &[])).contains("start a newer `merch`"));
 }
 
 #[test]
-fn behind_a_pooler_it_asks_for_the_way_past_it() {
+fn migrate_behind_a_pooler_needs_a_direct_url() {
     let pooled = merch(&["migrate"])
         .env("MERCH_DATABASE_URL", "postgres://u@127.0.0.1:1/d")
         .env("MERCH_DATABASE_POOLER", "transaction")
         .spawn();
     assert!(
-        failed_start(&finish(pooled.unwrap()))
+        startup_error(&finish(pooled.unwrap()))
             .contains("expected --database-direct-url (MERCH_DATABASE_DIRECT_URL)")
     );
 }

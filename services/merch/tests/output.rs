@@ -1,4 +1,4 @@
-//! Every subcommand with a standard output that is full, a pipe without a reader, or closed.
+//! Every subcommand with a standard output that is full, closed, or a pipe without a reader.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(target_os = "linux")] // /dev/full
 
@@ -23,18 +23,20 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, signal, until};
+use support::{
+    Running, TIMEOUT, finish, http, merch, run, run_json, signal, startup_error, wait_until,
+};
 
-/// What becomes of text on its way out.
+/// A broken standard output or standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
-    /// A disk without room.
+    /// A full disk.
     Full,
-    /// A pipe whose reader has gone, as in `| head -1`.
+    /// A pipe whose reader has closed it, as `| head -1` does.
     Unread,
     /// `>&-`
     Closed,
-    /// A pipe that is full, with a reader that does not read. Only what ends on signals ends with
+    /// A full pipe with a reader that does not read. Only commands that end on signals can handle
     /// it.
     Stalled,
 }
@@ -42,11 +44,10 @@ enum Stream {
 /// A page of a pipe's buffer.
 const PAGE: usize = 4096;
 
-/// A pipe that has no room.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     const NONBLOCK: i32 = 0o4000;
     let (reader, writer) = std::io::pipe().unwrap();
-    // An open file of its own, so that the writer that is returned blocks.
+    // A separate open file description, so that the returned writer blocks.
     let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
     let mut filler = File::options().write(true).custom_flags(NONBLOCK).open(path).unwrap();
     let error = loop {
@@ -58,14 +59,14 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Whether a page of the pipe is free.
+/// Returns true if a page of the pipe is free.
 fn has_room(writer: &PipeWriter) -> bool {
     let mut fds = [PollFd::new(writer, PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec::default())).unwrap();
     fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// The streams of which every command has to make the best.
+/// The streams that every command handles.
 const STREAMS: [Stream; 3] = [Stream::Full, Stream::Unread, Stream::Closed];
 
 impl Stream {
@@ -77,7 +78,7 @@ impl Stream {
             Self::Closed => Stdio::null(),
             Self::Stalled => {
                 let (reader, writer) = full_pipe();
-                // Open, and never read, to the end of the test program.
+                // Keep it open, unread, until the test program ends.
                 std::mem::forget(reader);
                 writer.into()
             }
@@ -85,7 +86,7 @@ impl Stream {
     }
 }
 
-/// `merch` with such a standard output and standard error; `None` is a pipe that is read.
+/// `merch` with these streams; `None` is a pipe that is read.
 fn with_streams(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Command {
     let plain = merch(arguments);
     let redirected = match (out, err) {
@@ -113,17 +114,15 @@ fn run_with(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Out
     finish(with_streams(arguments, out, err).spawn().unwrap())
 }
 
-/// What a command of the list does.
-enum Kind<'a> {
-    /// It reads.
-    Answer,
-    /// It changes something, and its message says what.
+/// The effect of a command.
+enum Effect<'a> {
+    ReadOnly,
+    /// The error message contains this.
     Change(&'a str),
 }
 
-/// Runs a command with such a standard output, and compares exit code and message with what is
-/// expected of its kind.
-fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
+/// Runs a command with this standard output and checks exit code and error message.
+fn check(arguments: &[&str], effect: &Effect<'_>, out: Stream) {
     let output = run_with(arguments, Some(out), None);
     let stderr = String::from_utf8(output.stderr).unwrap();
     let context = format!("{arguments:?}, {out:?}: {:?}, {stderr}", output.status);
@@ -136,12 +135,12 @@ fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
     }
     assert_eq!((output.status.code(), errors.len()), (Some(1), 1), "{context}");
     assert!(errors[0].contains("No space left on device"), "{context}");
-    match kind {
-        Kind::Answer => assert!(
+    match effect {
+        Effect::ReadOnly => assert!(
             errors[0].starts_with("the output cannot be written to standard output"),
             "{context}"
         ),
-        Kind::Change(done) => {
+        Effect::Change(done) => {
             assert!(
                 errors[0].starts_with("the command was carried out")
                     && errors[0].contains("do not run it again"),
@@ -155,7 +154,7 @@ fn check(arguments: &[&str], kind: &Kind<'_>, out: Stream) {
     }
 }
 
-/// A store whose gRPC is reachable for the roles that are started beside it.
+/// A store with gRPC ports for other roles.
 fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";
@@ -179,11 +178,11 @@ fn stock(api: &str) -> i64 {
     http(api, "GET", "/products/1", None, None).1["stock"].as_i64().unwrap()
 }
 
-/// The names below `Commands:` of a help.
+/// The names below `Commands:` of a help text.
 fn subcommands(arguments: &[&str]) -> BTreeSet<String> {
     let help = String::from_utf8(run(&[arguments, &["--help"]].concat()).stdout).unwrap();
     let commands = help.split("Commands:\n").nth(1).unwrap();
-    // Their explanations, which may go on for several lines, are indented further.
+    // Continuation lines are indented further.
     let names = commands.lines().take_while(|line| line.starts_with("  ") || line.is_empty());
     names
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
@@ -192,7 +191,7 @@ fn subcommands(arguments: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
+fn lost_output_is_reported_with_what_was_done() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap().to_owned(), store(&data));
@@ -204,20 +203,20 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
     let first_backup = place("first.tar");
     assert!(run(&["backup", &first_backup, "--data-dir", &data_dir]).status.success());
 
-    // What `merch logs` has nothing of, it does not write.
-    let deadline = Instant::now() + PATIENCE;
+    // `merch logs` prints nothing without events.
+    let deadline = Instant::now() + TIMEOUT;
     while run(&["logs", "--data-dir", &data_dir]).stdout.is_empty() {
         assert!(Instant::now() < deadline, "no event is on the topic");
     }
 
     let mut tried = BTreeSet::new();
-    let mut check = |arguments: &[&str], kind: Kind<'_>, out| {
+    let mut check = |arguments: &[&str], effect: Effect<'_>, out| {
         let words = arguments
             .iter()
             .take(2)
             .filter(|word| arguments[0] == "admin" || **word == arguments[0]);
         tried.insert(words.copied().collect::<Vec<_>>().join(" "));
-        check(arguments, &kind, out);
+        check(arguments, &effect, out);
     };
     for (round, out) in STREAMS.into_iter().enumerate() {
         let in_store = ["--data-dir", &data_dir];
@@ -228,7 +227,7 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
             &["top", "--once"],
             &["migrate", "--status"],
         ] {
-            check(&[arguments, &in_store].concat(), Kind::Answer, out);
+            check(&[arguments, &in_store].concat(), Effect::ReadOnly, out);
         }
         for arguments in [
             &["sql", "SELECT 1"][..],
@@ -236,7 +235,7 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
             &["admin", "list-users"],
             &["admin", "list-users", "--json"],
         ] {
-            check(&[arguments, &in_store].concat(), Kind::Answer, out);
+            check(&[arguments, &in_store].concat(), Effect::ReadOnly, out);
         }
         for command in [
             &["--help"][..],
@@ -247,34 +246,34 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
             &["api", "--help"],
             &["admin", "restock", "--help"],
         ] {
-            check(command, Kind::Answer, out);
+            check(command, Effect::ReadOnly, out);
         }
 
         let before = stock(&api);
         check(
             &[&["admin", "restock", "1", "--add", "1"], &in_store[..]].concat(),
-            Kind::Change("product 1: +1 pieces"),
+            Effect::Change("product 1: +1 pieces"),
             out,
         );
         check(
             &[&["admin", "restock", "1", "--add", "1", "--json"], &in_store[..]].concat(),
-            Kind::Change("product 1: +1 pieces"),
+            Effect::Change("product 1: +1 pieces"),
             out,
         );
         assert_eq!(stock(&api), before + 2, "each was done once");
         check(
             &[&["admin", "set-price", "1", "4999"], &in_store[..]].concat(),
-            Kind::Change("product 1 costs 49.99"),
+            Effect::Change("product 1 now costs 49.99"),
             out,
         );
         check(
             &[&["admin", "deactivate", "ada"], &in_store[..]].concat(),
-            Kind::Change("ada ("),
+            Effect::Change("ada ("),
             out,
         );
         check(
             &[&["admin", "revoke-tokens", "--everyone"], &in_store[..]].concat(),
-            Kind::Change("the tokens of"),
+            Effect::Change("the tokens of"),
             out,
         );
         let write = "UPDATE products SET stock = stock + 1 WHERE id = 2 RETURNING id; UPDATE products SET stock = stock + 1 WHERE id = 1";
@@ -282,35 +281,35 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
             let before = stock(&api);
             check(
                 &[&["sql", "--write", write], json, &in_store].concat(),
-                Kind::Change("every statement was run"),
+                Effect::Change("every statement was run"),
                 out,
             );
             assert_eq!(stock(&api), before + 1, "also the statements after the first lost line");
         }
         let backup = place(&format!("backup-{round}.tar"));
-        check(&["backup", &backup, "--data-dir", &data_dir], Kind::Change(&backup), out);
+        check(&["backup", &backup, "--data-dir", &data_dir], Effect::Change(&backup), out);
         assert!(Path::new(&backup).exists());
         let restored = place(&format!("restored-{round}"));
         check(
             &["restore", &first_backup, "--data-dir", &restored],
-            Kind::Change("restored what was committed until"),
+            Effect::Change("restored the state of"),
             out,
         );
         check(
             &["restore", &first_backup, "--replace", "--data-dir", &restored],
-            Kind::Change("What was there before is in"),
+            Effect::Change("The previous files are in"),
             out,
         );
         let migrated = place(&format!("migrated-{round}"));
-        check(&["migrate", "--data-dir", &migrated], Kind::Change("applied "), out);
-        check(&["migrate", "--data-dir", &migrated], Kind::Answer, out);
-        check(&["topic", "--kafka-brokers", &kafka], Kind::Change("log-channel"), out);
+        check(&["migrate", "--data-dir", &migrated], Effect::Change("applied "), out);
+        check(&["migrate", "--data-dir", &migrated], Effect::ReadOnly, out);
+        check(&["topic", "--kafka-brokers", &kafka], Effect::Change("log-channel"), out);
         let pki = place(&format!("pki-{round}"));
-        check(&["pki", "init", "--pki-dir", &pki], Kind::Change(&pki), out);
-        check(&["pki", "renew", "--pki-dir", &pki], Kind::Change(&pki), out);
+        check(&["pki", "init", "--pki-dir", &pki], Effect::Change(&pki), out);
+        check(&["pki", "renew", "--pki-dir", &pki], Effect::Change(&pki), out);
     }
 
-    // A command that is added has to be tried, too.
+    // New commands have to be added to this test.
     let mut all = subcommands(&[]);
     all.extend(subcommands(&["admin"]).into_iter().map(|name| format!("admin {name}")));
     for not_a_command_itself in ["admin", "admin help"] {
@@ -325,7 +324,7 @@ fn no_command_panics_or_hides_what_it_did_when_its_output_is_lost() {
 }
 
 #[test]
-fn a_lost_standard_error_does_not_change_what_a_command_does() {
+fn lost_standard_error_does_not_change_exit_codes() {
     let folder = tempdir().unwrap();
     let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
     for err in STREAMS {
@@ -349,9 +348,9 @@ fn a_lost_standard_error_does_not_change_what_a_command_does() {
     }
 }
 
-/// The status of `/readyz`, as soon as it is 200.
+/// Waits until `/readyz` returns 200. Returns its body.
 fn wait_until_ready(admin: &str) -> Value {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if std::net::TcpStream::connect(admin).is_ok() {
             let (status, body) = http(admin, "GET", "/readyz", None, None);
@@ -365,7 +364,7 @@ fn wait_until_ready(admin: &str) -> Value {
 }
 
 #[test]
-fn every_role_serves_on_when_it_can_print_nothing() {
+fn roles_keep_serving_without_output() {
     let folder = tempdir().unwrap();
     let running = store(&folder.path().join("data"));
     let addresses = run_json(&folder.path().join("data"));
@@ -426,7 +425,7 @@ fn every_role_serves_on_when_it_can_print_nothing() {
                     let child = command.env("MERCH_HASH_COST", "10").spawn().unwrap();
                     drop(command);
                     wait_until_ready(&free);
-                    // Long enough after the announcement that a failure would have ended it.
+                    // By now a failed announcement would have ended the role.
                     let health = run(&["health", "--admin-listen", &free]);
                     assert!(health.status.success(), "{role} {streams:?}: {health:?}");
                     signal(child.id(), "-TERM");
@@ -438,8 +437,7 @@ fn every_role_serves_on_when_it_can_print_nothing() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
-/// Registers users until their events, as `merch logs` shows them, have more bytes than `bytes`.
-/// Returns these lines.
+/// Registers users until `merch logs` prints more than `bytes` bytes. Returns its output.
 fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
     let users = bytes / 100 + 1;
     for number in 0..users {
@@ -447,7 +445,7 @@ fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
         let user = json!({ "sid": name, "username": name, "email": format!("{name}@example.com"), "password": "correct horse" });
         assert_eq!(http(api, "POST", "/users", None, Some(&user)).0, 201);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let lines = run(&["logs", "--data-dir", data_dir]).stdout;
         let registered = lines
@@ -462,13 +460,13 @@ fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_signal_ends_a_command_whose_output_is_stalled() {
+fn signals_end_commands_with_stalled_output() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
     fill_topic(running.address("api"), data_dir, 2 * PAGE);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    // A frame of more than a page: a line for each.
+    // A row for each address, so that a frame exceeds a page.
     let many = vec![unused; 200].join(",");
     let logs = &["logs", "--follow", "--data-dir", data_dir][..];
     let (top, once) = (&["top", "--admin", &many][..], &["top", "--once", "--admin", &many][..]);
@@ -478,9 +476,8 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
             (logs, "-INT", (Some(0), None)),
             (top, "-TERM", (Some(0), None)),
             (top, "-INT", (Some(0), None)),
-            // Nothing is printed before its end, so that a shell has to know that it was ended. Not
-            // with SIGINT: where tests run in the background of a shell, it is ignored, and stays
-            // so.
+            // Not with SIGINT: background shells ignore it, and children inherit that. `--once`
+            // prints nothing before its end, so it ends by the signal.
             (once, "-TERM", (None, Some(15))),
         ] {
             scope.spawn(move || {
@@ -488,8 +485,8 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
                 reader.read_exact(&mut [0; PAGE]).unwrap();
                 assert!(has_room(&writer));
                 let child = merch(arguments).stdout(writer.try_clone().unwrap()).spawn().unwrap();
-                // What has taken the last page has more to write, and does nothing else before.
-                until("the output is stalled", || !has_room(&writer));
+                // The command has filled the last page and blocks on the next write.
+                wait_until("the output is stalled", || !has_room(&writer));
                 signal(child.id(), name);
                 let output = finish(child);
                 assert_eq!(
@@ -505,7 +502,7 @@ fn a_signal_ends_a_command_whose_output_is_stalled() {
 }
 
 #[test]
-fn a_command_that_follows_ends_when_its_reader_has_gone() {
+fn follow_ends_when_the_reader_closes() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
@@ -515,7 +512,7 @@ fn a_command_that_follows_ends_when_its_reader_has_gone() {
     for _ in 0..lines.iter().filter(|byte| **byte == b'\n').count() {
         assert!(reader.read_line(&mut String::new()).unwrap() > 0);
     }
-    // It has written all there is, and no write tells it.
+    // Everything is written, so no further write detects the closed pipe.
     drop(reader);
     let output = finish(child);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -524,7 +521,7 @@ fn a_command_that_follows_ends_when_its_reader_has_gone() {
 }
 
 #[test]
-fn a_failed_statement_says_what_became_of_those_before_it() {
+fn failed_statement_reports_earlier_outcomes() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
@@ -572,14 +569,14 @@ fn a_failed_statement_says_what_became_of_those_before_it() {
                 out,
                 None,
             );
-            let sentence = failed_start(&output);
-            assert!(sentence.ends_with(end), "{text}: {sentence}");
+            let message = startup_error(&output);
+            assert!(message.ends_with(end), "{text}: {message}");
             if text.contains("RETURNING") {
                 assert!(
-                    sentence.starts_with(
-                        "the statement was run, but a value of its answer cannot be shown"
+                    message.starts_with(
+                        "the statement was run, but a value of its result cannot be decoded"
                     ),
-                    "{sentence}"
+                    "{message}"
                 );
             }
             expected += added;
@@ -598,7 +595,7 @@ fn a_failed_statement_says_what_became_of_those_before_it() {
             );
         }
     }
-    // What only reads has nothing to tell of.
-    let sentence = failed_start(&run(&["sql", "SELECT 1; bogus", "--data-dir", data_dir]));
-    assert!(sentence.ends_with("syntax error"), "{sentence}");
+    // Read-only commands do not report statements.
+    let message = startup_error(&run(&["sql", "SELECT 1; bogus", "--data-dir", data_dir]));
+    assert!(message.ends_with("syntax error"), "{message}");
 }

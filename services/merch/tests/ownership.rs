@@ -1,5 +1,4 @@
-//! Data folders of another user, seen by root: what is refused, and what the operator's commands
-//! reach.
+//! Data folders of another user, seen by root: which commands work and which are refused.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -17,7 +16,7 @@ use std::{
 
 use tempfile::{TempDir, tempdir};
 
-use support::{Running, failed_start, merch, run};
+use support::{Running, merch, run, startup_error};
 
 /// Any user but root.
 const SERVICE: u32 = 65_534;
@@ -26,15 +25,15 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A folder within one that every user can enter; `None` if this user cannot give it to another.
+/// A folder below one that every user can enter; `None` if its owner cannot be changed.
 fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
     let folder = tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
     chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
 }
 
-/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build's may
-/// be below a private one.
+/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build folder
+/// may be private.
 fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
     let place = folder_of(0, 0o755).unwrap();
     let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));
@@ -53,7 +52,7 @@ fn admin(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn root_runs_commands_on_the_store_of_a_services_user_and_no_store_of_its_own() {
+fn root_may_administer_but_not_run_a_service_users_store() {
     let Some(folder) = folder_of(SERVICE, 0o700) else { return };
     let data_dir = text(folder.path());
     let (store, _program) = store(folder.path(), tempfile::tempfile().unwrap());
@@ -61,50 +60,47 @@ fn root_runs_commands_on_the_store_of_a_services_user_and_no_store_of_its_own() 
     assert!(listed.status.success(), "{listed:?}");
 
     for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"], &["restore", "/nowhere"]] {
-        let sentence = failed_start(&run(&[command, &["--data-dir", data_dir]].concat()));
-        let refused = sentence.contains("the data folder ")
-            && sentence.contains("it belongs to the user 65534");
-        assert!(refused, "{command:?}: {sentence}");
+        let message = startup_error(&run(&[command, &["--data-dir", data_dir]].concat()));
+        let refused = message.contains("the data folder ")
+            && message.contains("it belongs to the user 65534");
+        assert!(refused, "{command:?}: {message}");
     }
 
-    // A key of root's that the service's user linked into its folder would be sent to its store.
+    // The service's user must not make root send one of its own keys.
     let (key, secret) = (folder.path().join("admin.key"), folder.path().join("secret"));
     fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
     fs::remove_file(&key).unwrap();
     fs::hard_link(&secret, &key).unwrap();
-    let sentence = failed_start(&run(&["admin", "list-users", "--data-dir", data_dir]));
-    assert!(sentence.contains("it is a hard link to a file of the user 0"), "{sentence}");
+    let message = startup_error(&run(&["admin", "list-users", "--data-dir", data_dir]));
+    assert!(message.contains("it is a hard link to a file of the user 0"), "{message}");
     fs::remove_file(&key).unwrap();
     std::os::unix::fs::symlink(&secret, &key).unwrap();
-    let sentence = failed_start(&run(&["admin", "list-users", "--data-dir", data_dir]));
+    let message = startup_error(&run(&["admin", "list-users", "--data-dir", data_dir]));
     assert!(
-        sentence.contains("it belongs to the user") || sentence.contains("it is a symbolic link"),
-        "{sentence}"
+        message.contains("it belongs to the user") || message.contains("it is a symbolic link"),
+        "{message}"
     );
     assert_eq!(store.stop().code(), Some(0));
 }
 
 #[test]
-fn a_store_that_another_user_put_into_a_shared_folder_of_root_gets_no_credential() {
+fn foreign_store_in_a_shared_folder_gets_no_credential() {
     let Some(folder) = folder_of(0, 0o777) else { return };
     let data_dir = text(folder.path());
     let log = tempfile::NamedTempFile::new().unwrap();
     let (store, _program) = store(folder.path(), log.reopen().unwrap());
-    support::until("it warns that others may write", || {
+    support::wait_until("it warns that others may write", || {
         let log = fs::read_to_string(log.path()).unwrap();
-        log.contains("other users of this machine may write to the data folder")
+        log.contains("other users can write to the data folder")
     });
-    let sentence = failed_start(&run(&["admin", "list-users", "--data-dir", data_dir]));
-    assert!(
-        sentence.contains("run.json cannot be read: it belongs to the user 65534"),
-        "{sentence}"
-    );
+    let message = startup_error(&run(&["admin", "list-users", "--data-dir", data_dir]));
+    assert!(message.contains("run.json cannot be read: it belongs to the user 65534"), "{message}");
     let endpoint = format!("unix:{data_dir}/db.sock");
     let mut asked = admin(&["--db-endpoint", &endpoint]);
     let asked =
         asked.env("MERCH_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef").output().unwrap();
-    let sentence = failed_start(&asked);
-    // A store that had seen the credential would have refused it.
-    assert!(sentence.starts_with("no answer from the db service at "), "{sentence}");
+    let message = startup_error(&asked);
+    // A store that had received the credential would have refused it.
+    assert!(message.starts_with("no response from the db service at "), "{message}");
     assert_eq!(store.stop().code(), Some(0));
 }

@@ -1,5 +1,4 @@
-//! Data folders, databases and backups with names that mean something to a URL, a shell or SQLite;
-//! and one store for each file.
+//! Paths with special characters for URLs, shells or SQLite, and exclusive use of a database file.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -18,7 +17,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use support::{PATIENCE, Running, failed_start, finish, http, merch, run, run_json, sqlite_url};
+use support::{Running, TIMEOUT, finish, http, merch, run, run_json, sqlite_url, startup_error};
 
 const NAMES: [&str; 13] = [
     "what?now",
@@ -54,12 +53,12 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_name_of_a_data_folder_is_its_own_store() {
+fn special_folder_names_are_separate_stores() {
     let parent = tempdir().unwrap();
     let folder = parent.path().join("stores");
     fs::create_dir(&folder).unwrap();
     for (index, name) in NAMES.into_iter().enumerate() {
-        // An option's value, so that a dash at the beginning is one of the name.
+        // As an option's value, so that a leading dash is part of the name.
         let data = format!("--data-dir={name}");
         done(&run_in(&folder, &["migrate", &data]));
         let number = index + 1;
@@ -100,7 +99,7 @@ fn every_name_of_a_data_folder_is_its_own_store() {
 }
 
 #[test]
-fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
+fn printed_command_works_for_special_folder_names() {
     let folder = tempdir().unwrap();
     for name in ["what?now #1 %41", "it's\na 店"] {
         let data = folder.path().join(name);
@@ -117,7 +116,7 @@ fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
             .unwrap()
             .replace(" --follow", "");
         let script = format!("exec \"$0\" {line} --event user_registered --json");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !done(
             &Command::new("sh")
                 .args(["-c", &script, env!("CARGO_BIN_EXE_merch")])
@@ -136,46 +135,46 @@ fn a_store_opens_and_its_printed_command_works_in_folders_of_such_names() {
 }
 
 #[test]
-fn a_path_that_sqlite_cannot_open_is_one_sentence() {
+fn unusable_sqlite_path_is_explained() {
     let folder = tempdir().unwrap();
     let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(200));
-    let sentence =
-        failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
+    let message =
+        startup_error(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
     assert!(
-        sentence.contains("has a path that SQLite cannot open")
-            && sentence.contains("expected at most 511"),
-        "{sentence}"
+        message.contains("has a path that SQLite cannot open")
+            && message.contains("expected at most 511"),
+        "{message}"
     );
     let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
     let mut command = merch(&["--listen", "127.0.0.1:0", "--data-dir"]);
-    let sentence = failed_start(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
-    assert!(sentence.contains("not UTF-8"), "{sentence}");
+    let message = startup_error(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
+    assert!(message.contains("not UTF-8"), "{message}");
 
-    // Nothing is made before it is refused, by whatever makes the folder.
+    // An unusable path is refused before anything is created.
     for command in [&["db", "--db-listen", "127.0.0.1:0"][..], &["migrate"]] {
-        let sentence =
-            failed_start(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
-        assert!(sentence.contains("has a path that SQLite cannot open"), "{sentence}");
+        let message =
+            startup_error(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
+        assert!(message.contains("has a path that SQLite cannot open"), "{message}");
         let mut command = merch(command);
-        let sentence = failed_start(&finish(
+        let message = startup_error(&finish(
             command.arg("--data-dir").arg(folder.path().join(bytes)).spawn().unwrap(),
         ));
-        assert!(sentence.contains("not UTF-8"), "{sentence}");
+        assert!(message.contains("not UTF-8"), "{message}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
-    // A link with a usable name leads to one that is none.
+    // A usable link to an unusable path.
     let (real, link) = (folder.path().join(bytes), folder.path().join("link"));
     fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let sentence =
-        failed_start(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
-    assert!(sentence.contains("not UTF-8"), "{sentence}");
+    let message =
+        startup_error(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
+    assert!(message.contains("not UTF-8"), "{message}");
     assert!(!real.join("jwt.key").exists() && !real.join("admin.key").exists(), "no key is made");
 }
 
 #[test]
-fn a_backup_that_sqlite_cannot_write_is_refused_by_its_own_name() {
+fn unusable_backup_path_is_explained() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let data_dir = data.to_str().unwrap();
@@ -187,26 +186,26 @@ fn a_backup_that_sqlite_cannot_write_is_refused_by_its_own_name() {
         fs::create_dir_all(target).unwrap();
         let file = target.join("x.tar");
         let mut command = merch(&["backup", "--data-dir", data_dir]);
-        let sentence = failed_start(&finish(command.arg(&file).spawn().unwrap()));
+        let message = startup_error(&finish(command.arg(&file).spawn().unwrap()));
         assert!(
-            sentence.starts_with(&format!("the backup {} cannot be written: ", file.display())),
-            "{sentence}"
+            message.starts_with(&format!("the backup {} cannot be written: ", file.display())),
+            "{message}"
         );
-        assert!(!sentence.contains(".merch-backup-"), "{sentence}");
+        assert!(!message.contains(".merch-backup-"), "{message}");
         assert_eq!(fs::read_dir(target).unwrap().count(), 0);
     }
-    // By a name that is relative to such a folder, too.
+    // Also with a path relative to such a folder.
     let mut command = merch(&["backup", "--data-dir", data_dir, "x.tar"]);
-    let sentence = failed_start(&finish(command.current_dir(&odd).spawn().unwrap()));
-    assert!(sentence.starts_with("the backup x.tar cannot be written: "), "{sentence}");
-    // The name of the file itself may be anything.
+    let message = startup_error(&finish(command.current_dir(&odd).spawn().unwrap()));
+    assert!(message.starts_with("the backup x.tar cannot be written: "), "{message}");
+    // The file's own name may be arbitrary.
     let file = folder.path().join(bytes).with_extension("tar");
     done(&finish(merch(&["backup", "--data-dir", data_dir]).arg(&file).spawn().unwrap()));
     assert!(file.is_file());
 }
 
 #[test]
-fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
+fn database_file_is_exclusive_under_every_name() {
     let folder = tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
@@ -252,22 +251,21 @@ fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
     ]);
     for arguments in &refused {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let sentence = failed_start(&run(&arguments));
+        let message = startup_error(&run(&arguments));
         assert!(
-            sentence.contains("is in use by another merch; stop it"),
-            "{arguments:?}: {sentence}"
+            message.contains("is in use by another merch; stop it"),
+            "{arguments:?}: {message}"
         );
     }
-    // What only looks, and a migration that has nothing to do, go on beside it.
+    // Read-only commands and an up-to-date migration work beside the store.
     assert!(run(&["migrate", "--data-dir", &text("data")]).status.success());
     assert!(run(&["migrate", "--status", "--database-url", &urls[3]]).status.success());
-    // By another hard link SQLite would not see the newest commits, which are beside the first
-    // name.
+    // SQLite would not see the newest commits, which are beside the first name.
     for arguments in [&["sql", "--write", "SELECT 1"][..], &["backup", &text("stale.tar")]] {
-        let sentence = failed_start(&run(&[arguments, &["--database-url", &urls[1]]].concat()));
+        let message = startup_error(&run(&[arguments, &["--database-url", &urls[1]]].concat()));
         assert!(
-            sentence.contains("is in use by another merch") && sentence.contains("hard links"),
-            "{sentence}"
+            message.contains("is in use by another merch") && message.contains("hard links"),
+            "{message}"
         );
     }
     fs::remove_file(at("hard.db")).unwrap();
@@ -275,18 +273,18 @@ fn one_store_at_a_time_works_on_a_file_whatever_it_is_called() {
     assert_eq!(http(store.address("api"), "GET", "/products", None, None).0, 200);
     assert_eq!(store.stop().code(), Some(0));
 
-    // A store that has it by its URL keeps a restore away from it.
+    // A store that opened the file by its URL blocks a restore.
     let store = Running::start(&mut merch(
         &[&whole[..], &[&text("other"), "--database-url", &urls[0]]].concat(),
     ));
     let restore = ["restore", &backup, "--replace", "--data-dir", &text("data")];
-    assert!(failed_start(&run(&restore)).contains("is in use by another merch; stop it"));
+    assert!(startup_error(&run(&restore)).contains("is in use by another merch; stop it"));
     let products: Value = http(store.address("api"), "GET", "/products", None, None).1;
     assert_eq!(products["items"].as_array().unwrap().len(), 3);
     assert_eq!(store.stop().code(), Some(0));
     assert!(run(&restore).status.success());
 
-    // One that was killed holds nothing any more.
+    // A killed store holds no lock.
     let store = Running::store(&at("data"));
     support::signal(store.pid(), "-KILL");
     drop(store);

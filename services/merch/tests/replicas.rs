@@ -1,5 +1,4 @@
-//! Several processes of a role: paused, killed and restarted while requests come, and told to stop
-//! with a delay.
+//! Replicas that are paused, killed and restarted under load, and the shutdown delay.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![allow(clippy::disallowed_macros, reason = "figures")]
 #![cfg(unix)]
@@ -21,12 +20,12 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use support::{PATIENCE, Running, http, merch, run, run_json, signal};
+use support::{Running, TIMEOUT, http, merch, run, run_json, signal};
 
-/// The whole answer to a GET, on a connection of its own.
+/// The complete response to a GET on a new connection.
 fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
@@ -34,17 +33,17 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Waits for something, and says how long it took.
-fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+/// Waits for a condition. Returns how long that took.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
     begun.elapsed()
 }
 
-/// How many replicas of a service a process sends its calls to.
+/// The number of replicas that a process sends calls to.
 fn serving(process: &Running, service: &str) -> usize {
     let metrics = get(process.address("admin"), "/metrics");
     let name = format!("merch_replicas_serving{{service=\"{service}\"}} ");
@@ -54,7 +53,7 @@ fn serving(process: &Running, service: &str) -> usize {
         .map_or(0, |number| number.parse().unwrap())
 }
 
-/// `merch db` with a database of its own, which the folder holds.
+/// `merch db` with its own database.
 struct Db {
     running: Running,
     folder: TempDir,
@@ -88,7 +87,7 @@ impl Db {
         self.running.address("db").to_owned()
     }
 
-    /// Stopped with SIGTERM and started again where it was.
+    /// Restarts the service on the same address.
     fn restart(self) -> Self {
         let Self { running, folder, logging } = self;
         let address = running.address("db").to_owned();
@@ -96,7 +95,7 @@ impl Db {
         Self { running: Self::run(folder.path(), &address, &logging), folder, logging }
     }
 
-    /// Killed; started again by [`Killed::start`].
+    /// Kills the service; [`Killed::start`] starts it again.
     fn kill(self) -> Killed {
         let Self { running, folder, logging } = self;
         let address = running.address("db").to_owned();
@@ -121,7 +120,8 @@ impl Killed {
     }
 }
 
-/// Threads that read the catalogue without rest: (answers, those that were not 200, the longest).
+/// Threads that read the catalogue. Each returns its number of responses, failed statuses and
+/// longest duration.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<(usize, Vec<u16>, Duration)>>,
@@ -149,7 +149,7 @@ impl Load {
         Self { threads: threads.collect(), stop }
     }
 
-    /// That all were answered, and none too late.
+    /// Stops the load and asserts that no request failed.
     fn end(self) -> (usize, Duration) {
         self.stop.store(true, Ordering::SeqCst);
         let (mut all, mut latest) = (0, Duration::ZERO);
@@ -163,8 +163,8 @@ impl Load {
 }
 
 #[test]
-fn a_db_service_may_be_paused_killed_and_restarted_and_no_read_fails() {
-    // The store lends its logging service and its key.
+fn reads_survive_db_pause_kill_and_restart() {
+    // This store provides the logging service and the signing key.
     let lender = tempdir().unwrap();
     let store = Running::store(lender.path());
     let logging = run_json(lender.path())["logging"].as_str().unwrap().to_owned();
@@ -184,31 +184,31 @@ fn a_db_service_may_be_paused_killed_and_restarted_and_no_read_fails() {
         .env("MERCH_LOGGING_ENDPOINT", &logging)
         .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
     );
-    until("both serve", || serving(&api, "db") == 2);
+    wait_until("both serve", || serving(&api, "db") == 2);
     let load = Load::start(api.address("api"));
 
     signal(one.running.pid(), "-STOP");
-    let paused = until("the paused one is out", || serving(&api, "db") == 1);
+    let paused = wait_until("the paused one is out", || serving(&api, "db") == 1);
     assert!(get(api.address("admin"), "/readyz").starts_with("HTTP/1.1 200"), "one is enough");
     signal(one.running.pid(), "-CONT");
-    let back = until("it is back", || serving(&api, "db") == 2);
+    let back = wait_until("it is back", || serving(&api, "db") == 2);
 
     let gone = one.kill();
-    let killed = until("the killed one is out", || serving(&api, "db") == 1);
+    let killed = wait_until("the killed one is out", || serving(&api, "db") == 1);
     one = gone.start();
-    until("it is back", || serving(&api, "db") == 2);
+    wait_until("it is back", || serving(&api, "db") == 2);
 
     for _ in 0..2 {
         one = one.restart();
-        until("both serve", || serving(&api, "db") == 2);
+        wait_until("both serve", || serving(&api, "db") == 2);
         other = other.restart();
-        until("both serve", || serving(&api, "db") == 2);
+        wait_until("both serve", || serving(&api, "db") == 2);
     }
     let (answers, longest) = load.end();
     println!(
         "paused: out after {paused:?}, back after {back:?}; killed: out after {killed:?}; {answers} answers, the longest {longest:?}"
     );
-    // A process on a busy machine asks for the metrics late; the bounds themselves are 1 s and 2 s.
+    // The limits are 1 s and 2 s; a busy machine polls late.
     assert!(
         paused < Duration::from_secs(2) && killed < Duration::from_secs(1),
         "{paused:?} {killed:?}"
@@ -220,7 +220,7 @@ fn a_db_service_may_be_paused_killed_and_restarted_and_no_read_fails() {
 }
 
 #[test]
-fn events_arrive_past_a_logging_service_that_is_paused() {
+fn events_bypass_a_paused_logging_service() {
     let lender = tempdir().unwrap();
     let store = Running::store(lender.path());
     let kafka = run_json(lender.path())["kafka"].as_str().unwrap().to_owned();
@@ -253,8 +253,8 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
         .env("MERCH_LOGGING_ENDPOINT", &both)
         .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
     );
-    until("both serve", || serving(&db.running, "logging") == 2);
-    // Whichever of them has the stream: each is paused once.
+    wait_until("both serve", || serving(&db.running, "logging") == 2);
+    // Pause each once: either may have the stream.
     for (index, paused) in loggings.iter().enumerate() {
         signal(paused.pid(), "-STOP");
         let name = format!("user-{index}");
@@ -262,16 +262,16 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
         let (status, user) = http(api.address("api"), "POST", "/users", None, Some(&user));
         assert_eq!(status, 201, "{user}");
         let id = user["id"].as_str().unwrap();
-        until("the event arrives", || {
+        wait_until("the event arrives", || {
             let logs = run(&["logs", "--json", "--kafka-brokers", &kafka]);
             assert!(logs.status.success(), "{logs:?}");
             String::from_utf8(logs.stdout).unwrap().contains(id)
         });
-        // It may be the one that had not the stream; then the event was there before anybody
-        // noticed the pause.
-        until("the paused one is out", || serving(&db.running, "logging") == 1);
+        // If the paused one did not have the stream, the event arrives before the pause is
+        // detected.
+        wait_until("the paused one is out", || serving(&db.running, "logging") == 1);
         signal(paused.pid(), "-CONT");
-        until("both serve", || serving(&db.running, "logging") == 2);
+        wait_until("both serve", || serving(&db.running, "logging") == 2);
     }
     for role in [api, db.running].into_iter().chain(loggings).chain([store]) {
         assert_eq!(role.stop().code(), Some(0));
@@ -279,7 +279,7 @@ fn events_arrive_past_a_logging_service_that_is_paused() {
 }
 
 #[test]
-fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
+fn shutdown_delay_keeps_serving_while_not_ready() {
     const DELAY: Duration = Duration::from_secs(2);
     let folder = tempdir().unwrap();
     let mut command =
@@ -294,11 +294,13 @@ fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
         "{head}"
     );
 
-    let told = Instant::now();
+    let stopped_at = Instant::now();
     signal(store.pid(), "-TERM");
-    until("it says that it is not ready", || get(&admin, "/readyz").starts_with("HTTP/1.1 503"));
+    wait_until("it says that it is not ready", || {
+        get(&admin, "/readyz").starts_with("HTTP/1.1 503")
+    });
     assert!(get(&admin, "/readyz").contains("shutting down"));
-    // All of it still works, and each answer is the last one of its connection.
+    // Requests still work, and each response closes its connection.
     let (status, products) = http(&api, "GET", "/products", None, None);
     assert_eq!((status, products["items"].as_array().map(Vec::len)), (200, Some(3)), "{products}");
     let head = ask(&mut kept, "/products");
@@ -306,31 +308,37 @@ fn with_a_delay_a_store_that_is_told_to_stop_is_not_ready_and_serves_on() {
         head.starts_with("HTTP/1.1 200") && head.to_ascii_lowercase().contains("connection: close"),
         "{head}"
     );
-    assert!(told.elapsed() < DELAY, "the machine was too slow for this test: {:?}", told.elapsed());
+    assert!(
+        stopped_at.elapsed() < DELAY,
+        "the machine was too slow for this test: {:?}",
+        stopped_at.elapsed()
+    );
     assert_eq!(store.ended().code(), Some(0));
-    assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+    assert!(stopped_at.elapsed() >= DELAY, "{:?}", stopped_at.elapsed());
 }
 
 #[test]
-fn a_second_signal_ends_the_delay_too() {
+fn second_signal_ends_the_shutdown_delay() {
     let folder = tempdir().unwrap();
     let mut command =
         merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let store = Running::start(command.env("MERCH_SHUTDOWN_DELAY", "1h"));
     let admin = store.address("admin").to_owned();
     signal(store.pid(), "-TERM");
-    until("it says that it is not ready", || get(&admin, "/readyz").starts_with("HTTP/1.1 503"));
+    wait_until("it says that it is not ready", || {
+        get(&admin, "/readyz").starts_with("HTTP/1.1 503")
+    });
     signal(store.pid(), "-TERM");
     assert_eq!(store.ended().code(), Some(130));
 }
 
-/// The head of the answer to a GET on a connection that stays open.
+/// The head of the response to a GET on a persistent connection.
 fn ask(connection: &mut TcpStream, path: &str) -> String {
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: store\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let mut bytes = [0; 4096];
-    // To the end of the body, so that the next answer begins where it is read.
+    // Reads the whole body, so that the next response starts cleanly.
     loop {
         let length = connection.read(&mut bytes).unwrap();
         assert!(length > 0, "closed without a whole answer: {}", String::from_utf8_lossy(&answer));

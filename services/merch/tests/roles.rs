@@ -1,4 +1,4 @@
-//! The roles as processes of their own.
+//! The roles as separate processes.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -6,13 +6,13 @@ mod support;
 
 use tempfile::tempdir;
 
-use support::{Running, failed_start, http, merch, run, run_json};
+use support::{Running, http, merch, run, run_json, startup_error};
 
 #[test]
-fn a_gateway_and_a_db_service_of_their_own_work_beside_a_store() {
+fn separate_roles_work_beside_a_store() {
     let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
     let (data_dir, second_dir) = (folder.path().to_str().unwrap(), second.path().to_str().unwrap());
-    // The store lends its logging service, its broker and its key.
+    // This store provides the logging service, the broker and the signing key.
     let store = Running::store(folder.path());
     let addresses = run_json(folder.path());
     assert!(run(&["migrate", "--data-dir", second_dir]).status.success());
@@ -54,7 +54,7 @@ fn a_gateway_and_a_db_service_of_their_own_work_beside_a_store() {
         assert!(health.status.success(), "{health:?}");
     }
     let taken = run(&["--data-dir", second_dir, "--listen", "127.0.0.1:0"]);
-    assert!(failed_start(&taken).contains("is in use by another merch"));
+    assert!(startup_error(&taken).contains("is in use by another merch"));
     let logs = run(&["logs", "--data-dir", data_dir]);
     assert!(logs.status.success(), "{logs:?}");
     for role in [api, db, logging, store] {

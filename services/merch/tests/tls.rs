@@ -1,4 +1,4 @@
-//! The roles as processes of their own, which prove to each other who they are.
+//! Mutual TLS between the roles.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -8,7 +8,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use tempfile::{TempDir, tempdir};
 
-use support::{Running, failed_start, http, merch, metric, run, run_json, until};
+use support::{Running, http, merch, metric, run, run_json, startup_error, wait_until};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -24,7 +24,7 @@ fn certified<'a>(command: &'a mut Command, pki: &Path, role: &str) -> &'a mut Co
     command
 }
 
-/// A db service and an api, with a store that lends them its broker.
+/// A db, a logging and an api process; a whole store provides the broker.
 struct Roles {
     folder: TempDir,
     lender: Running,
@@ -44,7 +44,7 @@ impl Roles {
         assert!(
             run(&["migrate", "--data-dir", text(&folder.path().join("data"))]).status.success()
         );
-        // On every address: what is plaintext there does not start.
+        // On all addresses, where plaintext would be refused.
         let mut logging = merch(&[
             "logging",
             "--logging-listen",
@@ -73,7 +73,7 @@ impl Roles {
         self.db.as_ref().unwrap().address("db")
     }
 
-    /// An operator's command, with the certificate of a role.
+    /// An admin command with the certificate of a role.
     fn admin(&self, role: &str) -> Command {
         let mut command = merch(&["admin", "list-users", "--db-endpoint", self.db()]);
         command.env("MERCH_ADMIN_TOKEN", TOKEN);
@@ -94,13 +94,13 @@ fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
     Running::start(certified(&mut db, &folder.join("pki"), "db"))
 }
 
-/// The seconds for which a role's certificate is still valid.
+/// The remaining lifetime of a role's certificate in seconds.
 fn left(role: &Running) -> Option<f64> {
     metric(role.address("admin"), "merch_tls_certificate_expiry_seconds")
 }
 
 #[test]
-fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
+fn roles_authenticate_and_renewal_fails_no_request() {
     let mut roles = Roles::start();
     assert!(roles.db().starts_with("https://127.0.0.1:"), "{}", roles.db());
     assert!(roles.serves());
@@ -108,7 +108,7 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
     let seconds = left(roles.db.as_ref().unwrap()).unwrap();
     assert!((89.0 * day..=90.0 * day).contains(&seconds), "{seconds}");
 
-    // The operator, and commands that run beside a db service; both also need the token.
+    // The operator's and db's certificates are accepted, together with the token.
     for role in ["operator", "db"] {
         let listed = roles.admin(role).output().unwrap();
         assert!(listed.status.success(), "{role}: {listed:?}");
@@ -118,9 +118,9 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
         .env("MERCH_ADMIN_TOKEN", "hush-hush-hush-hush-hush-hush-hush-hush")
         .output()
         .unwrap();
-    assert!(failed_start(&wrong).contains("refuses the credential"), "{wrong:?}");
+    assert!(startup_error(&wrong).contains("refused the credential"), "{wrong:?}");
     for role in ["api", "logging"] {
-        let refused = failed_start(&roles.admin(role).output().unwrap());
+        let refused = startup_error(&roles.admin(role).output().unwrap());
         assert!(
             refused.contains(&format!("the role {role}"))
                 && refused.contains("may not call this method"),
@@ -128,15 +128,14 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
         );
     }
 
-    // A renewal is one command; the roles take it, and then each connection of a restarted one is
-    // by the new certificates.
+    // The roles reload renewed certificates and use them for new connections.
     let pki = roles.pki();
     let before = fs::read(pki.join("db/tls.crt")).unwrap();
     let renewed = run(&["pki", "renew", "--pki-dir", text(&pki), "--pki-lifetime", "30d"]);
     assert!(renewed.status.success(), "{renewed:?}");
     assert_ne!(fs::read(pki.join("db/tls.crt")).unwrap(), before);
     for role in [roles.db.as_ref().unwrap(), &roles.api, &roles.logging] {
-        until("the new certificate is in use", || {
+        wait_until("the new certificate is in use", || {
             assert!(roles.serves());
             left(role).is_some_and(|seconds| seconds < 31.0 * day)
         });
@@ -144,7 +143,7 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
     let address = roles.db().trim_start_matches("https://").to_owned();
     assert_eq!(roles.db.take().unwrap().stop().code(), Some(0));
     roles.db = Some(start_db(roles.folder.path(), &address, roles.logging.address("logging")));
-    until("the restarted db serves", || roles.serves());
+    wait_until("the restarted db serves", || roles.serves());
 
     let Roles { lender, logging, db, api, folder: _folder } = roles;
     for role in [api, db.unwrap(), logging, lender] {
@@ -153,32 +152,32 @@ fn roles_prove_who_they_are_and_a_renewal_fails_no_request() {
 }
 
 #[test]
-fn plaintext_on_a_network_is_refused_at_the_start() {
+fn plaintext_on_a_network_is_refused() {
     let folder = tempdir().unwrap();
     let data_dir = text(folder.path());
     let pki = folder.path().join("pki");
     assert!(run(&["pki", "init", "--pki-dir", text(&pki)]).status.success());
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
     let db = ["db", "--data-dir", data_dir, "--admin-listen", "127.0.0.1:0"];
-    let refused = |more: &[&str]| failed_start(&run(&[&db[..], more].concat()));
-    let sentence = refused(&["--db-listen", "0.0.0.0:0"]);
+    let refused = |more: &[&str]| startup_error(&run(&[&db[..], more].concat()));
+    let message = refused(&["--db-listen", "0.0.0.0:0"]);
     assert!(
-        sentence.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"),
-        "{sentence}"
+        message.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"),
+        "{message}"
     );
-    let sentence =
+    let message =
         refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://logging:50052"]);
     assert!(
-        sentence.contains("the connection to the logging service would use plaintext"),
-        "{sentence}"
+        message.contains("the connection to the logging service would use plaintext"),
+        "{message}"
     );
-    let sentence =
+    let message =
         refused(&["--db-listen", "127.0.0.1:0", "--logging-endpoint", "https://logging:50052"]);
-    assert!(sentence.contains("this process has no certificate"), "{sentence}");
-    let sentence = refused(&["--tls-cert-file", text(&pki.join("db/tls.crt"))]);
-    assert!(sentence.contains("expected all of them or none"), "{sentence}");
+    assert!(message.contains("this process has no certificate"), "{message}");
+    let message = refused(&["--tls-cert-file", text(&pki.join("db/tls.crt"))]);
+    assert!(message.contains("expected all of them or none"), "{message}");
     let other = certified(&mut merch(&db), &pki, "api").output().unwrap();
-    assert!(failed_start(&other).contains("does not name db.merch.internal"), "{other:?}");
+    assert!(startup_error(&other).contains("does not name db.merch.internal"), "{other:?}");
     let warns = |output: &std::process::Output| {
         String::from_utf8_lossy(&output.stderr)
             .contains("may read or change the private key of the internal network")
@@ -189,16 +188,16 @@ fn plaintext_on_a_network_is_refused_at_the_start() {
     assert!(warns(&open), "{open:?}");
     let local = ["--db-listen", "127.0.0.1:0", "--logging-endpoint", "http://127.0.0.1:50052"];
     let mut with_certificate = merch(&[&db[..], &local].concat());
-    let plain = failed_start(&certified(&mut with_certificate, &pki, "db").output().unwrap());
+    let plain = startup_error(&certified(&mut with_certificate, &pki, "db").output().unwrap());
     assert!(
         plain.contains("although this process has a certificate; expected https://"),
         "{plain}"
     );
     let whole =
         run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
-    assert!(failed_start(&whole).contains("plaintext without authentication"), "{whole:?}");
+    assert!(startup_error(&whole).contains("plaintext without authentication"), "{whole:?}");
 
-    // Asked for, it starts.
+    // Explicitly allowed, it starts.
     let db = Running::start(&mut merch(
         &[&db[..], &["--db-listen", "0.0.0.0:0", "--insecure-internal"]].concat(),
     ));

@@ -1,4 +1,4 @@
-//! Replicas come and go, and connections to them are kept.
+//! Replicas are discovered and left, and upstream connections are reused.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,23 +7,23 @@ use std::{
 
 use anyhow::ensure;
 use futures_util::{StreamExt as _, stream};
-use merch_deploy_tests::wait::until;
+use merch_deploy_tests::wait::wait_until;
 
 use crate::{
     client::send,
-    edge::Edge,
-    replicas::{Replicas, Reply},
+    mock_api::{MockReplicas, Reply},
+    proxy::Proxy,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_replica_is_found_and_a_killed_one_is_left() {
-    let mut replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn new_replicas_are_found_and_dead_ones_left() {
+    let mut replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     let added = replicas.add().await;
     replicas.list_all();
     let found = async || {
-        edge.get("/products").await;
+        proxy.get("/products").await;
         ensure!(
             replicas.take().iter().any(|request| request.replica == added),
             "only the first one serves"
@@ -31,21 +31,20 @@ async fn a_replica_is_found_and_a_killed_one_is_left() {
         Ok(())
     };
     let (_, took) =
-        until("the second replica to serve", Duration::from_secs(5), found).await.unwrap();
+        wait_until("the second replica to serve", Duration::from_secs(5), found).await.unwrap();
     println!("a new replica serves after {took:?}");
 
-    // Gone, and still listed: whoever met it is served by the other, also where nothing may be sent
-    // twice.
+    // Killed but still listed: another replica answers, also where retries are forbidden.
     replicas.kill(0).await;
     let killed = Instant::now();
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH"].repeat(10) {
-        let answer = send(edge.port, method, "/users/1", "", "{}").await;
-        assert_eq!(answer.status, 200, "{method} {:?} after the kill", killed.elapsed());
+        let response = send(proxy.port, method, "/users/1", "", "{}").await;
+        assert_eq!(response.status, 200, "{method} {:?} after the kill", killed.elapsed());
     }
     assert!(replicas.take().iter().all(|request| request.replica == added));
     replicas.list_all();
     for _ in 0..10 {
-        assert_eq!(edge.get("/products").await.status, 200);
+        assert_eq!(proxy.get("/products").await.status, 200);
     }
 }
 
@@ -53,9 +52,9 @@ async fn a_replica_is_found_and_a_killed_one_is_left() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn all_replicas_serve_over_few_connections() {
     const REQUESTS: usize = 1000;
-    let replicas = Replicas::start(3, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
-    let port = edge.port;
+    let replicas = MockReplicas::start(3, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
+    let port = proxy.port;
     let send = |number: usize| async move {
         let (method, path) =
             if number.is_multiple_of(2) { ("GET", "/products") } else { ("POST", "/users") };

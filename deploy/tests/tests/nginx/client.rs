@@ -1,4 +1,4 @@
-//! A client that sends whatever bytes a test wants to, from whatever address of loopback.
+//! A client that sends arbitrary bytes from any loopback address.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -11,20 +11,19 @@ use tokio::{
     net::TcpSocket,
 };
 
-/// The longest that NGINX may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of every exchange.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer, read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// The value of a header; `None` if it is not there.
+impl Response {
+    /// A header's value; `None` if it is missing.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut all =
             self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
@@ -39,14 +38,14 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own; `Connection: close` is among its headers.
+/// Sends one request with `Connection: close`.
 pub(crate) async fn send(
     port: u16,
     method: &str,
     target: &str,
     headers: &str,
     body: &str,
-) -> Answer {
+) -> Response {
     send_from(Ipv4Addr::LOCALHOST, port, method, target, headers, body).await
 }
 
@@ -57,37 +56,37 @@ pub(crate) async fn send_from(
     target: &str,
     headers: &str,
     body: &str,
-) -> Answer {
+) -> Response {
     let length =
         if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{length}{headers}\r\n{body}"
     );
-    raw(from, port, request.as_bytes()).await
+    send_raw(from, port, request.as_bytes()).await
 }
 
-/// These bytes, and what comes back until the other side closes.
-pub(crate) async fn raw(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Answer {
-    let answer = tokio::time::timeout(PATIENCE, exchange(from, port, bytes))
+/// Sends these bytes and reads the response until the end of the connection.
+pub(crate) async fn send_raw(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Response {
+    let response = tokio::time::timeout(TIMEOUT, exchange(from, port, bytes))
         .await
-        .expect("an answer in time");
-    answer.expect("an answer before the end of the connection")
+        .expect("a response in time");
+    response.expect("a response before the end of the connection")
 }
 
-/// The status of a path; `None` while nobody answers there.
+/// The status of a path; `None` if there is no response.
 pub(crate) async fn probe(port: u16, path: &str) -> Option<u16> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     Some(exchange(Ipv4Addr::LOCALHOST, port, request.as_bytes()).await?.status)
 }
 
-/// `None`: the connection was refused, or ended before an answer came.
-async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Answer> {
+/// `None` if the connection was refused or ended before a response.
+async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Response> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();
     let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.ok()?;
     let (reading, mut writing) = stream.into_split();
     let sending = async {
-        // Whoever is refused early may not get rid of all of it.
+        // NGINX may close the connection before it has read everything.
         let _ = writing.write_all(bytes).await;
         std::future::pending::<()>().await
     };
@@ -110,19 +109,19 @@ async fn exchange(from: Ipv4Addr, port: u16, bytes: &[u8]) -> Option<Answer> {
                 .iter()
                 .find(|(name, _)| name == "content-length")
                 .map(|(_, length)| length.parse::<u64>().unwrap());
-            // A reset after the whole answer is no fault of it.
+            // A reset after the complete response is acceptable.
             let read = (&mut reading).take(length.unwrap_or(u64::MAX)).read_to_end(&mut body).await;
             assert!(read.is_ok() || length == Some(body.len() as u64), "{read:?}");
         }
-        Some(Answer { status, headers, body })
+        Some(Response { status, headers, body })
     };
     tokio::select! {
-        answer = receiving => answer,
+        response = receiving => response,
         () = sending => unreachable!("it never ends"),
     }
 }
 
-/// The first line and the headers; `None` at the end of the connection.
+/// Reads the first line and the headers; `None` at the end of the connection.
 pub(crate) async fn read_head(
     stream: &mut (impl AsyncBufRead + Unpin),
 ) -> Option<(String, Vec<(String, String)>)> {
@@ -138,7 +137,7 @@ pub(crate) async fn read_head(
     }
 }
 
-/// One line without its end, each byte a character; `None` at the end of the connection.
+/// Reads one line without its end, each byte as a character; `None` at the end of the connection.
 pub(crate) async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
     let mut line = Vec::new();
     stream.read_until(b'\n', &mut line).await.ok()?;

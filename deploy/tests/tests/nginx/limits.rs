@@ -1,40 +1,40 @@
-//! How much is taken, and how often.
+//! Limits of size, rate and concurrency, and compression.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use crate::{
-    client::{raw, send, send_from},
-    edge::Edge,
+    client::{send, send_from, send_raw},
+    mock_api::{MockReplicas, Reply, Request},
     problems::assert_problem,
-    replicas::{Replicas, Reply, Request},
+    proxy::Proxy,
 };
 
-/// MERCH_BODY_LIMIT, by default.
+/// The default of MERCH_BODY_LIMIT.
 const BODY: usize = 65_536;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn bodies_and_headers_have_the_apis_limits() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn body_and_header_limits_match_the_api() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (path, headers) in
         [("/orders", ""), ("/orders", "Idempotency-Key: k\r\n"), ("/login", ""), ("/a\"b", "")]
     {
         let largest = "x".repeat(BODY);
-        assert_eq!(send(edge.port, "POST", path, headers, &largest).await.status, 200);
+        assert_eq!(send(proxy.port, "POST", path, headers, &largest).await.status, 200);
         assert_eq!(replicas.take_one().body.len(), BODY);
-        let answer = send(edge.port, "POST", path, headers, &format!("{largest}x")).await;
-        assert_problem(&answer, 413, "body_too_large", path.trim_end_matches("\"b"));
-        assert!(answer.json()["detail"].as_str().unwrap().contains(&BODY.to_string()));
+        let response = send(proxy.port, "POST", path, headers, &format!("{largest}x")).await;
+        assert_problem(&response, 413, "body_too_large", path.trim_end_matches("\"b"));
+        assert!(response.json()["detail"].as_str().unwrap().contains(&BODY.to_string()));
         assert_eq!(replicas.take().len(), 0);
-        // The same where no length is announced.
+        // Also without `Content-Length`.
         let chunks = format!("10000\r\n{largest}\r\n1\r\nx\r\n0\r\n\r\n");
         let chunked = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{headers}\r\n{chunks}"
         );
-        let answer = raw(Ipv4Addr::LOCALHOST, edge.port, chunked.as_bytes()).await;
-        assert_problem(&answer, 413, "body_too_large", path.trim_end_matches("\"b"));
-        assert_eq!(replicas.take().len(), 0, "nobody was given a whole one");
+        let response = send_raw(Ipv4Addr::LOCALHOST, proxy.port, chunked.as_bytes()).await;
+        assert_problem(&response, 413, "body_too_large", path.trim_end_matches("\"b"));
+        assert_eq!(replicas.take().len(), 0, "no replica received a complete request");
     }
     let (one, half) = ("x".repeat(17_000), "x".repeat(8_500));
     for (target, headers) in [
@@ -42,11 +42,11 @@ async fn bodies_and_headers_have_the_apis_limits() {
         ("/orders".to_owned(), format!("X-Large: {half}\r\nX-Larger: {half}\r\n")),
         (format!("/orders?{one}"), String::new()),
     ] {
-        let answer = send(edge.port, "GET", &target, &headers, "").await;
-        // A line that does not fit was not read.
-        let instance = answer.json()["instance"].as_str().unwrap().to_owned();
+        let response = send(proxy.port, "GET", &target, &headers, "").await;
+        // A request line that exceeds the limit is not parsed.
+        let instance = response.json()["instance"].as_str().unwrap().to_owned();
         assert!(["/", "/orders"].contains(&instance.as_str()), "{instance}");
-        assert_problem(&answer, 431, "headers_too_large", &instance);
+        assert_problem(&response, 431, "headers_too_large", &instance);
     }
     assert_eq!(replicas.take().len(), 0);
     for (target, headers) in [
@@ -54,21 +54,21 @@ async fn bodies_and_headers_have_the_apis_limits() {
         ("/orders".to_owned(), "X-Large: 123456789012345\r\n".repeat(600)),
         (format!("/orders?{}", "x".repeat(16_200)), String::new()),
     ] {
-        assert_eq!(send(edge.port, "GET", &target, &headers, "").await.status, 200);
+        assert_eq!(send(proxy.port, "GET", &target, &headers, "").await.status, 200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn log_ins_are_limited_for_each_address() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+async fn log_ins_are_limited_per_address() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
     let settings =
         [("MERCH_LOG_IN_ADDRESS_RATE", "3"), ("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1")];
-    let edge = Edge::start(&replicas, &settings).await;
+    let proxy = Proxy::start(&replicas, &settings).await;
     let by = async |address: &str, path: &str| {
-        send(edge.port, "POST", path, &format!("X-Forwarded-For: {address}\r\n"), "{}").await
+        send(proxy.port, "POST", path, &format!("X-Forwarded-For: {address}\r\n"), "{}").await
     };
-    // However the path is spelt, if it is the same for the api.
+    // All these paths are `/login` for the api.
     for path in ["/login", "/%6cogin", "/login?x"] {
         assert_eq!(by("192.0.2.1", path).await.status, 200);
     }
@@ -76,17 +76,17 @@ async fn log_ins_are_limited_for_each_address() {
     assert_problem(&refused, 429, "too_many_attempts", "/login");
     assert_eq!(refused.header("retry-after"), Some("20"));
     assert_eq!(replicas.take().len(), 3);
-    // Others, and whatever tries no password.
+    // Other clients and other operations are not limited.
     assert_eq!(by("192.0.2.2", "/login").await.status, 200);
     assert_eq!(by("192.0.2.1", "/users").await.status, 200);
     assert_eq!(
-        send(edge.port, "GET", "/login", "X-Forwarded-For: 192.0.2.1\r\n", "").await.status,
+        send(proxy.port, "GET", "/login", "X-Forwarded-For: 192.0.2.1\r\n", "").await.status,
         200
     );
     assert_eq!(
         send_from(
             Ipv4Addr::new(127, 0, 0, 77),
-            edge.port,
+            proxy.port,
             "POST",
             "/login",
             "X-Forwarded-For: 192.0.2.1\r\n",
@@ -96,7 +96,7 @@ async fn log_ins_are_limited_for_each_address() {
         .status,
         200
     );
-    // Who has one address of IPv6 has a /64 of them.
+    // IPv6 clients are limited per /64.
     for address in ["2001:db8::1", "2001:db8::a:b:c:d", "2001:db8:0:0:1::"] {
         assert_eq!(by(address, "/login").await.status, 200);
     }
@@ -108,12 +108,12 @@ async fn log_ins_are_limited_for_each_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn one_address_cannot_take_the_connections_of_others() {
+async fn connections_are_limited_per_address() {
     let rule =
-        |request: &Request| if request.target == "/hang" { Reply::Hangs } else { Reply::ok() };
-    let replicas = Replicas::start(1, rule).await;
-    let edge = Edge::start(&replicas, &[("MERCH_CONNECTIONS_PER_ADDRESS", "2")]).await;
-    let port = edge.port;
+        |request: &Request| if request.target == "/hang" { Reply::Hang } else { Reply::ok() };
+    let replicas = MockReplicas::start(1, rule).await;
+    let proxy = Proxy::start(&replicas, &[("MERCH_CONNECTIONS_PER_ADDRESS", "2")]).await;
+    let port = proxy.port;
     let hanging =
         [(); 2].map(|()| tokio::spawn(async move { send(port, "GET", "/hang", "", "").await }));
     let mut arrived = 0;
@@ -121,7 +121,7 @@ async fn one_address_cannot_take_the_connections_of_others() {
         arrived += replicas.take().len();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let refused = edge.get("/products").await;
+    let refused = proxy.get("/products").await;
     assert_problem(&refused, 503, "unavailable", "/products");
     let other = send_from(Ipv4Addr::new(127, 0, 0, 77), port, "GET", "/products", "", "").await;
     assert_eq!((other.status, replicas.take().len()), (200, 1));
@@ -132,14 +132,14 @@ async fn one_address_cannot_take_the_connections_of_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn one_address_has_few_documents_in_progress() {
+async fn documents_in_progress_are_limited_per_address() {
     let rule = |request: &Request| match request.target.as_str() {
-        "/docs" => Reply::Hangs,
+        "/docs" => Reply::Hang,
         _ => Reply::ok(),
     };
-    let replicas = Replicas::start(1, rule).await;
-    let edge = Edge::start(&replicas, &[]).await;
-    let port = edge.port;
+    let replicas = MockReplicas::start(1, rule).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
+    let port = proxy.port;
     let hanging =
         [(); 16].map(|()| tokio::spawn(async move { send(port, "GET", "/docs", "", "").await }));
     let mut arrived = 0;
@@ -147,9 +147,9 @@ async fn one_address_has_few_documents_in_progress() {
         arrived += replicas.take().len();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_problem(&edge.get("/problems").await, 503, "unavailable", "/problems");
+    assert_problem(&proxy.get("/problems").await, 503, "unavailable", "/problems");
     let other = send_from(Ipv4Addr::new(127, 0, 0, 77), port, "GET", "/problems", "", "").await;
-    assert_eq!((other.status, edge.get("/products").await.status), (200, 200));
+    assert_eq!((other.status, proxy.get("/products").await.status), (200, 200));
     for request in hanging {
         request.abort();
     }
@@ -157,8 +157,8 @@ async fn one_address_has_few_documents_in_progress() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn answers_of_nginx_can_be_read_by_allowed_origins() {
-    let replicas = Replicas::start(0, |_| Reply::ok()).await;
+async fn own_responses_have_cors_headers() {
+    let replicas = MockReplicas::start(0, |_| Reply::ok()).await;
     let (shop, other) = ("https://shop.example", "https://other.example");
     for (setting, origin, allowed, vary) in [
         ("", shop, None, None),
@@ -166,31 +166,35 @@ async fn answers_of_nginx_can_be_read_by_allowed_origins() {
         ("https://shop.example", other, None, Some("Origin")),
         ("*", other, Some("*"), None),
     ] {
-        let edge = Edge::start(&replicas, &[("MERCH_CORS_ORIGINS", setting)]).await;
+        let proxy = Proxy::start(&replicas, &[("MERCH_CORS_ORIGINS", setting)]).await;
         for (method, status, code) in
             [("GET", 503, "unavailable"), ("TRACE", 405, "method_not_allowed")]
         {
-            let answer =
-                send(edge.port, method, "/orders", &format!("Origin: {origin}\r\n"), "").await;
-            assert_problem(&answer, status, code, "/orders");
-            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{setting}");
-            assert_eq!(answer.header("vary"), vary, "{setting}");
+            let response =
+                send(proxy.port, method, "/orders", &format!("Origin: {origin}\r\n"), "").await;
+            assert_problem(&response, status, code, "/orders");
+            assert_eq!(response.header("access-control-allow-origin"), allowed, "{setting}");
+            assert_eq!(response.header("vary"), vary, "{setting}");
             let exposed = allowed.map(|_| "ETag, Location, Retry-After, X-Request-Id");
-            assert_eq!(answer.header("access-control-expose-headers"), exposed, "{setting}");
+            assert_eq!(response.header("access-control-expose-headers"), exposed, "{setting}");
             let credentials = allowed.filter(|allowed| *allowed != "*").map(|_| "true");
-            assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{setting}");
+            assert_eq!(
+                response.header("access-control-allow-credentials"),
+                credentials,
+                "{setting}"
+            );
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn documents_are_compressed_and_nothing_else() {
-    let replicas = Replicas::start(1, |_| {
-        Reply::Answer("Content-Type: application/json\r\nETag: \"1\"\r\n", vec![b' '; 5000])
+async fn only_documents_are_compressed() {
+    let replicas = MockReplicas::start(1, |_| {
+        Reply::Respond("Content-Type: application/json\r\nETag: \"1\"\r\n", vec![b' '; 5000])
     })
     .await;
-    let edge = Edge::start(&replicas, &[]).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (path, coding) in [
         ("/openapi.json", Some("gzip")),
         ("/problems", Some("gzip")),
@@ -198,15 +202,18 @@ async fn documents_are_compressed_and_nothing_else() {
         ("/orders", None),
         ("/problemsx", None),
     ] {
-        let answer = send(edge.port, "GET", path, "Accept-Encoding: gzip\r\n", "").await;
-        assert_eq!(answer.header("content-encoding"), coding, "{path}");
-        assert_eq!(answer.header("etag"), Some(if coding.is_some() { "W/\"1\"" } else { "\"1\"" }));
+        let response = send(proxy.port, "GET", path, "Accept-Encoding: gzip\r\n", "").await;
+        assert_eq!(response.header("content-encoding"), coding, "{path}");
+        assert_eq!(
+            response.header("etag"),
+            Some(if coding.is_some() { "W/\"1\"" } else { "\"1\"" })
+        );
         assert!(
             coding.is_none()
-                || answer
+                || response
                     .header("vary")
                     .is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding"))
         );
-        assert_eq!(edge.get(path).await.body.len(), 5000);
+        assert_eq!(proxy.get(path).await.body.len(), 5000);
     }
 }

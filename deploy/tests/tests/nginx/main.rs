@@ -1,9 +1,7 @@
-//! The NGINX in front of the store, the real one, with stand-ins for the api replicas that write
-//! down what they get.
+//! NGINX in front of mock api replicas that record requests.
 //!
-//! NGINX runs from its image, on the network of this machine: the stand-ins listen on addresses of
-//! loopback, and a name server of the test says which of them there are. So a replica comes, goes,
-//! closes connections or says nothing whenever a test wants it to.
+//! NGINX runs from its image in the host's network. The mocks listen on loopback addresses that the
+//! test's DNS server lists, so a test can add, kill or hang a replica at any time.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![allow(
     clippy::disallowed_macros,
@@ -12,13 +10,13 @@
 #![cfg(target_os = "linux")]
 
 mod client;
-mod edge;
-mod names;
-mod replicas;
+mod dns;
+mod mock_api;
+mod proxy;
 
 mod balancing;
+mod forwarding;
 mod limits;
 mod problems;
-mod repeating;
+mod retries;
 mod tls;
-mod trust;

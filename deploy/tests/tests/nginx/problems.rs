@@ -1,5 +1,4 @@
-//! What NGINX answers by itself is a problem of the contract, valid to the last member, whatever
-//! was asked for.
+//! Errors of NGINX itself are problems of the contract, valid for any request.
 
 use std::{net::Ipv4Addr, sync::LazyLock};
 
@@ -7,16 +6,16 @@ use merch_deploy_tests::stack::root;
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Answer, raw, send},
-    edge::Edge,
-    replicas::{Replicas, Reply},
+    client::{Response, send, send_raw},
+    mock_api::{MockReplicas, Reply},
+    proxy::Proxy,
 };
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_norway::from_str(&std::fs::read_to_string(root().join("openapi.yaml")).unwrap()).unwrap()
 });
 
-/// The schema `Problem` of the document.
+/// The schema `Problem` of `openapi.yaml`.
 static PROBLEM: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     let schema =
         json!({"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]});
@@ -27,27 +26,26 @@ static PROBLEM: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
         .unwrap()
 });
 
-/// The api's own table of words.
+/// The source of the api's problems.
 static TABLE: LazyLock<String> =
     LazyLock::new(|| std::fs::read_to_string(root().join("services/api/src/problem.rs")).unwrap());
 
-/// That it is a problem with this status and code, whole, with the words of the api, and with the
-/// headers of its status.
+/// Asserts a complete problem with this status and code, the api's texts, and the status's headers.
 #[track_caller]
-pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance: &str) {
+pub(crate) fn assert_problem(response: &Response, status: u16, code: &str, instance: &str) {
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (status, Some("application/problem+json")),
-        "{answer:?}"
+        "{response:?}"
     );
-    let problem = answer.json();
+    let problem = response.json();
     let faults: Vec<String> =
         PROBLEM.iter_errors(&problem).map(|fault| fault.to_string()).collect();
     assert!(faults.is_empty(), "{faults:?} in {problem}");
     assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
     assert_eq!(problem["type"], format!("/problems#{code}"));
     assert_eq!(problem["instance"], instance.split('?').next().unwrap());
-    assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"));
+    assert_eq!(problem["request_id"].as_str(), response.header("x-request-id"));
     assert_eq!(
         problem.get("errors").is_some_and(|faults| faults[0].is_object()),
         code == "invalid_request"
@@ -63,13 +61,13 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance:
         assert!(TABLE.contains(problem["detail"].as_str().unwrap()), "{problem}");
     }
     assert_eq!(
-        answer
+        response
             .header("retry-after")
             .is_some_and(|wait| wait.parse::<u32>().is_ok_and(|wait| wait > 0)),
         matches!(status, 429 | 503)
     );
-    assert_eq!(answer.header("allow").is_some(), status == 405);
-    // Those of the api's own answers (services/api/tests/api/headers.rs).
+    assert_eq!(response.header("allow").is_some(), status == 405);
+    // The headers of the api's responses (services/api/tests/api/headers.rs).
     for (name, value) in [
         ("cache-control", "no-store"),
         (
@@ -81,16 +79,16 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str, instance:
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
     ] {
-        assert_eq!(answer.header(name), Some(value), "{name}");
+        assert_eq!(response.header(name), Some(value), "{name}");
     }
-    assert_eq!(answer.header("server"), Some("nginx"), "without a version");
+    assert_eq!(response.header("server"), Some("nginx"), "without a version");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_path_never_breaks_a_problem() {
-    let replicas = Replicas::start(0, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn problems_escape_every_path() {
+    let replicas = MockReplicas::start(0, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (target, instance) in [
         (&b"/"[..], "/"),
         (b"/orders/0192f0c1?page_token=secret", "/orders/0192f0c1"),
@@ -118,20 +116,20 @@ async fn a_path_never_breaks_a_problem() {
                 b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\nConnection: close\r\n\r\n",
             ]
             .concat();
-            let answer = raw(Ipv4Addr::LOCALHOST, edge.port, &request).await;
-            assert_problem(&answer, 503, "unavailable", instance);
-            assert_eq!(answer.header("x-request-id"), Some("r-1"));
+            let response = send_raw(Ipv4Addr::LOCALHOST, proxy.port, &request).await;
+            assert_problem(&response, 503, "unavailable", instance);
+            assert_eq!(response.header("x-request-id"), Some("r-1"));
         }
     }
-    let head = send(edge.port, "HEAD", "/orders", "", "").await;
+    let head = send(proxy.port, "HEAD", "/orders", "", "").await;
     assert_eq!((head.status, head.header("content-type")), (503, Some("application/problem+json")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn what_is_no_http_is_a_problem() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn invalid_http_is_answered_with_a_problem() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (request, instance) in [
         (&b"nonsense\r\n\r\n"[..], "/"),
         (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", "/"),
@@ -149,21 +147,21 @@ async fn what_is_no_http_is_a_problem() {
         (b"GET /a HTTP/3.0\r\nHost: x\r\n\r\n", "/"),
         (b"GET /a HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n", "/a"),
     ] {
-        let answer = raw(Ipv4Addr::LOCALHOST, edge.port, request).await;
-        assert_problem(&answer, 400, "invalid_request", instance);
+        let response = send_raw(Ipv4Addr::LOCALHOST, proxy.port, request).await;
+        assert_problem(&response, 400, "invalid_request", instance);
     }
     assert_eq!(replicas.take().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn the_insides_of_nginx_are_no_paths() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn internal_locations_are_not_reachable() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for path in ["/.problem/503", "/.problem/400", "/.problem/404"] {
         for method in ["GET", "POST"] {
             assert_problem(
-                &send(edge.port, method, path, "", "").await,
+                &send(proxy.port, method, path, "", "").await,
                 404,
                 "route_not_found",
                 path,
@@ -171,16 +169,16 @@ async fn the_insides_of_nginx_are_no_paths() {
         }
     }
     for path in ["/livez", "/readyz", "/status", "/.problem/", "/.problem/x"] {
-        edge.get(path).await;
-        assert_eq!(replicas.take_one().target, path, "it is the api's to answer");
+        proxy.get(path).await;
+        assert_eq!(replicas.take_one().target, path, "it is the api's to response");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_method_that_nginx_refuses_is_answered_with_those_of_the_path() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn refused_method_gets_the_allow_header() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         let mut methods: Vec<String> = item
             .as_object()
@@ -197,9 +195,9 @@ async fn a_method_that_nginx_refuses_is_answered_with_those_of_the_path() {
             .replace("{product_id}", "1")
             .replace("{user_id}", "u-1")
             .replace("{order_id}", "o-1");
-        let answer = send(edge.port, "TRACE", &path, "", "").await;
-        assert_problem(&answer, 405, "method_not_allowed", &path);
-        assert_eq!(answer.header("allow"), Some(methods.join(", ").as_str()), "{path}");
+        let response = send(proxy.port, "TRACE", &path, "", "").await;
+        assert_problem(&response, 405, "method_not_allowed", &path);
+        assert_eq!(response.header("allow"), Some(methods.join(", ").as_str()), "{path}");
     }
     assert_eq!(replicas.take().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! TLS, with the certificate that `tools/operate/certificate` makes.
+//! TLS with the certificate of `tools/operate/certificate`.
 
 use std::{
     fs::Permissions,
@@ -9,17 +9,17 @@ use std::{
 };
 
 use anyhow::ensure;
-use merch_deploy_tests::{command::Command, stack::root, wait::until};
+use merch_deploy_tests::{command::Command, stack::root, wait::wait_until};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::{
     client::send,
-    edge::Edge,
-    replicas::{Replicas, Reply},
+    mock_api::{MockReplicas, Reply},
+    proxy::Proxy,
 };
 
-/// One that NGINX's user may read, as a checkout is.
+/// A folder that NGINX's user can read.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -39,34 +39,34 @@ async fn certificate(folder: &Path) -> Output {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_certificate_in_its_folder_is_all_that_tls_and_http_2_need() {
+async fn certificate_enables_tls_and_http_2() {
     let folder = folder();
     let made = certificate(folder.path()).await;
     assert!(made.status.success(), "{made:?}");
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start_with_tls(&replicas, &[], folder.path()).await;
-    let url = format!("https://shop.example:{}", edge.tls_port);
-    let resolve = format!("shop.example:{}:127.0.0.1", edge.tls_port);
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start_with_tls(&replicas, &[], folder.path()).await;
+    let url = format!("https://shop.example:{}", proxy.tls_port);
+    let resolve = format!("shop.example:{}:127.0.0.1", proxy.tls_port);
     let trusting = ["--cacert", "/etc/nginx/tls/tls.crt", "--resolve", &resolve, "--include"];
     let ask = async |arguments: &[&str]| {
-        let output = edge.curl(&[&trusting, arguments].concat()).await;
+        let output = proxy.curl(&[&trusting, arguments].concat()).await;
         (String::from_utf8_lossy(&output.stdout).to_lowercase(), output.status.code().unwrap())
     };
     for (version, line) in [("--http2", "http/2 200"), ("--http1.1", "http/1.1 200 ok")] {
-        let (answer, _) = ask(&[version, &format!("{url}/products?x=1")]).await;
+        let (response, _) = ask(&[version, &format!("{url}/products?x=1")]).await;
         assert!(
-            answer.starts_with(line)
-                && answer.contains("strict-transport-security: max-age=31536000"),
-            "{version}: {answer}"
+            response.starts_with(line)
+                && response.contains("strict-transport-security: max-age=31536000"),
+            "{version}: {response}"
         );
         let request = replicas.take_one();
         assert_eq!(
             (request.target.as_str(), request.header("x-forwarded-proto")),
             ("/products?x=1", "https")
         );
-        assert_eq!(request.header("x-forwarded-host"), format!("shop.example:{}", edge.tls_port));
+        assert_eq!(request.header("x-forwarded-host"), format!("shop.example:{}", proxy.tls_port));
     }
-    let (answer, _) = ask(&[
+    let (response, _) = ask(&[
         "--http2",
         "--json",
         "{}",
@@ -75,10 +75,10 @@ async fn a_certificate_in_its_folder_is_all_that_tls_and_http_2_need() {
         &format!("{url}/orders"),
     ])
     .await;
-    assert!(answer.starts_with("http/2 200"), "{answer}");
+    assert!(response.starts_with("http/2 200"), "{response}");
     assert_eq!((replicas.take_one().body, replicas.take().len()), (b"{}".to_vec(), 0));
-    // NGINX's own answers go over it, too.
-    let (answer, _) = ask(&[
+    // Also NGINX's own responses.
+    let (response, _) = ask(&[
         "--http2",
         "--header",
         "X-Request-Id: over-tls",
@@ -94,53 +94,58 @@ async fn a_certificate_in_its_folder_is_all_that_tls_and_http_2_need() {
         "\"request_id\":\"over-tls\"",
         "\"instance\":\"/orders\"",
     ] {
-        assert!(answer.contains(part), "{part} in {answer}");
+        assert!(response.contains(part), "{part} in {response}");
     }
-    // 35: the handshake failed. 60: the certificate is not known.
+    // curl's exit codes: 35 handshake failed, 60 unknown certificate.
     assert_eq!(ask(&["--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0", &url]).await.1, 35);
     assert!(ask(&["--tlsv1.2", "--tls-max", "1.2", &url]).await.0.contains("200"));
     assert!(ask(&["--tlsv1.3", &url]).await.0.contains("200"));
-    assert_eq!(edge.curl(&["--resolve", &resolve, &url]).await.status.code(), Some(60));
-    // A renewed certificate is taken without a restart, by the command of docs/operations.md.
+    assert_eq!(proxy.curl(&["--resolve", &resolve, &url]).await.status.code(), Some(60));
+    // A reload takes a renewed certificate, as in docs/operations.md.
     for file in ["tls.crt", "tls.key"] {
         std::fs::remove_file(folder.path().join(file)).unwrap();
     }
     assert!(certificate(folder.path()).await.status.success());
     assert_eq!(ask(&[&url]).await.1, 60, "the old one is still served");
-    edge.reload().await;
+    proxy.reload().await;
     let renewed = async || {
-        let (answer, code) = ask(&[&url]).await;
-        ensure!(answer.contains(" 200"), "curl ends with {code}: {answer}");
+        let (response, code) = ask(&[&url]).await;
+        ensure!(response.contains(" 200"), "curl ends with {code}: {response}");
         Ok(())
     };
-    until("the renewed certificate to be served", Duration::from_secs(10), renewed).await.unwrap();
-    // Without TLS it goes on, says nothing of it, and takes HTTP/2 as well.
-    assert_eq!(send(edge.port, "GET", "/", "", "").await.header("strict-transport-security"), None);
-    let plain = edge
+    wait_until("the renewed certificate to be served", Duration::from_secs(10), renewed)
+        .await
+        .unwrap();
+    // Plain HTTP still works, without HSTS, and accepts HTTP/2.
+    assert_eq!(
+        send(proxy.port, "GET", "/", "", "").await.header("strict-transport-security"),
+        None
+    );
+    let plain = proxy
         .curl(&[
             "--http2-prior-knowledge",
             "--include",
-            &format!("http://127.0.0.1:{}/", edge.port),
+            &format!("http://127.0.0.1:{}/", proxy.port),
         ])
         .await;
     assert!(String::from_utf8_lossy(&plain.stdout).starts_with("HTTP/2 200"), "{plain:?}");
-    let confused = send(edge.tls_port, "GET", "/", "", "").await;
+    let confused = send(proxy.tls_port, "GET", "/", "", "").await;
     crate::problems::assert_problem(&confused, 400, "invalid_request", "/");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn without_a_certificate_there_is_no_tls() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
+async fn tls_is_off_without_a_certificate() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
     let folder = folder();
-    let edge = Edge::start_with_tls(&replicas, &[], folder.path()).await;
-    assert!(TcpStream::connect(("127.0.0.1", edge.tls_port)).await.is_err());
-    assert_eq!(edge.get("/").await.status, 200);
+    let proxy = Proxy::start_with_tls(&replicas, &[], folder.path()).await;
+    assert!(TcpStream::connect(("127.0.0.1", proxy.tls_port)).await.is_err());
+    assert_eq!(proxy.get("/").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_certificate_is_made_once_and_its_key_is_not_for_everybody() {
+async fn certificate_is_created_once_with_private_key() {
     let folder = folder();
     assert!(certificate(folder.path()).await.status.success());
     let key = folder.path().join("tls.key");
@@ -149,13 +154,13 @@ async fn a_certificate_is_made_once_and_its_key_is_not_for_everybody() {
     let before = std::fs::read(&key).unwrap();
     let again = certificate(folder.path()).await;
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(!again.status.success() && said.contains("is there already"), "{said}");
+    assert!(!again.status.success() && said.contains("already exists"), "{said}");
     assert_eq!(std::fs::read(&key).unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn what_cannot_be_is_told_at_the_start() {
+async fn invalid_settings_fail_the_start() {
     let folder = folder();
     let nowhere = Path::new("/nowhere");
     for (settings, said) in [
@@ -190,21 +195,23 @@ async fn what_cannot_be_is_told_at_the_start() {
         ),
         (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/99")], "set_real_ip_from \"10.0.0.0/99\""),
     ] {
-        let refusal = Edge::refusal(settings, nowhere).await;
+        let refusal = Proxy::start_error(settings, nowhere).await;
         assert!(refusal.contains(said), "{settings:?}: {refusal}");
     }
     std::fs::write(folder.path().join("tls.crt"), "x").unwrap();
     assert!(
-        Edge::refusal(&[], folder.path())
+        Proxy::start_error(&[], folder.path())
             .await
             .contains("tls.key is missing; expected a certificate")
     );
     std::fs::write(folder.path().join("tls.key"), "x").unwrap();
     std::fs::set_permissions(folder.path().join("tls.key"), Permissions::from_mode(0o600)).unwrap();
-    assert!(Edge::refusal(&[], folder.path()).await.contains("tls.key cannot be read by user 101"));
+    assert!(
+        Proxy::start_error(&[], folder.path()).await.contains("tls.key cannot be read by user 101")
+    );
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     assert!(
-        Edge::refusal(&[], folder.path())
+        Proxy::start_error(&[], folder.path())
             .await
             .contains("cannot be read by user 101; give it the mode 755")
     );

@@ -1,5 +1,4 @@
-//! Secrets that are files: what `make env FILES=1` makes and `compose.secrets.yaml` mounts, on a
-//! stack of its own.
+//! Secrets as files, from `make env FILES=1` and `compose.secrets.yaml`, on a separate stack.
 
 use std::{
     collections::BTreeMap,
@@ -13,17 +12,17 @@ use anyhow::{Context as _, Result, ensure};
 use merch_deploy_tests::{
     load::Buyer,
     settings::{Settings, random_secret},
-    shared::{figure, seconds},
-    stack::{Replicas, Stack, root},
-    wait::until,
+    shared::{format_duration, progress},
+    stack::{ReplicaCounts, Stack, root},
+    wait::wait_until,
 };
 use serde_json::json;
 
 const FILES: [&str; 5] =
     ["admin-token", "database-password", "jwt-key", "jwt-verify-key", "postgres-password"];
 
-/// Runs `make env FILES=1`, and answers with the `.env` that it wrote.
-fn made_by_make(folder: &Path) -> Result<Settings> {
+/// Runs `make env FILES=1` and reads the resulting `.env`.
+fn run_make_env(folder: &Path) -> Result<Settings> {
     let env = folder.join("env");
     let mut make = std::process::Command::new("make");
     make.args(["--silent", "env"]).current_dir(root());
@@ -36,7 +35,7 @@ fn made_by_make(folder: &Path) -> Result<Settings> {
     Settings::read(&env)
 }
 
-/// What is in each file.
+/// Reads all files of a folder.
 fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
@@ -51,7 +50,7 @@ fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn secrets_in_files_are_in_no_environment_and_change_without_a_restart() {
+async fn secret_files_stay_out_of_environments_and_rotate_live() {
     let folder = tempfile::tempdir().expect("a folder");
     if let Err(error) = with_files(folder.path()).await {
         panic!("{error:#}");
@@ -59,7 +58,7 @@ async fn secrets_in_files_are_in_no_environment_and_change_without_a_restart() {
 }
 
 async fn with_files(folder: &Path) -> Result<()> {
-    let made = made_by_make(folder)?;
+    let made = run_make_env(folder)?;
     let secrets = folder.join("secrets");
     let values = read(&secrets)?;
     ensure!(values.keys().eq(FILES), "{:?}", values.keys());
@@ -67,7 +66,7 @@ async fn with_files(folder: &Path) -> Result<()> {
         fs::metadata(&secrets)?.permissions().mode() & 0o777 == 0o700,
         "others may look into the folder"
     );
-    // Too short for the roles, should the overlay be forgotten, and not to be guessed.
+    // Random, and too short for the roles to start without the overlay.
     let opens_nothing = |value: &str| {
         value.starts_with("unused-")
             && value.len() == 23
@@ -83,31 +82,35 @@ async fn with_files(folder: &Path) -> Result<()> {
         made.get("COMPOSE_FILE")
     );
 
-    let stack = Stack::up(Replicas { api: 1, db: 1, logging: 1 }, |settings| {
+    let stack = Stack::up(ReplicaCounts { api: 1, db: 1, logging: 1 }, |settings| {
         for (name, value) in made.secrets() {
             settings.set(name, value);
         }
         settings.set("MERCH_SECRETS_DIR", &secrets.display().to_string());
     })
     .await?;
-    let worked = trade_and_change(&stack, &secrets, &values).await;
-    worked.with_context(|| format!("the logs are in {}", stack.keep_logs("secrets").display()))
+    let worked = order_and_rotate_password(&stack, &secrets, &values).await;
+    worked.with_context(|| format!("the logs are in {}", stack.save_logs("secrets").display()))
 }
 
-async fn trade_and_change(
+async fn order_and_rotate_password(
     stack: &Stack,
     secrets: &Path,
     values: &BTreeMap<String, String>,
 ) -> Result<()> {
     let client = stack.client()?;
-    let buyer = Buyer::enrol(&client).await?;
+    let buyer = Buyer::register(&client).await?;
     let order = json!({ "product_id": 1, "quantity": 1 });
     client.post("/orders").bearer(&buyer.token).json(&order).send().await?.expect(201)?;
     stack.command("make").args(["admin"]).env("ARGS", "restock 1 --add 5").succeed().await?;
 
-    // PostgreSQL's own is its administrator's, over the network, too.
+    // PostgreSQL's superuser password also works over the network.
     let login = r#"PGPASSWORD=$(cat /run/secrets/postgres-password) exec psql --host "$(hostname -i)" --username postgres --dbname merch --no-psqlrc --command 'SELECT 1'"#;
-    stack.one("postgres").await?.exec(&["sh", "-c", login], "", Duration::from_secs(20)).await?;
+    stack
+        .container("postgres")
+        .await?
+        .exec(&["sh", "-c", login], "", Duration::from_secs(20))
+        .await?;
 
     for container in stack.containers(None).await? {
         let (inspected, logs) = (container.inspect().await?.to_string(), container.logs().await?);
@@ -121,9 +124,8 @@ async fn trade_and_change(
         );
     }
 
-    // As docs/operations.md has it: the file in place, then the server, and nobody restarts.
-    // Connections that are there would hide whether the new password is known, so they are ended,
-    // and the catalogue has to be there again with new ones.
+    // As in docs/operations.md: change the file, then the server, without a restart. Existing
+    // connections are terminated, because only new ones use the new password.
     let new = random_secret();
     fs::write(secrets.join("database-password"), &new)?;
     stack.psql(&format!("ALTER ROLE merch PASSWORD '{new}'")).await?;
@@ -134,16 +136,16 @@ async fn trade_and_change(
     let buy = async || {
         client.post("/orders").bearer(&buyer.token).json(&order).send().await?.expect(201).map(drop)
     };
-    until("an order", Duration::from_secs(20), buy).await?;
-    figure(
+    wait_until("an order", Duration::from_secs(20), buy).await?;
+    progress(
         "secrets",
         &format!(
             "sold with the new database password {} after all connections were ended",
-            seconds(began.elapsed())
+            format_duration(began.elapsed())
         ),
     );
     let connections =
         stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'merch'").await?;
-    ensure!(connections != "0", "nobody is connected");
+    ensure!(connections != "0", "there is no connection");
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! Calls of the operator's service: finds it, shows the credential, tries again what may be
-//! repeated, and says in one sentence what went wrong.
+//! The client of the admin service: finds it, authenticates, retries, and explains failures.
 
 use std::time::{Duration, Instant};
 
@@ -21,37 +20,33 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::{admin_key, run_file, settings::operator::Target};
+use crate::{admin_key, run_file, settings::operations::Target};
 
-/// How long one call may take, its repetitions on other replicas included. Shorter than the
-/// patience, or a service that hangs would be asked once.
-const DEADLINE: Duration = Duration::from_secs(4);
-/// How long a service that does not answer is tried again: every call here is safe to repeat.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(300);
+/// The deadline of one call, including retries on other replicas. Shorter than [`RETRY_FOR`], so
+/// that a call that hangs is repeated.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+/// How long to retry an unavailable service. Every admin call is idempotent.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
-/// The operator's service.
 pub(super) struct Client {
     replicas: Replicas,
     endpoint: String,
     authorization: MetadataValue<Ascii>,
-    /// Of the whole command, so that its calls and events can be found together.
+    /// One id for all calls of a command.
     request_id: String,
     trace: Trace,
 }
 
 impl Client {
-    /// Nothing is connected before the first call.
-    ///
-    /// # Errors
-    /// When it is not known where the service is, or with which credential.
+    /// Creates a client; it connects on the first call.
     pub(super) fn connect(target: &Target) -> Result<Self, StartError> {
         let given = target.token.read()?;
         let (endpoint, token) = match (&target.db_endpoint, given) {
             (Some(endpoint), Some(token)) => (endpoint.clone(), token),
             (Some(_), None) => {
                 return Err(StartError::new(
-                    "there is no credential to show to the db service; expected MERCH_ADMIN_TOKEN_FILE (--admin-token-file) or MERCH_ADMIN_TOKEN, the one that `merch db` was started with",
+                    "no credential for the db service; expected MERCH_ADMIN_TOKEN_FILE (--admin-token-file) or MERCH_ADMIN_TOKEN, as `merch db` has it",
                 ));
             }
             (None, given) => {
@@ -59,7 +54,7 @@ impl Client {
                 let token = match given {
                     Some(token) => token,
                     None => {
-                        // First whether a store runs there: that is what a missing file means.
+                        // Reports a store that is not running before a missing key file.
                         run_file::read(folder)?;
                         admin_key::read(&folder.join(crate::data_dir::ADMIN_KEY))?
                     }
@@ -69,10 +64,10 @@ impl Client {
         };
         let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", token.reveal().trim_ascii())
             .parse()
-            .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file has characters that no header can carry"))?;
+            .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file contains characters that are invalid in a header"))?;
         authorization.set_sensitive(true);
-        // Asked for the health of the service that every db role has: one that offers none to the
-        // operator is to say so itself.
+        // Every db role reports the health of this service. A role without the admin service
+        // answers the call itself, with `Unimplemented`.
         let replicas = Replicas::discover(
             Endpoints::parse("db", &endpoint, &target.internal.transport()?)?,
             SERVICE_NAME,
@@ -86,15 +81,14 @@ impl Client {
         })
     }
 
-    /// For the log event of a call.
     pub(super) fn context(&self) -> RequestContext {
         RequestContext { request_id: self.request_id.clone(), trace_id: self.trace.id().to_owned() }
     }
 
-    /// Makes a call, again and again for some seconds while the service is away.
+    /// Makes a call and retries while the service is unavailable, for up to [`RETRY_FOR`].
     ///
     /// # Errors
-    /// One sentence on why it was not done.
+    /// When the call is refused or the service stays unavailable.
     pub(super) async fn call<Q: Clone, A>(
         &self,
         message: Q,
@@ -110,35 +104,35 @@ impl Client {
             trace::attach(&mut request, &self.request_id, &self.trace);
             call(&mut AdminServiceClient::new(connection), request).await
         };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + RETRY_FOR;
         loop {
-            let status = match self.replicas.call(Idempotency::Idempotent, DEADLINE, &attempt).await
-            {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(CallError::Failed(status)) => status,
-                Err(error @ (CallError::DeadlineExceeded | CallError::NoReplica)) => {
-                    Status::unavailable(error.to_string())
-                }
-            };
-            if !again(&status) || Instant::now() >= end {
-                return Err(StartError::new(self.sentence(&status)));
+            let status =
+                match self.replicas.call(Idempotency::Idempotent, CALL_DEADLINE, &attempt).await {
+                    Ok(answer) => return Ok(answer.into_inner()),
+                    Err(CallError::Failed(status)) => status,
+                    Err(error @ (CallError::DeadlineExceeded | CallError::NoReplica)) => {
+                        Status::unavailable(error.to_string())
+                    }
+                };
+            if !is_retryable(&status) || Instant::now() >= end {
+                return Err(StartError::new(self.error_message(&status)));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    fn sentence(&self, status: &Status) -> String {
+    fn error_message(&self, status: &Status) -> String {
         let endpoint = &self.endpoint;
         match status.code() {
             Code::Unauthenticated => format!(
-                "the db service at {endpoint} refuses the credential; expected the one that it was started with: MERCH_ADMIN_TOKEN, MERCH_ADMIN_TOKEN_FILE, or admin.key in its data folder"
+                "the db service at {endpoint} refused the credential; expected the one that it was started with: MERCH_ADMIN_TOKEN, MERCH_ADMIN_TOKEN_FILE, or admin.key in its data folder"
             ),
             Code::Unimplemented => format!(
-                "the db service at {endpoint} offers no service to the operator; start it with MERCH_ADMIN_TOKEN_FILE or MERCH_ADMIN_TOKEN"
+                "the db service at {endpoint} serves no admin calls; start it with MERCH_ADMIN_TOKEN_FILE or MERCH_ADMIN_TOKEN"
             ),
             Code::Unavailable | Code::DeadlineExceeded => {
                 format!(
-                    "no answer from the db service at {endpoint}: {}; is it running, and is the address right?",
+                    "no response from the db service at {endpoint}: {}; check that it runs and that the address is correct",
                     status.message()
                 )
             }
@@ -156,12 +150,13 @@ impl Client {
                 Some(_) | None => status.message().to_owned(),
             },
             Code::NotFound => status.message().to_owned(),
-            // Only a restocking has a key.
+            // Only `restock` has a key.
             Code::FailedPrecondition => {
-                "this key was used for another restocking; choose another one (--key)".to_owned()
+                "this idempotency key was used for another change; choose another one (--key)"
+                    .to_owned()
             }
             Code::PermissionDenied => format!(
-                "the db service at {endpoint} refuses this command: {}; expected the certificate of the role operator or db (MERCH_TLS_CERT_FILE)",
+                "the db service at {endpoint} refused this command: {}; expected the certificate of the role operator or db (MERCH_TLS_CERT_FILE)",
                 status.message()
             ),
             code => format!(
@@ -172,7 +167,6 @@ impl Client {
     }
 }
 
-/// Nothing was done, or what was done may be done again.
-fn again(status: &Status) -> bool {
+fn is_retryable(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
 }

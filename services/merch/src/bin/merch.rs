@@ -1,5 +1,5 @@
-//! The program `merch`. All of it is in the library beside this file, which the compiler can begin
-//! before the services are compiled to their end; a program waits for all that it is linked to.
+//! The program `merch`. Its code is in the library beside it, which Cargo can compile before the
+//! services are linked.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,3 @@
-//! Settings of the db service.
-
 use std::{
     fmt::Write as _,
     num::NonZeroU32,
@@ -13,30 +11,29 @@ use merch_db::Location;
 use zeroize::Zeroizing;
 
 use super::{
-    api::MOST_LOG_INS,
+    api::MAX_RATE,
     secret,
     values::{self, Secret},
 };
 use crate::data_dir;
 
-/// What the db service listens on and how it uses its database.
 #[derive(Debug, Args)]
 pub(crate) struct Db {
-    /// Where the db service takes gRPC calls: an address, or unix:/path for processes of this user;
-    /// not for the public [default: 127.0.0.1:50051 for `merch db`; a socket in the data folder for
-    /// the whole store, which listens here besides]
+    /// Address of the db service's gRPC server, or unix:/path for processes of this user; not for
+    /// public networks [default: 127.0.0.1:50051 for `merch db`; the whole store uses a socket in
+    /// the data folder, and this address in addition]
     #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
     pub(crate) db_listen: Option<ListenAddress>,
-    /// How many connections to the database there are at most (with SQLite: readers)
-    #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::whole(1..=1000_u32), help_heading = "Storage")]
+    /// Maximum connections to the database (with SQLite: readers)
+    #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::integer(1..=1000_u32), help_heading = "Storage")]
     pub(crate) database_connections: u32,
-    /// Wrong passwords that one account takes from one client address, at once and then an hour,
-    /// over all replicas; further log-ins are answered with 429
-    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "AN HOUR", default_value = "10", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
+    /// Wrong passwords of one account from one client address, as a burst and per hour, over all
+    /// replicas; more log-ins are answered with 429
+    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "AN HOUR", default_value = "10", value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE), help_heading = "Identity")]
     pub(crate) log_in_rate: NonZeroU32,
-    /// Wrong passwords that one account takes over all client addresses from which it did not log
-    /// in during the last 30 days, at once and then an hour
-    #[arg(long, env = "MERCH_LOG_IN_ACCOUNT_RATE", value_name = "AN HOUR", default_value = "100", value_parser = values::whole(NonZeroU32::MIN..=MOST_LOG_INS), help_heading = "Identity")]
+    /// Wrong passwords of one account from all client addresses from which it did not log in during
+    /// the last 30 days, as a burst and per hour
+    #[arg(long, env = "MERCH_LOG_IN_ACCOUNT_RATE", value_name = "AN HOUR", default_value = "100", value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE), help_heading = "Identity")]
     pub(crate) log_in_account_rate: NonZeroU32,
 }
 
@@ -45,12 +42,12 @@ const DIRECT_URL: &str = "--database-direct-url (MERCH_DATABASE_DIRECT_URL)";
 const PASSWORD: &str = "--database-password (MERCH_DATABASE_PASSWORD)";
 const POOLER: &str = "--database-pooler (MERCH_DATABASE_POOLER)";
 
-/// Which database, and how it is reached.
+/// The database connection.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseUrl {
     /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file, where
-    /// the path is percent-decoded and `?` is %3F; with sslmode=verify-full&sslrootcert=FILE
-    /// PostgreSQL is spoken to by TLS [default: merch.db in the data folder]
+    /// the path is percent-decoded and `?` is %3F. sslmode=verify-full&sslrootcert=FILE enables TLS
+    /// to PostgreSQL [default: merch.db in the data folder]
     #[arg(
         long,
         env = "MERCH_DATABASE_URL",
@@ -59,10 +56,10 @@ pub(crate) struct DatabaseUrl {
         help_heading = "Storage"
     )]
     database_url: Option<Secret>,
-    /// A file that holds that URL
+    /// A file with that URL
     #[arg(long, env = "MERCH_DATABASE_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_url_file: Option<PathBuf>,
-    /// PostgreSQL's password, in place of that of the URL. Better: --database-password-file, or the
+    /// PostgreSQL's password, in place of the URL's. Prefer --database-password-file or the
     /// variable
     #[arg(
         long,
@@ -72,11 +69,11 @@ pub(crate) struct DatabaseUrl {
         help_heading = "Storage"
     )]
     database_password: Option<Secret>,
-    /// A file that holds that password. When the server refuses it, the file is looked at again: a
-    /// changed password needs no restart
+    /// A file with that password. It is read again when the server refuses the password: a changed
+    /// password needs no restart
     #[arg(long, env = "MERCH_DATABASE_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_password_file: Option<PathBuf>,
-    /// The same database past the pooler, for what needs a session of its own: migrations
+    /// The database's URL without the pooler, for migrations, which need a session
     #[arg(
         long,
         env = "MERCH_DATABASE_DIRECT_URL",
@@ -85,20 +82,19 @@ pub(crate) struct DatabaseUrl {
         help_heading = "Storage"
     )]
     database_direct_url: Option<Secret>,
-    /// A file that holds that URL
+    /// A file with that URL
     #[arg(long, env = "MERCH_DATABASE_DIRECT_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
     database_direct_url_file: Option<PathBuf>,
-    /// What stands before PostgreSQL: `none`, or `transaction` for a pooler that hands its
-    /// connections out for one transaction each, such as PgBouncer with pool_mode=transaction
-    #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "KIND", default_value = "none", value_parser = pooler, help_heading = "Storage")]
+    /// The pooler in front of PostgreSQL: `none`, or `transaction` for one that assigns connections
+    /// per transaction, such as PgBouncer with pool_mode=transaction
+    #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "MODE", default_value = "none", value_parser = pooler, help_heading = "Storage")]
     database_pooler: Pooler,
-    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is
-    /// waited for at the start
+    /// How long to wait at the start for a PostgreSQL that does not accept connections yet
     #[arg(long, env = "MERCH_DATABASE_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::delay, help_heading = "Limits")]
     database_patience: Duration,
 }
 
-/// `none` or `transaction`; a type of its own, as clap has a meaning for `Option`.
+/// A newtype, because clap interprets `Option`.
 #[derive(Clone, Copy, Debug)]
 struct Pooler(Option<merch_db::Pooler>);
 
@@ -111,11 +107,7 @@ fn pooler(text: &str) -> Result<Pooler, String> {
 }
 
 impl DatabaseUrl {
-    /// Whether what is set fits together and names a database of a kind that the store knows; it is
-    /// not connected to.
-    ///
-    /// # Errors
-    /// One sentence that does not show it.
+    /// Checks the settings' consistency and the URLs' syntax, without a connection.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let (url, direct) = (self.url()?, self.direct_url()?);
         for (option, url) in [(URL, &url), (DIRECT_URL, &direct)] {
@@ -133,7 +125,7 @@ impl DatabaseUrl {
         ] {
             if set && !is_postgres {
                 return Err(StartError::new(format!(
-                    "{option} is set, which is for PostgreSQL alone; expected --database-url (MERCH_DATABASE_URL) to be one of PostgreSQL"
+                    "{option} is set, which requires PostgreSQL; expected --database-url (MERCH_DATABASE_URL) to be a postgres:// URL"
                 )));
             }
         }
@@ -145,53 +137,45 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// As [`DatabaseUrl::check`], and whether SQLite can open the file in `data_dir`, if that is
-    /// the database. Ask before the folder is made.
-    ///
-    /// # Errors
-    /// As [`DatabaseUrl::check`].
+    /// As [`DatabaseUrl::check`]; also checks that SQLite can open the default file in `data_dir`.
+    /// Call it before the folder is created.
     pub(crate) fn check_in(&self, data_dir: &Path) -> Result<(), StartError> {
         self.check()?;
         if self.is_default() { data_dir::database(data_dir).check() } else { Ok(()) }
     }
 
-    /// Whether it is the SQLite file in the data folder.
+    /// Returns true for the SQLite file in the data folder.
     pub(crate) fn is_default(&self) -> bool {
         self.database_url.is_none() && self.database_url_file.is_none()
     }
 
-    /// The URL that is set, with the password that is set, or that of the file in `data_dir`.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
+    /// The configured database, or the SQLite file in `data_dir`.
     pub(crate) fn or_in(&self, data_dir: &Path) -> Result<Location, StartError> {
         let Some(url) = self.url()? else { return Ok(data_dir::database(data_dir)) };
         Ok(with_password(url.reveal(), self.password()?.as_ref()).into())
     }
 
-    /// The same, past the pooler: for what needs a session of its own.
+    /// As [`DatabaseUrl::or_in`], but without the pooler.
     ///
     /// # Errors
-    /// When a file cannot be read, or there is a pooler and no way past it.
+    /// When a file cannot be read, or a pooler is set and no direct URL.
     pub(crate) fn direct_or_in(&self, data_dir: &Path) -> Result<Location, StartError> {
         match self.direct_url()? {
             Some(url) => Ok(with_password(url.reveal(), self.password()?.as_ref()).into()),
             None if self.database_pooler.0.is_some() => Err(StartError::new(
-                "a migration needs a session of its own, and with --database-pooler (MERCH_DATABASE_POOLER) the database's URL leads to a pooler; expected \
+                "a migration needs a session, but --database-url leads to a pooler (--database-pooler, MERCH_DATABASE_POOLER); expected \
                  --database-direct-url (MERCH_DATABASE_DIRECT_URL), the URL of PostgreSQL itself",
             )),
             None => self.or_in(data_dir),
         }
     }
 
-    /// Tells `pool` of the pooler, and where the password stands.
     pub(crate) fn apply(&self, pool: &mut merch_db::Pool) {
         pool.pooler = self.database_pooler.0;
         pool.start_patience = self.database_patience;
         pool.password_file.clone_from(&self.database_password_file);
     }
 
-    /// How long a PostgreSQL that is not there yet is waited for.
     pub(crate) fn patience(&self) -> Duration {
         self.database_patience
     }
@@ -225,7 +209,7 @@ fn is_postgres_url(url: &Secret) -> bool {
     url.reveal().starts_with("postgres://") || url.reveal().starts_with("postgresql://")
 }
 
-/// `url` with this password, whatever it had: as the last parameter, which counts.
+/// Appends the password as the last parameter, which takes precedence.
 fn with_password(url: &str, password: Option<&Secret>) -> Zeroizing<String> {
     let Some(password) = password else { return url.to_owned().into() };
     let mut url =
@@ -249,8 +233,7 @@ mod tests {
     use super::*;
     use crate::settings::{Arguments, Command};
 
-    /// The settings of `merch migrate` with these options; the environment of the tests has none of
-    /// them.
+    /// Parses the settings of `merch migrate`.
     fn database(options: &[&str]) -> DatabaseUrl {
         let arguments = [&["merch", "migrate"], options].concat();
         match Arguments::try_parse_from(arguments).unwrap().command {
@@ -260,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_of_its_own_takes_the_place_of_the_url_s() {
+    fn separate_password_replaces_the_urls() {
         let folder = tempfile::tempdir().unwrap();
         let (file, url_file) = (folder.path().join("password"), folder.path().join("url"));
         fs::write(&file, "p w&ä=%\n").unwrap();
@@ -289,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_pooler_migrations_ask_for_the_way_past_it() {
+    fn migrations_behind_a_pooler_need_a_direct_url() {
         let pooled =
             ["--database-url", "postgres://u@pooler/d", "--database-pooler", "transaction"];
         let error = database(&pooled).direct_or_in(Path::new("/")).unwrap_err().to_string();
@@ -314,15 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_one_sentence_without_secrets() {
+    fn inconsistent_database_settings_are_explained_without_secrets() {
         for (options, expected) in [
             (
                 &["--database-password", "hush"][..],
-                "MERCH_DATABASE_PASSWORD) is set, which is for PostgreSQL alone",
+                "MERCH_DATABASE_PASSWORD) is set, which requires PostgreSQL",
             ),
             (
                 &["--database-url", "sqlite://x.db", "--database-pooler", "transaction"],
-                "MERCH_DATABASE_POOLER) is set, which is for PostgreSQL alone",
+                "MERCH_DATABASE_POOLER) is set, which requires PostgreSQL",
             ),
             (
                 &["--database-url", "postgres://h/d", "--database-direct-url", "sqlite://hush.db"],

@@ -1,4 +1,4 @@
-//! Settings of the logging service, of those who send it events, and of those who speak to Kafka.
+//! Settings of the logging service and of connections to it and to Kafka.
 
 use std::path::PathBuf;
 
@@ -14,23 +14,20 @@ use super::{
     values::{self, Secret},
 };
 
-/// What the logging service listens on, and where events go.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Where the logging service takes gRPC calls: an address, or unix:/path for processes of this
-    /// user; not for the public [default: 127.0.0.1:50052 for `merch logging`; a socket in the data
-    /// folder for the whole store, which listens here besides]
+    /// Address of the logging service's gRPC server, or unix:/path for processes of this user; not
+    /// for public networks [default: 127.0.0.1:50052 for `merch logging`; the whole store uses a
+    /// socket in the data folder, and this address in addition]
     #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
     pub(crate) logging_listen: Option<ListenAddress>,
     #[command(flatten)]
-    pub(crate) topic: WantedTopic,
-    /// Whether the topic is made when it is missing: `true` or `false`. If not, `merch topic` makes
-    /// it
-    #[arg(long, env = "MERCH_KAFKA_CREATE_TOPIC", value_name = "BOOL", default_value = "true", value_parser = values::yes_or_no, action = clap::ArgAction::Set, help_heading = "Kafka")]
+    pub(crate) topic: TopicConfig,
+    /// Whether to create a missing topic: `true` or `false`. If `false`, run `merch topic`
+    #[arg(long, env = "MERCH_KAFKA_CREATE_TOPIC", value_name = "BOOL", default_value = "true", value_parser = values::boolean, action = clap::ArgAction::Set, help_heading = "Kafka")]
     pub(crate) kafka_create_topic: bool,
 }
 
-/// The topic of the events, by its name.
 #[derive(Debug, Args)]
 pub(crate) struct TopicName {
     /// The Kafka topic of the log events
@@ -38,46 +35,40 @@ pub(crate) struct TopicName {
     pub(crate) kafka_topic: String,
 }
 
-/// The topic of the events, as it is made when it is missing.
+/// The topic and the configuration with which it is created.
 #[derive(Debug, Args)]
-pub(crate) struct WantedTopic {
+pub(crate) struct TopicConfig {
     #[command(flatten)]
     pub(crate) topic: TopicName,
-    /// Partitions of the topic, should it have to be made: what happens to one user or order stays
-    /// in order within one of them
-    #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::whole(1..=10_000_i32), help_heading = "Kafka")]
+    /// Partitions of a new topic; events of one user or order stay in order within one partition
+    #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::integer(1..=10_000_i32), help_heading = "Kafka")]
     kafka_partitions: i32,
-    /// Copies of each partition, should the topic have to be made: at most as many as there are
-    /// brokers [default: the brokers']
-    #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
+    /// Replication factor of a new topic, at most the number of brokers [default: the brokers']
+    #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
     kafka_replication: Option<i32>,
-    /// How long the brokers keep an event, such as 7d, or `forever`, should the topic have to be
-    /// made [default: the brokers']
+    /// Retention time of a new topic, such as 7d, or `forever` [default: the brokers']
     #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
     kafka_retention: Option<Retention>,
-    /// How much of each partition the brokers keep, such as 1GiB, or `unlimited`, should the topic
-    /// have to be made; past it the oldest events are deleted, however young
+    /// Retention size of each partition of a new topic, such as 1GiB, or `unlimited`; beyond it the
+    /// oldest events are deleted
     #[arg(long, env = "MERCH_KAFKA_RETENTION_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = values::retention_bytes, help_heading = "Kafka")]
     kafka_retention_bytes: RetentionBytes,
-    /// Copies that must have an event before it counts as written, should the topic have to be
-    /// made; one less than copies lets one broker fail [default: the brokers']
-    #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::whole(1..=100_i32), help_heading = "Kafka")]
+    /// min.insync.replicas of a new topic: replicas that have to store an event; one less than the
+    /// replication factor lets one broker fail [default: the brokers']
+    #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
     kafka_min_insync_replicas: Option<i32>,
 }
 
-impl WantedTopic {
-    /// The topic that is asked for.
-    ///
-    /// # Errors
-    /// When nothing could ever be written to it.
-    pub(crate) fn wanted(&self) -> Result<topic_admin::Topic, StartError> {
+impl TopicConfig {
+    /// The topic that the settings describe.
+    pub(crate) fn to_topic(&self) -> Result<topic_admin::Topic, StartError> {
         if let (Some(replication), Some(min_insync_replicas)) =
             (self.kafka_replication, self.kafka_min_insync_replicas)
             && min_insync_replicas > replication
         {
             return Err(StartError::new(format!(
-                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is {min_insync_replicas} and MERCH_KAFKA_REPLICATION is {replication}; expected no more copies to have to be written \
-                 than there are, as nothing could be written"
+                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is {min_insync_replicas} and MERCH_KAFKA_REPLICATION is {replication}; expected at most the replication factor, \
+                 otherwise nothing could be written"
             )));
         }
         Ok(topic_admin::Topic {
@@ -91,22 +82,22 @@ impl WantedTopic {
     }
 }
 
-/// How Kafka is spoken to.
+/// Authentication and encryption towards Kafka.
 #[derive(Debug, Args)]
 pub(crate) struct KafkaSecurity {
-    /// How connections to Kafka are protected: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls`
-    /// (SASL is SCRAM: a user and a password)
-    #[arg(long, env = "MERCH_KAFKA_SECURITY", value_name = "WORD", default_value = "plaintext", value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), help_heading = "Kafka")]
+    /// Protocol to Kafka: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls` (SASL is SCRAM: a user
+    /// and a password)
+    #[arg(long, env = "MERCH_KAFKA_SECURITY", value_name = "PROTOCOL", default_value = "plaintext", value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), help_heading = "Kafka")]
     kafka_security: &'static str,
-    /// A PEM file with the certificates of the authorities that Kafka's certificate is from
-    /// [default: those that the system trusts]
+    /// A PEM file with the certificate authorities of Kafka's certificate [default: those that the
+    /// system trusts]
     #[arg(long, env = "MERCH_KAFKA_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
     kafka_ca_file: Option<PathBuf>,
     /// Kafka's user, with SASL
     #[arg(long, env = "MERCH_KAFKA_USERNAME", value_name = "NAME", help_heading = "Kafka")]
     kafka_username: Option<String>,
-    /// The password of that user; better in the variable or the file than in the option, which
-    /// other users of a machine can see
+    /// The password of that user. Prefer the variable or the file: other users of a machine can see
+    /// options
     #[arg(
         long,
         env = "MERCH_KAFKA_PASSWORD",
@@ -118,24 +109,24 @@ pub(crate) struct KafkaSecurity {
     /// A file with that password, and nothing else
     #[arg(long, env = "MERCH_KAFKA_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
     kafka_password_file: Option<PathBuf>,
-    /// The hash that Kafka has that password under: `scram-sha-512` or `scram-sha-256`
-    #[arg(long, env = "MERCH_KAFKA_MECHANISM", value_name = "WORD", default_value = "scram-sha-512", value_parser = values::one_of(&["scram-sha-512", "scram-sha-256"]), help_heading = "Kafka")]
+    /// The SCRAM mechanism: `scram-sha-512` or `scram-sha-256`
+    #[arg(long, env = "MERCH_KAFKA_MECHANISM", value_name = "MECHANISM", default_value = "scram-sha-512", value_parser = values::one_of(&["scram-sha-512", "scram-sha-256"]), help_heading = "Kafka")]
     kafka_mechanism: &'static str,
 }
 
 impl KafkaSecurity {
-    /// The way to the Kafka at `brokers`.
+    /// The connection to the Kafka at `brokers`.
     ///
     /// # Errors
-    /// When a setting is missing, or is there and would not be used: somebody thinks that it
-    /// protects something.
+    /// When a setting is missing, or one is set that the protocol ignores: it would protect
+    /// nothing.
     pub(crate) fn connection(&self, brokers: &str) -> Result<Connection, StartError> {
         let word = self.kafka_security;
         let (tls, sasl) = (word.ends_with("tls"), word.starts_with("sasl"));
         let unused = |setting: &str, expected: &str| {
             let option = setting["MERCH_".len()..].to_lowercase().replace('_', "-");
             StartError::new(format!(
-                "{setting} (--{option}) is set and MERCH_KAFKA_SECURITY is `{word}`, which makes no use of it; expected {expected}, or none"
+                "{setting} (--{option}) is set and MERCH_KAFKA_SECURITY is `{word}`, which ignores it; expected {expected}, or no such setting"
             ))
         };
         if self.kafka_ca_file.is_some() && !tls {
@@ -161,17 +152,14 @@ impl KafkaSecurity {
         Ok(Connection { brokers: brokers.to_owned(), security })
     }
 
-    /// That there is no Kafka to be spoken to in such a way: the broker in the process is plain.
-    ///
-    /// # Errors
-    /// When there should be one.
-    pub(crate) fn none(&self) -> Result<(), StartError> {
+    /// Checks that no security is configured for the embedded broker, which is plaintext.
+    pub(crate) fn check_unused(&self) -> Result<(), StartError> {
         if matches!(self.connection("none:0")?.security, Security::Plaintext) {
             return Ok(());
         }
         Err(StartError::new(
-            "MERCH_KAFKA_SECURITY (--kafka-security) is set and MERCH_KAFKA_BROKERS (--kafka-brokers) is not; expected the addresses of the Kafka that it is for, as \
-             the broker in this process is not reached from elsewhere and knows no TLS and no users",
+            "MERCH_KAFKA_SECURITY (--kafka-security) is set and MERCH_KAFKA_BROKERS (--kafka-brokers) is not; expected the addresses of that Kafka: \
+             the embedded broker supports neither TLS nor users",
         ))
     }
 
@@ -179,7 +167,7 @@ impl KafkaSecurity {
         let word = self.kafka_security;
         let missing = |setting: &str| {
             StartError::new(format!(
-                "MERCH_KAFKA_SECURITY is `{word}` and there is no {setting}; expected it to be set"
+                "MERCH_KAFKA_SECURITY is `{word}`; expected {setting} to be set"
             ))
         };
         let username =
@@ -205,11 +193,27 @@ impl KafkaSecurity {
     }
 }
 
-/// Where the services send their events.
+/// The Kafka that a role or command requires.
 #[derive(Debug, Args)]
-pub(crate) struct Endpoint {
-    /// Where the logging service is; one name for all of its replicas, or several URLs with commas
-    /// between them. It need not be up: events wait on disk
+pub(crate) struct Kafka {
+    /// Kafka's bootstrap servers, host:port, separated by commas
+    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", required = true, value_parser = values::brokers, help_heading = "Kafka")]
+    kafka_brokers: String,
+    #[command(flatten)]
+    security: KafkaSecurity,
+}
+
+impl Kafka {
+    pub(crate) fn connection(&self) -> Result<Connection, StartError> {
+        self.security.connection(&self.kafka_brokers)
+    }
+}
+
+/// The logging service that the other roles send their events to.
+#[derive(Debug, Args)]
+pub(crate) struct LoggingEndpoint {
+    /// The logging service: one name for all replicas, or several URLs, separated by commas. It may
+    /// be down: events wait on disk
     #[arg(long, env = "MERCH_LOGGING_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50052", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) logging_endpoint: String,
 }
@@ -225,7 +229,7 @@ mod tests {
         #[command(flatten)]
         security: KafkaSecurity,
         #[command(flatten)]
-        topic: WantedTopic,
+        topic: TopicConfig,
     }
 
     fn settings(arguments: &[&str]) -> Settings {
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn each_word_is_a_way_to_kafka() {
+    fn each_protocol_is_accepted() {
         let user = ["--kafka-username", "merch", "--kafka-password", "hush"];
         for (word, with_user) in
             [("plaintext", false), ("tls", false), ("sasl_plaintext", true), ("sasl_tls", true)]
@@ -253,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn a_user_comes_with_a_password_and_neither_without_sasl() {
+    fn user_and_password_require_sasl() {
         for (arguments, expected) in [
             (
                 &["--kafka-security", "sasl_tls", "--kafka-password", "hush"][..],
-                "there is no MERCH_KAFKA_USERNAME",
+                "expected MERCH_KAFKA_USERNAME to be set",
             ),
             (
                 &["--kafka-security", "sasl_tls", "--kafka-username", "merch"],
-                "there is no MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE",
+                "expected MERCH_KAFKA_PASSWORD or MERCH_KAFKA_PASSWORD_FILE to be set",
             ),
             (
                 &["--kafka-security", "tls", "--kafka-password", "hush"],
@@ -282,18 +286,18 @@ mod tests {
         assert!(
             settings(&["--kafka-security", "tls"])
                 .security
-                .none()
+                .check_unused()
                 .unwrap_err()
                 .to_string()
                 .contains("MERCH_KAFKA_BROKERS (--kafka-brokers) is not")
         );
-        assert_eq!(settings(&[]).security.none(), Ok(()));
+        assert_eq!(settings(&[]).security.check_unused(), Ok(()));
     }
 
     #[test]
-    fn a_topic_that_could_never_be_written_is_refused() {
+    fn unwritable_topic_is_refused() {
         let wanted =
-            |arguments| settings(arguments).topic.wanted().map_err(|error| error.to_string());
+            |arguments| settings(arguments).topic.to_topic().map_err(|error| error.to_string());
         let wrong =
             wanted(&["--kafka-replication", "2", "--kafka-min-insync-replicas", "3"]).unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! Secrets: each is a setting `MERCH_X`, or stands in the file that `MERCH_X_FILE` names.
+//! Secrets: each is either the setting `MERCH_X` or in the file that `MERCH_X_FILE` names.
 
 use std::{
     fmt::Display,
@@ -15,18 +15,15 @@ use zeroize::Zeroizing;
 
 use super::values::Secret;
 
-/// Bytes of a secret's file, at most: a path to something else, such as a device or a database, is
-/// told at once.
-const LONGEST: u64 = 64 * 1024;
+/// The maximum size of a secret's file, so that a wrong path, such as a device, fails.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// The secret of the setting `option` (its variable: `MERCH_DATABASE_PASSWORD`), from `value` or
-/// from the file that `option` with `_FILE` names; `None` when neither is set. One line break at
-/// the end of a file is not part of the secret: editors and `openssl rand -hex 32 > file` write one
-/// that nobody means.
+/// Reads the secret of the setting `option`, such as `MERCH_DATABASE_PASSWORD`, from `value` or
+/// `file`; `None` if neither is set. One trailing line break of a file is removed.
 ///
 /// # Errors
-/// When both are set, or the file cannot be read, is empty or is not text. The content is never
-/// shown.
+/// When both are set, or the file cannot be read, is empty or is not UTF-8. Errors contain no
+/// secret.
 pub(crate) fn read(
     option: &str,
     value: Option<&Secret>,
@@ -35,7 +32,7 @@ pub(crate) fn read(
     let Some(mut bytes) = read_bytes(option, value, file)? else { return Ok(None) };
     match (String::from_utf8(std::mem::take(&mut *bytes)), file) {
         (Ok(text), _) => Ok(Some(text.into())),
-        (Err(_), Some(file)) => Err(wrong(
+        (Err(_), Some(file)) => Err(file_error(
             option,
             file,
             "is not text in UTF-8; expected a text file that holds the secret and nothing else",
@@ -44,7 +41,7 @@ pub(crate) fn read(
     }
 }
 
-/// The same for a secret that may be any bytes, such as a key.
+/// Reads a secret that may be arbitrary bytes, such as a key.
 ///
 /// # Errors
 /// When both are set, or the file cannot be read or is empty.
@@ -56,14 +53,13 @@ pub(crate) fn read_bytes(
     let bytes = read_list(option, value, file)?;
     match (&bytes, file) {
         (Some(bytes), Some(file)) if bytes.is_empty() => {
-            Err(wrong(option, file, "is empty; expected a file that holds the secret"))
+            Err(file_error(option, file, "is empty; expected a file that holds the secret"))
         }
         _ => Ok(bytes),
     }
 }
 
-/// The same for secrets of which there may be none: a file that is mounted into a container has to
-/// be there, so an empty one says so.
+/// Reads a list of secrets, which may be empty: a container cannot mount a missing file.
 ///
 /// # Errors
 /// When both are set, or the file cannot be read.
@@ -75,24 +71,24 @@ pub(crate) fn read_list(
     match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(format!(
-            "both {option} ({flag}) and {option}_FILE ({flag}-file) are set; expected one of them, as it would not be clear which one counts",
-            flag = flag(option),
+            "both {option} ({flag}) and {option}_FILE ({flag}-file) are set; expected only one of them",
+            flag = flag_name(option),
         ))),
         (Some(value), None) => Ok(Some(value.reveal().as_bytes().to_vec().into())),
-        (None, Some(file)) => in_file(option, file).map(Some),
+        (None, Some(file)) => read_setting_file(option, file).map(Some),
     }
 }
 
-/// Reads the secret of the setting `option` that a store made and keeps in `file`. Only the user of
-/// the store and root may own it.
+/// Reads the secret of the setting `option` that a store created in `file`. Only root and the
+/// store's user may own the file.
 ///
 /// # Errors
-/// When it is another user's, a link, or cannot be read. The content is never shown.
-pub(crate) fn read_kept(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
+/// When it has another owner, is a link, or cannot be read. Errors contain no secret.
+pub(crate) fn read_stored(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
     let unusable = |reason: &dyn Display| {
         StartError::new(format!(
-            "the key file {} cannot be used: {reason}; expected the file that `merch` made there; \
-            remove it to have a new one made",
+            "the key file {} cannot be used: {reason}; expected the file that `merch` created; \
+            remove it to have a new one created",
             file.display()
         ))
     };
@@ -100,26 +96,26 @@ pub(crate) fn read_kept(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>,
     match read_to_end(option, file, open) {
         Ok(bytes) if bytes.is_empty() => Err(unusable(&"it is empty")),
         Ok(bytes) => Ok(bytes),
-        Err(Unread::Failed(error)) => Err(unusable(&error)),
-        Err(Unread::TooLong) => Err(unusable(&format!("it has more than {LONGEST} bytes"))),
+        Err(ReadError::Failed(error)) => Err(unusable(&error)),
+        Err(ReadError::TooLong) => {
+            Err(unusable(&format!("it has more than {MAX_SECRET_BYTES} bytes")))
+        }
     }
 }
 
-fn in_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
+fn read_setting_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
     read_to_end(option, file, File::open(file)).map_err(|error| match error {
-        Unread::Failed(error) => {
-            wrong(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
+        ReadError::Failed(error) => {
+            file_error(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
         }
-        Unread::TooLong => {
-            wrong(option, file, &format!("has more than {LONGEST} bytes; expected a file that holds the secret and nothing else"))
+        ReadError::TooLong => {
+            file_error(option, file, &format!("has more than {MAX_SECRET_BYTES} bytes; expected a file that holds the secret and nothing else"))
         }
     })
 }
 
-/// Why a secret was not read.
-enum Unread {
+enum ReadError {
     Failed(io::Error),
-    /// The file has more than [`LONGEST`] bytes.
     TooLong,
 }
 
@@ -127,12 +123,13 @@ fn read_to_end(
     option: &str,
     file: &Path,
     open: io::Result<File>,
-) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    // With room for all of it: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 64));
-    open.and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(Unread::Failed)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(Unread::TooLong);
+) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    // With capacity for all of it: a buffer that grows leaves copies in memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES as usize + 64));
+    open.and_then(|open| open.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(ReadError::Failed)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(ReadError::TooLong);
     }
     warn_if_exposed(file, &format!("the secret {option}"));
     let end = bytes
@@ -142,16 +139,16 @@ fn read_to_end(
     Ok(bytes)
 }
 
-fn wrong(option: &str, file: &Path, what: &str) -> StartError {
+fn file_error(option: &str, file: &Path, what: &str) -> StartError {
     StartError::new(format!(
         "{option}_FILE ({}-file): the file {} {what}",
-        flag(option),
+        flag_name(option),
         file.display()
     ))
 }
 
-/// `MERCH_JWT_KEY` is `--jwt-key`.
-fn flag(option: &str) -> String {
+/// The flag of a variable: `--jwt-key` for `MERCH_JWT_KEY`.
+fn flag_name(option: &str) -> String {
     format!("--{}", option.trim_start_matches("MERCH_").to_lowercase().replace('_', "-"))
 }
 
@@ -163,7 +160,7 @@ mod tests {
 
     const OPTION: &str = "MERCH_SOME_PASSWORD";
 
-    /// What `read` makes of a file with this content.
+    /// Reads a file with this content.
     fn read_file(content: &[u8]) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
@@ -175,26 +172,26 @@ mod tests {
     }
 
     #[test]
-    fn the_value_or_the_file_or_neither() {
+    fn value_and_file_are_exclusive() {
         assert_eq!(read(OPTION, None, None), Ok(None));
         let value = Secret::from("hush\n");
         assert_eq!(
             read(OPTION, Some(&value), None),
             Ok(Some(value.clone())),
-            "a value is taken as it is"
+            "a value is not trimmed"
         );
         let error =
             read(OPTION, Some(&value), Some(Path::new("/nowhere"))).unwrap_err().to_string();
         assert!(
             error.starts_with(
-                "both MERCH_SOME_PASSWORD (--some-password) and MERCH_SOME_PASSWORD_FILE (--some-password-file) are set; expected one"
+                "both MERCH_SOME_PASSWORD (--some-password) and MERCH_SOME_PASSWORD_FILE (--some-password-file) are set; expected only one"
             ),
             "{error}"
         );
     }
 
     #[test]
-    fn one_line_break_at_the_end_is_not_part_of_it() {
+    fn one_trailing_line_break_is_removed() {
         for (content, secret) in [
             ("hush", "hush"),
             ("hush\n", "hush"),
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_without_its_content() {
+    fn file_errors_do_not_show_the_content() {
         let large = [b"hush".as_slice(), &[b'x'; 64 * 1024]].concat();
         for (content, expected) in [
             (b"".as_slice(), "is empty; expected"),
@@ -236,22 +233,22 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_file_that_is_too_long_is_named_and_no_setting_is() {
+    fn oversized_stored_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jwt.key");
         fs::write(&file, [b'x'; 64 * 1024 + 1]).unwrap();
         assert_eq!(
-            read_kept(OPTION, &file).unwrap_err().to_string(),
+            read_stored(OPTION, &file).unwrap_err().to_string(),
             format!(
-                "the key file {} cannot be used: it has more than 65536 bytes; expected the file that `merch` made there; \
-                remove it to have a new one made",
+                "the key file {} cannot be used: it has more than 65536 bytes; expected the file that `merch` created; \
+                remove it to have a new one created",
                 file.display()
             )
         );
     }
 
     #[test]
-    fn a_key_may_be_any_bytes() {
+    fn keys_may_be_arbitrary_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         fs::write(&file, [0xff, 0x00, b'\n']).unwrap();

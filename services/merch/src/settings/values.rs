@@ -1,4 +1,4 @@
-//! How single settings are read: what is expected, in words, when one cannot be.
+//! Parsers of settings. Their errors say what was expected.
 
 use std::{
     ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
@@ -11,10 +11,9 @@ use merch_chassis::grpc::{ListenAddress, path_of_url};
 use merch_logging::topic_admin::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
-/// A setting whose value is never shown: not in `--help`, not in a log, not in an error. It is
-/// overwritten when it is dropped.
+/// A setting whose value is never printed; it is zeroed on drop.
 ///
-/// Reading one never fails, as clap would show the value; it is judged where it is used.
+/// Parsing never fails, because clap would print the value; it is validated where it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Zeroizing<String>);
 
@@ -43,7 +42,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A whole number of a range.
-pub(crate) fn whole<T: FromStr + fmt::Display + PartialOrd + Clone>(
+pub(crate) fn integer<T: FromStr + fmt::Display + PartialOrd + Clone>(
     range: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| match text.parse() {
@@ -54,7 +53,7 @@ pub(crate) fn whole<T: FromStr + fmt::Display + PartialOrd + Clone>(
     }
 }
 
-/// The path of a file or folder, in whatever encoding the system has.
+/// A path, in any encoding.
 pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(move |path: OsString| {
         if path.is_empty() {
@@ -65,7 +64,7 @@ pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf>
     })
 }
 
-/// A time of RFC 3339, in UTC.
+/// An RFC 3339 time in UTC.
 pub(crate) fn time(text: &str) -> Result<String, String> {
     match humantime::parse_rfc3339(text) {
         Ok(_) => Ok(text.to_owned()),
@@ -73,14 +72,14 @@ pub(crate) fn time(text: &str) -> Result<String, String> {
     }
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`; port 0 takes any free one.
+/// `127.0.0.1:8080`, `[::1]:8080`; port 0 is any free port.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 (reachable from other machines) or 127.0.0.1:0 (any free port)".to_owned())
 }
 
-/// `10s`, `500ms`, `2m`: longer than nothing and at most an hour.
+/// `10s`, `500ms`, `2m`: more than zero, at most an hour.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let expected = "expected a time such as 500ms, 10s or 2m, more than nothing and at most 1h";
+    let expected = "expected a time such as 500ms, 10s or 2m, more than 0 and at most 1h";
     let duration = humantime::parse_duration(text).map_err(|_| expected.to_owned())?;
     if duration.is_zero() || duration > Duration::from_secs(3600) {
         Err(expected.to_owned())
@@ -97,9 +96,9 @@ pub(crate) fn delay(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of bytes, or one with a unit: `65536`, `64KiB`, `1MiB`. At least 1 KiB, at most 64 MiB.
+/// `65536`, `64KiB`, `1MiB`: from 1 KiB to 64 MiB.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    with_unit(text)
+    parse_bytes(text)
         .filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes))
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or_else(|| {
@@ -107,8 +106,8 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         })
 }
 
-/// A whole number, or one with a unit: `65536`, `64KiB`, `2TiB`.
-fn with_unit(text: &str) -> Option<u64> {
+/// `65536`, `64KiB`, `2TiB`
+fn parse_bytes(text: &str) -> Option<u64> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let (digits, shift) = units
         .iter()
@@ -126,10 +125,10 @@ pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
     }
     path_of_url(text)
         .map(ListenAddress::Unix)
-        .ok_or_else(|| "expected unix:/path, with what has a meaning in URLs as %XX".to_owned())
+        .ok_or_else(|| "expected unix:/path, percent-encoded".to_owned())
 }
 
-/// `http://host:port` or `https://host:port`, where another service's gRPC server is.
+/// `http://host:port` or `https://host:port`
 fn endpoint(text: &str) -> Result<String, String> {
     let expected = || {
         "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or unix:/path".to_owned()
@@ -162,21 +161,20 @@ pub(crate) fn origins(text: &str) -> Result<CorsOrigins, String> {
 /// `api:9101`, `127.0.0.1:9101`
 pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
     let text = text.trim();
-    match text.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok() =>
-        {
-            Ok(text.to_owned())
-        }
-        Some(_) | None => {
-            Err("expected host:port, several with commas between them, such as api:9101,db:9102"
-                .to_owned())
-        }
+    if is_host_and_port(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected host:port, several separated by commas, such as api:9101,db:9102".to_owned())
     }
 }
 
-/// `https://host:port[,https://host:port…]`: a service of which there may be several; or
-/// `unix:/path`, one on this machine.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+    })
+}
+
+/// `https://host:port[,https://host:port…]` for a service with replicas, or `unix:/path`.
 pub(crate) fn endpoints(text: &str) -> Result<String, String> {
     if path_of_url(text).is_some() {
         return Ok(text.to_owned());
@@ -184,59 +182,52 @@ pub(crate) fn endpoints(text: &str) -> Result<String, String> {
     let each: Result<Vec<String>, String> =
         text.split(',').map(|one| endpoint(one.trim())).collect();
     each.map(|each| each.join(","))
-        .map_err(|expected| format!("{expected}, several with commas between them"))
+        .map_err(|expected| format!("{expected}, several separated by commas"))
 }
 
 /// `host:port[,host:port…]`
 pub(crate) fn brokers(text: &str) -> Result<String, String> {
-    let one = |broker: &str| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
-        })
-    };
-    if text.split(',').all(|broker| one(broker.trim())) {
+    if text.split(',').all(|broker| is_host_and_port(broker.trim())) {
         Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
     } else {
-        Err("expected Kafka's bootstrap servers as host:port, several with commas between them, such as kafka-1:9092,kafka-2:9092"
+        Err("expected Kafka's bootstrap servers as host:port, several separated by commas, such as kafka-1:9092,kafka-2:9092"
             .to_owned())
     }
 }
 
-/// `7d`, `12h`, `forever`: how long Kafka keeps an event.
+/// `7d`, `12h`, `forever`
 pub(crate) fn retention(text: &str) -> Result<Retention, String> {
     if text == "forever" {
         return Ok(Retention::Forever);
     }
-    from_a_minute(text, Duration::from_secs(100 * 366 * 86_400)).map(Retention::For).ok_or_else(
+    at_least_a_minute(text, Duration::from_secs(100 * 366 * 86_400)).map(Retention::For).ok_or_else(
         || "expected a time such as 12h, 7d or 1y, from 1m to 100y, or `forever`".to_owned(),
     )
 }
 
-/// `90d`, `1y`: how long a certificate is valid.
+/// `90d`, `1y`
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
-    from_a_minute(text, Duration::from_secs(10 * 366 * 86_400))
+    at_least_a_minute(text, Duration::from_secs(10 * 366 * 86_400))
         .ok_or_else(|| "expected a time such as 12h, 90d or 1y, from 1m to 10y".to_owned())
 }
 
-/// A time of at least a minute and at most `most`.
-fn from_a_minute(text: &str, most: Duration) -> Option<Duration> {
+fn at_least_a_minute(text: &str, most: Duration) -> Option<Duration> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| (Duration::from_secs(60)..=most).contains(time))
 }
 
-/// `1GiB`, `500MiB`, `unlimited`: how much of a partition Kafka keeps.
+/// `1GiB`, `500MiB`, `unlimited`
 pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
     if text == "unlimited" {
         return Ok(RetentionBytes::Unlimited);
     }
-    with_unit(text)
+    parse_bytes(text)
         .filter(|bytes| (1 << 20..=1 << 50).contains(bytes))
         .map(RetentionBytes::Limit)
         .ok_or_else(|| "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or `unlimited`".to_owned())
 }
 
-/// One of a few words.
 pub(crate) fn one_of(
     words: &'static [&'static str],
 ) -> impl Fn(&str) -> Result<&'static str, String> + Clone {
@@ -249,12 +240,12 @@ pub(crate) fn one_of(
     }
 }
 
-/// `true` or `false`.
-pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
+/// `true` or `false`
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "expected `true` or `false`".to_owned())
 }
 
-/// A name that Kafka takes for a topic (its own rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`).
+/// A topic name by Kafka's rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`.
 pub(crate) fn topic(text: &str) -> Result<String, String> {
     let fits = (1..=249).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -272,8 +263,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_values_are_read() {
-        assert_eq!((whole(10..=22_u8)("10"), whole(10..=22_u8)("22")), (Ok(10), Ok(22)));
+    fn valid_values_are_parsed() {
+        assert_eq!((integer(10..=22_u8)("10"), integer(10..=22_u8)("22")), (Ok(10), Ok(22)));
         assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!((delay("0s"), delay("1m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(60))));
@@ -297,14 +288,14 @@ mod tests {
         assert_eq!(retention_bytes("1GiB"), Ok(RetentionBytes::Limit(1 << 30)));
         assert_eq!(retention_bytes("1048576"), Ok(RetentionBytes::Limit(1 << 20)));
         assert_eq!(one_of(&["tls", "plaintext"])("tls"), Ok("tls"));
-        assert_eq!((yes_or_no("true"), yes_or_no("false")), (Ok(true), Ok(false)));
+        assert_eq!((boolean("true"), boolean("false")), (Ok(true), Ok(false)));
     }
 
     #[test]
-    fn wrong_values_are_answered_with_what_is_expected() {
+    fn invalid_values_are_answered_with_the_expected_form() {
         for wrong in ["9", "23", "x", "", "1e1", "-10", "10.0"] {
             assert_eq!(
-                whole(10..=22_u8)(wrong),
+                integer(10..=22_u8)(wrong),
                 Err("expected a whole number from 10 to 22".to_owned()),
                 "{wrong}"
             );
@@ -384,7 +375,7 @@ mod tests {
             one_of(&["tls", "plaintext"])("ssl"),
             Err("expected one of tls, plaintext".to_owned())
         );
-        assert_eq!(yes_or_no("yes"), Err("expected `true` or `false`".to_owned()));
+        assert_eq!(boolean("yes"), Err("expected `true` or `false`".to_owned()));
         for wrong in ["", "..", "log channel"] {
             assert!(
                 topic(wrong).unwrap_err().starts_with("expected the name of a Kafka topic"),
@@ -394,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn secrets_are_not_printed() {
         assert_eq!(format!("{:?}", Secret::from("hush")), "(secret)");
     }
 }

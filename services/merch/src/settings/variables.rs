@@ -1,5 +1,4 @@
-//! The variables of the environment: named where a setting cannot be read, and those told of that
-//! nobody reads.
+//! Environment variables: named in errors, and reported when no setting reads them.
 
 use clap::{
     Arg, Command, CommandFactory as _,
@@ -10,14 +9,13 @@ use super::Arguments;
 
 const PREFIX: &str = "MERCH_";
 
-/// Those of others: `merch-cli`, and the tests.
-fn is_of_others(name: &str) -> bool {
+/// Variables of `merch-cli` and of the tests.
+fn is_exempt(name: &str) -> bool {
     matches!(name, "MERCH_URL" | "MERCH_TOKEN") || name.starts_with("MERCH_TEST_")
 }
 
-/// clap names only the option, although most settings come from the environment: adds the variable
-/// to it.
-pub(crate) fn named(mut error: Error) -> Error {
+/// Adds the variable to the option that clap's error names.
+pub(crate) fn with_variable_names(mut error: Error) -> Error {
     if !matches!(
         error.kind(),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::MissingRequiredArgument
@@ -35,7 +33,7 @@ pub(crate) fn named(mut error: Error) -> Error {
     error
 }
 
-/// `--hash-cost <LOG2 N>` is `--hash-cost <LOG2 N> (MERCH_HASH_COST)`.
+/// Turns `--hash-cost <LOG2 N>` into `--hash-cost <LOG2 N> (MERCH_HASH_COST)`.
 fn with_variable(option: &str) -> String {
     let long = option.split([' ', '=', '[']).next().and_then(|long| long.strip_prefix("--"));
     let everything = Arguments::command();
@@ -46,37 +44,40 @@ fn with_variable(option: &str) -> String {
     variable.map_or_else(|| option.to_owned(), |variable| format!("{option} ({variable})"))
 }
 
-/// A sentence for each of `names` that is set and not read: misspelt, or of a role that is not run
-/// this way. `whole`: it is the whole store that runs, no subcommand.
+/// Returns a message for the variables among `names` that no setting reads, and one for those that
+/// the whole store ignores (`whole_store`).
 ///
-/// What one subcommand reads may be set for another: an environment is often shared. The whole
-/// store is no part of such a set of processes.
-pub(crate) fn unread(names: impl IntoIterator<Item = String>, whole: bool) -> Vec<String> {
+/// The variables of one role may be set for another: roles often share an environment. The whole
+/// store does not.
+pub(crate) fn unused_variables(
+    names: impl IntoIterator<Item = String>,
+    whole_store: bool,
+) -> Vec<String> {
     let everything = Arguments::command();
     let of_any = |name: &str| commands(&everything).any(|command| reads(command, name));
     let mut ours: Vec<_> =
-        names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_of_others(name)).collect();
+        names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_exempt(name)).collect();
     ours.sort_unstable();
     let (known, unknown): (Vec<_>, Vec<_>) = ours.into_iter().partition(|name| of_any(name));
     let elsewhere: Vec<_> =
-        known.into_iter().filter(|name| whole && !reads(&everything, name)).collect();
+        known.into_iter().filter(|name| whole_store && !reads(&everything, name)).collect();
     let mut sentences = Vec::new();
     if !elsewhere.is_empty() {
         sentences.push(format!(
-            "not used here: {}; the whole store has all of its services in this process, only `merch api` and `merch db` look for them elsewhere",
+            "ignored by the whole store: {}; only `merch api` and `merch db` use them",
             elsewhere.join(", ")
         ));
     }
     if !unknown.is_empty() {
         sentences.push(format!(
-            "no setting of the store, misspelt perhaps: {}; `merch --help` lists them all",
+            "unknown, possibly misspelt: {}; `merch --help` lists all settings",
             unknown.join(", ")
         ));
     }
     sentences
 }
 
-/// `merch`, its subcommands, and theirs.
+/// `merch` and all its subcommands.
 pub(super) fn commands(everything: &Command) -> impl Iterator<Item = &Command> {
     let below = everything.get_subcommands();
     std::iter::once(everything)
@@ -98,11 +99,11 @@ mod tests {
     use super::*;
 
     fn error(arguments: &[&str]) -> String {
-        named(Arguments::try_parse_from(arguments).unwrap_err()).to_string()
+        with_variable_names(Arguments::try_parse_from(arguments).unwrap_err()).to_string()
     }
 
     #[test]
-    fn an_error_names_option_and_variable() {
+    fn errors_name_option_and_variable() {
         let text = error(&["merch", "--hash-cost", "x"]);
         assert!(
             text.contains("invalid value 'x' for '--hash-cost <LOG2 N> (MERCH_HASH_COST)': expected a whole number from 10 to 22"),
@@ -118,9 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_told() {
-        let unread =
-            |names: &[&str], whole| unread(names.iter().map(|name| (*name).to_owned()), whole);
+    fn unused_variables_are_reported() {
+        let unread = |names: &[&str], whole_store| {
+            unused_variables(names.iter().map(|name| (*name).to_owned()), whole_store)
+        };
         let good = [
             "PATH",
             "MERCH_LISTEN",
@@ -134,12 +136,14 @@ mod tests {
         let sentences = unread(&endpoints, true);
         assert_eq!(sentences.len(), 1, "{sentences:?}");
         assert!(
-            sentences[0].starts_with("not used here: MERCH_DB_ENDPOINT, MERCH_LOGGING_ENDPOINT; "),
+            sentences[0].starts_with(
+                "ignored by the whole store: MERCH_DB_ENDPOINT, MERCH_LOGGING_ENDPOINT; "
+            ),
             "{sentences:?}"
         );
         assert_eq!(unread(&endpoints, false), Vec::<String>::new());
         let sentences = unread(&["MERCH_HASHCOST", "MERCH_LISTN", "MERCH_LISTEN"], false);
         assert_eq!(sentences.len(), 1, "{sentences:?}");
-        assert!(sentences[0].contains("perhaps: MERCH_HASHCOST, MERCH_LISTN; "), "{sentences:?}");
+        assert!(sentences[0].contains("misspelt: MERCH_HASHCOST, MERCH_LISTN; "), "{sentences:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! Where one statement ends and the next begins: at semicolons that stand in no quotes and no
-//! comment. (A trigger's body, which has some of its own, is not known; the store has no triggers.)
+//! Splits SQL at semicolons outside of quotes and comments. Triggers, whose bodies contain
+//! semicolons, are not supported; the store has none.
 
-/// The statements of `text`, without their semicolons, and without those that are empty.
+/// The non-empty statements of `text`, without their semicolons.
 pub(super) fn statements(text: &str) -> Vec<&str> {
     let (mut statements, mut start) = (Vec::new(), 0);
     for end in semicolons(text).ends.into_iter().chain([text.len()]) {
@@ -14,37 +14,34 @@ pub(super) fn statements(text: &str) -> Vec<&str> {
     statements
 }
 
-/// Whether nothing but blanks and comments stands behind the last semicolon, and no quote or
-/// comment is open.
+/// Returns true if the last statement ends with a semicolon and no quote or comment is open.
 pub(super) fn complete(text: &str) -> bool {
     let found = semicolons(text);
     !found.open && found.ends.last().is_some_and(|last| is_blank(&text[last + 1..]))
 }
 
 struct Semicolons {
-    /// Their places in the text.
     ends: Vec<usize>,
-    /// The text ends within quotes or a comment of the kind `/* */`.
+    /// Whether the text ends within quotes or a `/* */` comment.
     open: bool,
 }
 
 fn semicolons(text: &str) -> Semicolons {
     let (bytes, mut ends, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {
-        // To just behind the end of what begins here; None if it does not end.
+        // The offset behind this token; `None` if it does not end.
         let next = match bytes[at] {
             b';' => {
                 ends.push(at);
                 Some(at + 1)
             }
-            // A doubled quote within quotes ends one text and begins another, which comes to the
-            // same.
-            quote @ (b'\'' | b'"' | b'`') => behind(bytes, at + 1, &[quote]),
-            b'[' => behind(bytes, at + 1, b"]"),
+            // A doubled quote ends one string and starts another, with the same result.
+            quote @ (b'\'' | b'"' | b'`') => skip_past(bytes, at + 1, &[quote]),
+            b'[' => skip_past(bytes, at + 1, b"]"),
             b'-' if bytes[at..].starts_with(b"--") => {
-                Some(behind(bytes, at + 2, b"\n").unwrap_or(bytes.len()))
+                Some(skip_past(bytes, at + 2, b"\n").unwrap_or(bytes.len()))
             }
-            b'/' if bytes[at..].starts_with(b"/*") => behind(bytes, at + 2, b"*/"),
+            b'/' if bytes[at..].starts_with(b"/*") => skip_past(bytes, at + 2, b"*/"),
             _ => Some(at + 1),
         };
         match next {
@@ -55,24 +52,22 @@ fn semicolons(text: &str) -> Semicolons {
     Semicolons { ends, open: false }
 }
 
-/// The place behind the next `end`.
-fn behind(bytes: &[u8], from: usize, end: &[u8]) -> Option<usize> {
+/// The offset behind the next `end`.
+fn skip_past(bytes: &[u8], from: usize, end: &[u8]) -> Option<usize> {
     let rest = bytes.get(from..)?;
     rest.windows(end.len()).position(|window| window == end).map(|place| from + place + end.len())
 }
 
-/// Nothing but blanks and comments.
 fn is_blank(text: &str) -> bool {
     without_comments(text).is_empty()
 }
 
-/// The first word of a statement, in its own letters.
 pub(super) fn first_word(statement: &str) -> &str {
     let rest = without_comments(statement);
     rest.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
-/// `text` without the blanks and comments that it begins with.
+/// Strips leading white space and comments.
 fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     loop {
@@ -93,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn semicolons_in_quotes_and_comments_end_nothing() {
+    fn quoted_and_commented_semicolons_are_ignored() {
         let text = "SELECT ';', \"a;b\", [c;d], 'it''s;' -- and; so on\n; /* ; */ ;; SELECT 2";
         assert_eq!(
             statements(text),
@@ -108,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_is_behind_comments() {
+    fn first_word_skips_comments() {
         for statement in
             ["BEGIN", " BEGIN IMMEDIATE", "-- it\n/* begins */BEGIN;", "BEGIN/* now */"]
         {
@@ -118,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_is_complete_with_its_semicolon() {
+    fn statements_are_complete_with_a_semicolon() {
         for text in ["SELECT 1;", "SELECT 1; \n", "SELECT ';'; -- done", "SELECT 1; /* done */\n"] {
             assert!(complete(text), "{text}");
         }

@@ -1,39 +1,36 @@
-//! The numbers of one process, out of Prometheus' text format.
+//! Parses Prometheus' text format.
 
 use std::collections::BTreeSet;
 
-/// Of one process since it started; what a role does not have is 0.
+/// Totals of one process since its start; 0 for what its role does not have.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Numbers {
+pub(super) struct Metrics {
     pub(super) roles: BTreeSet<&'static str>,
     pub(super) placed: f64,
     pub(super) replayed: f64,
     pub(super) refused: f64,
     pub(super) requests: f64,
-    /// Answers of 500 and above.
+    /// Responses with status 500 and above.
     pub(super) failed: f64,
     pub(super) refused_tokens: f64,
     pub(super) failed_log_ins: f64,
     pub(super) refused_admin_calls: f64,
-    /// Events that Kafka has acknowledged.
     pub(super) delivered: f64,
-    /// Events in the outbox; every replica counts the same table.
+    /// Events in the outbox, a table that all replicas share.
     pub(super) outbox: Option<f64>,
-    /// Events in the api's journal.
     pub(super) journal: Option<f64>,
 }
 
-impl Numbers {
-    /// Reads what is known and passes over the rest.
+impl Metrics {
     pub(super) fn parse(text: &str) -> Self {
-        let mut numbers = Self::default();
+        let mut metrics = Self::default();
         for sample in text.lines().filter_map(Sample::parse) {
-            numbers.take(&sample);
+            metrics.record(&sample);
         }
-        numbers
+        metrics
     }
 
-    fn take(&mut self, sample: &Sample<'_>) {
+    fn record(&mut self, sample: &Sample<'_>) {
         let value = sample.value;
         for (beginning, role) in
             [("merch_api_", "api"), ("merch_db_", "db"), ("merch_logging_", "logging")]
@@ -88,7 +85,7 @@ impl<'a> Sample<'a> {
         Some(Self { name, labels, value: value.parse().ok()? })
     }
 
-    /// The store's labels hold words: no quotes, no commas.
+    /// Label values contain no quotes and no commas.
     fn label(&self, name: &str) -> Option<&'a str> {
         self.labels
             .split(',')
@@ -101,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_read() {
+    fn known_metrics_are_parsed() {
         let text = "# HELP merch_db_orders_total Orders\n# TYPE merch_db_orders_total counter\n\
             merch_db_orders_total{outcome=\"placed\"} 12\nmerch_db_orders_total{outcome=\"out_of_stock\"} 3\n\
             merch_api_request_duration_seconds_count{operation=\"place_order\",status=\"201\"} 12\n\
@@ -110,13 +107,13 @@ mod tests {
             merch_api_request_duration_seconds_count{operation=\"list_orders\",status=\"503\"} 1\n\
             merch_api_request_duration_seconds_bucket{operation=\"log_in\",status=\"401\",le=\"+Inf\"} 2\n\
             merch_db_outbox_backlog 7\nnonsense\nmerch_log_journal_backlog_events x\n";
-        let numbers = Numbers::parse(text);
-        assert_eq!((numbers.placed, numbers.refused, numbers.requests), (12.0, 3.0, 19.0));
+        let metrics = Metrics::parse(text);
+        assert_eq!((metrics.placed, metrics.refused, metrics.requests), (12.0, 3.0, 19.0));
         assert_eq!(
-            (numbers.failed_log_ins, numbers.refused_tokens, numbers.failed),
+            (metrics.failed_log_ins, metrics.refused_tokens, metrics.failed),
             (2.0, 4.0, 1.0)
         );
-        assert_eq!((numbers.outbox, numbers.journal), (Some(7.0), None));
-        assert_eq!(numbers.roles, ["api", "db"].into());
+        assert_eq!((metrics.outbox, metrics.journal), (Some(7.0), None));
+        assert_eq!(metrics.roles, ["api", "db"].into());
     }
 }

@@ -1,19 +1,21 @@
-//! What is shown: rates between two looks, and what is there now. A plain function, so that a frame
-//! can be read in a test.
+//! Renders a frame from two snapshots.
 
 use std::collections::HashMap;
 
 use super::{
-    metrics::Numbers,
-    sources::{Readiness, Replica, Seen, State},
+    collector::{Readiness, Replica, ReplicaState, Snapshot},
+    metrics::Metrics,
 };
-use crate::table::{Cell, harmless, table};
+use crate::table::{Cell, escape_control, table};
 
-/// The lines of one frame.
-pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
+pub(super) fn frame(before: &Snapshot, now: &Snapshot, timestamp: &str) -> Vec<String> {
     let rates = Rates::between(before, now);
     let mut lines = vec![
-        format!("merch top  {moment}  {} of {} replicas are ready", ready(now), now.replicas.len()),
+        format!(
+            "merch top  {timestamp}  {} of {} replicas are ready",
+            ready(now),
+            now.replicas.len()
+        ),
         String::new(),
     ];
     let row = |what: &str, cells: [String; 3]| {
@@ -27,7 +29,7 @@ pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
     let shown = |value: f64| format!("{value:.1}");
     lines.extend(
         table(
-            &["a second", "", "", ""],
+            &["per second", "", "", ""],
             &[
                 row(
                     "orders",
@@ -73,12 +75,12 @@ pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
                     ]
                 })
                 .collect();
-            lines.extend(table(&["id", "product", "left"], &rows).lines().map(str::to_owned));
+            lines.extend(table(&["id", "product", "stock"], &rows).lines().map(str::to_owned));
         }
-        Err(why) => lines.push(format!("stock  not known: {}", harmless(why))),
+        Err(why) => lines.push(format!("stock  unknown: {}", escape_control(why))),
     }
     lines.push(String::new());
-    let rows: Vec<_> = now.replicas.iter().map(|replica| line(replica, &rates)).collect();
+    let rows: Vec<_> = now.replicas.iter().map(|replica| replica_row(replica, &rates)).collect();
     lines.extend(
         table(&["replica", "address", "roles", "requests/s", "orders/s", "state"], &rows)
             .lines()
@@ -87,12 +89,12 @@ pub(super) fn frame(before: &Seen, now: &Seen, moment: &str) -> Vec<String> {
     lines
 }
 
-fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
+fn replica_row(replica: &Replica, rates: &Rates) -> Vec<Cell> {
     let address = replica.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let of_it = rates.by_replica.get(&(replica.name.clone(), address.clone()));
     let (roles, state) = match &replica.state {
-        State::Up { numbers, readiness } => {
-            let roles: Vec<_> = numbers.roles.iter().copied().collect();
+        ReplicaState::Up { metrics, readiness } => {
+            let roles: Vec<_> = metrics.roles.iter().copied().collect();
             let state = match readiness {
                 Readiness::Ready => "ready".to_owned(),
                 Readiness::Degraded(why) => format!("DEGRADED: {why}"),
@@ -100,7 +102,7 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
             };
             (roles.join(","), state)
         }
-        State::Down(why) => ("-".to_owned(), format!("DOWN: {why}")),
+        ReplicaState::Down(why) => ("-".to_owned(), format!("DOWN: {why}")),
     };
     let rate = |value: Option<f64>| {
         Cell::number(value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")))
@@ -115,40 +117,42 @@ fn line(replica: &Replica, rates: &Rates) -> Vec<Cell> {
     ]
 }
 
-fn ready(seen: &Seen) -> usize {
-    let is_ready = |state: &State| {
-        matches!(state, State::Up { readiness: Readiness::Ready | Readiness::Degraded(_), .. })
+fn ready(snapshot: &Snapshot) -> usize {
+    let is_ready = |state: &ReplicaState| {
+        matches!(
+            state,
+            ReplicaState::Up { readiness: Readiness::Ready | Readiness::Degraded(_), .. }
+        )
     };
-    seen.replicas.iter().filter(|replica| is_ready(&replica.state)).count()
+    snapshot.replicas.iter().filter(|replica| is_ready(&replica.state)).count()
 }
 
-/// All replicas count one table; the one that counted last knows best, and the greatest is nearest
-/// to it while it grows.
-fn outbox(seen: &Seen) -> Option<f64> {
-    numbers(seen).filter_map(|numbers| numbers.outbox).reduce(f64::max)
+/// All replicas report the same table at different times; the maximum is the most recent while it
+/// grows.
+fn outbox(snapshot: &Snapshot) -> Option<f64> {
+    metrics(snapshot).filter_map(|metrics| metrics.outbox).reduce(f64::max)
 }
 
-/// Each api has a journal of its own.
-fn journal(seen: &Seen) -> Option<f64> {
-    numbers(seen).filter_map(|numbers| numbers.journal).reduce(|sum, more| sum + more)
+fn journal(snapshot: &Snapshot) -> Option<f64> {
+    metrics(snapshot).filter_map(|metrics| metrics.journal).reduce(|sum, more| sum + more)
 }
 
-fn numbers(seen: &Seen) -> impl Iterator<Item = &Numbers> {
-    seen.replicas.iter().filter_map(|replica| match &replica.state {
-        State::Up { numbers, .. } => Some(numbers),
-        State::Down(_) => None,
+fn metrics(snapshot: &Snapshot) -> impl Iterator<Item = &Metrics> {
+    snapshot.replicas.iter().filter_map(|replica| match &replica.state {
+        ReplicaState::Up { metrics, .. } => Some(metrics),
+        ReplicaState::Down(_) => None,
     })
 }
 
 fn events(number: Option<f64>) -> String {
     match number {
-        None => "not known".to_owned(),
+        None => "unknown".to_owned(),
         Some(1.0) => "1 event".to_owned(),
         Some(number) => format!("{number:.0} events"),
     }
 }
 
-/// What happened a second, of all replicas that were there both times.
+/// Rates per second over the replicas in both snapshots.
 #[derive(Debug, Default)]
 struct Rates {
     placed: f64,
@@ -160,43 +164,43 @@ struct Rates {
     failed_log_ins: f64,
     refused_admin_calls: f64,
     delivered: f64,
-    /// Requests and orders that were placed, by name and address.
     by_replica: HashMap<(String, String), (f64, f64)>,
 }
 
 impl Rates {
-    fn between(before: &Seen, now: &Seen) -> Self {
+    fn between(before: &Snapshot, now: &Snapshot) -> Self {
         let seconds = now.at.duration_since(before.at).as_secs_f64();
         let mut rates = Self::default();
         if seconds == 0.0 {
             return rates;
         }
         for replica in &now.replicas {
-            let State::Up { numbers: after, .. } = &replica.state else { continue };
+            let ReplicaState::Up { metrics: after, .. } = &replica.state else { continue };
             let earlier = before
                 .replicas
                 .iter()
                 .find(|earlier| earlier.name == replica.name && earlier.address == replica.address);
-            let Some(State::Up { numbers: earlier, .. }) = earlier.map(|earlier| &earlier.state)
+            let Some(ReplicaState::Up { metrics: earlier, .. }) =
+                earlier.map(|earlier| &earlier.state)
             else {
                 continue;
             };
-            // A process that was started anew counts from 0 again.
-            let rate = |of: fn(&Numbers) -> f64| {
+            // A restarted process counts from 0.
+            let rate = |of: fn(&Metrics) -> f64| {
                 let (earlier, after) = (of(earlier), of(after));
                 (if after < earlier { after } else { after - earlier }) / seconds
             };
             let (requests, placed) =
-                (rate(|numbers| numbers.requests), rate(|numbers| numbers.placed));
+                (rate(|metrics| metrics.requests), rate(|metrics| metrics.placed));
             rates.requests += requests;
             rates.placed += placed;
-            rates.replayed += rate(|numbers| numbers.replayed);
-            rates.refused += rate(|numbers| numbers.refused);
-            rates.failed += rate(|numbers| numbers.failed);
-            rates.refused_tokens += rate(|numbers| numbers.refused_tokens);
-            rates.failed_log_ins += rate(|numbers| numbers.failed_log_ins);
-            rates.refused_admin_calls += rate(|numbers| numbers.refused_admin_calls);
-            rates.delivered += rate(|numbers| numbers.delivered);
+            rates.replayed += rate(|metrics| metrics.replayed);
+            rates.refused += rate(|metrics| metrics.refused);
+            rates.failed += rate(|metrics| metrics.failed);
+            rates.refused_tokens += rate(|metrics| metrics.refused_tokens);
+            rates.failed_log_ins += rate(|metrics| metrics.failed_log_ins);
+            rates.refused_admin_calls += rate(|metrics| metrics.refused_admin_calls);
+            rates.delivered += rate(|metrics| metrics.delivered);
             let address =
                 replica.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
             rates.by_replica.insert((replica.name.clone(), address), (requests, placed));
@@ -213,36 +217,36 @@ mod tests {
 
     use super::*;
 
-    fn replica(name: &str, port: u16, numbers: Numbers) -> Replica {
+    fn replica(name: &str, port: u16, metrics: Metrics) -> Replica {
         Replica {
             name: name.to_owned(),
             address: Some(([10, 0, 0, 1], port).into()),
-            state: State::Up { numbers, readiness: Readiness::Ready },
+            state: ReplicaState::Up { metrics, readiness: Readiness::Ready },
         }
     }
 
     #[test]
-    fn a_frame_has_rates_stock_lag_and_who_is_down() {
+    fn frame_shows_rates_stock_lag_and_down_replicas() {
         let start = Instant::now();
-        let counted = |placed, outbox| Numbers {
+        let counted = |placed, outbox| Metrics {
             placed,
             outbox: Some(outbox),
             roles: ["db"].into(),
-            ..Numbers::default()
+            ..Metrics::default()
         };
-        let before = Seen {
+        let before = Snapshot {
             at: start,
             replicas: vec![
                 replica("db:9102", 1, counted(100.0, 3.0)),
                 replica("db:9102", 2, counted(900.0, 3.0)),
             ],
-            products: Err("nobody there".to_owned()),
+            products: Err("connection refused by db".to_owned()),
         };
-        let mut down = replica("api:9101", 3, Numbers::default());
-        down.state = State::Down("connection refused".to_owned());
-        let now = Seen {
+        let mut down = replica("api:9101", 3, Metrics::default());
+        down.state = ReplicaState::Down("connection refused".to_owned());
+        let now = Snapshot {
             at: start + Duration::from_secs(2),
-            // The second one was started anew.
+            // The second one was restarted.
             replicas: vec![
                 replica("db:9102", 1, counted(150.0, 1.0)),
                 replica("db:9102", 2, counted(10.0, 4.0)),
@@ -259,14 +263,14 @@ mod tests {
         for expected in [
             "merch top  now  2 of 3 replicas are ready",
             "placed 30.0",
-            "lag  outbox 4 events, journal not known",
-            " 1  Hoodie\\u{1b}[2J    42",
+            "lag  outbox 4 events, journal unknown",
+            " 1  Hoodie\\u{1b}[2J     42",
             "DOWN: connection refused",
             "db:9102   10.0.0.1:1  db            0.0      25.0  ready",
         ] {
             assert!(text.contains(expected), "{expected} is not in:\n{text}");
         }
         let text = frame(&now, &before, "now").join("\n");
-        assert!(text.contains("stock  not known: nobody there"), "{text}");
+        assert!(text.contains("stock  unknown: connection refused by db"), "{text}");
     }
 }

@@ -1,8 +1,8 @@
-//! The roles over Apache Kafka itself.
+//! The roles over Apache Kafka.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
-/// Tests that need a Java runtime and Maven; `tools/test` skips them where those are missing.
+/// Tests that need a Java runtime and Maven; `tools/test` skips them if these are missing.
 mod needs_java {
     mod roles;
 }

@@ -1,5 +1,4 @@
-//! Runs the built `merch`, with a data folder of its own and free ports, and waits for what it
-//! says.
+//! Runs the built `merch` with its own data folder and free ports.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
@@ -14,10 +13,10 @@ use std::{
 
 use serde_json::Value;
 
-/// The longest that anything here may take: a debug build on a busy machine is slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The limit of every wait; debug builds on a busy machine are slow.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// `merch` with these arguments and nothing of this environment's own settings.
+/// `merch` with these arguments, without this environment's settings.
 pub(crate) fn merch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
@@ -32,39 +31,36 @@ pub(crate) fn merch(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     finish(merch(arguments).spawn().unwrap())
 }
 
-/// Waits until something holds.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + TIMEOUT;
     while !holds() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < end, "not within {TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Waits for the end with [`PATIENCE`].
 pub(crate) fn finish(child: Child) -> Output {
     let pid = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
-    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+    receiver.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
         signal(pid, "-KILL");
         panic!("merch did not end")
     })
 }
 
-/// The one sentence of a failed start: exit code 1, nothing else on standard error, no panic.
-pub(crate) fn failed_start(output: &Output) -> String {
+/// Asserts exit code 1 without a panic. Returns the only error message.
+pub(crate) fn startup_error(output: &Output) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{stderr}");
     let errors: Vec<_> = stderr.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
     assert_eq!(errors.len(), 1, "{stderr}");
-    assert!(stderr.trim_end().ends_with(errors[0]), "the sentence is not the last line: {stderr}");
+    assert!(stderr.trim_end().ends_with(errors[0]), "the message is not the last line: {stderr}");
     errors[0].to_owned()
 }
 
@@ -72,15 +68,15 @@ pub(crate) fn signal(pid: u32, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
-/// A store, or one role of it, that runs. Killed if a test ends without [`Running::stop`].
+/// A running store or role. Killed if a test ends without [`Running::stop`].
 pub(crate) struct Running {
     child: Option<Child>,
-    /// What it printed until it was ready.
+    /// Its output until it was ready.
     pub(crate) printed: String,
 }
 
 impl Running {
-    /// The whole store, with free ports.
+    /// Starts the whole store on free ports.
     pub(crate) fn store(data_dir: &Path) -> Self {
         Self::start(&mut merch(&[
             "--data-dir",
@@ -90,12 +86,12 @@ impl Running {
         ]))
     }
 
-    /// Starts it and waits until it says that it is ready.
+    /// Starts it and waits until it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_with_stderr(command, Stdio::inherit())
     }
 
-    /// The same, with its log lines going there.
+    /// As [`Running::start`], with the log written to `stderr`.
     pub(crate) fn start_with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
         let mut child = command.stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -103,13 +99,13 @@ impl Running {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             let mut printed = String::new();
-            // The last line of the greeting says how to stop it.
+            // The last line of the announcement.
             while !printed.contains("Ctrl-C") && stdout.read_line(&mut printed).unwrap() > 0 {}
             let _ = sender.send(printed);
-            // Read on, so that it never writes to a pipe that nobody reads.
+            // Keep reading, so that its writes do not block.
             let _ = std::io::copy(&mut stdout, &mut std::io::sink());
         });
-        let Ok(printed) = receiver.recv_timeout(PATIENCE) else {
+        let Ok(printed) = receiver.recv_timeout(TIMEOUT) else {
             signal(pid, "-KILL");
             panic!("it was not ready in time");
         };
@@ -124,7 +120,7 @@ impl Running {
             .lines()
             .find_map(|line| line.trim().strip_prefix(what))
             .unwrap_or_else(|| panic!("no {what} in {}", self.printed));
-        // A caution may stand after it.
+        // A warning may follow.
         let url = line.split_whitespace().next().unwrap_or_default();
         url.trim_start_matches("http://")
     }
@@ -133,13 +129,12 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits for the exit.
     pub(crate) fn stop(self) -> ExitStatus {
         signal(self.pid(), "-TERM");
         self.ended()
     }
 
-    /// Waits for the end.
     pub(crate) fn ended(mut self) -> ExitStatus {
         finish(self.child.take().unwrap()).status
     }
@@ -154,7 +149,7 @@ impl Drop for Running {
     }
 }
 
-/// The URL of an SQLite file, whatever characters its path has.
+/// The URL of an SQLite file with any path.
 pub(crate) fn sqlite_url(path: &Path) -> String {
     let mut url = "sqlite://".to_owned();
     for byte in path.to_str().unwrap().bytes() {
@@ -167,22 +162,21 @@ pub(crate) fn sqlite_url(path: &Path) -> String {
     url
 }
 
-/// `run.json`
 pub(crate) fn run_json(data_dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).unwrap()).unwrap()
 }
 
-/// The value of a metric without labels, from an admin port.
+/// Reads a metric without labels from an admin port.
 pub(crate) fn metric(admin: &str, name: &str) -> Option<f64> {
     let mut connection = TcpStream::connect(admin).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "GET /metrics HTTP/1.0\r\nhost: {admin}\r\n\r\n").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// One HTTP request; the status and the body.
+/// Sends one HTTP request. Returns the status and the body.
 pub(crate) fn http(
     address: &str,
     method: &str,
@@ -191,7 +185,7 @@ pub(crate) fn http(
     body: Option<&Value>,
 ) -> (u16, Value) {
     let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     let body = body.map(Value::to_string).unwrap_or_default();
     let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n");
     if let Some(token) = token {

@@ -1,4 +1,4 @@
-//! The roles over Apache Kafka itself, as processes: whatever is committed is on the topic.
+//! The roles as processes over Apache Kafka: every committed event is on the topic.
 
 use std::{
     collections::HashSet,
@@ -12,7 +12,7 @@ use merch_test_kafka::{Kafka, Options, PASSWORD, SecurityProtocol, USER};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::support::{PATIENCE, Running, failed_start, finish, http, merch};
+use crate::support::{Running, TIMEOUT, finish, http, merch, startup_error};
 
 fn output(command: &mut Command) -> Output {
     finish(command.spawn().unwrap())
@@ -23,7 +23,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// `merch topic` against that Kafka.
+/// `merch topic` against this Kafka.
 fn topic(kafka: &Kafka, arguments: &[&str]) -> Command {
     let mut command = merch(&[
         "topic",
@@ -38,7 +38,7 @@ fn topic(kafka: &Kafka, arguments: &[&str]) -> Command {
     command
 }
 
-/// The events on the topic, as `merch logs` shows them.
+/// The events on the topic, from `merch logs`.
 fn events(kafka: &Kafka) -> Vec<Value> {
     let logs =
         output(merch(&["logs", "--json"]).env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()));
@@ -46,7 +46,7 @@ fn events(kafka: &Kafka) -> Vec<Value> {
 }
 
 #[test]
-fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_again() {
+fn events_survive_repeated_kills_of_logging() {
     let kafka = Kafka::start();
     let created = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
     assert_eq!(
@@ -119,7 +119,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
     assert_eq!(status, 200, "{token}");
     let token = token["access_token"].as_str().unwrap();
 
-    // Buyers go on buying and cancelling while the service between them and Kafka is killed.
+    // Orders and cancellations continue while the logging service is killed repeatedly.
     let done = AtomicBool::new(false);
     let (expected, survivor) = thread::scope(|scope| {
         let buyers: Vec<_> = (1..=3)
@@ -146,7 +146,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
         let mut running = first;
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(300));
-            // Dropping it is kill -9.
+            // Dropping it sends SIGKILL.
             drop(running);
             thread::sleep(Duration::from_millis(200));
             running = logging(&address);
@@ -162,7 +162,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
     missing
         .insert((format!("user:{}", user["id"].as_str().unwrap()), "user_registered".to_owned()));
     missing.insert((format!("user:{}", user["id"].as_str().unwrap()), "user_logged_in".to_owned()));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !missing.is_empty() {
         assert!(
             Instant::now() < deadline,
@@ -177,8 +177,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
             ));
         }
     }
-    // Nothing that was not committed, and each event under one id: what was sent twice can be told
-    // from what happened twice.
+    // Only committed events, each under one id: a repeated record is not a second event.
     let orders: HashSet<_> = events(&kafka)
         .into_iter()
         .filter(|event| event["event"] == "order_placed")
@@ -189,7 +188,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
         assert_eq!(role.stop().code(), Some(0));
     }
 
-    // The one-shot on a topic that is there: says so, changes nothing, and is content.
+    // `merch topic` on an existing topic reports it, changes nothing and succeeds.
     let same = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
     assert_eq!(stdout(&same), "log-channel exists with the requested settings\n");
     let other = stdout(&output(&mut topic(&kafka, &["--kafka-partitions", "6"])));
@@ -202,7 +201,7 @@ fn every_committed_event_arrives_though_the_logging_service_is_killed_again_and_
 }
 
 #[test]
-fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
+fn tls_and_scram_settings_work_and_stay_secret() {
     let kafka =
         Kafka::with(Options { security_protocol: SecurityProtocol::SaslSsl, ..Options::default() });
     let folder = tempdir().unwrap();
@@ -222,13 +221,13 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     let mut command = merch(&["topic", "--kafka-patience", "1s"]);
     with(&mut command, &wrong);
     let refused = output(&mut command);
-    let sentence = failed_start(&refused);
+    let message = startup_error(&refused);
     assert!(
-        sentence.starts_with(&format!(
+        message.starts_with(&format!(
             "Kafka at {} rejected the credentials: ",
             kafka.bootstrap_servers()
         )),
-        "{sentence}"
+        "{message}"
     );
     for output in [&refused.stdout, &refused.stderr] {
         let text = String::from_utf8_lossy(output);
@@ -246,7 +245,7 @@ fn a_kafka_with_tls_and_users_is_reached_by_settings_that_are_never_shown() {
     let mut command =
         merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     with(&mut command, &right);
-    // It says that it is ready only when it is.
+    // It announces itself only when it is ready.
     assert_eq!(Running::start(&mut command).stop().code(), Some(0));
     let mut command = merch(&["logs", "--json"]);
     with(&mut command, &right);

@@ -1,54 +1,55 @@
-//! What became of the statements before one that failed.
+//! The outcomes of the statements before a failed one.
 
 use std::fmt;
 
-/// Counts statements by their outcome. Displays as the end of an error's sentence.
+/// Counts statements by outcome. `Display` formats the end of an error message.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    /// Committed.
-    done: u64,
-    /// In the transaction that is open, or just carried out.
+pub(super) struct StatementOutcomes {
+    committed: u64,
+    /// In the open transaction.
     open: u64,
     rolled_back: u64,
 }
 
-impl Tally {
-    /// Counts a statement that succeeded.
+impl StatementOutcomes {
     pub(super) fn add(&mut self) {
         self.open += 1;
     }
 
-    /// What is open is committed.
     pub(super) fn commit(&mut self) {
-        self.done += std::mem::take(&mut self.open);
+        self.committed += std::mem::take(&mut self.open);
     }
 
-    /// What is open is rolled back.
     pub(super) fn roll_back(&mut self) {
         self.rolled_back += std::mem::take(&mut self.open);
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for StatementOutcomes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let statements = |number| {
             if number == 1 { "1 statement".to_owned() } else { format!("{number} statements") }
         };
         let was = |number| if number == 1 { "was" } else { "were" };
-        match (self.done, self.rolled_back) {
+        match (self.committed, self.rolled_back) {
             (0, 0) => Ok(()),
-            (done, 0) => {
-                write!(formatter, "; {} before it {} carried out", statements(done), was(done))
+            (committed, 0) => {
+                write!(
+                    formatter,
+                    "; {} before it {} carried out",
+                    statements(committed),
+                    was(committed)
+                )
             }
             (0, back) => {
                 write!(formatter, "; {} before it {} rolled back", statements(back), was(back))
             }
-            (done, back) => {
+            (committed, back) => {
                 write!(
                     formatter,
                     "; {} before it {} carried out, {back} {} rolled back",
-                    statements(done),
-                    was(done),
+                    statements(committed),
+                    was(committed),
                     was(back)
                 )
             }

@@ -1,10 +1,10 @@
-//! What the image says that it is made of.
+//! The image's software bill of materials.
 
 use anyhow::{Context as _, Result, ensure};
 use merch_deploy_tests::{command::Command, image};
 use serde_json::Value;
 
-/// `docker cp` of a file out of a container that never runs.
+/// Copies a file out of an image with `docker cp`.
 async fn file_of(image: &str, path: &str, to: &std::path::Path) -> Result<String> {
     let container = Command::new("docker").args(["create", image]).succeed().await?;
     let container = container.trim();
@@ -20,7 +20,7 @@ async fn file_of(image: &str, path: &str, to: &std::path::Path) -> Result<String
 
 #[tokio::test]
 #[ignore = "needs docker: make test-compose runs it"]
-async fn the_image_has_its_bill_of_materials() {
+async fn image_contains_its_bill_of_materials() {
     let check = async || -> Result<()> {
         let folder = tempfile::tempdir()?;
         let text = file_of(
@@ -42,7 +42,7 @@ async fn the_image_has_its_bill_of_materials() {
             .filter(|component| component["scope"] == "required")
             .filter_map(|component| component["name"].as_str())
             .collect();
-        // TLS to Kafka is in the image, though not in every build.
+        // The image includes TLS to Kafka; a default build does not.
         for name in ["merch-api", "sea-orm", "tonic", "sqlite", "librdkafka", "openssl"] {
             ensure!(linked.contains(&name), "{name} is not among {linked:?}");
         }

@@ -1,4 +1,4 @@
-//! The operator's commands against stores that run as processes of their own.
+//! The operations commands against running stores.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -15,9 +15,9 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use support::{Running, failed_start, finish, http, merch, run, run_json};
+use support::{Running, finish, http, merch, run, run_json, startup_error};
 
-/// A store whose passwords cost nothing.
+/// A store with the cheapest password hashes.
 fn store(data_dir: &Path) -> Running {
     Running::start(
         merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"])
@@ -50,7 +50,7 @@ fn objects(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn the_operator_changes_a_store_that_runs() {
+fn admin_commands_change_a_running_store() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let store = store(folder.path());
@@ -67,9 +67,9 @@ fn the_operator_changes_a_store_that_runs() {
             .contains("+50    550")
     );
     let again = text(&admin(&["restock", "1", "--add", "50", "--key", "delivery-7"]));
-    assert!(again.contains("550") && again.contains("nothing was done now"), "{again}");
+    assert!(again.contains("550") && again.contains("nothing was changed"), "{again}");
     assert!(
-        failed_start(&admin(&["restock", "1", "--add", "9", "--key", "delivery-7"]))
+        startup_error(&admin(&["restock", "1", "--add", "9", "--key", "delivery-7"]))
             .contains("choose another one (--key)")
     );
     let set = objects(&admin(&["restock", "2", "--set", "3", "--json"]));
@@ -91,25 +91,25 @@ fn the_operator_changes_a_store_that_runs() {
     );
     assert!(text(&admin(&["list-users", "--limit", "1"])).contains("there are more"));
     assert_eq!(objects(&admin(&["list-users", "--json"])).len(), 2);
-    assert!(text(&admin(&["deactivate", "bob"])).contains("is inactive now"));
-    assert!(text(&admin(&["deactivate", "bob"])).contains("nothing was done"));
+    assert!(text(&admin(&["deactivate", "bob"])).contains("is now inactive"));
+    assert!(text(&admin(&["deactivate", "bob"])).contains("nothing was changed"));
     assert_eq!(
         objects(&admin(&["list-users", "--active", "false", "--json"]))[0]["username"],
         "bob"
     );
     assert_eq!(http(&api, "GET", "/orders", Some(&token), None).0, 200);
-    assert!(text(&admin(&["revoke-tokens", &ada])).contains("the tokens of 1 user are void"));
+    assert!(text(&admin(&["revoke-tokens", &ada])).contains("revoked the tokens of 1 user"));
     assert_eq!(http(&api, "GET", "/orders", Some(&token), None).0, 401);
     assert_eq!(
         objects(&admin(&["revoke-tokens", "--everyone", "--json"])),
         [json!({ "users": 1 })]
     );
 
-    // What cannot be done is one sentence; what is no command line has exit code 2.
-    assert_eq!(failed_start(&admin(&["restock", "99", "--add", "1"])), "there is no such product");
-    assert_eq!(failed_start(&admin(&["deactivate", "nobody"])), "there is no such user");
+    // Failures print one message; invalid command lines have exit code 2.
+    assert_eq!(startup_error(&admin(&["restock", "99", "--add", "1"])), "there is no such product");
+    assert_eq!(startup_error(&admin(&["deactivate", "unknown"])), "there is no such user");
     assert_eq!(
-        failed_start(&admin(&["deactivate", "a b"])),
+        startup_error(&admin(&["deactivate", "a b"])),
         "user.username: expected 3 to 50 of letters, digits, _ . and -"
     );
     for wrong in [
@@ -121,8 +121,8 @@ fn the_operator_changes_a_store_that_runs() {
         assert_eq!(admin(wrong).status.code(), Some(2), "{wrong:?}");
     }
 
-    // By address, with the credential in a file or a variable; another one is refused and never
-    // shown.
+    // By address, with the credential from a file or a variable. A wrong one is refused and not
+    // printed.
     let db = run_json(folder.path())["db"].as_str().unwrap().to_owned();
     let by_file = run(&[
         "admin",
@@ -139,23 +139,20 @@ fn the_operator_changes_a_store_that_runs() {
         .env("MERCH_ADMIN_TOKEN", guess)
         .output()
         .unwrap();
-    let sentence = failed_start(&wrong);
+    let message = startup_error(&wrong);
+    assert!(message.contains("refused the credential") && !message.contains("hush"), "{message}");
     assert!(
-        sentence.contains("refuses the credential") && !sentence.contains("hush"),
-        "{sentence}"
-    );
-    assert!(
-        failed_start(&run(&["admin", "list-users", "--db-endpoint", &db]))
+        startup_error(&run(&["admin", "list-users", "--db-endpoint", &db]))
             .contains("MERCH_ADMIN_TOKEN_FILE")
     );
     assert_eq!(store.stop().code(), Some(0));
     assert!(
-        failed_start(&admin(&["list-users"])).starts_with("no store runs with the data folder")
+        startup_error(&admin(&["list-users"])).starts_with("no store runs with the data folder")
     );
 }
 
 #[test]
-fn a_db_service_of_its_own_has_an_operator_only_with_a_credential() {
+fn db_role_serves_admin_only_with_a_credential() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
@@ -175,19 +172,19 @@ fn a_db_service_of_its_own_has_an_operator_only_with_a_credential() {
     let token = token.to_str().unwrap();
 
     let short = merch(&role).env("MERCH_ADMIN_TOKEN", "hush-hush").output().unwrap();
-    let sentence = failed_start(&short);
+    let message = startup_error(&short);
     assert!(
-        sentence.contains("at least 32 random bytes, got 9") && !sentence.contains("hush"),
-        "{sentence}"
+        message.contains("at least 32 random bytes, got 9") && !message.contains("hush"),
+        "{message}"
     );
     let both = merch(&role)
         .env("MERCH_ADMIN_TOKEN", "x")
         .env("MERCH_ADMIN_TOKEN_FILE", token)
         .output()
         .unwrap();
-    assert!(failed_start(&both).starts_with("both MERCH_ADMIN_TOKEN"));
+    assert!(startup_error(&both).starts_with("both MERCH_ADMIN_TOKEN"));
 
-    // An empty variable is none.
+    // An empty variable counts as not set.
     let db = Running::start(merch(&role).env("MERCH_ADMIN_TOKEN", ""));
     let ask = |db: &Running| {
         let endpoint = format!("http://{}", db.address("db"));
@@ -205,8 +202,8 @@ fn a_db_service_of_its_own_has_an_operator_only_with_a_credential() {
         ])
     };
     assert!(
-        failed_start(&ask(&db))
-            .contains("offers no service to the operator; start it with MERCH_ADMIN_TOKEN_FILE")
+        startup_error(&ask(&db))
+            .contains("serves no admin calls; start it with MERCH_ADMIN_TOKEN_FILE")
     );
     assert_eq!(db.stop().code(), Some(0));
     let db = Running::start(merch(&role).env("MERCH_ADMIN_TOKEN_FILE", token));
@@ -215,11 +212,11 @@ fn a_db_service_of_its_own_has_an_operator_only_with_a_credential() {
 }
 
 #[test]
-fn sql_reads_a_store_that_runs_and_writes_only_when_told() {
+fn sql_is_read_only_without_write() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let missing = run(&["sql", "SELECT 1", "--data-dir", data_dir]);
-    assert!(failed_start(&missing).starts_with("there is no database file"));
+    assert!(startup_error(&missing).contains("does not exist; start `merch`"));
     let store = store(folder.path());
     let (ada, _) = register(store.address("api"), "ada");
     let sql = |arguments: &[&str]| run(&[&["sql", "--data-dir", data_dir], arguments].concat());
@@ -245,17 +242,17 @@ fn sql_reads_a_store_that_runs_and_writes_only_when_told() {
         "CREATE TABLE t (a)",
         "DROP TABLE outbox",
     ] {
-        let sentence = failed_start(&sql(&[writes]));
-        assert!(sentence.contains("--write lets it"), "{writes}: {sentence}");
+        let message = startup_error(&sql(&[writes]));
+        assert!(message.contains("use --write"), "{writes}: {message}");
     }
-    assert!(failed_start(&sql(&["SELEC"])).contains("near \"SELEC\": syntax error"));
+    assert!(startup_error(&sql(&["SELEC"])).contains("near \"SELEC\": syntax error"));
     assert!(
         text(&sql(&["--write", "UPDATE products SET stock = 7 WHERE id = 3"]))
             .contains("(1 row changed)")
     );
     assert_eq!(http(store.address("api"), "GET", "/products/3", None, None).1["stock"], 7);
     assert!(
-        failed_start(&sql(&["--write", "UPDATE products SET stock = -1"]))
+        startup_error(&sql(&["--write", "UPDATE products SET stock = -1"]))
             .contains("ck_products_stock")
     );
 
@@ -274,27 +271,28 @@ fn sql_reads_a_store_that_runs_and_writes_only_when_told() {
         .env("MERCH_DATABASE_URL", "postgres://merch:hush-hush@h/merch")
         .output()
         .unwrap();
-    let sentence = failed_start(&postgres);
-    assert!(sentence.contains("use psql") && !sentence.contains("hush"), "{sentence}");
+    let message = startup_error(&postgres);
+    assert!(message.contains("use psql") && !message.contains("hush"), "{message}");
     assert_eq!(store.stop().code(), Some(0));
-    // Also when nothing runs.
+    // Also without a running store.
     assert_eq!(objects(&sql(&["--json", "SELECT count(*) AS n FROM users"])), [json!({ "n": 1 })]);
 }
 
 #[test]
-fn top_shows_what_is_there_and_what_is_not() {
+fn top_shows_live_and_unreachable_roles() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     assert!(
-        failed_start(&run(&["top", "--once", "--data-dir", data_dir])).starts_with("no store runs")
+        startup_error(&run(&["top", "--once", "--data-dir", data_dir]))
+            .starts_with("no store runs")
     );
     let store = store(folder.path());
     let frame = text(&run(&["top", "--once", "--data-dir", data_dir]));
     for expected in [
-        "orders      placed 0.0",
+        "orders        placed 0.0",
         "failed log-ins 0.0",
         "lag  outbox 0 events, journal 0 events",
-        " 1  SUSTech Hoodie         500",
+        " 1  SUSTech Hoodie          500",
         "api,db,logging",
         "ready",
     ] {
@@ -302,12 +300,12 @@ fn top_shows_what_is_there_and_what_is_not() {
     }
     assert!(!frame.contains('\u{1b}'), "plain text: {frame:?}");
 
-    // Several addresses, some of which are nobody's.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let admin = format!("{},{nobody},no-such-host.invalid:9101", store.address("admin"));
+    // Several addresses, two of them unreachable.
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = format!("{},{unreachable},no-such-host.invalid:9101", store.address("admin"));
     let frame = text(&run(&["top", "--once", "--admin", &admin]));
     assert!(
-        frame.contains("stock  not known: --db-endpoint (MERCH_DB_ENDPOINT) is not set"),
+        frame.contains("stock  unknown: --db-endpoint (MERCH_DB_ENDPOINT) is not set"),
         "{frame}"
     );
     assert_eq!(frame.lines().filter(|line| line.contains("DOWN: ")).count(), 2, "{frame}");
@@ -318,9 +316,9 @@ fn top_shows_what_is_there_and_what_is_not() {
         "--admin",
         &admin,
         "--db-endpoint",
-        &format!("http://{nobody}"),
+        &format!("http://{unreachable}"),
     ]));
-    assert!(frame.contains("stock  not known: "), "{frame}");
+    assert!(frame.contains("stock  unknown: "), "{frame}");
     assert_eq!(run(&["top", "--admin", "here"]).status.code(), Some(2));
     assert_eq!(store.stop().code(), Some(0));
 }

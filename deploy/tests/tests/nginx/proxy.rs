@@ -1,5 +1,5 @@
-//! NGINX from its image, as compose.yaml runs it: not as root, without capabilities, on a file
-//! system that cannot be written.
+//! NGINX from its image, with compose.yaml's restrictions: not root, no capabilities, a read-only
+//! file system.
 
 use std::{
     path::Path,
@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use merch_deploy_tests::{command::Command, settings::free_port, stack::root, wait::until};
+use merch_deploy_tests::{command::Command, settings::free_port, stack::root, wait::wait_until};
 use serde_json::Value;
 
-use crate::{client, replicas::Replicas};
+use crate::{client, mock_api::MockReplicas};
 
-/// The image that compose.yaml names, with its digest if it has one.
+/// The image in compose.yaml.
 fn image() -> String {
     let compose =
         std::fs::read_to_string(root().join("compose.yaml")).expect("compose.yaml can be read");
@@ -24,25 +24,25 @@ fn image() -> String {
         .to_owned()
 }
 
-/// How long the engine may take to start it.
+/// The time limit of a start.
 const START: Duration = Duration::from_secs(60);
 
-/// One that runs; it ends with this.
-pub(crate) struct Edge {
+/// A running NGINX; removed on drop.
+pub(crate) struct Proxy {
     container: String,
     pub(crate) port: u16,
     pub(crate) tls_port: u16,
 }
 
-impl Edge {
-    /// In front of these replicas, and ready if there are any.
-    pub(crate) async fn start(replicas: &Replicas, settings: &[(&str, &str)]) -> Self {
+impl Proxy {
+    /// Starts NGINX in front of these replicas and waits until it is ready.
+    pub(crate) async fn start(replicas: &MockReplicas, settings: &[(&str, &str)]) -> Self {
         Self::start_with_tls(replicas, settings, Path::new("/nowhere")).await
     }
 
-    /// With the certificate that stands in a folder.
+    /// Also mounts a folder with a certificate.
     pub(crate) async fn start_with_tls(
-        replicas: &Replicas,
+        replicas: &MockReplicas,
         settings: &[(&str, &str)],
         tls: &Path,
     ) -> Self {
@@ -58,21 +58,21 @@ impl Edge {
         let settings =
             own.iter().map(|(name, value)| (*name, value.as_str())).chain(settings.iter().copied());
         let container = run("--detach", settings, tls).limit(START).succeed().await.unwrap();
-        let edge = Self { container, port, tls_port };
-        until("NGINX to be ready", START, async || {
+        let proxy = Self { container, port, tls_port };
+        wait_until("NGINX to be ready", START, async || {
             let path = if replicas.are_listed() { "/readyz" } else { "/livez" };
-            let status = client::probe(status_port, path).await.with_context(|| edge.log())?;
-            ensure!(status == 200, "{path} answers {status}");
+            let status = client::probe(status_port, path).await.with_context(|| proxy.log())?;
+            ensure!(status == 200, "{path} returns {status}");
             Ok(())
         })
         .await
         .unwrap();
         replicas.take();
-        edge
+        proxy
     }
 
-    /// A start that fails: what it says.
-    pub(crate) async fn refusal(settings: &[(&str, &str)], tls: &Path) -> String {
+    /// Expects the start to fail. Returns its output.
+    pub(crate) async fn start_error(settings: &[(&str, &str)], tls: &Path) -> String {
         let output =
             run("--rm", settings.iter().copied(), tls).limit(START).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -80,19 +80,18 @@ impl Edge {
         said
     }
 
-    pub(crate) async fn get(&self, target: &str) -> client::Answer {
+    pub(crate) async fn get(&self, target: &str) -> client::Response {
         client::send(self.port, "GET", target, "", "").await
     }
 
-    /// Everything that it has written.
     pub(crate) fn log(&self) -> String {
         let Output { stdout, stderr, .. } =
             Process::new("docker").args(["logs", &self.container]).output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
     }
 
-    /// The line of a request in its log.
-    pub(crate) async fn line_of(&self, request_id: &str) -> Value {
+    /// The request's line in the access log.
+    pub(crate) async fn access_log_line(&self, request_id: &str) -> Value {
         let find = async || {
             let log = self.log();
             let line = log
@@ -101,17 +100,17 @@ impl Edge {
                 .context(log.clone())?;
             Ok(serde_json::from_str(line)?)
         };
-        until("the line of the log", Duration::from_secs(10), find).await.unwrap().0
+        wait_until("the line of the log", Duration::from_secs(10), find).await.unwrap().0
     }
 
-    /// Runs curl beside it, which speaks TLS and HTTP/2.
+    /// Runs curl in the container, for TLS and HTTP/2.
     pub(crate) async fn curl(&self, arguments: &[&str]) -> Output {
         let exec =
             ["exec", &self.container, "curl", "--silent", "--show-error", "--max-time", "20"];
         Command::new("docker").args(exec.iter().chain(arguments)).output().await.unwrap()
     }
 
-    /// Takes its configuration and its certificate anew.
+    /// Reloads the configuration and the certificate.
     pub(crate) async fn reload(&self) {
         let reload = [
             "exec",
@@ -128,7 +127,7 @@ impl Edge {
     }
 }
 
-impl Drop for Edge {
+impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("NGINX wrote:\n{}", self.log());

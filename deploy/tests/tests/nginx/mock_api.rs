@@ -1,5 +1,4 @@
-//! Stand-ins for api replicas: small HTTP/1.1 servers that write down what they get and answer as a
-//! test says.
+//! Mock api replicas: HTTP/1.1 servers that record requests and respond by a rule.
 
 use std::{
     collections::HashSet,
@@ -17,14 +16,14 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::{client::read_head, names::Names};
+use crate::{client::read_head, dns::NameServer};
 
-/// A request as a replica got it.
+/// A request as a replica received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// Which replica, from 0.
+    /// The replica's index.
     pub(crate) replica: usize,
-    /// Which connection, of all replicas'.
+    /// The connection's number, over all replicas.
     pub(crate) connection: u64,
     pub(crate) method: String,
     pub(crate) target: String,
@@ -34,7 +33,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The values of a header, in their order.
+    /// All values of a header.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         self.headers
             .iter()
@@ -43,7 +42,7 @@ impl Request {
             .collect()
     }
 
-    /// The value of a header that is there once.
+    /// The value of a header that occurs once.
     pub(crate) fn header(&self, name: &str) -> &str {
         let all = self.all(name);
         assert_eq!(all.len(), 1, "{name} of {self:?}");
@@ -55,28 +54,28 @@ impl Request {
     }
 }
 
-/// What a replica does with a request that it has read.
+/// How a replica responds to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// 200 with this body and these further header lines.
-    Answer(&'static str, Vec<u8>),
-    /// Closes the connection, as a process that dies.
-    Dies,
-    /// Says nothing and keeps the connection, as a process that is paused.
-    Hangs,
+    /// 200 with these headers and this body.
+    Respond(&'static str, Vec<u8>),
+    /// Closes the connection, like a crashed process.
+    CloseConnection,
+    /// Keeps the connection open without a response, like a paused process.
+    Hang,
 }
 
 impl Reply {
     pub(crate) fn ok() -> Self {
-        Self::Answer("Content-Type: application/json\r\n", b"{}".to_vec())
+        Self::Respond("Content-Type: application/json\r\n", b"{}".to_vec())
     }
 }
 
 pub(crate) type Rule = dyn Fn(&Request) -> Reply + Send + Sync;
 
-/// Replicas on addresses of loopback, all with one port, and the name server that lists them.
-pub(crate) struct Replicas {
-    pub(crate) names: Names,
+/// Replicas on loopback addresses with one port, and the DNS server that lists them.
+pub(crate) struct MockReplicas {
+    pub(crate) names: NameServer,
     pub(crate) port: u16,
     network: u16,
     shared: Arc<Shared>,
@@ -89,8 +88,8 @@ struct Shared {
     connections: AtomicU64,
 }
 
-impl Replicas {
-    /// So many, all listed.
+impl MockReplicas {
+    /// Starts and lists `count` replicas.
     pub(crate) async fn start(
         count: usize,
         rule: impl Fn(&Request) -> Reply + Send + Sync + 'static,
@@ -100,10 +99,10 @@ impl Replicas {
             seen: Mutex::default(),
             connections: AtomicU64::default(),
         });
-        // A part of 127.0.0.0/8 of its own, so that tests at the same time do not meet.
+        // A random part of 127.0.0.0/8, so that concurrent tests do not collide.
         let network = rand::random_range(256..u16::MAX);
         let mut replicas = Self {
-            names: Names::start().await,
+            names: NameServer::start().await,
             port: free_port().unwrap(),
             network,
             shared,
@@ -121,7 +120,7 @@ impl Replicas {
         Ipv4Addr::new(127, high, low, u8::try_from(replica + 1).unwrap())
     }
 
-    /// One more, which is not listed yet.
+    /// Starts another replica without listing it.
     pub(crate) async fn add(&mut self) -> usize {
         let replica = self.running.len();
         let listener = TcpListener::bind((self.address(replica), self.port)).await.unwrap();
@@ -129,14 +128,14 @@ impl Replicas {
         replica
     }
 
-    /// Ends one at once, with its connections. It stays listed.
+    /// Stops a replica and closes its connections. It stays listed.
     pub(crate) async fn kill(&mut self, replica: usize) {
         let running = self.running[replica].take().unwrap();
         running.abort();
         let _ = running.await;
     }
 
-    /// Lists all that run.
+    /// Lists all running replicas.
     pub(crate) fn list_all(&self) {
         let running = self.running.iter().enumerate().filter(|(_, running)| running.is_some());
         self.names.list(running.map(|(replica, _)| self.address(replica)).collect());
@@ -146,14 +145,14 @@ impl Replicas {
         self.running.iter().any(Option::is_some)
     }
 
-    /// What was got since the last call; the health check's own requests are not in it.
+    /// The requests since the last call, without health checks.
     pub(crate) fn take(&self) -> Vec<Request> {
         let mut seen = std::mem::take(&mut *self.shared.seen.lock().unwrap());
         seen.retain(|request| request.header("host") != "api");
         seen
     }
 
-    /// The one request that was got since the last call.
+    /// The only request since the last call.
     pub(crate) fn take_one(&self) -> Request {
         let mut all = self.take();
         assert_eq!(all.len(), 1, "{all:?}");
@@ -161,24 +160,25 @@ impl Replicas {
     }
 }
 
-impl Drop for Replicas {
+impl Drop for MockReplicas {
     fn drop(&mut self) {
         self.running.iter().flatten().for_each(JoinHandle::abort);
     }
 }
 
-/// A rule: whoever gets a request first dies of it, whoever gets it again answers.
-pub(crate) fn dies_of_the_first() -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
+/// A rule: the first replica that receives a request closes the connection, the second one
+/// responds.
+pub(crate) fn close_on_first_attempt() -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     let known = Mutex::new(HashSet::new());
     move |request| {
         let first = request.header("host") != "api"
             && known.lock().unwrap().insert(request.id().to_owned());
-        if first { Reply::Dies } else { Reply::ok() }
+        if first { Reply::CloseConnection } else { Reply::ok() }
     }
 }
 
 async fn serve(listener: TcpListener, replica: usize, shared: Arc<Shared>) {
-    // Its connections end with it.
+    // Dropped with this task, which closes the connections.
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -198,7 +198,7 @@ async fn connection(stream: TcpStream, replica: usize, number: u64, shared: Arc<
         request.body = body;
         shared.seen.lock().unwrap().push(request.clone());
         match (shared.rule)(&request) {
-            Reply::Answer(headers, body) => {
+            Reply::Respond(headers, body) => {
                 let head =
                     format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
                 let body = if request.method == "HEAD" { &[][..] } else { &body };
@@ -206,13 +206,13 @@ async fn connection(stream: TcpStream, replica: usize, number: u64, shared: Arc<
                     return;
                 }
             }
-            Reply::Dies => return,
-            Reply::Hangs => std::future::pending().await,
+            Reply::CloseConnection => return,
+            Reply::Hang => std::future::pending().await,
         }
     }
 }
 
-/// `None`: it ended too early.
+/// `None` if the connection ended early.
 async fn body(stream: &mut BufReader<TcpStream>, request: &Request) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if let [length] = request.all("content-length")[..] {

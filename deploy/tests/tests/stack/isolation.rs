@@ -1,5 +1,4 @@
-//! What a stranger, a neighbour on the host and whoever reads `docker inspect` or a log must not
-//! see.
+//! Ports, privileges and secrets that must not be visible outside of their containers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,17 +10,16 @@ use futures_util::{StreamExt as _, stream};
 use merch_deploy_tests::{
     container::docker,
     load::PASSWORD,
-    shared::figure,
+    shared::progress,
     stack::{Stack, root},
 };
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{buyers, on_stack};
+use crate::{buyers, with_stack};
 
-/// The only services whose `docker inspect` may show a secret, by the secret's name: those that use
-/// it.
-const KNOWN_TO: [(&str, &[&str]); 5] = [
+/// The services whose `docker inspect` may show a secret: those that use it.
+const ALLOWED_SERVICES: [(&str, &[&str]); 5] = [
     ("POSTGRES_PASSWORD", &["postgres"]),
     ("MERCH_DATABASE_PASSWORD", &["postgres", "migrate", "db"]),
     ("MERCH_JWT_KEY", &["api"]),
@@ -29,23 +27,23 @@ const KNOWN_TO: [(&str, &[&str]); 5] = [
     ("MERCH_ADMIN_TOKEN", &["db"]),
 ];
 
-/// Ports of the host that take connections at one of its addresses.
+/// Scans the open ports of one of the host's addresses.
 async fn open_ports(address: &str) -> BTreeSet<u16> {
-    let knock = async |port: u16| {
+    let probe = async |port: u16| {
         let connected = timeout(Duration::from_secs(2), TcpStream::connect((address, port))).await;
         connected.is_ok_and(|stream| stream.is_ok()).then_some(port)
     };
     stream::iter(1..=u16::MAX)
-        .map(knock)
+        .map(probe)
         .buffer_unordered(512)
         .filter_map(async |port| port)
         .collect()
         .await
 }
 
-/// Addresses of this machine that are not loopback's, from the interface that leads outside.
-fn outside_address() -> Option<String> {
-    // No packet is sent: it only asks which address would be used.
+/// An address of the host that is not loopback, on the interface of the default route.
+fn external_address() -> Option<String> {
+    // No packet is sent; this only selects a source address.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip().to_string())
@@ -53,11 +51,11 @@ fn outside_address() -> Option<String> {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn nothing_but_nginx_can_be_reached_from_the_host() {
-    on_stack("ports", async |stack: &Stack| {
+async fn only_nginx_is_reachable_from_the_host() {
+    with_stack("ports", async |stack: &Stack| {
         let ours: BTreeSet<String> =
             stack.containers(None).await?.into_iter().map(|container| container.id).collect();
-        let nginx = stack.one("nginx").await?;
+        let nginx = stack.container("nginx").await?;
         let port: u16 = stack.url().rsplit(':').next().context("a port")?.parse()?;
         for container in stack.containers(None).await? {
             let inspected = container.inspect().await?;
@@ -77,7 +75,7 @@ async fn nothing_but_nginx_can_be_reached_from_the_host() {
                 ensure!(binding["HostIp"] == "127.0.0.1", "{container} listens on {binding}");
             }
         }
-        // What is open here is another's, unless the engine says that one of ours has published it.
+        // Other programs may listen here too; count ports that our containers publish.
         let mut found = BTreeSet::new();
         for port in open_ports("127.0.0.1").await {
             let publishers =
@@ -87,7 +85,10 @@ async fn nothing_but_nginx_can_be_reached_from_the_host() {
                 found.insert(port);
             }
         }
-        figure("ports", &format!("of 65535 ports on loopback, these lead to the stack: {found:?}"));
+        progress(
+            "ports",
+            &format!("of 65535 ports on loopback, these lead to the stack: {found:?}"),
+        );
         ensure!(
             found.contains(&port),
             "the scan has missed NGINX's own port {port}, so it proves nothing"
@@ -97,7 +98,7 @@ async fn nothing_but_nginx_can_be_reached_from_the_host() {
             found.is_subset(&allowed),
             "expected nothing but NGINX's ports {allowed:?}, found {found:?}"
         );
-        if let Some(address) = outside_address() {
+        if let Some(address) = external_address() {
             for port in allowed {
                 let refused =
                     timeout(Duration::from_secs(2), TcpStream::connect((address.as_str(), port)))
@@ -115,9 +116,9 @@ async fn nothing_but_nginx_can_be_reached_from_the_host() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn no_container_is_root_or_can_write_its_root_file_system() {
-    on_stack("hardening", async |stack: &Stack| {
-        let helper = stack.one("postgres").await?.inspect().await?["Image"].as_str().context("an image")?.to_owned();
+async fn containers_are_unprivileged_and_read_only() {
+    with_stack("hardening", async |stack: &Stack| {
+        let helper = stack.container("postgres").await?.inspect().await?["Image"].as_str().context("an image")?.to_owned();
         let mut users = BTreeMap::new();
         for container in stack.containers(None).await? {
             let inspected = container.inspect().await?;
@@ -137,8 +138,7 @@ async fn no_container_is_root_or_can_write_its_root_file_system() {
             if container.state().await? != "healthy" {
                 continue; // a one-shot that has ended
             }
-            // What the kernel says, and not what was asked for: as whom each process runs, and how
-            // its root is mounted.
+            // Read the process uids and the root mount from the kernel.
             let look = "for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ] || grep -H ^Uid: $p/status; done; grep ' / ' /proc/1/mounts";
             let pid = format!("container:{}", container.id);
             let seen = docker(&["run", "--rm", "--network", "none", "--cap-add", "SYS_PTRACE", "--pid", &pid, "--user", "0", "--entrypoint", "bash", &helper, "-c", look]).await?;
@@ -150,7 +150,7 @@ async fn no_container_is_root_or_can_write_its_root_file_system() {
             users.insert(container.service.clone(), uids.into_iter().map(str::to_owned).collect::<Vec<_>>().join(","));
         }
         ensure!(users.len() == 6, "expected six services that run, got {users:?}");
-        figure("hardening", &format!("user ids: {users:?}"));
+        progress("hardening", &format!("user ids: {users:?}"));
         Ok(())
     })
     .await;
@@ -158,13 +158,13 @@ async fn no_container_is_root_or_can_write_its_root_file_system() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn credentials_are_seen_by_their_users_alone() {
-    on_stack("credentials", async |stack: &Stack| {
+async fn credentials_are_visible_only_to_their_services() {
+    with_stack("credentials", async |stack: &Stack| {
         let settings = stack.settings();
         let secrets = settings.secrets();
         for (name, _) in &secrets {
             ensure!(
-                KNOWN_TO.iter().any(|(known, _)| known == name),
+                ALLOWED_SERVICES.iter().any(|(known, _)| known == name),
                 "{name} is a secret that this test does not know; say who may see it"
             );
         }
@@ -173,7 +173,7 @@ async fn credentials_are_seen_by_their_users_alone() {
             let (inspected, logs) =
                 (container.inspect().await?.to_string(), container.logs().await?);
             for (name, value) in &secrets {
-                let may = KNOWN_TO.iter().any(|(known, services)| {
+                let may = ALLOWED_SERVICES.iter().any(|(known, services)| {
                     known == name && services.contains(&container.service.as_str())
                 });
                 ensure!(
@@ -183,7 +183,7 @@ async fn credentials_are_seen_by_their_users_alone() {
                 ensure!(!logs.contains(value), "the log of {container} shows {name}");
                 looked += 2;
             }
-            // Nor what buyers hold: passwords, and the part of a token that makes it one.
+            // Also check passwords and token signatures.
             ensure!(!logs.contains(PASSWORD), "the log of {container} shows a buyer's password");
             for buyer in buyers() {
                 let signature = buyer.token.rsplit('.').next().unwrap_or(&buyer.token);
@@ -196,7 +196,7 @@ async fn credentials_are_seen_by_their_users_alone() {
                 "an event shows a secret"
             );
         }
-        figure("credentials", &format!("{} secrets, {looked} looks", secrets.len()));
+        progress("credentials", &format!("{} secrets, {looked} looks", secrets.len()));
         Ok(())
     })
     .await;
@@ -204,10 +204,10 @@ async fn credentials_are_seen_by_their_users_alone() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn without_secrets_compose_says_what_to_do() {
-    on_stack("no .env", async |stack: &Stack| {
+async fn missing_secrets_fail_with_instructions() {
+    with_stack("no .env", async |stack: &Stack| {
         let compose = root().join("compose.yaml");
-        // An empty file, as this checkout may well have an .env.
+        // An empty file, because the checkout may have an .env.
         let words = [
             "compose",
             "--env-file",
@@ -221,8 +221,8 @@ async fn without_secrets_compose_says_what_to_do() {
             stack.command("docker").env("COMPOSE_ENV_FILES", "").args(words).output().await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(!output.status.success(), "expected that it refuses to start without secrets");
-        ensure!(said.contains("make env"), "expected a sentence that says what to do, got: {said}");
-        figure("no .env", said.trim());
+        ensure!(said.contains("make env"), "expected a message that says what to do, got: {said}");
+        progress("no .env", said.trim());
         Ok(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! `merch`: every role in one process, with the same gRPC hops as between machines, over sockets in
-//! the data folder.
+//! `merch` without a subcommand: every role in one process. The roles call each other over gRPC, on
+//! Unix sockets in the data folder.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,85 +12,85 @@ use tokio::net::TcpListener;
 
 use crate::{
     admin_key,
-    attend::{Process, announce},
-    config::{self, Broker, Endpoints, Keys},
-    data_dir::{self, DataDir, Part},
-    database_lock::{DatabaseLock, Use},
-    roles::{announced, gone, grpc_url},
+    config::{self, Broker, Keys, ServiceEndpoints},
+    data_dir::{self, DataDir, DirLock},
+    database_lock::{DatabaseLock, LockMode},
+    lifecycle::{Process, announce},
+    roles::{grpc_url, local_addr_error, url_with_warning},
     run_file::{Addresses, RunFile, url},
-    settings::Store,
-    shell::shell_word,
+    settings::WholeStore,
+    shell::shell_quote,
     signing_key,
 };
 
-/// A port of the system's choosing, for this machine alone.
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Of the embedded broker's topic. Each takes up to 5 MiB of memory and then forgets its oldest
-/// records, so more of them remember a longer rush.
-const PARTITIONS: i32 = 8;
+/// Partitions of the embedded broker's topic. Each keeps its newest 5 MiB in memory.
+const EMBEDDED_PARTITIONS: i32 = 8;
 
-/// Opens the store and keeps it open until a signal.
+/// Starts the store and runs it until a signal.
 ///
 /// # Errors
-/// Why it could not open, or which role ended and why.
-pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
-    // All that settings can be wrong in, before anything is made.
+/// Why it did not start, or which role ended and why.
+pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
+    // Check all settings before creating anything.
     settings.api.check(&settings.role)?;
     settings.database.check_in(&settings.data.data_dir)?;
     let outside = match &settings.kafka_brokers {
         Some(brokers) => Some(settings.kafka_security.connection(brokers)?),
-        None => settings.kafka_security.none().map(|()| None)?,
+        None => settings.kafka_security.check_unused().map(|()| None)?,
     };
-    settings.logging.topic.wanted()?;
+    settings.logging.topic.to_topic()?;
     let transport = settings.role.internal.transport()?;
-    let given = signing_key::from_settings(&settings.keys)?;
-    let given_admin = settings.admin.read()?.as_ref().map(admin_key::strong_enough).transpose()?;
+    let configured = signing_key::from_settings(&settings.keys)?;
+    let configured_admin_token =
+        settings.admin.read()?.as_ref().map(admin_key::validate).transpose()?;
     let mut process = Process::new()?;
-    let parts: &[Part] = if settings.database.is_default() {
-        &[Part::Journal, Part::Database]
+    let locks: &[DirLock] = if settings.database.is_default() {
+        &[DirLock::Journal, DirLock::Database]
     } else {
-        &[Part::Journal]
+        &[DirLock::Journal]
     };
-    let data = DataDir::open(&settings.data.data_dir, parts)?;
-    // The folder may be a link to one that has another name.
+    let data = DataDir::open(&settings.data.data_dir, locks)?;
+    // The data folder may be a link to a path with another name.
     settings.database.check_in(data.path())?;
-    let signing = match given.signing {
+    let signing = match configured.signing {
         Some(key) => key,
-        None => signing_key::kept_in(&data.key_file())?,
+        None => signing_key::load_or_create(&data.key_file())?,
     };
-    let keys = Keys { signing, verifying: given.verifying };
-    let admin_token = match given_admin {
+    let keys = Keys { signing, verifying: configured.verifying };
+    let admin_token = match configured_admin_token {
         Some(token) => token,
-        None => admin_key::strong_enough(&admin_key::kept_in(&data.admin_key_file())?)?,
+        None => admin_key::validate(&admin_key::load_or_create(&data.admin_key_file())?)?,
     };
     let (database, direct) =
         (settings.database.or_in(data.path())?, settings.database.direct_or_in(data.path())?);
-    // Before the migration, which would change a file that another store works on.
-    let _lock = DatabaseLock::take(&database, Use::Alone)?;
+    // Before the migration, which would change a file that another store uses.
+    let _lock = DatabaseLock::take(&database, LockMode::Exclusive)?;
     let listeners = Listeners::bind(&settings, &data, &transport).await?;
     let (embedded, kafka, broker) = match outside {
         Some(kafka) => (None, kafka, Broker::Kafka),
         None => {
-            let embedded =
-                EmbeddedBroker::start(&settings.logging.topic.topic.kafka_topic, PARTITIONS)?;
+            let embedded = EmbeddedBroker::start(
+                &settings.logging.topic.topic.kafka_topic,
+                EMBEDDED_PARTITIONS,
+            )?;
             let kafka = embedded.bootstrap_servers().into();
             (Some(embedded), kafka, Broker::Embedded)
         }
     };
     let migrating = merch_db::migrate_patiently(&direct, settings.database.patience());
-    // PostgreSQL may not be there yet: a process that receives a stop signal meanwhile stops.
-    let Some(migrated) = process.unless_stopped(migrating).await else { return Ok(()) };
+    // PostgreSQL may still be starting; a stop signal ends the wait.
+    let Some(migrated) = process.unless_shut_down(migrating).await else { return Ok(()) };
     for name in migrated? {
         tracing::info!(name, "migrated");
     }
 
     let addresses = listeners.addresses(&data, kafka.brokers.clone())?;
-    let (db_besides, logging_besides) = (listeners.db_besides, listeners.logging_besides);
+    let (extra_db, extra_logging) = (listeners.extra_db, listeners.extra_logging);
     let role = &settings.role;
-    // The roles of this process reach each other by its own sockets, for which nothing has to be
-    // proved.
-    let endpoints = Endpoints {
+    // Calls over the process's own sockets need no TLS.
+    let endpoints = ServiceEndpoints {
         db: &addresses.db,
         logging: &addresses.logging,
         transport: &Transport::default(),
@@ -107,17 +107,14 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     );
     settings.database.apply(&mut db.pool);
     db.admin_token = Some(admin_token);
-    db.writes_per_user = settings.users.writes_per_user();
-    settings.writing.apply_to_db(&mut db);
+    settings.limits.apply_to_db(&mut db);
     let mut api = config::api(&settings.api, keys, endpoints, &data, broker, role)?;
-    settings.writing.apply_to_api(&mut api);
-    api.writes_per_user = settings.users.writes_per_user();
+    settings.limits.apply_to_api(&mut api);
 
     let whole = process.readiness.clone();
-    // Drained the other way round: the gateway first, and the admin port says "not ready" to the
-    // very end.
+    // Roles are drained in reverse order, so the admin port reports "not ready" to the end.
     process.roles.start("admin", |shutdown| admin::serve(listeners.admin, whole, shutdown));
-    // Events wait on disk where Kafka is away, and the store opens and sells.
+    // The store works without Kafka: events wait on disk.
     process.start_in_background("logging", |readiness, shutdown| {
         merch_logging::server::serve(listeners.logging, logging, readiness, shutdown)
     });
@@ -128,39 +125,37 @@ pub(crate) async fn run(settings: Store) -> Result<(), StartError> {
     });
 
     let result = process
-        .attend(&settings.role, || {
+        .run_until_shutdown(&settings.role, || {
             let file = RunFile::write(data.path(), &addresses)?;
-            let besides = [&db_besides, &logging_besides].map(Option::as_ref);
-            announce(announcement(&addresses, besides, &data, broker));
+            let extra = [&extra_db, &extra_logging].map(Option::as_ref);
+            announce(announcement(&addresses, extra, &data, broker));
             Ok(Some(file))
         })
         .await;
-    // The last one: what the roles had to say while they ended is in it.
+    // Stopped last: the roles ship events while they drain.
     drop(embedded);
     result
 }
 
-/// Every address is taken before anything else starts: a port in use is told at once.
+/// All listeners, bound before anything else starts, so that a port in use fails the start at once.
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,
     db: Listener,
     logging: Listener,
-    /// Where they listen besides.
-    db_besides: Option<Besides>,
-    logging_besides: Option<Besides>,
+    extra_db: Option<ExtraListener>,
+    extra_logging: Option<ExtraListener>,
 }
 
-/// A further listener of a service.
-struct Besides {
+struct ExtraListener {
     url: String,
-    /// The URL as the announcement has it.
+    /// The URL with a warning if the listener is not authenticated.
     announced: String,
 }
 
 impl Listeners {
     async fn bind(
-        settings: &Store,
+        settings: &WholeStore,
         data: &DataDir,
         transport: &Transport,
     ) -> Result<Self, StartError> {
@@ -170,7 +165,7 @@ impl Listeners {
             settings.role.admin_listen.unwrap_or(ANY_PORT),
         )
         .await?;
-        let (db, db_besides) = grpc(
+        let (db, extra_db) = bind_grpc(
             "the db service (--db-listen)",
             Role::Db,
             data,
@@ -179,15 +174,21 @@ impl Listeners {
         )
         .await?;
         let listen = settings.logging.logging_listen.as_ref();
-        let (logging, logging_besides) =
-            grpc("the logging service (--logging-listen)", Role::Logging, data, listen, transport)
-                .await?;
-        Ok(Self { api, admin, db, logging, db_besides, logging_besides })
+        let (logging, extra_logging) = bind_grpc(
+            "the logging service (--logging-listen)",
+            Role::Logging,
+            data,
+            listen,
+            transport,
+        )
+        .await?;
+        Ok(Self { api, admin, db, logging, extra_db, extra_logging })
     }
 
     fn addresses(&self, data: &DataDir, kafka: String) -> Result<Addresses, StartError> {
-        let url =
-            |listener: &TcpListener| listener.local_addr().map(url).map_err(|error| gone(&error));
+        let url = |listener: &TcpListener| {
+            listener.local_addr().map(url).map_err(|error| local_addr_error(&error))
+        };
         let socket = |role: Role| url_of_path(&data_dir::socket(data.path(), role.name()));
         Ok(Addresses {
             api: url(&self.api)?,
@@ -195,40 +196,38 @@ impl Listeners {
             db: socket(Role::Db),
             logging: socket(Role::Logging),
             kafka,
-            db_listen: self.db_besides.as_ref().map(|besides| besides.url.clone()),
-            logging_listen: self.logging_besides.as_ref().map(|besides| besides.url.clone()),
+            db_listen: self.extra_db.as_ref().map(|extra| extra.url.clone()),
+            logging_listen: self.extra_logging.as_ref().map(|extra| extra.url.clone()),
         })
     }
 }
 
-/// The socket of a gRPC service, for this process and the operator's commands; and, if it is asked
-/// for, a further listener.
-async fn grpc(
+/// Binds a gRPC service's socket and, if configured, an additional listener.
+async fn bind_grpc(
     what: &str,
     role: Role,
     data: &DataDir,
-    besides: Option<&ListenAddress>,
+    extra: Option<&ListenAddress>,
     transport: &Transport,
-) -> Result<(Listener, Option<Besides>), StartError> {
+) -> Result<(Listener, Option<ExtraListener>), StartError> {
     let socket = ListenAddress::Unix(data_dir::socket(data.path(), role.name()));
     let listener = Listener::bind(&format!("the {role} service"), &socket, transport).await?;
-    let Some(besides) = besides else { return Ok((listener, None)) };
+    let Some(extra) = extra else { return Ok((listener, None)) };
     transport.check_role(role)?;
-    let besides = Listener::bind(what, besides, transport).await?;
-    let further = Besides { url: grpc_url(&besides), announced: announced(&besides) };
-    Ok((listener.and(besides), Some(further)))
+    let extra = Listener::bind(what, extra, transport).await?;
+    let further = ExtraListener { url: grpc_url(&extra), announced: url_with_warning(&extra) };
+    Ok((listener.and(extra), Some(further)))
 }
 
 fn announcement(
     addresses: &Addresses,
-    besides: [Option<&Besides>; 2],
+    extra: [Option<&ExtraListener>; 2],
     data: &DataDir,
     broker: Broker,
 ) -> String {
     let Addresses { api, admin, db, logging, kafka, .. } = addresses;
-    let [db_besides, logging_besides] = besides.map(|besides| {
-        besides.map(|besides| format!(" and {}", besides.announced)).unwrap_or_default()
-    });
+    let [extra_db, extra_logging] = extra
+        .map(|extra| extra.map(|extra| format!(" and {}", extra.announced)).unwrap_or_default());
     let open = match broker {
         Broker::Embedded => {
             " (embedded; no authentication: every program on this machine can read and write it)"
@@ -240,11 +239,11 @@ fn announcement(
         \n  Swagger UI  {api}/docs\
         \n  api         {api}\
         \n  admin       {admin}\
-        \n  db          {db} (gRPC){db_besides}\
-        \n  logging     {logging} (gRPC){logging_besides}\
+        \n  db          {db} (gRPC){extra_db}\
+        \n  logging     {logging} (gRPC){extra_logging}\
         \n  kafka       {kafka}{open}\
         \n  data        {0}\
         \n\nThe events: merch logs --follow --data-dir {0}\nStop it with Ctrl-C.",
-        shell_word(data.path())
+        shell_quote(data.path())
     )
 }

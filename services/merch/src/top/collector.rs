@@ -1,5 +1,5 @@
-//! Where the numbers come from: the admin port of every address of every name, and the catalogue.
-//! Whatever does not answer in time is told as such.
+//! Collects metrics from the admin ports of all addresses of all names, and the stock from the db
+//! service.
 
 use std::{
     io,
@@ -26,63 +26,56 @@ use tokio::{
     time::timeout,
 };
 
-use super::metrics::Numbers;
+use super::metrics::Metrics;
 use crate::health::reasons;
 
-/// For everything together: one that is stuck must not stop the clock.
-const PATIENCE: Duration = Duration::from_millis(900);
-/// An answer of an admin port is some ten kilobytes.
-const LONGEST: u64 = 4 * 1024 * 1024;
-/// Products that are shown, at most.
-const PRODUCTS: i32 = 100;
+/// The limit of one collection; below the refresh interval.
+const TIMEOUT: Duration = Duration::from_millis(900);
+/// Admin ports respond with some ten kilobytes.
+const MAX_RESPONSE_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_PRODUCTS: i32 = 100;
 
-/// All that was seen at one time.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     pub(super) at: Instant,
     pub(super) replicas: Vec<Replica>,
-    /// Or why it is not known.
+    /// Or why it is unknown.
     pub(super) products: Result<Vec<Product>, String>,
 }
 
-/// One address of one name.
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
-    /// As it was given: `api:9101`.
+    /// The configured name: `api:9101`.
     pub(super) name: String,
-    /// `None` if the name has no address now.
+    /// `None` if the name cannot be resolved.
     pub(super) address: Option<SocketAddr>,
-    pub(super) state: State,
+    pub(super) state: ReplicaState,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(super) enum ReplicaState {
     Up {
-        numbers: Numbers,
+        metrics: Metrics,
         readiness: Readiness,
     },
-    /// It does not answer, and why.
+    /// No response, with the reason.
     Down(String),
 }
 
-/// What `/readyz` says.
+/// The state that `/readyz` reports, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,
-    /// It works, and something behind it does not: why.
     Degraded(String),
-    /// Why.
     NotReady(String),
 }
 
-pub(super) struct Sources {
+pub(super) struct Collector {
     admin: Vec<String>,
     db: Option<Replicas>,
 }
 
-impl Sources {
-    /// # Errors
-    /// When the db service's address cannot be used.
+impl Collector {
     pub(super) fn new(
         admin: Vec<String>,
         db: Option<String>,
@@ -95,16 +88,16 @@ impl Sources {
         })
     }
 
-    /// Asks everybody, side by side.
-    pub(super) async fn look(&self) -> Seen {
+    /// Queries all addresses concurrently.
+    pub(super) async fn collect(&self) -> Snapshot {
         let at = Instant::now();
         let products = async {
             let Some(db) = &self.db else {
                 return Err("--db-endpoint (MERCH_DB_ENDPOINT) is not set".to_owned());
             };
-            let answer = db.call(Idempotency::Safe, PATIENCE, async |connection, left| {
+            let answer = db.call(Idempotency::Safe, TIMEOUT, async |connection, left| {
                 let mut request = tonic::Request::new(ListProductsRequest {
-                    page_size: PRODUCTS,
+                    page_size: MAX_PRODUCTS,
                     page_token: String::new(),
                     category: None,
                 });
@@ -114,63 +107,63 @@ impl Sources {
             answer.await.map(|answer| answer.into_inner().products).map_err(|error| match error {
                 CallError::Failed(status) => status.message().to_owned(),
                 CallError::DeadlineExceeded | CallError::NoReplica => {
-                    "the db service does not answer".to_owned()
+                    "the db service does not respond".to_owned()
                 }
             })
         };
         let (replicas, products) =
             tokio::join!(join_all(self.admin.iter().map(|name| replicas(name))), products);
-        Seen { at, replicas: replicas.into_iter().flatten().collect(), products }
+        Snapshot { at, replicas: replicas.into_iter().flatten().collect(), products }
     }
 }
 
-/// Every address of a name, in order, so that a replica keeps its line.
+/// Queries every address of a name; sorted, so that a replica keeps its row.
 async fn replicas(name: &str) -> Vec<Replica> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let none = |why: String| {
-        vec![Replica { name: name.to_owned(), address: None, state: State::Down(why) }]
+        vec![Replica { name: name.to_owned(), address: None, state: ReplicaState::Down(why) }]
     };
-    let mut addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host(name)).await {
+    let mut addresses: Vec<SocketAddr> = match timeout(TIMEOUT, lookup_host(name)).await {
         Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return none(format!("the name has no address: {error}")),
-        Err(_) => return none("the name's addresses are not told in time".to_owned()),
+        Ok(Err(error)) => return none(format!("cannot resolve the name: {error}")),
+        Err(_) => return none("name resolution timed out".to_owned()),
     };
     addresses.sort_unstable();
     addresses.dedup();
-    // `localhost` has two, and a program usually listens on one of them.
+    // `localhost` has two addresses, and a program usually listens on one.
     let several = addresses.len() > 1 && addresses.iter().all(|address| address.ip().is_loopback());
     let asked = addresses.into_iter().map(|address| async move {
         Replica {
             name: name.to_owned(),
             address: Some(address),
-            state: ask(address, end.saturating_duration_since(Instant::now())).await,
+            state: query(address, end.saturating_duration_since(Instant::now())).await,
         }
     });
     let mut replicas = join_all(asked).await;
-    if several && replicas.iter().any(|replica| matches!(replica.state, State::Up { .. })) {
-        replicas.retain(|replica| matches!(replica.state, State::Up { .. }));
+    if several && replicas.iter().any(|replica| matches!(replica.state, ReplicaState::Up { .. })) {
+        replicas.retain(|replica| matches!(replica.state, ReplicaState::Up { .. }));
     }
     replicas
 }
 
-async fn ask(address: SocketAddr, patience: Duration) -> State {
+async fn query(address: SocketAddr, limit: Duration) -> ReplicaState {
     let both = async { tokio::try_join!(get(address, "/metrics"), get(address, "/readyz")) };
-    match timeout(patience, both).await {
+    match timeout(limit, both).await {
         Ok(Ok(((200, metrics), (_, ready)))) => {
-            State::Up { numbers: Numbers::parse(&metrics), readiness: readiness(&ready) }
+            ReplicaState::Up { metrics: Metrics::parse(&metrics), readiness: readiness(&ready) }
         }
         Ok(Ok(((status, _), _))) => {
-            State::Down(format!("/metrics is answered with {status}: is it an admin port?"))
+            ReplicaState::Down(format!("/metrics returned {status}; expected an admin port"))
         }
-        Ok(Err(error)) => State::Down(error.to_string()),
-        Err(_) => State::Down("no answer in time".to_owned()),
+        Ok(Err(error)) => ReplicaState::Down(error.to_string()),
+        Err(_) => ReplicaState::Down("no response in time".to_owned()),
     }
 }
 
 fn readiness(body: &str) -> Readiness {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let reasons = reasons(&body);
-    let reasons = if reasons.is_empty() { "it does not say why".to_owned() } else { reasons };
+    let reasons = if reasons.is_empty() { "no reason given".to_owned() } else { reasons };
     match (&body["ready"], body["status"].as_str()) {
         (Value::Bool(true), Some("degraded")) => Readiness::Degraded(reasons),
         (Value::Bool(true), _) => Readiness::Ready,
@@ -178,19 +171,18 @@ fn readiness(body: &str) -> Readiness {
     }
 }
 
-/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+/// Sends an HTTP/1.0 request: the response is not chunked and ends with the connection.
 async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await?;
     connection
         .write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())
         .await?;
     let mut answer = String::new();
-    connection.take(LONGEST).read_to_string(&mut answer).await?;
+    connection.take(MAX_RESPONSE_BYTES).read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP")
-    })?;
+    let status = status
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))?;
     Ok((status, body.to_owned()))
 }
 
@@ -199,30 +191,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_told() {
+    fn readiness_includes_reasons() {
         assert_eq!(readiness("{\"ready\":true}\n"), Readiness::Ready);
         let body = "{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
         assert_eq!(readiness(body), Readiness::NotReady("db: starting; kafka: gone".to_owned()));
         let body = "{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
         assert_eq!(readiness(body), Readiness::Degraded("events: they wait".to_owned()));
-        assert_eq!(readiness(""), Readiness::NotReady("it does not say why".to_owned()));
+        assert_eq!(readiness(""), Readiness::NotReady("no reason given".to_owned()));
     }
 
     #[tokio::test]
-    async fn nobody_there_is_told_and_no_error() {
+    async fn unreachable_roles_are_shown_as_down() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let sources = Sources::new(
+        let collector = Collector::new(
             vec![free.to_string(), "no-such-host.invalid:9101".to_owned()],
             None,
             &Transport::default(),
         )
         .unwrap();
-        let seen = sources.look().await;
-        assert_eq!(seen.replicas.len(), 2);
+        let snapshot = collector.collect().await;
+        assert_eq!(snapshot.replicas.len(), 2);
         assert!(
-            seen.replicas.iter().all(|replica| matches!(replica.state, State::Down(_))),
-            "{seen:?}"
+            snapshot.replicas.iter().all(|replica| matches!(replica.state, ReplicaState::Down(_))),
+            "{snapshot:?}"
         );
-        assert!(seen.products.is_err());
+        assert!(snapshot.products.is_err());
     }
 }

@@ -1,22 +1,22 @@
-//! What is sent to a second replica when the first one fails, and what never is.
+//! Which requests NGINX sends to a second replica when the first one fails.
 
 use std::time::{Duration, Instant};
 
 use crate::{
     client::send,
-    edge::Edge,
+    mock_api::{MockReplicas, Reply, close_on_first_attempt},
     problems::assert_problem,
-    replicas::{Replicas, Reply, dies_of_the_first},
+    proxy::Proxy,
 };
 
-/// Each replica that dies of a request is left alone for a while: there are enough of them.
+/// NGINX avoids a failed replica for a while, so there have to be enough.
 const REPLICAS: usize = 24;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn what_may_be_done_twice_is_sent_to_another_replica() {
-    let replicas = Replicas::start(REPLICAS, dies_of_the_first()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn idempotent_requests_are_retried_on_another_replica() {
+    let replicas = MockReplicas::start(REPLICAS, close_on_first_attempt()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (method, path, headers, body) in [
         ("GET", "/products", "", ""),
         ("HEAD", "/products", "", ""),
@@ -25,8 +25,8 @@ async fn what_may_be_done_twice_is_sent_to_another_replica() {
         ("POST", "/orders", "Idempotency-Key: k-1\r\n", r#"{"product_id":1,"quantity":2}"#),
         ("POST", "/orders?x=y", "Idempotency-Key: k-1\r\n", r#"{"product_id":1,"quantity":2}"#),
     ] {
-        let answer = send(edge.port, method, path, headers, body).await;
-        assert_eq!(answer.status, 200, "{method} {path}");
+        let response = send(proxy.port, method, path, headers, body).await;
+        assert_eq!(response.status, 200, "{method} {path}");
         let seen = replicas.take();
         assert_eq!(seen.len(), 2, "{method} {path}");
         assert_ne!(seen[0].replica, seen[1].replica, "{method} {path}");
@@ -43,18 +43,18 @@ async fn what_may_be_done_twice_is_sent_to_another_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn what_was_sent_and_must_not_be_done_twice_is_not_sent_again() {
-    let replicas = Replicas::start(REPLICAS, dies_of_the_first()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn non_idempotent_requests_are_never_repeated() {
+    let replicas = MockReplicas::start(REPLICAS, close_on_first_attempt()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (method, path, headers) in [
         ("POST", "/orders", ""),
         ("POST", "/orders", "Idempotency-Key:\r\n"),
         ("POST", "/login", ""),
-        // Nobody honours a key there.
+        // Only POST /orders supports keys.
         ("POST", "/users", "Idempotency-Key: k-1\r\n"),
         ("POST", "/orders/1/cancel", "Idempotency-Key: k-1\r\n"),
-        // HTTP calls these repeatable. A changed password is not: the second time the old one is
-        // wrong.
+        // HTTP defines these as idempotent, but a repeated password change fails: the old password
+        // is then wrong.
         ("PUT", "/users/1/password", ""),
         ("DELETE", "/users/1", ""),
         ("PROPFIND", "/users/1", ""),
@@ -62,8 +62,8 @@ async fn what_was_sent_and_must_not_be_done_twice_is_not_sent_again() {
         ("PATCH", "/users/1", ""),
         ("POST", "/docs", ""),
     ] {
-        let answer = send(edge.port, method, path, headers, "{}").await;
-        assert_problem(&answer, 503, "unavailable", path);
+        let response = send(proxy.port, method, path, headers, "{}").await;
+        assert_problem(&response, 503, "unavailable", path);
         let request = replicas.take_one();
         assert_eq!(
             (request.method.as_str(), request.target.as_str(), request.body.as_slice()),
@@ -74,23 +74,23 @@ async fn what_was_sent_and_must_not_be_done_twice_is_not_sent_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_replica_that_says_nothing_costs_one_request_some_seconds_and_the_others_nothing() {
-    let replicas = Replicas::start(2, |request| {
+async fn hanging_replica_delays_only_one_request() {
+    let replicas = MockReplicas::start(2, |request| {
         if request.replica == 0 && request.header("host") != "api" {
-            Reply::Hangs
+            Reply::Hang
         } else {
             Reply::ok()
         }
     })
     .await;
-    let edge = Edge::start(&replicas, &[]).await;
-    let (port, began) = (edge.port, Instant::now());
-    // Two at the same time, so that one of them meets it.
-    let (one, two) = tokio::join!(edge.get("/products"), edge.get("/products"));
+    let proxy = Proxy::start(&replicas, &[]).await;
+    let (port, began) = (proxy.port, Instant::now());
+    // Two concurrent requests, so that one reaches the hanging replica.
+    let (one, two) = tokio::join!(proxy.get("/products"), proxy.get("/products"));
     let took = began.elapsed();
     assert_eq!((one.status, two.status), (200, 200));
     assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(16), "{took:?}");
-    // It is left alone now, for ten seconds.
+    // NGINX now avoids it for ten seconds.
     for _ in 0..10 {
         assert_eq!(send(port, "POST", "/users", "", "{}").await.status, 200);
     }
@@ -99,16 +99,16 @@ async fn a_replica_that_says_nothing_costs_one_request_some_seconds_and_the_othe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn nobody_waits_for_ever() {
-    let replicas = Replicas::start(1, |request| {
-        if request.header("host") == "api" { Reply::ok() } else { Reply::Hangs }
+async fn hanging_upstreams_time_out() {
+    let replicas = MockReplicas::start(1, |request| {
+        if request.header("host") == "api" { Reply::ok() } else { Reply::Hang }
     })
     .await;
-    let edge = Edge::start(&replicas, &[]).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     let began = Instant::now();
     let timed = async |method, path| {
-        let answer = send(edge.port, method, path, "", "").await;
-        assert_problem(&answer, 503, "unavailable", path);
+        let response = send(proxy.port, method, path, "", "").await;
+        assert_problem(&response, 503, "unavailable", path);
         began.elapsed().as_secs()
     };
     let (safe, once) = tokio::join!(timed("GET", "/products"), timed("POST", "/orders/1/cancel"));

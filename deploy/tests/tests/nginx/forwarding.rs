@@ -1,12 +1,11 @@
-//! Who the client is, and which id a request has: what NGINX tells the api, whatever it was told
-//! itself.
+//! The client address, request id and path that NGINX forwards to the api and logs.
 
 use std::net::Ipv4Addr;
 
 use crate::{
     client::{send, send_from},
-    edge::Edge,
-    replicas::{Replicas, Reply},
+    mock_api::{MockReplicas, Reply},
+    proxy::Proxy,
 };
 
 const SPOOFED: &str = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.10\r\nX-Real-IP: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n\
@@ -15,13 +14,13 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn an_address_is_the_connections_and_cannot_be_made_up() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn forged_forwarding_headers_are_ignored() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for (method, path) in
         [("GET", "/products"), ("POST", "/orders"), ("POST", "/login"), ("GET", "/docs")]
     {
-        assert_eq!(send_from(CLIENT, edge.port, method, path, SPOOFED, "").await.status, 200);
+        assert_eq!(send_from(CLIENT, proxy.port, method, path, SPOOFED, "").await.status, 200);
         let request = replicas.take_one();
         assert_eq!(request.header("x-forwarded-for"), "127.0.0.77");
         assert_eq!(request.header("x-forwarded-proto"), "http");
@@ -36,30 +35,30 @@ async fn an_address_is_the_connections_and_cannot_be_made_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_further_proxy_is_believed_and_nobody_else() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(
+async fn only_configured_proxies_are_trusted() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(
         &replicas,
         &[("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1, 198.51.100.0/24,2001:db8::/32")],
     )
     .await;
     let sent = "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example:444\r\n";
-    send(edge.port, "GET", "/products", sent, "").await;
+    send(proxy.port, "GET", "/products", sent, "").await;
     let request = replicas.take_one();
-    // The last one that is no proxy itself; what stands before it anybody may have written.
+    // The last address that is not a trusted proxy; clients can forge those before it.
     assert_eq!(request.header("x-forwarded-for"), "203.0.113.9");
     assert_eq!(
         (request.header("x-forwarded-proto"), request.header("x-forwarded-host")),
         ("https", "shop.example:444")
     );
     let hostile = "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a\"b\r\n";
-    send(edge.port, "GET", "/products", hostile, "").await;
+    send(proxy.port, "GET", "/products", hostile, "").await;
     let request = replicas.take_one();
     assert_eq!(
         (request.header("x-forwarded-proto"), request.header("x-forwarded-host")),
         ("http", "shop.example")
     );
-    send_from(CLIENT, edge.port, "GET", "/products", sent, "").await;
+    send_from(CLIENT, proxy.port, "GET", "/products", sent, "").await;
     let request = replicas.take_one();
     assert_eq!(
         (request.header("x-forwarded-for"), request.header("x-forwarded-proto")),
@@ -69,12 +68,12 @@ async fn a_further_proxy_is_believed_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_request_has_one_id_that_is_its_own_if_it_is_well_formed() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn valid_request_ids_are_kept_others_replaced() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     let longest = "x".repeat(128);
     for good in ["a", "A-1_b.c:d", longest.as_str()] {
-        send(edge.port, "GET", "/products", &format!("X-Request-Id: {good}\r\n"), "").await;
+        send(proxy.port, "GET", "/products", &format!("X-Request-Id: {good}\r\n"), "").await;
         assert_eq!(replicas.take_one().id(), good);
     }
     let too_long = format!("X-Request-Id: {longest}x\r\n");
@@ -86,7 +85,7 @@ async fn a_request_has_one_id_that_is_its_own_if_it_is_well_formed() {
         "X-Request-Id: a\r\nX-Request-Id: b\r\n",
         &too_long,
     ] {
-        send(edge.port, "POST", "/orders", headers, "{}").await;
+        send(proxy.port, "POST", "/orders", headers, "{}").await;
         let request = replicas.take_one();
         assert!(
             request.id().len() == 32 && request.id().bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -95,15 +94,15 @@ async fn a_request_has_one_id_that_is_its_own_if_it_is_well_formed() {
         );
     }
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    send(edge.port, "GET", "/products", &format!("Traceparent: {trace}\r\n"), "").await;
+    send(proxy.port, "GET", "/products", &format!("Traceparent: {trace}\r\n"), "").await;
     assert_eq!(replicas.take_one().header("traceparent"), trace);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_path_reaches_the_api_as_it_was_sent() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn paths_are_forwarded_unchanged() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     for target in [
         "/",
         "//x/",
@@ -115,7 +114,7 @@ async fn a_path_reaches_the_api_as_it_was_sent() {
         "/products?",
     ] {
         for method in ["GET", "POST"] {
-            assert_eq!(send(edge.port, method, target, "", "").await.status, 200, "{target}");
+            assert_eq!(send(proxy.port, method, target, "", "").await.status, 200, "{target}");
             assert_eq!(replicas.take_one().target, target);
         }
     }
@@ -123,12 +122,12 @@ async fn a_path_reaches_the_api_as_it_was_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn the_log_has_a_line_of_json_for_each_request_and_no_secret() {
-    let replicas = Replicas::start(1, |_| Reply::ok()).await;
-    let edge = Edge::start(&replicas, &[]).await;
+async fn access_log_is_json_without_secrets() {
+    let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
+    let proxy = Proxy::start(&replicas, &[]).await;
     let headers = "X-Request-Id: logged-1\r\nAuthorization: Bearer hush-hush\r\nUser-Agent: \"hush-hush\"\r\nReferer: /?hush-hush\r\n";
-    send_from(CLIENT, edge.port, "POST", "/orders?token=hush-hush", headers, "hush-hush").await;
-    let line = edge.line_of("logged-1").await;
+    send_from(CLIENT, proxy.port, "POST", "/orders?token=hush-hush", headers, "hush-hush").await;
+    let line = proxy.access_log_line("logged-1").await;
     assert_eq!(line["path"], "/orders");
     assert_eq!(
         (&line["method"], &line["status"], &line["client_address"]),
@@ -140,13 +139,13 @@ async fn the_log_has_a_line_of_json_for_each_request_and_no_secret() {
             && line["upstream"].as_str().unwrap().ends_with(&format!(":{}", replicas.port)),
         "{line}"
     );
-    send(edge.port, "GET", "/\u{e9}\"\\?hush-hush", "X-Request-Id: logged-2\r\n", "").await;
-    assert_eq!(edge.line_of("logged-2").await["path"], "/");
-    send(edge.port, "POST", "/.problem/400?hush-hush", "X-Request-Id: logged-3\r\n", "").await;
-    let line = edge.line_of("logged-3").await;
+    send(proxy.port, "GET", "/\u{e9}\"\\?hush-hush", "X-Request-Id: logged-2\r\n", "").await;
+    assert_eq!(proxy.access_log_line("logged-2").await["path"], "/");
+    send(proxy.port, "POST", "/.problem/400?hush-hush", "X-Request-Id: logged-3\r\n", "").await;
+    let line = proxy.access_log_line("logged-3").await;
     assert_eq!(
         (&line["method"], &line["status"], &line["path"]),
         (&"POST".into(), &404.into(), &"/.problem/400".into())
     );
-    assert!(!edge.log().contains("hush-hush"), "{}", edge.log());
+    assert!(!proxy.log().contains("hush-hush"), "{}", proxy.log());
 }

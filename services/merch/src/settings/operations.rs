@@ -1,4 +1,4 @@
-//! Settings of the operator's commands: `merch admin`, `sql`, `backup`, `restore`, `top` and `pki`.
+//! Settings of the operations commands: `merch admin`, `sql`, `backup`, `restore`, `top` and `pki`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,17 +6,17 @@ use clap::{Args, Subcommand};
 use merch_chassis::StartError;
 
 use super::{
-    common::{Data, Internal, Log},
+    common::{Data, InternalTls, Log},
     db::DatabaseUrl,
     secret,
     values::{self, Secret},
 };
 
-/// The credential of the operator's service.
+/// The credential of the admin service.
 #[derive(Debug, Args)]
 pub(crate) struct AdminToken {
-    /// The operator's credential for `merch admin`, at least 32 random bytes. Better:
-    /// --admin-token-file, or the variable
+    /// The operator's credential for `merch admin`, at least 32 random bytes. Prefer
+    /// --admin-token-file or the variable
     #[arg(
         long,
         env = "MERCH_ADMIN_TOKEN",
@@ -25,14 +25,14 @@ pub(crate) struct AdminToken {
         help_heading = "Identity"
     )]
     admin_token: Option<Secret>,
-    /// A file that holds that credential. Neither set: the whole store makes one and keeps it in
-    /// the data folder, `merch db` offers no service to the operator
+    /// A file with that credential [default: a generated file in the data folder for the whole
+    /// store; without one `merch db` serves no admin calls]
     #[arg(long, env = "MERCH_ADMIN_TOKEN_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
     admin_token_file: Option<PathBuf>,
 }
 
 impl AdminToken {
-    /// The credential that is set. An empty variable is an empty slot of a configuration: not set.
+    /// Reads the credential. An empty variable counts as not set.
     ///
     /// # Errors
     /// When both are set, or the file cannot be read.
@@ -42,117 +42,109 @@ impl AdminToken {
     }
 }
 
-/// `merch admin`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
-    /// Add pieces to a product's stock, or set it as counted
+    /// Add to a product's stock, or set it
     Restock(Restock),
-    /// Set the price of a product for orders to come
+    /// Set the price of a product for future orders
     SetPrice(SetPrice),
     /// List users, oldest first
     ListUsers(ListUsers),
-    /// Make a user inactive and its tokens void
+    /// Deactivate a user and revoke its tokens
     Deactivate(Deactivate),
-    /// Make the tokens of a user, or of everyone, void: they have to log in again
+    /// Revoke the tokens of one user or of all users, who then have to log in again
     RevokeTokens(RevokeTokens),
 }
 
-/// Where the operator's service is, and how its answer is shown.
+/// The admin service and the output format.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// Where the db service is. Not set: that of the store that runs with the data folder
+    /// The db service [default: that of the store that runs with the data folder]
     #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) token: AdminToken,
     #[command(flatten)]
-    pub(crate) internal: Internal,
+    pub(crate) internal: InternalTls,
     #[command(flatten)]
     pub(crate) data: Data,
-    /// The answer as JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// `merch admin restock`
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("change").required(true).args(["add", "set"])))]
 pub(crate) struct Restock {
     /// The product's id
     pub(crate) product: i32,
-    /// So many pieces more
-    #[arg(long, value_name = "PIECES", value_parser = values::whole(1..=1_000_000_000_i32))]
+    /// Pieces to add
+    #[arg(long, value_name = "PIECES", value_parser = values::integer(1..=1_000_000_000_i32))]
     pub(crate) add: Option<i32>,
-    /// So many pieces in all, as counted: those of orders that are placed are not among them
-    #[arg(long, value_name = "PIECES", value_parser = values::whole(0..=1_000_000_000_i32))]
+    /// The new stock, as counted, without the pieces of placed orders
+    #[arg(long, value_name = "PIECES", value_parser = values::integer(0..=1_000_000_000_i32))]
     pub(crate) set: Option<i32>,
-    /// A word of your own for this restocking: with the same one it is done once, however often it
-    /// is sent [default: a new one each time]
-    #[arg(long, value_name = "WORD")]
+    /// An idempotency key: with the same key the change is made once [default: a new key each time]
+    #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
-/// `merch admin set-price`
 #[derive(Debug, Args)]
 pub(crate) struct SetPrice {
     /// The product's id
     pub(crate) product: i32,
     /// The price of one piece in minor units of its currency: 4999 is 49.99
-    #[arg(value_parser = values::whole(0..=1_000_000_000_000_i64))]
+    #[arg(value_parser = values::integer(0..=1_000_000_000_000_i64))]
     pub(crate) cents: i64,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
-/// `merch admin list-users`
 #[derive(Debug, Args)]
 pub(crate) struct ListUsers {
-    /// Only users whose username begins with this
+    /// Only users whose username starts with this
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// Only users that are active (true), or that are not (false)
+    /// Only active (true) or inactive (false) users
     #[arg(long, value_name = "TRUE|FALSE")]
     pub(crate) active: Option<bool>,
-    /// So many users, at most
-    #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = values::whole(1..=1_000_000_usize))]
+    /// Maximum number of users
+    #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = values::integer(1..=1_000_000_usize))]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
-/// `merch admin deactivate`
 #[derive(Debug, Args)]
 pub(crate) struct Deactivate {
-    /// The username, or the id
+    /// The username or the id
     pub(crate) user: String,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
-/// `merch admin revoke-tokens`
 #[derive(Debug, Args)]
 pub(crate) struct RevokeTokens {
-    /// The username, or the id
+    /// The username or the id
     #[arg(required_unless_present = "everyone", conflicts_with = "everyone")]
     pub(crate) user: Option<String>,
-    /// All users'
+    /// Revoke the tokens of all users
     #[arg(long)]
     pub(crate) everyone: bool,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
-/// `merch sql`
 #[derive(Debug, Args)]
 pub(crate) struct Sql {
-    /// What to run, several statements with semicolons between them. Not given: from standard input
+    /// SQL statements, separated by semicolons [default: standard input]
     pub(crate) statement: Option<String>,
-    /// Also statements that write; without it the file is opened for reading alone
+    /// Allow statements that write; without it the file is opened read-only
     #[arg(long)]
     pub(crate) write: bool,
-    /// Rows as JSON, one object a line
+    /// Print rows as JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -161,10 +153,9 @@ pub(crate) struct Sql {
     pub(crate) data: Data,
 }
 
-/// `merch backup`
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// The file to write, which must not be there yet
+    /// The file to write; it must not exist
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) database: DatabaseUrl,
@@ -174,13 +165,11 @@ pub(crate) struct Backup {
     pub(crate) log: Log,
 }
 
-/// `merch restore`
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
     /// A file that `merch backup` has written
     pub(crate) file: PathBuf,
-    /// Put it in the place of the store that is in the data folder. What was there is kept beside
-    /// it, in a folder of its own
+    /// Replace the store in the data folder; its files are kept in a subfolder
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -191,40 +180,37 @@ pub(crate) struct Restore {
     pub(crate) log: Log,
 }
 
-/// `merch top`
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// The roles' admin ports, host:port with commas between them; every address of a name is
-    /// asked. Not set: that of the store that runs with the data folder
+    /// The roles' admin ports, host:port, separated by commas; every address of a name is queried
+    /// [default: that of the store that runs with the data folder]
     #[arg(long, env = "MERCH_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = values::host_and_port, help_heading = "Addresses")]
     pub(crate) admin: Vec<String>,
-    /// Where the db service is, for what is left of each product. Not set: that of the store that
-    /// runs with the data folder
+    /// The db service, for the stock of each product [default: that of the store that runs with the
+    /// data folder]
     #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
     pub(crate) db_endpoint: Option<String>,
-    /// One frame, in plain text, of what happens within a second
+    /// Print one frame, measured over a second, as plain text
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
-    pub(crate) internal: Internal,
+    pub(crate) internal: InternalTls,
     #[command(flatten)]
     pub(crate) data: Data,
 }
 
-/// `merch pki`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pki {
-    /// Make an authority, unless there is one, and a certificate for each role; one that has more
-    /// than a third of its time left is kept
+    /// Create a certificate authority, unless there is one, and a certificate for each role;
+    /// certificates with more than a third of their lifetime left are kept
     Init(PkiFolder),
-    /// Make a new certificate for each role, by the authority that is there
+    /// Create a new certificate for each role with the existing authority
     Renew(PkiFolder),
 }
 
-/// Where certificates are made, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct PkiFolder {
-    /// The folder of the authority (ca) and of each role (api, db, logging, operator)
+    /// Folder of the authority (ca) and of each role (api, db, logging, operator)
     #[arg(long, env = "MERCH_PKI_DIR", value_name = "FOLDER", default_value = "merch-pki", value_parser = values::path("folder"), help_heading = "Internal network")]
     pub(crate) pki_dir: PathBuf,
     /// How long a role's certificate is valid

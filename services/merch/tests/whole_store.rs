@@ -1,4 +1,4 @@
-//! The whole store in one process, as a stranger starts it.
+//! The whole store in one process, with default settings.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use support::{
-    PATIENCE, Running, failed_start, finish, http, merch, metric, run, run_json, signal, until,
+    Running, TIMEOUT, finish, http, merch, metric, run, run_json, signal, startup_error, wait_until,
 };
 
-/// Sends `times` requests over one connection and reads every answer.
+/// Sends `times` requests over one connection and reads every response.
 fn ask_again_and_again(api: &str, times: usize) {
     let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
-    connection.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
     for _ in 0..times {
         connection.get_mut().write_all(b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut head = String::new();
@@ -37,9 +37,9 @@ fn ask_again_and_again(api: &str, times: usize) {
     }
 }
 
-/// The image says that it is the whole store without a subcommand.
+/// The image runs the whole store by default.
 #[test]
-fn the_settings_of_the_image_start_the_whole_store() {
+fn image_settings_start_the_whole_store() {
     let dockerfile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Dockerfile");
     let dockerfile = fs::read_to_string(dockerfile).unwrap();
     let words = dockerfile.split_whitespace().filter_map(|word| word.split_once('='));
@@ -54,7 +54,7 @@ fn the_settings_of_the_image_start_the_whole_store() {
     let mut command = merch(&[]);
     for (name, value) in of_image {
         match value.rsplit_once(':') {
-            // Its addresses, on any port.
+            // The image's addresses, on any port.
             Some((host, _)) => command.env(name, format!("{host}:0")),
             None => command.env(name, folder.path()),
         };
@@ -63,13 +63,13 @@ fn the_settings_of_the_image_start_the_whole_store() {
 }
 
 #[test]
-fn a_log_reader_that_stalls_costs_log_lines_alone() {
+fn stalled_log_reader_only_loses_log_lines() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
-    // The test does not read this pipe yet: it is full after 64 KiB.
+    // The pipe, which is not read yet, is full after 64 KiB.
     let mut stderr = store.stderr.take().unwrap();
-    until("the store is ready", || folder.path().join("run.json").exists());
+    wait_until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
     let address =
         |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
@@ -78,9 +78,9 @@ fn a_log_reader_that_stalls_costs_log_lines_alone() {
     let dropped =
         metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
     assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
-    // It obeys, and says the rest once its reader goes on.
+    // The store exits on SIGTERM and writes the rest once its reader continues.
     signal(store.id(), "-TERM");
-    until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
+    wait_until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
     let status = store.wait().unwrap();
     assert!(status.success(), "{status}");
     let mut log = Vec::new();
@@ -89,23 +89,23 @@ fn a_log_reader_that_stalls_costs_log_lines_alone() {
 }
 
 #[test]
-fn a_log_reader_that_goes_on_is_told_what_it_missed() {
+fn dropped_log_lines_are_reported() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
     let stderr = store.stderr.take().unwrap();
-    until("the store is ready", || folder.path().join("run.json").exists());
+    wait_until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
     ask_again_and_again(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
-    let (found, told) = std::sync::mpsc::channel();
+    let (found, warning) = std::sync::mpsc::channel();
     let reading = thread::spawn(move || {
         let mut lines = std::io::BufReader::new(stderr).lines().map(Result::unwrap);
         let _ = found.send(lines.find(|line| line.contains("log lines were dropped")));
         lines.collect::<Vec<_>>()
     });
-    let told = told.recv_timeout(PATIENCE).unwrap().unwrap();
-    assert!(told.contains("WARN") && told.contains("dropped="), "{told}");
-    // Lines are written again from now on, up to the last one.
+    let warning = warning.recv_timeout(TIMEOUT).unwrap().unwrap();
+    assert!(warning.contains("WARN") && warning.contains("dropped="), "{warning}");
+    // Log lines are written again from here to the last one.
     signal(store.id(), "-TERM");
     assert!(finish(store).status.success());
     let rest = reading.join().unwrap();
@@ -117,12 +117,12 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 #[test]
-fn it_opens_sells_reports_and_closes() {
+fn store_starts_takes_orders_and_stops() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let store = Running::store(&data_dir);
 
-    // What it prints and writes.
+    // Printed and written addresses.
     let addresses = run_json(&data_dir);
     let names: Vec<_> = addresses.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["api", "admin", "db", "logging", "kafka"]);
@@ -150,7 +150,7 @@ fn it_opens_sells_reports_and_closes() {
         assert_eq!(mode(&data_dir.join(secret)), 0o600, "{secret}");
     }
 
-    // It answers, and says that it is ready.
+    // The API answers and the store is ready.
     let api = store.address("api").to_owned();
     let (status, greeting) = http(&api, "GET", "/", None, None);
     assert_eq!(status, 200, "{greeting}");
@@ -158,7 +158,7 @@ fn it_opens_sells_reports_and_closes() {
     assert!(health.status.success(), "{health:?}");
     assert!(String::from_utf8(health.stdout).unwrap().starts_with("ready"));
 
-    // An order, and its events on the topic.
+    // An order and its event on the topic.
     let user = json!({ "sid": "12110304", "username": "alice", "email": "alice@example.com", "password": "correct horse" });
     assert_eq!(http(&api, "POST", "/users", None, Some(&user)).0, 201);
     let (status, token) = http(
@@ -178,7 +178,7 @@ fn it_opens_sells_reports_and_closes() {
         Some(&json!({ "product_id": 1, "quantity": 2 })),
     );
     assert_eq!(status, 201, "{order}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let logs = run(&["logs", "--json", "--data-dir", data_dir.to_str().unwrap()]);
         assert!(logs.status.success(), "{logs:?}");
@@ -200,19 +200,19 @@ fn it_opens_sells_reports_and_closes() {
     let human = run(&["logs", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(String::from_utf8(human.stdout).unwrap().contains(order["id"].as_str().unwrap()));
 
-    // A second one on the same folder is refused; the first goes on.
+    // A second store on the same folder is refused; the first keeps running.
     let second = run(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    assert!(failed_start(&second).contains("is in use by another merch"));
+    assert!(startup_error(&second).contains("is in use by another merch"));
     assert_eq!(http(&api, "GET", "/products", None, None).0, 200);
 
-    // SIGTERM: exit code 0, and nothing left that names dead addresses.
+    // SIGTERM: exit code 0 and no stale run.json.
     let key = fs::read(data_dir.join("jwt.key")).unwrap();
     assert_eq!(store.stop().code(), Some(0));
     assert!(!data_dir.join("run.json").exists());
     let health = run(&["health", "--data-dir", data_dir.to_str().unwrap()]);
-    assert!(failed_start(&health).starts_with("no store runs with the data folder"));
+    assert!(startup_error(&health).starts_with("no store runs with the data folder"));
 
-    // The next start: the same key, so the token still holds, and the same order.
+    // After a restart, the same key, a valid token and the same order.
     let store = Running::store(&data_dir);
     assert_eq!(fs::read(data_dir.join("jwt.key")).unwrap(), key);
     let path = format!("/orders/{}", order["id"].as_str().unwrap());
@@ -221,7 +221,7 @@ fn it_opens_sells_reports_and_closes() {
 }
 
 #[test]
-fn ctrl_c_ends_it_as_sigterm_does() {
+fn ctrl_c_stops_like_sigterm() {
     let folder = tempdir().unwrap();
     let store = Running::store(folder.path());
     signal(store.pid(), "-INT");
@@ -230,7 +230,7 @@ fn ctrl_c_ends_it_as_sigterm_does() {
 }
 
 #[test]
-fn a_killed_store_starts_again() {
+fn killed_store_restarts() {
     let folder = tempdir().unwrap();
     let store = Running::store(folder.path());
     signal(store.pid(), "-KILL");
@@ -242,7 +242,7 @@ fn a_killed_store_starts_again() {
 }
 
 #[test]
-fn logs_follow_shows_events_as_they_come() {
+fn logs_follow_shows_new_events() {
     use std::io::{BufRead as _, BufReader};
     let folder = tempdir().unwrap();
     let store = Running::store(folder.path());
@@ -257,7 +257,7 @@ fn logs_follow_shows_events_as_they_come() {
     let (status, user) = http(store.address("api"), "POST", "/users", None, Some(&user));
     assert_eq!(status, 201, "{user}");
     loop {
-        let line = receiver.recv_timeout(PATIENCE).expect("the event arrives");
+        let line = receiver.recv_timeout(TIMEOUT).expect("the event arrives");
         if line.contains(user["id"].as_str().unwrap()) {
             break;
         }
@@ -268,7 +268,7 @@ fn logs_follow_shows_events_as_they_come() {
 }
 
 #[test]
-fn the_cause_of_a_500_is_logged_under_the_request_id() {
+fn internal_error_cause_is_logged_with_request_id() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let log = folder.path().join("log");
@@ -314,8 +314,8 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
                 && line["span"]["request_id"] == id
                 && line["span"]["trace_id"].is_string()
         };
-        // Log lines are written by a thread of their own, after the answer perhaps.
-        until(&format!("the cause is logged under {id}"), || {
+        // A separate thread writes log lines, possibly after the response.
+        wait_until(&format!("the cause is logged under {id}"), || {
             fs::read_to_string(&log)
                 .unwrap()
                 .lines()
@@ -326,7 +326,7 @@ fn the_cause_of_a_500_is_logged_under_the_request_id() {
     assert_eq!(store.stop().code(), Some(0));
 }
 
-/// The TCP ports that a process listens on.
+/// The TCP ports on which a process listens.
 #[cfg(target_os = "linux")]
 fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -362,10 +362,10 @@ fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_roles_talk_over_private_sockets_and_open_no_port() {
+fn roles_use_private_sockets_and_no_ports() {
     use std::os::unix::fs::FileTypeExt as _;
     let folder = tempdir().unwrap();
-    // A path that needs escapes in a URL and is too long for a socket.
+    // A path that needs escapes in a URL and exceeds the limit of a socket.
     let data_dir = folder.path().join("a b,c").join("x".repeat(120));
     let store = Running::store(&data_dir);
     let addresses = run_json(&data_dir);
@@ -387,8 +387,7 @@ fn the_roles_talk_over_private_sockets_and_open_no_port() {
         "{top:?}"
     );
 
-    // After kill -9 the sockets are there still, and the next start takes their place; a stop
-    // removes them.
+    // SIGKILL leaves the sockets; the next start replaces them; SIGTERM removes them.
     signal(store.pid(), "-KILL");
     drop(store);
     assert!(data_dir.join("db.sock").exists());
@@ -399,7 +398,7 @@ fn the_roles_talk_over_private_sockets_and_open_no_port() {
 }
 
 #[test]
-fn a_port_is_opened_besides_when_it_is_asked_for() {
+fn additional_port_is_opened_on_request() {
     let (folder, lines) = (tempdir().unwrap(), tempdir().unwrap());
     let lines = lines.path().join("stderr");
     let mut command = merch(&[
@@ -437,7 +436,7 @@ fn a_port_is_opened_besides_when_it_is_asked_for() {
 }
 
 #[test]
-fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
+fn store_is_degraded_without_kafka() {
     let folder = tempdir().unwrap();
     // Nothing listens on this port.
     let nowhere =
@@ -454,7 +453,7 @@ fn without_its_kafka_the_store_opens_and_sells_and_says_that_it_is_degraded() {
     );
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
     assert_eq!(http(&api, "GET", "/orders", None, None).0, 401);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let reasons = loop {
         let (status, body) = http(&admin, "GET", "/readyz", None, None);
         assert_eq!(status, 200, "a balancer goes on sending requests: {body}");

@@ -1,21 +1,18 @@
-//! Why a command ends with an exit code other than 0.
+//! Errors that end a command with exit code 1.
 
 use std::process::ExitCode;
 
 use command_output::{OutputError, eprint_line};
 use merch_chassis::StartError;
 
-/// The end of a command that did not go as asked.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// It was not done.
+pub(crate) enum CommandError {
     Start(StartError),
-    /// Standard output did not take its answer.
     Output(OutputError),
 }
 
-impl Failure {
-    /// Says it in one sentence on standard error, and returns the exit code.
+impl CommandError {
+    /// Prints the error on standard error and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Start(error) => {
@@ -27,13 +24,13 @@ impl Failure {
     }
 }
 
-impl From<StartError> for Failure {
+impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         Self::Start(error)
     }
 }
 
-impl From<OutputError> for Failure {
+impl From<OutputError> for CommandError {
     fn from(error: OutputError) -> Self {
         Self::Output(error)
     }

@@ -1,4 +1,4 @@
-//! Each way in which a start can fail: one sentence that says what to do, exit code 1, no panic.
+//! Errors at the start: one message that says what to do, exit code 1, no panic.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -8,10 +8,10 @@ use std::{fs, net::TcpListener};
 
 use tempfile::tempdir;
 
-use support::{failed_start, merch, run};
+use support::{merch, run, startup_error};
 
 #[test]
-fn a_port_in_use() {
+fn port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = tempdir().unwrap();
@@ -26,42 +26,41 @@ fn a_port_in_use() {
         if option != "--listen" {
             arguments.extend(["--listen", "127.0.0.1:0"]);
         }
-        let sentence = failed_start(&run(&arguments));
+        let message = startup_error(&run(&arguments));
         assert!(
-            sentence.starts_with(&format!(
+            message.starts_with(&format!(
                 "{what} ({option}) cannot listen on {address}: another program is listening there"
             )),
-            "{sentence}"
+            "{message}"
         );
     }
     assert!(!folder.path().join("run.json").exists());
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to() {
+fn unwritable_folder_is_named() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("a-file");
     fs::write(&file, "").unwrap();
-    // Also for root, whom no mode keeps out: a file where the folder should be.
-    let sentence = failed_start(&run(&[
+    // A file in place of the folder; root ignores modes.
+    let message = startup_error(&run(&[
         "--data-dir",
         file.join("data").to_str().unwrap(),
         "--listen",
         "127.0.0.1:0",
     ]));
     assert!(
-        sentence.starts_with("the data folder ")
-            && sentence.contains("--data-dir or MERCH_DATA_DIR"),
-        "{sentence}"
+        message.starts_with("the data folder ") && message.contains("--data-dir or MERCH_DATA_DIR"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_database_that_is_not_there() {
+fn unreachable_database_is_named() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("postgres://merch:hush-hush@{nobody}/merch");
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("postgres://merch:hush-hush@{unreachable}/merch");
     for arguments in [
         &["--listen", "127.0.0.1:0"][..],
         &["db", "--db-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
@@ -73,13 +72,13 @@ fn a_database_that_is_not_there() {
             .env("MERCH_DATA_DIR", data_dir)
             .env("MERCH_DATABASE_PATIENCE", "1s");
         let output = command.output().unwrap();
-        let sentence = failed_start(&output);
+        let message = startup_error(&output);
         assert!(
-            sentence.contains(&nobody.to_string()) && !sentence.contains("hush-hush"),
-            "{sentence}"
+            message.contains(&unreachable.to_string()) && !message.contains("hush-hush"),
+            "{message}"
         );
     }
-    let sentence = failed_start(&run(&[
+    let message = startup_error(&run(&[
         "--data-dir",
         data_dir,
         "--listen",
@@ -88,13 +87,13 @@ fn a_database_that_is_not_there() {
         "mysql://merch:hush-hush@h/merch",
     ]));
     assert!(
-        sentence.contains("expected postgres://") && !sentence.contains("hush-hush"),
-        "{sentence}"
+        message.contains("expected postgres://") && !message.contains("hush-hush"),
+        "{message}"
     );
 }
 
 #[test]
-fn a_schema_that_is_not_migrated() {
+fn unmigrated_schema_is_refused() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let db = [
@@ -106,8 +105,8 @@ fn a_schema_that_is_not_migrated() {
         "--admin-listen",
         "127.0.0.1:0",
     ];
-    let sentence = failed_start(&run(&db));
-    assert!(sentence.contains("run `merch migrate`"), "{sentence}");
+    let message = startup_error(&run(&db));
+    assert!(message.contains("run `merch migrate`"), "{message}");
     assert!(run(&db).stdout.is_empty(), "it said that it was ready");
     let status = run(&["migrate", "--status", "--data-dir", data_dir]);
     assert_eq!(status.status.code(), Some(1), "{status:?}");
@@ -119,7 +118,7 @@ fn a_schema_that_is_not_migrated() {
 }
 
 #[test]
-fn a_signing_key_that_cannot_be_used() {
+fn invalid_signing_key_is_refused() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().to_str().unwrap();
     let key = folder.path().join("key");
@@ -128,29 +127,29 @@ fn a_signing_key_that_cannot_be_used() {
     let api =
         ["api", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     for arguments in [&whole[..], &api] {
-        let sentence =
-            failed_start(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
+        let message =
+            startup_error(&merch(arguments).env("MERCH_JWT_KEY", "hush-hush").output().unwrap());
         assert!(
-            sentence.contains("at least 32 random bytes, got 9;") && !sentence.contains("hush"),
-            "{sentence}"
+            message.contains("at least 32 random bytes, got 9;") && !message.contains("hush"),
+            "{message}"
         );
         let both = merch(arguments)
             .env("MERCH_JWT_KEY", "0123456789abcdef0123456789abcdef")
             .env("MERCH_JWT_KEY_FILE", &key)
             .output()
             .unwrap();
-        assert!(failed_start(&both).starts_with("both MERCH_JWT_KEY"));
+        assert!(startup_error(&both).starts_with("both MERCH_JWT_KEY"));
         let missing = merch(arguments).env("MERCH_JWT_KEY_FILE", "/nowhere/key").output().unwrap();
-        assert!(failed_start(&missing).starts_with(
+        assert!(startup_error(&missing).starts_with(
             "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read"
         ));
     }
-    let sentence = failed_start(&run(&api));
-    assert!(sentence.contains("MERCH_JWT_KEY_FILE"), "{sentence}");
+    let message = startup_error(&run(&api));
+    assert!(message.contains("MERCH_JWT_KEY_FILE"), "{message}");
 }
 
 #[test]
-fn a_wrong_setting_is_named_with_what_was_expected() {
+fn invalid_setting_is_named_with_expected_form() {
     for (name, wrong, expected) in [
         ("MERCH_LISTEN", "8080", "expected an IP address and a port"),
         ("MERCH_HASH_COST", "99", "expected a whole number from 10 to 22"),
@@ -180,14 +179,14 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
     let folder = tempdir().unwrap();
     let filter =
         run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
-    assert!(failed_start(&filter).starts_with(
+    assert!(startup_error(&filter).starts_with(
         "--log-filter (MERCH_LOG_FILTER): the log filter `merch_db=loud` cannot be read"
     ));
 }
 
-/// Every option of every subcommand, as the help has them, with rubbish in its variable.
+/// Sets every variable of every role to an invalid value.
 #[test]
-fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
+fn every_invalid_variable_is_named_with_its_option() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let mut tried = 0;
@@ -240,7 +239,7 @@ fn every_wrong_variable_is_named_with_its_option_and_what_was_expected() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
+fn contradicting_settings_are_refused_before_changes() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let key = "0123456789abcdef0123456789abcdef";
@@ -251,12 +250,12 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
         (
             &[][..],
             &[("MERCH_REQUEST_TIMEOUT", "1s")][..],
-            "a request may take 1s (--request-timeout, MERCH_REQUEST_TIMEOUT)",
+            "--request-timeout (MERCH_REQUEST_TIMEOUT) is 1s",
         ),
         (
             &["api"],
             &[("MERCH_GRPC_DEADLINE", "15s"), ("MERCH_JWT_KEY", key)],
-            "a request may take 15s",
+            "--request-timeout (MERCH_REQUEST_TIMEOUT) is 15s",
         ),
         (
             &[],
@@ -304,19 +303,19 @@ fn settings_that_contradict_each_other_are_found_before_anything_is_made() {
             .envs(settings.iter().copied())
             .output()
             .unwrap();
-        let sentence = failed_start(&output);
+        let message = startup_error(&output);
         assert!(
-            sentence.starts_with(start) && sentence.contains("expected"),
-            "{command:?} {settings:?}: {sentence}"
+            message.starts_with(start) && message.contains("expected"),
+            "{command:?} {settings:?}: {message}"
         );
         assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was made");
     }
 }
 
 #[test]
-fn variables_that_nobody_reads_are_told_of() {
+fn unused_variables_are_logged() {
     let folder = tempdir().unwrap();
-    // It ends at once, as the key is wrong.
+    // The invalid key ends the start.
     let output = merch(&["--data-dir", folder.path().join("data").to_str().unwrap()])
         .envs([
             ("MERCH_DB_ENDPOINT", "http://db:50051"),
@@ -329,8 +328,8 @@ fn variables_that_nobody_reads_are_told_of() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{stderr}");
-    assert!(warnings[0].contains("not used here: MERCH_DB_ENDPOINT;"), "{stderr}");
-    assert!(warnings[1].contains("perhaps: MERCH_HASHCOST;"), "{stderr}");
+    assert!(warnings[0].contains("ignored by the whole store: MERCH_DB_ENDPOINT;"), "{stderr}");
+    assert!(warnings[1].contains("misspelt: MERCH_HASHCOST;"), "{stderr}");
 }
 
 #[test]
@@ -350,16 +349,16 @@ fn help_shows_no_secret() {
 }
 
 #[test]
-fn nobody_to_ask_for_health_or_logs() {
+fn health_and_logs_need_a_running_store() {
     let folder = tempdir().unwrap();
     for command in ["health", "logs"] {
-        let sentence =
-            failed_start(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
-        assert!(sentence.starts_with("no store runs with the data folder"), "{sentence}");
+        let message =
+            startup_error(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
+        assert!(message.starts_with("no store runs with the data folder"), "{message}");
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     assert!(
-        failed_start(&run(&["health", "--admin-listen", &nobody]))
-            .starts_with("no answer from the admin address")
+        startup_error(&run(&["health", "--admin-listen", &unreachable]))
+            .starts_with("no response from the admin address")
     );
 }

@@ -1,5 +1,4 @@
-//! The life of a process of long-running roles: wait until ready, say so, wait for a signal or a
-//! failure, go on for a while as "not ready", drain.
+//! The lifecycle of a process of long-running roles: start, ready, shutdown delay, drain.
 
 use std::{thread, time::Duration};
 
@@ -7,63 +6,54 @@ use command_output::print;
 use merch_chassis::{Readiness, StartError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{run_file::RunFile, settings::common::Role, supervisor::Supervisor};
+use crate::{run_file::RunFile, settings::common::ProcessSettings, supervisor::Supervisor};
 
-/// How long a role may take before it is cut off: its calls have `drain` to end, and the events
-/// they wrote as long again to be shipped.
-fn patience(drain: Duration) -> Duration {
+/// The time limit for draining a role: `drain` for its requests, and the same again for its events.
+fn drain_limit(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
 }
 
-/// Prints where a ready process listens. It keeps serving when that cannot be written: run.json has
-/// the addresses.
+/// Prints the addresses of a ready process. The process keeps serving if that fails.
 ///
-/// A thread of its own prints, and nothing waits for it: a full pipe must not keep a signal from
-/// being seen.
+/// Runs on its own thread: a full pipe must not delay signal handling.
 pub(crate) fn announce(text: String) {
     let printing = thread::Builder::new().name("announce".to_owned()).spawn(|| {
         if let Err(error) = print(text) {
-            tracing::warn!(%error, "the addresses cannot be printed; serving nevertheless");
+            tracing::warn!(%error, "failed to print the addresses; continuing to serve");
         }
     });
     if let Err(error) = printing {
-        tracing::warn!(%error, "no thread can print the addresses; serving nevertheless");
+        tracing::warn!(%error, "failed to start the thread that prints the addresses; continuing to serve");
     }
 }
 
-/// A process whose roles are being started.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Ready when every role is, and not shutting down: what `/readyz` answers.
+    /// What `/readyz` reports: ready when every role is, until shutdown.
     pub(crate) readiness: Readiness,
     pub(crate) roles: Supervisor,
-    /// Of the role that others send their requests to: the one that was started last.
-    front: Option<Readiness>,
+    /// The readiness of the role that receives external requests: the one started last.
+    entry_role: Option<Readiness>,
     shutdown: CancellationToken,
 }
 
 impl Process {
-    /// Listens for signals from now on.
-    ///
-    /// # Errors
-    /// When the system does not let this process listen for them.
     pub(crate) fn new() -> Result<Self, StartError> {
         let shutdown = merch_chassis::shutdown::on_signals()?;
         Ok(Self {
             readiness: Readiness::expecting("roles"),
             roles: Supervisor::default(),
-            front: None,
+            entry_role: None,
             shutdown,
         })
     }
 
-    /// Runs `work`, before any role is started. Gives `None` when a signal came first.
-    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work` before any role is started. Returns `None` if a signal arrives first.
+    pub(crate) async fn unless_shut_down<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.shutdown.run_until_cancelled(work).await
     }
 
-    /// Starts a role of the store, which gets a readiness of its own. The last one is that which
-    /// others send their requests to.
+    /// Starts a role with its own readiness. The last one receives external requests.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
@@ -72,12 +62,11 @@ impl Process {
         F: Future<Output = Result<(), StartError>> + Send + 'static,
     {
         let readiness = self.readiness.child(name);
-        self.front = Some(readiness.clone());
+        self.entry_role = Some(readiness.clone());
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Starts a role that the others do without for a while: while it is not ready, the process is
-    /// degraded.
+    /// Starts a role that the others can do without: the process is degraded while it is not ready.
     pub(crate) fn start_in_background<F>(
         &mut self,
         name: &'static str,
@@ -89,16 +78,15 @@ impl Process {
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Waits until every role is ready, calls `announce`, and then waits for a signal or the end of
-    /// a role; the roles are drained either way, each with the drain's time for what is under way.
-    /// After a signal the process says first that it is not ready any more, and goes on for the
-    /// shutdown's delay.
+    /// Waits until every role is ready, calls `announce`, and waits for a signal or the end of a
+    /// role. Then it drains the roles. After a signal it first reports "not ready" and keeps
+    /// serving for the shutdown delay.
     ///
     /// # Errors
-    /// Why a role ended although nobody asked it to, or what failed while draining.
-    pub(crate) async fn attend(
+    /// Why a role ended unexpectedly, or what failed while draining.
+    pub(crate) async fn run_until_shutdown(
         mut self,
-        role: &Role,
+        role: &ProcessSettings,
         announce: impl FnOnce() -> Result<Option<RunFile>, StartError>,
     ) -> Result<(), StartError> {
         let (mut announced, mut run_file) = (false, None);
@@ -116,27 +104,26 @@ impl Process {
                 }
             },
         };
-        // A failed start is told in one sentence at the end of the process; of a store that was
-        // open, the log tells it in its place, too.
+        // `main` prints the error of a failed start; after the start it also belongs in the log.
         if let (Err(error), true) = (&ended, announced) {
-            tracing::error!(%error, "a role has ended: the others are drained");
+            tracing::error!(%error, "role ended unexpectedly; draining the others");
         }
         self.readiness.stop();
-        // The other roles of this process are this one's alone: they go on until it has drained.
-        if let Some(front) = &self.front {
-            front.stop();
+        // The other roles serve this one until it has drained.
+        if let Some(entry_role) = &self.entry_role {
+            entry_role.stop();
         }
         if ended.is_ok() && announced && !role.shutdown_delay.is_zero() {
             tracing::info!(
                 delay_seconds = role.shutdown_delay.as_secs_f64(),
-                "not ready any more; who comes all the same is served for a while"
+                "not ready; still serving during the shutdown delay"
             );
             tokio::select! {
                 () = tokio::time::sleep(role.shutdown_delay) => {}
                 failure = self.roles.failure() => ended = Err(failure),
             }
         }
-        let drained = self.roles.drain(patience(role.drain_timeout)).await;
+        let drained = self.roles.drain(drain_limit(role.drain_timeout)).await;
         if let Some(file) = run_file {
             file.remove();
         }

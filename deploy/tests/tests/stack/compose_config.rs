@@ -1,5 +1,5 @@
-//! What `docker compose config` makes of the files, in every way in which they are put together:
-//! nothing is started.
+//! The output of `docker compose config` for all combinations of the compose files. Nothing is
+//! started.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 const ZOOKEEPER: &str = "compose.zookeeper.yaml";
 const SECRETS: &str = "compose.secrets.yaml";
 
-/// What compose makes of compose.yaml and these files, with new secrets, which are in the answer,
-/// too.
-async fn composed(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
+/// Runs `docker compose config` with these overlays and new secrets. Returns the configuration and
+/// the settings.
+async fn compose_config(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
     let mut settings =
         Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
     settings.set("MERCH_SECRETS_DIR", "/somewhere");
@@ -35,7 +35,7 @@ fn services(composed: &Value) -> impl Iterator<Item = (&String, &Value)> {
     composed["services"].as_object().into_iter().flatten()
 }
 
-/// Everything that an operator looks for, whatever the services are.
+/// Checks the hardening of every service.
 fn is_hardened(composed: &Value) -> Result<()> {
     for (name, service) in services(composed) {
         ensure!(
@@ -65,7 +65,7 @@ fn is_hardened(composed: &Value) -> Result<()> {
             service["logging"]["options"]["max-size"].is_string(),
             "{name}: its log grows for ever"
         );
-        // Confluent's images write beside what they bring.
+        // Confluent's images write to their root file system.
         let writes =
             service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
         ensure!(
@@ -109,11 +109,11 @@ async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
 
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
-async fn every_composition_is_hardened() {
+async fn every_compose_configuration_is_hardened() {
     checked(async |folder| {
         for overlays in [&[][..], &[SECRETS], &[ZOOKEEPER], &[SECRETS, ZOOKEEPER]] {
             let files: Vec<PathBuf> = overlays.iter().map(PathBuf::from).collect();
-            let (composed, settings) = composed(folder, &files).await?;
+            let (composed, settings) = compose_config(folder, &files).await?;
             is_hardened(&composed).with_context(|| format!("{overlays:?}"))?;
             let text =
                 services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
@@ -132,10 +132,10 @@ async fn every_composition_is_hardened() {
 
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
-async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
+async fn zookeeper_overlay_replaces_only_kraft() {
     checked(async |folder| {
-        let (plain, _) = composed(folder, &[]).await?;
-        let (seeds, _) = composed(folder, &[ZOOKEEPER.into()]).await?;
+        let (plain, _) = compose_config(folder, &[]).await?;
+        let (seeds, _) = compose_config(folder, &[ZOOKEEPER.into()]).await?;
         let names =
             |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let mut expected = names(&plain);
@@ -164,9 +164,9 @@ async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
             "KAFKA_CONTROLLER_LISTENER_NAMES",
         ];
         ensure!(kraft.iter().all(|name| !environment.contains_key(*name)), "{environment:?}");
-        // What KRaft has written, a broker with ZooKeeper cannot read.
+        // A broker with ZooKeeper cannot read KRaft's data.
         ensure!(kafka["volumes"] != plain["services"]["kafka"]["volumes"], "{}", kafka["volumes"]);
-        // Whoever wants Kafka finds it by the same name and port.
+        // Kafka keeps its name and port for the other services.
         for (service, like) in services(&plain).filter(|(name, _)| *name != "kafka") {
             let others = |service: &Value| {
                 let mut service = service.clone();
@@ -192,7 +192,7 @@ async fn the_seeds_overlay_swaps_kraft_for_zookeeper_and_nothing_else() {
 
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
-async fn the_override_in_the_documentation_takes_another_database() {
+async fn documented_override_replaces_the_database() {
     checked(async |folder| {
         let page = std::fs::read_to_string(root().join("docs/scaling.md"))?;
         let sample = page
@@ -202,7 +202,7 @@ async fn the_override_in_the_documentation_takes_another_database() {
             .context("a sample in docs/scaling.md")?;
         let file = folder.join("compose.override.yaml");
         std::fs::write(&file, sample)?;
-        let (composed, _) = composed(folder, &[file]).await?;
+        let (composed, _) = compose_config(folder, &[file]).await?;
         ensure!(
             composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(),
             "postgres is still there"
@@ -224,9 +224,9 @@ async fn the_override_in_the_documentation_takes_another_database() {
 
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
-async fn each_role_has_its_own_key_and_no_other() {
+async fn each_role_mounts_only_its_own_key() {
     checked(async |folder| {
-        let (composed, _) = composed(folder, &[]).await?;
+        let (composed, _) = compose_config(folder, &[]).await?;
         for (name, service) in services(&composed).filter(|(name, _)| *name != "pki") {
             let keys: Vec<_> = service["volumes"]
                 .as_array()

@@ -1,5 +1,4 @@
-//! Keys and passwords that change while buyers shop: no valid token is refused, and nothing is
-//! lost.
+//! Rotation of keys and passwords under load refuses no valid token and loses nothing.
 
 use std::time::Duration;
 
@@ -8,13 +7,13 @@ use merch_deploy_tests::{
     http::Outcome,
     load::Buyer,
     settings::random_secret,
-    shared::{figure, seconds},
+    shared::{format_duration, progress},
     stack::Stack,
 };
 
-use crate::{Shopping, buyers, failures, none_failed, on_stack};
+use crate::{Workload, buyers, expect_no_failures, failures, with_stack};
 
-/// How long `make` may take to replace the containers of one role.
+/// The limit of a rolling restart of one role.
 const ROLLING: Duration = Duration::from_secs(180);
 
 async fn rolling_restart(stack: &Stack, service: &str) -> Result<()> {
@@ -30,14 +29,13 @@ async fn rolling_restart(stack: &Stack, service: &str) -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_new_signing_key_refuses_no_valid_token() {
-    on_stack("signing key", async |stack: &Stack| {
+async fn signing_key_rotation_refuses_no_valid_token() {
+    with_stack("signing key", async |stack: &Stack| {
         let settings = stack.settings();
         let (old, new) = (settings.get("MERCH_JWT_KEY").context("MERCH_JWT_KEY")?, random_secret());
         let buyer = buyers().into_iter().next().context("a buyer")?;
-        // Buyers shop with tokens of the old key all the while; an order that is answered 401 ends
-        // the load with an error.
-        let shopping = Shopping::start(stack).await?;
+        // Buyers use tokens of the old key; a 401 would end the load with an error.
+        let workload = Workload::start(stack).await?;
         stack.change_settings(&[("MERCH_JWT_VERIFY_KEY", &new)])?;
         rolling_restart(stack, "api").await?;
         stack.change_settings(&[("MERCH_JWT_KEY", &new), ("MERCH_JWT_VERIFY_KEY", old)])?;
@@ -51,57 +49,55 @@ async fn a_new_signing_key_refuses_no_valid_token() {
         for token in [&token, &buyer.token] {
             stack.client()?.get("/orders").bearer(token).send().await?.expect(200)?;
         }
-        let (figures, exchanges) = shopping.audit(stack, "signing key").await?;
-        figure(
+        let (totals, exchanges) = workload.check(stack, "signing key").await?;
+        progress(
             "signing key",
-            &format!("changed in two rolling restarts, {} orders meanwhile", figures.told),
+            &format!("changed in two rolling restarts, {} orders meanwhile", totals.observed),
         );
-        none_failed(&exchanges)
+        expect_no_failures(&exchanges)
     })
     .await;
 }
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn new_certificates_fail_no_request() {
-    on_stack("certificates", async |stack: &Stack| {
-        let shopping = Shopping::start(stack).await?;
+async fn certificate_renewal_fails_no_request() {
+    with_stack("certificates", async |stack: &Stack| {
+        let workload = Workload::start(stack).await?;
         stack.command("make").args(["renew-certificates"]).limit(ROLLING).succeed().await?;
         for service in ["logging", "db", "api"] {
             rolling_restart(stack, service).await?;
         }
-        let (figures, exchanges) = shopping.audit(stack, "certificates").await?;
-        figure(
+        let (totals, exchanges) = workload.check(stack, "certificates").await?;
+        progress(
             "certificates",
-            &format!("renewed with a rolling restart, {} orders meanwhile", figures.told),
+            &format!("renewed with a rolling restart, {} orders meanwhile", totals.observed),
         );
-        none_failed(&exchanges)
+        expect_no_failures(&exchanges)
     })
     .await;
 }
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_new_database_password_loses_nothing() {
-    on_stack("database password", async |stack: &Stack| {
+async fn database_password_rotation_loses_nothing() {
+    with_stack("database password", async |stack: &Stack| {
         let new = random_secret();
-        let shopping = Shopping::start(stack).await?;
-        shopping.load.run(Duration::from_secs(1)).await;
-        // As docs/operations.md has it; `\password` sends the hash in place of the password, and
-        // wants a terminal.
+        let workload = Workload::start(stack).await?;
+        workload.load.run(Duration::from_secs(1)).await;
+        // docs/operations.md uses `\password`, which sends a hash but needs a terminal.
         stack.psql(&format!("ALTER ROLE merch PASSWORD '{new}'")).await?;
         stack.change_settings(&[("MERCH_DATABASE_PASSWORD", &new)])?;
         let began = std::time::Instant::now();
         rolling_restart(stack, "db").await?;
         let took = began.elapsed();
-        let (_, exchanges) = shopping.audit(stack, "database password").await?;
+        let (_, exchanges) = workload.check(stack, "database password").await?;
         let failed: Vec<_> = exchanges.iter().filter(|exchange| exchange.failed()).collect();
-        figure(
+        progress(
             "database password",
-            &format!("all db replicas had the new one {} after the change", seconds(took)),
+            &format!("all db replicas had the new one {} after the change", format_duration(took)),
         );
-        // An old replica that wants one more connection meanwhile is refused by PostgreSQL: that is
-        // 503, and seldom.
+        // PostgreSQL refuses new connections of old replicas meanwhile: a few requests get 503.
         let proper = failed.iter().all(|exchange| {
             exchange.outcome == Outcome::Answered(503) && exchange.retry_after.is_some()
         });

@@ -1,5 +1,5 @@
-//! Trade over replicas: the contract holds, everybody serves, nothing is oversold, and what was
-//! told, what is held and what was logged agree.
+//! Orders over several replicas: the contract holds, every replica serves, nothing is oversold, and
+//! all records agree.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -7,20 +7,20 @@ use anyhow::{Context as _, Result, ensure};
 use contract_tests::{document::Document, options::Options, report, suite};
 use futures_util::future::join_all;
 use merch_deploy_tests::{
-    audit::{Books, audit},
-    ledger::Ledger,
+    checker::{DatabaseState, check_consistency},
+    history::History,
     load::Buyer,
-    shared::{figure, seconds},
+    shared::{format_duration, progress},
     stack::Stack,
 };
 use serde_json::json;
 
-use crate::{Shopping, buyers, on_stack, restock, sum};
+use crate::{Workload, buyers, restock, sum_metric, with_stack};
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn the_contract_suite_passes_through_nginx() {
-    on_stack("contract", async |stack: &Stack| {
+async fn contract_suite_passes_through_nginx() {
+    with_stack("contract", async |stack: &Stack| {
         let report =
             suite::run(Options::new(stack.url().parse()?), Arc::new(Document::embedded())).await;
         ensure!(
@@ -29,13 +29,13 @@ async fn the_contract_suite_passes_through_nginx() {
             report.not_tested.as_deref().unwrap_or_default(),
             report::table(&report, false)
         );
-        figure(
+        progress(
             "contract",
             &format!(
                 "{} cases, {} requests in {}",
                 report.cases.len(),
                 report.requests,
-                seconds(report.duration)
+                format_duration(report.duration)
             ),
         );
         Ok(())
@@ -45,21 +45,21 @@ async fn the_contract_suite_passes_through_nginx() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn every_replica_serves_and_all_three_stories_agree() {
-    on_stack("trade", async |stack: &Stack| {
-        let shopping = Shopping::start(stack).await?;
-        shopping.load.run(Duration::from_secs(8)).await;
-        let (_, exchanges) = shopping.audit(stack, "trade").await?;
-        crate::none_failed(&exchanges)?;
+async fn every_replica_serves_and_records_agree() {
+    with_stack("trade", async |stack: &Stack| {
+        let workload = Workload::start(stack).await?;
+        workload.load.run(Duration::from_secs(8)).await;
+        let (_, exchanges) = workload.check(stack, "trade").await?;
+        crate::expect_no_failures(&exchanges)?;
 
         for (service, metric) in
             [("api", "merch_api_request_duration_seconds_count"), ("db", "merch_db_orders_total")]
         {
             let mut served = Vec::new();
             for container in stack.containers(Some(service)).await? {
-                served.push(sum(&stack.metrics(&container).await?, metric));
+                served.push(sum_metric(&stack.metrics(&container).await?, metric));
             }
-            figure("trade", &format!("served by each {service}: {served:?}"));
+            progress("trade", &format!("served by each {service}: {served:?}"));
             ensure!(
                 served.iter().all(|&count| count > 0.0),
                 "a replica of {service} served nothing: {served:?}"
@@ -67,14 +67,13 @@ async fn every_replica_serves_and_all_three_stories_agree() {
         }
         let mut delivered = Vec::new();
         for container in stack.containers(Some("logging")).await? {
-            delivered.push(sum(
+            delivered.push(sum_metric(
                 &stack.metrics(&container).await?,
                 "merch_logging_delivered_events_total",
             ));
         }
-        // There are four streams, and each stays where it was opened; that the others take over is
-        // another test.
-        figure("trade", &format!("delivered by each logging: {delivered:?}"));
+        // Each of the four event streams stays with one replica; another test covers failover.
+        progress("trade", &format!("delivered by each logging: {delivered:?}"));
         ensure!(delivered.iter().sum::<f64>() > 0.0, "no logging replica delivered anything");
         Ok(())
     })
@@ -83,12 +82,12 @@ async fn every_replica_serves_and_all_three_stories_agree() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn the_last_pieces_are_sold_once() {
-    on_stack("sold out", async |stack: &Stack| {
+async fn last_pieces_are_sold_once() {
+    with_stack("sold out", async |stack: &Stack| {
         const PIECES: i64 = 60;
         restock(stack, &[(3, PIECES)]).await?;
         let (client, buyers, supply) =
-            (stack.client()?, buyers(), Books::read(stack).await?.supply());
+            (stack.client()?, buyers(), DatabaseState::read(stack).await?.supply());
         let buy = async |buyer: &Buyer| {
             let mut bought = 0;
             for _ in 0..10 {
@@ -105,14 +104,14 @@ async fn the_last_pieces_are_sold_once() {
         };
         let bought: Result<Vec<i64>> = join_all(buyers.iter().map(buy)).await.into_iter().collect();
         let bought: i64 = bought?.iter().sum();
-        let books = Books::read(stack).await?;
+        let database = DatabaseState::read(stack).await?;
         ensure!(bought == PIECES, "{PIECES} pieces, and {bought} were sold");
         ensure!(
-            books.stock.get(&3) == Some(&0) && books.supply() == supply,
+            database.stock.get(&3) == Some(&0) && database.supply() == supply,
             "left: {:?}",
-            books.stock
+            database.stock
         );
-        figure(
+        progress(
             "sold out",
             &format!(
                 "{PIECES} pieces, {} tries by {} buyers, {bought} sold",
@@ -127,8 +126,8 @@ async fn the_last_pieces_are_sold_once() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn one_key_is_one_order_on_every_replica() {
-    on_stack("one key", async |stack: &Stack| {
+async fn idempotency_key_holds_across_replicas() {
+    with_stack("one key", async |stack: &Stack| {
         let (client, buyer) = (stack.client()?, buyers().into_iter().next().context("a buyer")?);
         let key = uuid::Uuid::new_v4().to_string();
         let order = json!({ "product_id": 1, "quantity": 2 });
@@ -142,9 +141,10 @@ async fn one_key_is_one_order_on_every_replica() {
                 .await?
                 .expect(201)
         };
-        let answers: Result<Vec<_>> = join_all((0..16).map(send)).await.into_iter().collect();
-        let answers = answers?;
-        let bodies: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        let responses: Result<Vec<_>> = join_all((0..16).map(send)).await.into_iter().collect();
+        let responses = responses?;
+        let bodies: BTreeSet<&str> =
+            responses.iter().map(|response| response.text.as_str()).collect();
         ensure!(
             bodies.len() == 1,
             "16 requests with one key were answered with {} orders: {bodies:?}",
@@ -156,12 +156,12 @@ async fn one_key_is_one_order_on_every_replica() {
             .header("Idempotency-Key", &key)
             .json(&json!({ "product_id": 2, "quantity": 1 }));
         other.send().await?.expect(422)?;
-        let held = stack
+        let stored = stack
             .psql(&format!("SELECT count(*) FROM idempotency_keys WHERE key = '{key}'"))
             .await?;
-        ensure!(held == "1", "{held} orders are held for one key");
-        let before = Books::read(stack).await?;
-        audit(stack, &Ledger::default(), &before).await.map(drop)
+        ensure!(stored == "1", "{stored} orders are stored for one key");
+        let before = DatabaseState::read(stack).await?;
+        check_consistency(stack, &History::default(), &before).await.map(drop)
     })
     .await;
 }

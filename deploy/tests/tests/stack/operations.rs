@@ -1,27 +1,26 @@
-//! What operators do while buyers shop: restart, scale, stop and start, back up and restore.
+//! Operations under load: restart, scale, stop and start, backup and restore.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use merch_deploy_tests::{
-    audit::{Books, audit},
+    checker::{DatabaseState, check_consistency},
     container::Container,
-    ledger::Ledger,
-    shared::{figure, seconds},
+    history::History,
+    shared::{format_duration, progress},
     stack::Stack,
-    wait::until,
+    wait::wait_until,
 };
 
-use crate::{Shopping, buyers, none_failed, on_stack, slowest, sum};
+use crate::{Workload, buyers, expect_no_failures, slowest, sum_metric, with_stack};
 
-/// How long `make` may take for a rolling restart: a container at a time, the next when the last is
-/// healthy.
+/// The limit of a rolling restart, one container at a time.
 const ROLLING: Duration = Duration::from_secs(240);
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_rolling_restart_fails_no_request() {
-    on_stack("rolling restart", async |stack: &Stack| {
+async fn rolling_restart_fails_no_request() {
+    with_stack("rolling restart", async |stack: &Stack| {
         let started = async |container: &Container| {
             Ok::<_, anyhow::Error>(container.inspect().await?["State"]["StartedAt"].to_string())
         };
@@ -31,13 +30,13 @@ async fn a_rolling_restart_fails_no_request() {
                 before.push(started(&container).await?);
             }
         }
-        let shopping = Shopping::start(stack).await?;
-        shopping.load.run(Duration::from_secs(1)).await;
+        let workload = Workload::start(stack).await?;
+        workload.load.run(Duration::from_secs(1)).await;
         let began = Instant::now();
         stack.command("make").args(["rolling-restart"]).limit(ROLLING).succeed().await?;
         let took = began.elapsed();
-        shopping.load.run(Duration::from_secs(1)).await;
-        let (_, exchanges) = shopping.audit(stack, "rolling restart").await?;
+        workload.load.run(Duration::from_secs(1)).await;
+        let (_, exchanges) = workload.check(stack, "rolling restart").await?;
         for service in ["api", "db", "logging"] {
             for container in stack.containers(Some(service)).await? {
                 ensure!(
@@ -46,27 +45,27 @@ async fn a_rolling_restart_fails_no_request() {
                 );
             }
         }
-        figure(
+        progress(
             "rolling restart",
             &format!(
                 "{} containers in {}, slowest request {}",
                 before.len(),
-                seconds(took),
-                seconds(slowest(&exchanges))
+                format_duration(took),
+                format_duration(slowest(&exchanges))
             ),
         );
-        none_failed(&exchanges)
+        expect_no_failures(&exchanges)
     })
     .await;
 }
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_new_replica_serves_and_one_that_goes_is_not_noticed() {
-    on_stack("scale", async |stack: &Stack| {
+async fn scaling_fails_no_request() {
+    with_stack("scale", async |stack: &Stack| {
         let known = stack.containers(Some("api")).await?;
         let more = format!("api={}", known.len() + 1);
-        let shopping = Shopping::start(stack).await?;
+        let workload = Workload::start(stack).await?;
         stack.compose_up(&["--no-recreate", "--no-deps", "--scale", &more, "api"]).await?;
         let healthy = Instant::now();
         let new = stack
@@ -75,28 +74,27 @@ async fn a_new_replica_serves_and_one_that_goes_is_not_noticed() {
             .into_iter()
             .find(|container| !known.contains(container))
             .context("a new replica")?;
-        // Reading metrics takes a container, so the time is too long by as much as that takes on a
-        // busy machine: that it is 5 s at most is shown by the tests of NGINX, whose replicas are
-        // asked directly.
+        // Reading metrics starts a container, so this time is an upper bound; the NGINX tests check
+        // the limit of 5 s directly.
         let look = async || {
             let served =
-                sum(&stack.metrics(&new).await?, "merch_api_request_duration_seconds_count");
+                sum_metric(&stack.metrics(&new).await?, "merch_api_request_duration_seconds_count");
             ensure!(served > 0.0, "it has served nothing");
             Ok(())
         };
-        until("the new replica to serve", Duration::from_secs(30), look).await?;
+        wait_until("the new replica to serve", Duration::from_secs(30), look).await?;
         let took = healthy.elapsed();
-        figure(
+        progress(
             "scale",
             &format!(
                 "the new replica had served at the latest {} after it was healthy",
-                seconds(took)
+                format_duration(took)
             ),
         );
         let fewer = format!("api={}", known.len());
         stack.compose_up(&["--no-recreate", "--no-deps", "--scale", &fewer, "api"]).await?;
-        let (_, exchanges) = shopping.audit(stack, "scale").await?;
-        none_failed(&exchanges)
+        let (_, exchanges) = workload.check(stack, "scale").await?;
+        expect_no_failures(&exchanges)
     })
     .await;
 }
@@ -104,34 +102,33 @@ async fn a_new_replica_serves_and_one_that_goes_is_not_noticed() {
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn volumes_survive_down_and_up() {
-    on_stack("down and up", async |stack: &Stack| {
-        let shopping = Shopping::start(stack).await?;
-        shopping.load.run(Duration::from_secs(1)).await;
-        shopping.audit(stack, "down and up").await?;
-        let before = Books::read(stack).await?;
+    with_stack("down and up", async |stack: &Stack| {
+        let workload = Workload::start(stack).await?;
+        workload.load.run(Duration::from_secs(1)).await;
+        workload.check(stack, "down and up").await?;
+        let before = DatabaseState::read(stack).await?;
         let began = Instant::now();
         stack.compose(&["down"]).limit(Duration::from_secs(180)).succeed().await?;
         let down = began.elapsed();
         ensure!(stack.containers(None).await?.is_empty(), "expected that no container is left");
         stack.compose_up(&[]).await?;
-        figure(
+        progress(
             "down and up",
             &format!(
                 "down in {}, up again in {}",
-                seconds(down),
-                seconds(began.elapsed().saturating_sub(down))
+                format_duration(down),
+                format_duration(began.elapsed().saturating_sub(down))
             ),
         );
-        let after = Books::read(stack).await?;
+        let after = DatabaseState::read(stack).await?;
         ensure!(
             after.orders == before.orders
                 && after.users == before.users
                 && after.stock == before.stock,
             "the tables are others"
         );
-        // The topic too: it still tells of every order that there ever was. And tokens are good, as
-        // the key is the same.
-        audit(stack, &Ledger::default(), &before).await?;
+        // The topic keeps all orders' events, and the signing key its tokens.
+        check_consistency(stack, &History::default(), &before).await?;
         let buyer = buyers().into_iter().next().context("a buyer")?;
         stack.client()?.get("/orders").bearer(&buyer.token).send().await?.expect(200)?;
         Ok(())
@@ -141,37 +138,36 @@ async fn volumes_survive_down_and_up() {
 
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
-async fn a_restored_backup_agrees_with_itself_and_loses_no_event() {
-    on_stack("backup", async |stack: &Stack| {
+async fn restored_backup_is_consistent_and_loses_no_event() {
+    with_stack("backup", async |stack: &Stack| {
         let folder = std::env::temp_dir().join(format!("merch-backup-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder)?;
         let file = folder.join("store.dump").display().to_string();
-        let done = backed_up_and_restored(stack, &file).await;
+        let done = back_up_and_restore(stack, &file).await;
         std::fs::remove_dir_all(&folder)?;
         done
     })
     .await;
 }
 
-async fn backed_up_and_restored(stack: &Stack, file: &str) -> Result<()> {
-    // While Kafka is away, so that the backup has events that nobody has read yet.
-    let kafka = stack.one("kafka").await?;
+async fn back_up_and_restore(stack: &Stack, file: &str) -> Result<()> {
+    // Without Kafka, so that the backup contains unshipped events.
+    let kafka = stack.container("kafka").await?;
     kafka.kill().await?;
-    let shopping = Shopping::start(stack).await?;
-    shopping.load.run(Duration::from_secs(2)).await;
-    let (ledger, _) = shopping.load.finish().await?;
-    let before = Books::read(stack).await?;
+    let workload = Workload::start(stack).await?;
+    workload.load.run(Duration::from_secs(2)).await;
+    let (history, _) = workload.load.finish().await?;
+    let before = DatabaseState::read(stack).await?;
     let waiting = stack.psql("SELECT count(*) FROM outbox WHERE shipped_at IS NULL").await?;
     ensure!(waiting != "0", "expected that events wait while Kafka is away");
     stack.command("make").args(["backup"]).env("FILE", file).limit(ROLLING).succeed().await?;
 
-    // What is sold after the backup is gone after the restore, and with it the events that were not
-    // shipped.
-    let later = Shopping::start(stack).await?;
+    // A restore removes later orders and their unshipped events.
+    let later = Workload::start(stack).await?;
     later.load.run(Duration::from_secs(1)).await;
     later.load.finish().await?;
     ensure!(
-        Books::read(stack).await?.orders != before.orders,
+        DatabaseState::read(stack).await?.orders != before.orders,
         "expected more orders after the backup"
     );
     stack
@@ -182,23 +178,23 @@ async fn backed_up_and_restored(stack: &Stack, file: &str) -> Result<()> {
         .limit(ROLLING)
         .succeed()
         .await?;
-    let after = Books::read(stack).await?;
+    let after = DatabaseState::read(stack).await?;
     ensure!(
         after.orders == before.orders && after.users == before.users && after.stock == before.stock,
         "the tables are not those of the backup"
     );
     ensure!(after.keys == before.keys, "the idempotency keys are not those of the backup");
     kafka.start().await?;
-    stack.settle().await?;
-    // Everybody has to log in again: tokens that were revoked since would hold again.
+    stack.wait_healthy().await?;
+    // All tokens are revoked: those revoked after the backup would be valid again.
     let buyer = buyers().into_iter().next().context("a buyer")?;
     stack.client()?.get("/orders").bearer(&buyer.token).send().await?.expect(401)?;
-    crate::enrol(stack).await?;
-    // Every order that is held has its event: those that waited in the backup were shipped from it.
-    let figures = audit(stack, &ledger, &shopping.before).await?;
-    figure(
+    crate::register_buyers(stack).await?;
+    // Events that waited in the backup are shipped after the restore.
+    let totals = check_consistency(stack, &history, &workload.before).await?;
+    progress(
         "backup",
-        &format!("{waiting} events waited in the backup; after the restore: {figures}"),
+        &format!("{waiting} events waited in the backup; after the restore: {totals}"),
     );
     Ok(())
 }
