@@ -1,16 +1,16 @@
-//! The few words in which the two databases' data definition differs.
+//! The differences between the DDL of PostgreSQL and SQLite.
 
 use sea_orm_migration::{
     prelude::{DbErr, SchemaManager},
     sea_orm::{ConnectionTrait, DbBackend},
 };
 
-/// Replaces `{word}` in `sql` by what the database calls it.
+/// Replaces each `{word}` in `sql` with the type of the database.
 ///
-/// SQLite's tables are STRICT, so that it, too, refuses a value of another type than the column's
-/// (a float for cents, say). It keeps a UUID as its 16 bytes and a time as RFC 3339 text in UTC.
+/// SQLite's tables are STRICT, so that it also refuses a value of another type than the column's,
+/// such as a float of cents. It stores a UUID as 16 bytes and a time as RFC 3339 text in UTC.
 fn translate(sql: &str, backend: DbBackend) -> Result<String, DbErr> {
-    let words: [(&str, &str); 7] = match backend {
+    let types: [(&str, &str); 7] = match backend {
         DbBackend::Postgres => [
             ("{uuid}", "uuid"),
             ("{bytes}", "bytea"),
@@ -35,10 +35,9 @@ fn translate(sql: &str, backend: DbBackend) -> Result<String, DbErr> {
             )));
         }
     };
-    Ok(words.iter().fold(sql.to_owned(), |sql, (word, meaning)| sql.replace(word, meaning)))
+    Ok(types.iter().fold(sql.to_owned(), |sql, (word, sql_type)| sql.replace(word, sql_type)))
 }
 
-/// Runs `statements` in order, each translated.
 pub(crate) async fn execute(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     for statement in statements {

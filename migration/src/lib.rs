@@ -1,13 +1,13 @@
-//! Schema and seed data of the store, the same on PostgreSQL 17 and SQLite.
+//! Schema and seed data of the store, the same on PostgreSQL and SQLite.
 //!
-//! A migration that has been released is never edited: the next change is a new one.
+//! A released migration is never edited; a change is a new migration.
 //!
-//! While replicas are replaced one by one, programs of two releases work on one schema. So a
-//! migration *expands*: it adds what the program before it can do without (a table, an index, a
-//! column that is nullable or has a default). What it makes superfluous goes in a later release, by
-//! a migration that *contracts* and that says so in `schema_requirements`: the oldest migration
-//! that a program has to know to go on working.
+//! During a rolling upgrade, programs of two releases use one schema. So a migration *expands*: it
+//! adds what the previous release can do without (a table, an index, a column that is nullable or
+//! has a default). A later release *contracts*: its migration removes what is unused, and writes
+//! the oldest migration that a program must know to `schema_requirements`.
 
+mod compatibility;
 mod dialect;
 mod m20260101_000001_create_store;
 mod m20260101_000002_seed_products;
@@ -15,14 +15,13 @@ mod m20260301_000003_many_replicas;
 mod m20260301_000004_admin_requests;
 mod m20261130_000005_known_networks;
 mod m20261130_000006_versions_of_a_new_database;
-mod standing;
 mod versions;
 
 use sea_orm_migration::prelude::MigrationTrait;
 
+pub use compatibility::{Compatibility, check_compatibility};
 pub use sea_orm_migration::MigratorTrait;
-pub use standing::{Standing, standing};
-pub use versions::Era;
+pub use versions::VersionEpoch;
 
 /// All migrations, oldest first.
 #[derive(Debug)]

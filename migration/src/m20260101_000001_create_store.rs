@@ -1,7 +1,7 @@
 //! Creates the tables: users, products, orders, idempotency keys and the outbox.
 //!
-//! Written as SQL, because a reader wants to see the very constraints, each with the name by which
-//! a violation is recognised. `{words}` are replaced for each database, see `dialect`.
+//! Written as SQL, so that every constraint is visible with the name by which a violation is
+//! recognised. `{words}` are types, see `dialect`.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -10,8 +10,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `*_key` holds the value folded to lower case, in Rust, as SQLite's `lower` knows ASCII only;
-/// uniqueness is judged on it.
+/// `*_key` is the value in lower case, on which uniqueness is checked. Rust converts it, as
+/// SQLite's `lower` knows ASCII only.
 const USERS: &str = "
 CREATE TABLE users (
     id            {uuid}    NOT NULL CONSTRAINT pk_users PRIMARY KEY,
@@ -61,7 +61,6 @@ CREATE TABLE products (
     CONSTRAINT ck_products_version            CHECK (version >= 1)
 ){strict}";
 
-/// For a page of one category, by id.
 const PRODUCTS_BY_CATEGORY: &str = "CREATE INDEX ix_products_category ON products (category, id)";
 
 const ORDERS: &str = "
@@ -82,14 +81,12 @@ CREATE TABLE orders (
     CONSTRAINT ck_orders_total_price_cents CHECK (total_price_cents = unit_price_cents * quantity),
     CONSTRAINT ck_orders_currency_length   CHECK (length(currency) = 3),
     CONSTRAINT ck_orders_status            CHECK (status IN ('placed', 'cancelled')),
-    CONSTRAINT ck_orders_cancelled_at      CHECK ((status = 'cancelled') = (cancelled_at IS NOT NULL)),
+    CONSTRAINT ck_orders_cancelled_at CHECK ((status = 'cancelled') = (cancelled_at IS NOT NULL)),
     CONSTRAINT ck_orders_version           CHECK (version >= 1)
 ){strict}";
 
-/// For a page of a user's orders, newest first; ids are UUIDv7, so that their order is the orders'
-/// order in time.
+/// For a page of a user's orders, newest first: ids are UUIDv7, which sort by time.
 const ORDERS_BY_USER: &str = "CREATE INDEX ix_orders_user ON orders (user_id, id DESC)";
-/// The same, of one status.
 const ORDERS_BY_STATUS: &str =
     "CREATE INDEX ix_orders_user_status ON orders (user_id, status, id DESC)";
 
@@ -104,13 +101,12 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT ck_idempotency_keys_key_length CHECK (length(key) BETWEEN 1 AND 255)
 ){strict}";
 
-/// For the removal of old keys.
 const IDEMPOTENCY_KEYS_BY_AGE: &str =
     "CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)";
 
-/// `payload` is a `merch.logging.v1.LogMessage` in protobuf's binary form. `seq` is the order of
-/// writing, not of committing. `set_aside` says why an event can never be shipped; such a row stays
-/// until somebody has looked at it.
+/// `payload` is a `merch.logging.v1.LogMessage` as binary protobuf. `seq` is the order of writing,
+/// not of committing. `set_aside` is the reason why an event is a dead letter, which stays until
+/// the operator has handled it.
 const OUTBOX_POSTGRES: &str = "
 CREATE TABLE outbox (
     seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
@@ -132,9 +128,10 @@ CREATE TABLE outbox (
     CONSTRAINT ck_outbox_set_aside CHECK (set_aside IS NULL OR shipped_at IS NULL)
 ) STRICT";
 
-/// For the shipper: small, as rows leave it when they are shipped.
-const OUTBOX_UNSHIPPED: &str = "CREATE INDEX ix_outbox_unshipped ON outbox (seq) WHERE shipped_at IS NULL AND set_aside IS NULL";
-/// For the trimmer.
+/// For the shipper. Small, as shipped rows leave it.
+const OUTBOX_UNSHIPPED: &str = "
+CREATE INDEX ix_outbox_unshipped ON outbox (seq)
+    WHERE shipped_at IS NULL AND set_aside IS NULL";
 const OUTBOX_SHIPPED: &str =
     "CREATE INDEX ix_outbox_shipped ON outbox (seq) WHERE shipped_at IS NOT NULL";
 
@@ -147,8 +144,8 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let sqlite = manager.get_database_backend() == DbBackend::Sqlite;
         dialect::execute(manager, &[USERS]).await?;
-        // A registration that takes a sid *and* a username is told of the sid: PostgreSQL checks
-        // its unique indices in the order in which they were made, SQLite the newest first.
+        // A registration whose sid and username are both taken must report the sid: PostgreSQL
+        // checks unique indices in the order of their creation, SQLite in the reverse order.
         let mut unique = [UNIQUE_SID, UNIQUE_USERNAME, UNIQUE_EMAIL];
         if sqlite {
             unique.reverse();

@@ -1,6 +1,6 @@
-//! Creates the operator's idempotency keys: a restocking that is sent again is done once.
+//! Creates the idempotency keys of stock changes by the operator.
 //!
-//! It only adds, so a program that was made before it still works on this schema.
+//! It only adds, so older programs still work on this schema.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,8 +9,7 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `fingerprint` says what must be the same when a key comes again; `stock` and `difference` are
-/// the first answer.
+/// `fingerprint` identifies the request; `stock` and `difference` are its response.
 const ADMIN_REQUESTS: &str = "
 CREATE TABLE admin_requests (
     key         text   NOT NULL,

@@ -1,7 +1,6 @@
-//! Creates what password checks need: where an account is known, and the greatest cost of a stored
-//! hash.
+//! Creates the known networks of accounts and an index of hash costs, both for password checks.
 //!
-//! It only adds, so a program that was made before it still works on this schema.
+//! It only adds, so older programs still work on this schema.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -10,8 +9,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// The client networks from which an account proved its password: the SHA-256 of user and network,
-/// and when that was last, in microseconds since 1970 by the database's clock.
+/// The client networks where an account proved its password: the SHA-256 of user and network, and
+/// the last time, in microseconds since 1970 by the database's clock.
 const KNOWN_NETWORKS: &str = "
 CREATE TABLE known_networks (
     user_id        {uuid}   NOT NULL CONSTRAINT fk_known_networks_user REFERENCES users (id),
@@ -20,12 +19,10 @@ CREATE TABLE known_networks (
     CONSTRAINT pk_known_networks PRIMARY KEY (user_id, network_digest),
     CONSTRAINT ck_known_networks_network_digest_length CHECK (length(network_digest) = 32)
 ){strict}";
-/// For the removal of old rows.
 const KNOWN_NETWORKS_BY_TIME: &str =
     "CREATE INDEX ix_known_networks_seen_at ON known_networks (seen_at)";
 
-/// The cost of each active user's hash, log2 of scrypt's N: the greatest one is read at each
-/// log-in.
+/// The cost of each active user's hash, log2 of scrypt's N. Each log-in reads the greatest one.
 const HASH_COST_POSTGRES: &str = r"
 CREATE INDEX ix_users_hash_cost ON users
     ((substring(password_hash FROM '^\$scrypt\$ln=([0-9]{1,2}),')::integer)) WHERE is_active";

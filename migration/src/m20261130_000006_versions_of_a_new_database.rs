@@ -1,11 +1,9 @@
-//! Lets the versions of the products begin anew, so that those of a database that was made anew are
-//! none that an earlier one gave.
-//!
-//! Products have the same ids in every database. Users and orders have ids of their own.
+//! Starts the versions of products anew, so that those of a new database differ from those of an
+//! earlier one: products have the same ids in every database, unlike users and orders.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
-use crate::{dialect, versions::Era};
+use crate::{dialect, versions::VersionEpoch};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -17,12 +15,12 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let next =
-            Era::begin().next("version", manager.get_database_backend() == DbBackend::Sqlite);
+        let next = VersionEpoch::now()
+            .next("version", manager.get_database_backend() == DbBackend::Sqlite);
         dialect::execute(manager, &[&format!("UPDATE products SET version = {next}")]).await
     }
 
-    /// Nothing: a version that was given stays given.
+    /// Does nothing: a version that clients have seen cannot be taken back.
     async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
         Ok(())
     }

@@ -1,48 +1,43 @@
-//! The operator's credential: how strong it has to be, and how one that was sent is compared with
-//! it.
+//! The admin token: its minimum strength and its comparison in constant time.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// Bytes of an admin token, at least.
-const LEAST: usize = 32;
+const MIN_BYTES: usize = 32;
 
-/// The admin token. Only its digest is kept, so that the token itself is in no log and no core dump
-/// of this service.
+/// The admin token. Only its digest is stored, so no log and no core dump holds the token.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
-/// Why a text cannot be the admin token. Never shows it.
+/// Why a text is refused as the admin token. Never holds the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeakAdminToken {
-    /// So few bytes.
+    /// Its number of bytes is too small.
     Short(usize),
-    /// It has a blank, a control character or a character beyond ASCII, none of which a header can
-    /// carry.
+    /// It has a character that is not visible ASCII, which a header cannot carry.
     Unprintable,
 }
 
 impl AdminToken {
-    /// Takes a token of at least 32 bytes, all of them visible ASCII characters.
+    /// Accepts a token of at least 32 bytes, all visible ASCII characters.
     ///
     /// # Errors
-    /// If it is shorter or has others.
+    /// If the token is shorter or has other characters.
     pub fn new(token: &str) -> Result<Self, WeakAdminToken> {
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(WeakAdminToken::Unprintable);
         }
-        if token.len() < LEAST {
+        if token.len() < MIN_BYTES {
             return Err(WeakAdminToken::Short(token.len()));
         }
         Ok(Self(digest(token.as_bytes())))
     }
 
-    /// Whether `sent` is this token. The time that it takes says nothing but the length of what was
-    /// sent.
-    pub(crate) fn is(&self, sent: &[u8]) -> bool {
-        self.0.ct_eq(&digest(sent)).into()
+    /// Compares in constant time; only the length of `candidate` shows in the duration.
+    pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.ct_eq(&digest(candidate)).into()
     }
 }
 
@@ -59,10 +54,15 @@ impl fmt::Debug for AdminToken {
 impl fmt::Display for WeakAdminToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Short(got) => write!(formatter, "expected at least {LEAST} random bytes, got {got}; `openssl rand -hex 32` makes one"),
-            Self::Unprintable => {
-                formatter.write_str("expected visible ASCII characters alone, got others; `openssl rand -hex 32` makes one")
-            }
+            Self::Short(got) => write!(
+                formatter,
+                "expected at least {MIN_BYTES} random bytes, got \
+                {got}; generate one with `openssl rand -hex 32`"
+            ),
+            Self::Unprintable => formatter.write_str(
+                "expected only visible ASCII characters, got others; generate \
+                    one with `openssl rand -hex 32`",
+            ),
         }
     }
 }
@@ -76,22 +76,22 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn only_the_token_itself_is_it() {
+    fn only_the_exact_token_matches() {
         let token = AdminToken::new(TOKEN).unwrap();
-        assert!(token.is(TOKEN.as_bytes()));
+        assert!(token.matches(TOKEN.as_bytes()));
         for other in [
             "",
             "0123456789abcdef0123456789abcdeF",
             "0123456789abcdef0123456789abcdef0",
             "0123456789abcdef0123456789abcde",
         ] {
-            assert!(!token.is(other.as_bytes()), "{other}");
+            assert!(!token.matches(other.as_bytes()), "{other}");
         }
         assert!(!format!("{token:?}").contains("0123"));
     }
 
     #[test]
-    fn a_weak_one_is_refused_and_not_shown() {
+    fn weak_token_is_refused_and_not_shown() {
         assert_eq!(AdminToken::new(&TOKEN[1..]).unwrap_err(), WeakAdminToken::Short(31));
         assert_eq!(
             AdminToken::new(&TOKEN.replace('0', " ")).unwrap_err(),

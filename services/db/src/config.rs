@@ -1,9 +1,8 @@
-//! What the operator can set about the db service, with the defaults that suit one machine.
+//! Settings of the db service. The defaults suit one machine.
 
 use std::{
     fmt,
     num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -13,116 +12,60 @@ use merch_logging::client::rate_limit::EventRateLimits;
 use crate::{
     admin_token::AdminToken,
     clock::{MachineClock, SystemClock},
-    database::Location,
+    database::{Location, Pool},
 };
 
-/// Settings of the db service. [`Config::new`] fills in defaults; change what you need.
+/// Settings of the db service. [`Config::new`] fills in the defaults.
 #[derive(Clone)]
 pub struct Config {
-    /// A URL such as `postgres://user:password@host:port/database`, or an SQLite file.
+    /// `postgres://user:password@host:port/database`, or an SQLite file.
     pub database: Location,
-    /// How the database is used.
+    /// Limits of the database connections.
     pub pool: Pool,
-    /// How orders are taken.
+    /// Limits of placing orders.
     pub orders: Orders,
-    /// How many passwords may be checked of one account, at all replicas together.
+    /// Budgets of password checks per account, over all replicas.
     pub log_ins: LogIns,
-    /// How many changes one user may have under way in this process; more are refused with
-    /// RESOURCE_EXHAUSTED, `ERROR_REASON_TOO_MANY_WRITES`.
+    /// Changes that one user may have in flight in this process. More are refused with
+    /// `ERROR_REASON_TOO_MANY_WRITES` (`RESOURCE_EXHAUSTED`).
     pub writes_per_user: NonZeroUsize,
-    /// Who ships the outbox where several replicas share it.
-    pub turns: Turns,
-    /// The logging service, `https://host:port`, `http://host:port` or `unix:/path`. Need not be
-    /// up: events wait in the outbox.
+    /// How replicas that share an outbox elect the one that ships it.
+    pub leader_election: LeaderElection,
+    /// The logging service: `https://host:port`, `http://host:port` or `unix:/path`. It need not be
+    /// up; events wait in the outbox.
     pub logging_endpoint: String,
-    /// How this process proves who it is, and what it may use to reach others.
+    /// The certificate of this process and the authorities that it trusts.
     pub transport: merch_chassis::grpc::Transport,
-    /// What becomes of an event that has been shipped.
+    /// What happens to an event after it is shipped.
     pub shipped_events: ShippedEvents,
-    /// How many refusals of one client become log events of their own; the rest are counted.
+    /// Refusals of one client that are logged as single events; further ones are only counted.
     pub refusals: EventRateLimits,
-    /// How long the oldest event may wait to be shipped before the service calls itself degraded
-    /// (`/readyz`); it serves on.
+    /// The age of the oldest unshipped event at which `/readyz` reports the service as degraded. It
+    /// continues to serve.
     pub event_age_limit: Duration,
-    /// How long the last events may take to ship when the service stops. What is left waits in the
-    /// outbox for the next start.
+    /// The time to ship the last events after a stop signal. Later events wait in the outbox for
+    /// the next start.
     pub drain: Duration,
-    /// The time between two rounds of housekeeping: old idempotency keys and shipped events.
+    /// The interval of housekeeping, which deletes expired keys and shipped events.
     pub housekeeping_interval: Duration,
-    /// The operator's credential. Without one the operator's service,
-    /// `merch.admin.v1.AdminService`, is not offered.
+    /// The admin token. Without it, `merch.admin.v1.AdminService` is not served.
     pub admin_token: Option<AdminToken>,
-    /// Bounds of the gRPC server.
+    /// Limits of the gRPC server.
     pub grpc: merch_chassis::grpc::Limits,
     /// The clocks of this machine.
     pub clock: Arc<dyn MachineClock>,
 }
 
-/// How connections to the database are used. Times are upper bounds; what passes one is answered
-/// with UNAVAILABLE.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    /// Connections to PostgreSQL, or readers of an SQLite file (which has one writer besides). At
-    /// least 1.
-    pub connections: u32,
-    /// The wait for a free connection.
-    pub acquire_timeout: Duration,
-    /// How long a PostgreSQL that cannot be reached yet, or does not accept connections yet, is
-    /// waited for at the start.
-    pub start_patience: Duration,
-    /// One statement (PostgreSQL).
-    pub statement_timeout: Duration,
-    /// The wait for a lock: of a row in PostgreSQL, of the file in SQLite.
-    pub lock_timeout: Duration,
-    /// One transaction as a whole.
-    pub transaction_timeout: Duration,
-    /// How long PostgreSQL lets a transaction stand idle between two statements. Who does that is
-    /// frozen or cut off, and holds the rows that every other replica waits for: so it has to be
-    /// well below `lock_timeout`, or they all fail with it.
-    pub idle_timeout: Duration,
-    /// What stands before PostgreSQL, if anything does.
-    pub pooler: Option<Pooler>,
-    /// A file that holds PostgreSQL's password, which then counts and not that of the URL. It is
-    /// looked at again when the server refuses the password, so that it may be changed while the
-    /// service runs.
-    pub password_file: Option<PathBuf>,
-}
-
-/// What stands before PostgreSQL and hands out its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooler {
-    /// A connection of PostgreSQL's is one client's for the time of a transaction (PgBouncer with
-    /// `pool_mode=transaction`).
-    Transaction,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            connections: 16,
-            acquire_timeout: Duration::from_secs(3),
-            start_patience: Duration::from_secs(60),
-            statement_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(3),
-            transaction_timeout: Duration::from_secs(8),
-            idle_timeout: Duration::from_secs(1),
-            pooler: None,
-            password_file: None,
-        }
-    }
-}
-
-/// How orders are taken.
+/// Limits of placing orders.
 #[derive(Clone, Debug)]
 pub struct Orders {
-    /// Orders of one transaction, at most. At least 256, as a call may bring as many and is never
-    /// divided.
+    /// Orders per transaction. At least 256, as a call may have as many and is never split.
     pub batch: usize,
-    /// Orders taken in and not answered yet: those that wait, and those of the transaction in
-    /// flight. More are refused with UNAVAILABLE, `ERROR_REASON_OVERLOADED`. At least `batch`; with
-    /// less than twice that, less than a batch can wait behind a full one.
+    /// Orders in the queue and in flight. More are refused with `ERROR_REASON_OVERLOADED`
+    /// (`UNAVAILABLE`). At least `batch`; more than twice `batch` lets a full batch wait behind
+    /// another.
     pub queue: usize,
-    /// How long an idempotency key is kept. At least 24 hours, by the contract.
+    /// The retention of idempotency keys. At least 24 hours, by the contract.
     pub idempotency_retention: Duration,
 }
 
@@ -132,32 +75,32 @@ impl Default for Orders {
     }
 }
 
-/// So many at once, and then one more after each `period`.
+/// A token bucket: `burst` at once, then one after each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many may follow one another at once.
+    /// The size of the bucket.
     pub burst: NonZeroU32,
-    /// The time after which one more is allowed, in whole microseconds; at least one.
+    /// The time to regain one, in whole microseconds; at least one.
     pub period: Duration,
 }
 
 impl Rate {
-    /// `times` at once, and then `times` an hour.
+    /// Returns the rate of `times` at once and `times` an hour.
     #[must_use]
     pub const fn hourly(times: NonZeroU32) -> Self {
         Self { burst: times, period: Duration::from_micros(3_600_000_000 / times.get() as u64) }
     }
 }
 
-/// The budgets of password checks: log-ins and changes of a password. A check whose password was
-/// right or not hashed is given back, so that these are budgets of wrong passwords.
+/// Budgets of wrong passwords, for log-ins and password changes: other checks are refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogIns {
-    /// For each account in each client network: an IPv4 address or an IPv6 /64.
+    /// Per account and client network: an IPv4 address or an IPv6 /64.
     pub per_network: Rate,
-    /// For each account over all client networks at which it is not known.
+    /// Per account over all client networks where it is not known.
     pub over_all: Rate,
-    /// For how long an account is known in a client network after it proved its password there.
+    /// The time for which an account stays known in a client network after it proved its password
+    /// there.
     pub known_for: Duration,
 }
 
@@ -175,43 +118,43 @@ impl Default for LogIns {
     }
 }
 
-/// How several replicas on one PostgreSQL take turns in shipping the outbox. The same for all of
-/// them, but while one after another is changed.
+/// How replicas on one PostgreSQL elect the leader, which ships the outbox. Must be the same on all
+/// replicas, except during a rolling change.
 #[derive(Clone, Debug)]
-pub struct Turns {
-    /// How long events wait at most when the replica that ships them is killed: for so long its
-    /// lease is made out. 1 s to 60 s.
+pub struct LeaderElection {
+    /// The duration of the lease, and so the longest pause of shipping after the leader is killed.
+    /// 1 s to 60 s.
     pub lease: Duration,
-    /// How long a replica tries to ship without any event coming through, before it lets another
-    /// try. More than the logging service takes to say that Kafka is away.
-    pub patience: Duration,
+    /// The time after which a leader that ships no event steps down. Longer than the logging
+    /// service takes to report that Kafka is unavailable.
+    pub stall_timeout: Duration,
 }
 
-impl Default for Turns {
+impl Default for LeaderElection {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(5), patience: Duration::from_secs(30) }
+        Self { lease: Duration::from_secs(5), stall_timeout: Duration::from_secs(30) }
     }
 }
 
-/// What becomes of an event in the outbox once Kafka has it.
+/// What happens to an event of the outbox after Kafka has stored it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShippedEvents {
-    /// It is deleted: the broker keeps it.
+    /// The event is deleted.
     Delete,
-    /// The newest are kept and shipped again at the next start: the broker lives in this process's
-    /// memory and starts empty.
+    /// The newest events are kept and shipped again at the next start: the embedded broker is in
+    /// this process's memory and starts empty.
     ShipAgainAtStart {
-        /// How many are kept, about: the rest is removed by housekeeping.
+        /// The approximate number of kept events; housekeeping deletes older ones.
         kept: u64,
     },
 }
 
 impl Config {
-    /// More than a person has under way, and too few to hold up others: a change takes a few
-    /// milliseconds of the lock that all sales share.
+    /// More than a person has in flight. Few enough not to delay others: a change holds the stock
+    /// lock for a few milliseconds.
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
-    /// The defaults, for this database and this logging service.
+    /// Returns the defaults for this database and this logging service.
     pub fn new(database: impl Into<Location>, logging_endpoint: impl Into<String>) -> Self {
         Self {
             database: database.into(),
@@ -219,7 +162,7 @@ impl Config {
             orders: Orders::default(),
             log_ins: LogIns::default(),
             writes_per_user: Self::WRITES_PER_USER,
-            turns: Turns::default(),
+            leader_election: LeaderElection::default(),
             logging_endpoint: logging_endpoint.into(),
             transport: merch_chassis::grpc::Transport::default(),
             shipped_events: ShippedEvents::Delete,
@@ -234,7 +177,7 @@ impl Config {
     }
 }
 
-/// Without the URL, as it may hold a password.
+/// Omits the URL, which may hold a password.
 impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -244,7 +187,7 @@ impl fmt::Debug for Config {
             .field("orders", &self.orders)
             .field("log_ins", &self.log_ins)
             .field("writes_per_user", &self.writes_per_user)
-            .field("turns", &self.turns)
+            .field("leader_election", &self.leader_election)
             .field("logging_endpoint", &self.logging_endpoint)
             .field("shipped_events", &self.shipped_events)
             .field("drain", &self.drain)
@@ -261,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behind_a_full_batch_more_than_another_may_wait() {
+    fn queue_holds_more_than_two_batches() {
         let orders = Orders::default();
         assert!(orders.queue > 2 * orders.batch, "{orders:?}");
     }

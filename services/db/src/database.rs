@@ -1,15 +1,15 @@
-//! Opens the database, PostgreSQL or SQLite, with the guarantees and time limits that the store
-//! needs.
+//! Opens the database, PostgreSQL or SQLite, with durable settings and time limits.
 
 mod connection;
 mod location;
 mod password;
-mod patience;
+mod pool;
 mod postgres;
 mod postgres_pool;
 mod schema;
 mod server;
 mod sqlite;
+mod start_retry;
 
 use std::{fmt, time::Duration};
 
@@ -17,17 +17,17 @@ use merch_chassis::StartError;
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 
 use self::location::Options;
-pub(crate) use self::patience::Patience;
+pub(crate) use self::start_retry::StartRetry;
 pub use self::{
     connection::{Connection, Transaction},
     location::Location,
-    schema::{migrate, migrate_patiently},
+    pool::{Pool, Pooler},
+    schema::{migrate, migrate_with_timeout},
 };
-use crate::config::Pool;
 
-/// Rows that one statement of [`Database::remove`] removes at most: it must not hold up an order or
-/// a log-in.
-pub(crate) const BOUND: u32 = 1_000;
+/// Rows that one statement of [`Database::remove`] deletes at most, so that it does not delay an
+/// order or a log-in.
+pub(crate) const DELETE_BATCH: u32 = 1_000;
 
 /// An open database.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct Database {
     transaction_timeout: Duration,
 }
 
-/// Which of the two it is, and no more: the connections know the password.
+/// Shows only the backend: the connections hold the password.
 impl fmt::Debug for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Database").field(&self.backend()).finish()
@@ -45,10 +45,11 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    /// Connects. An SQLite file must exist (see [`migrate`]).
+    /// Connects to the database. An SQLite file must exist (see [`migrate`]).
     ///
     /// # Errors
-    /// One sentence, without the URL's password, if it cannot be used or there is no such database.
+    /// If the location is invalid or the database cannot be opened. The message never holds the
+    /// password.
     pub async fn open(location: impl Into<Location>, pool: &Pool) -> Result<Self, StartError> {
         let location = location.into();
         let (writer, reader) = match location.options()? {
@@ -60,7 +61,7 @@ impl Database {
                 let file = options.get_filename();
                 if !file.exists() {
                     return Err(StartError::new(format!(
-                        "there is no database file {}: run `merch migrate` to make it",
+                        "there is no database file {}: run `merch migrate` to create it",
                         file.display()
                     )));
                 }
@@ -71,12 +72,12 @@ impl Database {
         Ok(Self { writer, reader, transaction_timeout: pool.transaction_timeout })
     }
 
-    /// Which of the two it is.
+    /// Returns which database this is.
     pub fn backend(&self) -> DbBackend {
         self.writer.get_database_backend()
     }
 
-    /// For statements that only read: on SQLite others are refused.
+    /// For statements that only read; SQLite refuses others here.
     pub fn reader(&self) -> &Connection {
         &self.reader
     }
@@ -86,41 +87,29 @@ impl Database {
         &self.writer
     }
 
-    /// The time that a transaction may take as a whole.
     pub(crate) fn transaction_timeout(&self) -> Duration {
         self.transaction_timeout
     }
 
-    /// `work`, for as long as a transaction may take. The database's own limits are of no use when
-    /// a connection falls silent; whoever works in the background, with no caller's deadline, waits
-    /// no longer than this.
-    ///
-    /// # Errors
-    /// Those of `work`, or that it took too long.
+    /// Limits `work` to the time of a transaction: the database's own limits do not help when a
+    /// connection freezes.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
-        let patience = self.transaction_timeout;
+        let timeout = self.transaction_timeout;
         let late =
-            |_| Err(DbErr::Custom(format!("the database did not answer within {patience:?}")));
-        tokio::time::timeout(patience, work).await.unwrap_or_else(late)
+            |_| Err(DbErr::Custom(format!("the database did not answer within {timeout:?}")));
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(late)
     }
 
-    /// Says whether the database answers.
-    ///
-    /// # Errors
-    /// If it does not, or not in time.
-    pub(crate) async fn answers(&self) -> Result<(), DbErr> {
-        let question = Statement::from_string(self.backend(), "SELECT 1");
-        self.within(self.reader.query_one_raw(question)).await.map(|_| ())
+    pub(crate) async fn ping(&self) -> Result<(), DbErr> {
+        let statement = Statement::from_string(self.backend(), "SELECT 1");
+        self.within(self.reader.query_one_raw(statement)).await.map(|_| ())
     }
 
-    /// Runs `statement`, which removes at most `bound` rows, until it removes fewer. Returns the
-    /// number of rows that were removed.
-    ///
-    /// # Errors
-    /// If the database does not answer one of the statements, or not in time.
+    /// Repeats `statement` until it deletes fewer than `bound` rows. Returns the number of deleted
+    /// rows.
     pub(crate) async fn remove(&self, statement: Statement, bound: u64) -> Result<u64, DbErr> {
         let mut removed = 0;
         loop {
@@ -136,25 +125,21 @@ impl Database {
     /// Begins a transaction that writes.
     ///
     /// # Errors
-    /// If there is no connection in time.
+    /// If no connection is available in time.
     pub async fn begin(&self) -> Result<Transaction, DbErr> {
         self.writer.begin().await
     }
 
-    /// Refuses a schema that this program does not fit.
-    ///
-    /// # Errors
-    /// If the schema's version cannot be read, or not in time; within, one sentence if it does not
-    /// fit.
+    /// The outer error is the database's, the inner one says why the schema does not fit.
     pub(crate) async fn check_schema(&self) -> Result<Result<(), StartError>, DbErr> {
         self.within(schema::check(&self.reader)).await
     }
 
-    /// Closes every connection; on SQLite this also folds the write-ahead log into the file.
+    /// Closes all connections. On SQLite this also checkpoints the write-ahead log.
     pub async fn close(&self) {
         for connection in [&self.reader, &self.writer] {
             if let Err(error) = self.within(connection.close()).await {
-                tracing::warn!(%error, "the database was not closed cleanly");
+                tracing::warn!(%error, "failed to close the database");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The tables as sea-orm sees them; their rules stand in `merch-migration`.
+//! The tables as sea-orm models; their constraints are in `merch-migration`.
 
 pub(crate) mod orders;
 pub(crate) mod products;

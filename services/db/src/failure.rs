@@ -1,5 +1,4 @@
-//! Why a request was not done, and how that is told: a reason for the caller, the causes for the
-//! log.
+//! Why a request failed, and its gRPC status: the caller gets a reason, the log gets the cause.
 
 use std::{fmt, time::Duration};
 
@@ -8,166 +7,133 @@ use sea_orm::DbErr;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-/// The `domain` of every `google.rpc.ErrorInfo` of this service.
 const DOMAIN: &str = "assistant.merch";
-/// After this time it is worth trying again.
+/// The `retry_delay` of refusals without a delay of their own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A request's field that breaks its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The path of the field in the request, for example `caller.user_id`.
+pub(crate) struct InvalidField {
+    /// The path of the field, for example `caller.user_id`.
     pub(crate) field: String,
     /// What was expected. Never the value.
     pub(crate) expected: &'static str,
 }
 
-/// Why a use-case did not do what it was asked.
 #[derive(Clone)]
 pub(crate) enum Failure {
-    /// The store's rules forbid it; the caller is told the reason.
+    /// A rule of the store forbids it. The caller gets the reason.
     Refused(ErrorReason),
-    /// The request breaks the contract's rules.
-    Invalid(Vec<Fault>),
-    /// Too many passwords were checked of this account; after this time another one may be.
+    Invalid(Vec<InvalidField>),
+    /// The account has no password check left; one is available after this time.
     TooManyLogIns(Duration),
-    /// The database undid the transaction, because of another one or by going away. Nothing of it
-    /// is stored; it may be run again at once.
-    Undone(DbErr),
-    /// The database is away or busy; or something failed while committing, and nobody knows whether
-    /// the work was done.
+    /// The database rolled the transaction back because of another one or a lost connection. It may
+    /// run again at once.
+    Retryable(DbErr),
+    /// The database is away or busy, or a commit failed and its outcome is unknown.
     Unavailable(DbErr),
-    /// The transaction took longer than it may.
     TimedOut,
-    /// A fault of this service.
-    Fault(DbErr),
+    /// A mistake in this service.
+    Internal(DbErr),
 }
 
 impl Failure {
-    /// The request broke one rule.
     pub(crate) fn invalid(field: &str, expected: &'static str) -> Self {
-        Self::Invalid(vec![Fault { field: field.to_owned(), expected }])
+        Self::Invalid(vec![InvalidField { field: field.to_owned(), expected }])
     }
 }
 
-/// Errors displayed, never debugged: PostgreSQL's details quote the row, and that may hold a
-/// password's hash.
+/// Shows errors by `Display`: the debug output of PostgreSQL's errors quotes the row.
 impl fmt::Debug for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reason) => formatter.debug_tuple("Refused").field(reason).finish(),
-            Self::Invalid(faults) => formatter.debug_tuple("Invalid").field(faults).finish(),
+            Self::Invalid(violations) => {
+                formatter.debug_tuple("Invalid").field(violations).finish()
+            }
             Self::TooManyLogIns(wait) => {
                 formatter.debug_tuple("TooManyLogIns").field(wait).finish()
             }
-            Self::Undone(error) => write!(formatter, "Undone({error})"),
+            Self::Retryable(error) => write!(formatter, "Retryable({error})"),
             Self::Unavailable(error) => write!(formatter, "Unavailable({error})"),
             Self::TimedOut => formatter.write_str("TimedOut"),
-            Self::Fault(error) => write!(formatter, "Fault({error})"),
+            Self::Internal(error) => write!(formatter, "Internal({error})"),
         }
     }
 }
 
-/// What the caller is told. Called within the request's span, so that the log lines carry its id.
+/// Logs the cause and returns what the caller gets. Called in the request's span.
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(reason) => refusal(reason),
-            Failure::Invalid(faults) => {
+            Failure::Refused(reason) => refused_status(reason),
+            Failure::Invalid(violations) => {
                 let mut details = error_info(ErrorReason::InvalidField);
-                let violations: Vec<_> = faults
+                let violations: Vec<_> = violations
                     .into_iter()
-                    .map(|fault| FieldViolation::new(fault.field, fault.expected))
+                    .map(|violation| FieldViolation::new(violation.field, violation.expected))
                     .collect();
                 details.set_bad_request(violations);
                 Status::with_error_details(
                     Code::InvalidArgument,
-                    sentence(ErrorReason::InvalidField),
+                    message(ErrorReason::InvalidField),
                     details,
                 )
             }
-            Failure::TooManyLogIns(wait) => after(ErrorReason::TooManyLogIns, wait),
-            Failure::Undone(error) | Failure::Unavailable(error) => {
-                tracing::warn!(%error, "the database is away or busy");
-                refusal(ErrorReason::DatabaseUnavailable)
+            Failure::TooManyLogIns(wait) => retry_status(ErrorReason::TooManyLogIns, wait),
+            Failure::Retryable(error) | Failure::Unavailable(error) => {
+                tracing::warn!(%error, "the database is unavailable");
+                refused_status(ErrorReason::DatabaseUnavailable)
             }
             Failure::TimedOut => {
-                tracing::warn!("a transaction took longer than it may");
-                refusal(ErrorReason::DatabaseUnavailable)
+                tracing::warn!("a transaction timed out");
+                refused_status(ErrorReason::DatabaseUnavailable)
             }
-            Failure::Fault(error) => {
-                tracing::error!(%error, "a fault in the db service");
-                Status::internal("a fault in the db service; its log has the details")
+            Failure::Internal(error) => {
+                tracing::error!(%error, "internal error in the db service");
+                Status::internal("internal error in the db service; see its log")
             }
         }
     }
 }
 
-fn refusal(reason: ErrorReason) -> Status {
-    let code = code(reason);
+fn refused_status(reason: ErrorReason) -> Status {
+    let code = reason.code();
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
-        return after(reason, RETRY_AFTER);
+        return retry_status(reason, RETRY_AFTER);
     }
-    Status::with_error_details(code, sentence(reason), error_info(reason))
+    Status::with_error_details(code, message(reason), error_info(reason))
 }
 
-/// A refusal that says after what time to try again.
-fn after(reason: ErrorReason, wait: Duration) -> Status {
+fn retry_status(reason: ErrorReason, wait: Duration) -> Status {
     let mut details = error_info(reason);
     details.set_retry_info(Some(wait));
-    Status::with_error_details(code(reason), sentence(reason), details)
+    Status::with_error_details(reason.code(), message(reason), details)
 }
 
 fn error_info(reason: ErrorReason) -> ErrorDetails {
     ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, [])
 }
 
-/// The gRPC code of each reason, as the contract says.
-fn code(reason: ErrorReason) -> Code {
+pub(crate) fn message(reason: ErrorReason) -> &'static str {
     match reason {
-        ErrorReason::Unspecified => Code::Internal,
-        ErrorReason::InvalidField | ErrorReason::InvalidPageToken => Code::InvalidArgument,
-        ErrorReason::TokenRevoked => Code::Unauthenticated,
-        ErrorReason::UserNotFound | ErrorReason::ProductNotFound | ErrorReason::OrderNotFound => {
-            Code::NotFound
-        }
-        ErrorReason::SidTaken | ErrorReason::UsernameTaken | ErrorReason::EmailTaken => {
-            Code::AlreadyExists
-        }
-        ErrorReason::OutOfStock | ErrorReason::IdempotencyKeyReused => Code::FailedPrecondition,
-        ErrorReason::VersionMismatch => Code::Aborted,
-        ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => Code::Unavailable,
-        ErrorReason::TooManyLogIns | ErrorReason::TooManyWrites => Code::ResourceExhausted,
-    }
-}
-
-/// One sentence for people.
-pub(crate) fn sentence(reason: ErrorReason) -> &'static str {
-    match reason {
-        ErrorReason::Unspecified => {
-            "there is no reason for this error, which is a fault in the db service"
-        }
-        ErrorReason::InvalidField => "the request breaks the rules of its fields",
-        ErrorReason::InvalidPageToken => {
-            "the page token was not made by this method for this filter"
-        }
-        ErrorReason::TokenRevoked => "the caller's token is void",
-        ErrorReason::UserNotFound => "there is no such user",
-        ErrorReason::ProductNotFound => "there is no such product",
-        ErrorReason::OrderNotFound => "there is no such order",
+        ErrorReason::Unspecified => "internal error in the db service: the error has no reason",
+        ErrorReason::InvalidField => "the request has invalid fields",
+        ErrorReason::InvalidPageToken => "the page token is not from this method and filter",
+        ErrorReason::TokenRevoked => "the caller's token is revoked",
+        ErrorReason::UserNotFound => "the user does not exist",
+        ErrorReason::ProductNotFound => "the product does not exist",
+        ErrorReason::OrderNotFound => "the order does not exist",
         ErrorReason::SidTaken => "another user has this sid",
         ErrorReason::UsernameTaken => "another user has this username",
         ErrorReason::EmailTaken => "another user has this email",
-        ErrorReason::OutOfStock => "fewer pieces are left than were asked for",
-        ErrorReason::IdempotencyKeyReused => "this idempotency key was used for another order",
-        ErrorReason::VersionMismatch => "the row has another version than was expected",
+        ErrorReason::OutOfStock => "the stock is smaller than the quantity",
+        ErrorReason::IdempotencyKeyReused => "the idempotency key was used for another order",
+        ErrorReason::VersionMismatch => "the version does not match an expected one",
         ErrorReason::DatabaseUnavailable => "the database does not answer; try again",
-        ErrorReason::Overloaded => "more orders are waiting than the service takes; try again",
-        ErrorReason::TooManyLogIns => {
-            "too many passwords were checked for this account; try again later"
-        }
+        ErrorReason::Overloaded => "the order queue is full; try again",
+        ErrorReason::TooManyLogIns => "too many password checks of this account; try again later",
         ErrorReason::TooManyWrites => {
-            "this user has too many changes under way; wait for one of them"
+            "the user has too many changes in flight; wait for one of them"
         }
     }
 }
@@ -177,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_tried_again_says_when() {
+    fn retryable_refusal_has_a_retry_delay() {
         let status = Status::from(Failure::Refused(ErrorReason::Overloaded));
         assert_eq!(status.code(), Code::Unavailable);
         let details = status.get_error_details();
@@ -189,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn who_logs_in_too_often_is_told_how_long_to_wait() {
+    fn too_many_log_ins_has_a_retry_delay() {
         let wait = Duration::from_millis(5_250);
         let status = Status::from(Failure::TooManyLogIns(wait));
         assert_eq!(status.code(), Code::ResourceExhausted);
@@ -201,9 +167,9 @@ mod tests {
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(wait));
     }
 
-    /// As PostgreSQL tells it, with the row in its details.
+    /// As PostgreSQL reports it, with the row in its details.
     #[derive(Debug)]
-    struct Violation(#[expect(dead_code, reason = "it is there to be debugged")] &'static str);
+    struct Violation(#[expect(dead_code, reason = "only its debug output is used")] &'static str);
 
     impl fmt::Display for Violation {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,25 +180,29 @@ mod tests {
     impl std::error::Error for Violation {}
 
     #[test]
-    fn no_form_of_a_failure_quotes_a_row() {
+    fn failures_never_show_row_data() {
         let error = || {
             DbErr::Query(sea_orm::RuntimeErr::SqlxError(
                 sea_orm::sqlx::Error::Encode(Box::new(Violation("$scrypt$"))).into(),
             ))
         };
-        assert!(format!("{:?}", error()).contains("$scrypt$"), "the error itself does");
+        assert!(format!("{:?}", error()).contains("$scrypt$"), "the error itself shows it");
         for failure in
-            [Failure::Undone(error()), Failure::Unavailable(error()), Failure::Fault(error())]
+            [Failure::Retryable(error()), Failure::Unavailable(error()), Failure::Internal(error())]
         {
-            let told = format!("{failure:?}");
-            assert!(told.contains("a check was violated") && !told.contains("$scrypt$"), "{told}");
+            let shown = format!("{failure:?}");
+            assert!(
+                shown.contains("a check was violated") && !shown.contains("$scrypt$"),
+                "{shown}"
+            );
         }
     }
 
     #[test]
-    fn a_fault_says_nothing_of_its_cause() {
-        let status =
-            Status::from(Failure::Fault(DbErr::Custom("relation \"users\" does not exist".into())));
+    fn internal_error_hides_its_cause() {
+        let status = Status::from(Failure::Internal(DbErr::Custom(
+            "relation \"users\" does not exist".into(),
+        )));
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("users"));
         assert!(status.details().is_empty());

@@ -1,5 +1,4 @@
-//! The gRPC edge: takes what the contract gives, calls one use-case, returns what the contract
-//! allows.
+//! The gRPC layer: validates a request, calls one use case, converts its result.
 
 mod access;
 pub(crate) mod admin;
@@ -23,7 +22,6 @@ use crate::{
     store::{Store, committer::Queue},
 };
 
-/// `merch.assistant.v1.AssistantService` over the store.
 pub(crate) struct Assistant {
     pub(crate) store: Store,
     pub(crate) orders: Queue,
@@ -31,7 +29,6 @@ pub(crate) struct Assistant {
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// A request that may say where it came from.
 trait Traced {
     fn context(&self) -> Option<&proto::RequestContext> {
         None
@@ -50,15 +47,14 @@ macro_rules! traced {
 }
 
 traced! {
-    in the message: CreateUserRequest, RecordLogInRequest, RevokeTokensRequest, UpdateUserRequest, ChangePasswordRequest, DeactivateUserRequest,
-        CancelOrderRequest;
-    in the metadata: CheckAvailabilityRequest, BeginPasswordCheckRequest, CancelPasswordCheckRequest,
-        GetCredentialsRequest, GetUserRequest, ListProductsRequest, GetProductRequest, PlaceOrdersRequest, ListOrdersRequest,
-        GetOrderRequest, GetClockRequest
+    in the message: CreateUserRequest, RecordLogInRequest, RevokeTokensRequest, UpdateUserRequest,
+        ChangePasswordRequest, DeactivateUserRequest, CancelOrderRequest;
+    in the metadata: CheckAvailabilityRequest, BeginPasswordCheckRequest,
+        CancelPasswordCheckRequest, GetCredentialsRequest, GetUserRequest, ListProductsRequest,
+        GetProductRequest, PlaceOrdersRequest, ListOrdersRequest, GetOrderRequest, GetClockRequest
 }
 
-/// Runs a use case in the span of its call, so that what is logged of a fault is found by the
-/// request's id. A caller that does not send the id as metadata may have it in the message.
+/// Runs a use case in the span of its call, with the request id from the metadata or the message.
 async fn answer<Q: Traced, A, F>(request: Request<Q>, call: impl FnOnce(Q) -> F) -> Answer<A>
 where
     F: Future<Output = Result<A, Failure>>,

@@ -1,4 +1,4 @@
-//! Ids: UUIDv7 of which later ones are greater, whatever the clock does.
+//! Generates UUIDv7 ids that always increase, whatever the clock does.
 
 use std::{
     num::NonZeroU64,
@@ -11,70 +11,61 @@ use uuid::{Builder, Uuid};
 
 use crate::database::Database;
 
-/// The bits of a UUIDv7 that are not of its time, its version or its variant (RFC 9562, section
-/// 5.7).
+/// The bits of a UUIDv7 beside time, version and variant (RFC 9562, section 5.7).
 const RANDOM_BITS: u32 = 74;
 /// Those of them below the variant.
 const LOW_BITS: u32 = 62;
-/// The bits of the step from an id to the next one where the clock gives none that is greater. Two
-/// processes that step from the same id hit on one id with the probability 2⁻⁴⁸, and within a
-/// millisecond there is room for 2²⁶ steps.
+/// The bits of the step to the next id if the clock gives no greater one. Two processes that step
+/// from the same id collide with probability 2⁻⁴⁸. A millisecond has room for 2²⁶ steps.
 const STEP_BITS: u32 = 48;
 const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 
-/// The greatest id of all orders.
 pub(crate) const NEWEST_ORDER: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
 
-/// Gives ids that are greater than every one that it gave or was shown.
+/// Generates ids greater than every id that it generated or observed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids(Arc<Mutex<Uuid>>);
 
 impl Ids {
-    /// Begins above the ids of the orders and users in the database.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub(crate) async fn above(database: &Database) -> Result<Self, DbErr> {
+    /// Starts above the ids of all orders and users in the database.
+    pub(crate) async fn load(database: &Database) -> Result<Self, DbErr> {
         let ids = Self::default();
         for newest in [NEWEST_ORDER, "SELECT id FROM users ORDER BY id DESC LIMIT 1"] {
-            let question = Statement::from_string(database.backend(), newest);
-            if let Some(row) = database.within(database.reader().query_one_raw(question)).await? {
+            let statement = Statement::from_string(database.backend(), newest);
+            if let Some(row) = database.within(database.reader().query_one_raw(statement)).await? {
                 ids.observe(row.try_get("", "id")?);
             }
         }
         Ok(ids)
     }
 
-    /// Takes note of an id that another process may have given.
+    /// Records an id that another process may have generated.
     pub(crate) fn observe(&self, id: Uuid) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // An id of another kind says nothing of time.
         if id.get_version_num() == 7 {
             *last = id.max(*last);
         }
     }
 
-    /// Gives an id of this moment, or, where that would not be greater than the last one, the next
-    /// one after it.
+    /// Returns an id with this time, or the successor of the last id if that is greater.
     pub(crate) fn next(&self, now: OffsetDateTime) -> Uuid {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let step = NonZeroU64::MIN.saturating_add(rand::random::<u64>() >> (u64::BITS - STEP_BITS));
-        *last = successor(*last, fresh(now), step);
+        *last = successor(*last, random_id(now), step);
         *last
     }
 }
 
-/// A random id of this moment.
-fn fresh(now: OffsetDateTime) -> Uuid {
+fn random_id(now: OffsetDateTime) -> Uuid {
     let milliseconds = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
     Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
-/// `fresh`, if it is greater than `last`; else the id that is `step` after `last`. At the end of
-/// all time, `fresh` again.
-fn successor(last: Uuid, fresh: Uuid, step: NonZeroU64) -> Uuid {
-    if fresh > last {
-        return fresh;
+/// Returns `random_id` if it is greater than `last`, else the id `step` after `last`. After the
+/// last possible id it returns `random_id`.
+fn successor(last: Uuid, random_id: Uuid, step: NonZeroU64) -> Uuid {
+    if random_id > last {
+        return random_id;
     }
     let bits = last.as_u128();
     let low = (1 << LOW_BITS) - 1;
@@ -86,7 +77,7 @@ fn successor(last: Uuid, fresh: Uuid, step: NonZeroU64) -> Uuid {
         random = u128::from(step.get());
     }
     if milliseconds > LATEST_MILLISECOND {
-        return fresh;
+        return random_id;
     }
     Uuid::from_u128(
         milliseconds << 80
@@ -110,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_grow_whatever_the_clock_does() {
+    fn ids_increase_despite_clock_jumps() {
         let ids = Ids::default();
         let mut last = Uuid::nil();
         for second in [0, 0, 0, 1, -3_600, -86_400, 0, 2, -1, 1_000_000, 5, 5, 5] {
@@ -124,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_the_time_of_the_clock_where_that_is_later() {
+    fn id_follows_an_advancing_clock() {
         let ids = Ids::default();
         let milliseconds = |id: Uuid| id.as_u128() >> 80;
         assert_eq!(milliseconds(ids.next(at(0))), 1_800_000_000_000);
@@ -132,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_gave_is_below_all_that_follow() {
+    fn later_ids_exceed_observed_ids() {
         let ids = Ids::default();
         let of_tomorrow = Ids::default().next(at(86_400));
         ids.observe(of_tomorrow);
@@ -141,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_carries_into_the_next_bits_and_the_next_millisecond() {
+    fn step_carries_into_higher_bits() {
         let one = NonZeroU64::MIN;
         let id = |text: &str| Uuid::parse_str(text).unwrap();
         for (last, next) in [

@@ -1,13 +1,13 @@
-//! The db service: users, products and orders over PostgreSQL or SQLite, behind
+//! The db service: users, products and orders in PostgreSQL or SQLite, behind
 //! `merch.assistant.v1.AssistantService`.
 //!
-//! | floor | modules |
+//! | layer | modules |
 //! |---|---|
-//! | the contract's words | `grpc`, by resource |
-//! | the use-cases and their statements | `store`, by resource; placing orders is `place` behind the `committer` |
-//! | the tables | `entity`; their rules stand in `merch-migration` |
+//! | gRPC | `grpc`, by resource |
+//! | use cases, SQL | `store`, by resource; `committer` and `place` place orders |
+//! | tables | `entity`; constraints are in `merch-migration` |
 //!
-//! [`serve`] runs it all; [`migrate`] brings a database up to date.
+//! [`serve`] runs the service; [`migrate`] updates the schema of its database.
 
 mod admin_token;
 mod clock;
@@ -25,8 +25,10 @@ mod store;
 
 pub use admin_token::{AdminToken, WeakAdminToken};
 pub use clock::{MachineClock, SystemClock};
-pub use config::{Config, LogIns, Orders, Pool, Pooler, Rate, ShippedEvents, Turns};
-pub use database::{Connection, Database, Location, Transaction, migrate, migrate_patiently};
+pub use config::{Config, LeaderElection, LogIns, Orders, Rate, ShippedEvents};
+pub use database::{
+    Connection, Database, Location, Pool, Pooler, Transaction, migrate, migrate_with_timeout,
+};
 pub use restored::mark_restored;
 pub use serve::serve;
 pub use store::outbox::Outbox;

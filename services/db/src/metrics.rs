@@ -1,4 +1,4 @@
-//! What the admin port tells about this service, in prometheus' default registry.
+//! The metrics of this service, in prometheus' default registry.
 
 use std::sync::LazyLock;
 
@@ -8,84 +8,78 @@ use prometheus::{
     register_int_gauge,
 };
 
-const ONCE: &str = "the name is registered here and nowhere else, with valid words";
+const REGISTERED_ONCE: &str = "the metric is registered once, with a valid name";
 
-/// Orders judged, by `outcome`: `placed`, `replayed`, or the reason of the refusal.
+/// Outcomes of orders, by `outcome`: `placed`, `replayed`, or the reason of the refusal.
 pub(crate) static ORDERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("merch_db_orders_total", "Orders judged, by outcome.", &["outcome"])
-        .expect(ONCE)
+    register_int_counter_vec!("merch_db_orders_total", "Orders by outcome.", &["outcome"])
+        .expect(REGISTERED_ONCE)
 });
 
-/// Orders of one transaction.
 pub(crate) static BATCH_SIZE: LazyLock<Histogram> = LazyLock::new(|| {
-    let buckets = exponential_buckets(1.0, 2.0, 9).expect("the bounds are positive and grow");
+    let buckets = exponential_buckets(1.0, 2.0, 9).expect("the bounds are positive and increase");
     register_histogram!(histogram_opts!(
         "merch_db_order_batch_size",
-        "Orders of one transaction.",
+        "Orders per transaction.",
         buckets
     ))
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// Orders that wait for a transaction.
 pub(crate) static QUEUE_DEPTH: LazyLock<IntGauge> = LazyLock::new(|| {
-    register_int_gauge!("merch_db_order_queue_depth", "Orders that wait for a transaction.")
-        .expect(ONCE)
+    register_int_gauge!("merch_db_order_queue_depth", "Orders in the queue.")
+        .expect(REGISTERED_ONCE)
 });
 
-/// Events that are not shipped yet, counted no further than
-/// [`BACKLOG_BOUND`](crate::store::outbox::BACKLOG_BOUND).
+/// Counted up to [`BACKLOG_BOUND`](crate::store::outbox::BACKLOG_BOUND).
 pub(crate) static OUTBOX_BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "merch_db_outbox_backlog",
-        "Log events that are not shipped yet (100001: more than 100000)."
+        "Unshipped log events (100001: more than 100000)."
     )
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// Whether this process ships the outbox.
 pub(crate) static OUTBOX_LEADER: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "merch_db_outbox_leader",
-        "1 if this process ships the outbox, 0 if another one does, or nobody."
+        "1 if this process is the leader of the outbox, else 0."
     )
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// Password checks that were refused because a budget of the account is exhausted.
 pub(crate) static LOG_INS_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_db_log_ins_refused_total",
         "Password checks refused because a budget of the account is exhausted."
     )
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// Changes that were refused because their user had too many under way.
 pub(crate) static WRITES_REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_db_writes_refused_total",
-        "Changes refused because their user had too many under way."
+        "Changes refused because their user had too many in flight."
     )
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// How far the clock of this machine is ahead of the database's.
 pub(crate) static CLOCK_SKEW: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!(
         "merch_db_clock_skew_seconds",
         "How far this machine's clock is ahead of the database's (SQLite: has jumped)."
     )
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });
 
-/// The time of a transaction that writes, from asking for a connection to the end of its commit.
+/// From the request for a connection to the end of the commit.
 pub(crate) static TRANSACTION_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
-    let buckets = exponential_buckets(0.000_5, 2.0, 15).expect("the bounds are positive and grow");
+    let buckets =
+        exponential_buckets(0.000_5, 2.0, 15).expect("the bounds are positive and increase");
     register_histogram!(histogram_opts!(
         "merch_db_transaction_seconds",
-        "The time of a transaction that writes.",
+        "Duration of transactions that write.",
         buckets
     ))
-    .expect(ONCE)
+    .expect(REGISTERED_ONCE)
 });

@@ -1,27 +1,25 @@
-//! Prepares a database that comes from a backup: every token becomes void, versions go on from
-//! greater numbers, and an event says that it was restored.
+//! Prepares a database that was restored from a backup.
+//!
+//! It revokes all tokens, moves all versions forward, and logs an event.
 
 use std::time::Duration;
 
 use merch_chassis::StartError;
 use merch_contract::grpc::logging::v1::Level;
 use merch_logging::client::event::{Origin, attribute, event_name};
-use merch_migration::{Era, Standing, standing};
+use merch_migration::{Compatibility, VersionEpoch, check_compatibility};
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
 use crate::{
     clock,
-    config::Pool,
-    database::{Database, Location},
+    database::{Database, Location, Pool},
     store::outbox,
 };
 
-/// The statements that let every version of the store go on from a number that no database of the
-/// store has given, however often one backup is restored: of tokens, as those that were revoked
-/// since the backup would hold again; of rows, as clients hold entity tags of what has been changed
-/// since, and the same tag must not stand for other content.
-fn leaps(era: Era, is_sqlite: bool) -> [String; 3] {
-    let next = |column| era.next(column, is_sqlite);
+/// Returns statements that move every version to a number that was never used, so that revoked
+/// tokens stay invalid and an entity tag never matches other content.
+fn version_updates(epoch: VersionEpoch, is_sqlite: bool) -> [String; 3] {
+    let next = |column| epoch.next(column, is_sqlite);
     [
         format!(
             "UPDATE users SET token_version = {}, version = {}",
@@ -33,22 +31,21 @@ fn leaps(era: Era, is_sqlite: bool) -> [String; 3] {
     ]
 }
 
-/// Makes every token and every entity tag void and writes the event `store_restored`, in one
-/// transaction. `taken_at` is when the backup was taken, RFC 3339.
+/// Invalidates all tokens and entity tags and writes the event `store_restored`, in one
+/// transaction. `taken_at` is the time of the backup, RFC 3339.
 ///
 /// # Errors
-/// One sentence, if it is not the database of a store, or of one that this program is too old for.
+/// If the database is not a store's, or this program is too old for it.
 pub async fn mark_restored(
     location: impl Into<Location>,
     taken_at: &str,
 ) -> Result<(), StartError> {
-    // Every user's row in one statement may rightly take longer than any statement of the running
-    // store.
-    let unhurried = Duration::from_secs(600);
+    // The statements update every row, which may take longer than in normal operation.
+    let timeout = Duration::from_secs(600);
     let pool = Pool {
-        statement_timeout: unhurried,
-        transaction_timeout: unhurried,
-        idle_timeout: unhurried,
+        statement_timeout: timeout,
+        transaction_timeout: timeout,
+        idle_timeout: timeout,
         ..Pool::default()
     };
     let database = Database::open(location, &pool).await?;
@@ -56,34 +53,36 @@ pub async fn mark_restored(
     database.close().await;
     marked.map_err(|error| {
         StartError::new(format!(
-            "the database of the backup cannot be used: {error}; expected that of a store which is no newer than this `merch`"
+            "cannot use the database of the backup: {error}; expected a store's database no newer \
+             than this `merch`"
         ))
     })
 }
 
 async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
-    // What is pending is done at the next start.
-    match standing(database.reader()).await? {
-        Standing::UpToDate | Standing::Behind { .. } | Standing::Ahead { .. } => {}
-        Standing::TooNew { required } => {
-            return Err(DbErr::Custom(format!("it asks for a `merch` that knows {required}")));
+    // The next start applies pending migrations.
+    match check_compatibility(database.reader()).await? {
+        Compatibility::UpToDate | Compatibility::Behind { .. } | Compatibility::Ahead { .. } => {}
+        Compatibility::TooNew { required } => {
+            return Err(DbErr::Custom(format!("it requires a `merch` that knows {required}")));
         }
-        Standing::Astray { .. } => {
-            return Err(DbErr::Custom("its migrations are not those of this `merch`".to_owned()));
+        Compatibility::Diverged { .. } => {
+            return Err(DbErr::Custom("it belongs to another program".to_owned()));
         }
     }
     let transaction = database.begin().await?;
-    for leap in leaps(Era::begin(), database.backend() == DbBackend::Sqlite) {
-        transaction.execute_unprepared(&leap).await?;
+    for update in version_updates(VersionEpoch::now(), database.backend() == DbBackend::Sqlite) {
+        transaction.execute_unprepared(&update).await?;
     }
     let event = Origin::new("db")
         .event(
             Level::Warn,
             event_name::STORE_RESTORED,
-            "The store was restored from a backup: events since it was taken may tell of what is gone.",
+            "The store was restored from a backup: later events may refer to rows that no longer \
+             exist.",
         )
         .by_operator()
         .attribute(attribute::TAKEN_AT, taken_at);
-    outbox::append(&transaction, clock::machine_now(), &[event.build()]).await?;
+    outbox::append(&transaction, clock::machine_time(), &[event.build()]).await?;
     transaction.commit().await
 }

@@ -1,4 +1,4 @@
-//! Runs the service: opens, serves, and stops in the order that loses nothing.
+//! Runs the service, and stops its parts in an order that loses no order and no event.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +24,8 @@ use crate::{
     admin_token::AdminToken,
     clock::Clock,
     config::Config,
-    database::{Database, Patience},
-    db_error::{Intent, meaning},
+    database::{Database, StartRetry},
+    db_error::{Intent, classify},
     failure::Failure,
     grpc::{
         ACCESS, Assistant,
@@ -34,19 +34,20 @@ use crate::{
     ids::Ids,
     store::{
         Store, committer, housekeeping,
-        lease::{self, Lease},
-        outbox::Outbox,
-        turns::{Leading, ship_in_turns},
+        outbox::{
+            Outbox,
+            leader::{LeaderMetric, ship_as_leader},
+            lease::{self, Lease},
+        },
     },
 };
 
-/// Serves the database on `listener` until `shutdown` is cancelled, and returns when all is
-/// drained: no call is accepted any more, the orders that wait are committed, and the events are
-/// shipped (or, after [`Config::drain`], wait in the outbox).
+/// Serves the database on `listener` until `shutdown` is cancelled. Returns after no call is
+/// accepted any more, the queued orders are committed, and the events are shipped or
+/// [`Config::drain`] is over.
 ///
 /// # Errors
-/// One sentence, if the configuration cannot be used, the database is not there or its schema is
-/// not migrated.
+/// If the configuration is invalid, the database cannot be opened, or its schema does not fit.
 pub fn serve(
     listener: impl Into<Listener>,
     config: Config,
@@ -66,25 +67,28 @@ async fn run(
     check(&config)?;
     let logging =
         merch_logging::client::find_replicas(&config.logging_endpoint, &config.transport)?;
-    // PostgreSQL may not be there yet: a service that receives a stop signal meanwhile stops.
+    // A stop signal ends the wait for PostgreSQL.
     let opening = Database::open(&config.database, &config.pool);
     let Some(database) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let database = database?;
     let outbox = Outbox::new(database.clone(), config.shipped_events);
-    let beginning = begin(&database, &outbox, &config);
-    let Some(begun) = shutdown.run_until_cancelled(beginning).await else { return Ok(()) };
-    let (clock, ids) = begun?;
+    let loading = load_state(&database, &outbox, &config);
+    let Some(state) = shutdown.run_until_cancelled(loading).await else { return Ok(()) };
+    let (clock, ids) = state?;
 
     let origin = Origin::new("db");
-    tracing::info!(instance = origin.instance(), database = ?database.backend(), "the db service starts");
-    let lease = Lease::new(database.clone(), Uuid::now_v7(), config.turns.lease);
+    tracing::info!(
+        instance = origin.instance(), database = ?database.backend(),
+        "starting the db service"
+    );
+    let lease = Lease::new(database.clone(), Uuid::now_v7(), config.leader_election.lease);
     let store = Store {
         database: database.clone(),
         outbox: outbox.clone(),
         origin,
         rate_limiter: Arc::new(EventRateLimiter::new(config.refusals)),
         log_ins: config.log_ins,
-        selling: Arc::default(),
+        stock_lock: Arc::default(),
         writes: ConcurrencyLimit::new(config.writes_per_user),
         clock,
         ids,
@@ -92,12 +96,13 @@ async fn run(
     let (orders, committer) =
         committer::new(store.clone(), config.orders.queue, config.orders.batch);
 
-    let (closing, resting, shipped) =
+    let (stop_orders, stop_background, stop_shipping) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let refused_all = CancellationToken::new();
-    let mut committing = tokio::spawn(committer.run(closing.clone()));
+    let stop_refusals = CancellationToken::new();
+    let mut committing = tokio::spawn(committer.run(stop_orders.clone()));
     let options = ShipOptions { drain_timeout: config.drain, ..ShipOptions::new("db") };
-    let (patience, stop, status) = (config.turns.patience, shipped.clone(), options.status.clone());
+    let (stall_timeout, stop, status) =
+        (config.leader_election.stall_timeout, stop_shipping.clone(), options.status.clone());
     let events = readiness.part("events");
     let aging = tokio::spawn(watch_age(
         outbox.clone(),
@@ -105,17 +110,17 @@ async fn run(
         status,
         config.event_age_limit,
         events,
-        resting.clone(),
+        stop_background.clone(),
     ));
     let summarising = tokio::spawn({
-        let (store, stop) = (store.clone(), refused_all.clone());
+        let (store, stop) = (store.clone(), stop_refusals.clone());
         async move { store.summarise_refusals(stop).await }
     });
     let shipping = tokio::spawn(async move {
         if outbox.is_shared() {
-            ship_in_turns(outbox, lease, patience, logging, options, stop).await;
+            ship_as_leader(outbox, lease, stall_timeout, logging, options, stop).await;
         } else {
-            let _leading = Leading::begin();
+            let _metric = LeaderMetric::begin();
             ship(outbox, logging, options, stop).await;
         }
     });
@@ -123,92 +128,88 @@ async fn run(
         store.clone(),
         config.orders.idempotency_retention,
         config.housekeeping_interval,
-        resting.clone(),
+        stop_background.clone(),
     ));
     let watching =
-        tokio::spawn(housekeeping::watch(store.clone(), part, clock_part, resting.clone()));
+        tokio::spawn(housekeeping::watch(store.clone(), part, clock_part, stop_background.clone()));
 
-    let (routes, contract) = offered(store, orders, config.admin_token);
+    let (routes, contract) = build_routes(store, orders, config.admin_token);
+    let serving =
+        merch_chassis::grpc::serve(listener, routes, contract, config.grpc, readiness, shutdown);
     let served = tokio::select! {
-        served = merch_chassis::grpc::serve(listener, routes, contract, config.grpc, readiness, shutdown) => served,
-        _ = &mut committing => Err(StartError::new("the db service stops, as the task that commits orders ended: a bug; its log has the details")),
+        served = serving => served,
+        _ = &mut committing => Err(StartError::new("the task that commits orders ended \
+            unexpectedly; see the log, and report this as a bug")),
     };
 
-    // Whoever writes stops before whoever ships, and everyone before the database is closed.
-    closing.cancel();
+    // Writers stop before the shipper, and all of them before the database is closed.
+    stop_orders.cancel();
     if !committing.is_finished() {
-        ended("committer", committing).await;
+        join("committer", committing).await;
     }
-    refused_all.cancel();
-    ended("counting refusals", summarising).await;
-    resting.cancel();
-    ended("age of events", aging).await;
-    ended("housekeeping", keeping).await;
-    ended("watch", watching).await;
-    shipped.cancel();
-    ended("shipper", shipping).await;
+    stop_refusals.cancel();
+    join("counting refusals", summarising).await;
+    stop_background.cancel();
+    join("age of events", aging).await;
+    join("housekeeping", keeping).await;
+    join("watch", watching).await;
+    stop_shipping.cancel();
+    join("shipper", shipping).await;
     database.close().await;
     served
 }
 
-/// Reads what the service has to know before it serves. A connection that is lost meanwhile is
-/// replaced, for as long as [`Pool::start_patience`](crate::config::Pool::start_patience).
-///
-/// # Errors
-/// One sentence, if something cannot be read or the schema does not fit.
-async fn begin(
+/// Reads what the service needs before it serves. Retries a lost connection for
+/// [`Pool::start_timeout`](crate::database::Pool::start_timeout).
+async fn load_state(
     database: &Database,
     outbox: &Outbox,
     config: &Config,
 ) -> Result<(Clock, Ids), StartError> {
-    let mut patience = Patience::new(config.pool.start_patience);
+    let mut retry = StartRetry::new(config.pool.start_timeout);
     loop {
-        let (what, error) = match try_to_begin(database, outbox, config).await {
-            Ok(begun) => return begun,
-            Err(unread) => unread,
+        let (what, error) = match try_load_state(database, outbox, config).await {
+            Ok(state) => return state,
+            Err(read_error) => read_error,
         };
-        let sentence = format!("{what} cannot be read: {error}; try again");
-        let passes = match meaning(error, Intent::Plain) {
-            Failure::Undone(_) | Failure::Unavailable(_) => true,
+        let message = format!("{what} cannot be read: {error}; try again");
+        let is_transient = match classify(error, Intent::Other) {
+            Failure::Retryable(_) | Failure::Unavailable(_) => true,
             Failure::Refused(_)
             | Failure::Invalid(_)
             | Failure::TooManyLogIns(_)
             | Failure::TimedOut
-            | Failure::Fault(_) => false,
+            | Failure::Internal(_) => false,
         };
-        if !(passes && patience.wait(&sentence).await) {
-            return Err(StartError::new(sentence));
+        if !(is_transient && retry.wait(&message).await) {
+            return Err(StartError::new(message));
         }
     }
 }
 
-/// One try.
-///
-/// # Errors
-/// What cannot be read, and why; within, one sentence if the schema does not fit.
-async fn try_to_begin(
+/// The outer error says what cannot be read, and why; the inner one why the schema does not fit.
+async fn try_load_state(
     database: &Database,
     outbox: &Outbox,
     config: &Config,
 ) -> Result<Result<(Clock, Ids), StartError>, (&'static str, DbErr)> {
-    let unread = |what| move |error| (what, error);
-    if let Err(unfit) = database
+    let read_error = |what| move |error| (what, error);
+    if let Err(mismatch) = database
         .check_schema()
         .await
-        .map_err(unread("the schema's version (table seaql_migrations)"))?
+        .map_err(read_error("the schema's version (table seaql_migrations)"))?
     {
-        return Ok(Err(unfit));
+        return Ok(Err(mismatch));
     }
-    outbox.begin().await.map_err(unread("the outbox"))?;
-    let clock = Clock::begin(database, config.clock.clone())
+    outbox.reset_shipped().await.map_err(read_error("the outbox"))?;
+    let clock = Clock::start(database, config.clock.clone())
         .await
-        .map_err(unread("the database's clock"))?;
-    let ids = Ids::above(database).await.map_err(unread("the greatest ids"))?;
+        .map_err(read_error("the database's clock"))?;
+    let ids = Ids::load(database).await.map_err(read_error("the greatest ids"))?;
     Ok(Ok((clock, ids)))
 }
 
-/// The services and what is said of them: the operator's only where there is a credential for it.
-fn offered(
+fn build_routes(
     store: Store,
     orders: committer::Queue,
     admin_token: Option<AdminToken>,
@@ -243,41 +244,38 @@ fn check(config: &Config) -> Result<(), StartError> {
     let orders = &config.orders;
     if orders.batch < 256 {
         return Err(StartError::new(format!(
-            "orders of one transaction: expected a bound of at least 256, got {}",
+            "orders per transaction: expected at least 256, got {}",
             orders.batch
         )));
     }
     if orders.queue < orders.batch {
         return Err(StartError::new(format!(
-            "orders that may wait: expected at least {}, got {}",
+            "size of the order queue: expected at least {}, got {}",
             orders.batch, orders.queue
         )));
     }
     if orders.idempotency_retention < DAY {
         return Err(StartError::new(format!(
-            "idempotency keys must be kept for at least 24 hours, got {:?}",
+            "retention of idempotency keys: expected at least 24 hours, got {:?}",
             orders.idempotency_retention
         )));
     }
-    if !(lease::SHORTEST..=lease::LONGEST).contains(&config.turns.lease) {
+    if !(lease::MIN_DURATION..=lease::MAX_DURATION).contains(&config.leader_election.lease) {
         return Err(StartError::new(format!(
-            "the lease on the outbox must last {:?} to {:?}, got {:?}",
-            lease::SHORTEST,
-            lease::LONGEST,
-            config.turns.lease
+            "outbox lease: expected {:?} to {:?}, got {:?}",
+            lease::MIN_DURATION,
+            lease::MAX_DURATION,
+            config.leader_election.lease
         )));
     }
     if config.housekeeping_interval.is_zero() {
-        return Err(StartError::new(
-            "the time between two rounds of housekeeping must be more than zero",
-        ));
+        return Err(StartError::new("housekeeping interval: expected more than zero"));
     }
     Ok(())
 }
 
-/// A task that panicked has been logged as a panic; here is told which one it was.
-async fn ended(task: &str, handle: JoinHandle<()>) {
+async fn join(task: &str, handle: JoinHandle<()>) {
     if let Err(error) = handle.await {
-        tracing::error!(%error, task, "a task of the db service did not end well");
+        tracing::error!(%error, task, "a task of the db service panicked");
     }
 }

@@ -1,7 +1,6 @@
-//! The use-cases over the database, by resource. Nothing here knows gRPC but for the reasons of the
-//! contract and the log events.
+//! The use cases, by resource. They know the contract's error reasons and log events, but not gRPC.
 
-/// The database's time, in microseconds since 1970.
+/// The database's time in microseconds since 1970.
 macro_rules! now_micros {
     (postgres) => {
         "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -16,7 +15,6 @@ pub(crate) mod committer;
 pub(crate) mod events;
 pub(crate) mod housekeeping;
 pub(crate) mod known_networks;
-pub(crate) mod lease;
 pub(crate) mod orders;
 pub(crate) mod outbox;
 pub(crate) mod password_checks;
@@ -24,7 +22,6 @@ pub(crate) mod place;
 pub(crate) mod products;
 pub(crate) mod refusals;
 mod sql;
-pub(crate) mod turns;
 pub(crate) mod users;
 
 use std::sync::Arc;
@@ -39,7 +36,7 @@ use crate::{
     clock::Clock,
     config::LogIns,
     database::{Database, Transaction},
-    db_error::{Intent, is_rolled_back, meaning},
+    db_error::{Intent, classify, is_rolled_back},
     entity::users as users_table,
     failure::Failure,
     ids::Ids,
@@ -47,54 +44,52 @@ use crate::{
 };
 use outbox::Outbox;
 
-/// Transactions that others made fail are run again this many times in all.
-const ATTEMPTS: u32 = 4;
+/// Attempts of a read or a transaction, including the first.
+const MAX_ATTEMPTS: u32 = 4;
 
-/// Who acts, as a verified token says.
+/// The user of a verified token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
     pub(crate) user_id: Uuid,
     pub(crate) token_version: i64,
 }
 
-/// Where a request came from, for its log event.
+/// Names a user by its username or its token.
+#[derive(Clone, Debug)]
+pub(crate) enum UserLookup {
+    Username(String),
+    Caller(Caller),
+}
+
+/// The origin of a request, for its log event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) request_id: String,
     pub(crate) trace_id: String,
 }
 
-/// The store's data.
+/// The database and the state that all use cases share.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
-    /// Tells the first few refusals from a flood.
+    /// Decides which refusals are logged as single events.
     pub(crate) rate_limiter: Arc<EventRateLimiter>,
-    /// The budgets of password checks.
     pub(crate) log_ins: LogIns,
-    /// Whoever changes the stock in this process takes it first, and one after another. They would
-    /// wait for one another in the database anyway, as the products are few; but there each of them
-    /// waits with a session of its own, and should this process be stopped just then (paused, cut
-    /// off), each of those sessions would get the product in its turn and hold it until PostgreSQL
-    /// ends it, while all other replicas wait.
-    pub(crate) selling: Arc<tokio::sync::Mutex<()>>,
-    /// The changes that are under way with each token version in this process: a void token takes
-    /// no place of its owner's.
+    /// Serialises the stock changes of this process before they take a connection. If this process
+    /// froze, each of their connections would lock the product in turn until PostgreSQL ends it,
+    /// and all replicas would wait.
+    pub(crate) stock_lock: Arc<tokio::sync::Mutex<()>>,
+    /// Limits the changes in flight per token version, so that a revoked token takes no permit of
+    /// its user.
     pub(crate) writes: ConcurrencyLimit<(Caller, WriteClass)>,
-    /// The database's clock.
     pub(crate) clock: Clock,
-    /// Where the ids of users and orders come from.
     pub(crate) ids: Ids,
 }
 
 impl Store {
-    /// Takes a place among the changes of a class that the caller has under way, until the permit
-    /// is dropped.
-    ///
-    /// # Errors
-    /// `TOO_MANY_WRITES` if the caller has no place left.
+    /// Takes a permit for one change of the caller, or fails with `TOO_MANY_WRITES`.
     pub(crate) fn begin_write(
         &self,
         caller: Caller,
@@ -106,29 +101,22 @@ impl Store {
         })
     }
 
-    /// Asks a question of the database that changes nothing; again, if the connection broke or
-    /// another transaction was in the way.
-    pub(crate) async fn read<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
+    /// Runs `query`, which must not write. Repeats it as [`retry`] says.
+    pub(crate) async fn read<T, F>(&self, query: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        let mut attempt = 1;
-        loop {
-            match question().await.map_err(plain) {
-                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
-                    tracing::debug!(%error, attempt, "a question is asked again");
-                    attempt += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+        retry(|| async { query().await.map_err(db_failure) }).await
     }
 
-    /// Runs `work` in a transaction and commits it. Where the database undid it because of another
-    /// transaction, runs it again.
+    /// Runs `work` in a transaction and commits it. Repeats it as [`retry`] says.
     ///
-    /// `work` gets the transaction to share, and not by reference, as Rust cannot yet say that the
-    /// future of such a closure is `Send`.
+    /// `work` shares the transaction: Rust cannot express that the future of a closure with a
+    /// reference as its argument is `Send`.
+    ///
+    /// # Errors
+    /// Those of `work`; `TimedOut`; `Unavailable` if it is unknown whether the transaction
+    /// committed.
     pub(crate) async fn write<T, F>(
         &self,
         work: impl Fn(Arc<Transaction>) -> F,
@@ -136,29 +124,16 @@ impl Store {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut attempt = 1;
-        loop {
-            match self.write_once(&work).await {
-                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
-                    tracing::debug!(%error, attempt, "a transaction is run again");
-                    attempt += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+        retry(|| self.write_once(&work)).await
     }
 
-    /// The same, once.
-    pub(crate) async fn write_once<T, F>(
-        &self,
-        work: impl Fn(Arc<Transaction>) -> F,
-    ) -> Result<T, Failure>
+    async fn write_once<T, F>(&self, work: &impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let timer = metrics::TRANSACTION_SECONDS.start_timer();
         let outcome =
-            tokio::time::timeout(self.database.transaction_timeout(), self.transact(&work)).await;
+            tokio::time::timeout(self.database.transaction_timeout(), self.transact(work)).await;
         timer.observe_duration();
         outcome.unwrap_or(Err(Failure::TimedOut))
     }
@@ -167,28 +142,28 @@ impl Store {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let transaction = Arc::new(self.database.begin().await.map_err(plain)?);
-        let worked = work(transaction.clone()).await;
-        let transaction =
-            Arc::into_inner(transaction).ok_or_else(|| fault("a transaction outlived its work"))?;
-        let value = match worked {
+        let transaction = Arc::new(self.database.begin().await.map_err(db_failure)?);
+        let outcome = work(transaction.clone()).await;
+        let transaction = Arc::into_inner(transaction)
+            .ok_or_else(|| internal("the transaction is still shared after its work"))?;
+        let value = match outcome {
             Ok(value) => value,
             Err(failure) => {
+                // Without a connection, PostgreSQL rolls back by itself.
                 if let Err(error) = transaction.rollback().await {
-                    // The connection is gone, and the transaction with it.
-                    tracing::debug!(%error, "a transaction could not be rolled back");
+                    tracing::debug!(%error, "failed to roll back a transaction");
                 }
                 return Err(failure);
             }
         };
-        // Unless the database itself says that it was not, nobody knows whether it was done, so it
-        // is never run again.
+        // Only some errors prove that the transaction was rolled back. After any other error it
+        // may be committed, so it must not run again.
         transaction.commit().await.map_err(|error| {
             if is_rolled_back(&error) {
-                return Failure::Undone(error);
+                return Failure::Retryable(error);
             }
-            if matches!(plain(error.clone()), Failure::Fault(_)) {
-                tracing::error!(%error, "a fault while committing; whether the work was done is not known");
+            if matches!(db_failure(error.clone()), Failure::Internal(_)) {
+                tracing::error!(%error, "failed to commit a transaction; its outcome is unknown");
             }
             Failure::Unavailable(error)
         })?;
@@ -196,53 +171,64 @@ impl Store {
         Ok(value)
     }
 
-    /// Reads the caller's row, locked against changes until the transaction ends (SQLite has one
-    /// writer, so nothing is to be locked).
-    ///
-    /// # Errors
-    /// `TOKEN_REVOKED` if the token is void.
+    /// Reads and locks the caller's row until the transaction ends (SQLite has one writer and locks
+    /// nothing). Fails with `TOKEN_REVOKED`.
     pub(crate) async fn lock_caller(
         &self,
         transaction: &Transaction,
         caller: Caller,
-        lock: Lock,
+        lock: RowLock,
     ) -> Result<users_table::Model, Failure> {
-        let query = users_table::Entity::find().filter(valid(caller));
+        let query = users_table::Entity::find().filter(has_valid_token(caller));
         let query = match lock {
-            Lock::Share => query.lock_shared(),
-            Lock::Change => query.lock_exclusive(),
+            RowLock::Shared => query.lock_shared(),
+            RowLock::Exclusive => query.lock_exclusive(),
         };
         query
             .one(transaction)
             .await
-            .map_err(plain)?
+            .map_err(db_failure)?
             .ok_or(Failure::Refused(ErrorReason::TokenRevoked))
     }
 }
 
-/// What a locked row is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// It must stay as it is.
-    Share,
-    /// It will be changed.
-    Change,
+pub(crate) enum RowLock {
+    Shared,
+    Exclusive,
 }
 
-/// The user's row, if the caller's token is not void.
-pub(crate) fn valid(caller: Caller) -> sea_orm::Condition {
+pub(crate) fn has_valid_token(caller: Caller) -> sea_orm::Condition {
     sea_orm::Condition::all()
         .add(users_table::Column::Id.eq(caller.user_id))
         .add(users_table::Column::TokenVersion.eq(caller.token_version))
         .add(users_table::Column::IsActive.eq(true))
 }
 
-/// The meaning of an error where no unique violation can be.
-pub(crate) fn plain(error: DbErr) -> Failure {
-    meaning(error, Intent::Plain)
+/// Runs `operation`, and again if it fails with [`Failure::Retryable`], at most [`MAX_ATTEMPTS`]
+/// times in all.
+async fn retry<T, F>(operation: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut attempt = 1;
+    loop {
+        match operation().await {
+            Err(Failure::Retryable(error)) if attempt < MAX_ATTEMPTS => {
+                tracing::debug!(%error, attempt, "the database rolled back; retrying");
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
-/// The database, or this program, did what it cannot do.
-pub(crate) fn fault(what: &str) -> Failure {
-    Failure::Fault(DbErr::Custom(what.to_owned()))
+/// Classifies an error of a statement that cannot violate a unique constraint.
+pub(crate) fn db_failure(error: DbErr) -> Failure {
+    classify(error, Intent::Other)
+}
+
+/// Returns the failure for a state that this program excludes.
+pub(crate) fn internal(message: &str) -> Failure {
+    Failure::Internal(DbErr::Custom(message.to_owned()))
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use command_output::{OutputError, print, print_done};
 use merch_chassis::StartError;
 use merch_db::{Database, Location};
-use merch_migration::{Standing, standing};
+use merch_migration::{Compatibility, check_compatibility};
 
 use crate::{
     command_error::CommandError,
@@ -33,7 +33,7 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, CommandError> {
     } else {
         DatabaseLock::take(&location, LockMode::Shared)?
     };
-    let applied = merch_db::migrate_patiently(&location, settings.database.patience()).await?;
+    let applied = merch_db::migrate_with_timeout(&location, settings.database.patience()).await?;
     let mut done: Vec<_> = applied.iter().map(|name| format!("applied {name}")).collect();
     if let Some(taken_at) = &settings.restored {
         merch_db::mark_restored(&location, taken_at).await?;
@@ -53,37 +53,40 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, CommandError> {
 async fn is_current(location: &Location) -> bool {
     match location.sqlite_file() {
         Ok(Some(file)) if file.exists() => {
-            matches!(schema_status(location).await, Ok(Standing::UpToDate | Standing::Ahead { .. }))
+            matches!(
+                schema_status(location).await,
+                Ok(Compatibility::UpToDate | Compatibility::Ahead { .. })
+            )
         }
         Ok(_) | Err(_) => false,
     }
 }
 
-async fn schema_status(location: &Location) -> Result<Standing, StartError> {
+async fn schema_status(location: &Location) -> Result<Compatibility, StartError> {
     let database = Database::open(location, &merch_db::Pool::default()).await?;
-    let standing = standing(database.reader()).await;
+    let compatibility = check_compatibility(database.reader()).await;
     database.close().await;
-    standing.map_err(|error| {
+    compatibility.map_err(|error| {
         StartError::new(format!("cannot read the schema's version: {error}; check that the user may read the table seaql_migrations"))
     })
 }
 
-fn print_status(standing: Standing) -> Result<ExitCode, OutputError> {
-    let (lines, code) = match standing {
-        Standing::UpToDate => (vec!["the schema is up to date".to_owned()], ExitCode::SUCCESS),
-        Standing::Behind { pending } => (prefixed("pending", &pending), ExitCode::FAILURE),
-        Standing::Ahead { unknown } => {
+fn print_status(compatibility: Compatibility) -> Result<ExitCode, OutputError> {
+    let (lines, code) = match compatibility {
+        Compatibility::UpToDate => (vec!["the schema is up to date".to_owned()], ExitCode::SUCCESS),
+        Compatibility::Behind { pending } => (prefixed("pending", &pending), ExitCode::FAILURE),
+        Compatibility::Ahead { unknown } => {
             let mut lines = prefixed("newer", &unknown);
             lines.push("the schema is newer than this `merch`, but compatible".to_owned());
             (lines, ExitCode::SUCCESS)
         }
-        Standing::TooNew { required } => (
+        Compatibility::TooNew { required } => (
             vec![format!(
                 "the schema requires a `merch` with the migration {required}; start a newer one"
             )],
             ExitCode::FAILURE,
         ),
-        Standing::Astray { pending, unknown } => (
+        Compatibility::Diverged { pending, unknown } => (
             [prefixed("pending", &pending), prefixed("unknown", &unknown)].concat(),
             ExitCode::FAILURE,
         ),

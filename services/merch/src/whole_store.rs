@@ -79,7 +79,7 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
             (Some(embedded), kafka, Broker::Embedded)
         }
     };
-    let migrating = merch_db::migrate_patiently(&direct, settings.database.patience());
+    let migrating = merch_db::migrate_with_timeout(&direct, settings.database.patience());
     // PostgreSQL may still be starting; a stop signal ends the wait.
     let Some(migrated) = process.unless_shut_down(migrating).await else { return Ok(()) };
     for name in migrated? {

@@ -72,7 +72,7 @@ fn newer_schema_is_accepted_unless_incompatible() {
     let url = sqlite_url(&folder.path().join("store.db"));
     let output =
         finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
-    assert!(startup_error(&output).contains("run `merch migrate` to make it"));
+    assert!(startup_error(&output).contains("run `merch migrate` to create it"));
     lines(&migrate(&url, &[]));
 
     sql(

@@ -1,4 +1,4 @@
-//! Runs statements: on SQLite by sea-orm's own connections, on PostgreSQL by [`PostgresPool`].
+//! Runs statements: on SQLite by sea-orm's connections, on PostgreSQL by [`PostgresPool`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,27 +10,25 @@ use sea_orm::{
 
 use super::{
     password::Password,
+    pool::Pool,
     postgres_pool::{PostgresPool, Session},
 };
-use crate::config::Pool;
 
 /// Runs single statements, each on a connection of the pool.
 #[derive(Clone)]
 pub struct Connection {
     backend: Backend,
-    /// The password's file, if there is one.
     password: Option<Arc<Password>>,
 }
 
 #[derive(Clone)]
 enum Backend {
-    /// And how long BEGIN may take.
+    /// The duration is the time limit of BEGIN.
     Sqlite(DatabaseConnection, Duration),
     Postgres(PostgresPool),
 }
 
-/// Statements that take effect together, or not at all: what is dropped without
-/// [`Transaction::commit`] is undone.
+/// A transaction. It is rolled back if it is dropped without [`Transaction::commit`].
 pub struct Transaction(BackendTransaction);
 
 enum BackendTransaction {
@@ -38,17 +36,16 @@ enum BackendTransaction {
     Postgres(Session),
 }
 
-/// `$attempt`, and again with another password as long as the server refuses the present one and
-/// the password's file has another.
+/// Repeats `$attempt` while the server refuses the password and the password file has a new one.
 ///
-/// Safe for any statement: who is refused has no connection, so nothing was sent.
+/// Safe for any statement: a client that is refused has no connection, so nothing was sent.
 macro_rules! with_password {
     ($self:ident, $attempt:expr) => {{
         let Some(password) = &$self.password else { return $attempt.await };
-        let mut renewal = password.renewal();
+        let mut retry = password.retry();
         loop {
             match $attempt.await {
-                Err(error) if renewal.worth_another_attempt(&error).await => {}
+                Err(error) if retry.should_retry(&error).await => {}
                 outcome => return outcome,
             }
         }
@@ -79,9 +76,9 @@ impl Connection {
     }
 }
 
-/// Runs `begin` to its end, also when the caller is dropped: sqlx counts a transaction only once
-/// BEGIN has returned, so a connection that was given back before would pass for one outside of
-/// any, and the next statement on it would be rolled back later.
+/// Runs `begin` to completion even if the caller is dropped: sqlx registers a transaction only
+/// after BEGIN returns. Otherwise the pool would reuse a connection with an open transaction, which
+/// is later rolled back.
 async fn run_uncancelled<T: Send + 'static>(
     limit: Duration,
     begin: impl Future<Output = Result<T, DbErr>> + Send + 'static,
@@ -89,14 +86,14 @@ async fn run_uncancelled<T: Send + 'static>(
     let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
     let beginning =
         tokio::spawn(async move { tokio::time::timeout(limit, begin).await.unwrap_or_else(late) });
-    beginning
-        .await
-        .unwrap_or_else(|error| Err(DbErr::Custom(format!("a transaction was not begun: {error}"))))
+    beginning.await.unwrap_or_else(|error| {
+        Err(DbErr::Custom(format!("failed to begin a transaction: {error}")))
+    })
 }
 
 impl Backend {
-    /// On SQLite it is IMMEDIATE: one that begins as a reader and then writes fails with "busy"
-    /// when another process wrote in between, however long it may wait.
+    /// On SQLite: IMMEDIATE. A transaction that starts as a reader and then writes fails with
+    /// SQLITE_BUSY if another process wrote in between, whatever the busy timeout.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
             Self::Sqlite(connection, limit) => {
@@ -190,10 +187,10 @@ impl ConnectionTrait for Connection {
 }
 
 impl Transaction {
-    /// Makes what was done in it last.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// If the database does not say so; whether it was done is then not known.
+    /// If the database does not confirm the commit. Its outcome is then unknown.
     pub async fn commit(self) -> Result<(), DbErr> {
         match self.0 {
             BackendTransaction::Sqlite(transaction) => transaction.commit().await,
@@ -201,10 +198,10 @@ impl Transaction {
         }
     }
 
-    /// Undoes what was done in it.
+    /// Rolls the transaction back.
     ///
     /// # Errors
-    /// If the connection is gone; the transaction is then gone with it.
+    /// If the connection is lost. The transaction is rolled back then, too.
     pub async fn rollback(self) -> Result<(), DbErr> {
         match self.0 {
             BackendTransaction::Sqlite(transaction) => transaction.rollback().await,

@@ -1,8 +1,7 @@
-//! Where the database is: a URL as the operator writes it, or the path of an SQLite file.
+//! The location of the database: a URL, or the path of an SQLite file.
 //!
-//! A path is never put into a URL as text: `?`, `#` and `%` have a meaning there, so that the data
-//! folder `what?now` would be another folder's database. Nor does SQLite get a relative path, since
-//! it takes `file:…` for a URI and `:memory:` for no file at all.
+//! A path is never pasted into a URL: `?`, `#` and `%` have a meaning there. SQLite never gets a
+//! relative path: it reads `file:…` as a URI and `:memory:` as no file.
 
 use std::{
     fmt,
@@ -14,25 +13,23 @@ use merch_chassis::StartError;
 use sea_orm::sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use zeroize::Zeroizing;
 
-/// What is expected of a URL. The URL itself is repeated in no message: it may hold a password.
-const EXPECTED: &str = "postgres://user:password@host:port/database or sqlite:///path/to/file";
-/// Bytes of a path that SQLite takes (`MAX_PATHNAME` of its Unix files, without the NUL at the
-/// end).
-const LONGEST_PATH: usize = 511;
-/// The longest name that SQLite adds to the path.
+/// The expected formats. No message repeats the URL, which may hold a password.
+const URL_FORMATS: &str = "postgres://user:password@host:port/database or sqlite:///path/to/file";
+/// Bytes of a path that SQLite accepts (`MAX_PATHNAME` of its Unix VFS, without the final NUL).
+const MAX_PATH_BYTES: usize = 511;
 const LONGEST_SUFFIX: &str = "-journal";
 
-/// Where the database is. [`Location::file`] takes a path; a text is a URL:
+/// The location of the database. [`Location::file`] takes a path; a text is a URL:
 ///
 /// - `postgres://user:password@host:port/database?sslmode=…`, with the parameters of libpq.
-/// - `sqlite:PATH` or `sqlite://PATH`, and perhaps `?mode=rwc`. PATH ends at the first `?`, and is
-///   percent-decoded: `?` is written `%3F` and `%` is written `%25`; every other character may
-///   stand for itself. A relative path begins at the working directory.
+/// - `sqlite:PATH` or `sqlite://PATH`, optionally with `?mode=rwc`. PATH ends at the first `?` and
+///   is percent-decoded: write `?` as `%3F` and `%` as `%25`. A relative path starts at the working
+///   directory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Location(Kind);
+pub struct Location(Source);
 
 #[derive(Clone, PartialEq, Eq)]
-enum Kind {
+enum Source {
     Url(Zeroizing<String>),
     File(PathBuf),
 }
@@ -43,21 +40,20 @@ pub(super) enum Options {
 }
 
 impl Location {
-    /// The SQLite file at `path`, whatever characters the path has.
+    /// Returns the location of the SQLite file at `path`, which may have any characters.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Kind::File(path.into()))
+        Self(Source::File(path.into()))
     }
 
-    /// Checks that it names a database, as far as the text alone tells: nothing is connected and
-    /// nothing made.
+    /// Validates the text. Connects to nothing and creates nothing.
     ///
     /// # Errors
-    /// One sentence, without the URL's password, on what was expected.
+    /// What was expected, without the URL's password.
     pub fn check(&self) -> Result<(), StartError> {
         self.options().map(|_| ())
     }
 
-    /// The absolute path of the SQLite file; `None` for PostgreSQL.
+    /// Returns the absolute path of the SQLite file; `None` for PostgreSQL.
     ///
     /// # Errors
     /// As [`Location::check`].
@@ -70,19 +66,19 @@ impl Location {
 
     pub(super) fn options(&self) -> Result<Options, StartError> {
         match &self.0 {
-            Kind::File(path) => {
-                Ok(Options::Sqlite(SqliteConnectOptions::new().filename(usable(path)?)))
+            Source::File(path) => {
+                Ok(Options::Sqlite(SqliteConnectOptions::new().filename(checked_path(path)?)))
             }
-            Kind::Url(url) => match url.split_once(':') {
+            Source::Url(url) => match url.split_once(':') {
                 Some(("postgres" | "postgresql", _)) => match PgConnectOptions::from_str(url) {
                     Ok(options) => Ok(Options::Postgres(options)),
                     Err(_) => Err(StartError::new(format!(
-                        "the database URL cannot be read as PostgreSQL's: expected {EXPECTED}"
+                        "the database URL is not a valid PostgreSQL URL: expected {URL_FORMATS}"
                     ))),
                 },
                 Some(("sqlite", rest)) => sqlite(url, rest),
                 Some(_) | None => Err(StartError::new(format!(
-                    "the database URL has a scheme that the store does not know: expected {EXPECTED}"
+                    "the database URL has an unknown scheme: expected {URL_FORMATS}"
                 ))),
             },
         }
@@ -94,42 +90,45 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     if path.is_empty() || path == ":memory:" || parameters.contains("mode=memory") {
         return Err(StartError::new(
-            "an SQLite database in memory would not outlive the process: expected a file, sqlite:///path/to/file",
+            "an SQLite database in memory is lost when the process ends: expected a \
+             file, sqlite:///path/to/file",
         ));
     }
-    // None of the values that are known needs it, and what is decoded later could not be judged
-    // here.
+    // No known value needs percent-encoding, and sqlx would decode it only after this check.
     if parameters.contains(['%', '+']) {
         return Err(StartError::new(format!(
-            "the parameters of an SQLite URL cannot be percent-encoded: expected {EXPECTED}; in the path, write `?` as %3F"
+            "the parameters of an SQLite URL must not be percent-encoded: expected {URL_FORMATS}; \
+             in the path, write `?` as %3F"
         )));
     }
     match SqliteConnectOptions::from_str(url) {
         Ok(options) => {
-            let path = usable(options.get_filename())?;
+            let path = checked_path(options.get_filename())?;
             Ok(Options::Sqlite(options.filename(path)))
         }
         Err(error) => Err(StartError::new(format!(
-            "the database URL cannot be read as SQLite's ({error}): expected {EXPECTED}; in the path, write `?` as %3F and `%` as %25"
+            "the database URL is not a valid SQLite URL ({error}): expected {URL_FORMATS}; \
+             in the path, write `?` as %3F and `%` as %25"
         ))),
     }
 }
 
-/// The absolute path, if SQLite can use it.
-fn usable(path: &Path) -> Result<PathBuf, StartError> {
-    let unusable =
+/// Returns the absolute path if SQLite can open it.
+fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
+    let invalid =
         |what: &str| StartError::new(format!("the database file {} {what}", path.display()));
     let absolute =
-        absolute(path).map_err(|error| unusable(&format!("has no absolute path: {error}")))?;
+        absolute(path).map_err(|error| invalid(&format!("has no absolute path: {error}")))?;
     if absolute.to_str().is_none() {
-        return Err(unusable(
+        return Err(invalid(
             "has a name that is not UTF-8, which SQLite cannot open; choose another folder or name",
         ));
     }
     let bytes = absolute.as_os_str().len() + LONGEST_SUFFIX.len();
-    if bytes > LONGEST_PATH {
-        return Err(unusable(&format!(
-            "has a path that SQLite cannot open: {bytes} bytes with {LONGEST_SUFFIX} at its end; expected at most {LONGEST_PATH}"
+    if bytes > MAX_PATH_BYTES {
+        return Err(invalid(&format!(
+            "has a path that SQLite cannot open: {bytes} bytes with {LONGEST_SUFFIX} at its end; \
+             expected at most {MAX_PATH_BYTES}"
         )));
     }
     Ok(absolute)
@@ -149,7 +148,7 @@ impl From<String> for Location {
 
 impl From<Zeroizing<String>> for Location {
     fn from(url: Zeroizing<String>) -> Self {
-        Self(Kind::Url(url))
+        Self(Source::Url(url))
     }
 }
 
@@ -165,12 +164,12 @@ impl From<&Location> for Location {
     }
 }
 
-/// Without the URL, which may hold a password.
+/// Omits the URL, which may hold a password.
 impl fmt::Debug for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Url(_) => formatter.write_str("Location(redacted)"),
-            Kind::File(path) => formatter.debug_tuple("Location").field(path).finish(),
+            Source::Url(_) => formatter.write_str("Location(redacted)"),
+            Source::File(path) => formatter.debug_tuple("Location").field(path).finish(),
         }
     }
 }
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_used_is_described_without_its_password() {
+    fn url_error_hides_the_password() {
         for url in [
             "mysql://user:hunter2@host/db",
             "postgres://user:hunter2@host:notaport/db",
@@ -204,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_postgres_are_taken() {
+    fn both_postgres_schemes_are_accepted() {
         for url in ["postgres://u:p@h/d", "postgresql://u:p@h/d"] {
             assert_eq!(Location::from(url).sqlite_file().unwrap(), None, "{url}");
         }
     }
 
     #[test]
-    fn every_character_of_a_path_is_kept() {
+    fn path_keeps_every_character() {
         for name in [
             "what?now",
             "shop%41",
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_url_is_percent_decoded() {
+    fn url_path_is_percent_decoded() {
         for (url, path) in [
             ("sqlite:///a/b.db", "/a/b.db"),
             ("sqlite:/a/b.db?mode=rwc", "/a/b.db"),
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_sqlite_cannot_open_is_refused() {
+    fn unusable_sqlite_path_is_refused() {
         let long = Path::new("/").join("x".repeat(600));
         let error = Location::file(long).check().unwrap_err().to_string();
         assert!(

@@ -1,9 +1,7 @@
-//! A database password that changes while the program runs: its file is looked at again when the
-//! server refuses the one that was in it.
+//! The password file of the database, which is read again when the server refuses the password.
 //!
-//! Connections that are there stay, as PostgreSQL asks for a password only when one is made. So
-//! whoever changes it may write the file first or tell the server first: what is needed is read
-//! when it is needed, and not before.
+//! PostgreSQL asks for a password only at the start of a connection, so open connections stay. The
+//! operator may change the file first or the server first.
 
 use std::{
     path::PathBuf,
@@ -25,47 +23,37 @@ use sea_orm::{
 use tokio::{sync::Mutex, time::Instant};
 use zeroize::Zeroizing;
 
-/// The time between two looks at a file that has nothing new.
-const LOOK: Duration = Duration::from_millis(100);
-/// After this time the password of the file is tried again though it is the same: whoever changes
-/// it may have written the file first.
-const AGAIN: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The time after which the same password is tried again: the operator may have changed the file
+/// before the server.
+const SAME_PASSWORD_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A password in a file, and the pool whose new connections use it.
 pub(super) struct Password {
     file: PathBuf,
     options: PgConnectOptions,
-    /// Set once the pool is made, which needs the first password.
     pool: OnceLock<PgPool>,
-    /// How long somebody who is refused waits for another one.
-    patience: Duration,
-    /// What the file had in it when it was last looked at.
-    known: Mutex<Zeroizing<String>>,
-    /// Counts the passwords.
+    /// How long a refused statement waits for a new password.
+    timeout: Duration,
+    current: Mutex<Zeroizing<String>>,
+    /// Incremented with each new password.
     generation: AtomicU64,
 }
 
-/// One statement's tries.
-pub(super) struct Renewal<'a> {
+pub(super) struct PasswordRetry<'a> {
     password: &'a Password,
-    /// The password of the last try.
     generation: u64,
-    until: Instant,
+    deadline: Instant,
 }
 
 impl Password {
-    /// Reads the file, for connections with `options`.
-    ///
-    /// # Errors
-    /// If it cannot be read, or there is nothing in it.
     pub(super) fn read(
         file: PathBuf,
         options: PgConnectOptions,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, StartError> {
-        let known = content(&file).map_err(|error| {
+        let current = read_password(&file).map_err(|error| {
             StartError::new(format!(
-                "the file of the database's password, {}, {error}; expected the password and nothing else",
+                "the database password file {} {error}; expected only the password",
                 file.display()
             ))
         })?;
@@ -73,67 +61,69 @@ impl Password {
             file,
             options,
             pool: OnceLock::new(),
-            patience,
-            known: Mutex::new(known),
+            timeout,
+            current: Mutex::new(current),
             generation: AtomicU64::new(0),
         })
     }
 
-    /// What connections are made with now.
     pub(super) async fn options(&self) -> PgConnectOptions {
-        self.options.clone().password(&self.known.lock().await)
+        self.options.clone().password(&self.current.lock().await)
     }
 
-    /// `pool` gets every new password.
-    pub(super) fn is_of(&self, pool: &PgPool) {
-        // Each password has one pool; a second one would be a mistake in `postgres::open`, and
-        // change nothing here.
+    pub(super) fn set_pool(&self, pool: &PgPool) {
+        // Set once, by `postgres::open`.
         let _ = self.pool.set(pool.clone());
     }
 
-    pub(super) fn renewal(&self) -> Renewal<'_> {
-        Renewal {
+    pub(super) fn retry(&self) -> PasswordRetry<'_> {
+        PasswordRetry {
             password: self,
             generation: self.generation.load(Ordering::Acquire),
-            until: Instant::now() + self.patience,
+            deadline: Instant::now() + self.timeout,
         }
     }
 
-    /// Looks at the file. A file that is just being written, or gone for a moment, says nothing.
-    pub(super) async fn look(&self) {
-        let mut known = self.known.lock().await;
-        match content(&self.file) {
-            Ok(found) if found != *known => {
-                tracing::info!(file = %self.file.display(), "the database's password has changed");
+    /// Reads the file again. Ignores a file that is missing, empty or unreadable for a moment.
+    pub(super) async fn reload(&self) {
+        let mut current = self.current.lock().await;
+        match read_password(&self.file) {
+            Ok(found) if found != *current => {
+                tracing::info!(
+                    file = %self.file.display(),
+                    "reloaded the changed database password"
+                );
                 if let Some(pool) = self.pool.get() {
                     pool.set_connect_options(self.options.clone().password(&found));
                 }
-                *known = found;
+                *current = found;
                 self.generation.fetch_add(1, Ordering::Release);
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(file = %self.file.display(), error, "the file of the database's password cannot be used")
+                tracing::warn!(
+                    file = %self.file.display(), error,
+                    "failed to read the database password file"
+                )
             }
         }
     }
 }
 
-impl Renewal<'_> {
-    /// Whether `error` says that the password was refused, and the file's may be accepted by now.
-    /// Waits for that, within the patience.
-    pub(super) async fn worth_another_attempt(&mut self, error: &DbErr) -> bool {
+impl PasswordRetry<'_> {
+    /// Returns whether to try again after `error`. Waits for a new password, or the time to try the
+    /// same one again, until the timeout.
+    pub(super) async fn should_retry(&mut self, error: &DbErr) -> bool {
         let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
-        is_refusal(error) && self.another_or_again().await
+        is_authentication_failure(error) && self.wait_for_change().await
     }
 
-    /// Waits for another password than that of the last try, or for the time to try the same one
-    /// again; `false` when the patience is over.
-    async fn another_or_again(&mut self) -> bool {
-        let again = Instant::now() + AGAIN;
+    /// `false` after the timeout.
+    async fn wait_for_change(&mut self) -> bool {
+        let retry_same_at = Instant::now() + SAME_PASSWORD_INTERVAL;
         loop {
             if self.password.generation.load(Ordering::Acquire) == self.generation {
-                self.password.look().await;
+                self.password.reload().await;
             }
             let generation = self.password.generation.load(Ordering::Acquire);
             if generation != self.generation {
@@ -141,26 +131,26 @@ impl Renewal<'_> {
                 return true;
             }
             let now = Instant::now();
-            if now + LOOK > self.until {
+            if now + POLL_INTERVAL > self.deadline {
                 return false;
             }
-            if now >= again {
+            if now >= retry_same_at {
                 return true;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// Whether the server did not let somebody in: `invalid_password`,
-/// `invalid_authorization_specification`, and `protocol_violation`, which is what PgBouncer says
-/// for either (up to 1.20).
-pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("28P01" | "28000" | "08P01")))
+/// Whether the server refused the login: `invalid_password`, `invalid_authorization_specification`,
+/// or `protocol_violation`, which PgBouncer up to 1.20 sends for both.
+pub(super) fn is_authentication_failure(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.code().as_deref(), Some("28P01" | "28000" | "08P01"))
 }
 
-/// The file's text without one line break at the end. The error never shows it.
-fn content(file: &std::path::Path) -> Result<Zeroizing<String>, String> {
+/// Returns the file's text without a final line break. The error never shows it.
+fn read_password(file: &std::path::Path) -> Result<Zeroizing<String>, String> {
     let text = Zeroizing::new(
         std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?,
     );

@@ -1,5 +1,4 @@
-//! Connections to PostgreSQL: their time limits, whether they are alive, and why the first one
-//! could not be made.
+//! Connections to PostgreSQL: time limits, liveness checks, and errors of the first connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,28 +11,22 @@ use sea_orm::sqlx::{
 use super::{
     connection::Connection,
     password::{self, Password},
-    patience::Patience,
+    pool::{Pool, Pooler},
     postgres_pool::PostgresPool,
     server,
+    start_retry::StartRetry,
 };
-use crate::config::{Pool, Pooler};
 
-/// A connection that nobody needs is closed after this time: before the firewalls and balancers of
-/// clouds forget it without a word (350 s and more).
-const IDLE: Duration = Duration::from_secs(300);
-/// A connection is made anew after this time, so that an address that moved, or a changed password,
-/// is noticed while both are good.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// The time between two tries with a password that the server refuses at the start.
-const AGAIN: Duration = Duration::from_millis(250);
+/// Shorter than the idle timeouts of cloud firewalls and load balancers (350 s and more), which
+/// drop connections silently.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A replaced connection picks up a moved address or a changed password.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The pool for `options`, once one connection could be made.
-///
-/// # Errors
-/// One sentence on why none could.
 pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Connection, StartError> {
     let pooled = pool.pooler == Some(Pooler::Transaction);
-    let options = if pooled { without_session(options)? } else { with_limits(options, pool) };
+    let options = if pooled { pooler_options(options)? } else { direct_options(options, pool) };
     let password = match &pool.password_file {
         Some(file) => {
             Some(Arc::new(Password::read(file.clone(), options.clone(), pool.acquire_timeout)?))
@@ -42,32 +35,32 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
     };
     let options = probe(options, password.as_deref(), pool).await?;
 
-    // A dead connection is replaced while somebody waits for one, so the question whether it is
-    // well has a part of that time.
-    let patience = pool.acquire_timeout / 3;
+    // A dead connection is replaced within `acquire_timeout`, so the liveness check gets a part of
+    // it.
+    let timeout = pool.acquire_timeout / 3;
     let connections = PgPoolOptions::new()
         .max_connections(pool.connections.max(1))
         .min_connections(1)
         .acquire_timeout(pool.acquire_timeout)
-        .idle_timeout(IDLE)
-        .max_lifetime(LIFETIME)
-        // sqlx's own question has no time limit.
+        .idle_timeout(IDLE_TIMEOUT)
+        .max_lifetime(MAX_LIFETIME)
+        // sqlx's own check has no time limit.
         .test_before_acquire(false)
-        // Behind a pooler BEGIN is the ping.
+        // Behind a pooler, BEGIN is the liveness check.
         .before_acquire(move |connection, _| {
             Box::pin(
-                async move { if pooled { Ok(true) } else { well(connection, patience).await } },
+                async move { if pooled { Ok(true) } else { is_alive(connection, timeout).await } },
             )
         })
         .connect_lazy_with(options);
     if let Some(password) = &password {
-        password.is_of(&connections);
+        password.set_pool(&connections);
     }
     Ok(Connection::postgres(PostgresPool::new(connections, pool), password))
 }
 
-/// sqlx keeps a hundred statements prepared on each connection, more than the store has.
-fn with_limits(options: PgConnectOptions, pool: &Pool) -> PgConnectOptions {
+/// sqlx caches 100 prepared statements per connection, more than the store has.
+fn direct_options(options: PgConnectOptions, pool: &Pool) -> PgConnectOptions {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     options.application_name("merch-db").disable_statement_logging().options([
         ("statement_timeout", milliseconds(pool.statement_timeout)),
@@ -76,49 +69,47 @@ fn with_limits(options: PgConnectOptions, pool: &Pool) -> PgConnectOptions {
     ])
 }
 
-/// Nothing at the start of a connection that a pooler refuses, as it could not keep it for one
-/// client.
-fn without_session(options: PgConnectOptions) -> Result<PgConnectOptions, StartError> {
+/// Sends no start-up parameter that a pooler refuses because it cannot keep it per client.
+fn pooler_options(options: PgConnectOptions) -> Result<PgConnectOptions, StartError> {
     if let Some(options) = options.get_options() {
         return Err(StartError::new(format!(
-            "the database URL (or PGOPTIONS) has options for the session, {options:?}, and a pooler keeps none: expected a URL without `options`, and \
-             `ALTER ROLE … SET …` in their place"
+            "the database URL (or PGOPTIONS) sets session options, {options:?}, which a pooler \
+             does not keep: expected a URL without `options`, and \
+             `ALTER ROLE … SET …` instead"
         )));
     }
     Ok(options.application_name("merch-db").disable_statement_logging().extra_float_digits(None))
 }
 
-/// An answer, or an error after `patience`, at which the pool lets go of the connection.
-async fn well(connection: &mut PgConnection, patience: Duration) -> Result<bool, sqlx::Error> {
-    tokio::time::timeout(patience, connection.ping())
+async fn is_alive(connection: &mut PgConnection, timeout: Duration) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(timeout, connection.ping())
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map(|()| true)
 }
 
-/// Makes one connection and checks the server, or says in one sentence why not; the pool would only
-/// say that it waited. Yields the options that the connection was made with.
+/// Makes one connection and checks the server; the pool itself would only report a timeout. Returns
+/// the options of that connection.
 ///
-/// A server that is not there yet is waited for: [`Pool::start_patience`]. With a password in a
-/// file, one that is refused is tried again for [`Pool::acquire_timeout`] from the first refusal,
-/// as the operator may be changing it.
+/// Retries while the server is not available ([`Pool::start_timeout`]), and with a password file
+/// for [`Pool::acquire_timeout`], as the operator may be changing it.
 pub(super) async fn probe(
     options: PgConnectOptions,
     password: Option<&Password>,
     pool: &Pool,
 ) -> Result<PgConnectOptions, StartError> {
-    let patience = pool.acquire_timeout;
-    let is_not_there_yet = |options: &PgConnectOptions, error: &sqlx::Error| {
-        server::is_not_there_yet(error, options.get_socket().is_some(), pool.pooler.is_some())
+    let timeout = pool.acquire_timeout;
+    let is_transient = |options: &PgConnectOptions, error: &sqlx::Error| {
+        server::is_transient(error, options.get_socket().is_some(), pool.pooler.is_some())
     };
-    let (mut until, mut start) = (None, Patience::new(pool.start_patience));
+    let (mut until, mut start_retry) = (None, StartRetry::new(pool.start_timeout));
     loop {
         let options = match password {
             Some(password) => password.options().await,
             None => options.clone(),
         };
-        let (sentence, passes) =
-            match tokio::time::timeout(patience, PgConnection::connect_with(&options)).await {
+        let (message, is_transient) =
+            match tokio::time::timeout(timeout, PgConnection::connect_with(&options)).await {
                 Ok(Ok(mut connection)) => match tokio::time::timeout(
                     pool.statement_timeout,
                     server::read(&mut connection),
@@ -128,42 +119,43 @@ pub(super) async fn probe(
                     Ok(Ok(settings)) => {
                         settings.check(&address(&options))?;
                         if let Err(error) = connection.close().await {
-                            tracing::debug!(%error, "the first connection was not closed cleanly");
+                            tracing::debug!(%error, "failed to close the first connection");
                         }
                         return Ok(options);
                     }
                     Ok(Err(error)) => {
-                        let sentence = format!(
+                        let message = format!(
                             "the settings of PostgreSQL at {} cannot be read: {error}; try again",
                             address(&options)
                         );
-                        (sentence, is_not_there_yet(&options, &error))
+                        (message, is_transient(&options, &error))
                     }
-                    Err(_) => (silence(&options, pool.statement_timeout), true),
+                    Err(_) => (timeout_message(&options, pool.statement_timeout), true),
                 },
                 Ok(Err(error)) => {
                     if let Some(password) = password
-                        && password::is_refusal(&error)
-                        && tokio::time::Instant::now() + AGAIN
-                            < *until.get_or_insert_with(|| tokio::time::Instant::now() + patience)
+                        && password::is_authentication_failure(&error)
+                        && tokio::time::Instant::now() + RETRY_INTERVAL
+                            < *until.get_or_insert_with(|| tokio::time::Instant::now() + timeout)
                     {
-                        tokio::time::sleep(AGAIN).await;
-                        password.look().await;
+                        tokio::time::sleep(RETRY_INTERVAL).await;
+                        password.reload().await;
                         continue;
                     }
-                    (sentence(&options, &error), is_not_there_yet(&options, &error))
+                    (connect_error_message(&options, &error), is_transient(&options, &error))
                 }
-                Err(_) => (silence(&options, patience), true),
+                Err(_) => (timeout_message(&options, timeout), true),
             };
-        if !(passes && start.wait(&sentence).await) {
-            return Err(StartError::new(sentence));
+        if !(is_transient && start_retry.wait(&message).await) {
+            return Err(StartError::new(message));
         }
     }
 }
 
-fn silence(options: &PgConnectOptions, patience: Duration) -> String {
+fn timeout_message(options: &PgConnectOptions, timeout: Duration) -> String {
     format!(
-        "PostgreSQL at {} did not answer within {patience:?}: check the address and that the server runs",
+        "PostgreSQL at {} did not answer within {timeout:?}: check the address and that the server \
+         runs",
         address(options)
     )
 }
@@ -175,9 +167,9 @@ fn address(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Why no connection could be made, and what to do. Neither the server's words nor sqlx's have a
-/// password in them.
-fn sentence(options: &PgConnectOptions, error: &sqlx::Error) -> String {
+/// Why no connection could be made and what to do. Neither PostgreSQL's nor sqlx's messages hold a
+/// password.
+fn connect_error_message(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let server = address(options);
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
@@ -191,15 +183,17 @@ fn sentence(options: &PgConnectOptions, error: &sqlx::Error) -> String {
                     options.get_username()
                 )
             }
-            // A role that there is not, or a rule of pg_hba.conf, such as one that asks for TLS.
+            // An unknown role, or a rule of pg_hba.conf, such as one that requires TLS.
             Some("28000") => format!(
-                "PostgreSQL at {server} refuses the user {:?} ({}): check the name, the server's pg_hba.conf, and sslmode in the URL",
+                "PostgreSQL at {server} refuses the user {:?} ({}): check the name, the server's \
+                 pg_hba.conf, and sslmode in the URL",
                 options.get_username(),
                 error.message()
             ),
             Some("08P01") if error.message().contains("unsupported startup parameter") => {
                 format!(
-                    "what answers at {server} is a pooler ({}): set MERCH_DATABASE_POOLER=transaction",
+                    "the server at {server} is a pooler ({}): set \
+                     MERCH_DATABASE_POOLER=transaction",
                     error.message()
                 )
             }
@@ -211,23 +205,27 @@ fn sentence(options: &PgConnectOptions, error: &sqlx::Error) -> String {
         },
         sqlx::Error::Tls(error) => {
             format!(
-                "PostgreSQL at {server} cannot be reached by TLS as sslmode in the URL asks for: {error}; check the server's settings and the URL"
+                "PostgreSQL at {server} cannot be reached by TLS, which sslmode in the URL \
+                 requires: {error}; check the server's settings and the URL"
             )
         }
-        // rustls' errors come as those of input and output.
+        // rustls' errors arrive as I/O errors.
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => format!(
-            "PostgreSQL at {server} is not trusted: {error}; check that sslrootcert in the URL names the authority that signed the server's certificate, \
-             and that the URL has the host name that stands in it"
+            "PostgreSQL at {server} is not trusted: {error}; check that sslrootcert in the URL \
+             names the authority that signed the server's certificate, \
+             and that the URL has the certificate's host name"
         ),
         sqlx::Error::Io(error)
             if error.kind() == std::io::ErrorKind::NotFound && options.get_socket().is_none() =>
         {
             format!(
-                "a file that the database URL names (sslrootcert, sslcert or sslkey) cannot be read: {error}; check its path"
+                "cannot read a file that the database URL names (sslrootcert, sslcert or sslkey): \
+                 {error}; check its path"
             )
         }
         error => format!(
-            "PostgreSQL at {server} cannot be reached: {error}; check the address and that the server runs"
+            "PostgreSQL at {server} cannot be reached: {error}; check the address and that the \
+             server runs"
         ),
     }
 }

@@ -1,24 +1,18 @@
-//! PostgreSQL's connections: each is borrowed for a statement or a transaction, and given back
-//! within a time limit.
+//! A pool of PostgreSQL connections, borrowed for a statement or a transaction and returned within
+//! a time limit.
 //!
-//! sea-orm's own pool is not used. When a connection is dropped, sqlx pings it before it returns to
-//! the pool, without a time limit (`PoolConnection::return_to_pool`). A connection that falls
-//! silent during that ping occupies its place in the pool until the process ends.
+//! sea-orm's pool is not used: when a connection is dropped, sqlx pings it without a time limit
+//! (`PoolConnection::return_to_pool`), and a frozen one occupies its slot for ever.
 //!
-//! Behind a pooler that lends its servers for one transaction each (PgBouncer with
-//! `pool_mode=transaction`), session state belongs to another client a moment later. So there are
-//! no named statements, no settings of the session, and no statement outside of a transaction:
+//! Behind a pooler with a server connection per transaction (PgBouncer with
+//! `pool_mode=transaction`), there are no named statements, no session settings, and no statement
+//! outside of a transaction:
 //!
-//! - sea-orm asks sqlx to keep each statement prepared, and sqlx 0.9 then gives it a name, also
-//!   when its cache has no room at all (`connection/executor.rs`, `prepare`: the name depends on
-//!   `persistent` alone). The name is another client's on the next server. Hence
-//!   `persistent(false)`.
-//! - sqlx sends Parse, Describe and Sync, waits, and then sends Bind, Execute and Sync (`prepare`
-//!   and `run`, same file). Outside of a transaction the pooler may let go of the server at the
-//!   first Sync, and Bind would meet another client's unnamed statement, or none. Inside of one it
-//!   keeps the server to the end. Hence single statements, too, have a transaction around them.
-//! - The time limits go with BEGIN, as SET LOCAL in one message: no further round trip, and they
-//!   end with the transaction.
+//! - sea-orm asks sqlx to keep statements prepared, and sqlx 0.9 names them even without room in
+//!   its cache (`connection/executor.rs`, `prepare`). Hence `persistent(false)`.
+//! - sqlx sends Parse and Bind with a Sync in between (`prepare` and `run`, same file), where a
+//!   pooler may switch the server connection. Hence single statements run in a transaction, too.
+//! - The time limits are sent with BEGIN in one message, as SET LOCAL.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -37,40 +31,35 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 
-use crate::config::{Pool, Pooler};
+use super::pool::{Pool, Pooler};
 
-/// A pool of connections to PostgreSQL or to a pooler.
 #[derive(Clone)]
 pub(super) struct PostgresPool {
     pool: PgPool,
-    /// BEGIN; behind a pooler with the time limits.
+    /// BEGIN, and behind a pooler the time limits.
     begin: Arc<str>,
-    /// Whether a pooler lends its servers for one transaction each.
     is_pooled: bool,
-    /// How long BEGIN may take, with the wait for a connection.
+    /// The time limit of BEGIN, including the wait for a connection.
     begin_timeout: Duration,
     release_timeout: Duration,
 }
 
-/// A borrowed connection, in a transaction or not. A transaction that is dropped without
-/// [`Session::commit`] is rolled back.
+/// A borrowed connection. A transaction that is dropped without [`Session::commit`] is rolled back.
 pub(super) struct Session {
     connection: Mutex<Borrowed>,
-    /// Whether statements stay prepared on the connection.
     persistent: bool,
 }
 
-/// A connection of the pool. When dropped, it is rolled back if needed and given back by a task
-/// with a time limit; one that does not answer is closed.
+/// A connection of the pool. When it is dropped, a task rolls back if needed and returns it within
+/// a time limit, or closes it.
 struct Borrowed {
-    /// `None` only while it is being dropped.
     connection: Option<PoolConnection<Postgres>>,
     /// Whether BEGIN was sent and neither COMMIT nor ROLLBACK was answered.
     in_transaction: bool,
     release_timeout: Duration,
 }
 
-const BORROWED: &str = "a borrowed connection is there until it is dropped";
+const BORROWED: &str = "a borrowed connection exists until it is dropped";
 
 impl Deref for Borrowed {
     type Target = sqlx::PgConnection;
@@ -90,22 +79,15 @@ impl Drop for Borrowed {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(give_back(
-                connection,
-                self.in_transaction,
-                self.release_timeout,
-            ))),
+            Ok(runtime) => {
+                drop(runtime.spawn(release(connection, self.in_transaction, self.release_timeout)))
+            }
             Err(_) => drop(connection.detach()),
         }
     }
 }
 
-/// Rolls back and returns `connection` to the pool, or closes it if that takes longer than `limit`.
-async fn give_back(
-    mut connection: PoolConnection<Postgres>,
-    in_transaction: bool,
-    limit: Duration,
-) {
+async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool, limit: Duration) {
     if in_transaction {
         let rolled_back = tokio::time::timeout(limit, connection.execute("ROLLBACK")).await;
         if !matches!(rolled_back, Ok(Ok(_))) {
@@ -113,12 +95,12 @@ async fn give_back(
             return;
         }
     }
-    // The same as dropping it, but the future can be given up, which closes the connection and
-    // frees its place.
+    // Does the same as dropping it, but can be cancelled, which closes the connection and frees its
+    // slot.
     if tokio::time::timeout(limit, connection.return_to_pool()).await.is_err() {
         tracing::warn!(
             ?limit,
-            "a database connection did not answer when it was returned to the pool; closed it"
+            "closed a database connection that did not answer when it was returned to the pool"
         );
     }
 }
@@ -128,7 +110,8 @@ impl PostgresPool {
         let is_pooled = limits.pooler == Some(Pooler::Transaction);
         let begin = if is_pooled {
             format!(
-                "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+                "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {}",
                 limits.statement_timeout.as_millis(),
                 limits.lock_timeout.as_millis(),
                 limits.idle_timeout.as_millis()
@@ -136,8 +119,8 @@ impl PostgresPool {
         } else {
             "BEGIN".to_owned()
         };
-        // Behind a pooler, BEGIN waits for one of its servers, and a ping may wait as long as a
-        // transaction may take.
+        // Behind a pooler, BEGIN waits for a server connection, and a ping may take as long as a
+        // transaction.
         let (begin_timeout, release_timeout) = if is_pooled {
             (limits.acquire_timeout, limits.transaction_timeout)
         } else {
@@ -146,10 +129,6 @@ impl PostgresPool {
         Self { pool, begin: begin.into(), is_pooled, begin_timeout, release_timeout }
     }
 
-    /// Borrows a connection for one statement.
-    ///
-    /// # Errors
-    /// If there is no connection in time.
     pub(super) async fn session(&self) -> Result<Session, DbErr> {
         if self.is_pooled {
             return self.begin().await;
@@ -158,21 +137,16 @@ impl PostgresPool {
         Ok(Session { connection: Mutex::new(connection), persistent: true })
     }
 
-    /// Begins a transaction.
-    ///
-    /// Behind a pooler it is also how a dead connection is found: a ping before it would take one
-    /// of the pooler's servers. Nothing is done before BEGIN is answered, so another connection may
-    /// be tried.
-    ///
-    /// # Errors
-    /// If there is no connection in time.
+    /// Begins a transaction. Behind a pooler this is also the liveness check, as a ping would
+    /// occupy a server connection; BEGIN changes nothing, so it may be repeated on another
+    /// connection.
     pub(super) async fn begin(&self) -> Result<Session, DbErr> {
         let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         tokio::time::timeout(self.begin_timeout, self.begin_on_any()).await.unwrap_or_else(late)
     }
 
     async fn begin_on_any(&self) -> Result<Session, DbErr> {
-        // Each may be dead, and then one is made.
+        // All pooled connections may be dead; a new one follows.
         let mut attempts =
             if self.is_pooled { self.pool.options().get_max_connections() } else { 0 };
         loop {
@@ -184,7 +158,7 @@ impl PostgresPool {
                     });
                 }
                 Err(error) if attempts > 0 && is_of_a_dead_connection(&error) => {
-                    tracing::debug!(%error, "a connection to the pooler is given up");
+                    tracing::debug!(%error, "closed a dead connection to the pooler");
                     attempts -= 1;
                 }
                 Err(error) => return Err(connect(error)),
@@ -213,12 +187,13 @@ impl PostgresPool {
     }
 }
 
-/// The pooler hung up, or its server did: `admin_shutdown` and `crash_shutdown`.
+/// Whether the connection was closed: by the pooler, or by a server that shuts down
+/// (`admin_shutdown`, `crash_shutdown`).
 fn is_of_a_dead_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
-        // The list is open; everything else is about this program or its settings.
+        // Other errors come from this program or its settings.
         _ => false,
     }
 }
@@ -277,7 +252,6 @@ impl Session {
         rows.map(|rows| rows.into_iter().map(QueryResult::from).collect()).map_err(query)
     }
 
-    /// Commits the transaction, if the session is in one, and gives the connection back.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         self.end("COMMIT").await
     }

@@ -1,9 +1,9 @@
-//! Brings the schema up to date, one process at a time, and says in sentences how it stands.
+//! Migrates the schema, one process at a time, and reports whether it fits this program.
 
 use std::{pin::Pin, time::Duration};
 
 use merch_chassis::StartError;
-use merch_migration::{Migrator, MigratorTrait as _, Standing, standing};
+use merch_migration::{Compatibility, Migrator, MigratorTrait as _, check_compatibility};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode,
     SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait as _,
@@ -16,111 +16,109 @@ use sea_orm::{
 
 use super::{
     location::{Location, Options},
+    pool::Pool,
     postgres, sqlite,
 };
-use crate::config::Pool;
 
-/// A migration may rightly take longer than any statement of the running store, and whoever comes
-/// second waits for it.
-const UNHURRIED: Duration = Duration::from_secs(600);
-/// PostgreSQL's advisory lock of whoever migrates, in each database.
-const LOCK: i64 = 0x6d65_7263_685f_6d67;
-/// The time between two tries to get it.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long a migration waits for a table, and so everybody who needs that table waits behind it.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+const ADVISORY_LOCK: i64 = 0x6d65_7263_685f_6d67;
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The time that a migration waits for a lock on a table. All later queries of that table wait
+/// behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time between two tries of a migration that did not get it.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Brings the schema up to date and says which migrations that took. Makes an SQLite file that does
-/// not exist. Any number of processes may do so at once: one migrates, the others wait and find
-/// nothing left to do. On PostgreSQL `location` must lead to the server itself, as a session holds
-/// the lock, and not to a pooler.
+/// Applies the pending migrations and returns their names. Creates a missing SQLite file. Processes
+/// may call this concurrently: one migrates, the others wait and find nothing to do. A schema that
+/// is newer than this program, and fits it, stays unchanged.
 ///
-/// A schema that is newer than this program, and that it works on, is left as it is.
+/// On PostgreSQL, `location` must name the server, not a pooler: a session holds the lock.
 ///
 /// # Errors
-/// One sentence, if the database cannot be reached, is of another program, or a migration fails;
-/// that migration is then undone.
+/// If the database cannot be reached, belongs to another program, or a migration fails, which is
+/// then rolled back.
 pub fn migrate(
     location: impl Into<Location>,
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
-    migrate_patiently(location, Pool::default().start_patience)
+    migrate_with_timeout(location, Pool::default().start_timeout)
 }
 
-/// Does the same, and waits for a PostgreSQL that is not there yet for as long as `start_patience`.
+/// As [`migrate`], with the time to wait for a PostgreSQL that is not available yet.
 ///
 /// # Errors
 /// Those of [`migrate`].
-pub fn migrate_patiently(
+pub fn migrate_with_timeout(
     location: impl Into<Location>,
-    start_patience: Duration,
+    start_timeout: Duration,
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, StartError>> + Send>> {
-    // Boxed for the reason of `merch_chassis::ServeFuture`.
-    Box::pin(bring_up_to_date(location.into(), Pool { start_patience, ..Pool::default() }))
+    // Boxed, see `merch_chassis::ServeFuture`.
+    Box::pin(run_migrations(location.into(), Pool { start_timeout, ..Pool::default() }))
 }
 
-async fn bring_up_to_date(location: Location, pool: Pool) -> Result<Vec<String>, StartError> {
+async fn run_migrations(location: Location, pool: Pool) -> Result<Vec<String>, StartError> {
     match location.options()? {
-        Options::Postgres(options) => on_postgres(options, &pool).await,
-        Options::Sqlite(options) => on_sqlite(options).await,
+        Options::Postgres(options) => migrate_postgres(options, &pool).await,
+        Options::Sqlite(options) => migrate_sqlite(options).await,
     }
 }
 
-/// One connection, which holds the lock from its first moment to its last: also one that takes the
-/// place of another that was cut.
-async fn on_postgres(options: PgConnectOptions, pool: &Pool) -> Result<Vec<String>, StartError> {
+/// Uses one connection, which holds the lock; one that replaces it takes the lock, too.
+async fn migrate_postgres(
+    options: PgConnectOptions,
+    pool: &Pool,
+) -> Result<Vec<String>, StartError> {
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let options = options.application_name("merch-migrate").disable_statement_logging().options([
-        ("statement_timeout", milliseconds(UNHURRIED)),
+        ("statement_timeout", milliseconds(MIGRATION_TIMEOUT)),
         ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
-        ("idle_in_transaction_session_timeout", milliseconds(UNHURRIED)),
+        ("idle_in_transaction_session_timeout", milliseconds(MIGRATION_TIMEOUT)),
     ]);
     postgres::probe(options.clone(), None, pool).await?;
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
-        .acquire_timeout(UNHURRIED)
+        .acquire_timeout(MIGRATION_TIMEOUT)
         .after_connect(|connection, _| Box::pin(lock(connection)))
         .connect_lazy_with(options);
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-    let migrated = apply(&connection, || up_patiently(&connection)).await;
+    let migrated = apply(&connection, || up_with_retries(&connection)).await;
     close(connection).await;
     migrated
 }
 
-/// Waits for the lock by asking again and again: a statement that waits keeps a snapshot, and
-/// `CREATE INDEX CONCURRENTLY` of whoever has the lock would wait for that.
+/// Polls for the lock: a waiting statement would hold a snapshot, for which a `CREATE INDEX
+/// CONCURRENTLY` of the lock's holder waits.
 async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let mut told = false;
+    let mut logged = false;
     loop {
         if sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(LOCK)
+            .bind(ADVISORY_LOCK)
             .fetch_one(&mut *connection)
             .await?
         {
             return Ok(());
         }
-        if !told {
-            tracing::info!("another process migrates this database; waiting for it");
-            told = true;
+        if !logged {
+            tracing::info!("another process is migrating this database; waiting for it");
+            logged = true;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOCK_POLL_INTERVAL).await;
     }
 }
 
-/// Applies what is pending. A migration that does not get a lock on a table in time is undone and
-/// tried again: while it waits, everybody else who needs the table waits behind it.
-async fn up_patiently(connection: &DatabaseConnection) -> Result<(), DbErr> {
-    let until = tokio::time::Instant::now() + UNHURRIED;
+/// Retries a migration that fails to lock a table in time, as all queries of that table wait behind
+/// it.
+async fn up_with_retries(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    let until = tokio::time::Instant::now() + MIGRATION_TIMEOUT;
     loop {
         match Migrator::up(connection, None).await {
             Err(error)
-                if is_lock_not_available(&error) && tokio::time::Instant::now() + AGAIN < until =>
+                if is_lock_not_available(&error)
+                    && tokio::time::Instant::now() + RETRY_INTERVAL < until =>
             {
-                tracing::info!("a table is in use; the migration is tried again");
-                tokio::time::sleep(AGAIN).await;
+                tracing::info!("failed to lock a table for a migration; retrying");
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             outcome => return outcome,
         }
@@ -133,14 +131,18 @@ fn is_lock_not_available(error: &DbErr) -> bool {
     else {
         return false;
     };
-    matches!(error.as_ref(), sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
+    let sqlx::Error::Database(error) = error.as_ref() else { return false };
+    error.code().as_deref() == Some("55P03")
 }
 
-/// All of it in one transaction that begins as a writer: SQLite has one at a time, and undoes data
-/// definition like anything else.
-async fn on_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartError> {
-    sqlite::make_private(options.get_filename())?;
-    let pool = Pool { lock_timeout: UNHURRIED, acquire_timeout: UNHURRIED, ..Pool::default() };
+/// Uses one IMMEDIATE transaction: SQLite has one writer, and its DDL is transactional.
+async fn migrate_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartError> {
+    sqlite::create_private_file(options.get_filename())?;
+    let pool = Pool {
+        lock_timeout: MIGRATION_TIMEOUT,
+        acquire_timeout: MIGRATION_TIMEOUT,
+        ..Pool::default()
+    };
     let connection =
         SqlxSqliteConnector::from_sqlx_sqlite_pool(sqlite::open_writer(options, &pool).await?);
     let options = TransactionOptions {
@@ -148,10 +150,9 @@ async fn on_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartEr
         ..TransactionOptions::default()
     };
     let migrated = async {
-        let transaction = connection.begin_with_options(options).await.map_err(failed)?;
-        // Dropped without a commit, it is undone.
+        let transaction = connection.begin_with_options(options).await.map_err(migration_error)?;
         let migrated = apply(&transaction, || Migrator::up(&transaction, None)).await?;
-        transaction.commit().await.map_err(failed)?;
+        transaction.commit().await.map_err(migration_error)?;
         Ok(migrated)
     };
     let migrated = migrated.await;
@@ -159,7 +160,6 @@ async fn on_sqlite(options: SqliteConnectOptions) -> Result<Vec<String>, StartEr
     migrated
 }
 
-/// Applies by `up` what is pending, and yields the names.
 async fn apply<F>(
     connection: &impl ConnectionTrait,
     up: impl FnOnce() -> F,
@@ -167,74 +167,75 @@ async fn apply<F>(
 where
     F: Future<Output = Result<(), DbErr>>,
 {
-    match standing(connection).await.map_err(failed)? {
-        Standing::UpToDate => Ok(Vec::new()),
-        Standing::Ahead { unknown } => {
+    match check_compatibility(connection).await.map_err(migration_error)? {
+        Compatibility::UpToDate => Ok(Vec::new()),
+        Compatibility::Ahead { unknown } => {
             tracing::info!(
                 ?unknown,
-                "the schema is newer than this program, which works on it; nothing is migrated"
+                "the schema is newer than this program and compatible; nothing to migrate"
             );
             Ok(Vec::new())
         }
-        Standing::Behind { pending } => up().await.map_err(failed).map(|()| pending),
-        refused @ (Standing::TooNew { .. } | Standing::Astray { .. }) => Err(refusal(&refused)),
+        Compatibility::Behind { pending } => up().await.map_err(migration_error).map(|()| pending),
+        refused @ (Compatibility::TooNew { .. } | Compatibility::Diverged { .. }) => {
+            Err(incompatible(&refused))
+        }
     }
 }
 
 async fn close(connection: DatabaseConnection) {
     if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "the database was not closed cleanly");
+        tracing::warn!(%error, "failed to close the database");
     }
 }
 
-fn failed(error: DbErr) -> StartError {
+fn migration_error(error: DbErr) -> StartError {
     match error {
         DbErr::ConnectionAcquire(_) => StartError::new(format!(
-            "the schema could not be migrated: another process has migrated it for {} minutes, or the database does not answer; see what runs there as \
+            "cannot migrate the schema: another process has been migrating it for {} minutes, or \
+             the database does not answer; check the sessions named \
              `merch-migrate`, then try again",
-            UNHURRIED.as_secs() / 60
+            MIGRATION_TIMEOUT.as_secs() / 60
         )),
         error => StartError::new(format!(
-            "the schema could not be migrated; the migration that failed was undone: {error}"
+            "cannot migrate the schema; the failed migration was rolled back: {error}"
         )),
     }
 }
 
-/// Refuses a schema that this program does not fit.
-///
-/// # Errors
-/// If the schema's version cannot be read; within, one sentence if it does not fit.
+/// The outer error is the database's, the inner one says why the schema does not fit.
 pub(super) async fn check(
     connection: &impl ConnectionTrait,
 ) -> Result<Result<(), StartError>, DbErr> {
-    Ok(match standing(connection).await? {
-        Standing::UpToDate => Ok(()),
-        Standing::Ahead { unknown } => {
-            tracing::info!(?unknown, "the schema is newer than this program, which works on it");
+    Ok(match check_compatibility(connection).await? {
+        Compatibility::UpToDate => Ok(()),
+        Compatibility::Ahead { unknown } => {
+            tracing::info!(?unknown, "the schema is newer than this program and compatible");
             Ok(())
         }
-        refused @ (Standing::Behind { .. } | Standing::TooNew { .. } | Standing::Astray { .. }) => {
-            Err(refusal(&refused))
-        }
+        refused @ (Compatibility::Behind { .. }
+        | Compatibility::TooNew { .. }
+        | Compatibility::Diverged { .. }) => Err(incompatible(&refused)),
     })
 }
 
-/// Why this program cannot work on such a schema, and what to do.
-fn refusal(standing: &Standing) -> StartError {
-    StartError::new(match standing {
-        Standing::UpToDate | Standing::Ahead { .. } => "the schema fits".to_owned(),
-        Standing::Behind { pending } => {
+fn incompatible(compatibility: &Compatibility) -> StartError {
+    StartError::new(match compatibility {
+        Compatibility::UpToDate | Compatibility::Ahead { .. } => "the schema fits".to_owned(),
+        Compatibility::Behind { pending } => {
             let plural = if pending.len() == 1 { "" } else { "s" };
             format!(
                 "schema is not migrated ({} migration{plural} pending): run `merch migrate`",
                 pending.len()
             )
         }
-        Standing::TooNew { required } => format!(
-            "the schema is too new for this program: it asks for one that knows the migration {required}, which this one does not; start a newer `merch`"
+        Compatibility::TooNew { required } => format!(
+            "the schema is too new for this program: it requires the migration {required}, which \
+             this program does not know; start a newer `merch`"
         ),
-        Standing::Astray { pending, unknown } => format!(
-            "the schema is not of this program's line: it lacks {} and has {}, which this program does not know; start the `merch` that migrated it, or \
+        Compatibility::Diverged { pending, unknown } => format!(
+            "the schema belongs to another program: it lacks {} and has {}, which this program \
+             does not know; start the `merch` that migrated it, or \
              check that the URL names the right database",
             pending.join(", "),
             unknown.join(", ")
@@ -247,27 +248,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_says_what_was_found_and_what_to_do() {
+    fn incompatible_schema_messages_say_what_to_do() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        for (standing, expected) in [
+        for (compatibility, expected) in [
             (
-                Standing::Behind { pending: names(&["m1"]) },
+                Compatibility::Behind { pending: names(&["m1"]) },
                 "(1 migration pending): run `merch migrate`",
             ),
             (
-                Standing::Behind { pending: names(&["m1", "m2"]) },
+                Compatibility::Behind { pending: names(&["m1", "m2"]) },
                 "(2 migrations pending): run `merch migrate`",
             ),
             (
-                Standing::TooNew { required: "m9".to_owned() },
-                "knows the migration m9, which this one does not; start a newer `merch`",
+                Compatibility::TooNew { required: "m9".to_owned() },
+                "requires the migration m9, which this program does not know; start a newer \
+                 `merch`",
             ),
             (
-                Standing::Astray { pending: names(&["m2"]), unknown: names(&["m8", "m9"]) },
+                Compatibility::Diverged { pending: names(&["m2"]), unknown: names(&["m8", "m9"]) },
                 "it lacks m2 and has m8, m9, which",
             ),
         ] {
-            let sentence = refusal(&standing).to_string();
+            let sentence = incompatible(&compatibility).to_string();
             assert!(sentence.contains(expected), "{sentence}");
         }
     }

@@ -1,5 +1,4 @@
-//! What a PostgreSQL server says before the store works on it: whether it is there yet, its
-//! encoding, and whether it keeps what it has acknowledged.
+//! Checks of a PostgreSQL server before it is used: availability, encoding, durability.
 
 use std::io;
 
@@ -9,57 +8,58 @@ use sea_orm::sqlx::{
     postgres::{PgConnection, PgRow},
 };
 
-/// The only encoding that holds every text of the store.
+/// The only encoding that can store every text.
 const ENCODING: &str = "UTF8";
 
-/// Settings that decide whether an acknowledged order can be lost. Any user may read them.
-const SETTINGS: &str = "SELECT current_database() AS database, current_setting('server_encoding') AS encoding, \
-                        current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes, \
-                        current_setting('synchronous_commit') AS synchronous_commit, \
-                        current_setting('synchronous_standby_names') AS standbys";
+/// The encoding, and the settings that decide about durability. Any role may read them.
+const SELECT_SETTINGS: &str = "
+    SELECT current_database() AS database,
+        current_setting('server_encoding') AS encoding,
+        current_setting('fsync') AS fsync,
+        current_setting('full_page_writes') AS full_page_writes,
+        current_setting('synchronous_commit') AS synchronous_commit,
+        current_setting('synchronous_standby_names') AS standbys";
 
-/// Whether a connection that failed like this may succeed later without a change of any setting:
-/// the server starts, recovers from a crash, restarts, has no connection left, or is not reached
-/// yet.
-pub(super) fn is_not_there_yet(error: &sqlx::Error, has_socket: bool, is_pooled: bool) -> bool {
+/// Whether a failed connection may succeed later without a change of settings: the server starts,
+/// recovers, restarts, has no free connection, or is not reachable yet.
+pub(super) fn is_transient(error: &sqlx::Error, has_socket: bool, is_pooled: bool) -> bool {
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code, is_pooled)),
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| is_transient_code(&code, is_pooled))
+        }
         sqlx::Error::Io(error) => match error.kind() {
-            // A certificate that is not trusted, a wrong address, a file that must not be read.
+            // An untrusted certificate, a malformed address, an unreadable file.
             io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::PermissionDenied => false,
-            // The server makes its socket when it starts; other files are named in the URL.
+            // The server creates its socket when it starts; other files are named in the URL.
             io::ErrorKind::NotFound => has_socket,
-            // Everything else is about the way to the server: refused, reset, unreachable, a name
-            // that does not resolve yet. The list is open.
+            // Network errors: refused, reset, unreachable, a name that does not resolve yet.
             _ => true,
         },
-        // What is left is about TLS, the protocol and this program's settings. The list is open.
+        // TLS, protocol and configuration errors.
         _ => false,
     }
 }
 
-/// Whether a server that refuses a connection with this SQLSTATE may accept it later (PostgreSQL
-/// 17, appendix A).
-fn passes(code: &str, is_pooled: bool) -> bool {
+/// Whether a server that refuses with this SQLSTATE may accept later (PostgreSQL 17, appendix A).
+fn is_transient_code(code: &str, is_pooled: bool) -> bool {
     match code {
-        // protocol_violation: what PgBouncer says also while its server is away. PostgreSQL itself
-        // says it of settings that it does not know.
+        // protocol_violation: PgBouncer sends it while its server is away; PostgreSQL for unknown
+        // settings.
         "08P01" => is_pooled,
-        // sqlserver_rejected_establishment_of_sqlconnection: of a database or a user.
+        // sqlserver_rejected_establishment_of_sqlconnection
         "08004" => false,
-        // connection exceptions; insufficient resources, too_many_connections among them; system
+        // connection exceptions; insufficient resources, including too_many_connections; system
         // errors
         code if ["08", "53", "58"].iter().any(|class| code.starts_with(class)) => true,
-        // admin_shutdown, crash_shutdown, cannot_connect_now; object_in_use, lock_not_available: a
-        // database that is being copied
+        // admin_shutdown, crash_shutdown, cannot_connect_now; object_in_use, lock_not_available:
+        // the database is being copied
         "57P01" | "57P02" | "57P03" | "55006" | "55P03" => true,
         _ => false,
     }
 }
 
-/// What decides whether the store can work on a database.
 #[derive(Debug)]
 pub(super) struct Settings {
     database: String,
@@ -70,9 +70,9 @@ pub(super) struct Settings {
     standbys: String,
 }
 
-/// Reads them by one message of the simple protocol, which a pooler passes on unchanged.
+/// Reads the settings by the simple protocol, which a pooler passes on unchanged.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx::Error> {
-    let row: PgRow = connection.fetch_one(sqlx::raw_sql(SETTINGS)).await?;
+    let row: PgRow = connection.fetch_one(sqlx::raw_sql(SELECT_SETTINGS)).await?;
     let text = |name| row.try_get::<String, _>(name);
     Ok(Settings {
         database: text("database")?,
@@ -85,26 +85,24 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx
 }
 
 impl Settings {
-    /// Warns of a `server` that may lose an acknowledged order.
-    ///
-    /// # Errors
-    /// One sentence, if the database's encoding is not UTF8.
+    /// Logs a warning for each setting by which `server` may lose an acknowledged order. Fails if
+    /// the encoding is not UTF8.
     pub(super) fn check(&self, server: &str) -> Result<(), StartError> {
         if self.encoding != ENCODING {
             return Err(StartError::new(format!(
-                "the database {:?} at {server} has the encoding {}; expected {ENCODING}, which holds every text: create the database anew with \
+                "the database {:?} at {server} has the encoding {}; expected {ENCODING}: create \
+                 the database again with \
                  `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`",
                 self.database, self.encoding
             )));
         }
-        for (setting, value, consequence) in self.risks() {
-            tracing::warn!(setting, value, "an acknowledged order could be lost: {consequence}");
+        for (setting, value, consequence) in self.durability_risks() {
+            tracing::warn!(setting, value, "acknowledged orders may be lost {consequence}");
         }
         Ok(())
     }
 
-    /// The settings by which an acknowledged order can be lost: name, value, and what loses it.
-    fn risks(&self) -> Vec<(&'static str, &str, &'static str)> {
+    fn durability_risks(&self) -> Vec<(&'static str, &str, &'static str)> {
         let has_standbys = !self.standbys.trim().is_empty();
         let mut risks = Vec::new();
         if self.fsync != "on" {
@@ -129,8 +127,8 @@ impl Settings {
                 commit,
                 "by a fail-over to a standby; set synchronous_commit=on",
             )),
-            // `on` and stricter, `remote_write`, which survives all but a crash of both machines,
-            // and what later releases may add.
+            // `on` and stricter, `remote_write` (lost only if both machines crash), and future
+            // values.
             _ => {}
         }
         risks
@@ -159,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_that_can_lose_an_order_is_named() {
+    fn durability_risks_are_named() {
         let names = |settings: &Settings| {
-            settings.risks().iter().map(|(name, _, _)| *name).collect::<Vec<_>>()
+            settings.durability_risks().iter().map(|(name, _, _)| *name).collect::<Vec<_>>()
         };
         for safe in ["on", "remote_apply", "remote_write"] {
             assert_eq!(names(&settings("on", "on", safe, "standby")), [] as [&str; 0], "{safe}");
@@ -169,7 +167,7 @@ mod tests {
         assert_eq!(
             names(&settings("on", "on", "local", "")),
             [] as [&str; 0],
-            "without a standby local is all there is"
+            "without a standby, local is the strictest setting"
         );
         assert_eq!(names(&settings("on", "on", "local", "standby")), ["synchronous_commit"]);
         assert_eq!(
@@ -179,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_yet_is_told_from_one_that_refuses() {
+    fn transient_errors_are_distinguished() {
         for code in
             ["57P01", "57P02", "57P03", "53300", "53200", "08006", "08001", "58030", "55006"]
         {
-            assert!(passes(code, false), "{code}");
+            assert!(is_transient_code(code, false), "{code}");
         }
         for code in
             ["28P01", "28000", "3D000", "08P01", "08004", "42501", "0A000", "55000", "XX000", ""]
         {
-            assert!(!passes(code, false), "{code}");
+            assert!(!is_transient_code(code, false), "{code}");
         }
-        assert!(passes("08P01", true));
+        assert!(is_transient_code("08P01", true));
         let io = |kind: io::ErrorKind| sqlx::Error::Io(kind.into());
         for kind in [
             io::ErrorKind::ConnectionRefused,
@@ -198,13 +196,13 @@ mod tests {
             io::ErrorKind::HostUnreachable,
             io::ErrorKind::Other,
         ] {
-            assert!(is_not_there_yet(&io(kind), false, false), "{kind:?}");
+            assert!(is_transient(&io(kind), false, false), "{kind:?}");
         }
         for kind in
             [io::ErrorKind::InvalidData, io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]
         {
-            assert!(!is_not_there_yet(&io(kind), false, false), "{kind:?}");
+            assert!(!is_transient(&io(kind), false, false), "{kind:?}");
         }
-        assert!(is_not_there_yet(&io(io::ErrorKind::NotFound), true, false));
+        assert!(is_transient(&io(io::ErrorKind::NotFound), true, false));
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to an SQLite file: one writer, several readers.
+//! Connections to an SQLite file: one writer and several readers.
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -14,45 +14,37 @@ use sea_orm::{
     },
 };
 
-use crate::config::Pool;
+use super::pool::Pool;
 
-/// SQLite's `SQLITE_BUSY`: its low byte, the rest says more.
+/// `SQLITE_BUSY`, the low byte of its extended codes.
 const BUSY: i32 = 5;
-/// SQLite's number for `synchronous=FULL`; `EXTRA` is 3.
-const FULL: i64 = 2;
-/// The time between two tries to open a file that another process is just making.
-const AGAIN: Duration = Duration::from_millis(20);
+/// SQLite's number of `synchronous=FULL`; `EXTRA` is 3.
+const SYNCHRONOUS_FULL: i64 = 2;
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The writer and the readers of the file.
+/// Returns the writer and the readers of the file.
 ///
-/// One writer, as SQLite has one at a time and a queue in Rust is fairer and cheaper than its
-/// busy-wait; several readers, which in WAL mode neither wait for the writer nor hold it up.
-///
-/// # Errors
-/// One sentence, if it cannot be opened.
+/// SQLite has one writer at a time, and a queue in Rust is fairer and cheaper than its busy
+/// handler. In WAL mode, readers and the writer do not block each other.
 pub(super) async fn open(
     options: SqliteConnectOptions,
     pool: &Pool,
 ) -> Result<(DatabaseConnection, DatabaseConnection), StartError> {
     let file = options.get_filename().to_owned();
     let writer = open_writer(options.clone(), pool).await?;
-    warn_of_loss(&writer, &file).await.map_err(|error| sentence(&file, &error))?;
+    warn_about_durability(&writer, &file).await.map_err(|error| open_error(&file, &error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(pool.connections.max(1))
         .acquire_timeout(pool.acquire_timeout)
-        .connect_with(with_guarantees(options, pool).pragma("query_only", "ON"))
+        .connect_with(durable_options(options, pool).pragma("query_only", "ON"))
         .await
-        .map_err(|error| sentence(&file, &error))?;
+        .map_err(|error| open_error(&file, &error))?;
     Ok((
         SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         SqlxSqliteConnector::from_sqlx_sqlite_pool(readers),
     ))
 }
 
-/// The writer alone.
-///
-/// # Errors
-/// One sentence, if the file cannot be opened.
 pub(super) async fn open_writer(
     options: SqliteConnectOptions,
     pool: &Pool,
@@ -66,38 +58,36 @@ pub(super) async fn open_writer(
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(pool.acquire_timeout)
-            .before_acquire(|connection, _| Box::pin(outside_of_transactions(connection)))
-            .connect_with(with_guarantees(options.clone(), pool))
+            .before_acquire(|connection, _| Box::pin(is_outside_transaction(connection)))
+            .connect_with(durable_options(options.clone(), pool))
             .await;
         match opened {
-            // The change of a new file to WAL does not wait for others, whatever the busy time-out.
-            Err(error) if is_busy(&error) && tokio::time::Instant::now() + AGAIN < until => {
-                tokio::time::sleep(AGAIN).await
+            // The change of a new file to WAL ignores the busy timeout.
+            Err(error)
+                if is_busy(&error) && tokio::time::Instant::now() + RETRY_INTERVAL < until =>
+            {
+                tokio::time::sleep(RETRY_INTERVAL).await
             }
-            opened => return opened.map_err(|error| sentence(&file, &error)),
+            opened => return opened.map_err(|error| open_error(&file, &error)),
         }
     }
 }
 
-/// Whether a connection may be used again: `false` closes it, and another one takes its place.
+/// `false` closes the connection.
 ///
-/// A transaction that the database has ended by itself (SQLite does when the disk is full) cannot
-/// be rolled back, and sqlx goes on counting it. What begins next on that connection is then a
-/// savepoint inside of nothing, or of a transaction that is never committed: work would be
-/// acknowledged that is never stored.
-async fn outside_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// SQLite may end a transaction by itself, for example if the disk is full. ROLLBACK fails then,
+/// and sqlx still counts it. The next transaction would be a savepoint that is never committed.
+async fn is_outside_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let outside = !connection.is_in_transaction();
     if !outside {
-        tracing::warn!(
-            "a connection to the database was left inside of a transaction: it is closed"
-        );
+        tracing::warn!("closed an SQLite connection that was left in a transaction");
     }
     Ok(outside)
 }
 
-/// `synchronous=FULL`: WAL's usual NORMAL does not wait for the disk on commit, and an order that
-/// was acknowledged could be lost with the power. Group commit makes up for the price.
-fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
+/// `synchronous=FULL`: with NORMAL, a commit in WAL mode does not wait for the disk, and a power
+/// loss could lose an acknowledged order. Group commit makes up for the cost.
+fn durable_options(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
     options
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -106,24 +96,26 @@ fn with_guarantees(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectO
         .disable_statement_logging()
 }
 
-/// Warns when the file does not keep what [`with_guarantees`] asked for: SQLite keeps the previous
-/// journal mode where the file system lacks what WAL needs.
-async fn warn_of_loss(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
+/// Logs a warning if the file does not have the settings of [`durable_options`]: SQLite keeps the
+/// previous journal mode if the file system does not support WAL.
+async fn warn_about_durability(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
     let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
-    for (setting, value) in risks(&journal_mode, synchronous) {
-        tracing::warn!(file = %file.display(), setting, value, "an acknowledged order could be lost by a crash; keep the database on a local file system");
+    for (setting, value) in durability_risks(&journal_mode, synchronous) {
+        tracing::warn!(
+            file = %file.display(), setting, value,
+            "a crash may lose acknowledged orders; keep the database on a local file system"
+        );
     }
     Ok(())
 }
 
-/// The settings by which an acknowledged order can be lost, with their values.
-fn risks(journal_mode: &str, synchronous: i64) -> Vec<(&'static str, String)> {
+fn durability_risks(journal_mode: &str, synchronous: i64) -> Vec<(&'static str, String)> {
     let mut risks = Vec::new();
     if ["off", "memory"].contains(&journal_mode) {
         risks.push(("journal_mode", journal_mode.to_owned()));
     }
-    if synchronous < FULL {
+    if synchronous < SYNCHRONOUS_FULL {
         risks.push(("synchronous", synchronous.to_string()));
     }
     risks
@@ -134,25 +126,25 @@ fn is_busy(error: &sqlx::Error) -> bool {
     error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == BUSY)
 }
 
-/// Makes an empty file, which is an empty database, if there is none. It will hold the hashes of
-/// passwords, so only its owner may read it; SQLite gives the files that it makes beside it the
-/// same mode.
-pub(super) fn make_private(file: &Path) -> Result<(), StartError> {
+/// Creates an empty file, which is an empty database, if it does not exist. Only the owner may read
+/// it, as it will hold password hashes; SQLite gives its other files the same mode.
+pub(super) fn create_private_file(file: &Path) -> Result<(), StartError> {
     let mut options = std::fs::File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(sentence(file, &error))
+            Err(open_error(file, &error))
         }
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-pub(super) fn sentence(file: &Path, error: &dyn fmt::Display) -> StartError {
+pub(super) fn open_error(file: &Path, error: &dyn fmt::Display) -> StartError {
     StartError::new(format!(
-        "the database file {} cannot be opened: {error}; check that it is an SQLite database, and that it and its folder may be written to",
+        "the database file {} cannot be opened: {error}; check that it is an SQLite database, and \
+         that it and its folder may be written to",
         file.display()
     ))
 }
@@ -162,13 +154,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_does_not_keep_what_was_acknowledged_is_named() {
+    fn durability_risks_are_named() {
         for (mode, synchronous) in [("wal", 2), ("wal", 3), ("delete", 2)] {
-            assert_eq!(risks(mode, synchronous), []);
+            assert_eq!(durability_risks(mode, synchronous), []);
         }
-        assert_eq!(risks("wal", 1), [("synchronous", "1".to_owned())]);
+        assert_eq!(durability_risks("wal", 1), [("synchronous", "1".to_owned())]);
         assert_eq!(
-            risks("memory", 0),
+            durability_risks("memory", 0),
             [("journal_mode", "memory".to_owned()), ("synchronous", "0".to_owned())]
         );
     }

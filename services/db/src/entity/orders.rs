@@ -3,7 +3,6 @@
 use sea_orm::entity::prelude::*;
 use time::OffsetDateTime;
 
-/// What has become of an order, as the database spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub(crate) enum Status {
@@ -31,7 +30,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// The order as it was when it was placed, whatever has become of it since.
+    /// Returns the order as it was when it was placed.
     pub(crate) fn into_placed(self) -> Self {
         Self { status: Status::Placed, cancelled_at: None, version: 1, ..self }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use sea_orm::entity::prelude::*;
 use time::OffsetDateTime;
 
-/// A PHC string. Never shown.
+/// A PHC string. Its debug output is redacted.
 #[derive(Clone, PartialEq, Eq, DeriveValueType)]
 pub(crate) struct PasswordHash(pub(crate) String);
 
@@ -15,7 +15,12 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// `*_key` is the value folded to lower case: unique, and what is looked up.
+/// Returns the form of a name in the columns `*_key`.
+pub(crate) fn fold(text: &str) -> String {
+    text.to_lowercase()
+}
+
+/// `*_key` is the value in lower case: it is unique and used for look-ups.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub(crate) struct Model {

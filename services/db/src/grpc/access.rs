@@ -1,16 +1,16 @@
-//! Which role may call which method of the db service.
+//! The roles that may call each method of the db service.
 
 use merch_chassis::grpc::{Access, Role};
 
-/// The gateway alone acts for users.
+/// Only the api service acts for users.
 const GATEWAY: &[Role] = &[Role::Api];
 /// The catalogue is public, and `merch top` shows it.
 const CATALOGUE: &[Role] = &[Role::Api, Role::Operator, Role::Db];
-/// The operator's commands, also those that run beside a db service with its certificate: the admin
-/// token is asked for besides.
+/// The operator's commands, also with the certificate of a db service. They require the admin
+/// token, too.
 const OPERATOR: &[Role] = &[Role::Operator, Role::Db];
 
-/// Every method of `proto/`; one that is missing here may be called by no role.
+/// Every method of `proto/`. No role may call a method that is missing here.
 pub(crate) const ACCESS: Access = &[
     ("/merch.assistant.v1.AssistantService/CreateUser", GATEWAY),
     ("/merch.assistant.v1.AssistantService/CheckAvailability", GATEWAY),
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_of_the_contract_says_who_may_call_it() {
+    fn every_method_has_an_access_rule() {
         let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET_WITH_ADMIN).unwrap();
         let mut methods = BTreeSet::new();
         for file in set

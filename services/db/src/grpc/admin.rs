@@ -1,4 +1,4 @@
-//! The operator's service: between the contract's words and the store's.
+//! `merch.admin.v1.AdminService`: validation and conversion.
 
 mod guard;
 mod page_token;
@@ -21,14 +21,14 @@ use crate::{
     failure::Failure,
     store::{
         Store,
-        admin::{Change, MOST_STOCK, Restock, UserFilter, Who},
+        admin::{MAX_STOCK, Restock, StockChange, UserFilter, UserRef},
     },
 };
 
-/// The price of one piece, at most: three pieces of it are far from the end of an int64.
-const MOST_CENTS: i64 = 1_000_000_000_000;
+/// The greatest price of one piece; three pieces are far below the maximum of an int64.
+const MAX_PRICE_CENTS: i64 = 1_000_000_000_000;
 
-/// `merch.admin.v1.AdminService` over the store; behind a [`Guarded`].
+/// `merch.admin.v1.AdminService` over the store, behind [`Guarded`].
 pub(crate) struct Admin {
     pub(crate) store: Store,
 }
@@ -43,7 +43,9 @@ macro_rules! traced {
     };
 }
 
-traced! { RestockRequest, SetPriceRequest, ListUsersRequest, DeactivateUserRequest, RevokeTokensRequest }
+traced! {
+    RestockRequest, SetPriceRequest, ListUsersRequest, DeactivateUserRequest, RevokeTokensRequest
+}
 
 #[tonic::async_trait]
 impl AdminService for Admin {
@@ -97,16 +99,16 @@ async fn restock(
     );
     let change = match request.change {
         Some(ProtoChange::Add(pieces)) => {
-            fields.check("add", (1..=MOST_STOCK).contains(&pieces), "1 to 1,000,000,000 pieces");
-            Change::Add(pieces)
+            fields.check("add", (1..=MAX_STOCK).contains(&pieces), "1 to 1,000,000,000 pieces");
+            StockChange::Add(pieces)
         }
         Some(ProtoChange::Set(pieces)) => {
-            fields.check("set", (0..=MOST_STOCK).contains(&pieces), "0 to 1,000,000,000 pieces");
-            Change::Set(pieces)
+            fields.check("set", (0..=MAX_STOCK).contains(&pieces), "0 to 1,000,000,000 pieces");
+            StockChange::Set(pieces)
         }
         None => {
             fields.check("change", false, "exactly one of add and set; one must be set");
-            Change::Set(0)
+            StockChange::Set(0)
         }
     };
     let restock =
@@ -127,7 +129,7 @@ async fn set_price(
     let context = fields.context(request.context);
     fields.check(
         "price_cents",
-        (0..=MOST_CENTS).contains(&request.price_cents),
+        (0..=MAX_PRICE_CENTS).contains(&request.price_cents),
         "0 to 1,000,000,000,000 minor units",
     );
     fields.finish(())?;
@@ -171,9 +173,9 @@ async fn deactivate_user(
 ) -> Result<proto::DeactivateUserResponse, Failure> {
     let mut fields = Fields::default();
     let context = fields.context(request.context);
-    let who = who(&mut fields, "user", request.user);
-    let who = fields.finish(who)?;
-    let (user, changed) = store.deactivate(&context, &who).await?;
+    let user = user_ref(&mut fields, "user", request.user);
+    let user = fields.finish(user)?;
+    let (user, changed) = store.deactivate(&context, &user).await?;
     Ok(proto::DeactivateUserResponse { user: Some(user.into()), changed })
 }
 
@@ -186,9 +188,9 @@ async fn revoke_tokens(
     match request.whose {
         None => Err(Failure::invalid("whose", "exactly one of user and everyone; one must be set")),
         Some(Whose::User(user)) => {
-            let who = who(&mut fields, "user", Some(user));
-            let who = fields.finish(who)?;
-            store.revoke_tokens_of(&context, &who).await?;
+            let user = user_ref(&mut fields, "user", Some(user));
+            let user = fields.finish(user)?;
+            store.revoke_tokens_of(&context, &user).await?;
             Ok(proto::RevokeTokensResponse { users: 1, next_page_token: String::new() })
         }
         Some(Whose::Everyone(everyone)) => {
@@ -204,15 +206,15 @@ async fn revoke_tokens(
     }
 }
 
-fn who(fields: &mut Fields, field: &str, user: Option<proto::UserRef>) -> Who {
+fn user_ref(fields: &mut Fields, field: &str, user: Option<proto::UserRef>) -> UserRef {
     match user.and_then(|user| user.by) {
-        Some(By::UserId(id)) => Who::Id(fields.id(&format!("{field}.user_id"), &id)),
+        Some(By::UserId(id)) => UserRef::Id(fields.id(&format!("{field}.user_id"), &id)),
         Some(By::Username(name)) => {
-            Who::Username(fields.username(&format!("{field}.username"), name))
+            UserRef::Username(fields.username(&format!("{field}.username"), name))
         }
         None => {
             fields.check(field, false, "exactly one of user_id and username; one must be set");
-            Who::Id(Uuid::nil())
+            UserRef::Id(Uuid::nil())
         }
     }
 }

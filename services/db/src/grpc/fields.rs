@@ -1,5 +1,4 @@
-//! The contract's rules of fields, checked all at once: a request with three faults is told of
-//! three.
+//! Validates the fields of a request and collects every violation.
 
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_logging::rules::is_trace_id;
@@ -7,30 +6,29 @@ use uuid::Uuid;
 
 use crate::{
     entity::users::PasswordHash,
-    failure::{Failure, Fault},
+    failure::{Failure, InvalidField},
     store::{Caller, Context, known_networks::Network, password_checks::Reservation},
 };
 
-/// What was found wrong so far. A faulty field yields a stand-in, so that the others can be
-/// checked; [`Fields::finish`] lets none pass.
+/// The violations so far. An invalid field yields a default value, so that the next ones are
+/// checked.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    faults: Vec<Fault>,
+    violations: Vec<InvalidField>,
 }
 
 impl Fields {
-    /// What was read, if nothing was wrong.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Failure> {
-        if self.faults.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.faults)) }
+        if self.violations.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.violations)) }
     }
 
     pub(super) fn check(&mut self, field: &str, holds: bool, expected: &'static str) {
         if !holds {
-            self.faults.push(Fault { field: field.to_owned(), expected });
+            self.violations.push(InvalidField { field: field.to_owned(), expected });
         }
     }
 
-    /// A request that does not say where it came from is not refused for it.
+    /// A missing context is valid.
     pub(super) fn context(&mut self, context: Option<proto::RequestContext>) -> Context {
         let proto::RequestContext { request_id, trace_id } = context.unwrap_or_default();
         self.check(
@@ -55,7 +53,7 @@ impl Fields {
     }
 
     pub(super) fn id(&mut self, field: &str, text: &str) -> Uuid {
-        // The parser also knows forms without hyphens, in braces and as URN.
+        // The parser also accepts forms without hyphens, in braces and as a URN.
         let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
         self.check(field, id.is_some(), "a UUID in its text form of 36 characters");
         id.unwrap_or_default()
@@ -92,7 +90,7 @@ impl Fields {
     }
 
     pub(super) fn network(&mut self, field: &str, text: &str) -> Network {
-        let network = Network::read(text);
+        let network = Network::parse(text);
         self.check(field, network.is_some(), "an IP address in text form, or empty");
         network.unwrap_or_default()
     }
@@ -109,7 +107,6 @@ impl Fields {
     }
 }
 
-/// No user has another name, so none need be looked up.
 pub(super) fn is_username(text: &str) -> bool {
     (3..=50).contains(&text.len())
         && text
@@ -117,7 +114,6 @@ pub(super) fn is_username(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
-/// ASCII without blanks and control characters.
 pub(super) fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,4 +1,4 @@
-//! Orders: between the contract's words and the store's.
+//! Orders: validation and conversion.
 
 use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
 use proto::place_order_result::Outcome;
@@ -11,15 +11,15 @@ use super::{
 use crate::{
     clock::timestamp,
     entity::orders::{Model, Status},
-    failure::{Failure, sentence},
+    failure::{Failure, message},
     store::{
         Store,
         committer::Queue,
-        place::{NewOrder, Verdict},
+        place::{NewOrder, OrderOutcome},
     },
 };
 
-/// `until` is when the caller no longer waits.
+/// `until` is the caller's deadline.
 pub(super) async fn place_orders(
     queue: &Queue,
     request: proto::PlaceOrdersRequest,
@@ -28,8 +28,7 @@ pub(super) async fn place_orders(
     if !(1..=256).contains(&request.orders.len()) {
         return Err(Failure::invalid("orders", "1 to 256 orders"));
     }
-    // An order that breaks a rule is refused on its own and not handed in; the others keep their
-    // places.
+    // An invalid order is refused separately; the others keep their positions.
     let mut results: Vec<Option<proto::PlaceOrderResult>> =
         Vec::with_capacity(request.orders.len());
     let mut valid = Vec::with_capacity(request.orders.len());
@@ -39,13 +38,14 @@ pub(super) async fn place_orders(
                 valid.push(order);
                 results.push(None);
             }
-            Err(faults) => results.push(Some(refusal(ErrorReason::InvalidField, told(faults)?))),
+            Err(failure) => results
+                .push(Some(refusal_result(ErrorReason::InvalidField, violation_message(failure)?))),
         }
     }
-    let mut verdicts = queue.place(valid, until).await?.into_iter();
+    let mut outcomes = queue.place(valid, until).await?.into_iter();
     let results = results
         .into_iter()
-        .map(|result| result.or_else(|| verdicts.next().map(Into::into)).unwrap_or_default())
+        .map(|result| result.or_else(|| outcomes.next().map(Into::into)).unwrap_or_default())
         .collect();
     Ok(proto::PlaceOrdersResponse { results })
 }
@@ -61,7 +61,7 @@ pub(super) async fn list_orders(
     fields.check("status", known.is_ok(), "a value of OrderStatus");
     fields.finish(())?;
     let page = OrdersPage::of(&request.page_token, filter(known.unwrap_or_default()))?;
-    // One more than asked for tells whether there is a next page.
+    // One more row than requested shows whether there is a next page.
     let mut orders = store.orders(caller, page.status, page.before, size + 1).await?;
     let more = orders.len() as u64 > size;
     orders.truncate(usize::try_from(size).unwrap_or(usize::MAX));
@@ -124,35 +124,34 @@ impl TryFrom<proto::NewOrder> for NewOrder {
     }
 }
 
-/// The faults of one order, in a sentence.
-fn told(failure: Failure) -> Result<String, Failure> {
+fn violation_message(failure: Failure) -> Result<String, Failure> {
     match failure {
-        Failure::Invalid(faults) => Ok(faults
+        Failure::Invalid(violations) => Ok(violations
             .iter()
-            .map(|fault| format!("{}: expected {}", fault.field, fault.expected))
+            .map(|violation| format!("{}: expected {}", violation.field, violation.expected))
             .collect::<Vec<_>>()
             .join("; ")),
         Failure::Refused(_)
         | Failure::TooManyLogIns(_)
-        | Failure::Undone(_)
+        | Failure::Retryable(_)
         | Failure::Unavailable(_)
         | Failure::TimedOut
-        | Failure::Fault(_) => Err(failure),
+        | Failure::Internal(_) => Err(failure),
     }
 }
 
-fn refusal(reason: ErrorReason, message: String) -> proto::PlaceOrderResult {
+fn refusal_result(reason: ErrorReason, message: String) -> proto::PlaceOrderResult {
     let refusal = proto::OrderRefusal { reason: reason.into(), message };
     proto::PlaceOrderResult { outcome: Some(Outcome::Refusal(refusal)) }
 }
 
-impl From<Verdict> for proto::PlaceOrderResult {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Placed(order) | Verdict::Replayed(order) => {
+impl From<OrderOutcome> for proto::PlaceOrderResult {
+    fn from(outcome: OrderOutcome) -> Self {
+        match outcome {
+            OrderOutcome::Placed(order) | OrderOutcome::Replayed(order) => {
                 Self { outcome: Some(Outcome::Order(order.into())) }
             }
-            Verdict::Refused(reason) => refusal(reason, sentence(reason).to_owned()),
+            OrderOutcome::Refused(reason) => refusal_result(reason, message(reason).to_owned()),
         }
     }
 }
@@ -184,7 +183,7 @@ impl From<Status> for proto::OrderStatus {
     }
 }
 
-/// What a filter picks: unspecified is any.
+/// Unspecified means any status.
 fn filter(status: proto::OrderStatus) -> Option<Status> {
     match status {
         proto::OrderStatus::Unspecified => None,

@@ -1,4 +1,4 @@
-//! Page tokens: opaque to callers; they carry the filter and the last key of the page before.
+//! Page tokens: opaque, with the filter and the last key of the previous page.
 //!
 //! base64url without padding of: version, method, last key (big-endian), filter.
 
@@ -12,7 +12,6 @@ const VERSION: u8 = 1;
 const PRODUCTS: u8 = 1;
 const ORDERS: u8 = 2;
 
-/// Where a page of products begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProductsPage {
     /// 0 for the first page.
@@ -20,7 +19,6 @@ pub(super) struct ProductsPage {
     pub(super) category: Option<String>,
 }
 
-/// Where a page of orders begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OrdersPage {
     /// `None` for the first page.
@@ -39,7 +37,7 @@ impl ProductsPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The page of this request: the first one of the filter if the token is empty.
+    /// Returns the first page of the filter if the token is empty.
     pub(super) fn of(token: &str, category: Option<String>) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: 0, category });
@@ -74,7 +72,6 @@ impl OrdersPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The page of this request: the first one of the filter if the token is empty.
     pub(super) fn of(token: &str, status: Option<Status>) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { before: None, status });
@@ -106,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_come_back_as_they_were() {
+    fn page_tokens_round_trip() {
         for category in [None, Some(String::new()), Some("Apparel".to_owned())] {
             let page = ProductsPage { after: 7, category };
             assert_eq!(ProductsPage::decode(&page.encode()), Some(page));
@@ -118,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_taken() {
+    fn other_page_tokens_are_refused() {
         let products = ProductsPage { after: 7, category: None }.encode();
         let orders = OrdersPage { before: Some(Uuid::from_u128(7)), status: None }.encode();
         assert_eq!(OrdersPage::decode(&products), None);

@@ -1,4 +1,4 @@
-//! Products: between the contract's words and the store's.
+//! Products: validation and conversion.
 
 use merch_contract::grpc::assistant::v1 as proto;
 
@@ -13,11 +13,11 @@ pub(super) async fn list_products(
     let size = fields.page_size("page_size", request.page_size);
     let size = fields.finish(size)?;
     let page = ProductsPage::of(&request.page_token, request.category)?;
-    // PostgreSQL's text knows no NUL, so no category has one.
+    // PostgreSQL's text cannot store NUL, so no category has one.
     if page.category.as_ref().is_some_and(|category| category.contains('\0')) {
         return Ok(proto::ListProductsResponse::default());
     }
-    // One more than asked for tells whether there is a next page.
+    // One more row than requested shows whether there is a next page.
     let mut products = store.products(page.category.as_deref(), page.after, size + 1).await?;
     let more = products.len() as u64 > size;
     products.truncate(usize::try_from(size).unwrap_or(usize::MAX));

@@ -1,4 +1,4 @@
-//! Users: between the contract's words and the store's.
+//! Users: validation and conversion.
 
 use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
 use proto::{begin_password_check_request::By as CheckBy, get_credentials_request::By as ProtoBy};
@@ -9,9 +9,9 @@ use crate::{
     entity::users::Model,
     failure::Failure,
     store::{
-        Store,
+        Store, UserLookup,
         known_networks::Network,
-        users::{By, Changes, NewUser, Proof},
+        users::{NewUser, UserChanges, VerifiedPassword},
     },
 };
 
@@ -58,8 +58,8 @@ pub(super) async fn begin_password_check(
                 "exactly one of username and caller; one must be set",
             ));
         }
-        Some(CheckBy::Username(name)) => By::Username(fields.username("username", name)),
-        Some(CheckBy::Caller(caller)) => By::Caller(fields.caller("caller", Some(caller))),
+        Some(CheckBy::Username(name)) => UserLookup::Username(fields.username("username", name)),
+        Some(CheckBy::Caller(caller)) => UserLookup::Caller(fields.caller("caller", Some(caller))),
     };
     let network = fields.network("client_network", &request.client_network);
     fields.finish(())?;
@@ -97,15 +97,15 @@ pub(super) async fn get_credentials(
                 "exactly one of username and caller; one must be set",
             ));
         }
-        // Nobody has such a name, and nobody can guess its password: it is not counted either.
+        // No user can have this name, so the check is not counted.
         Some(ProtoBy::Username(name)) if !is_username(&name) => None,
         Some(ProtoBy::Username(name)) => {
-            store.begin_password_check(&By::Username(name), &Network::default()).await?.user
+            store.begin_password_check(&UserLookup::Username(name), &Network::default()).await?.user
         }
         Some(ProtoBy::Caller(caller)) => {
             let mut fields = Fields::default();
             let caller = fields.caller("caller", Some(caller));
-            store.find_user(&By::Caller(fields.finish(caller)?)).await?
+            store.find_user(&UserLookup::Caller(fields.finish(caller)?)).await?
         }
     };
     let user = user.ok_or(Failure::Refused(ErrorReason::UserNotFound))?;
@@ -122,14 +122,14 @@ pub(super) async fn record_log_in(
 ) -> Result<proto::RecordLogInResponse, Failure> {
     let mut fields = Fields::default();
     let read = (fields.context(request.context), fields.caller("caller", request.caller));
-    let proof = Proof {
+    let verified = VerifiedPassword {
         network: fields.network("client_network", &request.client_network),
         reservation: fields.reservation("reservation", &request.reservation),
         renewed_hash: (!request.renewed_hash.is_empty())
             .then(|| fields.password_hash("renewed_hash", request.renewed_hash)),
     };
     let (context, caller) = fields.finish(read)?;
-    store.record_log_in(&context, caller, &proof).await?;
+    store.record_log_in(&context, caller, &verified).await?;
     Ok(proto::RecordLogInResponse {})
 }
 
@@ -163,7 +163,7 @@ pub(super) async fn update_user(
     let context = fields.context(request.context);
     let caller = fields.caller("caller", request.caller);
     let user_id = fields.id("user_id", &request.user_id);
-    let changes = Changes {
+    let changes = UserChanges {
         username: request.username.map(|username| fields.username("username", username)),
         email: request.email.map(|email| fields.email("email", email)),
         expected_versions: request.expected_versions,
@@ -182,13 +182,13 @@ pub(super) async fn change_password(
     let caller = fields.caller("caller", request.caller);
     let user_id = fields.id("user_id", &request.user_id);
     let hash = fields.password_hash("password_hash", request.password_hash);
-    let proof = Proof {
+    let verified = VerifiedPassword {
         network: fields.network("client_network", &request.client_network),
         reservation: fields.reservation("reservation", &request.reservation),
         renewed_hash: None,
     };
     let hash = fields.finish(hash)?;
-    store.change_password(&context, caller, user_id, &hash, &proof).await?;
+    store.change_password(&context, caller, user_id, &hash, &verified).await?;
     Ok(proto::ChangePasswordResponse {})
 }
 

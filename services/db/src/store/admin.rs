@@ -1,8 +1,6 @@
-//! What the operator does: stock, prices, users and tokens, beside the orders that are being
-//! placed.
+//! The operator's use cases: stock, prices, users and tokens.
 //!
-//! Locks are taken as placing takes them: users before products, each in the order of the ids. No
-//! method here needs both, and only one of them locks several rows, so that none waits in a circle.
+//! Locks are taken in the order of placing orders: users before products, each by id.
 
 use std::time::Duration;
 
@@ -19,8 +17,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Context, Store, outbox, plain,
-    sql::{Sql, json, plain_id},
+    Context, Store, db_failure, outbox,
+    sql::{Sql, json, json_uuid},
 };
 use crate::{
     database::Transaction,
@@ -28,58 +26,64 @@ use crate::{
     failure::Failure,
 };
 
-/// Pieces of a product, at most: what orders put back when they are cancelled fits on top of it.
-pub(crate) const MOST_STOCK: i32 = 1_000_000_000;
-/// Users whose tokens one transaction makes void: an order of one of them waits for it.
-const PAGE: u64 = 1_000;
+/// The greatest stock of a product. Cancelled orders may exceed it without overflow.
+pub(crate) const MAX_STOCK: i32 = 1_000_000_000;
+/// Users per transaction that revokes all tokens: orders of these users wait for it.
+const REVOCATION_BATCH: u64 = 1_000;
 
-const KEY: &str = "SELECT fingerprint, stock, difference FROM admin_requests WHERE key = $1";
-/// Whoever used the same key for another product is waited for here.
-const REMEMBER: Sql = Sql {
-    postgres: "INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at) VALUES ($1, $2, $3, $4, clock_timestamp()) \
-               ON CONFLICT (key) DO NOTHING",
-    sqlite: "INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (key) DO NOTHING",
+const SELECT_REQUEST: &str =
+    "SELECT fingerprint, stock, difference FROM admin_requests WHERE key = $1";
+/// Waits for a concurrent transaction with the same key.
+const INSERT_REQUEST: Sql = Sql {
+    postgres: "
+        INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at)
+        VALUES ($1, $2, $3, $4, clock_timestamp())
+        ON CONFLICT (key) DO NOTHING",
+    sqlite: "
+        INSERT INTO admin_requests (key, fingerprint, stock, difference, created_at)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (key) DO NOTHING",
 };
-/// `$1` is what [`Clock::expiry`](crate::clock::Clock::expiry) gives.
-const EXPIRE: Sql = Sql {
-    postgres: "DELETE FROM admin_requests WHERE created_at < clock_timestamp() - make_interval(secs => $1)",
+/// `$1` is the result of [`Clock::expiry`](crate::clock::Clock::expiry).
+const DELETE_EXPIRED_REQUESTS: Sql = Sql {
+    postgres: "
+        DELETE FROM admin_requests
+        WHERE created_at < clock_timestamp() - make_interval(secs => $1)",
     sqlite: "DELETE FROM admin_requests WHERE created_at < $1",
 };
-const VOID: Sql = Sql {
-    postgres: "UPDATE users SET token_version = token_version + 1 \
-               WHERE id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
-    sqlite: "UPDATE users SET token_version = token_version + 1 WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+const INVALIDATE_TOKENS: Sql = Sql {
+    postgres: "
+        UPDATE users SET token_version = token_version + 1
+        WHERE id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
+    sqlite: "
+        UPDATE users SET token_version = token_version + 1
+        WHERE id IN (SELECT unhex(value) FROM json_each($1))",
 };
 
-/// How a product's stock is to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// So many pieces more.
+pub(crate) enum StockChange {
     Add(i32),
-    /// So many pieces in all.
     Set(i32),
 }
 
-/// A restocking; every member keeps its rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Restock {
     pub(crate) idempotency_key: String,
     pub(crate) product_id: i32,
-    pub(crate) change: Change,
+    pub(crate) change: StockChange,
 }
 
 impl Restock {
-    /// What must be the same when the key comes again.
+    /// Identifies the request: a key that is reused with another fingerprint is refused.
     fn fingerprint(&self) -> String {
         match self.change {
-            Change::Add(pieces) => format!("v1:product={},add={pieces}", self.product_id),
-            Change::Set(pieces) => format!("v1:product={},set={pieces}", self.product_id),
+            StockChange::Add(pieces) => format!("v1:product={},add={pieces}", self.product_id),
+            StockChange::Set(pieces) => format!("v1:product={},set={pieces}", self.product_id),
         }
     }
 }
 
-/// What came of it, now or when the key was used first.
+/// The result of a stock change, or of the first one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restocked {
     pub(crate) stock: i32,
@@ -94,54 +98,50 @@ struct KeyRow {
     difference: i32,
 }
 
-/// One user.
 #[derive(Clone, Debug)]
-pub(crate) enum Who {
+pub(crate) enum UserRef {
     Id(Uuid),
     Username(String),
 }
 
-/// Which users to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UserFilter {
-    /// Folded to lower case.
+    /// In lower case.
     pub(crate) prefix: Option<String>,
     pub(crate) active: Option<bool>,
 }
 
 impl Store {
-    /// # Errors
-    /// `PRODUCT_NOT_FOUND`, `IDEMPOTENCY_KEY_REUSED`, or that the stock would be more than
-    /// [`MOST_STOCK`].
+    /// Changes the stock of a product, once for each idempotency key.
     pub(crate) async fn restock(
         &self,
         context: &Context,
         restock: &Restock,
     ) -> Result<Restocked, Failure> {
-        // Reads before it locks: a mistake or a repetition holds up no order.
+        // Checked before the lock, so that an invalid or repeated call delays no order.
         self.product(restock.product_id).await?;
-        if let Some(first) = self.first_answer(self.database.reader(), restock).await? {
+        if let Some(first) = self.stored_response(self.database.reader(), restock).await? {
             return Ok(first);
         }
-        let _turn = self.selling.lock().await;
+        let _stock = self.stock_lock.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let product = lock_product(transaction, restock.product_id).await?;
-            // Not before the product is locked: whoever used the same key for it has committed by
-            // now.
-            if let Some(first) = self.first_answer(transaction, restock).await? {
+            // Read after the product is locked, so that a concurrent call with this key has
+            // committed.
+            if let Some(first) = self.stored_response(transaction, restock).await? {
                 return Ok(first);
             }
             let stock = match restock.change {
-                Change::Add(pieces) => {
-                    product.stock.checked_add(pieces).filter(|stock| *stock <= MOST_STOCK)
+                StockChange::Add(pieces) => {
+                    product.stock.checked_add(pieces).filter(|stock| *stock <= MAX_STOCK)
                 }
-                Change::Set(pieces) => Some(pieces),
+                StockChange::Set(pieces) => Some(pieces),
             };
             let Some(stock) = stock else {
                 return Err(Failure::invalid(
                     "add",
-                    "pieces that do not make the stock more than 1,000,000,000",
+                    "pieces that keep the stock at 1,000,000,000 or less",
                 ));
             };
             let difference = stock - product.stock;
@@ -157,11 +157,11 @@ impl Store {
                 difference.into(),
             ];
             let statement =
-                REMEMBER.with_time(self.database.backend(), values, self.clock.steady());
-            if transaction.execute_raw(statement).await.map_err(plain)?.rows_affected() == 0 {
-                // Committed while this one waited: the next attempt reads it.
-                return Err(Failure::Undone(DbErr::Custom(
-                    "another call used the same key at the same time".to_owned(),
+                INSERT_REQUEST.with_time(self.database.backend(), values, self.clock.monotonic());
+            if transaction.execute_raw(statement).await.map_err(db_failure)?.rows_affected() == 0 {
+                // A concurrent call has used the key; the next attempt reads its response.
+                return Err(Failure::Retryable(DbErr::Custom(
+                    "a concurrent call used the same key".to_owned(),
                 )));
             }
             let event = self.origin.event(
@@ -179,19 +179,19 @@ impl Store {
         .await
     }
 
-    /// The answer to the first call with this key, if there was one.
-    async fn first_answer<C: ConnectionTrait>(
+    /// Returns the response to the first call with this key, if any.
+    async fn stored_response<C: ConnectionTrait>(
         &self,
         connection: &C,
         restock: &Restock,
     ) -> Result<Option<Restocked>, Failure> {
         let statement = Statement::from_sql_and_values(
             self.database.backend(),
-            KEY,
+            SELECT_REQUEST,
             [restock.idempotency_key.as_str().into()],
         );
         let Some(row) =
-            KeyRow::find_by_statement(statement).one(connection).await.map_err(plain)?
+            KeyRow::find_by_statement(statement).one(connection).await.map_err(db_failure)?
         else {
             return Ok(None);
         };
@@ -201,19 +201,18 @@ impl Store {
         Ok(Some(Restocked { stock: row.stock, difference: row.difference, replayed: true }))
     }
 
-    /// Yields the product and the price that it had.
+    /// Sets a product's price. Returns the product and its previous price.
     pub(crate) async fn set_price(
         &self,
         context: &Context,
         product_id: i32,
         price_cents: i64,
     ) -> Result<(products::Model, i64), Failure> {
-        // Reads before it locks, as `restock`.
         let product = self.product(product_id).await?;
         if product.price_cents == price_cents {
             return Ok((product, price_cents));
         }
-        let _turn = self.selling.lock().await;
+        let _stock = self.stock_lock.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let product = lock_product(transaction, product_id).await?;
@@ -244,8 +243,7 @@ impl Store {
         .await
     }
 
-    /// Up to `shown` users with ids above `after`, ascending, and whether there are more. The event
-    /// tells how many were shown, and of none of them.
+    /// Returns at most `shown` users with ids above `after`, ascending, and whether there are more.
     pub(crate) async fn list_users(
         &self,
         context: &Context,
@@ -257,7 +255,7 @@ impl Store {
             let transaction = transaction.as_ref();
             let mut condition = Condition::all().add(users::Column::Id.gt(after));
             if let Some(prefix) = &filter.prefix {
-                // And not LIKE, in which `_` stands for any character.
+                // Not LIKE, where `_` matches any character.
                 let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
                 let beginning = Func::cust("substr")
                     .arg(Expr::col(users::Column::UsernameKey))
@@ -272,7 +270,7 @@ impl Store {
                 .filter(condition)
                 .order_by_asc(users::Column::Id)
                 .limit(shown as u64 + 1);
-            let mut found = query.all(transaction).await.map_err(plain)?;
+            let mut found = query.all(transaction).await.map_err(db_failure)?;
             let more = found.len() > shown;
             found.truncate(shown);
             let event = self.origin.event(
@@ -292,15 +290,15 @@ impl Store {
         .await
     }
 
-    /// Yields the user, and whether it was active.
+    /// Deactivates a user. Returns the user, and whether it was active.
     pub(crate) async fn deactivate(
         &self,
         context: &Context,
-        who: &Who,
+        user: &UserRef,
     ) -> Result<(users::Model, bool), Failure> {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let before = lock_user(transaction, who).await?;
+            let before = lock_user(transaction, user).await?;
             if !before.is_active {
                 return Ok((before, false));
             }
@@ -313,7 +311,7 @@ impl Store {
                 updated_at: Set(now),
                 ..before.into()
             };
-            let user = after.update(transaction).await.map_err(plain)?;
+            let user = after.update(transaction).await.map_err(db_failure)?;
             let event = self.origin.event(
                 Level::Info,
                 event_name::USER_DEACTIVATED,
@@ -328,16 +326,16 @@ impl Store {
     pub(crate) async fn revoke_tokens_of(
         &self,
         context: &Context,
-        who: &Who,
+        user: &UserRef,
     ) -> Result<(), Failure> {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let user = lock_user(transaction, who).await?;
-            self.void(transaction, &[user.id]).await?;
+            let user = lock_user(transaction, user).await?;
+            self.invalidate_tokens(transaction, &[user.id]).await?;
             let event = self.origin.event(
                 Level::Info,
                 event_name::TOKENS_REVOKED,
-                "The operator made a user's tokens void.",
+                "The operator revoked a user's tokens.",
             );
             self.record(
                 transaction,
@@ -350,8 +348,8 @@ impl Store {
         .await
     }
 
-    /// Of a page of active users with ids above `after`. Yields how many, and the last id if there
-    /// may be more.
+    /// Revokes the tokens of a batch of active users with ids above `after`. Returns their number,
+    /// and the last id if there may be more.
     pub(crate) async fn revoke_a_page_of_tokens(
         &self,
         context: &Context,
@@ -364,20 +362,20 @@ impl Store {
                 .column(users::Column::Id)
                 .filter(users::Column::Id.gt(after).and(users::Column::IsActive.eq(true)))
                 .order_by_asc(users::Column::Id)
-                .limit(PAGE)
+                .limit(REVOCATION_BATCH)
                 .lock(LockType::NoKeyUpdate)
                 .into_tuple()
                 .all(transaction)
                 .await
-                .map_err(plain)?;
+                .map_err(db_failure)?;
             if ids.is_empty() {
                 return Ok((0, None));
             }
-            self.void(transaction, &ids).await?;
+            self.invalidate_tokens(transaction, &ids).await?;
             let event = self.origin.event(
                 Level::Info,
                 event_name::TOKENS_REVOKED,
-                "The operator made the tokens of many users void.",
+                "The operator revoked the tokens of many users.",
             );
             self.record(
                 transaction,
@@ -386,19 +384,18 @@ impl Store {
                 event.attribute(attribute::USERS, ids.len()),
             )
             .await?;
-            Ok((ids.len(), ids.last().copied().filter(|_| ids.len() as u64 == PAGE)))
+            Ok((ids.len(), ids.last().copied().filter(|_| ids.len() as u64 == REVOCATION_BATCH)))
         })
         .await
     }
 
-    /// Removes the keys of restockings that are older than `retention`. The operator makes few of
-    /// them.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub(crate) async fn expire_admin_requests(&self, retention: Duration) -> Result<u64, DbErr> {
+    /// They are few, so one statement deletes all.
+    pub(crate) async fn delete_expired_admin_requests(
+        &self,
+        retention: Duration,
+    ) -> Result<u64, DbErr> {
         let Some(expiry) = self.clock.expiry(retention) else { return Ok(0) };
-        let statement = EXPIRE.with(self.database.backend(), [expiry]);
+        let statement = DELETE_EXPIRED_REQUESTS.with(self.database.backend(), [expiry]);
         Ok(self
             .database
             .within(self.database.writer().execute_raw(statement))
@@ -406,11 +403,16 @@ impl Store {
             .rows_affected())
     }
 
-    /// The rows are locked.
-    async fn void(&self, transaction: &Transaction, ids: &[Uuid]) -> Result<(), Failure> {
-        let ids: Vec<String> = ids.iter().copied().map(plain_id).collect();
-        let statement = VOID.with(self.database.backend(), [json(&ids).map_err(plain)?.into()]);
-        transaction.execute_raw(statement).await.map_err(plain).map(|_| ())
+    /// Requires that the rows are locked.
+    async fn invalidate_tokens(
+        &self,
+        transaction: &Transaction,
+        ids: &[Uuid],
+    ) -> Result<(), Failure> {
+        let ids: Vec<String> = ids.iter().copied().map(json_uuid).collect();
+        let statement = INVALIDATE_TOKENS
+            .with(self.database.backend(), [json(&ids).map_err(db_failure)?.into()]);
+        transaction.execute_raw(statement).await.map_err(db_failure).map(|_| ())
     }
 
     async fn record(
@@ -422,21 +424,20 @@ impl Store {
     ) -> Result<(), Failure> {
         let event =
             event.by_operator().request_id(&context.request_id).trace_id(&context.trace_id).build();
-        outbox::append(transaction, time, &[event]).await.map_err(plain)
+        outbox::append(transaction, time, &[event]).await.map_err(db_failure)
     }
 }
 
-/// As placing locks it, so that stock and price are what orders see.
+/// Takes the lock that placing orders takes.
 async fn lock_product(transaction: &Transaction, id: i32) -> Result<products::Model, Failure> {
     let product = products::Entity::find_by_id(id)
         .lock(LockType::NoKeyUpdate)
         .one(transaction)
         .await
-        .map_err(plain)?;
+        .map_err(db_failure)?;
     product.ok_or(Failure::Refused(ErrorReason::ProductNotFound))
 }
 
-/// Sets one column of a locked row.
 async fn update_product(
     transaction: &Transaction,
     id: i32,
@@ -449,20 +450,20 @@ async fn update_product(
         .filter(products::Column::Id.eq(id))
         .exec(transaction)
         .await
-        .map_err(plain)
+        .map_err(db_failure)
         .map(|_| ())
 }
 
-async fn lock_user(transaction: &Transaction, who: &Who) -> Result<users::Model, Failure> {
-    let is = match who {
-        Who::Id(id) => users::Column::Id.eq(*id),
-        Who::Username(name) => users::Column::UsernameKey.eq(name.to_lowercase()),
+async fn lock_user(transaction: &Transaction, user: &UserRef) -> Result<users::Model, Failure> {
+    let is = match user {
+        UserRef::Id(id) => users::Column::Id.eq(*id),
+        UserRef::Username(name) => users::Column::UsernameKey.eq(name.to_lowercase()),
     };
     let user = users::Entity::find()
         .filter(is)
         .lock(LockType::NoKeyUpdate)
         .one(transaction)
         .await
-        .map_err(plain)?;
+        .map_err(db_failure)?;
     user.ok_or(Failure::Refused(ErrorReason::UserNotFound))
 }

@@ -1,10 +1,15 @@
-//! The queue of orders and the one task that commits them: natural group commit.
+//! Group commit of orders.
 //!
-//! Three hot rows make every order wait for the one before it until that is on disk. So while one
-//! transaction is in flight, orders queue, and the next takes all that are waiting. No timer: an
-//! order that finds nobody before it goes at once.
+//! Orders update a few product rows, so their transactions run one after another. While one is in
+//! flight, orders queue; the next transaction takes all of them. There is no timer: an order that
+//! finds the queue empty is committed at once.
+//!
+//! 1. [`Queue::place`] takes a permit for each order and queues the call.
+//! 2. [`Committer::run`] takes the calls that wait as a batch.
+//! 3. [`Store::place`] decides on the orders of the batch and commits them in one transaction.
+//! 4. [`PendingCall::reply`] answers each call.
 
-use std::sync::Arc;
+use std::{iter::repeat_n, sync::Arc};
 
 use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -15,264 +20,236 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ATTEMPTS, Caller, Store,
-    place::{NewOrder, Verdict},
+    Caller, Store,
+    place::{NewOrder, OrderOutcome},
 };
 use crate::{failure::Failure, metrics};
 
-/// One call's orders: judged in one transaction, answered together.
-struct Ticket {
-    orders: Vec<NewOrder>,
-    /// When the caller no longer waits, if that is known.
-    until: Option<Instant>,
-    answer: oneshot::Sender<Result<Vec<Verdict>, Failure>>,
-    /// Its room in the queue, given back with the answer.
-    room: OwnedSemaphorePermit,
-    /// The places of the orders' users, given back with the answer: also when the caller has gone
-    /// away before.
-    places: Vec<ConcurrencyPermit<(Caller, WriteClass)>>,
-}
-
-/// Where orders are handed in.
-#[derive(Clone, Debug)]
-pub(crate) struct Queue {
-    tickets: mpsc::Sender<Ticket>,
-    /// Counts orders, as a ticket may hold one or hundreds.
-    room: Arc<Semaphore>,
-    /// The changes that each user has under way, so that no user fills the queue.
-    writes: ConcurrencyLimit<(Caller, WriteClass)>,
-}
-
-/// Commits what is handed in.
-pub(crate) struct Committer {
-    store: Store,
-    tickets: mpsc::Receiver<Ticket>,
-    /// Orders of one transaction, at most.
-    batch: usize,
-}
-
-/// A queue of at most `queue` orders, those in flight among them, and the committer that takes at
-/// most `batch` of them at once.
+/// `queue` counts orders, including those in flight; `batch` limits the orders per transaction.
 pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
     let writes = store.writes.clone();
     (
-        Queue { tickets: sender, room: Arc::new(Semaphore::new(queue)), writes },
-        Committer { store, tickets: receiver, batch },
+        Queue { calls: sender, capacity: Arc::new(Semaphore::new(queue)), writes },
+        Committer { store, calls: receiver, carry_over: None, max_batch: batch },
     )
 }
 
+type Reply = Result<Vec<OrderOutcome>, Failure>;
+
+/// A permit of one user for one change in flight.
+type UserPermit = ConcurrencyPermit<(Caller, WriteClass)>;
+
+struct PendingCall {
+    orders: Vec<NewOrder>,
+    /// The caller's deadline, if it sent one.
+    deadline: Option<Instant>,
+    response: oneshot::Sender<Reply>,
+    /// Space in the queue, held until the reply.
+    permit: OwnedSemaphorePermit,
+    /// One for each order, held until the reply even if the caller disconnects.
+    user_permits: Vec<UserPermit>,
+}
+
+/// The bounded queue of calls before the committer.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    calls: mpsc::Sender<PendingCall>,
+    /// One permit for each order: a call has 1 to 256 of them.
+    capacity: Arc<Semaphore>,
+    /// Bounds the orders of each user, so that no user fills the queue.
+    writes: ConcurrencyLimit<(Caller, WriteClass)>,
+}
+
 impl Queue {
-    /// One verdict for each order, at the same place, once they are committed.
+    /// Places `orders` and returns one outcome for each, in their order, after the commit.
     ///
-    /// Whoever stops waiting before the orders are judged, and so at the latest at `until`, has not
-    /// ordered.
+    /// An order is not placed if the future is dropped, or `deadline` passes, before the committer
+    /// decides on it. An order whose user has too many changes in flight is refused separately.
     ///
-    /// An order whose user has too many changes under way is refused on its own, with
-    /// `TOO_MANY_WRITES`.
+    /// # Errors
+    /// `OVERLOADED` if the queue is full; the failure of the transaction.
     pub(crate) async fn place(
         &self,
         orders: Vec<NewOrder>,
-        until: Option<Instant>,
-    ) -> Result<Vec<Verdict>, Failure> {
-        let (mut admitted, mut places, mut is_admitted) =
+        deadline: Option<Instant>,
+    ) -> Result<Vec<OrderOutcome>, Failure> {
+        let (mut admitted, mut user_permits, mut is_admitted) =
             (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
         for order in orders {
-            let place = self.writes.try_acquire((order.caller, WriteClass::Data));
-            is_admitted.push(place.is_some());
-            if let Some(place) = place {
-                places.push(place);
+            let permit = self.writes.try_acquire((order.caller, WriteClass::Data));
+            is_admitted.push(permit.is_some());
+            if let Some(permit) = permit {
+                user_permits.push(permit);
                 admitted.push(order);
             } else {
                 metrics::WRITES_REFUSED.inc();
             }
         }
-        let verdicts = self.hand_in(admitted, places, until).await?;
-        Ok(at_their_places(&is_admitted, verdicts))
+        let outcomes = self.enqueue(admitted, user_permits, deadline).await?;
+        Ok(with_refusals(&is_admitted, outcomes))
     }
 
-    /// Hands in what has been admitted, and waits for the verdicts.
-    async fn hand_in(
+    async fn enqueue(
         &self,
         orders: Vec<NewOrder>,
-        places: Vec<ConcurrencyPermit<(Caller, WriteClass)>>,
-        until: Option<Instant>,
-    ) -> Result<Vec<Verdict>, Failure> {
+        user_permits: Vec<UserPermit>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<OrderOutcome>, Failure> {
         if orders.is_empty() {
             return Ok(Vec::new());
         }
         let overloaded = || Failure::Refused(ErrorReason::Overloaded);
-        let wanted = u32::try_from(orders.len()).map_err(|_| overloaded())?;
-        let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| overloaded())?;
-        let (answer, verdicts) = oneshot::channel();
-        metrics::QUEUE_DEPTH.add(i64::from(wanted));
-        if self.tickets.try_send(Ticket { orders, until, answer, room, places }).is_err() {
-            metrics::QUEUE_DEPTH.sub(i64::from(wanted));
+        let count = u32::try_from(orders.len()).map_err(|_| overloaded())?;
+        let permit =
+            self.capacity.clone().try_acquire_many_owned(count).map_err(|_| overloaded())?;
+        let (response, outcomes) = oneshot::channel();
+        metrics::QUEUE_DEPTH.add(i64::from(count));
+        let call = PendingCall { orders, deadline, response, permit, user_permits };
+        if self.calls.try_send(call).is_err() {
+            metrics::QUEUE_DEPTH.sub(i64::from(count));
             return Err(overloaded());
         }
-        // The committer answers every ticket; it drops one only when the process ends.
-        verdicts.await.unwrap_or_else(|_| Err(overloaded()))
+        // The committer answers every call; it drops one only when the process ends.
+        outcomes.await.unwrap_or_else(|_| Err(overloaded()))
     }
 }
 
+/// Inserts a `TOO_MANY_WRITES` into `outcomes` at the position of each order not admitted.
+fn with_refusals(is_admitted: &[bool], outcomes: Vec<OrderOutcome>) -> Vec<OrderOutcome> {
+    let mut outcomes = outcomes.into_iter();
+    let refused = || OrderOutcome::Refused(ErrorReason::TooManyWrites);
+    is_admitted
+        .iter()
+        .filter_map(|admitted| if *admitted { outcomes.next() } else { Some(refused()) })
+        .collect()
+}
+
+pub(crate) struct Committer {
+    store: Store,
+    calls: mpsc::Receiver<PendingCall>,
+    /// A call that did not fit into the last batch; it starts the next one.
+    carry_over: Option<PendingCall>,
+    max_batch: usize,
+}
+
 impl Committer {
-    /// Commits until `closing` is cancelled and the queue is empty.
-    pub(crate) async fn run(mut self, closing: CancellationToken) {
-        let mut held = None;
-        while let Some(first) = self.next(&mut held, &closing).await {
-            let batch = self.gather(first, &mut held);
+    /// Commits batches until `shutdown` is cancelled and the queue is empty.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        while let Some(first) = self.next_call(&shutdown).await {
+            let batch = self.next_batch(first);
             if !batch.is_empty() {
                 self.commit(batch).await;
             }
         }
     }
 
-    async fn next(
-        &mut self,
-        held: &mut Option<Ticket>,
-        closing: &CancellationToken,
-    ) -> Option<Ticket> {
-        if let Some(ticket) = held.take() {
-            return Some(ticket);
+    async fn next_call(&mut self, shutdown: &CancellationToken) -> Option<PendingCall> {
+        if let Some(call) = self.carry_over.take() {
+            return Some(call);
         }
         tokio::select! {
             biased;
-            ticket = self.tickets.recv() => ticket,
-            () = closing.cancelled() => {
-                self.tickets.close();
-                self.tickets.recv().await
+            call = self.calls.recv() => call,
+            () = shutdown.cancelled() => {
+                self.calls.close();
+                self.calls.recv().await
             }
         }
     }
 
-    /// `first` and all that wait behind it, up to the bound, but for those whose callers have gone
-    /// away. What does not fit is held for the next.
-    fn gather(&mut self, first: Ticket, held: &mut Option<Ticket>) -> Vec<Ticket> {
+    /// Returns `first` and the calls behind it, up to `max_batch` orders, without expired calls.
+    fn next_batch(&mut self, first: PendingCall) -> Vec<PendingCall> {
         let (mut batch, mut orders) = (Vec::new(), 0);
-        let mut waiting = Some(first);
-        while let Some(ticket) = waiting {
-            if !ticket.waits() {
-                forget(&ticket);
-                ticket.reply(Err(Failure::TimedOut));
-            } else if orders + ticket.orders.len() > self.batch && !batch.is_empty() {
-                *held = Some(ticket);
+        let mut next = Some(first);
+        while let Some(call) = next {
+            if !call.is_live() {
+                call.record_dequeued();
+                call.reply(Err(Failure::TimedOut));
+            } else if orders + call.orders.len() > self.max_batch && !batch.is_empty() {
+                self.carry_over = Some(call);
                 break;
             } else {
-                orders += ticket.orders.len();
-                forget(&ticket);
-                batch.push(ticket);
+                orders += call.orders.len();
+                call.record_dequeued();
+                batch.push(call);
             }
-            waiting = self.tickets.try_recv().ok();
+            next = self.calls.try_recv().ok();
         }
         batch
     }
 
-    /// Commits the orders of a batch and answers every ticket.
-    async fn commit(&self, batch: Vec<Ticket>) {
-        let Some((batch, failure)) = self.try_together(batch).await else { return };
-        match failure {
-            // One of them is more than the database bears, and nothing was committed: alone, it
-            // fails alone.
-            Failure::Fault(error) if batch.len() > 1 => {
-                tracing::warn!(%error, calls = batch.len(), "a batch of orders failed; each call's orders are tried alone");
-                for ticket in batch {
-                    if let Some((batch, failure)) = self.try_together(vec![ticket]).await {
-                        refuse(batch, &failure);
-                    }
+    async fn commit(&self, batch: Vec<PendingCall>) {
+        match self.place(&batch).await {
+            // Nothing is committed. One call may have caused this: the others must not fail.
+            Err(Failure::Internal(error)) if batch.len() > 1 => {
+                tracing::warn!(
+                    %error,
+                    calls = batch.len(),
+                    "failed to commit a batch of orders; committing each call separately"
+                );
+                for call in batch {
+                    let single = vec![call];
+                    let result = self.place(&single).await;
+                    reply_all(single, result);
                 }
             }
-            failure => refuse(batch, &failure),
+            result => reply_all(batch, result),
         }
     }
 
-    /// Commits the orders of a batch in one transaction and answers, or yields the tickets that are
-    /// without an answer, and why.
-    async fn try_together(&self, batch: Vec<Ticket>) -> Option<(Vec<Ticket>, Failure)> {
-        let (mut batch, mut attempt) = (batch, 1);
-        loop {
-            // Each time anew: whoever left before this transaction has not ordered.
-            let late: Vec<Ticket>;
-            (batch, late) = batch.into_iter().partition(Ticket::waits);
-            refuse(late, &Failure::TimedOut);
-            if batch.is_empty() {
-                return None;
-            }
-            let orders: Vec<&NewOrder> = batch.iter().flat_map(|ticket| &ticket.orders).collect();
-            // Asked once more when the rows are locked: that may have taken long, and a process
-            // that was frozen meanwhile must not sell to those who were told long ago that it is
-            // not known whether they have bought.
-            let waits = || {
-                batch
-                    .iter()
-                    .flat_map(|ticket| std::iter::repeat_n(ticket.waits(), ticket.orders.len()))
-                    .collect()
-            };
-            metrics::BATCH_SIZE.observe(orders.len() as f64);
-            match self.store.place(&orders, &waits).await {
-                Ok(verdicts) => {
-                    let mut verdicts = verdicts.into_iter();
-                    for ticket in batch {
-                        let count = ticket.orders.len();
-                        // All of them are taken, also where the first is none already: the next
-                        // ticket's come after.
-                        let own: Vec<Option<Verdict>> = verdicts.by_ref().take(count).collect();
-                        ticket.reply(
-                            own.into_iter().collect::<Option<Vec<_>>>().ok_or(Failure::TimedOut),
-                        );
-                    }
-                    return None;
-                }
-                Err(Failure::Undone(error)) if attempt < ATTEMPTS => {
-                    tracing::debug!(%error, attempt, "a batch of orders is run again");
-                    attempt += 1;
-                }
-                Err(failure) => return Some((batch, failure)),
-            }
-        }
+    /// Places the orders of all `calls` in one transaction. The reply of a call that has expired is
+    /// `TimedOut`; its orders are not placed.
+    async fn place(&self, calls: &[PendingCall]) -> Result<Vec<Reply>, Failure> {
+        let orders: Vec<&NewOrder> = calls.iter().flat_map(|call| &call.orders).collect();
+        let are_live =
+            || calls.iter().flat_map(|call| repeat_n(call.is_live(), call.orders.len())).collect();
+        let mut outcomes = self.store.place(&orders, &are_live).await?.into_iter();
+        Ok(calls
+            .iter()
+            .map(|call| {
+                // Takes all outcomes of this call, even if the first one is missing.
+                let outcomes: Vec<_> = outcomes.by_ref().take(call.orders.len()).collect();
+                outcomes.into_iter().collect::<Option<_>>().ok_or(Failure::TimedOut)
+            })
+            .collect())
     }
 }
 
-/// Puts a refusal at the place of each order that was not admitted, and the verdicts at the others.
-fn at_their_places(is_admitted: &[bool], verdicts: Vec<Verdict>) -> Vec<Verdict> {
-    let mut verdicts = verdicts.into_iter();
-    let refused = || Verdict::Refused(ErrorReason::TooManyWrites);
-    is_admitted
-        .iter()
-        .filter_map(|admitted| if *admitted { verdicts.next() } else { Some(refused()) })
-        .collect()
+/// Answers each call with its own reply, or every call with the failure of their transaction.
+fn reply_all(calls: Vec<PendingCall>, result: Result<Vec<Reply>, Failure>) {
+    match result {
+        Ok(replies) => calls.into_iter().zip(replies).for_each(|(call, reply)| call.reply(reply)),
+        Err(failure) => calls.into_iter().for_each(|call| call.reply(Err(failure.clone()))),
+    }
 }
 
-fn refuse(batch: Vec<Ticket>, failure: &Failure) {
-    batch.into_iter().for_each(|ticket| ticket.reply(Err(failure.clone())));
-}
-
-/// It no longer waits.
-fn forget(ticket: &Ticket) {
-    metrics::QUEUE_DEPTH.sub(i64::try_from(ticket.orders.len()).unwrap_or(i64::MAX));
-}
-
-impl Ticket {
-    fn waits(&self) -> bool {
-        !self.answer.is_closed() && self.until.is_none_or(|until| Instant::now() < until)
+impl PendingCall {
+    /// Whether the caller still waits and its deadline has not passed.
+    fn is_live(&self) -> bool {
+        !self.response.is_closed() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
-    fn reply(self, outcome: Result<Vec<Verdict>, Failure>) {
-        if let Ok(verdicts) = &outcome {
-            for verdict in verdicts {
-                let outcome = match verdict {
-                    Verdict::Placed(_) => "placed",
-                    Verdict::Replayed(_) => "replayed",
-                    Verdict::Refused(reason) => reason.as_str_name(),
+    fn record_dequeued(&self) {
+        metrics::QUEUE_DEPTH.sub(i64::try_from(self.orders.len()).unwrap_or(i64::MAX));
+    }
+
+    fn reply(self, reply: Reply) {
+        if let Ok(outcomes) = &reply {
+            for outcome in outcomes {
+                let label = match outcome {
+                    OrderOutcome::Placed(_) => "placed",
+                    OrderOutcome::Replayed(_) => "replayed",
+                    OrderOutcome::Refused(reason) => reason.as_str_name(),
                 };
-                metrics::ORDERS.with_label_values(&[outcome]).inc();
+                metrics::ORDERS.with_label_values(&[label]).inc();
             }
         }
-        drop((self.room, self.places));
-        // A caller who went away meanwhile finds the order in the list of orders, or by the
-        // idempotency key.
-        if self.answer.send(outcome).is_err() {
-            tracing::debug!("a caller did not wait for the verdict on its orders");
+        drop((self.permit, self.user_permits));
+        // The caller finds its order in the list of orders or by its idempotency key.
+        if self.response.send(reply).is_err() {
+            tracing::debug!("the caller disconnected before its orders were answered");
         }
     }
 }

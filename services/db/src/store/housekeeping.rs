@@ -1,5 +1,4 @@
-//! What is done now and then: old idempotency keys, budgets of password checks that are whole,
-//! client networks and shipped events are removed, and the database is asked whether it is there.
+//! Periodic work: deletes expired rows, and reports the state of the database and its clock.
 
 use std::time::Duration;
 
@@ -11,99 +10,110 @@ use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 use super::{Store, sql::Sql};
-use crate::{clock::Skew, database::BOUND, metrics};
+use crate::{clock::Skew, database::DELETE_BATCH, metrics};
 
-/// The time between two looks at the database, and between two counts of the events that wait.
-const LOOK: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// `$1` is what [`Clock::expiry`](crate::clock::Clock::expiry) gives.
-const EXPIRE: Sql = Sql {
-    postgres: "DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM idempotency_keys \
-               WHERE created_at < clock_timestamp() - make_interval(secs => $1) ORDER BY created_at LIMIT $2)",
-    sqlite: "DELETE FROM idempotency_keys WHERE (user_id, key) IN \
-             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+/// `$1` is the result of [`Clock::expiry`](crate::clock::Clock::expiry), `$2` the most to delete.
+const DELETE_EXPIRED_KEYS: Sql = Sql {
+    postgres: "
+        DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+            SELECT user_id, key FROM idempotency_keys
+            WHERE created_at < clock_timestamp() - make_interval(secs => $1)
+            ORDER BY created_at
+            LIMIT $2
+        )",
+    sqlite: "
+        DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+            SELECT user_id, key FROM idempotency_keys
+            WHERE created_at < $1
+            ORDER BY created_at
+            LIMIT $2
+        )",
 };
 
-/// Removes what is no longer needed, now and every `interval`, until `stop` is cancelled.
+/// Runs a round at once and then every `interval`, until `stop` is cancelled.
 pub(crate) async fn run(
     store: Store,
     retention: Duration,
     interval: Duration,
     stop: CancellationToken,
 ) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut go_on = stop.run_until_cancelled(ticks.tick()).await.is_some();
-    while go_on {
-        // Single statements, so that it may be dropped anywhere: a shutdown does not wait for a
-        // database that is silent, or for all that is old.
+    let mut ticker = tokio::time::interval(interval);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut running = stop.run_until_cancelled(ticker.tick()).await.is_some();
+    while running {
+        // A round consists of single statements, so a shutdown may cancel it anywhere.
         let round = async {
-            tidy(&store, retention).await;
-            ticks.tick().await;
+            run_round(&store, retention).await;
+            ticker.tick().await;
         };
-        go_on = stop.run_until_cancelled(round).await.is_some();
+        running = stop.run_until_cancelled(round).await.is_some();
     }
 }
 
-/// One round.
-async fn tidy(store: &Store, retention: Duration) {
-    match expire_keys(store, retention).await {
+async fn run_round(store: &Store, retention: Duration) {
+    match delete_expired_keys(store, retention).await {
         Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "old idempotency keys were removed"),
+        Ok(removed) => tracing::info!(removed, "deleted expired idempotency keys"),
         Err(error) => {
-            tracing::warn!(%error, "old idempotency keys could not be removed; the next round tries again")
+            tracing::warn!(%error, "failed to delete expired idempotency keys; retrying next round")
         }
     }
-    if let Err(error) = store.expire_admin_requests(retention).await {
-        tracing::warn!(%error, "old keys of restockings could not be removed; the next round tries again");
+    if let Err(error) = store.delete_expired_admin_requests(retention).await {
+        tracing::warn!(
+            %error,
+            "failed to delete expired keys of stock changes; retrying next round"
+        );
     }
-    match store.forget_log_ins().await {
-        Ok(removed) => tracing::debug!(removed, "removed unused budgets of password checks"),
+    match store.delete_full_budgets().await {
+        Ok(removed) => tracing::debug!(removed, "deleted full budgets of password checks"),
         Err(error) => {
-            tracing::warn!(%error, "failed to remove unused budgets of password checks; retrying next round")
+            tracing::warn!(
+                %error,
+                "failed to delete full budgets of password checks; retrying next round"
+            )
         }
     }
-    match store.forget_networks().await {
-        Ok(removed) => tracing::debug!(removed, "removed expired client networks"),
+    match store.delete_expired_networks().await {
+        Ok(removed) => tracing::debug!(removed, "deleted expired client networks"),
         Err(error) => {
-            tracing::warn!(%error, "failed to remove expired client networks; retrying next round")
+            tracing::warn!(%error, "failed to delete expired client networks; retrying next round")
         }
     }
     match store.outbox.trim().await {
-        Ok(removed) => tracing::debug!(removed, "shipped events were removed from the outbox"),
+        Ok(removed) => tracing::debug!(removed, "deleted shipped events from the outbox"),
         Err(error) => {
-            tracing::warn!(%error, "shipped events could not be removed; the next round tries again")
+            tracing::warn!(%error, "failed to delete shipped events; retrying next round")
         }
     }
 }
 
-/// Removes the idempotency keys that are older than `retention`, a bounded number with each
-/// statement. Yields how many.
-pub(crate) async fn expire_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
+/// Returns the number of deleted keys.
+pub(crate) async fn delete_expired_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
     let Some(expiry) = store.clock.expiry(retention) else { return Ok(0) };
-    let statement = EXPIRE.with(store.database.backend(), [expiry, i64::from(BOUND).into()]);
-    store.database.remove(statement, BOUND.into()).await
+    let statement = DELETE_EXPIRED_KEYS
+        .with(store.database.backend(), [expiry, i64::from(DELETE_BATCH).into()]);
+    store.database.remove(statement, DELETE_BATCH.into()).await
 }
 
-/// Tells `database` whether the database answers, `clock` whether this machine's clock agrees with
-/// the database's, and the metrics how far the shipper is behind, until `stop` is cancelled.
+/// Reports to `database` whether the database answers, to `clock` whether this machine's clock
+/// agrees with it, and to the metrics the backlog of the outbox.
 pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: CancellationToken) {
-    // Side by side: a backlog that takes long to count says nothing about whether the database
-    // answers.
-    tokio::join!(look(&store, &database, &clock, &stop), measure(&store, &stop));
+    // Concurrent, as a slow count does not mean that the database is unavailable.
+    tokio::join!(check_database(&store, &database, &clock, &stop), measure_backlog(&store, &stop));
 }
 
-async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationToken) {
-    let mut ticks = ticks();
+async fn check_database(store: &Store, database: &Part, clock: &Part, stop: &CancellationToken) {
+    let mut ticker = ticker();
     let (mut skews, mut jumps) = (SkewMonitor::default(), JumpLog::default());
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    while stop.run_until_cancelled(ticker.tick()).await.is_some() {
         match stop.run_until_cancelled(store.clock.synchronise(&store.database)).await {
             Some(Ok(skew)) => {
                 database.ready();
                 metrics::CLOCK_SKEW.set(skew.seconds);
-                if store.clock.is_of_a_server() {
-                    // The database has a clock of its own: a role whose clock differs from it is
-                    // not ready.
+                if store.clock.is_server_clock() {
+                    // A role whose clock differs from the server's is not ready.
                     skews.compare(skew.seconds, skew.uncertainty, clock);
                 } else {
                     jumps.compare(skew);
@@ -119,39 +129,39 @@ async fn look(store: &Store, database: &Part, clock: &Part, stop: &CancellationT
     }
 }
 
-/// What was logged of the clock's jumps, so that each is logged once.
+/// Logs each jump of the clock once.
 #[derive(Debug, Default)]
 struct JumpLog {
-    /// Seconds by which the clock of this machine has jumped, as it was last logged.
     jumped: f64,
 }
 
 impl JumpLog {
-    /// The database has no clock but this machine's: what was decided by it before stays decided.
+    /// SQLite has no clock but this machine's, so a jump changes no decision.
     fn compare(&mut self, skew: Skew) {
         if (skew.seconds - self.jumped).abs() > MAX_SKEW_SECONDS {
             self.jumped = skew.seconds;
             tracing::warn!(
                 jumped_seconds = skew.seconds,
-                "the clock of this machine was set since this process started; idempotency keys are kept by the time that this process runs"
+                "this machine's clock has jumped since this process started; the uptime of the \
+                 process decides when idempotency keys expire"
             );
         }
     }
 }
 
-async fn measure(store: &Store, stop: &CancellationToken) {
-    let mut ticks = ticks();
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+async fn measure_backlog(store: &Store, stop: &CancellationToken) {
+    let mut ticker = ticker();
+    while stop.run_until_cancelled(ticker.tick()).await.is_some() {
         match stop.run_until_cancelled(store.outbox.backlog()).await {
             Some(Ok(backlog)) => metrics::OUTBOX_BACKLOG.set(backlog),
-            Some(Err(error)) => tracing::warn!(%error, "the events that wait could not be counted"),
+            Some(Err(error)) => tracing::warn!(%error, "failed to count unshipped events"),
             None => return,
         }
     }
 }
 
-fn ticks() -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    ticks
+fn ticker() -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(CHECK_INTERVAL);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticker
 }

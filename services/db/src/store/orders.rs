@@ -1,4 +1,4 @@
-//! Reading and cancelling orders. Placing them is in `place`, behind the `committer`.
+//! Reads and cancels orders. `place` and `committer` place them.
 
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -9,9 +9,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Caller, Context, Lock, Store,
-    events::{Happening, event},
-    outbox, plain,
+    Caller, Context, RowLock, Store, db_failure,
+    events::{DomainEvent, event},
+    outbox,
 };
 use crate::{
     entity::{
@@ -21,35 +21,56 @@ use crate::{
     failure::Failure,
 };
 
-/// The columns of an order after those of its buyer.
-macro_rules! caller_and_order {
+/// Selects the caller's token state and the columns of an order.
+macro_rules! select_caller_and_order {
     ($from:literal) => {
         concat!(
-            "SELECT u.token_version, u.is_active, o.id AS o_id, o.user_id AS o_user_id, o.product_id AS o_product_id, \
-             o.quantity AS o_quantity, o.unit_price_cents AS o_unit_price_cents, o.total_price_cents AS o_total_price_cents, \
-             o.currency AS o_currency, o.status AS o_status, o.created_at AS o_created_at, o.cancelled_at AS o_cancelled_at, \
-             o.version AS o_version ",
+            "
+    SELECT u.token_version, u.is_active, o.id AS o_id, o.user_id AS o_user_id,
+        o.product_id AS o_product_id, o.quantity AS o_quantity,
+        o.unit_price_cents AS o_unit_price_cents, o.total_price_cents AS o_total_price_cents,
+        o.currency AS o_currency, o.status AS o_status, o.created_at AS o_created_at,
+        o.cancelled_at AS o_cancelled_at, o.version AS o_version",
             $from
         )
     };
 }
 
-/// `$1` the caller, `$2` the order.
-const ONE: &str = caller_and_order!(
-    "FROM users u LEFT JOIN orders o ON o.user_id = u.id AND o.id = $2 WHERE u.id = $1"
+const SELECT_ONE: &str = select_caller_and_order!(
+    "
+    FROM users u
+    LEFT JOIN orders o ON o.user_id = u.id AND o.id = $2
+    WHERE u.id = $1"
 );
 
-/// `$1` the caller, `$2` the id below which the page begins, `$3` how many. The inner query reads
-/// just the page from the index; the outer one yields one row without an order if there is none.
-const PAGE: &str = caller_and_order!(
-    "FROM users u LEFT JOIN (SELECT * FROM orders WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3) o ON TRUE \
-     WHERE u.id = $1 ORDER BY o.id DESC"
+/// `$1` the caller, `$2` an upper bound of the ids (exclusive), `$3` the limit.
+///
+/// The subquery reads only the page from the index. A caller without orders yields one row.
+const SELECT_PAGE: &str = select_caller_and_order!(
+    "
+    FROM users u
+    LEFT JOIN (
+        SELECT * FROM orders
+        WHERE user_id = $1 AND id < $2
+        ORDER BY id DESC
+        LIMIT $3
+    ) o ON TRUE
+    WHERE u.id = $1
+    ORDER BY o.id DESC"
 );
 
-/// As [`PAGE`], with `$4` the status.
-const PAGE_OF_STATUS: &str = caller_and_order!(
-    "FROM users u LEFT JOIN (SELECT * FROM orders WHERE user_id = $1 AND status = $4 AND id < $2 ORDER BY id DESC LIMIT $3) o ON TRUE \
-     WHERE u.id = $1 ORDER BY o.id DESC"
+/// As [`SELECT_PAGE`], with `$4` the status.
+const SELECT_PAGE_OF_STATUS: &str = select_caller_and_order!(
+    "
+    FROM users u
+    LEFT JOIN (
+        SELECT * FROM orders
+        WHERE user_id = $1 AND status = $4 AND id < $2
+        ORDER BY id DESC
+        LIMIT $3
+    ) o ON TRUE
+    WHERE u.id = $1
+    ORDER BY o.id DESC"
 );
 
 struct CallerAndOrder {
@@ -69,8 +90,8 @@ impl FromQueryResult for CallerAndOrder {
 }
 
 impl Store {
-    /// Up to `limit` of the caller's orders with ids below `before`, newest first; of one status,
-    /// if it is given.
+    /// Returns at most `limit` of the caller's orders with ids below `before`, newest first,
+    /// optionally of one status.
     pub(crate) async fn orders(
         &self,
         caller: Caller,
@@ -84,23 +105,24 @@ impl Store {
             i64::try_from(limit).unwrap_or(i64::MAX).into(),
         ];
         let sql = match status {
-            None => PAGE,
+            None => SELECT_PAGE,
             Some(status) => {
                 values.push(status.to_value().into());
-                PAGE_OF_STATUS
+                SELECT_PAGE_OF_STATUS
             }
         };
-        self.callers_orders(caller, sql, values).await
+        self.select_orders(caller, sql, values).await
     }
 
     pub(crate) async fn order(&self, caller: Caller, order_id: Uuid) -> Result<Model, Failure> {
-        let found =
-            self.callers_orders(caller, ONE, vec![caller.user_id.into(), order_id.into()]).await?;
+        let found = self
+            .select_orders(caller, SELECT_ONE, vec![caller.user_id.into(), order_id.into()])
+            .await?;
         found.into_iter().next().ok_or(Failure::Refused(ErrorReason::OrderNotFound))
     }
 
-    /// Judges the caller and yields the orders, from one statement.
-    async fn callers_orders(
+    /// Checks the caller's token and returns the orders, with one statement.
+    async fn select_orders(
         &self,
         caller: Caller,
         sql: &str,
@@ -120,31 +142,26 @@ impl Store {
         }
     }
 
-    /// Cancels one of the caller's orders, and puts its pieces back if it was not cancelled before.
+    /// Cancels one of the caller's orders and restocks its pieces, once.
     ///
-    /// Reads before it locks: only an order that is still placed takes its turn with the orders of
-    /// all users.
-    ///
-    /// Locks are taken in the order user, order, product; placing takes user, product, and never
-    /// waits for an order's row: no cycle.
-    ///
-    /// # Errors
-    /// `TOKEN_REVOKED`, `ORDER_NOT_FOUND`, `TOO_MANY_WRITES`.
+    /// Reads before it locks, so that only an order that is still placed takes the stock lock.
+    /// Locks the user, the order, then the product; placing never waits for an order's row, so they
+    /// cannot deadlock.
     pub(crate) async fn cancel_order(
         &self,
         context: &Context,
         caller: Caller,
         order_id: Uuid,
     ) -> Result<Model, Failure> {
-        let _place = self.begin_write(caller, WriteClass::Data)?;
+        let _permit = self.begin_write(caller, WriteClass::Data)?;
         let found = self.order(caller, order_id).await?;
         if found.status == Status::Cancelled {
             return Ok(found);
         }
-        let _turn = self.selling.lock().await;
+        let _stock = self.stock_lock.lock().await;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            self.lock_caller(transaction, caller, Lock::Share).await?;
+            self.lock_caller(transaction, caller, RowLock::Shared).await?;
             let now = self.clock.now();
             let own = Column::Id.eq(order_id).and(Column::UserId.eq(caller.user_id));
             let cancelled = Entity::update_many()
@@ -154,10 +171,11 @@ impl Store {
                 .filter(own.clone().and(Column::Status.eq(Status::Placed)))
                 .exec_with_returning(transaction)
                 .await
-                .map_err(plain)?;
+                .map_err(db_failure)?;
             let Some(order) = cancelled.into_iter().next() else {
-                // Cancelled before: the pieces are back already.
-                let order = Entity::find().filter(own).one(transaction).await.map_err(plain)?;
+                // A concurrent call has cancelled it.
+                let order =
+                    Entity::find().filter(own).one(transaction).await.map_err(db_failure)?;
                 return order.ok_or(Failure::Refused(ErrorReason::OrderNotFound));
             };
             products::Entity::update_many()
@@ -169,10 +187,10 @@ impl Store {
                 .filter(products::Column::Id.eq(order.product_id))
                 .exec(transaction)
                 .await
-                .map_err(plain)?;
+                .map_err(db_failure)?;
             let event =
-                event(&self.origin, context, caller.user_id, &Happening::OrderCancelled(&order));
-            outbox::append(transaction, now, &[event]).await.map_err(plain)?;
+                event(&self.origin, context, caller.user_id, &DomainEvent::OrderCancelled(&order));
+            outbox::append(transaction, now, &[event]).await.map_err(db_failure)?;
             Ok(order)
         })
         .await

@@ -1,7 +1,9 @@
-//! The outbox: events written in the transaction of the change they tell of, read back by the
-//! shipper until they are acknowledged.
+//! The outbox: events are written in the transaction of their change, then read and shipped until
+//! they are acknowledged.
 
 mod gaps;
+pub(crate) mod leader;
+pub(crate) mod lease;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,51 +23,93 @@ use super::sql::{Sql, hex, json};
 use crate::{
     clock,
     config::ShippedEvents,
-    database::{BOUND, Database},
+    database::{DELETE_BATCH, Database},
 };
 
-const APPEND: Sql = Sql {
-    postgres: "INSERT INTO outbox (id, payload, created_at) SELECT id, decode(payload, 'hex'), $2 \
-               FROM json_to_recordset($1::json) AS e(position integer, id uuid, payload text) ORDER BY position",
-    sqlite: "INSERT INTO outbox (id, payload, created_at) SELECT unhex(value ->> 'id'), unhex(value ->> 'payload'), $2 \
-             FROM json_each($1) ORDER BY key",
+const INSERT: Sql = Sql {
+    postgres: "
+        INSERT INTO outbox (id, payload, created_at)
+        SELECT id, decode(payload, 'hex'), $2
+        FROM json_to_recordset($1::json) AS e(position integer, id uuid, payload text)
+        ORDER BY position",
+    sqlite: "
+        INSERT INTO outbox (id, payload, created_at)
+        SELECT unhex(value ->> 'id'), unhex(value ->> 'payload'), $2
+        FROM json_each($1)
+        ORDER BY key",
 };
-/// `$1` the number after which to read, `$2` the last one that counts, `$3` how many.
-const READ: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2 \
-                    ORDER BY seq LIMIT $3";
-/// As [`READ`], and what has turned up of the numbers `$5`, the lowest of which is `$4`
-/// (PostgreSQL).
-const READ_WITH_LATE: &str = "SELECT seq, payload FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2 \
-                              AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json))) ORDER BY seq LIMIT $3";
-const WAITS: &str =
-    "SELECT EXISTS (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL) AS waits";
-/// The mark of the oldest event that waits.
-const OLDEST: &str = "SELECT seq, created_at FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1";
-const NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
-/// What is set aside is acknowledged as well, and must outlive it.
+/// `$1` the `seq` to read after, `$2` the last `seq` of the term, `$3` the limit.
+const SELECT_PENDING: &str = "
+    SELECT seq, payload
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2
+    ORDER BY seq
+    LIMIT $3";
+/// As [`SELECT_PENDING`], plus the rows of `$5` (PostgreSQL): skipped numbers, of which `$4` is the
+/// lowest.
+const SELECT_PENDING_WITH_LATE: &str = "
+    SELECT seq, payload
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2
+        AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json)))
+    ORDER BY seq
+    LIMIT $3";
+const EXISTS_PENDING: &str = "
+    SELECT EXISTS (
+        SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL
+    ) AS pending";
+const SELECT_OLDEST: &str = "
+    SELECT seq, created_at
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL
+    ORDER BY seq
+    LIMIT 1";
+const SELECT_NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
+/// A dead letter is acknowledged, too, but its row must stay.
 const DELETE: Sql = Sql {
-    postgres: "DELETE FROM outbox WHERE set_aside IS NULL AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
-    sqlite: "DELETE FROM outbox WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+    postgres: "
+        DELETE FROM outbox
+        WHERE set_aside IS NULL
+            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "
+        DELETE FROM outbox
+        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
 };
-const MARK: Sql = Sql {
-    postgres: "UPDATE outbox SET shipped_at = $2 \
-               WHERE set_aside IS NULL AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
-    sqlite: "UPDATE outbox SET shipped_at = $2 WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+const MARK_SHIPPED: Sql = Sql {
+    postgres: "
+        UPDATE outbox SET shipped_at = $2
+        WHERE set_aside IS NULL
+            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "
+        UPDATE outbox SET shipped_at = $2
+        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
 };
-const MARK_UNSHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
-const TRIM: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL AND seq <= \
-                    (SELECT seq FROM outbox WHERE shipped_at IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET $1) ORDER BY seq LIMIT $2)";
-/// Not what was shipped after all, as by another process.
-const SET_ASIDE: &str = "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
-const BACKLOG: &str = "SELECT count(*) AS backlog FROM \
-                       (SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1) AS waiting";
-/// The backlog is counted no further: a long one must not cost much every time.
+const UNMARK_SHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
+/// `$1` the number of shipped events to keep, `$2` the most to delete.
+const TRIM: &str = "
+    DELETE FROM outbox WHERE seq IN (
+        SELECT seq FROM outbox
+        WHERE shipped_at IS NOT NULL AND seq <= (
+            SELECT seq FROM outbox
+            WHERE shipped_at IS NOT NULL
+            ORDER BY seq DESC
+            LIMIT 1 OFFSET $1
+        )
+        ORDER BY seq
+        LIMIT $2
+    )";
+/// Skips an event that another process has shipped meanwhile.
+const MARK_DEAD_LETTER: &str =
+    "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
+const COUNT_BACKLOG: &str = "
+    SELECT count(*) AS backlog FROM (
+        SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1
+    ) AS pending";
+/// The limit of the backlog count, which bounds its cost.
 pub(crate) const BACKLOG_BOUND: i64 = 100_001;
 
-/// How long the shipper waits before it looks for what other processes wrote.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Writes `events` in this transaction, in their order.
 pub(crate) async fn append<C: ConnectionTrait>(
     transaction: &C,
     time: OffsetDateTime,
@@ -90,12 +134,12 @@ pub(crate) async fn append<C: ConnectionTrait>(
         })
         .collect();
     let statement =
-        APPEND.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
+        INSERT.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
     transaction.execute_raw(statement).await?;
     Ok(())
 }
 
-/// The events that are not acknowledged yet, for the shipper.
+/// The unshipped events, as the source of the shipper.
 #[derive(Clone, Debug)]
 pub struct Outbox(Arc<Inner>);
 
@@ -104,79 +148,77 @@ struct Inner {
     database: Database,
     shipped: ShippedEvents,
     changed: Notify,
-    turn: Mutex<Turn>,
+    term: Mutex<Term>,
 }
 
-/// What is known of the events that this process ships at present.
+/// What this process knows about the events in its present term as the leader.
 #[derive(Debug)]
-struct Turn {
-    /// The highest number that was read since reading last began from the oldest.
+struct Term {
+    /// The greatest `seq` that was read since reading restarted at the oldest.
     position: i64,
     gaps: Gaps,
-    /// The last number that counts: what is written later is for whoever ships next.
+    /// The last `seq` of the term: the next leader ships later events.
     last: i64,
-    /// Since when there are events to ship and none was acknowledged.
-    waiting: Option<Instant>,
+    /// When unshipped events were first seen since the last acknowledgement.
+    stalled_since: Option<Instant>,
 }
 
-impl Default for Turn {
+impl Default for Term {
     fn default() -> Self {
-        Self { position: 0, gaps: Gaps::default(), last: i64::MAX, waiting: None }
+        Self { position: 0, gaps: Gaps::default(), last: i64::MAX, stalled_since: None }
     }
 }
 
 impl Outbox {
-    /// The outbox of this database.
+    /// Returns the outbox of this database.
     pub fn new(database: Database, shipped: ShippedEvents) -> Self {
-        Self(Arc::new(Inner { database, shipped, changed: Notify::new(), turn: Mutex::default() }))
+        Self(Arc::new(Inner { database, shipped, changed: Notify::new(), term: Mutex::default() }))
     }
 
-    /// Says that there may be something new to read.
     pub(crate) fn notify(&self) {
         self.0.changed.notify_one();
     }
 
-    /// Whether other processes write to it and ship it, too: not with a database in a file, nor
-    /// where the broker lives in this process.
+    /// Whether other processes write to this outbox and ship it: not with SQLite or the embedded
+    /// broker.
     pub(crate) fn is_shared(&self) -> bool {
         self.0.database.backend() == DbBackend::Postgres && self.0.shipped == ShippedEvents::Delete
     }
 
-    /// This process begins to ship: whatever it knew is of the past.
-    pub(crate) fn begin_turn(&self) {
-        *self.turn() = Turn::default();
+    pub(crate) fn begin_term(&self) {
+        *self.term() = Term::default();
     }
 
-    /// What is written from now on is for whoever ships next; everything that is committed is still
-    /// read. If the database does not say within `patience` what is the newest, all that comes is
-    /// read.
-    pub(crate) async fn end_turn(&self, patience: Duration) {
-        let statement = Statement::from_string(self.0.database.backend(), NEWEST);
+    /// Limits the term to the events that exist now. Without an answer within `limit`, the term
+    /// stays unlimited.
+    pub(crate) async fn end_term(&self, limit: Duration) {
+        let statement = Statement::from_string(self.0.database.backend(), SELECT_NEWEST);
         let asked =
-            tokio::time::timeout(patience, self.0.database.reader().query_one_raw(statement)).await;
+            tokio::time::timeout(limit, self.0.database.reader().query_one_raw(statement)).await;
         let newest = asked.map(|row| {
             row.and_then(|row| row.map_or(Ok(None), |row| row.try_get::<Option<i64>>("", "newest")))
         });
         match newest {
-            Ok(Ok(newest)) => self.turn().last = newest.unwrap_or(0),
-            Ok(Err(error)) => tracing::warn!(%error, "the newest event could not be told"),
-            Err(_) => tracing::warn!(?patience, "the newest event could not be told in time"),
+            Ok(Ok(newest)) => self.term().last = newest.unwrap_or(0),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to read the newest event"),
+            Err(_) => tracing::warn!(?limit, "timed out reading the newest event"),
         }
     }
 
-    /// Looks whether there are events to ship, and says for how long there have been some, of which
-    /// none was acknowledged. To be asked often.
-    pub(crate) async fn waiting(&self) -> Result<Duration, DbErr> {
-        let statement = Statement::from_string(self.0.database.backend(), WAITS);
+    /// Returns for how long there were unshipped events and none was acknowledged. Must be called
+    /// regularly.
+    pub(crate) async fn stalled_for(&self) -> Result<Duration, DbErr> {
+        let statement = Statement::from_string(self.0.database.backend(), EXISTS_PENDING);
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
-        let waits = row.map_or(Ok(false), |row| row.try_get("", "waits"))?;
-        let mut turn = self.turn();
-        turn.waiting = if waits { turn.waiting.or_else(|| Some(Instant::now())) } else { None };
-        Ok(turn.waiting.map_or(Duration::ZERO, |since| since.elapsed()))
+        let pending = row.map_or(Ok(false), |row| row.try_get("", "pending"))?;
+        let mut term = self.term();
+        term.stalled_since =
+            if pending { term.stalled_since.or_else(|| Some(Instant::now())) } else { None };
+        Ok(term.stalled_since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
-    fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn term(&self) -> MutexGuard<'_, Term> {
+        self.0.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn pending(
@@ -184,114 +226,115 @@ impl Outbox {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, LogMessage)>, DbErr> {
-        // What came last may have been one that turned up late: reading goes on behind the highest.
-        let mut position = after.map_or(0, |after| after.max(self.turn().position));
+        // The last event may have been a late one, so reading continues after the greatest `seq`.
+        let mut position = after.map_or(0, |after| after.max(self.term().position));
         loop {
             let rows = self.page(position, limit).await?;
             let mut events = Vec::with_capacity(rows.len());
-            let mut numbers = Vec::with_capacity(rows.len());
+            let mut seqs = Vec::with_capacity(rows.len());
             for row in &rows {
-                let number: i64 = row.try_get("", "seq")?;
-                numbers.push(number);
+                let seq: i64 = row.try_get("", "seq")?;
+                seqs.push(seq);
                 match LogMessage::decode(row.try_get::<Vec<u8>>("", "payload")?.as_slice()) {
-                    Ok(event) => events.push((number, event)),
+                    Ok(event) => events.push((seq, event)),
                     Err(error) => {
-                        tracing::error!(%error, seq = number, "an event in the outbox cannot be read and is set aside");
-                        self.mark_set_aside(number, &format!("it cannot be read: {error}")).await?;
+                        tracing::error!(
+                            %error, seq,
+                            "failed to decode an event of the outbox; keeping it as a dead letter"
+                        );
+                        self.mark_dead_letter(seq, &format!("cannot be decoded: {error}")).await?;
                     }
                 }
             }
-            position = numbers.last().map_or(position, |last| position.max(*last));
-            let mut turn = self.turn();
-            turn.position = position;
-            turn.gaps.read(&numbers, Instant::now());
-            drop(turn);
-            // Nothing to send does not mean that there is nothing behind what cannot be read.
+            position = seqs.last().map_or(position, |last| position.max(*last));
+            let mut term = self.term();
+            term.position = position;
+            term.gaps.read(&seqs, Instant::now());
+            drop(term);
+            // Behind a page of undecodable events there may be others.
             if !events.is_empty() || rows.len() < limit {
                 return Ok(events);
             }
         }
     }
 
-    /// The events after `position`, and those before it that were not there when it was read.
+    /// Returns the events after `position`, and the late ones before it.
     async fn page(&self, position: i64, limit: usize) -> Result<Vec<QueryResult>, DbErr> {
         let backend = self.0.database.backend();
-        // SQLite has one writer: numbers are committed in their order.
+        // SQLite has one writer, so numbers are committed in order.
         let late = if backend == DbBackend::Postgres {
-            self.turn().gaps.up_to(position)
+            self.term().gaps.up_to(position)
         } else {
             Vec::new()
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut values: Vec<Value> = vec![position.into(), self.turn().last.into(), limit.into()];
+        let mut values: Vec<Value> = vec![position.into(), self.term().last.into(), limit.into()];
         let sql = match late.first() {
-            None => READ,
+            None => SELECT_PENDING,
             Some(lowest) => {
                 values.extend([Value::from(*lowest), json(&late)?.into()]);
-                READ_WITH_LATE
+                SELECT_PENDING_WITH_LATE
             }
         };
         let statement = Statement::from_sql_and_values(backend, sql, values);
         self.0.database.within(self.0.database.reader().query_all_raw(statement)).await
     }
 
-    async fn settle(&self, positions: &[i64]) -> Result<(), DbErr> {
+    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr> {
         let backend = self.0.database.backend();
         let positions = json(positions)?;
         let statement = match self.0.shipped {
             ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
             ShippedEvents::ShipAgainAtStart { .. } => {
-                MARK.with(backend, [positions.into(), clock::machine_now().into()])
+                MARK_SHIPPED.with(backend, [positions.into(), clock::machine_time().into()])
             }
         };
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
-    /// The row stays, for somebody to look at, and holds up nothing.
-    async fn mark_set_aside(&self, position: i64, reason: &str) -> Result<(), DbErr> {
-        // PostgreSQL's text holds every character but this one.
+    async fn mark_dead_letter(&self, position: i64, reason: &str) -> Result<(), DbErr> {
+        // PostgreSQL's text cannot store NUL.
         let reason = reason.replace('\0', "\u{fffd}");
         let statement = Statement::from_sql_and_values(
             self.0.database.backend(),
-            SET_ASIDE,
+            MARK_DEAD_LETTER,
             [reason.into(), position.into()],
         );
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
-    /// At start: what was shipped into a broker that is gone is to be shipped again.
-    pub(crate) async fn begin(&self) -> Result<(), DbErr> {
+    /// At the start: with the embedded broker, which starts empty, all kept events become
+    /// unshipped.
+    pub(crate) async fn reset_shipped(&self) -> Result<(), DbErr> {
         match self.0.shipped {
             ShippedEvents::Delete => Ok(()),
             ShippedEvents::ShipAgainAtStart { .. } => {
                 self.trim().await?;
                 self.0
                     .database
-                    .within(self.0.database.writer().execute_unprepared(MARK_UNSHIPPED))
+                    .within(self.0.database.writer().execute_unprepared(UNMARK_SHIPPED))
                     .await
                     .map(|_| ())
             }
         }
     }
 
-    /// Removes shipped events that are not to be kept, a bounded number with each statement. Yields
-    /// how many.
+    /// Returns the number of deleted events.
     pub(crate) async fn trim(&self) -> Result<u64, DbErr> {
         let kept = match self.0.shipped {
             ShippedEvents::Delete => 0,
             ShippedEvents::ShipAgainAtStart { kept } => kept,
         };
         let values: [Value; 2] =
-            [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(BOUND).into()];
+            [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(DELETE_BATCH).into()];
         let statement = Statement::from_sql_and_values(self.0.database.backend(), TRIM, values);
-        self.0.database.remove(statement, BOUND.into()).await
+        self.0.database.remove(statement, DELETE_BATCH.into()).await
     }
 
-    /// How many events are not shipped yet, up to [`BACKLOG_BOUND`].
     pub(crate) async fn backlog(&self) -> Result<i64, DbErr> {
         let statement = Statement::from_sql_and_values(
             self.0.database.backend(),
-            BACKLOG,
+            COUNT_BACKLOG,
             [BACKLOG_BOUND.into()],
         );
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
@@ -299,12 +342,10 @@ impl Outbox {
     }
 }
 
-/// On PostgreSQL `seq` is the order of writing, not of committing, so that a row may turn up before
-/// one that was read already. It is found all the same, at the next reading (see `gaps`): of one
-/// subject, an event is committed before the next one takes its number, so that whoever reads in
-/// the order of the numbers, and misses none, keeps the order of each subject. Should one be missed
-/// for long, what is unshipped is told by its own mark, and the shipper begins again from the
-/// oldest time after time.
+/// On PostgreSQL, `seq` is the order of writing, not of committing: a row may appear after a later
+/// one was read, and the next reading finds it (see `gaps`). An event of a subject commits before
+/// the next one takes its number, so reading without gaps keeps the order of each subject. A row
+/// that appears later than that is found when reading restarts at the oldest one.
 impl EventSource for Outbox {
     type Position = i64;
 
@@ -317,12 +358,12 @@ impl EventSource for Outbox {
     }
 
     async fn acknowledge(&self, positions: &[i64]) -> Result<(), SourceError> {
-        self.turn().waiting = None;
-        self.settle(positions).await.map_err(SourceError::new)
+        self.term().stalled_since = None;
+        self.mark_shipped(positions).await.map_err(SourceError::new)
     }
 
     async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
-        let statement = Statement::from_string(self.0.database.backend(), OLDEST);
+        let statement = Statement::from_string(self.0.database.backend(), SELECT_OLDEST);
         let row = self
             .0
             .database
@@ -330,21 +371,21 @@ impl EventSource for Outbox {
             .await
             .map_err(SourceError::new)?;
         let Some(row) = row else { return Ok(None) };
-        let number: i64 = row.try_get("", "seq").map_err(SourceError::new)?;
+        let seq: i64 = row.try_get("", "seq").map_err(SourceError::new)?;
         let time = match self.0.shipped {
             ShippedEvents::Delete => Some(
                 row.try_get::<OffsetDateTime>("", "created_at").map_err(SourceError::new)?.into(),
             ),
-            // It may have been shipped before, to a broker that is gone.
+            // It may have been shipped to an earlier embedded broker.
             ShippedEvents::ShipAgainAtStart { .. } => None,
         };
-        Ok(Some(OldestEvent { id: number.to_string(), time }))
+        Ok(Some(OldestEvent { id: seq.to_string(), time }))
     }
 
     async fn changed(&self) {
         if self.is_shared() {
-            // Nobody says what another process wrote: it is looked for.
-            let _ = tokio::time::timeout(LOOK, self.0.changed.notified()).await;
+            // Other processes send no notification.
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.0.changed.notified()).await;
         } else {
             self.0.changed.notified().await;
         }
@@ -356,6 +397,6 @@ impl EventSource for Outbox {
         _event: &LogMessage,
         reason: &str,
     ) -> Result<(), SourceError> {
-        self.mark_set_aside(*position, reason).await.map_err(SourceError::new)
+        self.mark_dead_letter(*position, reason).await.map_err(SourceError::new)
     }
 }

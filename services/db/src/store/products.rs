@@ -1,4 +1,4 @@
-//! The catalogue, read straight from the database: never stale.
+//! Reads the catalogue from the database, without a cache.
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{
@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl Store {
-    /// Up to `limit` products with ids above `after`, ascending; of one category, if it is given.
+    /// Returns at most `limit` products with ids above `after`, ascending, optionally of one
+    /// category.
     pub(crate) async fn products(
         &self,
         category: Option<&str>,

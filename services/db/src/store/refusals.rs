@@ -1,4 +1,4 @@
-//! Refusals that are log events of their own, and the counts of those that are not.
+//! Logs refused admin calls, and the counts of refusals in a flood.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,21 +9,17 @@ use merch_logging::client::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Store, outbox, plain};
+use super::{Store, db_failure, outbox};
 use crate::failure::Failure;
 
-/// Why a call of the operator's service was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It shows no bearer token.
+pub(crate) enum CredentialError {
     Missing,
-    /// It shows another one.
     Wrong,
 }
 
-impl Refusal {
-    /// The `reason` of its event.
-    pub(crate) const fn word(self) -> &'static str {
+impl CredentialError {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
             Self::Wrong => "token_wrong",
@@ -32,14 +28,14 @@ impl Refusal {
 }
 
 impl Store {
-    /// A call without the operator's credential was refused, from this address. Written before it
-    /// is answered, or counted in a flood.
-    pub(crate) async fn operator_refused(
+    /// In a flood, only counts the call.
+    pub(crate) async fn record_operator_refusal(
         &self,
-        reason: Refusal,
+        reason: CredentialError,
         peer: Option<IpAddr>,
     ) -> Result<(), Failure> {
-        if !self.rate_limiter.admit(Client::at(peer), event_name::OPERATOR_REFUSED, reason.word()) {
+        if !self.rate_limiter.admit(Client::at(peer), event_name::OPERATOR_REFUSED, reason.as_str())
+        {
             return Ok(());
         }
         let event = self
@@ -49,7 +45,7 @@ impl Store {
                 event_name::OPERATOR_REFUSED,
                 "A call without the operator's credential was refused.",
             )
-            .attribute(attribute::REASON, reason.word());
+            .attribute(attribute::REASON, reason.as_str());
         let event = match peer {
             Some(address) => event.attribute(attribute::CLIENT_ADDRESS, address.to_canonical()),
             None => event,
@@ -57,8 +53,7 @@ impl Store {
         self.write_events(vec![event.build()]).await
     }
 
-    /// Writes what is counted of refusals, at the end of each period and once more when `stop` is
-    /// cancelled.
+    /// Logs the counts of refusals after each period and when `stop` is cancelled.
     pub(crate) async fn summarise_refusals(&self, stop: CancellationToken) {
         rate_limit::write_summaries(
             &self.rate_limiter,
@@ -69,12 +64,11 @@ impl Store {
         .await;
     }
 
-    /// Writes events that belong to no change.
     async fn write_events(&self, events: Vec<LogMessage>) -> Result<(), Failure> {
         let (now, events) = (self.clock.now(), Arc::new(events));
         self.write(|transaction| {
             let events = Arc::clone(&events);
-            async move { outbox::append(&*transaction, now, &events).await.map_err(plain) }
+            async move { outbox::append(&*transaction, now, &events).await.map_err(db_failure) }
         })
         .await
     }

@@ -1,5 +1,4 @@
-//! Statements whose text differs between the two databases, and the parameters of those that take
-//! many rows at once.
+//! Statements that differ between PostgreSQL and SQLite, and JSON parameters for many rows.
 
 use std::fmt::Write as _;
 
@@ -8,16 +7,14 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// One statement in the words of either database. Many rows go in as one JSON parameter (see
-/// [`json`]), so that the text is the same for any number of them and each connection prepares it
-/// once.
+/// One statement in both dialects. Many rows are one JSON parameter (see [`json`]), so the text
+/// does not depend on their number.
 pub(super) struct Sql {
     pub(super) postgres: &'static str,
     pub(super) sqlite: &'static str,
 }
 
 impl Sql {
-    /// The statement for `backend`, with these values.
     pub(super) fn with(
         &self,
         backend: DbBackend,
@@ -27,8 +24,8 @@ impl Sql {
         Statement::from_sql_and_values(backend, text, values)
     }
 
-    /// The statement with `time` as its last value on SQLite. PostgreSQL's text asks the server's
-    /// clock instead.
+    /// As [`with`](Self::with), with `time` as the last value on SQLite. On PostgreSQL the
+    /// statement uses the server's clock.
     pub(super) fn with_time(
         &self,
         backend: DbBackend,
@@ -40,20 +37,19 @@ impl Sql {
     }
 }
 
-/// `rows` as the one parameter of a statement.
 pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, DbErr> {
     serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))
 }
 
-/// A UUID as both databases read it from JSON.
-pub(super) fn plain_id(id: Uuid) -> String {
+/// Formats a UUID as both databases read it from JSON.
+pub(super) fn json_uuid(id: Uuid) -> String {
     id.simple().to_string()
 }
 
-/// Bytes as both databases read them from JSON.
+/// Formats bytes as both databases read them from JSON.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes whatever is written");
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
         text
     })
 }

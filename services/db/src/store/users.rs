@@ -1,5 +1,5 @@
-//! Users: registering, credentials, log-in, tokens, changes. The caller's token is judged in the
-//! statement that does the work.
+//! Users: registration, credentials, log-in, tokens, changes. The statement that does the work also
+//! checks the caller's token.
 
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -11,61 +11,44 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Caller, Context, Lock, Store,
-    events::{Happening, event},
+    Caller, Context, RowLock, Store, UserLookup, db_failure,
+    events::{DomainEvent, event},
+    has_valid_token,
     known_networks::Network,
     outbox,
     password_checks::Reservation,
-    plain, valid,
 };
 use crate::{
     database::Transaction,
-    db_error::{Intent, meaning},
-    entity::users::{ActiveModel, Column, Entity, Model, PasswordHash},
+    db_error::{Intent, classify},
+    entity::users::{ActiveModel, Column, Entity, Model, PasswordHash, fold},
     failure::Failure,
 };
 
-/// A user to register; every member keeps its rule.
 #[derive(Clone, Debug)]
 pub(crate) struct NewUser {
     pub(crate) sid: String,
     pub(crate) username: String,
     pub(crate) email: String,
     pub(crate) password_hash: PasswordHash,
-    /// Where it registers.
     pub(crate) network: Network,
 }
 
-/// What a proved password brings along.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Proof {
-    /// Where it was proved.
+pub(crate) struct VerifiedPassword {
     pub(crate) network: Network,
-    /// To be given back.
     pub(crate) reservation: Reservation,
-    /// The same password's hash at another cost, to take the place of the stored one.
+    /// The hash of the same password at another cost; it replaces the stored one.
     pub(crate) renewed_hash: Option<PasswordHash>,
 }
 
-/// What to change of a user; `None` stays.
+/// Changes of a user; `None` keeps the value.
 #[derive(Clone, Debug)]
-pub(crate) struct Changes {
+pub(crate) struct UserChanges {
     pub(crate) username: Option<String>,
     pub(crate) email: Option<String>,
-    /// Not empty: only if the row's version is one of these.
+    /// If not empty, the row must have one of these versions.
     pub(crate) expected_versions: Vec<i64>,
-}
-
-/// Names a user by what it logs in with, or by its id.
-#[derive(Clone, Debug)]
-pub(crate) enum By {
-    Username(String),
-    Caller(Caller),
-}
-
-/// What uniqueness and log-in look at.
-pub(super) fn fold(text: &str) -> String {
-    text.to_lowercase()
 }
 
 impl Store {
@@ -92,18 +75,19 @@ impl Store {
                 created_at: Set(now),
                 updated_at: Set(now),
             };
-            let user =
-                row.insert(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
-            self.remember_network(transaction, user.id, &new.network).await?;
-            self.record_user(transaction, context, now, user.id, &Happening::UserRegistered)
+            let user = row
+                .insert(transaction)
+                .await
+                .map_err(|error| classify(error, Intent::ClaimName))?;
+            self.record_network(transaction, user.id, &new.network).await?;
+            self.record_user(transaction, context, now, user.id, &DomainEvent::UserRegistered)
                 .await?;
             Ok(user)
         })
         .await
     }
 
-    /// Says whether the names of a new user are free at this moment; which is taken as
-    /// [`create_user`](Self::create_user) does.
+    /// [`create_user`](Self::create_user) decides; this only checks the present state.
     pub(crate) async fn check_availability(
         &self,
         sid: &str,
@@ -123,20 +107,18 @@ impl Store {
         Ok(())
     }
 
-    /// The active user that is named; `None` if no such user has the username.
-    ///
-    /// # Errors
-    /// `TOKEN_REVOKED` if the caller's token is void.
-    pub(crate) async fn find_user(&self, by: &By) -> Result<Option<Model>, Failure> {
-        let query = match by {
-            By::Username(name) => Entity::find().filter(Column::UsernameKey.eq(fold(name))),
-            By::Caller(caller) => Entity::find().filter(valid(*caller)),
+    /// Returns the active user; `None` if no active user has the username. Fails with
+    /// `TOKEN_REVOKED`.
+    pub(crate) async fn find_user(&self, lookup: &UserLookup) -> Result<Option<Model>, Failure> {
+        let query = match lookup {
+            UserLookup::Username(name) => Entity::find().filter(Column::UsernameKey.eq(fold(name))),
+            UserLookup::Caller(caller) => Entity::find().filter(has_valid_token(*caller)),
         };
         let query = query.filter(Column::IsActive.eq(true));
         let found = self.read(|| query.clone().one(self.database.reader())).await?;
-        match (found, by) {
-            (None, By::Caller(_)) => Err(Failure::Refused(ErrorReason::TokenRevoked)),
-            (found, By::Username(_) | By::Caller(_)) => Ok(found),
+        match (found, lookup) {
+            (None, UserLookup::Caller(_)) => Err(Failure::Refused(ErrorReason::TokenRevoked)),
+            (found, UserLookup::Username(_) | UserLookup::Caller(_)) => Ok(found),
         }
     }
 
@@ -144,23 +126,23 @@ impl Store {
         &self,
         context: &Context,
         caller: Caller,
-        proof: &Proof,
+        verified: &VerifiedPassword,
     ) -> Result<(), Failure> {
-        let lock = if proof.renewed_hash.is_some() { Lock::Change } else { Lock::Share };
+        let lock =
+            if verified.renewed_hash.is_some() { RowLock::Exclusive } else { RowLock::Shared };
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            // A changed password has another token version, so that a renewed hash of the old one
-            // never takes its place.
+            // A changed password has another token version, so a renewed hash never replaces it.
             let user = self.lock_caller(transaction, caller, lock).await?;
             let id = user.id;
-            if let Some(hash) = &proof.renewed_hash {
-                // Neither version nor token_version: no visible member changes.
+            if let Some(hash) = &verified.renewed_hash {
+                // Keeps version and token_version: no visible field changes.
                 let renewed = ActiveModel { password_hash: Set(hash.clone()), ..user.into() };
-                renewed.update(transaction).await.map_err(plain)?;
+                renewed.update(transaction).await.map_err(db_failure)?;
             }
-            self.remember_network(transaction, id, &proof.network).await?;
-            self.give_back(transaction, &proof.reservation).await?;
-            self.record_user(transaction, context, self.clock.now(), id, &Happening::UserLoggedIn)
+            self.record_network(transaction, id, &verified.network).await?;
+            self.refund(transaction, &verified.reservation).await?;
+            self.record_user(transaction, context, self.clock.now(), id, &DomainEvent::UserLoggedIn)
                 .await
         })
         .await
@@ -171,15 +153,15 @@ impl Store {
         context: &Context,
         caller: Caller,
     ) -> Result<(), Failure> {
-        let _place = self.begin_write(caller, WriteClass::Revocation)?;
+        let _permit = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let voided = Entity::update_many()
                 .col_expr(Column::TokenVersion, Expr::col(Column::TokenVersion).add(1))
-                .filter(valid(caller))
+                .filter(has_valid_token(caller))
                 .exec(transaction)
                 .await
-                .map_err(plain)?;
+                .map_err(db_failure)?;
             if voided.rows_affected == 0 {
                 return Err(Failure::Refused(ErrorReason::TokenRevoked));
             }
@@ -188,7 +170,7 @@ impl Store {
                 context,
                 self.clock.now(),
                 caller.user_id,
-                &Happening::UserLoggedOut,
+                &DomainEvent::UserLoggedOut,
             )
             .await
         })
@@ -196,11 +178,12 @@ impl Store {
     }
 
     pub(crate) async fn user(&self, caller: Caller, user_id: Uuid) -> Result<Model, Failure> {
-        let own =
-            self.read(|| Entity::find().filter(valid(caller)).one(self.database.reader())).await?;
-        let own = own.ok_or(Failure::Refused(ErrorReason::TokenRevoked))?;
-        only_oneself(caller, user_id)?;
-        Ok(own)
+        let user = self
+            .read(|| Entity::find().filter(has_valid_token(caller)).one(self.database.reader()))
+            .await?;
+        let user = user.ok_or(Failure::Refused(ErrorReason::TokenRevoked))?;
+        require_self(caller, user_id)?;
+        Ok(user)
     }
 
     pub(crate) async fn update_user(
@@ -208,13 +191,13 @@ impl Store {
         context: &Context,
         caller: Caller,
         user_id: Uuid,
-        changes: &Changes,
+        changes: &UserChanges,
     ) -> Result<Model, Failure> {
-        let _place = self.begin_write(caller, WriteClass::Data)?;
+        let _permit = self.begin_write(caller, WriteClass::Data)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
-            only_oneself(caller, user_id)?;
+            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
+            require_self(caller, user_id)?;
             if !changes.expected_versions.is_empty()
                 && !changes.expected_versions.contains(&before.version)
             {
@@ -227,10 +210,18 @@ impl Store {
             let now = self.clock.now();
             after.version = Set(before.version + 1);
             after.updated_at = Set(now);
-            let user =
-                after.update(transaction).await.map_err(|error| meaning(error, Intent::Claim))?;
-            self.record_user(transaction, context, now, user.id, &Happening::UserUpdated(&changed))
-                .await?;
+            let user = after
+                .update(transaction)
+                .await
+                .map_err(|error| classify(error, Intent::ClaimName))?;
+            self.record_user(
+                transaction,
+                context,
+                now,
+                user.id,
+                &DomainEvent::UserUpdated(&changed),
+            )
+            .await?;
             Ok(user)
         })
         .await
@@ -242,27 +233,27 @@ impl Store {
         caller: Caller,
         user_id: Uuid,
         hash: &PasswordHash,
-        proof: &Proof,
+        verified: &VerifiedPassword,
     ) -> Result<(), Failure> {
-        let _place = self.begin_write(caller, WriteClass::Password)?;
+        let _permit = self.begin_write(caller, WriteClass::Password)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
-            only_oneself(caller, user_id)?;
+            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
+            require_self(caller, user_id)?;
             let token_version = Set(before.token_version + 1);
-            // Neither version nor updated_at: nothing changes that is shown of a user.
+            // Keeps version and updated_at: no visible field changes.
             let after =
                 ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
-            after.update(transaction).await.map_err(plain)?;
-            // A client that knew the old password keeps no budget of its own.
-            self.forget_other_networks(transaction, caller.user_id, &proof.network).await?;
-            self.give_back(transaction, &proof.reservation).await?;
+            after.update(transaction).await.map_err(db_failure)?;
+            // A client that knew the old password loses its budget.
+            self.delete_other_networks(transaction, caller.user_id, &verified.network).await?;
+            self.refund(transaction, &verified.reservation).await?;
             self.record_user(
                 transaction,
                 context,
                 self.clock.now(),
                 caller.user_id,
-                &Happening::UserPasswordChanged,
+                &DomainEvent::UserPasswordChanged,
             )
             .await
         })
@@ -275,11 +266,11 @@ impl Store {
         caller: Caller,
         user_id: Uuid,
     ) -> Result<(), Failure> {
-        let _place = self.begin_write(caller, WriteClass::Revocation)?;
+        let _permit = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, Lock::Change).await?;
-            only_oneself(caller, user_id)?;
+            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
+            require_self(caller, user_id)?;
             let now = self.clock.now();
             let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
             let after = ActiveModel {
@@ -289,9 +280,15 @@ impl Store {
                 updated_at: Set(now),
                 ..before.into()
             };
-            after.update(transaction).await.map_err(plain)?;
-            self.record_user(transaction, context, now, caller.user_id, &Happening::UserDeactivated)
-                .await
+            after.update(transaction).await.map_err(db_failure)?;
+            self.record_user(
+                transaction,
+                context,
+                now,
+                caller.user_id,
+                &DomainEvent::UserDeactivated,
+            )
+            .await
         })
         .await
     }
@@ -302,15 +299,15 @@ impl Store {
         context: &Context,
         time: OffsetDateTime,
         user: Uuid,
-        happening: &Happening<'_>,
+        domain_event: &DomainEvent<'_>,
     ) -> Result<(), Failure> {
-        let event = event(&self.origin, context, user, happening);
-        outbox::append(transaction, time, &[event]).await.map_err(plain)
+        let event = event(&self.origin, context, user, domain_event);
+        outbox::append(transaction, time, &[event]).await.map_err(db_failure)
     }
 }
 
-/// Somebody else's user is answered like one that does not exist.
-fn only_oneself(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
+/// Other users are reported as not found.
+fn require_self(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
     if caller.user_id == user_id {
         Ok(())
     } else {
@@ -318,8 +315,7 @@ fn only_oneself(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
     }
 }
 
-/// The names of the members that differ, and the row to write for them.
-fn differences(before: &Model, changes: &Changes) -> (Vec<&'static str>, ActiveModel) {
+fn differences(before: &Model, changes: &UserChanges) -> (Vec<&'static str>, ActiveModel) {
     let mut changed = Vec::new();
     let mut after: ActiveModel = before.clone().into();
     if let Some(username) =

@@ -1,4 +1,4 @@
-//! The operator's service: who may call it, what each call does, and that it gets on with orders.
+//! The admin service: access, effects, and behaviour under load.
 
 mod products;
 mod users;
@@ -28,11 +28,10 @@ use crate::harness::*;
 
 const SERVICE: &str = "merch.admin.v1.AdminService";
 
-/// Shows this `authorization`, if any.
 #[derive(Clone)]
-struct Shows(Option<String>);
+struct AuthorizationHeader(Option<String>);
 
-impl Interceptor for Shows {
+impl Interceptor for AuthorizationHeader {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(text) = &self.0 {
             request.metadata_mut().insert("authorization", MetadataValue::try_from(text).unwrap());
@@ -42,17 +41,17 @@ impl Interceptor for Shows {
 }
 
 #[derive(Clone)]
-struct Operator(AdminServiceClient<InterceptedService<Channel, Shows>>);
+struct AdminClient(AdminServiceClient<InterceptedService<Channel, AuthorizationHeader>>);
 
-fn showing(store: &TestDb, authorization: Option<&str>) -> Operator {
-    Operator(AdminServiceClient::with_interceptor(
+fn admin_client_with(store: &TestService, authorization: Option<&str>) -> AdminClient {
+    AdminClient(AdminServiceClient::with_interceptor(
         store.channel.clone(),
-        Shows(authorization.map(str::to_owned)),
+        AuthorizationHeader(authorization.map(str::to_owned)),
     ))
 }
 
-fn operator(store: &TestDb) -> Operator {
-    showing(store, Some(&format!("Bearer {ADMIN_TOKEN}")))
+fn operator(store: &TestService) -> AdminClient {
+    admin_client_with(store, Some(&format!("Bearer {ADMIN_TOKEN}")))
 }
 
 fn named(name: &str) -> Option<UserRef> {
@@ -63,7 +62,7 @@ fn with_id(id: &str) -> Option<UserRef> {
     Some(UserRef { by: Some(By::UserId(id.to_owned())) })
 }
 
-impl Operator {
+impl AdminClient {
     async fn restock(
         &self,
         key: &str,
@@ -129,15 +128,13 @@ impl Operator {
     }
 }
 
-/// What the caller's token is worth.
-async fn own(store: &TestDb, buyer: &Buyer) -> Result<User, Status> {
+async fn own(store: &TestService, buyer: &Buyer) -> Result<User, Status> {
     let request =
         GetUserRequest { caller: Some(buyer.caller.clone()), user_id: buyer.user.id.clone() };
     Ok(store.client().get_user(call(request)).await?.into_inner().user.unwrap())
 }
 
-/// The services that reflection lists, and whether it describes the operator's.
-async fn reflected(store: &TestDb) -> (Vec<String>, bool) {
+async fn reflected(store: &TestService) -> (Vec<String>, bool) {
     let mut client = ServerReflectionClient::new(store.channel.clone());
     let mut ask = async |message| {
         let request =
@@ -161,9 +158,9 @@ async fn reflected(store: &TestDb) -> (Vec<String>, bool) {
 }
 
 on_both!(
-    async fn only_who_shows_the_credential_may_do_anything(store: &TestDb) {
+    async fn admin_calls_require_the_admin_token(store: &TestService) {
         let buyer = store.register("ada").await;
-        let before = (store.product(HOODIE).await, store.words().await);
+        let before = (store.product(HOODIE).await, store.event_names().await);
         let wrong = [
             "Bearer an-admin-token-of-the-tests-alonE",
             ADMIN_TOKEN,
@@ -172,7 +169,7 @@ on_both!(
             "",
         ];
         for authorization in [None].into_iter().chain(wrong.map(Some)) {
-            let stranger = showing(store, authorization);
+            let stranger = admin_client_with(store, authorization);
             let refusals = [
                 stranger.restock("k", HOODIE, Change::Add(1)).await.map(|_| ()),
                 stranger.set_price(HOODIE, 1).await.map(|_| ()),
@@ -184,7 +181,7 @@ on_both!(
                     })))
                     .await
                     .map(|_| ()),
-                // Not even what is wrong with a request is told.
+                // The request is not validated either.
                 stranger.revoke(None).await.map(|_| ()),
             ];
             for refusal in refusals {
@@ -197,9 +194,9 @@ on_both!(
                 assert!(!status.message().contains("an-admin-token"), "{status}");
             }
         }
-        let (product, mut words) = (store.product(HOODIE).await, store.words().await);
-        let refusals = words.split_off(before.1.len());
-        assert_eq!((product, words), before);
+        let (product, mut names) = (store.product(HOODIE).await, store.event_names().await);
+        let refusals = names.split_off(before.1.len());
+        assert_eq!((product, names), before);
         assert!(
             refusals.len() == 36 && refusals.iter().all(|word| word == "operator_refused"),
             "{refusals:?}"
@@ -210,10 +207,11 @@ on_both!(
 );
 
 on_both!(
-    async fn a_call_without_the_credential_is_an_event_that_says_why(store: &TestDb) {
+    async fn refused_admin_call_is_logged_with_its_reason(store: &TestService) {
         for (authorization, reason) in [(None, "token_missing"), (Some("Bearer x"), "token_wrong")]
         {
-            let status = showing(store, authorization).set_price(HOODIE, 1).await.unwrap_err();
+            let status =
+                admin_client_with(store, authorization).set_price(HOODIE, 1).await.unwrap_err();
             assert_eq!(status.code(), Code::Unauthenticated);
             let events = store.events().await;
             let event = events.last().unwrap();
@@ -229,41 +227,42 @@ on_both!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_wrong_credentials_is_a_few_events_and_a_count() {
-    let place = Place::sqlite().await;
-    let mut limited = config(&place);
+async fn flood_of_wrong_tokens_is_summarised() {
+    let test_database = TestDatabase::sqlite().await;
+    let mut limited = config(&test_database);
     limited.refusals.single_events = 2;
-    let store = TestDb::start_with(place, limited).await;
+    let store = TestService::start_with(test_database, limited).await;
     for _ in 0..20 {
-        let status = showing(&store, Some("Bearer x")).set_price(HOODIE, 1).await.unwrap_err();
+        let status =
+            admin_client_with(&store, Some("Bearer x")).set_price(HOODIE, 1).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
     }
-    assert_eq!(store.words().await, ["operator_refused"; 2]);
-    // The count is written when the service stops.
-    let store = TestDb::start(store.stop().await).await;
+    assert_eq!(store.event_names().await, ["operator_refused"; 2]);
+    // The count is written at the shutdown.
+    let store = TestService::start(store.stop().await).await;
     let events = store.events().await;
     assert_eq!(
-        store.words().await,
+        store.event_names().await,
         ["operator_refused", "operator_refused", "refusals_summarised"]
     );
     let attributes = &events[2].attributes;
-    let told = ["event", "reason", "count"].map(|name| attributes[name].as_str());
-    assert_eq!(told, ["operator_refused", "token_wrong", "18"]);
+    let summary = ["event", "reason", "count"].map(|name| attributes[name].as_str());
+    assert_eq!(summary, ["operator_refused", "token_wrong", "18"]);
     store.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_credential_there_is_no_such_service() {
-    let place = Place::sqlite().await;
-    let mut config = config(&place);
+async fn admin_service_is_absent_without_a_token() {
+    let test_database = TestDatabase::sqlite().await;
+    let mut config = config(&test_database);
     config.grpc.reflection = true;
-    let offered = TestDb::start_with(place, config.clone()).await;
+    let offered = TestService::start_with(test_database, config.clone()).await;
     let (names, described) = reflected(&offered).await;
     assert!(names.iter().any(|name| name == SERVICE) && described, "{names:?}");
-    let place = offered.stop().await;
+    let test_database = offered.stop().await;
 
     config.admin_token = None;
-    let store = TestDb::start_with(place, config).await;
+    let store = TestService::start_with(test_database, config).await;
     assert_eq!(
         operator(&store).set_price(HOODIE, 1).await.unwrap_err().code(),
         Code::Unimplemented
@@ -275,8 +274,8 @@ async fn without_a_credential_there_is_no_such_service() {
 }
 
 on_both!(
-    /// Everything at once: no call fails for another one's sake, and the sums agree.
-    async fn the_operator_works_in_the_middle_of_a_rush(store: &TestDb) {
+    /// No call fails because of another, and the totals agree.
+    async fn admin_calls_succeed_under_load(store: &TestService) {
         let mut buyers = vec![];
         for n in 0..8 {
             buyers.push(store.register(&format!("buyer{n}")).await);
@@ -299,8 +298,8 @@ on_both!(
                             .into_inner();
                         for result in answer.results {
                             let outcome = result.outcome.unwrap();
-                            match refused(&outcome) {
-                                None => sold.push(placed(outcome)),
+                            match refusal_reason(&outcome) {
+                                None => sold.push(expect_placed(outcome)),
                                 Some(ErrorReason::OutOfStock | ErrorReason::TokenRevoked) => {}
                                 other => panic!("{other:?}"),
                             }
@@ -326,7 +325,7 @@ on_both!(
                         operator.set_price(product, 1000 + i64::from(round)).await.unwrap();
                         operator.list(100, "", None, None).await.unwrap();
                         if n == 3 && round == 8 {
-                            // Of everyone, while their orders are placed.
+                            // Lists all users while they order.
                             operator
                                 .revoke(Some(Whose::Everyone(Everyone::default())))
                                 .await
@@ -360,31 +359,31 @@ on_both!(
         }
         assert_eq!(store.count("orders").await, i64::try_from(sold.len()).unwrap());
         assert_eq!(store.count("admin_requests").await, 40);
-        let words = store.words().await;
-        let count = |word: &str| words.iter().filter(|found| *found == word).count();
+        let names = store.event_names().await;
+        let count = |word: &str| names.iter().filter(|found| *found == word).count();
         assert_eq!(
             (count("order_placed"), count("product_restocked"), count("users_listed")),
             (sold.len(), 40, 40)
         );
         for buyer in &buyers {
             assert_eq!(
-                told(own(store, buyer).await),
-                why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+                error_of(own(store, buyer).await),
+                error(Code::Unauthenticated, ErrorReason::TokenRevoked)
             );
         }
     }
 );
 
 on_both!(
-    async fn what_comes_from_a_backup_knows_no_token_and_says_so(store: &TestDb) {
+    async fn restored_database_revokes_all_tokens(store: &TestService) {
         let ada = store.register("ada").await;
         store.sql("UPDATE users SET token_version = 7").await;
         own(store, &ada.with_token_version(7)).await.unwrap();
-        merch_db::mark_restored(&store.place.url, "2026-01-01T00:00:00Z").await.unwrap();
+        merch_db::mark_restored(&store.test_database.url, "2026-01-01T00:00:00Z").await.unwrap();
         for version in 1..50 {
             assert_eq!(
-                told(own(store, &ada.with_token_version(version)).await),
-                why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+                error_of(own(store, &ada.with_token_version(version)).await),
+                error(Code::Unauthenticated, ErrorReason::TokenRevoked)
             );
         }
         let events = store.events().await;

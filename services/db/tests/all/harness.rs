@@ -1,4 +1,4 @@
-//! A running db service with a database of its own, and short words for what tests do with it.
+//! A running db service with its own database, and helpers of the tests.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -26,34 +26,32 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// How long a test waits for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HASH: &str = "$scrypt$ln=4,r=8,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
-/// The operator's credential at every service that is started here.
 pub(crate) const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-alone";
 pub(crate) const HOODIE: i32 = 1;
 pub(crate) const BOTTLE: i32 = 2;
 
-/// Defines a test for both databases: `on_both!(async fn name(store: &TestDb) { … });`
+/// Defines a test for both databases: `on_both!(async fn name(store: &TestService) { … });`
 macro_rules! on_both {
-    ($(#[$note:meta])* async fn $name:ident($store:ident: &TestDb $(,)?) $body:block) => {
+    ($(#[$note:meta])* async fn $name:ident($store:ident: &TestService $(,)?) $body:block) => {
         mod $name {
-            #[allow(unused_imports, reason = "not every test uses everything that is imported around it")]
+            #[allow(unused_imports, reason = "not every test uses all imports of its module")]
             use super::*;
 
             $(#[$note])*
-            async fn body($store: &TestDb) $body
+            async fn body($store: &TestService) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite() {
-                let store = TestDb::start(Place::sqlite().await).await;
+                let store = TestService::start(TestDatabase::sqlite().await).await;
                 body(&store).await;
                 store.stop().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgres() {
-                let store = TestDb::start(Place::postgres().await).await;
+                let store = TestService::start(TestDatabase::postgres().await).await;
                 body(&store).await;
                 store.stop().await;
             }
@@ -62,54 +60,50 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// A database of a test's own, gone when this is dropped.
-pub(crate) struct Place {
+/// A database of one test, deleted when it is dropped.
+pub(crate) struct TestDatabase {
     pub(crate) url: String,
-    _kept: Kept,
+    _cleanup: Cleanup,
 }
 
-enum Kept {
+enum Cleanup {
     Folder(#[expect(dead_code, reason = "it is there to be dropped")] tempfile::TempDir),
     Database {
         server: String,
         name: String,
     },
     /// On a server that is gone soon.
-    Elsewhere,
+    None,
 }
 
-impl Place {
-    /// Migrated.
+impl TestDatabase {
     pub(crate) async fn sqlite() -> Self {
-        let place = Self::empty_sqlite();
-        merch_db::migrate(&place.url).await.unwrap();
-        place
+        let test_database = Self::empty_sqlite();
+        merch_db::migrate(&test_database.url).await.unwrap();
+        test_database
     }
 
-    /// Not even a file.
+    /// Names a file that does not exist.
     pub(crate) fn empty_sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = sqlite_url(&folder.path().join("store.db"));
-        Self { url, _kept: Kept::Folder(folder) }
+        Self { url, _cleanup: Cleanup::Folder(folder) }
     }
 
-    /// Migrated: a clone of a template.
     pub(crate) async fn postgres() -> Self {
         let template = template().await;
         Self::create_postgres(&format!("TEMPLATE {template}")).await
     }
 
-    /// Without a schema.
     pub(crate) async fn empty_postgres() -> Self {
         Self::create_postgres("").await
     }
 
-    /// Whatever is there.
-    pub(crate) fn elsewhere(url: String) -> Self {
-        Self { url, _kept: Kept::Elsewhere }
+    /// Names a database that is not deleted.
+    pub(crate) fn external(url: String) -> Self {
+        Self { url, _cleanup: Cleanup::None }
     }
 
-    /// Without a schema, made with these options of `CREATE DATABASE`.
     pub(crate) async fn empty_postgres_with(options: &str) -> Self {
         Self::create_postgres(options).await
     }
@@ -125,15 +119,15 @@ impl Place {
         let connection = connect(&server).await;
         connection.execute_unprepared(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
         connection.close().await.unwrap();
-        Self { url: with_database(&server, &name), _kept: Kept::Database { server, name } }
+        Self { url: with_database(&server, &name), _cleanup: Cleanup::Database { server, name } }
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let Kept::Database { server, name } = &self._kept else { return };
+        let Cleanup::Database { server, name } = &self._cleanup else { return };
         let (server, name) = (server.clone(), name.clone());
-        // Also when a test fails, and whatever runtime it had.
+        // In its own thread: a failed test may have no runtime.
         let dropped = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -152,10 +146,10 @@ impl Drop for Place {
     }
 }
 
-/// The administrator's URL of the server for tests.
 fn server() -> String {
     std::env::var("MERCH_TEST_POSTGRES_URL").expect(
-        "MERCH_TEST_POSTGRES_URL is not set: run `make test`, which starts a PostgreSQL for the tests, or set it to an administrator's URL",
+        "MERCH_TEST_POSTGRES_URL is not set: run `make test`, which starts a PostgreSQL for the \
+         tests, or set it to an administrator's URL",
     )
 }
 
@@ -170,8 +164,7 @@ pub(crate) async fn connect(url: &str) -> DatabaseConnection {
     sea_orm::Database::connect(options).await.unwrap()
 }
 
-/// The name of a migrated database, made once for each build of these tests (and the migrations in
-/// them) and kept on the server.
+/// Returns the name of a migrated database on the server, created once per build of these tests.
 async fn template() -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
@@ -185,7 +178,7 @@ async fn template() -> &'static str {
             let mut options = ConnectOptions::new(&server);
             options.max_connections(1).sqlx_logging(false);
             let administrator = sea_orm::Database::connect(options).await.unwrap();
-            // The connection's own lock: of two processes, one makes the template.
+            // A session lock: one process creates the template.
             administrator.execute_unprepared("SELECT pg_advisory_lock(7_266_001)").await.unwrap();
             let mut exists = false;
             for row in rows(
@@ -198,8 +191,8 @@ async fn template() -> &'static str {
                 if found == name {
                     exists = true;
                 } else {
-                    // Of an older build; if another process still clones it, it is left for the
-                    // next time.
+                    // A template of an older build. If another process still clones it, a later run
+                    // drops it.
                     let _ = administrator
                         .execute_unprepared(&format!("DROP DATABASE IF EXISTS {found}"))
                         .await;
@@ -237,40 +230,39 @@ pub(crate) async fn rows(
         .unwrap()
 }
 
-/// A running service.
-pub(crate) struct TestDb {
+pub(crate) struct TestService {
     pub(crate) client: AssistantServiceClient<Channel>,
-    /// To the service, for other clients of it.
+    /// The connection, for other clients of the service.
     pub(crate) channel: Channel,
-    /// The same database, past the service.
+    /// A direct connection to the service's database.
     pub(crate) database: Database,
     pub(crate) readiness: Readiness,
     shutdown: CancellationToken,
     service: JoinHandle<Result<(), merch_chassis::StartError>>,
-    pub(crate) place: Place,
+    pub(crate) test_database: TestDatabase,
 }
 
-/// Tests' settings: no logging service, so that every event stays in the outbox.
-pub(crate) fn config(place: &Place) -> Config {
-    let mut config = Config::new(&place.url, "http://127.0.0.1:1");
+/// Returns settings without a logging service, so that every event stays in the outbox.
+pub(crate) fn config(test_database: &TestDatabase) -> Config {
+    let mut config = Config::new(&test_database.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
-    // The service fails at once if its server is not there.
-    config.pool.start_patience = Duration::ZERO;
-    // One call of a test brings many orders of one buyer.
+    // Without a server the service fails at once.
+    config.pool.start_timeout = Duration::ZERO;
+    // One call of a test has many orders of one user.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
     config.refusals.single_events = u32::MAX;
     config.admin_token = Some(merch_db::AdminToken::new(ADMIN_TOKEN).unwrap());
     config
 }
 
-impl TestDb {
-    pub(crate) async fn start(place: Place) -> Self {
-        let config = config(&place);
-        Self::start_with(place, config).await
+impl TestService {
+    pub(crate) async fn start(test_database: TestDatabase) -> Self {
+        let config = config(&test_database);
+        Self::start_with(test_database, config).await
     }
 
-    pub(crate) async fn start_with(place: Place, config: Config) -> Self {
-        let database = Database::open(&place.url, &config.pool).await.unwrap();
+    pub(crate) async fn start_with(test_database: TestDatabase, config: Config) -> Self {
+        let database = Database::open(&test_database.url, &config.pool).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::expecting("db"), CancellationToken::new());
@@ -284,23 +276,21 @@ impl TestDb {
             readiness,
             shutdown,
             service,
-            place,
+            test_database,
         }
     }
 
-    /// Stops the service and hands its database on.
-    pub(crate) async fn stop(self) -> Place {
+    pub(crate) async fn stop(self) -> TestDatabase {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.service)
+        tokio::time::timeout(TIMEOUT, self.service)
             .await
             .expect("the service stops")
             .unwrap()
             .unwrap();
         self.database.close().await;
-        self.place
+        self.test_database
     }
 
-    /// One call, with a deadline as the contract demands.
     pub(crate) fn client(&self) -> AssistantServiceClient<Channel> {
         self.client.clone()
     }
@@ -309,7 +299,7 @@ impl TestDb {
         self.database.backend()
     }
 
-    /// Registers `name`, with a sid and an email made of it.
+    /// Registers `name`, with a sid and an email derived from it.
     pub(crate) async fn register(&self, name: &str) -> Buyer {
         let answer = self.client().create_user(call(new_user(name))).await.unwrap().into_inner();
         let user = answer.user.unwrap();
@@ -326,7 +316,6 @@ impl TestDb {
             .collect())
     }
 
-    /// Places one order that must succeed.
     pub(crate) async fn buy(&self, buyer: &Buyer, product_id: i32, quantity: i32) -> Order {
         match self.place(vec![buyer.order(product_id, quantity)]).await.unwrap().remove(0) {
             Outcome::Order(order) => order,
@@ -353,7 +342,6 @@ impl TestDb {
             .unwrap()
     }
 
-    /// Runs SQL past the service.
     pub(crate) async fn sql(&self, sql: &str) {
         self.database.writer().execute_unprepared(sql).await.unwrap();
     }
@@ -363,19 +351,16 @@ impl TestDb {
         found[0].try_get_by(0).unwrap()
     }
 
-    /// Every event in the outbox, oldest first.
     pub(crate) async fn events(&self) -> Vec<LogMessage> {
         let outbox = Outbox::new(self.database.clone(), ShippedEvents::Delete);
         outbox.read(None, 100_000).await.unwrap().into_iter().map(|(_, event)| event).collect()
     }
 
-    /// The words of the events in the outbox, oldest first.
-    pub(crate) async fn words(&self) -> Vec<String> {
+    pub(crate) async fn event_names(&self) -> Vec<String> {
         self.events().await.into_iter().map(|event| event.event).collect()
     }
 }
 
-/// A registered user and a token of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer {
     pub(crate) user: User,
@@ -397,16 +382,15 @@ impl Buyer {
         NewOrder { idempotency_key: key.to_owned(), ..self.order(product_id, quantity) }
     }
 
-    /// The same user with an old token.
     pub(crate) fn with_token_version(&self, token_version: i64) -> Self {
         Self { caller: Caller { token_version, ..self.caller.clone() }, ..self.clone() }
     }
 }
 
-/// A request with a deadline, as the contract demands.
+/// Returns a request with a deadline, as the contract requires.
 pub(crate) fn call<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(PATIENCE);
+    request.set_timeout(TIMEOUT);
     request
 }
 
@@ -428,8 +412,7 @@ pub(crate) fn new_user(name: &str) -> CreateUserRequest {
     }
 }
 
-/// What a call failed with: the code and the reason of its details, which must name this service.
-pub(crate) fn told<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String) {
+pub(crate) fn error_of<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String) {
     let status = outcome.expect_err("the call fails");
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("an ErrorInfo says why: {status:?}"));
@@ -437,8 +420,7 @@ pub(crate) fn told<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, Str
     (status.code(), info.reason.clone())
 }
 
-/// The fields that a call was refused for.
-pub(crate) fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
+pub(crate) fn invalid_fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
     let status = outcome.expect_err("the call fails");
     assert_eq!(status.code(), Code::InvalidArgument);
     let details = status.get_error_details();
@@ -455,42 +437,40 @@ pub(crate) fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<Stri
         .collect()
 }
 
-pub(crate) fn why(code: Code, reason: ErrorReason) -> (Code, String) {
+pub(crate) fn error(code: Code, reason: ErrorReason) -> (Code, String) {
     (code, reason.as_str_name().to_owned())
 }
 
-pub(crate) fn refused(outcome: &Outcome) -> Option<ErrorReason> {
+pub(crate) fn refusal_reason(outcome: &Outcome) -> Option<ErrorReason> {
     match outcome {
         Outcome::Order(_) => None,
         Outcome::Refusal(refusal) => Some(refusal.reason()),
     }
 }
 
-pub(crate) fn placed(outcome: Outcome) -> Order {
+pub(crate) fn expect_placed(outcome: Outcome) -> Order {
     match outcome {
         Outcome::Order(order) => order,
         Outcome::Refusal(refusal) => panic!("an order was refused: {refusal:?}"),
     }
 }
 
-/// Waits until `condition` holds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut condition: impl FnMut() -> F,
 ) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !condition().await {
         assert!(Instant::now() < end, "this did not happen in time: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// The file of an SQLite URL.
-pub(crate) fn file(place: &Place) -> PathBuf {
-    Location::from(&place.url).sqlite_file().unwrap().expect("an SQLite URL")
+pub(crate) fn file(test_database: &TestDatabase) -> PathBuf {
+    Location::from(&test_database.url).sqlite_file().unwrap().expect("an SQLite URL")
 }
 
-/// The URL of an SQLite file, whatever characters its path has.
+/// Returns the URL of an SQLite file, whose path may have any characters.
 pub(crate) fn sqlite_url(path: &Path) -> String {
     let mut url = "sqlite://".to_owned();
     for byte in path.to_str().expect("a path in UTF-8").bytes() {

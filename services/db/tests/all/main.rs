@@ -1,22 +1,22 @@
-//! The db service through a real gRPC client over a real socket; every test runs on SQLite and on
-//! PostgreSQL, each with a database of its own.
+//! The db service by its gRPC client over a socket. Most tests run on SQLite and on PostgreSQL,
+//! each with its own database.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 #![allow(clippy::disallowed_macros, reason = "figures")]
 
 mod admin;
-mod clocks;
-mod contention;
+mod clock;
+mod concurrency;
 mod harness;
 mod orders;
 mod outbox;
-mod placing;
+mod place_orders;
 mod postgres;
 mod products;
 mod replicas;
 mod restored;
+mod rolling_upgrade;
 mod schema;
 mod servers;
 mod sqlite;
-mod upgrades;
 mod users;

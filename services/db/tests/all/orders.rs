@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::harness::*;
 
 async fn list(
-    store: &TestDb,
+    store: &TestService,
     buyer: &Buyer,
     page_size: i32,
     page_token: &str,
@@ -21,14 +21,14 @@ async fn list(
     Ok(store.client().list_orders(call(request)).await?.into_inner())
 }
 
-async fn get(store: &TestDb, buyer: &Buyer, order_id: &str) -> Result<Order, tonic::Status> {
+async fn get(store: &TestService, buyer: &Buyer, order_id: &str) -> Result<Order, tonic::Status> {
     let request =
         GetOrderRequest { caller: Some(buyer.caller.clone()), order_id: order_id.to_owned() };
     Ok(store.client().get_order(call(request)).await?.into_inner().order.unwrap())
 }
 
 on_both!(
-    async fn an_order_is_read_as_it_was_answered(store: &TestDb) {
+    async fn get_order_returns_the_placed_order(store: &TestService) {
         let buyer = store.register("ada").await;
         let before = store.product(HOODIE).await.version;
         let order = store.buy(&buyer, HOODIE, 2).await;
@@ -55,7 +55,7 @@ on_both!(
 );
 
 on_both!(
-    async fn pages_of_one_walk_every_order_once_newest_first(store: &TestDb) {
+    async fn single_item_pages_list_all_orders_newest_first(store: &TestService) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let mut bought = vec![];
         for n in 0..7 {
@@ -80,7 +80,7 @@ on_both!(
         for (status, expected) in cases {
             let (mut seen, mut token) = (vec![], String::new());
             loop {
-                // The token carries the filter.
+                // The page token contains the filter.
                 let asked = if token.is_empty() { status } else { OrderStatus::Unspecified };
                 let page = list(store, &ada, 1, &token, asked).await.unwrap();
                 assert_eq!(page.orders.len(), 1);
@@ -100,15 +100,15 @@ on_both!(
 );
 
 on_both!(
-    async fn a_page_of_orders_that_cannot_be_is_refused(store: &TestDb) {
+    async fn invalid_order_page_is_refused(store: &TestService) {
         let buyer = store.register("ada").await;
         for _ in 0..2 {
             store.buy(&buyer, HOODIE, 1).await;
         }
         let token = list(store, &buyer, 1, "", OrderStatus::Placed).await.unwrap().next_page_token;
         list(store, &buyer, 1, &token, OrderStatus::Placed).await.unwrap();
-        let invalid = why(Code::InvalidArgument, ErrorReason::InvalidPageToken);
-        assert_eq!(told(list(store, &buyer, 1, &token, OrderStatus::Cancelled).await), invalid);
+        let invalid = error(Code::InvalidArgument, ErrorReason::InvalidPageToken);
+        assert_eq!(error_of(list(store, &buyer, 1, &token, OrderStatus::Cancelled).await), invalid);
         let products =
             ListProductsRequest { page_size: 1, page_token: String::new(), category: None };
         let others = store
@@ -118,14 +118,17 @@ on_both!(
             .unwrap()
             .into_inner()
             .next_page_token;
-        assert_eq!(told(list(store, &buyer, 1, &others, OrderStatus::Unspecified).await), invalid);
+        assert_eq!(
+            error_of(list(store, &buyer, 1, &others, OrderStatus::Unspecified).await),
+            invalid
+        );
         let products = ListProductsRequest { page_size: 1, page_token: token, category: None };
-        assert_eq!(told(store.client().list_products(call(products)).await), invalid);
+        assert_eq!(error_of(store.client().list_products(call(products)).await), invalid);
 
         let request =
             ListOrdersRequest { caller: None, page_size: 0, page_token: String::new(), status: 9 };
         assert_eq!(
-            fields(store.client().list_orders(call(request)).await),
+            invalid_fields(store.client().list_orders(call(request)).await),
             ["caller", "page_size", "status"]
         );
         let caller = Some(Caller {
@@ -134,22 +137,22 @@ on_both!(
         });
         let request = GetOrderRequest { caller, order_id: "7".into() };
         assert_eq!(
-            fields(store.client().get_order(call(request)).await),
+            invalid_fields(store.client().get_order(call(request)).await),
             ["caller.user_id", "order_id"]
         );
     }
 );
 
 on_both!(
-    async fn other_peoples_orders_are_not_found(store: &TestDb) {
+    async fn orders_of_other_users_are_not_found(store: &TestService) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let order = store.buy(&ada, HOODIE, 1).await;
-        let missing = why(Code::NotFound, ErrorReason::OrderNotFound);
+        let missing = error(Code::NotFound, ErrorReason::OrderNotFound);
         for (buyer, id) in
             [(&bob, order.id.as_str()), (&ada, "01890000-0000-7000-8000-000000000000")]
         {
-            assert_eq!(told(get(store, buyer, id).await), missing);
-            assert_eq!(told(store.cancel(buyer, id).await), missing);
+            assert_eq!(error_of(get(store, buyer, id).await), missing);
+            assert_eq!(error_of(store.cancel(buyer, id).await), missing);
         }
         assert_eq!(get(store, &ada, &order.id).await.unwrap(), order);
         assert_eq!(store.product(HOODIE).await.stock, 499);
@@ -157,7 +160,7 @@ on_both!(
 );
 
 on_both!(
-    async fn a_cancelled_order_gives_its_pieces_back_once(store: &TestDb) {
+    async fn cancelling_twice_restocks_once(store: &TestService) {
         let buyer = store.register("ada").await;
         let before = store.product(HOODIE).await.version;
         let order = store.buy(&buyer, HOODIE, 3).await;
@@ -179,12 +182,15 @@ on_both!(
             (event.event.as_str(), event.subject),
             ("order_cancelled", format!("order:{}", order.id))
         );
-        assert_eq!(store.words().await, ["user_registered", "order_placed", "order_cancelled"]);
+        assert_eq!(
+            store.event_names().await,
+            ["user_registered", "order_placed", "order_cancelled"]
+        );
     }
 );
 
 on_both!(
-    async fn many_who_cancel_one_order_at_once_restock_it_once(store: &TestDb) {
+    async fn concurrent_cancellations_restock_once(store: &TestService) {
         let buyer = store.register("ada").await;
         let order = store.buy(&buyer, HOODIE, 3).await;
         let cancels: Vec<_> = (0..16)
@@ -210,6 +216,9 @@ on_both!(
                 .all(|answer| answer == &answers[0] && answer.status() == OrderStatus::Cancelled)
         );
         assert_eq!(store.product(HOODIE).await.stock, 500);
-        assert_eq!(store.words().await, ["user_registered", "order_placed", "order_cancelled"]);
+        assert_eq!(
+            store.event_names().await,
+            ["user_registered", "order_placed", "order_cancelled"]
+        );
     }
 );

@@ -1,4 +1,4 @@
-//! Events: there if and only if the change is, shipped until acknowledged.
+//! Events exist if and only if their change does, and are shipped until acknowledged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,12 +15,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::harness::*;
 
-/// A logging service that keeps what it gets.
 #[derive(Clone, Default)]
-pub(crate) struct Keeper(Arc<Mutex<Vec<LogMessage>>>);
+pub(crate) struct LogRecorder(Arc<Mutex<Vec<LogMessage>>>);
 
 #[tonic::async_trait]
-impl LoggingService for Keeper {
+impl LoggingService for LogRecorder {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
     async fn stream_logs(
@@ -48,71 +47,74 @@ impl LoggingService for Keeper {
     }
 }
 
-pub(crate) async fn keeper() -> (Keeper, String) {
-    let keeper = Keeper::default();
+pub(crate) async fn log_recorder() -> (LogRecorder, String) {
+    let recorder = LogRecorder::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let service = LoggingServiceServer::new(keeper.clone());
+    let service = LoggingServiceServer::new(recorder.clone());
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
-    (keeper, url)
+    (recorder, url)
 }
 
-async fn shipped(place: Place, policy: ShippedEvents) -> (Keeper, Place) {
-    let (keeper, url) = keeper().await;
-    let mut config = config(&place);
+async fn shipped(
+    test_database: TestDatabase,
+    policy: ShippedEvents,
+) -> (LogRecorder, TestDatabase) {
+    let (recorder, url) = log_recorder().await;
+    let mut config = config(&test_database);
     config.logging_endpoint = url;
     config.shipped_events = policy;
     config.drain = Duration::from_secs(20);
-    let store = TestDb::start_with(place, config).await;
+    let store = TestService::start_with(test_database, config).await;
     let buyer = store
         .register(&format!("u{}", uuid::Uuid::now_v7().simple().to_string().split_off(24)))
         .await;
     store.buy(&buyer, HOODIE, 1).await;
-    // What is not shipped yet is, while the service stops.
-    let place = store.stop().await;
-    (keeper, place)
+    // The shutdown ships the rest.
+    let test_database = store.stop().await;
+    (recorder, test_database)
 }
 
-async fn stored(place: &Place, what: &str) -> i64 {
-    let connection = connect(&place.url).await;
+async fn stored(test_database: &TestDatabase, what: &str) -> i64 {
+    let connection = connect(&test_database.url).await;
     let found = rows(&connection, &format!("SELECT count(*) FROM outbox {what}")).await;
     connection.close().await.unwrap();
     found[0].try_get_by(0).unwrap()
 }
 
-pub(crate) async fn words(keeper: &Keeper) -> Vec<String> {
-    keeper.0.lock().await.iter().map(|event| event.event.clone()).collect()
+pub(crate) async fn event_names(recorder: &LogRecorder) -> Vec<String> {
+    recorder.0.lock().await.iter().map(|event| event.event.clone()).collect()
 }
 
-async fn what_is_shipped_is_deleted(place: Place) {
-    let (keeper, place) = shipped(place, ShippedEvents::Delete).await;
-    assert_eq!(words(&keeper).await, ["user_registered", "order_placed"]);
-    assert_eq!(stored(&place, "").await, 0);
-}
-
-#[tokio::test]
-async fn what_is_shipped_is_deleted_from_sqlite() {
-    what_is_shipped_is_deleted(Place::sqlite().await).await;
+async fn assert_shipped_events_are_deleted(test_database: TestDatabase) {
+    let (recorder, test_database) = shipped(test_database, ShippedEvents::Delete).await;
+    assert_eq!(event_names(&recorder).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&test_database, "").await, 0);
 }
 
 #[tokio::test]
-async fn what_is_shipped_is_deleted_from_postgres() {
-    what_is_shipped_is_deleted(Place::postgres().await).await;
+async fn shipped_events_are_deleted_on_sqlite() {
+    assert_shipped_events_are_deleted(TestDatabase::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn the_newest_shipped_events_are_shipped_again_into_a_fresh_broker() {
+async fn shipped_events_are_deleted_on_postgres() {
+    assert_shipped_events_are_deleted(TestDatabase::postgres().await).await;
+}
+
+#[tokio::test]
+async fn newest_events_are_shipped_again_at_start() {
     let policy = ShippedEvents::ShipAgainAtStart { kept: 3 };
-    let (first, place) = shipped(Place::sqlite().await, policy).await;
-    assert_eq!(words(&first).await, ["user_registered", "order_placed"]);
-    assert_eq!(stored(&place, "WHERE shipped_at IS NOT NULL").await, 2);
-    let (second, place) = shipped(place, policy).await;
+    let (first, test_database) = shipped(TestDatabase::sqlite().await, policy).await;
+    assert_eq!(event_names(&first).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&test_database, "WHERE shipped_at IS NOT NULL").await, 2);
+    let (second, test_database) = shipped(test_database, policy).await;
     assert_eq!(
-        words(&second).await,
+        event_names(&second).await,
         ["user_registered", "order_placed", "user_registered", "order_placed"]
     );
     assert_eq!(
@@ -120,25 +122,27 @@ async fn the_newest_shipped_events_are_shipped_again_into_a_fresh_broker() {
         second.0.lock().await[..2],
         "the same events, with their ids"
     );
-    let (third, _) = shipped(place, policy).await;
+    let (third, _) = shipped(test_database, policy).await;
     assert_eq!(
-        words(&third).await,
+        event_names(&third).await,
         ["order_placed", "user_registered", "order_placed", "user_registered", "order_placed"]
     );
 }
 
 on_both!(
-    async fn a_change_that_is_rolled_back_has_no_event(store: &TestDb) {
+    async fn rolled_back_change_has_no_event(store: &TestService) {
         store.register("ada").await;
         let ids: std::collections::HashSet<String> =
             store.events().await.into_iter().map(|event| event.id).collect();
-        // The row is written, then its event cannot be: neither is there.
+        // The insert of the event fails, so the row is rolled back.
         let break_outbox = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
-                "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(FAIL, 'broken'); END"
+                "CREATE TRIGGER broken BEFORE INSERT ON outbox
+                 BEGIN SELECT RAISE(FAIL, 'broken'); END"
             }
             _ => {
-                "ALTER TABLE outbox ADD CONSTRAINT broken CHECK (created_at < '2000-01-01') NOT VALID"
+                "ALTER TABLE outbox
+                 ADD CONSTRAINT broken CHECK (created_at < '2000-01-01') NOT VALID"
             }
         };
         store.sql(break_outbox).await;
@@ -149,8 +153,7 @@ on_both!(
 );
 
 on_both!(
-    /// A second service finds an outbox that it cannot even count.
-    async fn the_service_is_ready_whatever_becomes_of_the_count_of_what_waits(store: &TestDb) {
+    async fn failing_backlog_count_keeps_the_service_ready(store: &TestService) {
         store.sql("ALTER TABLE outbox RENAME TO elsewhere").await;
         let (listener, shutdown) = (
             tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -159,7 +162,7 @@ on_both!(
         let readiness = merch_chassis::Readiness::expecting("db");
         let second = tokio::spawn(merch_db::serve(
             listener,
-            config(&store.place),
+            config(&store.test_database),
             readiness.clone(),
             shutdown.clone(),
         ));
@@ -170,7 +173,7 @@ on_both!(
 );
 
 on_both!(
-    async fn what_is_not_acknowledged_is_read_again(store: &TestDb) {
+    async fn unacknowledged_events_are_read_again(store: &TestService) {
         for name in ["ada", "bob", "eve"] {
             store.register(name).await;
         }
@@ -185,7 +188,7 @@ on_both!(
 );
 
 on_both!(
-    async fn an_event_that_cannot_be_read_holds_up_nothing(store: &TestDb) {
+    async fn undecodable_event_is_dead_lettered(store: &TestService) {
         for name in ["ada", "bob", "eve"] {
             store.register(name).await;
         }
@@ -196,64 +199,66 @@ on_both!(
             _ => "'\\xff'::bytea",
         };
         store.sql(&format!("UPDATE outbox SET payload = {rubbish} WHERE seq < {}", all[2].0)).await;
-        // A whole page of them, too.
         assert_eq!(outbox.read(None, 1).await.unwrap(), all[2..]);
         assert_eq!(outbox.read(None, 2).await.unwrap(), all[2..]);
-        assert_eq!(store.count("outbox").await, 3, "they stay for somebody to look at");
+        assert_eq!(store.count("outbox").await, 3, "dead letters stay");
         assert_eq!(
-            store.count("outbox WHERE set_aside LIKE 'it cannot be read: %'").await,
+            store.count("outbox WHERE set_aside LIKE 'cannot be decoded: %'").await,
             2,
-            "and are not read again"
+            "dead letters are not read again"
         );
     }
 );
 
-/// An event that the logging service would refuse, as it has not even an id.
-async fn write_an_event_that_breaks_the_contract(place: &Place) {
-    let connection = connect(&place.url).await;
+/// Inserts an event without an id, which the logging service refuses.
+async fn insert_invalid_event(test_database: &TestDatabase) {
+    let connection = connect(&test_database.url).await;
     let (id, payload) = match connection.get_database_backend() {
         sea_orm::DbBackend::Sqlite => ("x'00'", "x''"),
         _ => ("gen_random_uuid()", "''::bytea"),
     };
     let insert = format!(
-        "INSERT INTO outbox (id, payload, created_at) VALUES ({id}, {payload}, '2026-01-01T00:00:00Z')"
+        "INSERT INTO outbox (id, payload, created_at)
+         VALUES ({id}, {payload}, '2026-01-01T00:00:00Z')"
     );
     connection.execute_unprepared(&insert).await.unwrap();
     connection.close().await.unwrap();
 }
 
-async fn a_refused_event_is_kept_and_not_sent_again(place: Place, policy: ShippedEvents) {
-    write_an_event_that_breaks_the_contract(&place).await;
-    let (first, place) = shipped(place, policy).await;
-    assert_eq!(words(&first).await, ["user_registered", "order_placed"]);
-    // What it broke is told with it; and the housekeeping of the second start leaves it alone.
-    assert_eq!(stored(&place, "WHERE set_aside LIKE '%id%' AND shipped_at IS NULL").await, 1);
-    let (second, place) = shipped(place, policy).await;
-    assert_eq!(words(&second).await, ["user_registered", "order_placed"]);
-    assert_eq!(stored(&place, "WHERE set_aside IS NOT NULL").await, 1);
+async fn assert_refused_event_is_kept(test_database: TestDatabase, policy: ShippedEvents) {
+    insert_invalid_event(&test_database).await;
+    let (first, test_database) = shipped(test_database, policy).await;
+    assert_eq!(event_names(&first).await, ["user_registered", "order_placed"]);
+    // The reason is stored, and housekeeping keeps the row.
+    assert_eq!(
+        stored(&test_database, "WHERE set_aside LIKE '%id%' AND shipped_at IS NULL").await,
+        1
+    );
+    let (second, test_database) = shipped(test_database, policy).await;
+    assert_eq!(event_names(&second).await, ["user_registered", "order_placed"]);
+    assert_eq!(stored(&test_database, "WHERE set_aside IS NOT NULL").await, 1);
 }
 
 #[tokio::test]
-async fn a_refused_event_is_kept_by_sqlite() {
-    a_refused_event_is_kept_and_not_sent_again(Place::sqlite().await, ShippedEvents::Delete).await;
+async fn refused_event_is_kept_on_sqlite() {
+    assert_refused_event_is_kept(TestDatabase::sqlite().await, ShippedEvents::Delete).await;
 }
 
 #[tokio::test]
-async fn a_refused_event_is_kept_by_postgres() {
-    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, ShippedEvents::Delete)
-        .await;
+async fn refused_event_is_kept_on_postgres() {
+    assert_refused_event_is_kept(TestDatabase::postgres().await, ShippedEvents::Delete).await;
 }
 
 #[tokio::test]
-async fn a_refused_event_is_kept_also_where_shipped_ones_are_kept_for_a_while() {
+async fn refused_event_is_kept_with_retained_events() {
     let policy = ShippedEvents::ShipAgainAtStart { kept: 0 };
-    a_refused_event_is_kept_and_not_sent_again(Place::sqlite().await, policy).await;
-    a_refused_event_is_kept_and_not_sent_again(Place::postgres().await, policy).await;
+    assert_refused_event_is_kept(TestDatabase::sqlite().await, policy).await;
+    assert_refused_event_is_kept(TestDatabase::postgres().await, policy).await;
 }
 
 on_both!(
-    /// As the shipper does when the logging service names an event that it will never take.
-    async fn what_is_set_aside_outlives_its_acknowledgement(store: &TestDb) {
+    /// As the shipper does for an event that the logging service refuses.
+    async fn dead_letter_survives_its_acknowledgement(store: &TestService) {
         for name in ["ada", "bob"] {
             store.register(name).await;
         }
@@ -273,7 +278,7 @@ on_both!(
 );
 
 on_both!(
-    async fn the_oldest_event_that_waits_is_told_with_its_time(store: &TestDb) {
+    async fn oldest_returns_the_time_of_the_event(store: &TestService) {
         let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
         assert_eq!(outbox.oldest().await.unwrap(), None);
         let before = std::time::SystemTime::now() - Duration::from_secs(5);
@@ -282,7 +287,7 @@ on_both!(
         assert!(first.time.is_some_and(|time| time > before), "{first:?}");
         store.register("bob").await;
         assert_eq!(outbox.oldest().await.unwrap().unwrap(), first);
-        // What was shipped to a broker that is gone may be older than anything that waits.
+        // An event that an earlier embedded broker received may be older than all unshipped ones.
         let again =
             Outbox::new(store.database.clone(), ShippedEvents::ShipAgainAtStart { kept: 1 });
         assert_eq!(again.oldest().await.unwrap().unwrap().time, None);
@@ -293,18 +298,18 @@ on_both!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_wait_too_long_make_the_service_degraded_and_it_sells_on() {
-    let place = Place::sqlite().await;
-    let mut impatient = config(&place);
+async fn old_events_degrade_readiness_but_orders_succeed() {
+    let test_database = TestDatabase::sqlite().await;
+    let mut impatient = config(&test_database);
     impatient.event_age_limit = Duration::from_millis(300);
-    let store = TestDb::start_with(place, impatient).await;
+    let store = TestService::start_with(test_database, impatient).await;
     let buyer = store.register("ada").await;
     let waiting = async {
         while store.readiness.degraded().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the service is degraded");
+    tokio::time::timeout(TIMEOUT, waiting).await.expect("the service is degraded");
     let reasons = store.readiness.degraded();
     assert!(
         reasons[0].0 == "events"

@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::harness::*;
 
 async fn page(
-    store: &TestDb,
+    store: &TestService,
     page_size: i32,
     page_token: &str,
     category: Option<&str>,
@@ -20,7 +20,7 @@ async fn page(
 }
 
 on_both!(
-    async fn the_store_opens_with_three_products(store: &TestDb) {
+    async fn new_store_has_three_products(store: &TestService) {
         let page = page(store, 100, "", None).await.unwrap();
         assert_eq!(page.next_page_token, "");
         let seen: Vec<_> = page
@@ -53,11 +53,13 @@ on_both!(
 );
 
 on_both!(
-    async fn pages_of_one_walk_everything_once(store: &TestDb) {
+    async fn single_item_pages_list_all_products(store: &TestService) {
         store
             .sql(
-                "INSERT INTO products (id, name, category, slogan, description, price_cents, currency, stock, version) \
-                 VALUES (7, 'Scarf', 'Apparel', '', '', 1, 'CNY', 0, 1), (9, 'Cap', 'Apparel', '', '', 1, 'CNY', 0, 1)",
+                "INSERT INTO products (id, name, category, slogan, description, price_cents, \
+                 currency, stock, version) \
+                 VALUES (7, 'Scarf', 'Apparel', '', '', 1, 'CNY', 0, 1), (9, 'Cap', 'Apparel', '', \
+                 '', 1, 'CNY', 0, 1)",
             )
             .await;
         for (category, expected) in [
@@ -68,7 +70,7 @@ on_both!(
         ] {
             let (mut seen, mut token) = (vec![], String::new());
             loop {
-                // The token carries the filter.
+                // The page token contains the filter.
                 let asked = category.filter(|_| token.is_empty());
                 let page = page(store, 1, &token, asked).await.unwrap();
                 assert!(page.products.len() <= 1);
@@ -84,27 +86,27 @@ on_both!(
 );
 
 on_both!(
-    async fn a_page_that_cannot_be_is_refused(store: &TestDb) {
+    async fn invalid_product_page_is_refused(store: &TestService) {
         for size in [0, 101, -1, i32::MIN] {
-            assert_eq!(fields(page(store, size, "", None).await), ["page_size"]);
+            assert_eq!(invalid_fields(page(store, size, "", None).await), ["page_size"]);
         }
         let token = page(store, 1, "", Some("Apparel")).await.unwrap().next_page_token;
         assert_eq!(token, "", "there is one hoodie");
         let token = page(store, 1, "", None).await.unwrap().next_page_token;
         page(store, 1, &token, None).await.unwrap();
-        let invalid = why(Code::InvalidArgument, ErrorReason::InvalidPageToken);
-        assert_eq!(told(page(store, 1, &token, Some("Apparel")).await), invalid);
+        let invalid = error(Code::InvalidArgument, ErrorReason::InvalidPageToken);
+        assert_eq!(error_of(page(store, 1, &token, Some("Apparel")).await), invalid);
         for token in ["nonsense", "AQI", &token[1..], &format!("{token}A")] {
-            assert_eq!(told(page(store, 1, token, None).await), invalid, "{token}");
+            assert_eq!(error_of(page(store, 1, token, None).await), invalid, "{token}");
         }
     }
 );
 
 on_both!(
-    async fn an_unknown_product_is_not_found(store: &TestDb) {
+    async fn unknown_product_is_not_found(store: &TestService) {
         for product_id in [0, 4, -1, i32::MAX] {
             let outcome = store.client().get_product(call(GetProductRequest { product_id })).await;
-            assert_eq!(told(outcome), why(Code::NotFound, ErrorReason::ProductNotFound));
+            assert_eq!(error_of(outcome), error(Code::NotFound, ErrorReason::ProductNotFound));
         }
     }
 );

@@ -1,4 +1,4 @@
-//! Versions after a restore and in a new database: none stands for different content.
+//! Versions after a restore and in a new database: none is used for other content.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use sea_orm::ConnectionTrait as _;
 
 use crate::harness::*;
 
-/// The versions of a user, a product and an order, and that of the user's tokens.
-async fn versions(store: &TestDb) -> [i64; 4] {
-    let sql = "SELECT u.version, p.version, o.version, u.token_version FROM users u, products p, orders o WHERE p.id = 1";
+async fn versions(store: &TestService) -> [i64; 4] {
+    let sql = "SELECT u.version, p.version, o.version, u.token_version \
+        FROM users u, products p, orders o WHERE p.id = 1";
     let row = rows(store.database.reader(), sql).await.remove(0);
     [0, 1, 2, 3].map(|column| row.try_get_by::<i64, _>(column).unwrap())
 }
 
-/// Puts the rows back as a backup has them.
-async fn put_back(store: &TestDb, backup: [i64; 4]) {
+async fn put_back(store: &TestService, backup: [i64; 4]) {
     let [user, product, order, tokens] = backup;
     let statements = format!(
-        "UPDATE users SET version = {user}, token_version = {tokens}; UPDATE products SET version = {product} WHERE id = 1; \
+        "UPDATE users SET version = {user}, token_version = {tokens}; UPDATE products \
+         SET version = {product} WHERE id = 1; \
          UPDATE orders SET version = {order}, status = 'placed', cancelled_at = NULL"
     );
     for statement in statements.split(';') {
@@ -27,14 +27,16 @@ async fn put_back(store: &TestDb, backup: [i64; 4]) {
 }
 
 on_both!(
-    async fn one_backup_that_is_restored_twice_repeats_no_version(store: &TestDb) {
+    async fn restoring_twice_repeats_no_version(store: &TestService) {
         let buyer = store.register("ada").await;
         store.buy(&buyer, HOODIE, 1).await;
         let backup = versions(store).await;
         let mut seen: Vec<BTreeSet<i64>> = backup.iter().map(|version| [*version].into()).collect();
         for restore in 1..=3 {
             put_back(store, backup).await;
-            merch_db::mark_restored(&store.place.url, "2026-01-01T00:00:00Z").await.unwrap();
+            merch_db::mark_restored(&store.test_database.url, "2026-01-01T00:00:00Z")
+                .await
+                .unwrap();
             let mut latest = versions(store).await;
             for change in 0..3 {
                 for (seen, version) in seen.iter_mut().zip(latest) {
@@ -64,14 +66,12 @@ on_both!(
     }
 );
 
-/// An order that is asked for again by its key is answered as at first, also in a restored
-/// database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_after_a_restore_is_the_first_answer() {
-    let store = TestDb::start(Place::sqlite().await).await;
+async fn replay_after_restore_returns_the_first_response() {
+    let store = TestService::start(TestDatabase::sqlite().await).await;
     let buyer = store.register("ada").await;
     let first = store.place(vec![buyer.order_with_key(HOODIE, 1, "k")]).await.unwrap();
-    merch_db::mark_restored(&store.place.url, "2026-01-01T00:00:00Z").await.unwrap();
+    merch_db::mark_restored(&store.test_database.url, "2026-01-01T00:00:00Z").await.unwrap();
     let by =
         GetCredentialsRequest { by: Some(get_credentials_request::By::Username("ada".to_owned())) };
     let token_version =
@@ -83,11 +83,11 @@ async fn a_replay_after_a_restore_is_the_first_answer() {
     store.stop().await;
 }
 
-async fn of_two_new_databases(first: Place, second: Place) {
+async fn assert_versions_differ(first: TestDatabase, second: TestDatabase) {
     let mut versions = BTreeSet::new();
-    for place in [&first, &second] {
-        merch_db::migrate(&place.url).await.unwrap();
-        let connection = connect(&place.url).await;
+    for test_database in [&first, &second] {
+        merch_db::migrate(&test_database.url).await.unwrap();
+        let connection = connect(&test_database.url).await;
         for row in rows(&connection, "SELECT id, version FROM products").await {
             let product =
                 (row.try_get_by::<i32, _>(0).unwrap(), row.try_get_by::<i64, _>(1).unwrap());
@@ -99,11 +99,15 @@ async fn of_two_new_databases(first: Place, second: Place) {
 }
 
 #[tokio::test]
-async fn two_new_databases_share_no_version_of_a_product_on_sqlite() {
-    of_two_new_databases(Place::empty_sqlite(), Place::empty_sqlite()).await;
+async fn product_versions_differ_between_databases_on_sqlite() {
+    assert_versions_differ(TestDatabase::empty_sqlite(), TestDatabase::empty_sqlite()).await;
 }
 
 #[tokio::test]
-async fn two_new_databases_share_no_version_of_a_product_on_postgres() {
-    of_two_new_databases(Place::empty_postgres().await, Place::empty_postgres().await).await;
+async fn product_versions_differ_between_databases_on_postgres() {
+    assert_versions_differ(
+        TestDatabase::empty_postgres().await,
+        TestDatabase::empty_postgres().await,
+    )
+    .await;
 }

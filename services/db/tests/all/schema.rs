@@ -1,32 +1,36 @@
-//! The schema: up, down and up again, its rules, and what an unmigrated one is told.
+//! The schema: migrations up and down, constraints, and refusals of an unmigrated one.
 
 use std::time::Duration;
 
 use merch_db::Database;
-use merch_migration::{Migrator, MigratorTrait as _, Standing, standing};
+use merch_migration::{Compatibility, Migrator, MigratorTrait as _, check_compatibility};
 use sea_orm::ConnectionTrait as _;
 
 use crate::harness::*;
 
-async fn served(place: &Place) -> String {
+async fn served(test_database: &TestDatabase) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let serving = merch_db::serve(listener, config(place), Default::default(), Default::default());
+    let serving =
+        merch_db::serve(listener, config(test_database), Default::default(), Default::default());
     tokio::time::timeout(Duration::from_secs(20), serving)
         .await
-        .expect("it does not start")
+        .expect("the start fails")
         .unwrap_err()
         .to_string()
 }
 
-async fn up_down_up(place: Place) {
-    let applied = merch_db::migrate(&place.url).await.unwrap();
+async fn up_down_up(test_database: TestDatabase) {
+    let applied = merch_db::migrate(&test_database.url).await.unwrap();
     let all: Vec<String> =
         Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     assert_eq!(applied, all);
-    assert_eq!(merch_db::migrate(&place.url).await.unwrap(), [] as [&str; 0]);
-    let connection = connect(&place.url).await;
+    assert_eq!(merch_db::migrate(&test_database.url).await.unwrap(), [] as [&str; 0]);
+    let connection = connect(&test_database.url).await;
     Migrator::down(&connection, None).await.unwrap();
-    assert_eq!(standing(&connection).await.unwrap(), Standing::Behind { pending: applied });
+    assert_eq!(
+        check_compatibility(&connection).await.unwrap(),
+        Compatibility::Behind { pending: applied }
+    );
     Migrator::up(&connection, None).await.unwrap();
     let found = rows(&connection, "SELECT count(*), sum(stock) FROM products").await;
     assert_eq!(
@@ -38,60 +42,60 @@ async fn up_down_up(place: Place) {
 
 #[tokio::test]
 async fn migrations_go_up_down_and_up_on_sqlite() {
-    up_down_up(Place::empty_sqlite()).await;
+    up_down_up(TestDatabase::empty_sqlite()).await;
 }
 
 #[tokio::test]
 async fn migrations_go_up_down_and_up_on_postgres() {
-    up_down_up(Place::empty_postgres().await).await;
+    up_down_up(TestDatabase::empty_postgres().await).await;
 }
 
 #[tokio::test]
-async fn a_schema_that_is_not_migrated_is_refused_with_what_to_do() {
+async fn unmigrated_schema_is_refused_with_instructions() {
     let all = Migrator::migrations().len();
-    let place = Place::empty_postgres().await;
+    let test_database = TestDatabase::empty_postgres().await;
     assert_eq!(
-        served(&place).await,
+        served(&test_database).await,
         format!("schema is not migrated ({all} migrations pending): run `merch migrate`")
     );
-    let connection = connect(&place.url).await;
+    let connection = connect(&test_database.url).await;
     assert!(
         rows(&connection, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'").await.is_empty(),
-        "nothing was made in passing"
+        "no file was created"
     );
     Migrator::up(&connection, Some(u32::try_from(all).unwrap() - 1)).await.unwrap();
     connection.close().await.unwrap();
     assert_eq!(
-        served(&place).await,
+        served(&test_database).await,
         "schema is not migrated (1 migration pending): run `merch migrate`"
     );
 
-    let place = Place::empty_sqlite();
-    std::fs::write(file(&place), "").unwrap();
+    let test_database = TestDatabase::empty_sqlite();
+    std::fs::write(file(&test_database), "").unwrap();
     assert_eq!(
-        served(&place).await,
+        served(&test_database).await,
         format!("schema is not migrated ({all} migrations pending): run `merch migrate`")
     );
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_one_clear_sentence() {
-    let place = Place::empty_sqlite();
+async fn missing_database_is_refused_with_instructions() {
+    let test_database = TestDatabase::empty_sqlite();
     assert_eq!(
-        served(&place).await,
+        served(&test_database).await,
         format!(
-            "there is no database file {}: run `merch migrate` to make it",
-            file(&place).display()
+            "there is no database file {}: run `merch migrate` to create it",
+            file(&test_database).display()
         )
     );
 
-    let place = Place::empty_postgres().await;
-    let (server, _) = place.url.rsplit_once('/').unwrap();
-    let pool = config(&place).pool;
+    let test_database = TestDatabase::empty_postgres().await;
+    let (server, _) = test_database.url.rsplit_once('/').unwrap();
+    let pool = config(&test_database).pool;
     let error =
         Database::open(&format!("{server}/no_such_database"), &pool).await.unwrap_err().to_string();
     assert!(error.contains("has no database \"no_such_database\""), "{error}");
-    let error = Database::open("postgres://nobody:hunter2@127.0.0.1:1/none", &pool)
+    let error = Database::open("postgres://user:hunter2@127.0.0.1:1/none", &pool)
         .await
         .unwrap_err()
         .to_string();
@@ -109,10 +113,10 @@ async fn a_database_that_is_not_there_is_one_clear_sentence() {
 }
 
 #[tokio::test]
-async fn settings_that_break_the_contract_are_named() {
-    let place = Place::sqlite().await;
+async fn invalid_settings_are_named() {
+    let test_database = TestDatabase::sqlite().await;
     let start = async |change: fn(&mut merch_db::Config)| {
-        let mut config = config(&place);
+        let mut config = config(&test_database);
         change(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         merch_db::serve(listener, config, Default::default(), Default::default())
@@ -135,7 +139,7 @@ async fn settings_that_break_the_contract_are_named() {
 }
 
 on_both!(
-    async fn the_tables_refuse_what_breaks_their_rules(store: &TestDb) {
+    async fn tables_enforce_their_constraints(store: &TestService) {
         let buyer = store.register("ada").await;
         store.buy(&buyer, HOODIE, 2).await;
         let broken = [
@@ -160,14 +164,18 @@ on_both!(
     }
 );
 
-/// Every check, unique, foreign and primary key has a name that says what it is.
 #[tokio::test]
-async fn every_constraint_is_named() {
-    let place = Place::postgres().await;
-    let connection = connect(&place.url).await;
-    let constraints = "SELECT conname::text FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n' \
-                       AND conrelid <> 'seaql_migrations'::regclass UNION \
-                       SELECT indexrelid::regclass::text FROM pg_index WHERE indisunique AND indrelid::regclass::text IN ('users')";
+async fn every_constraint_has_a_name() {
+    let test_database = TestDatabase::postgres().await;
+    let connection = connect(&test_database.url).await;
+    let constraints = "
+        SELECT conname::text FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace
+            AND contype <> 'n'
+            AND conrelid <> 'seaql_migrations'::regclass
+        UNION
+        SELECT indexrelid::regclass::text FROM pg_index
+        WHERE indisunique AND indrelid::regclass::text IN ('users')";
     let mut names = vec![];
     for row in rows(&connection, constraints).await {
         names.push(row.try_get_by::<String, _>(0).unwrap());
@@ -190,20 +198,25 @@ async fn every_constraint_is_named() {
     }
     connection.close().await.unwrap();
 
-    // SQLite keeps the statement as it was written.
-    let place = Place::sqlite().await;
-    let connection = connect(&place.url).await;
-    for row in
-        rows(&connection, "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'seaql_migrations'")
-            .await
-    {
+    // SQLite stores the statement as it was written.
+    let test_database = TestDatabase::sqlite().await;
+    let connection = connect(&test_database.url).await;
+    let tables = "
+        SELECT sql FROM sqlite_schema
+        WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'seaql_migrations'";
+    for row in rows(&connection, tables).await {
         let sql: String = row.try_get_by(0).unwrap();
         for unnamed in ["CHECK", "REFERENCES", "PRIMARY KEY", "UNIQUE"] {
-            let (all, named) =
-                (sql.matches(unnamed).count(), sql.lines().filter(|line| line.contains(unnamed) && line.contains("CONSTRAINT ")).count());
-            assert_eq!(all, named, "{unnamed} in {sql}");
+            let named = sql
+                .lines()
+                .filter(|line| line.contains(unnamed) && line.contains("CONSTRAINT "))
+                .count();
+            assert_eq!(sql.matches(unnamed).count(), named, "{unnamed} in {sql}");
         }
-        assert!(!["REAL", "FLOAT", "DOUBLE", "NUMERIC"].iter().any(|word| sql.to_uppercase().contains(word)), "{sql}");
+        let uppercase = sql.to_uppercase();
+        for inexact in ["REAL", "FLOAT", "DOUBLE", "NUMERIC"] {
+            assert!(!uppercase.contains(inexact), "{sql}");
+        }
     }
     connection.close().await.unwrap();
 }

@@ -1,14 +1,13 @@
-//! The db service with servers as people have them: other releases of PostgreSQL, TLS, a pooler, a
-//! password that changes. Each test starts what it needs, on a port and in a folder of its own, and
-//! ends it by its id.
+//! The db service with other servers: PostgreSQL releases, TLS, PgBouncer, a changing password.
+//! Each test starts its servers on their own port and folder.
 
-/// Tests that need PgBouncer; `tools/test` skips them where it is missing.
+/// Tests that need PgBouncer; `tools/test` skips them if it is missing.
 mod needs_pgbouncer {
     mod pooler;
 }
 mod password;
 mod program;
-mod starting;
+mod start;
 mod tls;
 mod versions;
 
@@ -20,21 +19,20 @@ use tonic::Code;
 
 use crate::{
     harness::*,
-    outbox::{keeper, words},
+    outbox::{event_names, log_recorder},
 };
 
-/// What the store is there for, once: accounts, orders, keys, cancelling, lists, and events that
-/// arrive.
-async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
-    let (keeper, logging) = keeper().await;
-    let mut settings = config(&place);
+/// Runs the main use cases once: accounts, orders, keys, cancellation, lists, and shipped events.
+async fn journey(test_database: TestDatabase, change: impl FnOnce(&mut Config)) -> TestDatabase {
+    let (recorder, logging) = log_recorder().await;
+    let mut settings = config(&test_database);
     settings.logging_endpoint = logging;
     change(&mut settings);
-    let store = TestDb::start_with(place, settings).await;
+    let store = TestService::start_with(test_database, settings).await;
     let buyer = store.register("ada").await;
     assert_eq!(
-        told(store.client().create_user(call(new_user("ada"))).await),
-        why(Code::AlreadyExists, ErrorReason::SidTaken)
+        error_of(store.client().create_user(call(new_user("ada"))).await),
+        error(Code::AlreadyExists, ErrorReason::SidTaken)
     );
 
     let by = GetCredentialsRequest { by: Some(By::Username("Ada".to_owned())) };
@@ -52,7 +50,7 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     let again = store.place(vec![order]).await.unwrap();
     assert_eq!(again[0], first[0], "the key gives the same order");
     let reused = store.place(vec![buyer.order_with_key(HOODIE, 1, "k")]).await.unwrap();
-    assert_eq!(refused(&reused[0]), Some(ErrorReason::IdempotencyKeyReused));
+    assert_eq!(refusal_reason(&reused[0]), Some(ErrorReason::IdempotencyKeyReused));
     assert_eq!(store.product(HOODIE).await.stock, 498);
 
     let Outcome::Order(placed) = &first[0] else { panic!("{first:?}") };
@@ -68,7 +66,7 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
     let revoke = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
     store.client().revoke_tokens(call(revoke)).await.unwrap();
     assert_eq!(
-        refused(&store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap()[0]),
+        refusal_reason(&store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap()[0]),
         Some(ErrorReason::TokenRevoked)
     );
 
@@ -81,11 +79,11 @@ async fn journey(place: Place, change: impl FnOnce(&mut Config)) -> Place {
         "user_logged_out",
     ];
     eventually("every event has arrived", || async {
-        words(&keeper).await.len() >= expected.len()
+        event_names(&recorder).await.len() >= expected.len()
     })
     .await;
-    let mut words = words(&keeper).await;
-    words.truncate(expected.len());
-    assert_eq!(words, expected);
+    let mut names = event_names(&recorder).await;
+    names.truncate(expected.len());
+    assert_eq!(names, expected);
     store.stop().await
 }

@@ -1,11 +1,11 @@
-//! Registering, credentials, log-in, log-out, changes.
+//! Registration, credentials, log-in, log-out, changes.
 
 use merch_contract::grpc::assistant::v1::{get_credentials_request::By, *};
 use tonic::Code;
 
 use crate::harness::*;
 
-async fn credentials(store: &TestDb, by: By) -> Result<GetCredentialsResponse, tonic::Status> {
+async fn credentials(store: &TestService, by: By) -> Result<GetCredentialsResponse, tonic::Status> {
     Ok(store
         .client()
         .get_credentials(call(GetCredentialsRequest { by: Some(by) }))
@@ -13,7 +13,11 @@ async fn credentials(store: &TestDb, by: By) -> Result<GetCredentialsResponse, t
         .into_inner())
 }
 
-async fn get_user(store: &TestDb, caller: &Caller, user_id: &str) -> Result<User, tonic::Status> {
+async fn get_user(
+    store: &TestService,
+    caller: &Caller,
+    user_id: &str,
+) -> Result<User, tonic::Status> {
     let request = GetUserRequest { caller: Some(caller.clone()), user_id: user_id.to_owned() };
     Ok(store.client().get_user(call(request)).await?.into_inner().user.unwrap())
 }
@@ -29,7 +33,7 @@ fn update(buyer: &Buyer) -> UpdateUserRequest {
     }
 }
 
-async fn updated(store: &TestDb, request: UpdateUserRequest) -> Result<User, tonic::Status> {
+async fn updated(store: &TestService, request: UpdateUserRequest) -> Result<User, tonic::Status> {
     Ok(store.client().update_user(call(request)).await?.into_inner().user.unwrap())
 }
 
@@ -51,13 +55,13 @@ fn deactivate(buyer: &Buyer) -> DeactivateUserRequest {
     }
 }
 
-async fn revoke(store: &TestDb, buyer: &Buyer) -> Result<(), tonic::Status> {
+async fn revoke(store: &TestService, buyer: &Buyer) -> Result<(), tonic::Status> {
     let request = RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
     store.client().revoke_tokens(call(request)).await.map(|_| ())
 }
 
 on_both!(
-    async fn a_registered_user_reads_itself_as_it_was_answered(store: &TestDb) {
+    async fn get_user_returns_the_registered_user(store: &TestService) {
         let buyer = store.register("Ada.L-1").await;
         assert_eq!(
             (buyer.user.sid.as_str(), buyer.user.username.as_str(), buyer.user.email.as_str()),
@@ -81,7 +85,7 @@ on_both!(
 );
 
 on_both!(
-    async fn what_is_taken_is_told_by_name_whatever_its_case_and_sid_first(store: &TestDb) {
+    async fn taken_names_are_reported_case_insensitively(store: &TestService) {
         store.register("ada").await;
         let again = CreateUserRequest {
             username: "other".into(),
@@ -89,8 +93,8 @@ on_both!(
             ..new_user("ADA")
         };
         assert_eq!(
-            told(store.client().create_user(call(again)).await),
-            why(Code::AlreadyExists, ErrorReason::SidTaken)
+            error_of(store.client().create_user(call(again)).await),
+            error(Code::AlreadyExists, ErrorReason::SidTaken)
         );
         let again = CreateUserRequest {
             sid: "other".into(),
@@ -98,42 +102,41 @@ on_both!(
             ..new_user("ADA")
         };
         assert_eq!(
-            told(store.client().create_user(call(again)).await),
-            why(Code::AlreadyExists, ErrorReason::UsernameTaken)
+            error_of(store.client().create_user(call(again)).await),
+            error(Code::AlreadyExists, ErrorReason::UsernameTaken)
         );
         let again =
             CreateUserRequest { sid: "other".into(), username: "other".into(), ..new_user("ADA") };
         let again = CreateUserRequest { email: "ADA@EXAMPLE.ORG".into(), ..again };
         assert_eq!(
-            told(store.client().create_user(call(again)).await),
-            why(Code::AlreadyExists, ErrorReason::EmailTaken)
+            error_of(store.client().create_user(call(again)).await),
+            error(Code::AlreadyExists, ErrorReason::EmailTaken)
         );
-        // Of several, the first.
+        // If several are taken, the first one is reported.
         assert_eq!(
-            told(store.client().create_user(call(new_user("ADA"))).await),
-            why(Code::AlreadyExists, ErrorReason::SidTaken)
+            error_of(store.client().create_user(call(new_user("ADA"))).await),
+            error(Code::AlreadyExists, ErrorReason::SidTaken)
         );
         let again = CreateUserRequest { sid: "other".into(), ..new_user("ADA") };
         assert_eq!(
-            told(store.client().create_user(call(again)).await),
-            why(Code::AlreadyExists, ErrorReason::UsernameTaken)
+            error_of(store.client().create_user(call(again)).await),
+            error(Code::AlreadyExists, ErrorReason::UsernameTaken)
         );
-        assert_eq!(store.words().await, ["user_registered"]);
-        // Beyond ASCII, too.
+        assert_eq!(store.event_names().await, ["user_registered"]);
         let umlaut =
             CreateUserRequest { email: "JÜRGEN@example.org".into(), ..new_user("jurgen") };
         store.client().create_user(call(umlaut)).await.unwrap();
         let again =
             CreateUserRequest { email: "jürgen@example.org".into(), ..new_user("juergen") };
         assert_eq!(
-            told(store.client().create_user(call(again)).await),
-            why(Code::AlreadyExists, ErrorReason::EmailTaken)
+            error_of(store.client().create_user(call(again)).await),
+            error(Code::AlreadyExists, ErrorReason::EmailTaken)
         );
     }
 );
 
 on_both!(
-    async fn every_fault_of_a_registration_is_named(store: &TestDb) {
+    async fn every_invalid_field_is_named(store: &TestService) {
         let context = Some(RequestContext { request_id: "a b".into(), trace_id: "XYZ".into() });
         let request = CreateUserRequest {
             context,
@@ -152,13 +155,13 @@ on_both!(
             "password_hash",
             "client_network",
         ];
-        assert_eq!(fields(store.client().create_user(call(request)).await), expected);
-        assert_eq!(store.words().await, [] as [&str; 0]);
+        assert_eq!(invalid_fields(store.client().create_user(call(request)).await), expected);
+        assert_eq!(store.event_names().await, [] as [&str; 0]);
     }
 );
 
 on_both!(
-    async fn bounds_are_inclusive(store: &TestDb) {
+    async fn length_limits_are_inclusive(store: &TestService) {
         let longest = CreateUserRequest {
             sid: "A".repeat(15),
             username: "u".repeat(50),
@@ -184,14 +187,14 @@ on_both!(
             ..new_user("any")
         };
         assert_eq!(
-            fields(store.client().create_user(call(over)).await),
+            invalid_fields(store.client().create_user(call(over)).await),
             ["sid", "username", "email"]
         );
     }
 );
 
 on_both!(
-    async fn credentials_are_found_by_name_and_by_token(store: &TestDb) {
+    async fn credentials_are_found_by_username_and_caller(store: &TestService) {
         let buyer = store.register("Ada").await;
         let by_name = credentials(store, By::Username("aDA".into())).await.unwrap();
         assert_eq!(
@@ -200,26 +203,28 @@ on_both!(
         );
         assert_eq!(credentials(store, By::Caller(buyer.caller.clone())).await.unwrap(), by_name);
 
-        for nobody in ["nobody", "", "a\0b", "' OR 1=1 --"] {
+        for unknown in ["unknown_user", "", "a\0b", "' OR 1=1 --"] {
             assert_eq!(
-                told(credentials(store, By::Username(nobody.into())).await),
-                why(Code::NotFound, ErrorReason::UserNotFound)
+                error_of(credentials(store, By::Username(unknown.into())).await),
+                error(Code::NotFound, ErrorReason::UserNotFound)
             );
         }
         let old = buyer.with_token_version(0).caller;
         assert_eq!(
-            told(credentials(store, By::Caller(old)).await),
-            why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            error_of(credentials(store, By::Caller(old)).await),
+            error(Code::Unauthenticated, ErrorReason::TokenRevoked)
         );
         assert_eq!(
-            fields(store.client().get_credentials(call(GetCredentialsRequest { by: None })).await),
+            invalid_fields(
+                store.client().get_credentials(call(GetCredentialsRequest { by: None })).await
+            ),
             ["by"]
         );
     }
 );
 
 on_both!(
-    async fn a_log_in_is_recorded_if_the_hash_is_still_the_one_that_was_checked(store: &TestDb) {
+    async fn log_in_is_refused_after_a_password_change(store: &TestService) {
         let buyer = store.register("ada").await;
         let log_in = |buyer: &Buyer| RecordLogInRequest {
             context: context(),
@@ -229,32 +234,32 @@ on_both!(
         store.client().record_log_in(call(log_in(&buyer))).await.unwrap();
         store.client().change_password(call(change_password(&buyer))).await.unwrap();
         assert_eq!(
-            told(store.client().record_log_in(call(log_in(&buyer))).await),
-            why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            error_of(store.client().record_log_in(call(log_in(&buyer))).await),
+            error(Code::Unauthenticated, ErrorReason::TokenRevoked)
         );
         store.client().record_log_in(call(log_in(&buyer.with_token_version(2)))).await.unwrap();
         assert_eq!(
-            store.words().await,
+            store.event_names().await,
             ["user_registered", "user_logged_in", "user_password_changed", "user_logged_in"]
         );
     }
 );
 
 on_both!(
-    async fn a_void_token_opens_nothing(store: &TestDb) {
+    async fn revoked_token_is_refused_everywhere(store: &TestService) {
         let buyer = store.register("ada").await;
         let order = store.buy(&buyer, HOODIE, 1).await;
         revoke(store, &buyer).await.unwrap();
-        let before = store.words().await;
+        let before = store.event_names().await;
 
-        let void = why(Code::Unauthenticated, ErrorReason::TokenRevoked);
+        let revoked = error(Code::Unauthenticated, ErrorReason::TokenRevoked);
         let (caller, user_id, order_id) =
             (Some(buyer.caller.clone()), buyer.user.id.clone(), order.id.clone());
         let mut client = store.client();
-        assert_eq!(told(revoke(store, &buyer).await), void);
-        assert_eq!(told(credentials(store, By::Caller(buyer.caller.clone())).await), void);
+        assert_eq!(error_of(revoke(store, &buyer).await), revoked);
+        assert_eq!(error_of(credentials(store, By::Caller(buyer.caller.clone())).await), revoked);
         assert_eq!(
-            told(
+            error_of(
                 client
                     .record_log_in(call(RecordLogInRequest {
                         context: context(),
@@ -263,46 +268,46 @@ on_both!(
                     }))
                     .await
             ),
-            void
+            revoked
         );
-        assert_eq!(told(get_user(store, &buyer.caller, &user_id).await), void);
+        assert_eq!(error_of(get_user(store, &buyer.caller, &user_id).await), revoked);
         assert_eq!(
-            told(
+            error_of(
                 updated(
                     store,
                     UpdateUserRequest { username: Some("eve".into()), ..update(&buyer) }
                 )
                 .await
             ),
-            void
+            revoked
         );
-        assert_eq!(told(client.change_password(call(change_password(&buyer))).await), void);
-        assert_eq!(told(client.deactivate_user(call(deactivate(&buyer))).await), void);
+        assert_eq!(error_of(client.change_password(call(change_password(&buyer))).await), revoked);
+        assert_eq!(error_of(client.deactivate_user(call(deactivate(&buyer))).await), revoked);
         let list = ListOrdersRequest {
             caller: caller.clone(),
             page_size: 10,
             page_token: String::new(),
             status: 0,
         };
-        assert_eq!(told(client.list_orders(call(list)).await), void);
+        assert_eq!(error_of(client.list_orders(call(list)).await), revoked);
         assert_eq!(
-            told(
+            error_of(
                 client
                     .get_order(call(GetOrderRequest { caller, order_id: order_id.clone() }))
                     .await
             ),
-            void
+            revoked
         );
-        assert_eq!(told(store.cancel(&buyer, &order_id).await), void);
+        assert_eq!(error_of(store.cancel(&buyer, &order_id).await), revoked);
         let outcome = store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap();
-        assert_eq!(refused(&outcome[0]), Some(ErrorReason::TokenRevoked));
-        // Somebody else's things, too: that the token is void comes first.
+        assert_eq!(refusal_reason(&outcome[0]), Some(ErrorReason::TokenRevoked));
+        // Also for resources of other users: the revoked token is reported first.
         let other = store.register("bob").await;
-        assert_eq!(told(get_user(store, &buyer.caller, &other.user.id).await), void);
+        assert_eq!(error_of(get_user(store, &buyer.caller, &other.user.id).await), revoked);
 
         let mut after = before;
         after.push("user_registered".into());
-        assert_eq!(store.words().await, after);
+        assert_eq!(store.event_names().await, after);
         assert_eq!(
             get_user(store, &buyer.with_token_version(2).caller, &user_id).await.unwrap(),
             buyer.user
@@ -311,36 +316,35 @@ on_both!(
 );
 
 on_both!(
-    async fn other_users_are_not_found(store: &TestDb) {
+    async fn other_users_are_not_found(store: &TestService) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
-        let nobody = "01890000-0000-7000-8000-000000000000".to_owned();
-        let missing = why(Code::NotFound, ErrorReason::UserNotFound);
-        for id in [bob.user.id.clone(), nobody] {
-            assert_eq!(told(get_user(store, &ada.caller, &id).await), missing);
+        let unknown = "01890000-0000-7000-8000-000000000000".to_owned();
+        let missing = error(Code::NotFound, ErrorReason::UserNotFound);
+        for id in [bob.user.id.clone(), unknown] {
+            assert_eq!(error_of(get_user(store, &ada.caller, &id).await), missing);
             let change = UpdateUserRequest {
                 user_id: id.clone(),
                 username: Some("eve".into()),
                 ..update(&ada)
             };
-            assert_eq!(told(updated(store, change).await), missing);
+            assert_eq!(error_of(updated(store, change).await), missing);
             let change = ChangePasswordRequest { user_id: id.clone(), ..change_password(&ada) };
-            assert_eq!(told(store.client().change_password(call(change)).await), missing);
+            assert_eq!(error_of(store.client().change_password(call(change)).await), missing);
             let change = DeactivateUserRequest { user_id: id, ..deactivate(&ada) };
-            assert_eq!(told(store.client().deactivate_user(call(change)).await), missing);
+            assert_eq!(error_of(store.client().deactivate_user(call(change)).await), missing);
         }
         assert_eq!(get_user(store, &bob.caller, &bob.user.id).await.unwrap(), bob.user);
-        // A caller that does not exist has no token.
         let ghost =
             Caller { user_id: "01890000-0000-7000-8000-000000000000".into(), token_version: 1 };
         assert_eq!(
-            told(get_user(store, &ghost, &bob.user.id).await),
-            why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            error_of(get_user(store, &ghost, &bob.user.id).await),
+            error(Code::Unauthenticated, ErrorReason::TokenRevoked)
         );
     }
 );
 
 on_both!(
-    async fn only_what_is_set_is_changed(store: &TestDb) {
+    async fn update_changes_only_set_fields(store: &TestService) {
         let buyer = store.register("ada").await;
         let user = updated(
             store,
@@ -353,7 +357,6 @@ on_both!(
             ("ada", "new@example.org", 2)
         );
         assert_eq!((&user.sid, &user.created_at), (&buyer.user.sid, &buyer.user.created_at));
-        // Nothing differs: nothing happens.
         let same = UpdateUserRequest {
             username: Some("ada".into()),
             email: Some("new@example.org".into()),
@@ -361,7 +364,7 @@ on_both!(
         };
         assert_eq!(updated(store, same).await.unwrap(), user);
         assert_eq!(updated(store, update(&buyer)).await.unwrap(), user);
-        // One's own name in other letters is not taken.
+        // A user may change the case of its own name.
         let both = UpdateUserRequest {
             username: Some("Ada".into()),
             email: Some("ada@example.org".into()),
@@ -383,17 +386,17 @@ on_both!(
 );
 
 on_both!(
-    async fn an_update_is_refused_for_a_taken_name_and_for_a_version(store: &TestDb) {
+    async fn update_refuses_taken_names_and_stale_versions(store: &TestService) {
         let (ada, _) = (store.register("ada").await, store.register("bob").await);
         let taken = UpdateUserRequest { username: Some("BOB".into()), ..update(&ada) };
         assert_eq!(
-            told(updated(store, taken).await),
-            why(Code::AlreadyExists, ErrorReason::UsernameTaken)
+            error_of(updated(store, taken).await),
+            error(Code::AlreadyExists, ErrorReason::UsernameTaken)
         );
         let taken = UpdateUserRequest { email: Some("BOB@example.org".into()), ..update(&ada) };
         assert_eq!(
-            told(updated(store, taken).await),
-            why(Code::AlreadyExists, ErrorReason::EmailTaken)
+            error_of(updated(store, taken).await),
+            error(Code::AlreadyExists, ErrorReason::EmailTaken)
         );
 
         let old = UpdateUserRequest {
@@ -402,8 +405,8 @@ on_both!(
             ..update(&ada)
         };
         assert_eq!(
-            told(updated(store, old).await),
-            why(Code::Aborted, ErrorReason::VersionMismatch)
+            error_of(updated(store, old).await),
+            error(Code::Aborted, ErrorReason::VersionMismatch)
         );
         let current = UpdateUserRequest {
             username: Some("eve".into()),
@@ -417,20 +420,23 @@ on_both!(
             user_id: "x".into(),
             ..update(&ada)
         };
-        assert_eq!(fields(updated(store, faulty).await), ["user_id", "username", "email"]);
-        assert_eq!(store.words().await, ["user_registered", "user_registered", "user_updated"]);
+        assert_eq!(invalid_fields(updated(store, faulty).await), ["user_id", "username", "email"]);
+        assert_eq!(
+            store.event_names().await,
+            ["user_registered", "user_registered", "user_updated"]
+        );
     }
 );
 
 on_both!(
-    async fn a_new_password_makes_old_tokens_void(store: &TestDb) {
+    async fn password_change_revokes_tokens(store: &TestService) {
         let buyer = store.register("ada").await;
         store.client().change_password(call(change_password(&buyer))).await.unwrap();
         let again = store.client().change_password(call(change_password(&buyer))).await;
-        assert_eq!(told(again), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        assert_eq!(error_of(again), error(Code::Unauthenticated, ErrorReason::TokenRevoked));
         let now = credentials(store, By::Username("ada".into())).await.unwrap();
         assert_eq!((now.password_hash, now.token_version), (format!("{HASH}2"), 2));
-        // Nothing that is shown has changed.
+        // No visible field has changed.
         assert_eq!(
             get_user(store, &buyer.with_token_version(2).caller, &buyer.user.id).await.unwrap(),
             buyer.user
@@ -439,33 +445,36 @@ on_both!(
             password_hash: "hunter22".into(),
             ..change_password(&buyer.with_token_version(2))
         };
-        assert_eq!(fields(store.client().change_password(call(plain)).await), ["password_hash"]);
+        assert_eq!(
+            invalid_fields(store.client().change_password(call(plain)).await),
+            ["password_hash"]
+        );
     }
 );
 
 on_both!(
-    async fn a_deactivated_user_is_gone_but_its_names_stay_taken(store: &TestDb) {
+    async fn deactivated_user_keeps_its_names(store: &TestService) {
         let buyer = store.register("ada").await;
         store.client().deactivate_user(call(deactivate(&buyer))).await.unwrap();
         assert_eq!(
-            told(credentials(store, By::Username("ada".into())).await),
-            why(Code::NotFound, ErrorReason::UserNotFound)
+            error_of(credentials(store, By::Username("ada".into())).await),
+            error(Code::NotFound, ErrorReason::UserNotFound)
         );
         for version in [1, 2] {
-            let void = buyer.with_token_version(version);
-            let void = get_user(store, &void.caller, &buyer.user.id).await;
-            assert_eq!(told(void), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+            let revoked = buyer.with_token_version(version);
+            let revoked = get_user(store, &revoked.caller, &buyer.user.id).await;
+            assert_eq!(error_of(revoked), error(Code::Unauthenticated, ErrorReason::TokenRevoked));
         }
         assert_eq!(
-            told(store.client().create_user(call(new_user("ada"))).await),
-            why(Code::AlreadyExists, ErrorReason::SidTaken)
+            error_of(store.client().create_user(call(new_user("ada"))).await),
+            error(Code::AlreadyExists, ErrorReason::SidTaken)
         );
-        assert_eq!(store.words().await, ["user_registered", "user_deactivated"]);
+        assert_eq!(store.event_names().await, ["user_registered", "user_deactivated"]);
     }
 );
 
 on_both!(
-    async fn no_event_holds_a_hash(store: &TestDb) {
+    async fn events_contain_no_password_hash(store: &TestService) {
         let buyer = store.register("ada").await;
         store.client().change_password(call(change_password(&buyer))).await.unwrap();
         for event in store.events().await {
@@ -475,7 +484,7 @@ on_both!(
 );
 
 on_both!(
-    async fn of_two_who_register_one_name_at_once_one_is_told_so(store: &TestDb) {
+    async fn concurrent_registrations_of_one_name_conflict(store: &TestService) {
         for round in 0..5 {
             let register = |n: usize| {
                 let mut client = store.client();
@@ -492,13 +501,13 @@ on_both!(
                 match racer.await.unwrap() {
                     Ok(_) => winners += 1,
                     refused => assert_eq!(
-                        told(refused),
-                        why(Code::AlreadyExists, ErrorReason::UsernameTaken)
+                        error_of(refused),
+                        error(Code::AlreadyExists, ErrorReason::UsernameTaken)
                     ),
                 }
             }
             assert_eq!(winners, 1);
         }
-        assert_eq!(store.words().await.len(), 5);
+        assert_eq!(store.event_names().await.len(), 5);
     }
 );

@@ -172,7 +172,7 @@ impl DatabaseUrl {
 
     pub(crate) fn apply(&self, pool: &mut merch_db::Pool) {
         pool.pooler = self.database_pooler.0;
-        pool.start_patience = self.database_patience;
+        pool.start_timeout = self.database_patience;
         pool.password_file.clone_from(&self.database_password_file);
     }
 

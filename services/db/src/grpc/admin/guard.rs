@@ -1,6 +1,7 @@
-//! Who may call: looks at the credential before anything of a call is read. A call without it is a
-//! log event, on disk before the answer, and a flood of them is counted, as every authentication
-//! failure is; the log tells of them at a bounded rate.
+//! Authenticates callers of the admin service before their request is read.
+//!
+//! A refused call is logged as an event before it is answered. In a flood, calls are only counted,
+//! and the log has a bounded number of lines.
 
 use std::{
     convert::Infallible,
@@ -20,19 +21,18 @@ use tonic::{
 
 use crate::{
     admin_token::AdminToken,
-    store::{Store, refusals::Refusal},
+    store::{Store, refusals::CredentialError},
 };
 
-/// Calls of the operator's service without its credential.
 static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "merch_db_admin_refused_calls_total",
-        "Calls of the operator's service without the admin token."
+        "Calls of the admin service without the admin token."
     )
-    .expect("the name is registered here and nowhere else")
+    .expect("the metric is registered once")
 });
 
-/// Lets pass to `inner` what shows the admin token.
+/// Passes only calls with the admin token to `inner`.
 #[derive(Clone)]
 pub(crate) struct Guarded<S> {
     inner: S,
@@ -73,7 +73,7 @@ where
         self.guard.refused(peer, reason);
         let store = self.store.clone();
         Box::pin(async move {
-            let status = match store.operator_refused(reason, peer).await {
+            let status = match store.record_operator_refusal(reason, peer).await {
                 Ok(()) => {
                     Status::unauthenticated("expected the admin token: authorization: Bearer …")
                 }
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// Compares what is shown with the admin token.
+/// Compares credentials with the admin token.
 #[derive(Clone)]
 struct Guard {
     token: AdminToken,
@@ -93,33 +93,32 @@ struct Guard {
 
 impl Guard {
     fn new(token: AdminToken) -> Self {
-        // So that it is there, with 0, before the first attempt.
+        // Registers the metric, so that it is 0 before the first refusal.
         LazyLock::force(&REFUSED);
         Self { token, refusals: Arc::default() }
     }
 
-    fn check(&self, header: Option<&[u8]>) -> Result<(), Refusal> {
-        // The scheme is no secret; what follows is compared in constant time. Without the scheme
-        // nothing is, and nothing can match an empty text.
+    fn check(&self, header: Option<&[u8]>) -> Result<(), CredentialError> {
+        // The scheme is not secret; the token is compared in constant time.
         match header.unwrap_or_default().split_at_checked("Bearer ".len()) {
             Some((scheme, token))
                 if scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty() =>
             {
-                if self.token.is(token) { Ok(()) } else { Err(Refusal::Wrong) }
+                if self.token.matches(token) { Ok(()) } else { Err(CredentialError::Wrong) }
             }
-            Some(_) | None => Err(Refusal::Missing),
+            Some(_) | None => Err(CredentialError::Missing),
         }
     }
 
-    fn refused(&self, peer: Option<IpAddr>, reason: Refusal) {
+    fn refused(&self, peer: Option<IpAddr>, reason: CredentialError) {
         REFUSED.inc();
         if let Some(attempts) = self.refusals.record() {
             let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(
                 attempts,
                 peer,
-                reason = reason.word(),
-                "calls of the operator's service without the admin token were refused"
+                reason = reason.as_str(),
+                "refused calls of the admin service without the admin token"
             );
         }
     }
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_token_in_its_scheme_passes() {
+    fn only_the_bearer_token_is_accepted() {
         let text = "0123456789abcdef0123456789abcdef";
         let guard = Guard::new(AdminToken::new(text).unwrap());
         let try_with = |header: &str| guard.check(Some(header.as_bytes()));
@@ -138,14 +137,14 @@ mod tests {
         assert_eq!(
             try_with(&format!("bearer {text}")),
             Ok(()),
-            "a scheme's case does not matter (RFC 9110)"
+            "the scheme is case-insensitive (RFC 9110)"
         );
-        assert_eq!(guard.check(None), Err(Refusal::Missing));
+        assert_eq!(guard.check(None), Err(CredentialError::Missing));
         for header in ["", text, &format!("Basic {text}"), "Bearer", "Bearer "] {
-            assert_eq!(try_with(header), Err(Refusal::Missing), "{header:?}");
+            assert_eq!(try_with(header), Err(CredentialError::Missing), "{header:?}");
         }
         for header in [format!("Bearer {text}x"), format!("Bearer  {text}")] {
-            assert_eq!(try_with(&header), Err(Refusal::Wrong), "{header:?}");
+            assert_eq!(try_with(&header), Err(CredentialError::Wrong), "{header:?}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Page tokens of the operator's service: as those of the catalogue, opaque, with the filter and
-//! the last id.
+//! Page tokens of the admin service: opaque, with the filter and the last id.
 //!
 //! base64url without padding of: version, method, last id, filter.
 
@@ -12,7 +11,6 @@ const VERSION: u8 = 1;
 const USERS: u8 = 3;
 const EVERYONE: u8 = 4;
 
-/// Where a page of users begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UsersPage {
     /// Nil for the first page.
@@ -33,7 +31,7 @@ impl UsersPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The page of this request: the first one of the filter if the token is empty.
+    /// Returns the first page of `filter` if the token is empty.
     pub(super) fn of(token: &str, filter: UserFilter) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: Uuid::nil(), filter });
@@ -54,7 +52,6 @@ impl UsersPage {
             2 => Some(true),
             _ => return None,
         };
-        // No filter has an empty prefix, nor one that is not ASCII.
         if !prefix.iter().all(u8::is_ascii_graphic) {
             return None;
         }
@@ -63,14 +60,13 @@ impl UsersPage {
     }
 }
 
-/// The token for the users after this one.
 pub(super) fn everyone_after(id: Uuid) -> String {
     let mut bytes = vec![VERSION, EVERYONE];
     bytes.extend(id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Nil for an empty token: from the beginning.
+/// Nil if the token is empty.
 pub(super) fn read_everyone(token: &str) -> Result<Uuid, Failure> {
     if token.is_empty() {
         return Ok(Uuid::nil());
@@ -88,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_come_back_as_they_were() {
+    fn page_tokens_round_trip() {
         for prefix in [None, Some("ada_".to_owned())] {
             for active in [None, Some(true), Some(false)] {
                 let page = UsersPage {
@@ -106,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_taken() {
+    fn other_page_tokens_are_refused() {
         let users = UsersPage { after: Uuid::from_u128(7), filter: UserFilter::default() };
         let everyone = everyone_after(Uuid::from_u128(7));
         assert_eq!(UsersPage::decode(&everyone), None);

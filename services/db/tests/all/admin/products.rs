@@ -1,40 +1,40 @@
-//! What the operator does to the catalogue.
+//! Admin calls on products.
 
 use super::*;
 
 on_both!(
-    async fn restocking_adds_or_sets_and_is_done_once(store: &TestDb) {
+    async fn restock_adds_or_sets_once_per_key(store: &TestService) {
         let operator = operator(store);
         let version = store.product(HOODIE).await.version;
         let added = operator.restock("k1", HOODIE, Change::Add(50)).await.unwrap();
         assert_eq!(added, RestockResponse { stock: 550, difference: 50, replayed: false });
         let set = operator.restock("k2", HOODIE, Change::Set(10)).await.unwrap();
         assert_eq!(set, RestockResponse { stock: 10, difference: -540, replayed: false });
-        // The first answer, although the stock is another one now.
+        // The first response, although the stock has changed.
         assert_eq!(
             operator.restock("k1", HOODIE, Change::Add(50)).await.unwrap(),
             RestockResponse { replayed: true, ..added }
         );
-        let reused = why(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused);
+        let reused = error(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused);
         for (product, change) in
             [(HOODIE, Change::Add(51)), (HOODIE, Change::Set(50)), (BOTTLE, Change::Add(50))]
         {
-            assert_eq!(told(operator.restock("k1", product, change).await), reused);
+            assert_eq!(error_of(operator.restock("k1", product, change).await), reused);
         }
         let product = store.product(HOODIE).await;
         assert_eq!((product.stock, product.version), (10, version + 2));
-        // As counted: nothing differs, and that it was counted is told all the same.
+        // Setting the present stock is logged, too.
         assert_eq!(operator.restock("k3", HOODIE, Change::Set(10)).await.unwrap().difference, 0);
         assert_eq!(store.product(HOODIE).await.version, version + 2);
 
         let events = store.events().await;
-        let told: Vec<_> = events
+        let changes: Vec<_> = events
             .iter()
             .map(|event| {
                 (event.attributes["difference"].as_str(), event.attributes["stock"].as_str())
             })
             .collect();
-        assert_eq!(told, [("50", "550"), ("-540", "10"), ("0", "10")]);
+        assert_eq!(changes, [("50", "550"), ("-540", "10"), ("0", "10")]);
         for event in &events {
             let facts = (
                 event.event.as_str(),
@@ -49,11 +49,11 @@ on_both!(
 );
 
 on_both!(
-    async fn a_restocking_that_breaks_a_rule_changes_nothing(store: &TestDb) {
+    async fn invalid_restock_changes_nothing(store: &TestService) {
         let operator = operator(store);
         assert_eq!(
-            told(operator.restock("k", 99, Change::Add(1)).await),
-            why(Code::NotFound, ErrorReason::ProductNotFound)
+            error_of(operator.restock("k", 99, Change::Add(1)).await),
+            error(Code::NotFound, ErrorReason::ProductNotFound)
         );
         for (key, change, field) in [
             ("", Change::Add(1), "idempotency_key"),
@@ -66,7 +66,7 @@ on_both!(
             ("k", Change::Set(1_000_000_001), "set"),
         ] {
             assert_eq!(
-                fields(operator.restock(key, HOODIE, change).await),
+                invalid_fields(operator.restock(key, HOODIE, change).await),
                 [field],
                 "{key:?} {change:?}"
             );
@@ -76,13 +76,12 @@ on_both!(
             product_id: HOODIE,
             ..RestockRequest::default()
         };
-        assert_eq!(fields(operator.0.clone().restock(call(request)).await), ["change"]);
+        assert_eq!(invalid_fields(operator.0.clone().restock(call(request)).await), ["change"]);
         assert_eq!(
             (store.product(HOODIE).await.stock, store.count("admin_requests").await),
             (500, 0)
         );
         assert!(store.events().await.is_empty());
-        // The most that there may be.
         assert_eq!(
             operator.restock("k", HOODIE, Change::Add(999_999_500)).await.unwrap().stock,
             1_000_000_000
@@ -91,12 +90,12 @@ on_both!(
 );
 
 on_both!(
-    async fn one_key_from_many_at_once_is_done_once(store: &TestDb) {
+    async fn concurrent_restocks_with_one_key_apply_once(store: &TestService) {
         let operator = operator(store);
         let calls: Vec<_> = (0..24)
             .map(|n| {
                 let operator = operator.clone();
-                // The same delivery, sent for two products: one of them has the key.
+                // One key for two products: only one of them gets it.
                 tokio::spawn(async move { operator.restock("k", 1 + n % 2, Change::Add(7)).await })
             })
             .collect();
@@ -107,8 +106,8 @@ on_both!(
                 Ok(_) => replayed += 1,
                 Err(status) => {
                     assert_eq!(
-                        told(Err::<(), _>(status)),
-                        why(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused)
+                        error_of(Err::<(), _>(status)),
+                        error(Code::FailedPrecondition, ErrorReason::IdempotencyKeyReused)
                     );
                     reused += 1;
                 }
@@ -116,12 +115,12 @@ on_both!(
         }
         assert_eq!((done, replayed, reused), (1, 11, 12));
         assert_eq!(store.product(HOODIE).await.stock + store.product(BOTTLE).await.stock, 1007);
-        assert_eq!(store.words().await, ["product_restocked"]);
+        assert_eq!(store.event_names().await, ["product_restocked"]);
     }
 );
 
 on_both!(
-    async fn a_new_price_is_for_orders_to_come(store: &TestDb) {
+    async fn new_price_applies_to_later_orders(store: &TestService) {
         let (operator, buyer) = (operator(store), store.register("ada").await);
         let cheap = store.buy(&buyer, HOODIE, 2).await;
         let answer = operator.set_price(HOODIE, 5999).await.unwrap();
@@ -138,11 +137,11 @@ on_both!(
         assert_eq!((cheap.total_price_cents, dear.total_price_cents), (9998, 11_998));
         assert_eq!(store.cancel(&buyer, &cheap.id).await.unwrap().total_price_cents, 9998);
         assert_eq!(
-            told(operator.set_price(99, 1).await),
-            why(Code::NotFound, ErrorReason::ProductNotFound)
+            error_of(operator.set_price(99, 1).await),
+            error(Code::NotFound, ErrorReason::ProductNotFound)
         );
         for wrong in [-1, 1_000_000_000_001] {
-            assert_eq!(fields(operator.set_price(HOODIE, wrong).await), ["price_cents"]);
+            assert_eq!(invalid_fields(operator.set_price(HOODIE, wrong).await), ["price_cents"]);
         }
         operator.set_price(HOODIE, 0).await.unwrap();
         let events = store.events().await;

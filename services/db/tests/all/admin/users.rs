@@ -1,9 +1,9 @@
-//! What the operator does to users.
+//! Admin calls on users.
 
 use super::*;
 
 on_both!(
-    async fn users_are_listed_in_pages_and_no_event_names_one(store: &TestDb) {
+    async fn list_users_pages_and_logs_no_user(store: &TestService) {
         let operator = operator(store);
         let mut ids = vec![];
         for name in ["ada_one", "adatwo", "Ada_three", "bob"] {
@@ -34,26 +34,26 @@ on_both!(
         assert_eq!(
             names(Some("ada_"), None).await,
             ["ada_one", "Ada_three"],
-            "`_` is itself and stands for nothing else"
+            "`_` is not a wildcard"
         );
         assert_eq!(names(None, Some(false)).await, ["ada_one"]);
         assert_eq!(names(Some("ada"), Some(true)).await, ["adatwo", "Ada_three"]);
-        assert!(names(Some("nobody"), None).await.is_empty());
+        assert!(names(Some("unknown_user"), None).await.is_empty());
 
-        // A page's token carries its filter.
+        // A page token contains its filter.
         let first = operator.list(1, "", Some("ada"), None).await.unwrap();
         let second = operator.list(5, &first.next_page_token, None, None).await.unwrap();
         assert_eq!(
             second.users.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(),
             ["adatwo", "Ada_three"]
         );
-        let invalid = why(Code::InvalidArgument, ErrorReason::InvalidPageToken);
+        let invalid = error(Code::InvalidArgument, ErrorReason::InvalidPageToken);
         for (token, prefix, active) in [
             (first.next_page_token.as_str(), Some("b"), None),
             (&first.next_page_token, None, Some(true)),
             ("x", None, None),
         ] {
-            assert_eq!(told(operator.list(1, token, prefix, active).await), invalid);
+            assert_eq!(error_of(operator.list(1, token, prefix, active).await), invalid);
         }
         for (size, prefix, field) in [
             (0, None, "page_size"),
@@ -61,7 +61,7 @@ on_both!(
             (1, Some(""), "username_prefix"),
             (1, Some("a%"), "username_prefix"),
         ] {
-            assert_eq!(fields(operator.list(size, "", prefix, None).await), [field]);
+            assert_eq!(invalid_fields(operator.list(size, "", prefix, None).await), [field]);
         }
 
         let events = store.events().await;
@@ -73,7 +73,7 @@ on_both!(
         for event in listed {
             assert_eq!((event.actor.as_str(), event.subject.as_str()), ("operator", ""));
             let text = format!("{event:?}");
-            // Not `ada`: an id has that by chance, as its letters are hexadecimal digits.
+            // Not `ada`, which may occur in a hexadecimal id.
             for private in ["ada_one", "adatwo", "Ada_three", "bob", "example.org", &ids[0]] {
                 assert!(!text.contains(private), "{private}: {text}");
             }
@@ -82,7 +82,7 @@ on_both!(
 );
 
 on_both!(
-    async fn a_user_is_deactivated_once_and_its_token_is_void(store: &TestDb) {
+    async fn deactivation_is_idempotent_and_revokes_tokens(store: &TestService) {
         let (operator, ada, bob) =
             (operator(store), store.register("ada").await, store.register("bob").await);
         let order = store.buy(&ada, HOODIE, 1).await;
@@ -91,24 +91,24 @@ on_both!(
         assert!(done.changed && !user.active);
         assert_eq!((user.id.as_str(), user.version), (ada.user.id.as_str(), 2));
         assert_eq!(
-            told(own(store, &ada).await),
-            why(Code::Unauthenticated, ErrorReason::TokenRevoked)
+            error_of(own(store, &ada).await),
+            error(Code::Unauthenticated, ErrorReason::TokenRevoked)
         );
         let again = operator.deactivate(with_id(&ada.user.id)).await.unwrap();
         assert_eq!((again.changed, again.user), (false, Some(user)));
         own(store, &bob).await.unwrap();
         assert_eq!(store.count("orders WHERE status = 'placed'").await, 1, "{} stays", order.id);
 
-        let missing = why(Code::NotFound, ErrorReason::UserNotFound);
-        assert_eq!(told(operator.deactivate(named("nobody")).await), missing);
+        let missing = error(Code::NotFound, ErrorReason::UserNotFound);
+        assert_eq!(error_of(operator.deactivate(named("unknown_user")).await), missing);
         assert_eq!(
-            told(operator.deactivate(with_id("01981f3e-7a00-7000-8000-000000000001")).await),
+            error_of(operator.deactivate(with_id("01981f3e-7a00-7000-8000-000000000001")).await),
             missing
         );
-        assert_eq!(fields(operator.deactivate(with_id("7")).await), ["user.user_id"]);
-        assert_eq!(fields(operator.deactivate(named("a b")).await), ["user.username"]);
-        assert_eq!(fields(operator.deactivate(Some(UserRef { by: None })).await), ["user"]);
-        assert_eq!(fields(operator.deactivate(None).await), ["user"]);
+        assert_eq!(invalid_fields(operator.deactivate(with_id("7")).await), ["user.user_id"]);
+        assert_eq!(invalid_fields(operator.deactivate(named("a b")).await), ["user.username"]);
+        assert_eq!(invalid_fields(operator.deactivate(Some(UserRef { by: None })).await), ["user"]);
+        assert_eq!(invalid_fields(operator.deactivate(None).await), ["user"]);
         let events = store.events().await;
         let deactivated: Vec<_> =
             events.iter().filter(|event| event.event == "user_deactivated").collect();
@@ -121,22 +121,22 @@ on_both!(
 );
 
 on_both!(
-    async fn tokens_of_one_or_of_everyone_are_void(store: &TestDb) {
+    async fn tokens_of_one_or_all_users_are_revoked(store: &TestService) {
         let (operator, ada, bob) =
             (operator(store), store.register("ada").await, store.register("bob").await);
         let answer = operator.revoke(Some(Whose::User(named("ada").unwrap()))).await.unwrap();
         assert_eq!(answer, RevokeTokensResponse { users: 1, next_page_token: String::new() });
-        let void = why(Code::Unauthenticated, ErrorReason::TokenRevoked);
-        assert_eq!(told(own(store, &ada).await), void);
+        let revoked_error = error(Code::Unauthenticated, ErrorReason::TokenRevoked);
+        assert_eq!(error_of(own(store, &ada).await), revoked_error);
         own(store, &bob).await.unwrap();
         own(store, &ada.with_token_version(2)).await.unwrap();
         assert_eq!(
-            told(operator.revoke(Some(Whose::User(named("nobody").unwrap()))).await),
-            why(Code::NotFound, ErrorReason::UserNotFound)
+            error_of(operator.revoke(Some(Whose::User(named("unknown_user").unwrap()))).await),
+            error(Code::NotFound, ErrorReason::UserNotFound)
         );
-        assert_eq!(fields(operator.revoke(None).await), ["whose"]);
+        assert_eq!(invalid_fields(operator.revoke(None).await), ["whose"]);
 
-        // More users than one page has, and one whose tokens are void already.
+        // More users than a batch, and one whose tokens are already revoked.
         let id = if store.backend() == sea_orm::DbBackend::Sqlite {
             "unhex(printf('ff%030x', n))"
         } else {
@@ -145,9 +145,11 @@ on_both!(
         let now = "2026-01-01T00:00:00Z";
         store
             .sql(&format!(
-                "INSERT INTO users (id, sid, sid_key, username, username_key, email, email_key, password_hash, is_active, token_version, version, created_at, updated_at) \
+                "INSERT INTO users (id, sid, sid_key, username, username_key, email, email_key, \
+                 password_hash, is_active, token_version, version, created_at, updated_at) \
                  WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1500) \
-                 SELECT {id}, 's' || n, 's' || n, 'user' || n, 'user' || n, n || '@x', n || '@x', '$scrypt$x', n <> 7, 1, 1, '{now}', '{now}' FROM s"
+                 SELECT {id}, 's' || n, 's' || n, 'user' || n, 'user' || n, n || '@x', n || '@x', \
+                 '$scrypt$x', n <> 7, 1, 1, '{now}', '{now}' FROM s"
             ))
             .await;
         let (mut users, mut pages, mut page_token) = (0, 0, String::new());
@@ -161,12 +163,12 @@ on_both!(
         }
         assert_eq!((users, pages), (1501, 2), "all that are active: ada, bob and 1,499 more");
         assert_eq!(store.count("users WHERE token_version = 1").await, 1);
-        assert_eq!(told(own(store, &bob).await), void);
-        assert_eq!(told(own(store, &ada.with_token_version(2)).await), void);
+        assert_eq!(error_of(own(store, &bob).await), revoked_error);
+        assert_eq!(error_of(own(store, &ada.with_token_version(2)).await), revoked_error);
         let wrong = Everyone { page_token: "x".to_owned() };
         assert_eq!(
-            told(operator.revoke(Some(Whose::Everyone(wrong))).await),
-            why(Code::InvalidArgument, ErrorReason::InvalidPageToken)
+            error_of(operator.revoke(Some(Whose::Everyone(wrong))).await),
+            error(Code::InvalidArgument, ErrorReason::InvalidPageToken)
         );
         let events = store.events().await;
         let revoked: Vec<_> =

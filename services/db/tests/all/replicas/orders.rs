@@ -1,5 +1,5 @@
-//! Orders through several replicas at once: never oversold, one order for a key, no deadlock, and
-//! told apart what is done and what is not.
+//! Orders through several replicas: never oversold, one order per key, no deadlock, and every
+//! response is true.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -12,7 +12,6 @@ async fn number(connection: &DatabaseConnection, sql: &str) -> i64 {
     rows(connection, sql).await[0].try_get_by(0).unwrap()
 }
 
-/// Places each order through the replica whose turn it is, all at once.
 async fn rush(replicas: &[Replica], orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
     let calls: Vec<_> = orders
         .into_iter()
@@ -48,33 +47,37 @@ async fn buyers(replica: &Replica, count: usize) -> Vec<Buyer> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_sell_what_is_there_and_no_piece_more() {
-    let place = Place::postgres().await;
-    let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
-    let database = connect(&place.url).await;
+async fn three_replicas_never_oversell() {
+    let test_database = TestDatabase::postgres().await;
+    let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
+    let database = connect(&test_database.url).await;
     database.execute_unprepared("UPDATE products SET stock = 50 WHERE id = 1").await.unwrap();
     let buyers = buyers(&replicas[0], 40).await;
     let orders = (0..240).map(|n| buyers[n % 40].order(HOODIE, 1)).collect();
     let outcomes = rush(&replicas, orders).await;
-    let sold =
-        outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
+    let sold = outcomes
+        .iter()
+        .filter(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none())
+        .count();
     let refused = outcomes
         .iter()
-        .filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock))
+        .filter(|outcome| {
+            refusal_reason(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock)
+        })
         .count();
     assert_eq!((sold, refused), (50, 190));
     assert_eq!(number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await, 0);
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, 50);
-    // Each order has its event and each refusal, too: nobody ships them here.
+    // Every order and every refusal has an event.
     assert_eq!(number(&database, "SELECT count(*) FROM outbox").await, 40 + 240);
     database.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_balance() {
-    let place = Place::postgres().await;
-    let [first, second, third]: [Replica; 3] = replicas(&place, |_, _| {}).await;
-    let database = connect(&place.url).await;
+async fn killed_replica_loses_no_acknowledged_order() {
+    let test_database = TestDatabase::postgres().await;
+    let [first, second, third]: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
+    let database = connect(&test_database.url).await;
     database.execute_unprepared("UPDATE products SET stock = 100000 WHERE id = 1").await.unwrap();
     let buyer = first.register("ada").await;
     let clients = [first.client.clone(), second.client.clone(), third.client.clone()];
@@ -87,7 +90,7 @@ async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_
                 (
                     n % 3,
                     answer.map(|answer| {
-                        placed(answer.into_inner().results.remove(0).outcome.unwrap()).id
+                        expect_placed(answer.into_inner().results.remove(0).outcome.unwrap()).id
                     }),
                 )
             })
@@ -98,22 +101,22 @@ async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_
     })
     .await;
     third.kill();
-    let mut told = HashSet::new();
+    let mut acknowledged = HashSet::new();
     for call in calls {
         match call.await.unwrap() {
-            (_, Ok(id)) => assert!(told.insert(id)),
-            // What was under way there: nobody was told anything.
+            (_, Ok(id)) => assert!(acknowledged.insert(id)),
+            // Calls in flight at the killed replica got no response.
             (2, Err(_)) => {}
-            (_, Err(status)) => panic!("an order at a replica that lives: {status:?}"),
+            (_, Err(status)) => panic!("an order at a running replica failed: {status:?}"),
         }
     }
-    let buyer_goes_on = first.place(buyer.order(HOODIE, 1)).await.unwrap();
-    told.insert(placed(buyer_goes_on).id);
+    let later_order = first.place(buyer.order(HOODIE, 1)).await.unwrap();
+    acknowledged.insert(expect_placed(later_order).id);
     let mut stored = HashSet::new();
     for row in rows(&database, "SELECT id::text FROM orders").await {
         stored.insert(row.try_get_by::<String, _>(0).unwrap());
     }
-    assert!(told.is_subset(&stored));
+    assert!(acknowledged.is_subset(&stored));
     let count = i64::try_from(stored.len()).unwrap();
     assert_eq!(
         number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await,
@@ -124,46 +127,48 @@ async fn when_a_replica_is_killed_in_the_rush_what_was_told_is_so_and_the_books_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_comes_to_every_replica_at_once_is_one_order() {
-    let place = Place::postgres().await;
-    let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
+async fn one_key_at_all_replicas_places_one_order() {
+    let test_database = TestDatabase::postgres().await;
+    let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
     let buyer = replicas[0].register("ada").await;
-    // Every key at all replicas, in orders for different products of one another.
+    // Every key at all replicas, in different orders.
     let orders =
         (0..90).map(|n| buyer.order_with_key(1 + n / 3 % 3, 1, &format!("k{}", n / 3))).collect();
     let outcomes = rush(&replicas, orders).await;
     for three in outcomes.chunks(3) {
-        let ids: HashSet<String> =
-            three.iter().map(|outcome| placed(outcome.as_ref().unwrap().clone()).id).collect();
+        let ids: HashSet<String> = three
+            .iter()
+            .map(|outcome| expect_placed(outcome.as_ref().unwrap().clone()).id)
+            .collect();
         assert_eq!(ids.len(), 1, "{three:?}");
     }
-    // Another body under a key that another replica knows.
+    // Another request with a key of another replica.
     let outcome = replicas[2].place(buyer.order_with_key(HOODIE, 2, "k0")).await.unwrap();
-    assert_eq!(refused(&outcome), Some(ErrorReason::IdempotencyKeyReused));
-    // Not even where the two bodies come at the same time, for different products: one is the
-    // first, the other is told.
+    assert_eq!(refusal_reason(&outcome), Some(ErrorReason::IdempotencyKeyReused));
+    // Also if both requests arrive concurrently, for different products: one is placed, one is
+    // refused.
     let orders =
         (0..60).map(|n| buyer.order_with_key(1 + n % 2, 1, &format!("twice{}", n / 2))).collect();
     for two in rush(&replicas, orders).await.chunks(2) {
         let reasons: Vec<_> =
-            two.iter().map(|outcome| refused(outcome.as_ref().unwrap())).collect();
+            two.iter().map(|outcome| refusal_reason(outcome.as_ref().unwrap())).collect();
         assert!(
             reasons.contains(&None) && reasons.contains(&Some(ErrorReason::IdempotencyKeyReused)),
             "{reasons:?}"
         );
     }
-    let database = connect(&place.url).await;
+    let database = connect(&test_database.url).await;
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, 60);
     assert_eq!(number(&database, "SELECT sum(stock) FROM products").await, 1500 - 60);
     database.close().await.unwrap();
 }
 
-/// Orders of two products in either order, of many users in one transaction, with cancellations
-/// between them: through all replicas.
+/// Orders of two products in both orders, of many users per transaction, mixed with cancellations,
+/// through all replicas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn products_and_users_that_cross_do_not_lock_one_another_out() {
-    let place = Place::postgres().await;
-    let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
+async fn crossing_products_and_users_never_deadlock() {
+    let test_database = TestDatabase::postgres().await;
+    let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
     let buyers = buyers(&replicas[0], 6).await;
     let tasks: Vec<_> = (0..12)
         .map(|n| {
@@ -191,7 +196,7 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
                         .into_iter()
                         .zip(buyers.iter().flat_map(|buyer| [buyer, buyer]))
                     {
-                        let order = placed(result.outcome.unwrap());
+                        let order = expect_placed(result.outcome.unwrap());
                         let request = CancelOrderRequest {
                             context: context(),
                             caller: Some(buyer.caller.clone()),
@@ -206,16 +211,22 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
     for task in tasks {
         task.await.unwrap();
     }
-    let database = connect(&place.url).await;
+    let database = connect(&test_database.url).await;
     assert_eq!(number(&database, "SELECT sum(stock) FROM products").await, 1500);
     assert_eq!(number(&database, "SELECT count(*) FROM orders WHERE status = 'placed'").await, 0);
-    // A connection tells what it counted when it ends.
+    // PostgreSQL reports the statistics of a connection when it ends.
     for replica in replicas {
         replica.shutdown.cancel();
         replica.kill();
     }
     eventually("only the test is connected", || async {
-        number(&database, "SELECT count(DISTINCT application_name) FROM pg_stat_activity WHERE datname = current_database()").await == 1
+        number(
+            &database,
+            "SELECT count(DISTINCT application_name) FROM pg_stat_activity \
+            WHERE datname = current_database()",
+        )
+        .await
+            == 1
     })
     .await;
     assert_eq!(
@@ -229,12 +240,11 @@ async fn products_and_users_that_cross_do_not_lock_one_another_out() {
     database.close().await.unwrap();
 }
 
-/// Each wants the other's name while the other gives it up: the database can only break this up,
-/// and one of them is tried again.
+/// Two users swap their names at the same time, which only the deadlock detector can resolve.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadlock_that_no_order_of_locks_prevents_is_tried_again() {
-    let place = Place::postgres().await;
-    let [first, second]: [Replica; 2] = replicas(&place, |_, _| {}).await;
+async fn deadlocked_transaction_is_retried() {
+    let test_database = TestDatabase::postgres().await;
+    let [first, second]: [Replica; 2] = replicas(&test_database, |_, _| {}).await;
     let (ada, bob) = (first.register("ada").await, first.register("bob").await);
     for _ in 0..20 {
         let (one, other) = tokio::join!(first.rename(&ada, "bob"), second.rename(&bob, "ada"));
@@ -245,34 +255,33 @@ async fn a_deadlock_that_no_order_of_locks_prevents_is_tried_again() {
     }
 }
 
-/// As a database may be set up. What the database undoes is tried again, and what is given up in
-/// the end is told so, and was not done.
+/// With SERIALIZABLE as the database's default.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_serialized_is_tried_again_or_told_as_not_done() {
-    let place = Place::postgres().await;
-    let administrator = connect(&place.url).await;
-    let (_, name) = place.url.rsplit_once('/').unwrap();
+async fn serialization_failure_is_retried_or_reported() {
+    let test_database = TestDatabase::postgres().await;
+    let administrator = connect(&test_database.url).await;
+    let (_, name) = test_database.url.rsplit_once('/').unwrap();
     let serializable =
         format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
     administrator.execute_unprepared(&serializable).await.unwrap();
     administrator.close().await.unwrap();
-    let replicas: [Replica; 3] = replicas(&place, |_, _| {}).await;
+    let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
     let buyer = replicas[0].register("ada").await;
     let outcomes = rush(&replicas, vec![buyer.order(HOODIE, 1); 150]).await;
     let mut sold = 0;
     for outcome in outcomes {
         match outcome {
             Ok(outcome) => {
-                placed(outcome);
+                expect_placed(outcome);
                 sold += 1;
             }
             Err(status) => assert_eq!(
-                told(Err::<(), _>(status)),
-                why(Code::Unavailable, ErrorReason::DatabaseUnavailable)
+                error_of(Err::<(), _>(status)),
+                error(Code::Unavailable, ErrorReason::DatabaseUnavailable)
             ),
         }
     }
-    let database = connect(&place.url).await;
+    let database = connect(&test_database.url).await;
     assert!(sold > 0);
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, sold);
     assert_eq!(
@@ -282,15 +291,14 @@ async fn what_cannot_be_serialized_is_tried_again_or_told_as_not_done() {
     database.close().await.unwrap();
 }
 
-/// Whoever is told 503 asks again under the same key, at the other replica: at last each key has
-/// its one order.
+/// A client that receives 503 repeats the key at the other replica until each key has one order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_cut_lose_and_double_nothing() {
-    let place = Place::postgres().await;
-    let [first, second]: [Replica; 2] = replicas(&place, |_, _| {}).await;
+async fn closed_connections_lose_and_duplicate_nothing() {
+    let test_database = TestDatabase::postgres().await;
+    let [first, second]: [Replica; 2] = replicas(&test_database, |_, _| {}).await;
     let buyer = first.register("ada").await;
     let database = connect(&std::env::var("MERCH_TEST_POSTGRES_URL").unwrap()).await;
-    let (_, name) = place.url.rsplit_once('/').unwrap();
+    let (_, name) = test_database.url.rsplit_once('/').unwrap();
     let cut =
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     let clients = [first.client.clone(), second.client.clone()];
@@ -308,16 +316,18 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
                             .await
                         {
                             Ok(answer) => {
-                                placed(answer.into_inner().results.remove(0).outcome.unwrap());
+                                expect_placed(
+                                    answer.into_inner().results.remove(0).outcome.unwrap(),
+                                );
                                 break;
                             }
                             Err(status) => {
-                                // On a slow machine every connection that a call gets may be cut
-                                // until its deadline has passed. Both answers ask for a repetition.
+                                // On a slow machine all connections of a call may be closed until
+                                // its deadline. Both errors ask the client to retry.
                                 if status.code() != Code::DeadlineExceeded {
                                     assert_eq!(
-                                        told(Err::<(), _>(status)),
-                                        why(Code::Unavailable, ErrorReason::DatabaseUnavailable)
+                                        error_of(Err::<(), _>(status)),
+                                        error(Code::Unavailable, ErrorReason::DatabaseUnavailable)
                                     );
                                 }
                                 again += 1;
@@ -338,8 +348,8 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
     for call in calls {
         again += call.await.unwrap();
     }
-    eprintln!("{again} of 200 orders were told to come again");
-    let store = connect(&place.url).await;
+    eprintln!("{again} of 200 orders were retried");
+    let store = connect(&test_database.url).await;
     assert_eq!(number(&store, "SELECT count(*) FROM orders").await, 200);
     assert_eq!(number(&store, "SELECT sum(stock) FROM products").await, 1300);
     assert_eq!(number(&store, "SELECT count(*) FROM outbox").await, 201);

@@ -1,4 +1,4 @@
-//! The database's password changes while the service runs.
+//! The database password changes while the service runs.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use super::program::{Folder, Postgres};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
+async fn password_change_fails_no_call() {
     let server = Postgres::start("17", &[], "host all all 127.0.0.1/32 scram-sha-256", &[]).await;
     let administrator = connect(&server.url()).await;
     administrator.execute_unprepared("CREATE ROLE store LOGIN PASSWORD 'one'").await.unwrap();
@@ -28,10 +28,10 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
         |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
     merch_db::migrate(url("one")).await.unwrap();
 
-    // The URL's own does not count.
-    let place = Place::elsewhere(url("of-last-year"));
-    let mut settings = config(&place);
-    settings.grpc.deadline = PATIENCE;
+    // The password in the URL is ignored.
+    let test_database = TestDatabase::external(url("of-last-year"));
+    let mut settings = config(&test_database);
+    settings.grpc.deadline = TIMEOUT;
     settings.pool.password_file = Some(file.clone());
     settings.pool.acquire_timeout = Duration::from_secs(10);
     settings.pool.connections = 64;
@@ -43,7 +43,7 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
         *limit = Duration::from_secs(25);
     }
     let pool = settings.pool.clone();
-    let store = Arc::new(TestDb::start_with(place, settings).await);
+    let store = Arc::new(TestService::start_with(test_database, settings).await);
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
 
@@ -57,8 +57,8 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
             }
         }
     });
-    // Each registration has a connection, and waits on it for the table. There is one registration
-    // more than there are connections, so that a new one is needed each time.
+    // Each registration waits for the table on its connection. There is one more than connections,
+    // so each round needs a new one.
     let registering = async |round: &'static str, meanwhile: Pin<Box<dyn Future<Output = ()>>>| {
         let connections =
             rows(&administrator, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store'")
@@ -74,10 +74,11 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
                 })
             })
             .collect();
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'store' AND wait_event_type = 'Lock'";
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE usename = 'store' AND wait_event_type = 'Lock'";
         let waiting =
             async || rows(&administrator, waiting).await[0].try_get_by::<i64, _>(0).unwrap();
-        // Those on connections that were there.
+        // These wait on open connections.
         eventually("some registrations wait for the table", || async { waiting().await > 0 }).await;
         meanwhile.await;
         eventually("all registrations have a connection", || async { waiting().await == many })
@@ -95,36 +96,36 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     };
     let nothing = || Box::pin(std::future::ready(()));
     registering("first", nothing()).await;
-    // The server first. Who needs a connection before the file is written waits for it.
+    // The server first: a call that needs a connection waits for the file.
     change("two").await;
     let write = file.clone();
     registering("second", Box::pin(async move { std::fs::write(write, "two\n").unwrap() })).await;
-    // The file first. It is not looked at as long as the old password is good.
+    // The file first: it is not read while the old password works.
     std::fs::write(&file, "three\n").unwrap();
     registering("third", nothing()).await;
     change("three").await;
     registering("fourth", nothing()).await;
-    // The file first, when the old password is no longer good. Who needs a connection before the
-    // server is told waits for that.
-    change("unknown to anybody").await;
+    // The file first, after the old password has stopped working: a call that needs a connection
+    // waits for the server.
+    change("unknown-password").await;
     std::fs::write(&file, "four\n").unwrap();
     let (log, address) = (server.log(), server.url());
     let refusals = move || {
         std::fs::read_to_string(&log).unwrap().matches("password authentication failed").count()
     };
     let before = refusals();
-    let told = async move {
-        // With the old one, and with that of the file.
+    let changed = async move {
+        // With the old password and with the file's.
         eventually("two tries are refused", async || refusals() >= before + 2).await;
         let administrator = connect(&address).await;
         administrator.execute_unprepared("ALTER ROLE store PASSWORD 'four'").await.unwrap();
         administrator.close().await.unwrap();
     };
-    registering("fifth", Box::pin(told)).await;
+    registering("fifth", Box::pin(changed)).await;
     done.store(true, Ordering::Relaxed);
     buying.await.expect("no order was refused meanwhile");
 
-    // One that stays wrong is a sentence at the start, after a while, without the password.
+    // A wrong password fails the start after a while, with a message that does not show it.
     std::fs::write(&file, "never-mind\n").unwrap();
     let pool = merch_db::Pool { acquire_timeout: Duration::from_secs(1), ..pool };
     let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
@@ -136,11 +137,10 @@ async fn a_password_that_changes_refuses_no_call_whichever_comes_first() {
     std::fs::remove_file(&file).unwrap();
     let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();
     assert!(
-        error.starts_with("the file of the database's password, ")
-            && error.contains("cannot be read"),
+        error.starts_with("the database password file ") && error.contains("cannot be read"),
         "{error}"
     );
     tables.close().await.unwrap();
     administrator.close().await.unwrap();
-    Arc::into_inner(store).expect("nobody else has it").stop().await;
+    Arc::into_inner(store).expect("no task holds the service").stop().await;
 }

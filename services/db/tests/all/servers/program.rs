@@ -1,5 +1,4 @@
-//! Programs that a test starts, with a folder of their own and as a user that is not root, and a
-//! PostgreSQL among them.
+//! Programs that a test starts in their own folder as a user other than root, including PostgreSQL.
 
 use std::{
     fs,
@@ -11,14 +10,14 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::harness::PATIENCE;
+use crate::harness::TIMEOUT;
 
-/// A folder that programs which are not root can use, gone when this is dropped.
+/// A folder that programs of another user can use. Deleted when it is dropped.
 pub(crate) struct Folder {
     folder: TempDir,
-    /// The user and group that programs run as, when this runs as root: PostgreSQL and PgBouncer
-    /// refuse that.
-    nobody: Option<(u32, u32)>,
+    /// The user and group of the programs if the test runs as root, which PostgreSQL and PgBouncer
+    /// refuse.
+    owner: Option<(u32, u32)>,
 }
 
 impl Folder {
@@ -29,11 +28,11 @@ impl Folder {
                 .unwrap()
                 .trim()
                 .parse()
-                .expect("`id` prints a number; there is a user `nobody`")
+                .expect("`id` prints a number; the user `nobody` exists")
         };
-        let nobody =
+        let owner =
             (number(&["-u"]) == 0).then(|| (number(&["-u", "nobody"]), number(&["-g", "nobody"])));
-        let folder = Self { folder: tempfile::tempdir().unwrap(), nobody };
+        let folder = Self { folder: tempfile::tempdir().unwrap(), owner };
         folder.own(folder.path());
         folder
     }
@@ -42,7 +41,7 @@ impl Folder {
         self.folder.path()
     }
 
-    /// A file that only its owner may read: who runs the programs.
+    /// Writes a file that only the user of the programs may read.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let file = self.path().join(name);
@@ -53,31 +52,31 @@ impl Folder {
     }
 
     fn own(&self, path: &Path) {
-        if let Some((user, group)) = self.nobody {
+        if let Some((user, group)) = self.owner {
             std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
         }
     }
 
-    /// A command that runs in this folder, as its owner, with nothing of this environment that
-    /// PostgreSQL's programs look at.
+    /// Returns a command that runs in this folder, as its owner, without the environment variables
+    /// that PostgreSQL's programs read.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env("HOME", self.path()).env("LC_ALL", "C");
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PG")) {
             command.env_remove(name);
         }
-        if let Some((user, group)) = self.nobody {
+        if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
         }
         command
     }
 }
 
-/// A program that runs until this is dropped.
+/// A process that is ended when this is dropped.
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// With its output in `log`.
+    /// Starts it with its output in `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let log = fs::File::create(log).unwrap();
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -105,8 +104,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // PostgreSQL ends at once, and its own processes with it. Others may take this for a wish,
-        // or not know it.
+        // SIGQUIT ends PostgreSQL and its child processes at once. Other programs may ignore it.
         if !self.ended() {
             self.signal("-QUIT");
         }
@@ -121,7 +119,6 @@ impl Drop for Program {
     }
 }
 
-/// What a script of `tools/` prints.
 fn tool(name: &str, arguments: &[&str]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools").join(name);
     PathBuf::from(
@@ -139,15 +136,13 @@ fn successful(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A port that is free now. Somebody may take it before the program does; whoever starts one tries
-/// again.
+/// Returns a free port. Another process may take it first, so callers retry.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Waits for `what` while `program` runs; `false` when it ended before.
 pub(crate) fn wait_for(program: &mut Program, what: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !what() {
         if program.ended() {
             return false;
@@ -158,18 +153,16 @@ pub(crate) fn wait_for(program: &mut Program, what: impl Fn() -> bool) -> bool {
     true
 }
 
-/// A PostgreSQL of the test's own.
 pub(crate) struct Postgres {
     pub(crate) port: u16,
-    // Before its folder.
+    // Dropped before its folder.
     _program: Program,
     folder: Folder,
 }
 
 impl Postgres {
-    /// Of this major version, with these settings and this `pg_hba.conf` besides; its administrator
-    /// is `merch`, whose password is `password`. `files` get into its folder, to be named by the
-    /// settings.
+    /// Starts this major version with further settings and `pg_hba.conf`. Its administrator is
+    /// `merch`, whose password is `password`. `files` are written to its folder.
     pub(crate) async fn start(
         major: &str,
         settings: &[&str],
@@ -195,8 +188,8 @@ impl Postgres {
     ) -> Self {
         let folder = Folder::new();
         let mut home = tool("postgres-home", &[major]);
-        if folder.nobody.is_some() {
-            // Somebody else may not be able to look into this checkout.
+        if folder.owner.is_some() {
+            // The other user may not be able to read this checkout.
             let copy = folder.path().join("native");
             successful(Command::new("cp").arg("-R").arg(&home).arg(&copy).output().unwrap());
             home = copy;
@@ -250,15 +243,13 @@ impl Postgres {
                 fs::read_to_string(&log).unwrap()
             );
         }
-        panic!("PostgreSQL {major} did not start; what it said stands above");
+        panic!("PostgreSQL {major} did not start; its output is above");
     }
 
-    /// What the server says.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
 
-    /// The administrator's database, by the address.
     pub(crate) fn url(&self) -> String {
         format!("postgres://merch:password@127.0.0.1:{}/postgres", self.port)
     }

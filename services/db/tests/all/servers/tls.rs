@@ -1,4 +1,4 @@
-//! A PostgreSQL that lets nobody in without TLS.
+//! A PostgreSQL that requires TLS.
 
 use merch_db::{Database, Pool};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -17,11 +17,10 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_asks_for_tls_gets_it_and_is_verified() {
+async fn required_tls_is_used_and_verified() {
     let (ours, other) = (authority("ours"), authority("another"));
     let key = KeyPair::generate().unwrap();
-    // For the name alone: who comes by the address comes to another host, as far as the certificate
-    // tells.
+    // The certificate names only the host name, so the IP address does not match.
     let certificate =
         CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
     let files = [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())];
@@ -39,8 +38,8 @@ async fn a_server_that_asks_for_tls_gets_it_and_is_verified() {
     };
     let verified = url("localhost", &format!("sslmode=verify-full&sslrootcert={}", ours.display()));
     merch_db::migrate(&verified).await.unwrap();
-    let place = journey(Place::elsewhere(verified), |_| {}).await;
-    let database = Database::open(&place.url, &Pool::default()).await.unwrap();
+    let test_database = journey(TestDatabase::external(verified), |_| {}).await;
+    let database = Database::open(&test_database.url, &Pool::default()).await.unwrap();
     let found = rows(
         database.reader(),
         "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
@@ -82,23 +81,23 @@ async fn a_server_that_asks_for_tls_gets_it_and_is_verified() {
     let error =
         refused("localhost", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned()).await;
     assert!(
-        error.starts_with("a file that the database URL names") && error.contains("sslrootcert"),
+        error.starts_with("cannot read a file that the database URL names")
+            && error.contains("sslrootcert"),
         "{error}"
     );
 }
 
-/// The server of all other tests has no TLS.
+/// The shared test server has no TLS.
 #[tokio::test]
-async fn a_server_without_tls_is_refused_by_who_asks_for_it() {
-    let place = Place::empty_postgres().await;
-    let error = Database::open(&format!("{}?sslmode=verify-full", place.url), &Pool::default())
-        .await
-        .unwrap_err()
-        .to_string();
+async fn server_without_tls_is_refused_by_sslmode_require() {
+    let test_database = TestDatabase::empty_postgres().await;
+    let error =
+        Database::open(&format!("{}?sslmode=verify-full", test_database.url), &Pool::default())
+            .await
+            .unwrap_err()
+            .to_string();
     assert!(
-        error.contains(
-            "cannot be reached by TLS as sslmode in the URL asks for: server does not support TLS"
-        ),
+        error.contains("which sslmode in the URL requires: server does not support TLS"),
         "{error}"
     );
 }

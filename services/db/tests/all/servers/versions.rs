@@ -1,4 +1,4 @@
-//! The releases of PostgreSQL besides the one that all other tests run on.
+//! The supported releases of PostgreSQL besides the one of all other tests.
 
 use super::{journey, program::Postgres};
 use crate::harness::*;
@@ -11,7 +11,7 @@ async fn on(major: &str) {
     assert!(version.starts_with(&format!("{major}.")), "{version}");
     connection.close().await.unwrap();
     merch_db::migrate(server.url()).await.unwrap();
-    journey(Place::elsewhere(server.url()), |_| {}).await;
+    journey(TestDatabase::external(server.url()), |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

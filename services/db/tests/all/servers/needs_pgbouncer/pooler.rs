@@ -1,5 +1,4 @@
-//! PgBouncer in transaction mode before PostgreSQL: few connections of its own for many clients,
-//! each for one transaction.
+//! PgBouncer in transaction mode: few server connections for many clients.
 
 use std::{
     net::TcpStream,
@@ -13,14 +12,13 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use crate::{
     harness::*,
-    outbox::{keeper, words},
+    outbox::{event_names, log_recorder},
     servers::{
         journey,
         program::{Folder, Program, free_port, wait_for},
     },
 };
 
-/// A PgBouncer before the server of all tests.
 struct PgBouncer {
     port: u16,
     config: PathBuf,
@@ -29,7 +27,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// With so many connections to each database, and these settings besides.
+    /// Starts it with this number of server connections per database and further settings.
     async fn start(connections: u32, settings: &'static str) -> Self {
         tokio::task::spawn_blocking(move || Self::start_blocking(connections, settings))
             .await
@@ -43,8 +41,10 @@ impl PgBouncer {
             let config = folder.write(
                 "pgbouncer.ini",
                 &format!(
-                    "[databases]\n* = {server} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                     auth_type = any\npool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 500\n{settings}\n"
+                    "[databases]\n* = {server} user={user}\n[pgbouncer]\nlisten_addr = \
+                     127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+                     auth_type = any\npool_mode = transaction\ndefault_pool_size = \
+                     {connections}\nmax_client_conn = 500\n{settings}\n"
                 ),
             );
             let mut bouncer = Self { port, config, program: None, folder };
@@ -54,10 +54,9 @@ impl PgBouncer {
             let log = std::fs::read_to_string(bouncer.folder.path().join("log")).unwrap();
             eprintln!("PgBouncer did not start on port {port}: {log}");
         }
-        panic!("PgBouncer did not start; what it said stands above");
+        panic!("PgBouncer did not start; its output is above");
     }
 
-    /// Starts it; `false` when it ended at once.
     fn run(&mut self) -> bool {
         let mut command = self.folder.command(&program());
         command.arg(&self.config);
@@ -68,7 +67,7 @@ impl PgBouncer {
         runs
     }
 
-    /// Ends it, with every client's connection, and starts it again.
+    /// Restarts it, which closes every client connection.
     async fn restart(mut self) -> Self {
         tokio::task::spawn_blocking(move || {
             drop(self.program.take());
@@ -79,14 +78,13 @@ impl PgBouncer {
         .unwrap()
     }
 
-    /// `place` by way of it.
-    fn url(&self, place: &Place) -> String {
-        let (_, name) = place.url.rsplit_once('/').unwrap();
-        format!("postgres://whoever@127.0.0.1:{}/{name}", self.port)
+    fn url(&self, test_database: &TestDatabase) -> String {
+        let (_, name) = test_database.url.rsplit_once('/').unwrap();
+        format!("postgres://any_user@127.0.0.1:{}/{name}", self.port)
     }
 }
 
-/// The user of the server of all tests, and how PgBouncer names the server.
+/// Returns the user of the shared test server and its address in PgBouncer's format.
 fn server() -> (String, String) {
     let url = std::env::var("MERCH_TEST_POSTGRES_URL").expect("MERCH_TEST_POSTGRES_URL is set");
     let (_, rest) = url.split_once("://").unwrap();
@@ -109,37 +107,36 @@ fn program() -> PathBuf {
     )
 }
 
-/// A client of a transaction pooler.
 fn pooled(config: &mut Config) {
     config.pool.pooler = Some(Pooler::Transaction);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_store_works_behind_it() {
+async fn store_works_behind_pgbouncer() {
     let bouncer = PgBouncer::start(3, "").await;
-    let place = Place::postgres().await;
-    journey(Place::elsewhere(bouncer.url(&place)), pooled).await;
+    let test_database = TestDatabase::postgres().await;
+    journey(TestDatabase::external(bouncer.url(&test_database)), pooled).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
+async fn few_server_connections_never_oversell() {
     let bouncer = PgBouncer::start(2, "").await;
-    let place = Place::postgres().await;
-    let (keeper, logging) = keeper().await;
+    let test_database = TestDatabase::postgres().await;
+    let (recorder, logging) = log_recorder().await;
     let mut replicas = vec![];
     for _ in 0..3 {
-        let place = Place::elsewhere(bouncer.url(&place));
-        let mut settings = config(&place);
+        let test_database = TestDatabase::external(bouncer.url(&test_database));
+        let mut settings = config(&test_database);
         settings.logging_endpoint.clone_from(&logging);
         settings.pool.connections = 8;
         settings.pool.acquire_timeout = Duration::from_secs(20);
-        settings.grpc.deadline = PATIENCE;
+        settings.grpc.deadline = TIMEOUT;
         pooled(&mut settings);
-        replicas.push(TestDb::start_with(place, settings).await);
+        replicas.push(TestService::start_with(test_database, settings).await);
     }
     let buyer = replicas[0].register("ada").await;
     replicas[0].sql("UPDATE products SET stock = 100 WHERE id = 1").await;
-    // Each order at two of the replicas at once, with one key.
+    // Sends each order to two replicas at once, with one key.
     let calls: Vec<_> = (0..300)
         .map(|n| {
             let mut client = replicas[n % 3].client();
@@ -170,7 +167,7 @@ async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
     assert_eq!((placed.len(), replicas[0].product(HOODIE).await.stock), (100, 0));
     assert_eq!((replicas[1].count("orders").await, sold_out), (100, 100));
     eventually("every event has arrived", || async {
-        words(&keeper).await.iter().filter(|word| *word == "order_placed").count() >= 100
+        event_names(&recorder).await.iter().filter(|word| *word == "order_placed").count() >= 100
     })
     .await;
     for replica in replicas {
@@ -179,14 +176,14 @@ async fn many_clients_on_few_connections_never_oversell_and_honour_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_that_is_started_again_refuses_no_call_after_that() {
+async fn pgbouncer_restart_fails_no_later_call() {
     let bouncer = PgBouncer::start(4, "").await;
-    let place = Place::postgres().await;
-    let there = Place::elsewhere(bouncer.url(&place));
+    let test_database = TestDatabase::postgres().await;
+    let there = TestDatabase::external(bouncer.url(&test_database));
     let mut settings = config(&there);
     pooled(&mut settings);
-    let store = TestDb::start_with(there, settings).await;
-    // So that there are several connections to find dead.
+    let store = TestService::start_with(there, settings).await;
+    // Opens several connections, which the restart closes.
     let many: Vec<_> = (0..8)
         .map(|n| {
             let mut client = store.client();
@@ -209,23 +206,25 @@ async fn a_pooler_that_is_started_again_refuses_no_call_after_that() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_setting_it_does_not_work() {
-    let place = Place::postgres().await;
+async fn pgbouncer_requires_the_pooler_setting() {
+    let test_database = TestDatabase::postgres().await;
     let bouncer = PgBouncer::start(1, "").await;
-    let error =
-        Database::open(&bouncer.url(&place), &Pool::default()).await.unwrap_err().to_string();
+    let error = Database::open(&bouncer.url(&test_database), &Pool::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("is a pooler (unsupported startup parameter")
             && error.ends_with("set MERCH_DATABASE_POOLER=transaction"),
         "{error}"
     );
 
-    // Where it is told to ignore what it cannot keep, two clients give one name to statements on
-    // one connection.
+    // If PgBouncer ignores the start-up parameters, two clients use one statement name on one
+    // connection.
     let bouncer =
         PgBouncer::start(1, "ignore_startup_parameters = extra_float_digits,options").await;
     let ask = async |pool: &Pool| {
-        let database = Database::open(&bouncer.url(&place), pool).await.unwrap();
+        let database = Database::open(&bouncer.url(&test_database), pool).await.unwrap();
         let question =
             Statement::from_sql_and_values(DbBackend::Postgres, "SELECT $1::int", [7.into()]);
         let answer = database.reader().query_one_raw(question).await;
@@ -243,13 +242,12 @@ async fn without_the_setting_it_does_not_work() {
         database.close().await;
     }
 
-    let url = format!("{}?options=-cstatement_timeout%3D1", bouncer.url(&place));
+    let url = format!("{}?options=-cstatement_timeout%3D1", bouncer.url(&test_database));
     let error = Database::open(&url, &pool).await.unwrap_err().to_string();
-    assert!(error.contains("a pooler keeps none"), "{error}");
+    assert!(error.contains("a pooler does not keep"), "{error}");
 }
 
-/// Of a statement, of the wait for a lock, and of a transaction that stands idle.
-async fn limits_bite(url: &str, administrator: &str, pooler: Option<Pooler>) {
+async fn assert_time_limits_apply(url: &str, administrator: &str, pooler: Option<Pooler>) {
     let short = Duration::from_millis(300);
     let pool = Pool { statement_timeout: short, pooler, ..Pool::default() };
     let database = Database::open(url, &pool).await.unwrap();
@@ -286,28 +284,34 @@ async fn limits_bite(url: &str, administrator: &str, pooler: Option<Pooler>) {
     held.rollback().await.unwrap();
     let idle = database.begin().await.unwrap();
     idle.execute_unprepared("UPDATE products SET stock = 9 WHERE id = 1").await.unwrap();
-    let left = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-    eventually("the server ends a transaction that stands idle", || async {
+    let left = "SELECT 1 FROM pg_stat_activity
+         WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    eventually("the server ends an idle transaction", || async {
         rows(&administrator, left).await.is_empty()
     })
     .await;
     assert!(idle.execute_unprepared("SELECT 1").await.is_err());
     drop(idle);
     let found = rows(database.reader(), "SELECT stock FROM products WHERE id = 1").await;
-    assert_eq!(found[0].try_get_by::<i32, _>(0).unwrap(), 500, "nothing of any of them is left");
+    assert_eq!(found[0].try_get_by::<i32, _>(0).unwrap(), 500, "no transaction is left");
     administrator.close().await.unwrap();
     database.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_time_limits_bite_behind_it() {
+async fn time_limits_apply_behind_pgbouncer() {
     let bouncer = PgBouncer::start(2, "").await;
-    let place = Place::postgres().await;
-    limits_bite(&bouncer.url(&place), &place.url, Some(Pooler::Transaction)).await;
+    let test_database = TestDatabase::postgres().await;
+    assert_time_limits_apply(
+        &bouncer.url(&test_database),
+        &test_database.url,
+        Some(Pooler::Transaction),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_time_limits_bite_without_it() {
-    let place = Place::postgres().await;
-    limits_bite(&place.url, &place.url, None).await;
+async fn time_limits_apply_without_pgbouncer() {
+    let test_database = TestDatabase::postgres().await;
+    assert_time_limits_apply(&test_database.url, &test_database.url, None).await;
 }

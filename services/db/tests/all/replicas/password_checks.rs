@@ -1,4 +1,4 @@
-//! Budgets of password checks hold whichever replica is asked.
+//! Budgets of password checks are shared by all replicas.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -13,13 +13,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "2001:db8:0:1::";
 
-/// Budgets of these sizes, which regain one check an hour.
+/// Budgets of these sizes that regain one check an hour.
 fn budgets(per_network: u32, over_all: u32) -> LogIns {
     let rate = |burst| Rate { burst: NonZeroU32::new(burst).unwrap(), period: HOUR };
     LogIns { per_network: rate(per_network), over_all: rate(over_all), ..LogIns::default() }
 }
 
-/// Reserves a check of a name's password.
 async fn begin(
     client: &AssistantServiceClient<Channel>,
     name: &str,
@@ -38,14 +37,13 @@ async fn begin_by(
     Ok(client.clone().begin_password_check(call(request)).await?.into_inner())
 }
 
-/// Reserves checks until one is refused; how many were reserved.
 async fn exhaust(client: &AssistantServiceClient<Channel>, name: &str, network: &str) -> usize {
     let mut reserved = 0;
     loop {
         match begin(client, name, network).await {
             Ok(_) => reserved += 1,
             Err(status) => {
-                assert_eq!(told(Err::<(), _>(status)), too_many());
+                assert_eq!(error_of(Err::<(), _>(status)), too_many());
                 return reserved;
             }
         }
@@ -53,10 +51,9 @@ async fn exhaust(client: &AssistantServiceClient<Channel>, name: &str, network: 
 }
 
 fn too_many() -> (Code, String) {
-    why(Code::ResourceExhausted, ErrorReason::TooManyLogIns)
+    error(Code::ResourceExhausted, ErrorReason::TooManyLogIns)
 }
 
-/// Logs in, with what the check has reserved.
 async fn log_in(replica: &Replica, buyer: &Buyer, network: &str) {
     let check = begin(&replica.client, &buyer.user.username, network).await.unwrap();
     let request = RecordLogInRequest {
@@ -70,10 +67,10 @@ async fn log_in(replica: &Replica, buyer: &Buyer, network: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
-    let place = Place::postgres().await;
+async fn replicas_share_log_in_budgets() {
+    let test_database = TestDatabase::postgres().await;
     let replicas: [Replica; 3] =
-        replicas(&place, |_, config| config.log_ins = budgets(5, 1000)).await;
+        replicas(&test_database, |_, config| config.log_ins = budgets(5, 1000)).await;
     replicas[0].register("Ada").await;
     for (spellings, exists) in
         [(["ada", "ADA", "aDa"], true), (["unregistered", "UNREGISTERED", "Unregistered"], false)]
@@ -96,31 +93,28 @@ async fn three_replicas_share_a_budget_whether_or_not_the_name_has_a_user() {
                 }
                 Err(status) => {
                     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                    let wait = wait.expect("it says when to try again");
+                    let wait = wait.expect("the error has a retry delay");
                     assert!(wait > HOUR - Duration::from_secs(100) && wait <= HOUR, "{wait:?}");
-                    assert_eq!(told(Err::<(), _>(status)), too_many());
+                    assert_eq!(error_of(Err::<(), _>(status)), too_many());
                 }
             }
         }
         assert_eq!(reserved, 5);
     }
-    // Another name is another matter, and so is another network.
+    // Other names and networks have their own budgets.
     begin(&replicas[1].client, "eve", ELSEWHERE).await.unwrap();
     begin(&replicas[2].client, "ada", HOME).await.unwrap();
-    // What was typed is not stored.
-    let database = connect(&place.url).await;
+    let database = connect(&test_database.url).await;
     let stored = rows(&database, "SELECT encode(name_digest, 'escape') FROM log_in_attempts").await;
     let stored: Vec<String> = stored.iter().map(|row| row.try_get_by(0).unwrap()).collect();
-    assert_eq!(stored.len(), 7, "three names over all networks, and four pairs");
+    assert_eq!(stored.len(), 7, "three budgets over all networks, four per network");
     assert!(!stored.iter().any(|name| name.contains("unregistered")), "{stored:?}");
     database.close().await.unwrap();
 }
 
 on_both!(
-    async fn strangers_exhaust_an_account_and_its_owner_gets_in_from_known_networks(
-        store: &TestDb,
-    ) {
-        let mut config = config(&store.place);
+    async fn known_network_logs_in_to_an_exhausted_account(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(3, 7);
         let replica = Replica::start(config).await;
         let owner = replica.register("owner").await;
@@ -130,19 +124,19 @@ on_both!(
         }
         assert_eq!(exhaust(&replica.client, "owner", "198.51.100.3").await, 1, "seven over all");
         assert_eq!(exhaust(&replica.client, "owner", ELSEWHERE).await, 0);
-        // A right password draws from no budget in the end.
+        // A right password is refunded.
         for _ in 0..15 {
             log_in(&replica, &owner, HOME).await;
         }
-        // A wrong one does, at home as anywhere else.
+        // A wrong one is not, in a known network either.
         assert_eq!(exhaust(&replica.client, "owner", HOME).await, 3);
         replica.stop().await;
     }
 );
 
 on_both!(
-    async fn a_name_without_a_user_is_exhausted_like_an_account(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn unknown_name_has_the_same_budgets(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(3, 7);
         let replica = Replica::start(config).await;
         replica.register("ada").await;
@@ -160,8 +154,8 @@ on_both!(
 );
 
 on_both!(
-    async fn a_network_is_forgotten_after_its_time_and_with_the_password(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn known_network_expires_and_is_reset_by_new_password(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(100, 1);
         config.housekeeping_interval = Duration::from_millis(50);
         let replica = Replica::start(config).await;
@@ -170,7 +164,7 @@ on_both!(
             log_in(&replica, &buyer, network).await;
         }
         assert_eq!(store.count("known_networks").await, 2);
-        // A known network draws from its own budget alone: one key.
+        // A known network draws only from its own budget: one key.
         let check = begin(&replica.client, "ada", HOME).await.unwrap();
         assert_eq!(check.reservation.len(), 32);
 
@@ -195,8 +189,8 @@ on_both!(
 );
 
 on_both!(
-    async fn a_new_name_does_not_renew_the_budgets_of_an_account(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn renaming_keeps_the_budgets(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(2, 100);
         let replica = Replica::start(config).await;
         let buyer = replica.register("ada").await;
@@ -211,30 +205,30 @@ on_both!(
             expected_versions: Vec::new(),
         };
         replica.client.clone().update_user(call(request)).await.unwrap();
-        // One budget for changes of the password and for log-ins, by whichever name.
+        // Password changes and log-ins share a budget, by whichever name.
         assert_eq!(exhaust(&replica.client, "countess", ELSEWHERE).await, 1);
-        assert_eq!(told(guess().await), too_many());
-        let void = buyer.with_token_version(9);
-        let void = begin_by(&replica.client, By::Caller(void.caller), HOME).await;
-        assert_eq!(told(void), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        assert_eq!(error_of(guess().await), too_many());
+        let revoked = buyer.with_token_version(9);
+        let outcome = begin_by(&replica.client, By::Caller(revoked.caller), HOME).await;
+        assert_eq!(error_of(outcome), error(Code::Unauthenticated, ErrorReason::TokenRevoked));
         replica.stop().await;
     }
 );
 
 on_both!(
-    async fn a_check_without_a_hash_is_given_back(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn cancelled_check_is_refunded(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(1, 1);
         let replica = Replica::start(config).await;
         for _ in 0..3 {
             let check = begin(&replica.client, "unregistered", HOME).await.unwrap();
-            assert_eq!(told(begin(&replica.client, "unregistered", HOME).await), too_many());
+            assert_eq!(error_of(begin(&replica.client, "unregistered", HOME).await), too_many());
             let request = CancelPasswordCheckRequest { reservation: check.reservation };
             replica.client.clone().cancel_password_check(call(request)).await.unwrap();
             assert_eq!(
                 store.count("log_in_attempts").await,
                 0,
-                "whatever the clock does, nothing is left that looks exhausted"
+                "no row is left that could look exhausted"
             );
         }
         replica.stop().await;
@@ -242,8 +236,8 @@ on_both!(
 );
 
 on_both!(
-    async fn a_refused_check_writes_nothing(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn refused_check_writes_nothing(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(2, 3);
         let replica = Replica::start(config).await;
         for network in ["198.51.100.1", "198.51.100.2"] {
@@ -252,7 +246,10 @@ on_both!(
         let rows = store.count("log_in_attempts").await;
         for n in 0..50 {
             let network = format!("203.0.113.{n}");
-            assert_eq!(told(begin(&replica.client, "unregistered", &network).await), too_many());
+            assert_eq!(
+                error_of(begin(&replica.client, "unregistered", &network).await),
+                too_many()
+            );
         }
         assert_eq!((rows, store.count("log_in_attempts").await), (3, 3));
         replica.stop().await;
@@ -260,8 +257,8 @@ on_both!(
 );
 
 on_both!(
-    async fn an_account_is_known_in_a_bounded_number_of_networks(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn known_networks_are_limited_per_account(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins = budgets(100, 100);
         let replica = Replica::start(config).await;
         let buyer = replica.register("ada").await;
@@ -277,12 +274,12 @@ on_both!(
 );
 
 on_both!(
-    async fn the_greatest_cost_of_an_active_users_hash_comes_with_a_check(store: &TestDb) {
-        let replica = Replica::start(config(&store.place)).await;
+    async fn check_returns_the_greatest_hash_cost(store: &TestService) {
+        let replica = Replica::start(config(&store.test_database)).await;
         let cost = async || begin(&replica.client, "unregistered", HOME).await.unwrap().hash_cost;
         assert_eq!(cost().await, 0);
         let (cheap, dear) = (replica.register("cheap").await, replica.register("dear").await);
-        assert_eq!(cost().await, 4, "of the hash that these tests use");
+        assert_eq!(cost().await, 4, "the cost of the test hash");
         let renew = async |buyer: &Buyer, hash: &str| {
             let request = RecordLogInRequest {
                 context: context(),
@@ -295,12 +292,12 @@ on_both!(
         };
         renew(&dear, &HASH.replace("ln=4", "ln=18")).await.unwrap();
         assert_eq!(cost().await, 18);
-        // The token version stays, so that the token does; a changed password has another one.
+        // The token version stays, so the token remains valid.
         renew(&dear, &HASH.replace("ln=4", "ln=17")).await.unwrap();
         assert_eq!(cost().await, 17);
         let stale = dear.with_token_version(2);
         let refused = renew(&stale, &HASH.replace("ln=4", "ln=19")).await;
-        assert_eq!(told(refused), why(Code::Unauthenticated, ErrorReason::TokenRevoked));
+        assert_eq!(error_of(refused), error(Code::Unauthenticated, ErrorReason::TokenRevoked));
         renew(&cheap, HASH).await.unwrap();
         let request = DeactivateUserRequest {
             context: context(),
@@ -308,21 +305,21 @@ on_both!(
             user_id: dear.user.id.clone(),
         };
         replica.client.clone().deactivate_user(call(request)).await.unwrap();
-        assert_eq!(cost().await, 4, "a user who cannot log in counts no more");
+        assert_eq!(cost().await, 4, "a deactivated user does not count");
         replica.stop().await;
     }
 );
 
 on_both!(
-    async fn names_are_checked_before_anything_is_hashed(store: &TestDb) {
-        let replica = Replica::start(config(&store.place)).await;
+    async fn availability_check_reports_taken_names(store: &TestService) {
+        let replica = Replica::start(config(&store.test_database)).await;
         replica.register("ada").await;
         let check = async |sid: &str, username: &str, email: &str| {
             let (sid, username, email) = (sid.to_owned(), username.to_owned(), email.to_owned());
             let request = CheckAvailabilityRequest { sid, username, email };
-            told(replica.client.clone().check_availability(call(request)).await)
+            error_of(replica.client.clone().check_availability(call(request)).await)
         };
-        let taken = |reason| why(Code::AlreadyExists, reason);
+        let taken = |reason| error(Code::AlreadyExists, reason);
         assert_eq!(check("ADA", "ADA", "ADA@EXAMPLE.ORG").await, taken(ErrorReason::SidTaken));
         assert_eq!(check("x1", "aDa", "ada@example.org").await, taken(ErrorReason::UsernameTaken));
         assert_eq!(check("x1", "eve", "Ada@Example.org").await, taken(ErrorReason::EmailTaken));
@@ -336,15 +333,15 @@ on_both!(
     }
 );
 
-/// An attempt of an api service of an earlier release.
+/// A log-in attempt by an api service of an earlier release.
 async fn attempt(client: &mut AssistantServiceClient<Channel>, name: &str) -> Result<(), Status> {
     let by = Some(get_credentials_request::By::Username(name.to_owned()));
     client.get_credentials(call(GetCredentialsRequest { by })).await.map(|_| ())
 }
 
 on_both!(
-    async fn an_attempt_comes_back_after_its_time(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn budget_refills_over_time(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins.per_network =
             Rate { burst: NonZeroU32::new(2).unwrap(), period: Duration::from_millis(300) };
         let replica = Replica::start(config).await;
@@ -371,8 +368,8 @@ on_both!(
 );
 
 on_both!(
-    async fn a_time_that_no_attempt_can_bring_about_is_not_believed(store: &TestDb) {
-        let mut config = config(&store.place);
+    async fn implausible_budget_time_is_ignored(store: &TestService) {
+        let mut config = config(&store.test_database);
         config.log_ins.per_network =
             Rate { burst: NonZeroU32::new(1).unwrap(), period: Duration::from_secs(60) };
         let replica = Replica::start(config).await;
@@ -380,16 +377,16 @@ on_both!(
         let mut tried = async || attempt(&mut client, "unregistered").await.unwrap_err().code();
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted);
-        // As if the clock had been set back by an hour since.
+        // As after the clock was set back by an hour.
         store.sql("UPDATE log_in_attempts SET whole_at = whole_at + 3600000000").await;
         assert_eq!(tried().await, Code::NotFound);
-        assert_eq!(tried().await, Code::ResourceExhausted, "it counts from now on");
+        assert_eq!(tried().await, Code::ResourceExhausted, "the budget is full");
         replica.stop().await;
     }
 );
 
 on_both!(
-    async fn names_that_were_not_tried_for_long_are_forgotten(store: &TestDb) {
+    async fn full_budgets_are_deleted(store: &TestService) {
         let (digests, now) = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
                 ("SELECT randomblob(32), value FROM generate", "unixepoch('subsec')")
@@ -401,31 +398,30 @@ on_both!(
         };
         store
             .sql(&format!(
-                "WITH RECURSIVE generate (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM generate WHERE value < 2500) \
+                "WITH RECURSIVE generate (value) AS (SELECT 1 UNION ALL SELECT value + 1 \
+                 FROM generate WHERE value < 2500) \
                  INSERT INTO log_in_attempts (name_digest, whole_at) {digests}"
             ))
             .await;
         let of_today = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
                 format!(
-                    "INSERT INTO log_in_attempts VALUES (zeroblob(32), CAST(({now} + 3600) * 1000000 AS INTEGER))"
+                    "INSERT INTO log_in_attempts \
+                     VALUES (zeroblob(32), CAST(({now} + 3600) * 1000000 AS INTEGER))"
                 )
             }
             _ => format!(
-                "INSERT INTO log_in_attempts VALUES (decode(repeat('00', 32), 'hex'), (({now} + 3600) * 1000000)::bigint)"
+                "INSERT INTO log_in_attempts \
+                 VALUES (decode(repeat('00', 32), 'hex'), (({now} + 3600) * 1000000)::bigint)"
             ),
         };
         store.sql(&of_today).await;
-        let mut config = config(&store.place);
+        let mut config = config(&store.test_database);
         config.housekeeping_interval = Duration::from_millis(50);
         let replica = Replica::start(config).await;
         eventually("the old ones are gone", || async { store.count("log_in_attempts").await == 1 })
             .await;
         replica.stop().await;
-        assert_eq!(
-            store.count("log_in_attempts").await,
-            1,
-            "who has used up a part of the allowance stays"
-        );
+        assert_eq!(store.count("log_in_attempts").await, 1, "a partly used budget stays");
     }
 );

@@ -1,4 +1,4 @@
-//! Many at once.
+//! Concurrent calls.
 
 use std::time::Duration;
 
@@ -9,8 +9,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::*;
 
-/// Each order in a call and a task of its own.
-async fn rush(store: &TestDb, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
+async fn rush(store: &TestService, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
     let calls: Vec<_> = orders
         .into_iter()
         .map(|order| {
@@ -36,7 +35,7 @@ async fn rush(store: &TestDb, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Stat
 }
 
 on_both!(
-    async fn two_hundred_buyers_and_fifty_pieces_sell_exactly_fifty(store: &TestDb) {
+    async fn concurrent_orders_never_oversell(store: &TestService) {
         store.sql("UPDATE products SET stock = 50 WHERE id = 1").await;
         let mut buyers = vec![];
         for n in 0..200 {
@@ -44,22 +43,26 @@ on_both!(
         }
         let outcomes =
             rush(store, buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect()).await;
-        let sold =
-            outcomes.iter().filter(|outcome| refused(outcome.as_ref().unwrap()).is_none()).count();
+        let sold = outcomes
+            .iter()
+            .filter(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none())
+            .count();
         let refused = outcomes
             .iter()
-            .filter(|outcome| refused(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock))
+            .filter(|outcome| {
+                refusal_reason(outcome.as_ref().unwrap()) == Some(ErrorReason::OutOfStock)
+            })
             .count();
         assert_eq!((sold, refused, store.product(HOODIE).await.stock), (50, 150, 0));
         assert_eq!(store.count("orders").await, 50);
-        let words = store.words().await;
-        assert_eq!(words.iter().filter(|word| *word == "order_placed").count(), 50);
-        assert_eq!(words.iter().filter(|word| *word == "order_refused").count(), 150);
+        let names = store.event_names().await;
+        assert_eq!(names.iter().filter(|word| *word == "order_placed").count(), 50);
+        assert_eq!(names.iter().filter(|word| *word == "order_refused").count(), 150);
     }
 );
 
 on_both!(
-    async fn placing_cancelling_and_logging_out_at_once_end_well(store: &TestDb) {
+    async fn concurrent_orders_cancellations_and_log_outs_are_consistent(store: &TestService) {
         let mut buyers = vec![];
         for n in 0..12 {
             buyers.push(store.register(&format!("buyer{n}")).await);
@@ -72,7 +75,7 @@ on_both!(
                 tokio::spawn(async move {
                     let mut kept = 0;
                     for round in 0..10 {
-                        // Two products, in either order.
+                        // Two products, in both orders.
                         let orders = if n % 2 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
                         let orders = orders.map(|product| buyer.order(product, 1)).to_vec();
                         let placed_now = client
@@ -81,7 +84,7 @@ on_both!(
                             .unwrap()
                             .into_inner();
                         for result in placed_now.results {
-                            let order = placed(result.outcome.unwrap());
+                            let order = expect_placed(result.outcome.unwrap());
                             let request = CancelOrderRequest {
                                 context: context(),
                                 caller: Some(buyer.caller.clone()),
@@ -115,7 +118,7 @@ on_both!(
 );
 
 on_both!(
-    async fn no_order_is_placed_after_its_buyer_was_told_of_the_log_out(store: &TestDb) {
+    async fn no_order_is_placed_after_log_out(store: &TestService) {
         let buyer = store.register("ada").await;
         let ordering: Vec<_> = (0..8)
             .map(|_| {
@@ -132,7 +135,7 @@ on_both!(
                             .remove(0)
                             .outcome
                             .unwrap();
-                        match refused(&outcome) {
+                        match refusal_reason(&outcome) {
                             None => {}
                             Some(ErrorReason::TokenRevoked) => return placed,
                             other => panic!("{other:?}"),
@@ -146,26 +149,26 @@ on_both!(
         let request =
             RevokeTokensRequest { context: context(), caller: Some(buyer.caller.clone()) };
         store.client().revoke_tokens(call(request)).await.unwrap();
-        let told = store.count("orders").await;
+        let stored = store.count("orders").await;
         let mut placed = 0;
         for task in ordering {
             placed += task.await.unwrap();
         }
-        assert_eq!((store.count("orders").await, placed), (told, told));
-        let words = store.words().await;
-        assert_eq!(words.last().map(String::as_str), Some("user_logged_out"));
+        assert_eq!((store.count("orders").await, placed), (stored, stored));
+        let names = store.event_names().await;
+        assert_eq!(names.last().map(String::as_str), Some("user_logged_out"));
     }
 );
 
 on_both!(
     /// As behind a load balancer.
-    async fn two_services_sell_no_piece_twice_and_know_one_anothers_keys(store: &TestDb) {
+    async fn two_replicas_share_stock_and_keys(store: &TestService) {
         let other = merch_chassis::bind("the test", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = other.local_addr().unwrap();
         let shutdown = tokio_util::sync::CancellationToken::new();
         let second = tokio::spawn(merch_db::serve(
             other,
-            config(&store.place),
+            config(&store.test_database),
             Default::default(),
             shutdown.clone(),
         ));
@@ -179,8 +182,7 @@ on_both!(
         let calls: Vec<_> = (0..160)
             .map(|n| {
                 let mut client = if n % 2 == 0 { store.client() } else { other.clone() };
-                // Every key comes four times, by both services; a service may meet them in another
-                // order.
+                // Every key is sent four times, to both replicas, in different orders.
                 let key = if n % 4 < 2 { n / 4 } else { 39 - n / 4 };
                 let order = buyer.order_with_key(1 + key % 2, 1, &format!("k{key}"));
                 tokio::spawn(async move {
@@ -200,7 +202,7 @@ on_both!(
             (40, 40)
         );
         let mut rest = rush(store, vec![buyer.order(HOODIE, 3); 20]).await;
-        rest.retain(|outcome| refused(outcome.as_ref().unwrap()).is_none());
+        rest.retain(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none());
         assert_eq!((rest.len(), store.product(HOODIE).await.stock), (13, 1));
         shutdown.cancel();
         second.await.unwrap().unwrap();
@@ -208,21 +210,21 @@ on_both!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_orders_than_the_queue_takes_are_refused_at_once() {
-    let place = Place::sqlite().await;
-    let mut config = config(&place);
+async fn full_queue_refuses_orders_immediately() {
+    let test_database = TestDatabase::sqlite().await;
+    let mut config = config(&test_database);
     config.orders.queue = 256;
-    let store = TestDb::start_with(place, config).await;
+    let store = TestService::start_with(test_database, config).await;
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
-    // The writer is held, so that the orders wait.
+    // The writer is locked, so the orders queue.
     let held = store.database.begin().await.unwrap();
     let call_of_200 = || {
         let (mut client, orders) = (store.client(), vec![buyer.order(HOODIE, 1); 200]);
         tokio::spawn(async move { client.place_orders(call(PlaceOrdersRequest { orders })).await })
     };
     let (mut one, mut other) = (call_of_200(), call_of_200());
-    // There is room for one of them, which waits.
+    // One of them fits into the queue.
     let (refused, waiting) = tokio::select! {
         refused = &mut one => (refused.unwrap(), other),
         refused = &mut other => (refused.unwrap(), one),
@@ -232,7 +234,7 @@ async fn more_orders_than_the_queue_takes_are_refused_at_once() {
         status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()),
         "it says when to try again"
     );
-    assert_eq!(told(Err::<(), _>(status)), why(Code::Unavailable, ErrorReason::Overloaded));
+    assert_eq!(error_of(Err::<(), _>(status)), error(Code::Unavailable, ErrorReason::Overloaded));
     held.rollback().await.unwrap();
     waiting.await.unwrap().unwrap();
     store.buy(&buyer, HOODIE, 1).await;
@@ -240,24 +242,21 @@ async fn more_orders_than_the_queue_takes_are_refused_at_once() {
 }
 
 on_both!(
-    async fn an_order_whose_caller_has_left_is_not_placed_when_its_rows_are_free_at_last(
-        store: &TestDb,
-    ) {
+    async fn disconnected_caller_places_nothing_after_lock_wait(store: &TestService) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let held = store.database.begin().await.unwrap();
         held.execute_unprepared("UPDATE products SET stock = stock WHERE id = 1").await.unwrap();
-        // One whose time is over, and one who leaves before that. The first waits for the row, and
-        // the second behind it.
+        // One call expires and one disconnects. Both wait for the row.
         let mut late = Request::new(PlaceOrdersRequest { orders: vec![ada.order(HOODIE, 1)] });
         late.set_timeout(Duration::from_millis(700));
         let late = store.client().place_orders(late).await.unwrap_err();
         assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&late.code()), "{late:?}");
-        let leaves = tokio::time::timeout(
+        let disconnecting = tokio::time::timeout(
             Duration::from_millis(300),
             store.place(vec![ada.order_with_key(HOODIE, 1, "k")]),
         )
         .await;
-        assert!(leaves.is_err(), "nobody has answered it");
+        assert!(disconnecting.is_err(), "the call has no response");
         held.rollback().await.unwrap();
         store.buy(&bob, HOODIE, 2).await;
         assert_eq!(store.count("orders").await, 1);
@@ -265,6 +264,9 @@ on_both!(
             (store.product(HOODIE).await.stock, store.count("idempotency_keys").await),
             (498, 0)
         );
-        assert_eq!(store.words().await.iter().filter(|word| word.starts_with("order_")).count(), 1);
+        assert_eq!(
+            store.event_names().await.iter().filter(|word| word.starts_with("order_")).count(),
+            1
+        );
     }
 );

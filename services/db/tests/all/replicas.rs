@@ -1,9 +1,8 @@
-//! Several db services on one PostgreSQL, each in a runtime of its own, so that one of them can be
-//! killed.
+//! Several db services on one PostgreSQL, each in its own runtime, so that one can be killed.
 
-mod log_ins;
+mod leader_election;
 mod orders;
-mod shipping;
+mod password_checks;
 
 use std::{
     sync::{
@@ -37,7 +36,6 @@ use tonic::{
 
 use crate::harness::*;
 
-/// One of several services on a database.
 pub(crate) struct Replica {
     pub(crate) client: AssistantServiceClient<Channel>,
     shutdown: CancellationToken,
@@ -46,7 +44,6 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Starts it and waits until it is ready.
     async fn start(config: Config) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (shutdown, readiness) = (CancellationToken::new(), Readiness::expecting("db"));
@@ -57,7 +54,6 @@ impl Replica {
             async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 bound.send(listener.local_addr().unwrap()).unwrap();
-                // Nobody waits for it if the test has failed.
                 let _ = ending.send(merch_db::serve(listener, config, readiness, shutdown).await);
             }
         });
@@ -72,15 +68,14 @@ impl Replica {
         }
     }
 
-    /// As `docker stop` does.
+    /// Stops it as SIGTERM does.
     async fn stop(mut self) {
         self.shutdown.cancel();
         let ended = self.ended.take().unwrap();
-        tokio::time::timeout(PATIENCE, ended).await.expect("the replica stops").unwrap().unwrap();
+        tokio::time::timeout(TIMEOUT, ended).await.expect("the replica stops").unwrap().unwrap();
     }
 
-    /// As `kill -9` does, as far as anybody outside can tell: everything ends where it stands, and
-    /// nobody is told.
+    /// Stops it as SIGKILL does, as seen from outside: all tasks end where they are.
     fn kill(mut self) {
         self.end();
     }
@@ -135,21 +130,20 @@ impl Replica {
     }
 }
 
-/// A runtime may not be dropped within another one.
 impl Drop for Replica {
+    /// A runtime must not be dropped within another one.
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// So many replicas on the database of `place`; `change` gets each one's number.
 async fn replicas<const N: usize>(
-    place: &Place,
+    test_database: &TestDatabase,
     change: impl Fn(usize, &mut Config),
 ) -> [Replica; N] {
     let mut started = vec![];
     for number in 0..N {
-        let mut config = config(place);
+        let mut config = config(test_database);
         config.drain = Duration::from_secs(10);
         change(number, &mut config);
         started.push(Replica::start(config).await);
@@ -157,34 +151,32 @@ async fn replicas<const N: usize>(
     started.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
 }
 
-/// What every logging service of a test got, in the order of arrival, each with the number of the
-/// replica that sent it.
+/// The events that all logging services of a test received, in order of arrival, with the number of
+/// the replica that sent each.
 #[derive(Clone, Default)]
-struct Ledger(Arc<Mutex<Vec<(usize, LogMessage)>>>);
+struct SharedLog(Arc<Mutex<Vec<(usize, LogMessage)>>>);
 
-/// The logging service of one replica.
 #[derive(Clone)]
-struct Desk {
+struct LoggingStub {
     number: usize,
-    ledger: Ledger,
-    /// Takes events and says nothing.
+    log: SharedLog,
+    /// Receives events without acknowledging them.
     mute: Arc<AtomicBool>,
     url: String,
 }
 
-impl Ledger {
-    /// A logging service for the replica with this number.
-    async fn desk(&self, number: usize) -> Desk {
+impl SharedLog {
+    async fn stub(&self, number: usize) -> LoggingStub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let desk = Desk { number, ledger: self.clone(), mute: Arc::default(), url };
-        let service = LoggingServiceServer::new(desk.clone());
+        let stub = LoggingStub { number, log: self.clone(), mute: Arc::default(), url };
+        let service = LoggingServiceServer::new(stub.clone());
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(service)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
-        desk
+        stub
     }
 
     async fn all(&self) -> Vec<(usize, LogMessage)> {
@@ -195,13 +187,12 @@ impl Ledger {
         self.0.lock().await.len()
     }
 
-    /// Who sent the last event.
     async fn last_sender(&self) -> Option<usize> {
         self.0.lock().await.last().map(|(number, _)| *number)
     }
 
-    /// What a consumer makes of it: each event once, where it came first.
-    async fn without_repeats(&self) -> Vec<LogMessage> {
+    /// Returns each event once, at its first position, as a consumer does.
+    async fn deduplicated(&self) -> Vec<LogMessage> {
         let mut seen = std::collections::HashSet::new();
         self.all()
             .await
@@ -211,10 +202,10 @@ impl Ledger {
             .collect()
     }
 
-    /// The words of what one was done, or did, in order, without repeats.
-    async fn words_of(&self, buyer: &Buyer) -> Vec<String> {
+    /// Returns the names of the events about a user, without duplicates.
+    async fn events_of(&self, buyer: &Buyer) -> Vec<String> {
         let actor = format!("user:{}", buyer.user.id);
-        self.without_repeats()
+        self.deduplicated()
             .await
             .into_iter()
             .filter(|event| event.actor == actor)
@@ -224,23 +215,23 @@ impl Ledger {
 }
 
 #[tonic::async_trait]
-impl LoggingService for Desk {
+impl LoggingService for LoggingStub {
     type StreamLogsStream = ReceiverStream<Result<StreamLogsResponse, Status>>;
 
     async fn stream_logs(
         &self,
         request: Request<Streaming<StreamLogsRequest>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let (mut requests, desk) = (request.into_inner(), self.clone());
+        let (mut requests, stub) = (request.into_inner(), self.clone());
         let (answers, stream) = mpsc::channel(16);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                desk.ledger
+                stub.log
                     .0
                     .lock()
                     .await
-                    .extend(request.messages.into_iter().map(|event| (desk.number, event)));
-                if desk.mute.load(Ordering::SeqCst) {
+                    .extend(request.messages.into_iter().map(|event| (stub.number, event)));
+                if stub.mute.load(Ordering::SeqCst) {
                     continue;
                 }
                 if answers

@@ -1,5 +1,4 @@
-//! Releases that work on one schema: many migrate at once, and this program on the schema of the
-//! next one.
+//! Programs of two releases on one schema, and concurrent migrations.
 
 use std::sync::{
     Arc,
@@ -13,8 +12,8 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::harness::*;
 
-/// From nothing, all at once: one does it, nobody fails.
-async fn migrated_by_many(url: &str) {
+/// Migrates an empty database from several processes: one applies, none fails.
+async fn migrate_concurrently(url: &str) {
     let many: Vec<_> = (0..10).map(|_| tokio::spawn(merch_db::migrate(url))).collect();
     let mut applied = vec![];
     for one in many {
@@ -29,21 +28,21 @@ async fn migrated_by_many(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ten_migrate_at_once_on_postgres() {
-    migrated_by_many(&Place::empty_postgres().await.url).await;
+async fn concurrent_migrations_apply_once_on_postgres() {
+    migrate_concurrently(&TestDatabase::empty_postgres().await.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ten_migrate_at_once_on_sqlite_and_one_makes_the_file() {
+async fn concurrent_migrations_apply_once_on_sqlite() {
     for _ in 0..5 {
-        migrated_by_many(&Place::empty_sqlite().url).await;
+        migrate_concurrently(&TestDatabase::empty_sqlite().url).await;
     }
 }
 
-/// The next release: what this one has, and more.
+/// The migrations of the next release, which expands.
 struct Next;
 
-/// The one after that: it takes something away.
+/// The migrations of the release after that, which contracts.
 struct AfterNext;
 
 impl MigratorTrait for Next {
@@ -109,12 +108,16 @@ impl MigrationTrait for Contract {
     }
 }
 
-async fn starts(place: &Place) -> Result<(), String> {
+async fn starts(test_database: &TestDatabase) -> Result<(), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = tokio_util::sync::CancellationToken::new();
     let readiness = merch_chassis::Readiness::expecting("db");
-    let mut serving =
-        tokio::spawn(merch_db::serve(listener, config(place), readiness.clone(), shutdown.clone()));
+    let mut serving = tokio::spawn(merch_db::serve(
+        listener,
+        config(test_database),
+        readiness.clone(),
+        shutdown.clone(),
+    ));
     let ready = eventually("it serves", || async { readiness.check().is_ok() });
     tokio::select! {
         () = ready => {
@@ -125,10 +128,10 @@ async fn starts(place: &Place) -> Result<(), String> {
     }
 }
 
-/// Orders go on while the schema is expanded under them, a start of this program on it goes well,
-/// and one on what was contracted is refused.
-async fn this_program_on_the_next_schema(place: Place) {
-    let store = Arc::new(TestDb::start(place).await);
+/// Orders continue while the schema is expanded, a new start succeeds, and a start on the
+/// contracted schema is refused.
+async fn assert_works_on_the_next_schema(test_database: TestDatabase) {
+    let store = Arc::new(TestService::start(test_database).await);
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
     let done = Arc::new(AtomicBool::new(false));
@@ -137,10 +140,11 @@ async fn this_program_on_the_next_schema(place: Place) {
         async move {
             let mut bought = 0;
             while !done.load(Ordering::Relaxed) {
-                // Every statement that a connection keeps prepared comes again after the change.
+                // Runs every prepared statement of the connection again after the change.
                 let order = buyer.order_with_key(HOODIE, 1, &format!("k{bought}"));
-                let first = placed(store.place(vec![order.clone()]).await.unwrap().remove(0));
-                assert_eq!(placed(store.place(vec![order]).await.unwrap().remove(0)), first);
+                let first =
+                    expect_placed(store.place(vec![order.clone()]).await.unwrap().remove(0));
+                assert_eq!(expect_placed(store.place(vec![order]).await.unwrap().remove(0)), first);
                 for status in [OrderStatus::Unspecified, OrderStatus::Placed] {
                     let list = ListOrdersRequest {
                         caller: Some(buyer.caller.clone()),
@@ -169,7 +173,7 @@ async fn this_program_on_the_next_schema(place: Place) {
         }
     });
     eventually("it is sold", || async { store.count("orders").await > 3 }).await;
-    let connection = connect(&store.place.url).await;
+    let connection = connect(&store.test_database.url).await;
     Next::up(&connection, None).await.unwrap();
     let so_far = store.count("orders").await;
     eventually("it is sold on", || async { store.count("orders").await > so_far + 3 }).await;
@@ -177,37 +181,38 @@ async fn this_program_on_the_next_schema(place: Place) {
     assert_eq!(buying.await.unwrap(), store.count("orders").await);
     store.register("bob").await;
 
-    let place = Arc::into_inner(store).unwrap().stop().await;
-    starts(&place).await.unwrap();
+    let test_database = Arc::into_inner(store).unwrap().stop().await;
+    starts(&test_database).await.unwrap();
     assert_eq!(
-        merch_db::migrate(&place.url).await.unwrap(),
+        merch_db::migrate(&test_database.url).await.unwrap(),
         [] as [&str; 0],
-        "what is newer is left as it is"
+        "newer migrations stay"
     );
 
     AfterNext::up(&connection, None).await.unwrap();
     connection.close().await.unwrap();
     let refusal = format!(
-        "the schema is too new for this program: it asks for one that knows the migration {EXPAND}, which this one does not; start a newer `merch`"
+        "the schema is too new for this program: it requires the migration {EXPAND}, which this \
+         program does not know; start a newer `merch`"
     );
-    assert_eq!(starts(&place).await.unwrap_err(), refusal);
-    assert_eq!(merch_db::migrate(&place.url).await.unwrap_err().to_string(), refusal);
+    assert_eq!(starts(&test_database).await.unwrap_err(), refusal);
+    assert_eq!(merch_db::migrate(&test_database.url).await.unwrap_err().to_string(), refusal);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn this_program_works_on_the_next_schema_on_postgres() {
-    this_program_on_the_next_schema(Place::postgres().await).await;
+async fn program_works_on_the_next_schema_on_postgres() {
+    assert_works_on_the_next_schema(TestDatabase::postgres().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn this_program_works_on_the_next_schema_on_sqlite() {
-    this_program_on_the_next_schema(Place::sqlite().await).await;
+async fn program_works_on_the_next_schema_on_sqlite() {
+    assert_works_on_the_next_schema(TestDatabase::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn a_schema_of_another_line_is_refused() {
-    let place = Place::sqlite().await;
-    let connection = connect(&place.url).await;
+async fn diverged_schema_is_refused() {
+    let test_database = TestDatabase::sqlite().await;
+    let connection = connect(&test_database.url).await;
     let last = Migrator::migrations().last().unwrap().name().to_owned();
     connection
         .execute_unprepared(&format!(
@@ -217,24 +222,26 @@ async fn a_schema_of_another_line_is_refused() {
         .unwrap();
     connection.close().await.unwrap();
     let expected = format!("it lacks {last} and has {EXPAND}, which this program does not know");
-    assert!(starts(&place).await.unwrap_err().contains(&expected));
-    assert!(merch_db::migrate(&place.url).await.unwrap_err().to_string().contains(&expected));
+    assert!(starts(&test_database).await.unwrap_err().contains(&expected));
+    assert!(
+        merch_db::migrate(&test_database.url).await.unwrap_err().to_string().contains(&expected)
+    );
 }
 
-/// A migration that waits for a table gives up before the store stands still behind it, and tries
-/// again.
+/// A migration that waits for a table gives up before other queries wait behind it, and retries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migration_that_does_not_get_a_table_tries_again() {
-    let place = Place::empty_postgres().await;
-    let connection = connect(&place.url).await;
+async fn migration_retries_after_a_lock_timeout() {
+    let test_database = TestDatabase::empty_postgres().await;
+    let connection = connect(&test_database.url).await;
     Migrator::up(&connection, Some(u32::try_from(Migrator::migrations().len()).unwrap() - 1))
         .await
         .unwrap();
-    // Others may read the table, and not write to it.
+    // Blocks writes to the table, not reads.
     let held = connection.begin().await.unwrap();
     held.execute_unprepared("LOCK TABLE seaql_migrations IN SHARE MODE").await.unwrap();
-    let migrating = tokio::spawn(merch_db::migrate(&place.url));
-    let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'merch-migrate' AND wait_event_type = 'Lock'";
+    let migrating = tokio::spawn(merch_db::migrate(&test_database.url));
+    let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+        AND application_name = 'merch-migrate' AND wait_event_type = 'Lock'";
     for waits in [true, false, true] {
         eventually("it waits, gives up, and waits again", || async {
             rows(&connection, waiting).await.is_empty() != waits

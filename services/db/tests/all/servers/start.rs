@@ -1,4 +1,4 @@
-//! A PostgreSQL that is not ready yet, or is not as the store needs it.
+//! A PostgreSQL that is not available yet, or whose settings do not fit.
 
 use std::{
     sync::{
@@ -19,12 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
 
-/// A way to the server of `place` on which the first `times` connections are refused with `code`,
-/// as PostgreSQL does. Gives the URL of the same database there, and how many connections came.
-async fn refusing(place: &Place, code: &'static str, times: usize) -> (String, Arc<AtomicUsize>) {
-    proxy(place, move |number, mut client, server| async move {
+/// Starts a proxy that refuses the first `times` connections with `code`, as PostgreSQL does.
+/// Returns the URL through it and the number of connections.
+async fn refusing(
+    test_database: &TestDatabase,
+    code: &'static str,
+    times: usize,
+) -> (String, Arc<AtomicUsize>) {
+    proxy(test_database, move |number, mut client, server| async move {
         if number < times {
-            // The client may hang up first.
+            // The client may close the connection first.
             let _ = refuse(&mut client, code).await;
         } else {
             pass(client, &server).await;
@@ -33,9 +37,12 @@ async fn refusing(place: &Place, code: &'static str, times: usize) -> (String, A
     .await
 }
 
-/// A way on which the connections with these numbers are made, and cut at their first statement.
-async fn cutting(place: &Place, numbers: &'static [usize]) -> (String, Arc<AtomicUsize>) {
-    proxy(place, move |number, client, server| async move {
+/// Starts a proxy that closes the connections with these numbers at their first statement.
+async fn cutting(
+    test_database: &TestDatabase,
+    numbers: &'static [usize],
+) -> (String, Arc<AtomicUsize>) {
+    proxy(test_database, move |number, client, server| async move {
         if numbers.contains(&number) {
             cut(client, &server).await;
         } else {
@@ -50,8 +57,8 @@ async fn pass(mut client: TcpStream, server: &str) {
     let _ = copy_bidirectional(&mut client, &mut upstream).await;
 }
 
-/// Passes on what both say until the server is ready for a statement, and then ends with the next
-/// message of the client.
+/// Forwards both directions until the server is ready for a statement, then ends with the client's
+/// next message.
 async fn cut(mut client: TcpStream, server: &str) {
     const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
     let mut upstream = TcpStream::connect(server).await.unwrap();
@@ -60,7 +67,9 @@ async fn cut(mut client: TcpStream, server: &str) {
     loop {
         tokio::select! {
             read = client.read(&mut asked) => match read {
-                Ok(read) if read > 0 && !is_ready => upstream.write_all(&asked[..read]).await.unwrap(),
+                Ok(read) if read > 0 && !is_ready => {
+                    upstream.write_all(&asked[..read]).await.unwrap()
+                }
                 Ok(_) | Err(_) => return,
             },
             read = upstream.read(&mut answered) => {
@@ -74,16 +83,16 @@ async fn cut(mut client: TcpStream, server: &str) {
     }
 }
 
-/// A way to the server of `place` on which `serve` gets each connection, with its number and the
-/// server's address. Gives the URL of the same database there, and how many connections came.
+/// Starts a proxy that passes each connection to `serve`, with its number and the server's address.
+/// Returns the URL through it and the number of connections.
 async fn proxy<F>(
-    place: &Place,
+    test_database: &TestDatabase,
     serve: impl Fn(usize, TcpStream, String) -> F + Send + 'static,
 ) -> (String, Arc<AtomicUsize>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (before, rest) = place.url.split_once('@').unwrap();
+    let (before, rest) = test_database.url.split_once('@').unwrap();
     let (server, database) = rest.split_once('/').unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("{before}@{}/{database}", listener.local_addr().unwrap());
@@ -98,8 +107,8 @@ where
     (url, count)
 }
 
-/// Answers the start-up message with an ErrorResponse (PostgreSQL's protocol 3.0), after "no" to
-/// TLS if the client asks for it.
+/// Answers the start-up message with an ErrorResponse (PostgreSQL protocol 3.0), after refusing TLS
+/// if the client requests it.
 async fn refuse(client: &mut TcpStream, code: &str) -> std::io::Result<()> {
     const SSL_REQUEST: u32 = 80_877_103;
     loop {
@@ -121,29 +130,29 @@ async fn refuse(client: &mut TcpStream, code: &str) -> std::io::Result<()> {
     client.shutdown().await
 }
 
-fn patient(start_patience: Duration) -> Pool {
-    Pool { start_patience, ..Pool::default() }
+fn patient(start_timeout: Duration) -> Pool {
+    Pool { start_timeout, ..Pool::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_does_not_accept_connections_yet_is_waited_for() {
-    let place = Place::postgres().await;
+async fn start_waits_for_a_starting_server() {
+    let test_database = TestDatabase::postgres().await;
     // cannot_connect_now, admin_shutdown, crash_shutdown, too_many_connections
     for code in ["57P03", "57P01", "57P02", "53300"] {
-        let (url, count) = refusing(&place, code, 3).await;
-        let database = Database::open(&url, &patient(PATIENCE))
+        let (url, count) = refusing(&test_database, code, 3).await;
+        let database = Database::open(&url, &patient(TIMEOUT))
             .await
             .unwrap_or_else(|error| panic!("{code}: {error}"));
         assert!(count.load(Ordering::SeqCst) >= 4, "{code}");
         database.close().await;
-        let (url, _) = refusing(&place, code, 2).await;
+        let (url, _) = refusing(&test_database, code, 2).await;
         assert_eq!(
-            merch_db::migrate_patiently(&url, PATIENCE).await.unwrap(),
+            merch_db::migrate_with_timeout(&url, TIMEOUT).await.unwrap(),
             [] as [&str; 0],
             "{code}"
         );
 
-        let (url, _) = refusing(&place, code, usize::MAX).await;
+        let (url, _) = refusing(&test_database, code, usize::MAX).await;
         let error = Database::open(&url, &patient(Duration::from_millis(600)))
             .await
             .unwrap_err()
@@ -153,13 +162,13 @@ async fn a_server_that_does_not_accept_connections_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_not_there_yet_is_waited_for_and_one_that_refuses_is_not() {
-    let place = Place::postgres().await;
-    let (before, rest) = place.url.split_once('@').unwrap();
+async fn start_waits_for_transient_errors_only() {
+    let test_database = TestDatabase::postgres().await;
+    let (before, rest) = test_database.url.split_once('@').unwrap();
     let (server, database) = rest.split_once('/').unwrap();
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (url, server) = (format!("{before}@{free}/{database}"), server.to_owned());
-    let pool = patient(PATIENCE);
+    let pool = patient(TIMEOUT);
     let opening = tokio::spawn(async move { Database::open(&url, &pool).await });
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert!(!opening.is_finished(), "it waits");
@@ -171,24 +180,24 @@ async fn a_server_that_is_not_there_yet_is_waited_for_and_one_that_refuses_is_no
             tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
         }
     });
-    tokio::time::timeout(PATIENCE, opening).await.unwrap().unwrap().unwrap().close().await;
+    tokio::time::timeout(TIMEOUT, opening).await.unwrap().unwrap().unwrap().close().await;
 
     // invalid_password, invalid_authorization_specification, invalid_catalog_name
     for code in ["28P01", "28000", "3D000"] {
-        let (url, count) = refusing(&place, code, usize::MAX).await;
-        Database::open(&url, &patient(PATIENCE)).await.unwrap_err();
+        let (url, count) = refusing(&test_database, code, usize::MAX).await;
+        Database::open(&url, &patient(TIMEOUT)).await.unwrap_err();
         assert_eq!(count.load(Ordering::SeqCst), 1, "{code}");
     }
 }
 
-/// As when the server restarts once it has accepted the first connection.
+/// As when the server restarts after the first connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_lost_during_the_start_is_replaced() {
-    let place = Place::postgres().await;
+async fn start_replaces_a_lost_connection() {
+    let test_database = TestDatabase::postgres().await;
     let serve = async |patience: Duration, cut: &'static [usize]| {
-        let (url, count) = cutting(&place, cut).await;
-        let pool = Pool { start_patience: patience, connections: 1, ..config(&place).pool };
-        let config = Config { database: url.into(), pool, ..config(&place) };
+        let (url, count) = cutting(&test_database, cut).await;
+        let pool = Pool { start_timeout: patience, connections: 1, ..config(&test_database).pool };
+        let config = Config { database: url.into(), pool, ..config(&test_database) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (readiness, shutdown) = (Readiness::expecting("db"), CancellationToken::new());
         let mut serving =
@@ -200,35 +209,35 @@ async fn a_connection_that_is_lost_during_the_start_is_replaced() {
             }
             ended = &mut serving => ended,
         };
-        assert!(count.load(Ordering::SeqCst) > cut.len(), "all of them were cut");
+        assert!(count.load(Ordering::SeqCst) > cut.len(), "all of them were closed");
         ended.unwrap().map_err(|error| error.to_string())
     };
-    // The first one on which the server's settings are read, and two of those that are made for the
-    // schema and what follows.
-    serve(PATIENCE, &[0, 2, 3]).await.unwrap();
+    // The connection that reads the server's settings, and two later ones.
+    serve(TIMEOUT, &[0, 2, 3]).await.unwrap();
     let error = serve(Duration::ZERO, &[1]).await.unwrap_err();
     assert!(error.contains("cannot be read") && error.ends_with("; try again"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_another_encoding_is_refused_with_what_to_do() {
-    let place = Place::empty_postgres_with(
+async fn wrong_encoding_is_refused_with_instructions() {
+    let test_database = TestDatabase::empty_postgres_with(
         "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
     )
     .await;
-    let opened = Database::open(&place.url, &Pool::default()).await.unwrap_err().to_string();
-    let migrated = merch_db::migrate(&place.url).await.unwrap_err().to_string();
-    for sentence in [opened, migrated] {
+    let opened =
+        Database::open(&test_database.url, &Pool::default()).await.unwrap_err().to_string();
+    let migrated = merch_db::migrate(&test_database.url).await.unwrap_err().to_string();
+    for message in [opened, migrated] {
         assert!(
-            sentence.contains("has the encoding SQL_ASCII; expected UTF8")
-                && sentence.contains("CREATE DATABASE"),
-            "{sentence}"
+            message.contains("has the encoding SQL_ASCII; expected UTF8")
+                && message.contains("CREATE DATABASE"),
+            "{message}"
         );
     }
-    let connection = connect(&place.url).await;
+    let connection = connect(&test_database.url).await;
     assert!(
         rows(&connection, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'").await.is_empty(),
-        "nothing was made"
+        "no table was created"
     );
     connection.execute_unprepared("SELECT 1").await.unwrap();
     connection.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! What time decides is decided by the database's clock; on SQLite, by how long this process runs.
+//! The database's clock decides expiry; on SQLite, the uptime of the process.
 
 use std::{
     sync::{
@@ -16,13 +16,13 @@ use crate::harness::*;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// The clocks of a machine, set by a test.
+/// Clocks that a test sets.
 #[derive(Debug, Default)]
 pub(crate) struct TestClock {
     system: SystemClock,
-    /// Seconds by which the time of day is ahead.
+    /// Seconds that the time of day is ahead.
     pub(crate) ahead: AtomicI64,
-    /// Seconds that have passed besides those that did.
+    /// Seconds added to the uptime.
     pub(crate) passed: AtomicI64,
 }
 
@@ -44,26 +44,28 @@ impl TestClock {
     }
 }
 
-/// Starts the service again on the database of `place`, with rounds of housekeeping one after the
-/// other.
-async fn start(place: Place, clock: &Arc<TestClock>) -> TestDb {
-    let mut config = config(&place);
+async fn start(test_database: TestDatabase, clock: &Arc<TestClock>) -> TestService {
+    let mut config = config(&test_database);
     config.clock = clock.clone();
     config.housekeeping_interval = Duration::from_millis(20);
-    TestDb::start_with(place, config).await
+    TestService::start_with(test_database, config).await
 }
 
-/// Waits until housekeeping has had a whole round: it ends with the removal of events that were
-/// shipped.
-async fn housekeeping_has_had_a_round(store: &TestDb) {
+/// Waits for a complete round, which ends with the deletion of shipped events.
+async fn wait_for_housekeeping(store: &TestService) {
     let (id, payload) = match store.backend() {
         sea_orm::DbBackend::Postgres => ("gen_random_uuid()", "''"),
         _ => ("randomblob(16)", "x''"),
     };
-    // The first one may be removed by a round that has begun before.
+    // A round that began before may delete the first one.
     for _ in 0..2 {
         let time = "'2026-01-01T00:00:00Z'";
-        store.sql(&format!("INSERT INTO outbox (id, payload, created_at, shipped_at) VALUES ({id}, {payload}, {time}, {time})")).await;
+        store
+            .sql(&format!(
+                "INSERT INTO outbox (id, payload, created_at, shipped_at) \
+            VALUES ({id}, {payload}, {time}, {time})"
+            ))
+            .await;
         eventually("a round of housekeeping", || async {
             store.count("outbox WHERE shipped_at IS NOT NULL").await == 0
         })
@@ -71,40 +73,42 @@ async fn housekeeping_has_had_a_round(store: &TestDb) {
     }
 }
 
-fn clock_reason(store: &TestDb) -> Option<String> {
+fn clock_reason(store: &TestService) -> Option<String> {
     let reasons = store.readiness.check().err()?;
     reasons.into_iter().find(|(part, _)| *part == "clock").map(|(_, reason)| reason)
 }
 
 on_both!(
-    /// Ahead, behind, after a restart, and set while it runs: the same key is the same order.
-    async fn no_clock_removes_an_idempotency_key_early(store: &TestDb) {
+    /// A clock that is ahead, behind, set before a restart, or set at run time.
+    async fn clock_jumps_never_expire_a_key_early(store: &TestService) {
         let buyer = store.register("ada").await;
         let key = |key: &str| buyer.order_with_key(HOODIE, 1, key);
-        let mut first = vec![placed(store.place(vec![key("0")]).await.unwrap().remove(0))];
+        let mut first = vec![expect_placed(store.place(vec![key("0")]).await.unwrap().remove(0))];
         for ahead in [2 * DAY, -2 * DAY, 400 * DAY] {
             let clock = TestClock::ahead(ahead);
-            let place = Place::elsewhere(store.place.url.clone());
-            let other = start(place, &clock).await;
-            housekeeping_has_had_a_round(&other).await;
-            // Of a replica whose clock is wrong, and of one whose clock is set while it runs.
-            first.push(placed(
+            let test_database = TestDatabase::external(store.test_database.url.clone());
+            let other = start(test_database, &clock).await;
+            wait_for_housekeeping(&other).await;
+            // A replica with a wrong clock, and one whose clock is set at run time.
+            first.push(expect_placed(
                 other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0),
             ));
             clock.ahead.fetch_add(3 * DAY, Ordering::SeqCst);
-            housekeeping_has_had_a_round(&other).await;
-            first.push(placed(
+            wait_for_housekeeping(&other).await;
+            first.push(expect_placed(
                 other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0),
             ));
             clock.ahead.fetch_sub(9 * DAY, Ordering::SeqCst);
-            housekeeping_has_had_a_round(&other).await;
+            wait_for_housekeeping(&other).await;
             other.stop().await;
         }
-        let right = start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(0)).await;
-        housekeeping_has_had_a_round(&right).await;
+        let right =
+            start(TestDatabase::external(store.test_database.url.clone()), &TestClock::ahead(0))
+                .await;
+        wait_for_housekeeping(&right).await;
         for (n, order) in first.iter().enumerate() {
             assert_eq!(
-                &placed(right.place(vec![key(&n.to_string())]).await.unwrap().remove(0)),
+                &expect_placed(right.place(vec![key(&n.to_string())]).await.unwrap().remove(0)),
                 order,
                 "key {n}"
             );
@@ -114,9 +118,9 @@ on_both!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_differs_from_the_database_s_is_not_ready_until_it_agrees() {
+async fn clock_skew_makes_the_service_unready() {
     let clock = TestClock::ahead(2 * DAY);
-    let store = start(Place::postgres().await, &clock).await;
+    let store = start(TestDatabase::postgres().await, &clock).await;
     let is_told = |seconds: &'static str| {
         let reason = clock_reason(&store);
         reason.is_some_and(|reason| {
@@ -129,15 +133,17 @@ async fn a_clock_that_differs_from_the_database_s_is_not_ready_until_it_agrees()
     eventually("the clock is said to be behind", || async { is_told("behind the database's") })
         .await;
     clock.ahead.store(3, Ordering::SeqCst);
-    eventually("three seconds are no fault", || async { store.readiness.check().is_ok() }).await;
+    eventually("a skew of three seconds is accepted", || async { store.readiness.check().is_ok() })
+        .await;
     store.stop().await;
 }
 
 on_both!(
-    /// Callers compare their own clock with it.
-    async fn the_clock_is_the_database_s(store: &TestDb) {
+    /// Clients compare their clocks with it.
+    async fn get_clock_returns_the_database_time(store: &TestService) {
         let of_a_wrong_replica =
-            start(Place::elsewhere(store.place.url.clone()), &TestClock::ahead(DAY)).await;
+            start(TestDatabase::external(store.test_database.url.clone()), &TestClock::ahead(DAY))
+                .await;
         for (store, ahead) in [(store, 0), (&of_a_wrong_replica, DAY)] {
             let now = store
                 .client()
@@ -148,7 +154,7 @@ on_both!(
                 .now
                 .unwrap()
                 .seconds;
-            // SQLite has no clock but the machine's.
+            // SQLite uses the machine's clock.
             let expected = if store.backend() == sea_orm::DbBackend::Sqlite { ahead } else { 0 };
             assert!(
                 (now - OffsetDateTime::now_utc().unix_timestamp() - expected).abs() < 30,
@@ -160,13 +166,14 @@ on_both!(
 );
 
 on_both!(
-    async fn later_orders_have_greater_ids_whatever_the_clocks_say(store: &TestDb) {
+    async fn order_ids_increase_despite_clock_skew(store: &TestService) {
         let buyer = store.register("ada").await;
         let mut ids = vec![];
         for ahead in [0, 3_600, -3_600, 0, -DAY] {
             // Another replica, or this one after a restart.
             let clock = TestClock::ahead(ahead);
-            let other = start(Place::elsewhere(store.place.url.clone()), &clock).await;
+            let other =
+                start(TestDatabase::external(store.test_database.url.clone()), &clock).await;
             ids.push(other.buy(&buyer, HOODIE, 1).await.id);
             clock.ahead.fetch_sub(600, Ordering::SeqCst);
             ids.push(other.buy(&buyer, BOTTLE, 1).await.id);

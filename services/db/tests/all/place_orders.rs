@@ -1,4 +1,4 @@
-//! Placing orders: verdicts, idempotency keys.
+//! Placing orders: outcomes and idempotency keys.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -9,25 +9,27 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::{clocks::TestClock, harness::*};
+use crate::{clock::TestClock, harness::*};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_orders_for_what_is_sold_out_is_a_few_events_and_a_count_for_each_buyer() {
-    let place = Place::sqlite().await;
-    let mut limited = config(&place);
+async fn out_of_stock_flood_is_summarised_per_user() {
+    let test_database = TestDatabase::sqlite().await;
+    let mut limited = config(&test_database);
     limited.refusals.single_events = 3;
-    let store = TestDb::start_with(place, limited).await;
+    let store = TestService::start_with(test_database, limited).await;
     let (ada, bob) = (store.register("ada").await, store.register("bob").await);
     store.sql("UPDATE products SET stock = 0 WHERE id = 1").await;
     for buyer in [&ada, &bob] {
         for _ in 0..10 {
             let outcomes = store.place(vec![buyer.order(HOODIE, 1); 5]).await.unwrap();
             assert!(
-                outcomes.iter().all(|outcome| refused(outcome) == Some(ErrorReason::OutOfStock))
+                outcomes
+                    .iter()
+                    .all(|outcome| refusal_reason(outcome) == Some(ErrorReason::OutOfStock))
             );
         }
     }
-    let store = TestDb::start(store.stop().await).await;
+    let store = TestService::start(store.stop().await).await;
     let events = store.events().await;
     for buyer in [ada, bob] {
         let actor = format!("user:{}", buyer.user.id);
@@ -40,14 +42,15 @@ async fn a_flood_of_orders_for_what_is_sold_out_is_a_few_events_and_a_count_for_
         assert_eq!(of_it("order_refused").len(), 3);
         let summaries = of_it("refusals_summarised");
         assert_eq!(summaries.len(), 1, "{summaries:?}");
-        let told = ["event", "reason", "count"].map(|name| summaries[0].attributes[name].as_str());
-        assert_eq!(told, ["order_refused", "out_of_stock", "47"]);
+        let summary =
+            ["event", "reason", "count"].map(|name| summaries[0].attributes[name].as_str());
+        assert_eq!(summary, ["order_refused", "out_of_stock", "47"]);
     }
     store.stop().await;
 }
 
 on_both!(
-    async fn each_order_has_its_own_verdict_at_its_own_place(store: &TestDb) {
+    async fn outcomes_match_the_order_of_the_request(store: &TestService) {
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         store.sql("UPDATE products SET stock = 3 WHERE id = 1").await;
         let outcomes = store
@@ -63,7 +66,7 @@ on_both!(
             ])
             .await
             .unwrap();
-        let reasons: Vec<_> = outcomes.iter().map(refused).collect();
+        let reasons: Vec<_> = outcomes.iter().map(refusal_reason).collect();
         assert_eq!(
             reasons,
             [
@@ -77,8 +80,11 @@ on_both!(
                 None
             ]
         );
-        let orders: Vec<Order> =
-            outcomes.into_iter().filter(|outcome| refused(outcome).is_none()).map(placed).collect();
+        let orders: Vec<Order> = outcomes
+            .into_iter()
+            .filter(|outcome| refusal_reason(outcome).is_none())
+            .map(expect_placed)
+            .collect();
         assert_eq!(
             orders.iter().map(|order| order.total_price_cents).collect::<Vec<_>>(),
             [9998, 4999, 5997]
@@ -90,8 +96,8 @@ on_both!(
         );
 
         let events = store.events().await;
-        let words: Vec<_> = events[2..].iter().map(|event| event.event.as_str()).collect();
-        assert_eq!(words, ["order_placed", "order_refused", "order_placed", "order_placed"]);
+        let names: Vec<_> = events[2..].iter().map(|event| event.event.as_str()).collect();
+        assert_eq!(names, ["order_placed", "order_refused", "order_placed", "order_placed"]);
         let refused = &events[3];
         assert_eq!(
             (refused.actor.clone(), refused.subject.as_str()),
@@ -115,18 +121,21 @@ on_both!(
 );
 
 on_both!(
-    async fn a_call_takes_1_to_256_orders(store: &TestDb) {
+    async fn a_call_takes_1_to_256_orders(store: &TestService) {
         let buyer = store.register("ada").await;
-        assert_eq!(fields(store.place(vec![]).await), ["orders"]);
-        assert_eq!(fields(store.place(vec![buyer.order(HOODIE, 1); 257]).await), ["orders"]);
+        assert_eq!(invalid_fields(store.place(vec![]).await), ["orders"]);
+        assert_eq!(
+            invalid_fields(store.place(vec![buyer.order(HOODIE, 1); 257]).await),
+            ["orders"]
+        );
         let outcomes = store.place(vec![buyer.order(HOODIE, 1); 256]).await.unwrap();
-        assert!(outcomes.iter().all(|outcome| refused(outcome).is_none()));
+        assert!(outcomes.iter().all(|outcome| refusal_reason(outcome).is_none()));
         assert_eq!(store.product(HOODIE).await.stock, 244);
     }
 );
 
 on_both!(
-    async fn the_price_is_the_one_of_the_day(store: &TestDb) {
+    async fn order_keeps_the_price_at_purchase(store: &TestService) {
         let buyer = store.register("ada").await;
         let before = store.buy(&buyer, HOODIE, 1).await;
         store.sql("UPDATE products SET price_cents = 1, currency = 'EUR' WHERE id = 1").await;
@@ -143,18 +152,18 @@ on_both!(
 );
 
 on_both!(
-    async fn a_repeated_key_is_answered_with_the_first_order_as_it_was(store: &TestDb) {
+    async fn repeated_key_replays_the_first_order(store: &TestService) {
         let buyer = store.register("ada").await;
         let key = "\"k\\'!~";
-        let first = placed(
+        let first = expect_placed(
             store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
         );
-        let again = placed(
+        let again = expect_placed(
             store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
         );
         assert_eq!(again, first);
         store.cancel(&buyer, &first.id).await.unwrap();
-        let again = placed(
+        let again = expect_placed(
             store.place(vec![buyer.order_with_key(HOODIE, 2, key)]).await.unwrap().remove(0),
         );
         assert_eq!(again, first, "as it was when it was placed");
@@ -165,25 +174,25 @@ on_both!(
             buyer.order_with_key(99, 2, key),
         ] {
             assert_eq!(
-                refused(&store.place(vec![other]).await.unwrap()[0]),
+                refusal_reason(&store.place(vec![other]).await.unwrap()[0]),
                 Some(ErrorReason::IdempotencyKeyReused)
             );
         }
-        let void = buyer.with_token_version(9).order_with_key(HOODIE, 2, key);
+        let revoked = buyer.with_token_version(9).order_with_key(HOODIE, 2, key);
         assert_eq!(
-            refused(&store.place(vec![void]).await.unwrap()[0]),
+            refusal_reason(&store.place(vec![revoked]).await.unwrap()[0]),
             Some(ErrorReason::TokenRevoked)
         );
-        // One space of keys for each user.
+        // Keys are scoped to the user.
         let other = store.register("bob").await;
-        let own = placed(
+        let own = expect_placed(
             store.place(vec![other.order_with_key(BOTTLE, 1, key)]).await.unwrap().remove(0),
         );
         assert_ne!(own.id, first.id);
         assert_eq!((store.count("orders").await, store.count("idempotency_keys").await), (2, 2));
-        let words = store.words().await;
+        let names = store.event_names().await;
         assert_eq!(
-            words,
+            names,
             [
                 "user_registered",
                 "order_placed",
@@ -196,7 +205,7 @@ on_both!(
 );
 
 on_both!(
-    async fn a_key_twice_in_one_call_is_one_order(store: &TestDb) {
+    async fn repeated_key_in_one_call_places_one_order(store: &TestService) {
         let buyer = store.register("ada").await;
         let outcomes = store
             .place(vec![
@@ -207,32 +216,32 @@ on_both!(
             ])
             .await
             .unwrap();
-        assert_eq!(refused(&outcomes[2]), Some(ErrorReason::IdempotencyKeyReused));
+        assert_eq!(refusal_reason(&outcomes[2]), Some(ErrorReason::IdempotencyKeyReused));
         assert_eq!(outcomes[0], outcomes[1]);
         assert_ne!(outcomes[0], outcomes[3]);
         assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (2, 498));
-        assert_eq!(store.words().await, ["user_registered", "order_placed", "order_placed"]);
+        assert_eq!(store.event_names().await, ["user_registered", "order_placed", "order_placed"]);
     }
 );
 
 on_both!(
-    async fn a_key_is_not_used_up_by_a_refusal(store: &TestDb) {
+    async fn refused_order_leaves_its_key_unused(store: &TestService) {
         let buyer = store.register("ada").await;
         store.sql("UPDATE products SET stock = 0 WHERE id = 1").await;
         let order = buyer.order_with_key(HOODIE, 1, "k");
         assert_eq!(
-            refused(&store.place(vec![order.clone()]).await.unwrap()[0]),
+            refusal_reason(&store.place(vec![order.clone()]).await.unwrap()[0]),
             Some(ErrorReason::OutOfStock)
         );
         store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
-        placed(store.place(vec![order]).await.unwrap().remove(0));
+        expect_placed(store.place(vec![order]).await.unwrap().remove(0));
     }
 );
 
 on_both!(
-    async fn the_longest_key_is_taken_and_a_longer_one_refused(store: &TestDb) {
+    async fn keys_are_limited_to_255_characters(store: &TestService) {
         let buyer = store.register("ada").await;
-        placed(
+        expect_placed(
             store
                 .place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(255))])
                 .await
@@ -241,12 +250,12 @@ on_both!(
         );
         let over =
             store.place(vec![buyer.order_with_key(HOODIE, 1, &"k".repeat(256))]).await.unwrap();
-        assert_eq!(refused(&over[0]), Some(ErrorReason::InvalidField));
+        assert_eq!(refusal_reason(&over[0]), Some(ErrorReason::InvalidField));
     }
 );
 
 on_both!(
-    async fn one_key_sent_many_times_at_once_is_one_order(store: &TestDb) {
+    async fn concurrent_calls_with_one_key_place_one_order(store: &TestService) {
         let buyer = store.register("ada").await;
         let calls: Vec<_> = (0..32)
             .map(|_| {
@@ -264,22 +273,22 @@ on_both!(
         }
         assert!(answers.iter().all(|answer| answer == &answers[0]));
         assert_eq!((store.count("orders").await, store.product(HOODIE).await.stock), (1, 498));
-        assert_eq!(store.words().await, ["user_registered", "order_placed"]);
+        assert_eq!(store.event_names().await, ["user_registered", "order_placed"]);
     }
 );
 
 on_both!(
-    async fn what_fails_as_a_whole_leaves_nothing(store: &TestDb) {
+    async fn failed_transaction_leaves_no_rows(store: &TestService) {
         let buyer = store.register("ada").await;
-        // An order that no row can hold: its total does not fit.
+        // The total of this order overflows.
         store.sql("UPDATE products SET price_cents = 9000000000000000000 WHERE id = 1").await;
         let status =
             store.place(vec![buyer.order(BOTTLE, 1), buyer.order(HOODIE, 3)]).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
         assert!(status.details().is_empty() && !status.message().contains("orders"));
         assert_eq!((store.count("orders").await, store.product(BOTTLE).await.stock), (0, 500));
-        assert_eq!(store.words().await, ["user_registered"]);
-        // It does not drag down those who order at the same time.
+        assert_eq!(store.event_names().await, ["user_registered"]);
+        // Concurrent orders succeed.
         let calls: Vec<_> = (0..20)
             .map(|n| {
                 let request = PlaceOrdersRequest {
@@ -307,12 +316,12 @@ on_both!(
 );
 
 on_both!(
-    /// On PostgreSQL by the server's clock; on SQLite after the process itself has run for a day.
-    async fn a_key_is_forgotten_after_a_day_and_not_before(store: &TestDb) {
+    /// On PostgreSQL by the server's clock; on SQLite by the uptime of the process.
+    async fn key_expires_after_a_day(store: &TestService) {
         let buyer = store.register("ada").await;
         let mut first = vec![];
         for key in ["old", "young"] {
-            first.push(placed(
+            first.push(expect_placed(
                 store.place(vec![buyer.order_with_key(HOODIE, 1, key)]).await.unwrap().remove(0),
             ));
         }
@@ -331,7 +340,7 @@ on_both!(
                 .await;
         }
         let clock = TestClock::ahead(0);
-        let mut config = config(&store.place);
+        let mut config = config(&store.test_database);
         (config.clock, config.housekeeping_interval) = (clock.clone(), Duration::from_millis(20));
         let (listener, shutdown) =
             (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
@@ -349,15 +358,16 @@ on_both!(
         shutdown.cancel();
         second.await.unwrap().unwrap();
         let orders = ["old", "young"].map(|key| buyer.order_with_key(HOODIE, 1, key)).to_vec();
-        let now: Vec<Order> = store.place(orders).await.unwrap().into_iter().map(placed).collect();
+        let now: Vec<Order> =
+            store.place(orders).await.unwrap().into_iter().map(expect_placed).collect();
         assert_ne!(now[0], first[0]);
         assert_eq!(now[1], first[1]);
     }
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_are_counted() {
-    let store = TestDb::start(Place::sqlite().await).await;
+async fn order_outcomes_are_counted() {
+    let store = TestService::start(TestDatabase::sqlite().await).await;
     let buyer = store.register("ada").await;
     store
         .place(vec![
