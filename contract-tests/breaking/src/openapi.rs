@@ -1,7 +1,7 @@
 //! Breaks of `openapi.yaml` that oasdiff does not detect.
 //!
 //! Each document is read into facts: what it promises at a place, such as the first tag of an
-//! operation. A promise that changes is a break. [`Guard`] says whether its removal or its addition
+//! operation. A promise that changes is a break. `Guard` says whether its removal or its addition
 //! is one, too. oasdiff reports places that are removed altogether.
 
 mod document;
