@@ -22,7 +22,7 @@ check: ## checks formatting and runs clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-lint: ## checks the contracts (redocly, buf) and the dependencies (cargo deny)
+lint: ## checks the contracts (redocly, oasdiff, buf) and the dependencies (cargo deny)
 	@tools/lint
 
 audit: ## checks dependencies for security advisories and yanked versions; needs the network; ADVISORY_DB=URL for a mirror

@@ -30,7 +30,7 @@
 //! )?;
 //! let out_of_stock: types::Problem = serde_json::from_str(
 //!     r#"{
-//!         "type": "/problems#out_of_stock", "title": "Not enough pieces are left",
+//!         "type": "/problems#out_of_stock", "title": "Out of stock",
 //!         "status": 409, "detail": "Nothing was sold.", "instance": "/orders",
 //!         "code": "out_of_stock", "request_id": "r-1"
 //!     }"#,

@@ -1,13 +1,13 @@
-# What the scripts in this folder share. Sourced by them, never run.
+# Functions and variables of the scripts in this folder, which source it.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts use these variables
 
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# Everything that is installed or made stands in cargo's target folder, so that removing it removes all.
+# All installed tools and generated files are in cargo's target folder.
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
-# Absolute, as cargo takes it: from the folder that it is started in.
+# A relative path is relative to the working folder, as for cargo.
 case $TARGET in /*) ;; *) TARGET=$PWD/$TARGET ;; esac
 TOOLS=$TARGET/tools
 NODE_TOOLS=$TOOLS/node
@@ -15,27 +15,28 @@ NODE_TOOLS=$TOOLS/node
 CARGO_DENY_VERSION=0.20.2
 NODE_MAJOR=20
 PYTHON_MINOR=3.11
-GO_MINOR=1.25
+GO_MINOR=1.26
 JAVA_MAJOR=17
-# PostgreSQL's majors in tools/package.json: the one that all tests run on, and those that people have as well.
+# PostgreSQL's majors in tools/package.json: all tests run on the first, a suite runs on the others.
 POSTGRES_MAJOR=17
 POSTGRES_OTHERS="15 16 18"
-# The profiles of tools/kafka/pom.xml: the one that all tests run on, and the one with ZooKeeper.
+# The profiles of tools/kafka/pom.xml: all tests run on the first; the second has ZooKeeper.
 KAFKA_VERSIONS="4.1.1 3.7.2"
 
-# Ends the script with a sentence that says what was expected, what came, and what to do.
+# Ends the script with an error message.
 fail() {
   printf '\nerror: %s\n' "$*" >&2
   exit 1
 }
 
-# `stage NAME COMMAND…` runs a command under a headline and says how long it took; when it fails, so does the script, and says which stage it was. Each stage
-# is a line in the file MERCH_STAGES, if that is set: when it started, its seconds, its result, its name.
+# `stage NAME COMMAND…` runs a command under a headline and prints its time. If it fails, the script
+# fails. Writes a line to the file MERCH_STAGES, if set: seconds, result, name.
 stage() {
   local name=$1 start=$SECONDS status=0
   shift
   printf '\n==> %s\n' "$name"
-  # In a subshell, so that a command that ends the script is recorded as well. `set -e` counts inside only if no condition tests the result.
+  # The subshell records a command that exits, too. `set -e` has an effect in it only if no condition
+  # tests the result.
   set +e
   (
     set -e
@@ -44,7 +45,7 @@ stage() {
   status=$?
   set -e
   record_stage "$name" "$((SECONDS - start))" "$status"
-  [ "$status" = 0 ] || fail "the stage \"$name\" failed (after $((SECONDS - start)) s); what is wrong stands above"
+  [ "$status" = 0 ] || fail "the stage \"$name\" failed after $((SECONDS - start)) s; see the error above"
   printf '    %s: %d s\n' "$name" "$((SECONDS - start))"
 }
 
@@ -57,20 +58,20 @@ record_stage() {
   fi
 }
 
-# Prints the stages so far as a table. Stages that ran side by side overlap in time.
+# Prints the stages so far as a table. Parallel stages overlap in time.
 print_stages() {
   [ -s "${MERCH_STAGES:-}" ] || return 0
   printf '\n  seconds  result  stage\n'
   awk -F '\t' '{ printf "  %7d  %-6s  %s\n", $1, $2, $3 }' "$MERCH_STAGES"
 }
 
-# `lane NAME COMMAND…` runs a command beside the script. Its output is printed when it has ended, by `join_lanes`, so that lines of two do not mix.
+# `lane NAME COMMAND…` runs a command in the background. `join_lanes` prints its output.
 LANES=()
 lane() {
   local name=$1 log
   shift
   log=$(mktemp "${TMPDIR:-/tmp}/merch-lane.XXXXXX")
-  # A process group of its own, so that `end_lanes` reaches all that the command has started.
+  # A process group, so that `end_lanes` ends the children, too.
   set -m
   (
     set -e
@@ -80,21 +81,21 @@ lane() {
   set +m
 }
 
-# Waits for every lane, prints what each said, and fails when one has failed.
+# Waits for all lanes, prints their output, and fails if one has failed.
 join_lanes() {
   local entry pid log name failed=''
   for entry in ${LANES[@]+"${LANES[@]}"}; do
     IFS=' ' read -r pid log name <<<"$entry"
     wait "$pid" || failed="$failed, $name"
-    printf '\n==> beside the stages above: %s\n' "$name"
+    printf '\n==> in parallel with the stages above: %s\n' "$name"
     cat "$log"
     rm -f "$log"
   done
   LANES=()
-  [ -z "$failed" ] || fail "failed beside the stages above: ${failed#, }"
+  [ -z "$failed" ] || fail "failed in parallel with the stages above: ${failed#, }"
 }
 
-# Ends the lanes that still run. For traps.
+# Ends the running lanes. For traps.
 end_lanes() {
   local entry pid log name
   for entry in ${LANES[@]+"${LANES[@]}"}; do
@@ -106,12 +107,13 @@ end_lanes() {
   LANES=()
 }
 
-# What needs a tool that a machine may lack, a line each: the tool, what tools/install brings for it, the clients of tools/clients, and the suite in words.
-# Rust tests that need a tool are in a module `needs_TOOL`.
+# Suites that need an optional tool: the tool, the part of tools/install, the client of
+# tools/clients, and the suite. Rust tests that need a tool are in a module `needs_TOOL`.
 OPTIONAL_SUITES='
 python    | schemathesis |             | Schemathesis against the REST API
 python    |              | python      | the Python client
 python    |              | grpc-python | the gRPC client in Python
+go        | oasdiff      |             | openapi.yaml against its last release, by oasdiff
 go        |              | go          | the Go client
 go        |              | grpc-go     | the gRPC client in Go
 java      |              | java        | the Java client
@@ -125,12 +127,12 @@ chromium  | browser      |             | the pages of the documentation, in a br
 curl      |              |             | the samples of openapi.yaml, pasted into a shell
 '
 
-# Whether every suite has to run: in CI, and with REQUIRE_ALL=1.
+# Whether a missing tool is an error: in CI, and with REQUIRE_ALL=1.
 all_required() { [ -n "${CI:-}" ] || [ "${REQUIRE_ALL:-0}" = 1 ]; }
 
-# From here on, cargo compiles the packages of this workspace with clippy's driver, and every warning is an error: one build lints and compiles. (`cargo clippy`
-# sets the same two variables, but for a build that makes no programs, after which the tests would compile everything once more.) Other packages are compiled as
-# ever, so that a build without this finds them compiled. clippy's driver optimises less, so it is for tests alone, never for what people run.
+# Makes cargo compile the packages of this workspace with clippy's driver, with warnings as errors:
+# one build lints and compiles. (`cargo clippy` sets the same two variables, but builds no programs.)
+# clippy's driver optimises less, so use it for tests only.
 lint_while_compiling() {
   local driver
   driver=$(rustc --print sysroot)/bin/clippy-driver
@@ -138,12 +140,19 @@ lint_while_compiling() {
   export RUSTC_WORKSPACE_WRAPPER=$driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 }
 
-# `at_least WANTED FOUND`: whether a version is high enough.
+# `at_least WANTED FOUND`
 at_least() {
   [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
 }
 
-# `python_tools NAME`: what tools/python/NAME.txt pins, in a virtual environment of its own, $TOOLS/python/NAME. Does nothing when it is there.
+# Whether Go is on the path, in a version that builds the tools and clients.
+has_go() {
+  local version
+  command -v go >/dev/null && version=$(go env GOVERSION) && at_least "$GO_MINOR" "${version#go}"
+}
+
+# `python_tools NAME` installs tools/python/NAME.txt into the virtual environment $TOOLS/python/NAME,
+# unless it is up to date.
 python_tools() {
   local name=$1 list=$ROOT/tools/python/$1.txt home=$TOOLS/python/$1
   if [ -f "$home/stamp" ] && cmp -s "$home/stamp" "$list"; then
@@ -151,14 +160,14 @@ python_tools() {
   fi
   rm -rf "$home"
   python3 -m venv "$home" || fail "python3 could not make a virtual environment in $home; install its venv module (apt-get install python3-venv)"
-  # The hashes say which packages they are; a package that had to run a script of its own to be installed is refused.
+  # The hashes pin the packages; packages that run scripts at installation are refused.
   "$home/bin/pip" install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: --requirement "$list" ||
     fail "pip could not install what tools/python/$name.txt names; is its registry reachable (pip download six)?"
-  # Written last: an installation that was cut off is made again.
+  # Written last, so that an interrupted installation is repeated.
   cp "$list" "$home/stamp"
 }
 
-# `sha256_list FOLDER`: a line for each file in it, in the order of names, as sha256sum writes it. macOS has no sha256sum.
+# `sha256_list FOLDER` prints the checksums of its files in the format of sha256sum, which macOS lacks.
 sha256_list() {
   node -e '
     const { readdirSync, readFileSync } = require("fs");
@@ -170,15 +179,15 @@ sha256_list() {
   ' "$1"
 }
 
-# `one_at_a_time NAME`: waits until no other script holds NAME, and holds it until this one ends. What it starts in the background gets `9>&-`, or it would
-# go on holding it.
+# `one_at_a_time NAME` holds the lock NAME until the script ends. Start background programs with
+# `9>&-`, or they keep the lock.
 one_at_a_time() {
   mkdir -p "$TARGET"
   exec 9>"$TARGET/$1.lock"
-  lock 9 || fail "$TARGET/$1.lock could not be locked; is it on a file system that knows locks?"
+  lock 9 || fail "$TARGET/$1.lock could not be locked; does its file system support locks?"
 }
 
-# `lock NUMBER [now]`: locks the open file of that number, and waits for it, or fails when it is locked. macOS has no flock.
+# `lock NUMBER [now]` locks an open file. With `now` it fails instead of waiting. macOS has no flock.
 lock() {
   if command -v flock >/dev/null; then
     flock ${2:+--nonblock} "$1"
@@ -187,17 +196,19 @@ lock() {
   fi
 }
 
-# `npm_install FOLDER FROM [COMMAND…]`: what FROM/package-lock.json names, in FOLDER, and then the command. Does nothing when it is there; fails when npm does.
+# `npm_install FOLDER FROM [COMMAND…]` installs FROM/package-lock.json into FOLDER and runs the
+# command, unless FOLDER is up to date.
 npm_install() {
-  # The stamp is written last: an installation that was cut off is made again.
+  # The stamp is written last, so that an interrupted installation is repeated.
   if [ -f "$1/stamp" ] && cmp -s "$1/stamp" "$2/package-lock.json"; then
     return
   fi
   mkdir -p "$1"
   rm -f "$1/stamp"
   cp "$2/package.json" "$2/package-lock.json" "$2/.npmrc" "$1/"
-  # No package may run a script of its own at installation.
-  # `install` and not `ci`: it keeps to the lock file as well, and forgives a registry that lacks an optional package for another system.
+  # Packages may not run scripts at installation.
+  # `install` follows the lock file like `ci`, and accepts a registry that lacks an optional package
+  # for another system.
   npm --prefix "$1" install --ignore-scripts --no-progress --loglevel=error ||
     fail "npm could not install what ${2#"$ROOT/"}/package-lock.json names; is its registry reachable (npm ping)?"
   local home=$1 from=$2
@@ -206,7 +217,8 @@ npm_install() {
   cp "$from/package-lock.json" "$home/stamp"
 }
 
-# `find_chromium`: prints where Chromium or Chrome is: $CHROMIUM, or what is on the path. Fails when there is none. contract-tests/tests/browser/browser.mjs looks for the same.
+# Prints the path of Chromium or Chrome: $CHROMIUM, or the first on the path. Fails if there is none.
+# contract-tests/tests/browser/browser.mjs uses the same names.
 find_chromium() {
   local name
   if [ -n "${CHROMIUM:-}" ]; then
@@ -215,24 +227,24 @@ find_chromium() {
     return
   fi
   for name in chromium chromium-browser google-chrome google-chrome-stable; do
-    # Only programs: a function of that name does not count.
+    # `type -P` ignores functions.
     type -P "$name" && return
   done
   return 1
 }
 
-# `find_pgbouncer`: prints where PgBouncer is: $PGBOUNCER, or what is on the path or where Debian puts it. Fails when there is none.
+# Prints the path of PgBouncer: $PGBOUNCER, or the first on the path. Fails if there is none.
 find_pgbouncer() {
   if [ -n "${PGBOUNCER:-}" ]; then
     [ -x "$PGBOUNCER" ] || return 1
     printf '%s\n' "$PGBOUNCER"
     return
   fi
-  # Not every user's path has /usr/sbin.
+  # Debian installs it in /usr/sbin, which is not on every user's path.
   PATH=$PATH:/usr/sbin type -P pgbouncer
 }
 
-# Whether this machine lets us install packages of Debian.
+# Whether this machine and user can install packages with apt-get.
 can_apt() {
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
 }

@@ -256,7 +256,7 @@ pub enum LogInResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// The username or the password is wrong. `code` is `invalid_credentials`.
+    /// Wrong username or password. `code` is `invalid_credentials`.
     Unauthorized {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -501,7 +501,7 @@ pub enum ChangePasswordResponse {
         /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// The current password is wrong. Nothing was changed. `code` is `wrong_password`.
+    /// Wrong current password. Nothing was changed. `code` is `wrong_password`.
     Forbidden {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -3111,7 +3111,7 @@ mod shared_responses {
         responses
             .response(
                 status,
-                "The username or the password is wrong. `code` is `invalid_credentials`.",
+                "Wrong username or password. `code` is `invalid_credentials`.",
             )
             .header(
                 "WWW-Authenticate",
@@ -3317,7 +3317,7 @@ mod shared_responses {
         responses
             .response(
                 status,
-                "The current password is wrong. Nothing was changed. `code` is `wrong_password`.",
+                "Wrong current password. Nothing was changed. `code` is `wrong_password`.",
             )
             .body::<super::Problem>("application/problem+json")
     }
@@ -3882,7 +3882,7 @@ impl runtime::Component for Problem {
                     .description(
                         "A short summary of the problem type. It is the same for every problem with this `code`.",
                     )
-                    .example("Not enough pieces are left"),
+                    .example("Out of stock"),
             )
             .property(
                 "status",
@@ -3901,7 +3901,7 @@ impl runtime::Component for Problem {
                         "An explanation of this occurrence and its remedy, for people.",
                     )
                     .example(
-                        "Fewer pieces are left than you asked for. Nothing was sold.",
+                        "Fewer pieces are left than the order asks for. Nothing was sold.",
                     ),
             )
             .property(

@@ -1,4 +1,4 @@
-// Holds a bill of materials against the strict schema of its version of CycloneDX, and against what a schema cannot express.
+// Validates a bill of materials by the strict schema of its version of CycloneDX, and by further rules.
 // `node validate.mjs FILE`; NODE_TOOLS is the folder with node_modules.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -18,7 +18,7 @@ const depended = new Map(bill.dependencies.map((entry) => [entry.ref, entry.depe
 for (const [reference, others] of depended) {
   for (const each of [reference, ...others]) if (!known.has(each)) faults.push(`${each} is no component`);
 }
-// Everything hangs together: from the program, each component is reached.
+// The program depends on each component.
 const reached = new Set();
 const open = [bill.metadata.component["bom-ref"]];
 while (open.length > 0) {
@@ -32,7 +32,7 @@ for (const { name, purl, hashes, licenses } of components) {
   if (purl?.startsWith("pkg:cargo/") && !hashes) faults.push(`${name} has no hash`);
   if (!licenses) faults.push(`${name} has no licence`);
 }
-// What the program is known to be made of, and what it is known not to be.
+// Known components, and packages that must not be components.
 for (const name of ["sea-orm", "tonic", "poem", "sqlite", "librdkafka"]) {
   if (!bill.components.some((component) => component.name === name && component.scope === "required")) faults.push(`${name} is not listed as linked`);
 }

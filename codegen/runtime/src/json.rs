@@ -245,9 +245,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
                 }
                 None if properties.is_some() => {
                     count += 1;
-                    self.outcome
-                        .faults
-                        .add(|| Fault::of_body(&path, "this member is not known here"));
+                    self.outcome.faults.add(|| Fault::of_body(&path, "unknown member"));
                 }
                 None => {}
             }

@@ -137,8 +137,8 @@ fn faults_behind_references_have_pointers() {
         ("/a", "this member is missing"),
         ("/b/0", "expected at most 3 characters"),
         ("/b/1", "expected a string"),
-        ("/c~1d", "this member is not known here"),
-        ("/e~0f", "this member is not known here"),
+        ("/c~1d", "unknown member"),
+        ("/e~0f", "unknown member"),
     ];
     assert_eq!(found, expected.map(|(pointer, detail)| (pointer.to_owned(), detail.to_owned())));
 }

@@ -124,7 +124,7 @@ async fn body_faults_state_the_expected_value() {
             "body/to/tags/0",
             "expected text of the form ^[a-z]+$",
         ),
-        (json!({ "colour": "red" }), "body/colour", "this member is not known here"),
+        (json!({ "colour": "red" }), "body/colour", "unknown member"),
     ] {
         let (at, what) = detail(changes.clone()).await;
         assert_eq!((at.as_str(), what.as_str()), (location, expected), "{changes}");

@@ -1,16 +1,18 @@
-//! One thing that is different from the last release, and how much that asks of the version.
+//! One difference from the last release, and the part of the version that it has to raise.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-/// Which part of the version a change asks to be raised.
+/// The part of the version that a change has to raise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Only words for people differ.
+    /// Only prose differs.
     Patch,
-    /// Something is new or freer; whoever was built against the last release goes on working.
+    /// Clients of the last release still work.
     Minor,
-    /// Somebody who was built against the last release, or generates code from the contract, may
-    /// stop working.
+    /// Clients of the last release may fail, or users of generated code may not compile.
     Major,
 }
 
@@ -24,22 +26,22 @@ impl fmt::Display for Level {
     }
 }
 
-/// Who saw a change.
+/// What reported a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Witness {
+pub enum Detector {
     /// The rules of this crate.
-    Ours,
-    /// `redocly diff`.
-    Redocly,
+    OwnRules,
+    /// oasdiff.
+    Oasdiff,
     /// `buf breaking`.
     Buf,
 }
 
-impl fmt::Display for Witness {
+impl fmt::Display for Detector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Ours => "our rules",
-            Self::Redocly => "redocly",
+            Self::OwnRules => "own rules",
+            Self::Oasdiff => "oasdiff",
             Self::Buf => "buf",
         })
     }
@@ -48,22 +50,28 @@ impl fmt::Display for Witness {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it asks of the version.
+    /// The part of the version that it has to raise.
     pub level: Level,
-    /// Who saw it.
-    pub witness: Witness,
-    /// Where, for a reader: `POST /orders, header Idempotency-Key`, `schema Order.status`,
-    /// `merch.assistant.v1.Order`.
-    pub place: String,
-    /// What is different, in one sentence without a full stop.
+    /// What reported it.
+    pub detector: Detector,
+    /// Where it is, for example `POST /orders` or `merch.assistant.v1.Order`.
+    pub places: BTreeSet<String>,
+    /// One sentence without a full stop.
     pub what: String,
-    /// Why it is a break, or the name of the tool's rule; empty where the sentence says it all.
+    /// Why it is a break, or the name of the tool's check; may be empty.
     pub why: String,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.what)?;
+        const SHOWN: usize = 2;
+        let shown: Vec<&str> = self.places.iter().map(String::as_str).take(SHOWN).collect();
+        formatter.write_str(&shown.join(", "))?;
+        let hidden = self.places.len() - shown.len();
+        if hidden > 0 {
+            write!(formatter, " and {hidden} more")?;
+        }
+        write!(formatter, ": {}", self.what)?;
         if !self.why.is_empty() {
             write!(formatter, " ({})", self.why)?;
         }
@@ -71,11 +79,10 @@ impl fmt::Display for Change {
     }
 }
 
-/// What our rules have found so far: each difference once, with the gravest of its levels, as one
-/// schema is reached in many ways.
+/// Collects changes. Equal changes at different places become one.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    found: BTreeMap<(String, String), (Level, String)>,
+    places: BTreeMap<(Level, String, String), BTreeSet<String>>,
 }
 
 impl Findings {
@@ -86,34 +93,11 @@ impl Findings {
         what: impl Into<String>,
         why: impl Into<String>,
     ) {
-        let (key, why) = ((place.into(), what.into()), why.into());
-        let graver = self.found.get(&key).is_none_or(|(known, _)| *known < level);
-        if graver {
-            self.found.insert(key, (level, why));
-        }
+        self.places.entry((level, what.into(), why.into())).or_default().insert(place.into());
     }
 
-    pub(crate) fn breaking(
-        &mut self,
-        place: impl Into<String>,
-        what: impl Into<String>,
-        why: impl Into<String>,
-    ) {
-        self.add(Level::Major, place, what, why);
-    }
-
-    pub(crate) fn compatible(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.add(Level::Minor, place, what, "");
-    }
-
-    pub(crate) fn into_changes(self) -> Vec<Change> {
-        let change = |((place, what), (level, why))| Change {
-            level,
-            witness: Witness::Ours,
-            place,
-            what,
-            why,
-        };
-        self.found.into_iter().map(change).collect()
+    pub(crate) fn into_changes(self, detector: Detector) -> Vec<Change> {
+        let change = |((level, what, why), places)| Change { level, detector, places, what, why };
+        self.places.into_iter().map(change).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Both contracts at one point in time, read from a folder.
+//! Reads `openapi.yaml` and `proto/` of a folder.
 
 use std::{
     collections::BTreeMap,
@@ -15,58 +15,34 @@ use thiserror::Error;
 /// A contract that cannot be read.
 #[derive(Debug, Error)]
 pub enum ContractError {
-    /// A file is not there or cannot be read.
-    #[error("{path} cannot be read: {error}", path = path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// `openapi.yaml` is neither YAML nor JSON.
-    #[error("{path} is not YAML: {error}", path = path.display())]
-    Yaml {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: serde_norway::Error,
-    },
-    /// `info.version` is not a version.
+    #[error("failed to read {path}: {error}", path = path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{path} is not valid YAML: {error}", path = path.display())]
+    Yaml { path: PathBuf, error: serde_norway::Error },
     #[error("{path}: expected a semantic version such as \"1.2.3\" at info.version, found {found}", path = path.display())]
-    Version {
-        /// Which.
-        path: PathBuf,
-        /// What stands there.
-        found: Value,
-    },
-    /// `proto/` does not compile.
+    Version { path: PathBuf, found: Value },
     #[error("{path} does not compile: {error}", path = path.display())]
-    Proto {
-        /// The folder.
-        path: PathBuf,
-        /// Why, with the line.
-        error: Box<protox::Error>,
-    },
+    Proto { path: PathBuf, error: Box<protox::Error> },
 }
 
-/// `openapi.yaml` and `proto/` as they stand in one folder.
+/// The contracts of a folder.
 #[derive(Clone, Debug)]
 pub struct Contracts {
     folder: PathBuf,
     /// The text of `openapi.yaml`.
     pub openapi_text: String,
-    /// The same, parsed.
+    /// The parsed `openapi.yaml`.
     pub openapi: Value,
-    /// The `.proto` files: their texts by their names, as they import one another
-    /// (`merch/logging/v1/logging.proto`).
+    /// The texts of the `.proto` files by their import paths, for example
+    /// `merch/logging/v1/logging.proto`.
     pub proto: BTreeMap<String, String>,
 }
 
 impl Contracts {
-    /// Reads `openapi.yaml` and every `.proto` below `proto/` of a folder.
+    /// Reads `openapi.yaml` and every `.proto` below `proto/`.
     ///
     /// # Errors
-    /// If one cannot be read, or `openapi.yaml` cannot be parsed.
+    /// If a file cannot be read, or `openapi.yaml` is not valid YAML.
     pub fn read(folder: &Path) -> Result<Self, ContractError> {
         let path = folder.join("openapi.yaml");
         let openapi_text = fs::read_to_string(&path)
@@ -78,7 +54,7 @@ impl Contracts {
         Ok(Self { folder: folder.to_owned(), openapi_text, openapi, proto })
     }
 
-    /// Writes both into a folder, as [`read`](Self::read) finds them, in place of what is there.
+    /// Writes the contracts into a folder and replaces those that are there.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -97,7 +73,7 @@ impl Contracts {
         Ok(())
     }
 
-    /// `info.version`.
+    /// Returns `info.version`.
     ///
     /// # Errors
     /// If it is not a semantic version.
@@ -108,7 +84,7 @@ impl Contracts {
         })
     }
 
-    /// The `.proto` files, compiled, with their comments.
+    /// Compiles the `.proto` files, with their comments.
     ///
     /// # Errors
     /// If they do not compile.
@@ -128,14 +104,14 @@ impl Contracts {
         })
     }
 
-    /// The bytes that say which contracts these are, by their names below the folder.
+    /// Returns the texts of all files by their paths below the folder.
     pub(crate) fn files(&self) -> BTreeMap<String, &str> {
         let protos = self.proto.iter().map(|(name, text)| (format!("proto/{name}"), text.as_str()));
         protos.chain([("openapi.yaml".to_owned(), self.openapi_text.as_str())]).collect()
     }
 }
 
-/// Files that are held in memory.
+/// `.proto` files in memory.
 struct Texts(BTreeMap<String, String>);
 
 impl FileResolver for Texts {
@@ -160,7 +136,7 @@ fn read_protos(
     };
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
-        // A name that is no UTF-8 cannot be imported.
+        // Imports are UTF-8, so no file with another name can be imported.
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if path.is_dir() {
             read_protos(&path, &format!("{prefix}{name}/"), protos)?;

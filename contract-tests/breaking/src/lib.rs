@@ -1,18 +1,25 @@
-//! Would a change of the contracts break somebody who was built against the last release?
+//! Compares `openapi.yaml` and `proto/` with their last release in `contract-tests/released/`.
 //!
-//! The last release stands in `contract-tests/released/`. [`gate::Gate`] holds `openapi.yaml` and
-//! `proto/` against it, by three witnesses: `redocly diff`, `buf breaking`, and the rules of this
-//! crate, which see what those two do not. A break is refused unless the major of `info.version`
-//! has grown. [`release`] moves the baseline. `docs/breaking-changes.md` says what counts as a
-//! break, and why.
+//! [`Gate`] collects the changes: oasdiff and `buf breaking` report most of them, [`openapi`]
+//! and [`proto`] add the breaks that these tools do not detect. A break is refused unless the major
+//! of `info.version` has grown. [`release()`] replaces the baseline. `docs/breaking-changes.md` defines
+//! what counts as a break.
 
-pub mod change;
-pub mod contracts;
-pub mod gate;
+mod baseline;
+mod buf;
+mod change;
+mod contracts;
+mod gate;
+mod oasdiff;
 pub mod openapi;
 pub mod proto;
-pub mod release;
-mod tools;
+mod release;
+mod report;
+mod tool;
 
-pub use change::{Change, Level, Witness};
+pub use baseline::Baseline;
+pub use change::{Change, Detector, Level};
 pub use contracts::Contracts;
+pub use gate::{Gate, GateError};
+pub use release::{CHANGELOG, release};
+pub use report::Report;

@@ -1,16 +1,12 @@
-//! `contract-breaking check`, `release` and `replace`: what tools/breaking and
-//! tools/release-contract call.
+//! The commands behind tools/breaking and tools/release-contract.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use command_output::{OutputError, eprint_line, parsed, print, print_done};
-use contract_breaking::{
-    gate::Gate,
-    release::{self, Baseline},
-};
+use contract_breaking::{Baseline, CHANGELOG, Gate, release};
 
-/// Refuses a change of the contracts that breaks their last release, and makes the next release.
+/// Refuses changes of the contracts that break their last release, and releases the contracts.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -23,30 +19,30 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fails if the contracts break the last release and `info.version` does not say so.
-    Check(Tools),
-    /// Makes the contracts as they are the last release, and writes the entry in
-    /// docs/contract-changelog.md.
+    /// Fails if the contracts break the last release and the major of info.version has not grown.
+    Check {
+        /// The program oasdiff. Without it, only our own rules compare openapi.yaml.
+        #[arg(long)]
+        oasdiff: Option<PathBuf>,
+        /// The program buf.
+        #[arg(long)]
+        buf: PathBuf,
+    },
+    /// Makes the present contracts the last release and adds an entry to docs/contract-changelog.md.
     Release {
-        #[command(flatten)]
-        tools: Tools,
-        /// The day of the release in UTC: 2026-11-22.
+        /// The program oasdiff.
+        #[arg(long)]
+        oasdiff: PathBuf,
+        /// The program buf.
+        #[arg(long)]
+        buf: PathBuf,
+        /// The day of the release in UTC, for example 2026-11-22.
         #[arg(long)]
         date: String,
     },
-    /// Makes the contracts as they are the baseline without a release. Only for what nobody has
-    /// been given yet.
+    /// Makes the present contracts the baseline without a release. Only for versions that were never
+    /// published.
     Replace,
-}
-
-#[derive(Args)]
-struct Tools {
-    /// The program `redocly`.
-    #[arg(long)]
-    redocly: PathBuf,
-    /// The program `buf`.
-    #[arg(long)]
-    buf: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -68,38 +64,30 @@ fn main() -> ExitCode {
 
 fn run(Arguments { command, root }: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-    // They run in other folders.
+    // Absolute, because the programs run in other folders.
     let program = |path: PathBuf| {
         path.canonicalize()
-            .map_err(|error| format!("{}: {error}; tools/install brings it", path.display()))
-    };
-    let gate = |Tools { redocly, buf }: Tools| {
-        Ok::<Gate, String>(Gate {
-            root: root.clone(),
-            redocly: program(redocly)?,
-            buf: program(buf)?,
-        })
+            .map_err(|error| format!("{}: {error}; run tools/install", path.display()))
     };
     match command {
-        Command::Check(tools) => {
-            let report = gate(tools)?.examine()?;
-            if report.refused() {
+        Command::Check { oasdiff, buf } => {
+            let oasdiff = oasdiff.map(program).transpose()?;
+            let report = Gate { root, oasdiff, buf: program(buf)? }.check()?;
+            if report.is_refused() {
                 return Err(report.to_string().into());
             }
             print(report)?;
         }
-        Command::Release { tools, date } => {
-            let report = gate(tools)?.examine()?;
-            let released = release::release(&root, &report, &date)?;
-            let done = format!(
-                "released {released}; the entry in {} may be made better by hand",
-                release::CHANGELOG
-            );
+        Command::Release { oasdiff, buf, date } => {
+            let (oasdiff, buf) = (Some(program(oasdiff)?), program(buf)?);
+            let report = Gate { root: root.clone(), oasdiff, buf }.check()?;
+            let released = release(&root, &report, &date)?;
+            let done = format!("released {released}; you may improve the entry in {CHANGELOG}");
             print_done(&done, format_args!("{report}\n{done}"))?;
         }
         Command::Replace => {
             let done = format!(
-                "contract-tests/released/ is now the contracts of this checkout, {}",
+                "replaced contract-tests/released/ with the contracts of this checkout, {}",
                 Baseline::replace(&root)?
             );
             print_done(&done, &done)?;

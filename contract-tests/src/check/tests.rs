@@ -18,7 +18,7 @@ fn order() -> Value {
 
 fn problem() -> Value {
     json!({
-        "type": "/problems#out_of_stock", "title": "Not enough pieces are left", "status": 409, "detail": "Nothing was sold.", "instance": "/orders",
+        "type": "/problems#out_of_stock", "title": "Out of stock", "status": 409, "detail": "Nothing was sold.", "instance": "/orders",
         "code": "out_of_stock", "request_id": "r-1"
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract_breaking::proto::{Of, Symbols};
+use contract_breaking::proto::{Measure, Symbols};
 use prost_types::{FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
 use crate::field_facts::{FieldFacts, ValueType, class};
@@ -44,9 +44,9 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
     // A scalar is never null; for a time, the comment says whether it may be missing.
     facts.nullable = (kind == ValueType::Time).then(|| comment.contains("not set"));
     if let Some(rule) = symbols.rule(message, field.name()).filter(|_| kind != ValueType::Uuid) {
-        match rule.of {
-            Of::Value => (facts.minimum, facts.maximum) = (rule.min, rule.max),
-            Of::Length => facts.length(rule.min, rule.max),
+        match rule.measure {
+            Measure::Value => (facts.minimum, facts.maximum) = (rule.min, rule.max),
+            Measure::Length => facts.length(rule.min, rule.max),
         }
         facts.characters = rule.characters.as_deref().map(class);
     }

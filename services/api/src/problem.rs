@@ -50,94 +50,91 @@ struct Entry {
 }
 
 codes! {
-    InvalidRequest "invalid_request" BAD_REQUEST "The request is not valid",
-        "The request is not valid for this operation; `errors` lists the faults.",
+    InvalidRequest "invalid_request" BAD_REQUEST "Invalid request",
+        "Invalid request for this operation; `errors` lists the faults.",
         "The request does not match `openapi.yaml`. The member `errors` lists the faults with \
          their locations; it never contains values of the request.";
     TokenMissing "token_missing" UNAUTHORIZED "A token is missing",
         "Send `Authorization: Bearer` with the `access_token` of `POST /login`.",
         "The operation requires a bearer token, and the request has none.";
-    TokenInvalid "token_invalid" UNAUTHORIZED "The token is not valid",
-        "The token is not valid, or not any more. Log in again.",
+    TokenInvalid "token_invalid" UNAUTHORIZED "Invalid token",
+        "The token is invalid, expired or revoked. Log in again.",
         "The token is malformed, expired, from another issuer, or revoked by a log-out, a password \
          change or a deactivation.";
-    InvalidCredentials "invalid_credentials" UNAUTHORIZED "The username or the password is wrong",
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED "Wrong username or password",
         "No active user has this username and this password.",
         "The log-in failed. The response is the same for an unknown user, a deactivated user and a \
          wrong password.";
-    WrongPassword "wrong_password" FORBIDDEN "The current password is wrong",
-        "The current password is not the one that was sent. Nothing was changed.",
+    WrongPassword "wrong_password" FORBIDDEN "Wrong current password",
+        "The value of `current_password` is wrong. Nothing was changed.",
         "Changing the password requires the current one.";
-    RouteNotFound "route_not_found" NOT_FOUND "There is no such path",
+    RouteNotFound "route_not_found" NOT_FOUND "Path not found",
         "No operation has this path. `GET /docs` lists all paths.",
         "No operation has this path.";
-    UserNotFound "user_not_found" NOT_FOUND "There is no such user",
-        "You have no user with this id.",
+    UserNotFound "user_not_found" NOT_FOUND "User not found",
+        "This id is not that of your own account.",
         "The user does not exist, or the account belongs to another user. The response is the same \
          for both.";
-    ProductNotFound "product_not_found" NOT_FOUND "There is no such product",
-        "No product has this id. `GET /products` lists those there are.",
+    ProductNotFound "product_not_found" NOT_FOUND "Product not found",
+        "No product has this id. `GET /products` lists all products.",
         "No product has this id.";
-    OrderNotFound "order_not_found" NOT_FOUND "There is no such order",
-        "You have no order with this id.",
+    OrderNotFound "order_not_found" NOT_FOUND "Order not found",
+        "None of your orders has this id.",
         "The order does not exist, or it belongs to another user. The response is the same for \
          both.";
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This path does not have this method",
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
         "Use one of the methods in `Allow`.",
         "The path supports other methods. The header `Allow` lists them.";
-    SidTaken "sid_taken" CONFLICT "The sid is taken",
+    SidTaken "sid_taken" CONFLICT "Sid already taken",
         "Another user has this sid. If it is yours, log in.",
         "Another user has this sid. Sids are compared without regard to case, and those of \
          deactivated users stay taken.";
-    UsernameTaken "username_taken" CONFLICT "The username is taken",
+    UsernameTaken "username_taken" CONFLICT "Username already taken",
         "Another user has this username. Choose another one.",
         "Another user has this username. Usernames are compared without regard to case, and those \
          of deactivated users stay taken.";
-    EmailTaken "email_taken" CONFLICT "The email address is taken",
+    EmailTaken "email_taken" CONFLICT "Email address already taken",
         "Another user has this email address. Use another one.",
         "Another user has this email address. Addresses are compared without regard to case, and \
          those of deactivated users stay taken.";
-    OutOfStock "out_of_stock" CONFLICT "Not enough pieces are left",
-        "Fewer pieces are left than you asked for. Nothing was sold.",
+    OutOfStock "out_of_stock" CONFLICT "Out of stock",
+        "Fewer pieces are left than the order asks for. Nothing was sold.",
         "Fewer pieces are left than the order asks for. An order is filled completely or not at \
          all.";
-    VersionMismatch "version_mismatch" PRECONDITION_FAILED "It has changed in the meantime",
-        "The user has another version than `If-Match` names. Read it again and repeat the change.",
+    VersionMismatch "version_mismatch" PRECONDITION_FAILED "Version mismatch",
+        "The user was changed since the version in `If-Match`. Get the user again and repeat the change.",
         "No entity tag in `If-Match` is the current one. Nothing was changed.";
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "Body too large",
         "The body exceeds the limit of this server.",
         "The body exceeds the limit of this server.";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE
-        "The body is of a type that is not taken here",
+        "Unsupported media type",
         "Send `Content-Type` as `application/json`.",
         "The body is not declared as JSON, or it is declared as compressed.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY
-        "The idempotency key was used for another order",
-        "You have sent this `Idempotency-Key` with another body before. Use a new key for a new \
-         order.",
+        "Idempotency key reused",
+        "This `Idempotency-Key` was sent with another body before. Use a new key for a new order.",
         "The same `Idempotency-Key` was used with another body before. Nothing was sold.";
-    GuessablePassword "guessable_password" UNPROCESSABLE_ENTITY "The new password is easy to guess",
-        "The new password is one of the most common ones, or your own sid, username or email. \
-         Choose another one.",
+    GuessablePassword "guessable_password" UNPROCESSABLE_ENTITY "Guessable password",
+        "The new password is a common one, or equals your sid, username or email. Choose another one.",
         "A new password must not be a common one, and must not equal the user's own sid, username \
          or email.";
     TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS "Too many attempts",
-        "Try again after the time that `Retry-After` says.",
+        "Retry after the time in `Retry-After`.",
         "Wrong passwords are limited for each account. Log-ins, registrations, and changes of \
          names or passwords are limited for each client address.";
     TooManyWrites "too_many_writes" TOO_MANY_REQUESTS "Too many changes",
-        "Wait for the time that `Retry-After` says, and for your other requests. Then send this \
-         one again.",
+        "Wait for your other requests and for the time in `Retry-After`. Then send this one again.",
         "The user has too many changes in progress, or made too many within a minute. Nothing was \
          changed.";
-    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large",
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "Headers too large",
         "The request line and the headers exceed the limit of this server.",
         "The request line and all headers together exceed the limit of this server.";
-    InternalError "internal_error" INTERNAL_SERVER_ERROR "The server has a fault",
-        "Something went wrong that is not your fault. Tell us the request id.",
+    InternalError "internal_error" INTERNAL_SERVER_ERROR "Internal server error",
+        "Retry later or report the `request_id`.",
         "The store has a bug. Retry later or report the `request_id`.";
-    Unavailable "unavailable" SERVICE_UNAVAILABLE "The store is not available at the moment",
-        "Try again after the time that `Retry-After` says.",
+    Unavailable "unavailable" SERVICE_UNAVAILABLE "Service unavailable",
+        "Retry after the time in `Retry-After`.",
         "The store is overloaded, or a service that it needs is down. Retry; repeat an order with \
          the same `Idempotency-Key`.";
 }
@@ -189,11 +186,11 @@ impl Problem {
     pub(crate) fn invalid_request(faults: impl Into<Faults>) -> Self {
         let faults = faults.into();
         let detail = match (faults.listed().len(), faults.omitted()) {
-            (1, 0) => "1 fault was found; `errors` has it.".to_owned(),
-            (count, 0) => format!("{count} faults were found; `errors` has them all."),
+            (1, 0) => "The request has 1 fault, listed in `errors`.".to_owned(),
+            (count, 0) => format!("The request has {count} faults, listed in `errors`."),
             (count, omitted) => {
                 format!(
-                    "{} faults were found; `errors` has the first {count}.",
+                    "The request has {} faults; `errors` lists the first {count}.",
                     count.saturating_add(omitted)
                 )
             }
@@ -414,7 +411,7 @@ mod tests {
         faults.add(|| Fault::of_parameter(Location::Query, "a/b~c", unknown));
         let body = Problem::invalid_request(faults.clone()).body();
         let json = serde_json::to_value(body).expect("JSON");
-        assert_eq!(json["detail"], "2 faults were found; `errors` has them all.");
+        assert_eq!(json["detail"], "The request has 2 faults, listed in `errors`.");
         assert_eq!(
             json["errors"][0],
             serde_json::json!({
@@ -424,12 +421,11 @@ mod tests {
         assert_eq!(json["errors"][1]["pointer"], "/a~1b~0c");
 
         for index in 0..1000 {
-            faults
-                .add(|| Fault::of_body(format_args!("/{index}"), "this member is not known here"));
+            faults.add(|| Fault::of_body(format_args!("/{index}"), "unknown member"));
         }
         let json = serde_json::to_value(Problem::invalid_request(faults).body()).expect("JSON");
         assert_eq!(json["errors"].as_array().map(Vec::len), Some(Faults::MAX_LISTED));
-        assert_eq!(json["detail"], "1002 faults were found; `errors` has the first 32.");
+        assert_eq!(json["detail"], "The request has 1002 faults; `errors` lists the first 32.");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What compiled protos declare, by full name.
+//! The declarations of compiled protos, by full name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,36 +7,35 @@ use prost_types::{
     ServiceDescriptorProto,
 };
 
-use super::rules::Rule;
+use super::field_rules::FieldRule;
 
-/// The numbers by which `FileDescriptorProto` and `DescriptorProto` call their parts in the paths
-/// of comments.
+/// Field numbers of `FileDescriptorProto` and `DescriptorProto`, which the paths of comments use.
 const FILE_MESSAGE: i32 = 4;
 const MESSAGE_FIELD: i32 = 2;
 const MESSAGE_MESSAGE: i32 = 3;
 
-/// All messages, enums and services of some files, without the leading dot of the names.
+/// All messages, enums and services of a set of files. Names have no leading dot.
 #[derive(Debug, Default)]
 pub struct Symbols<'d> {
-    /// Messages, nested ones too.
+    /// Messages, including nested ones.
     pub messages: BTreeMap<String, Message<'d>>,
-    /// Enums, nested ones too.
+    /// Enums, including nested ones.
     pub enums: BTreeMap<String, &'d EnumDescriptorProto>,
     /// Services.
     pub services: BTreeMap<String, &'d ServiceDescriptorProto>,
-    /// The comments in front of fields, by message and field.
+    /// Leading comments of fields, by message and field.
     comments: BTreeMap<(String, String), &'d str>,
 }
 
 /// A message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'d> {
-    /// As it was compiled.
+    /// The compiled message.
     pub descriptor: &'d DescriptorProto,
 }
 
 impl<'d> Message<'d> {
-    /// The oneof that a field is in, if it is one that somebody wrote: `optional` makes one, too.
+    /// Returns the declared oneof of a field. `optional` makes a synthetic one, which does not count.
     pub(super) fn oneof(&self, field: &FieldDescriptorProto) -> Option<&'d str> {
         let index =
             usize::try_from(field.oneof_index.filter(|_| !field.proto3_optional())?).ok()?;
@@ -46,15 +45,10 @@ impl<'d> Message<'d> {
     pub(super) fn has_oneof(&self, name: &str) -> bool {
         self.descriptor.field.iter().any(|field| self.oneof(field) == Some(name))
     }
-
-    /// Each with its first number and the one after its last.
-    pub(super) fn reserved_numbers(&self) -> impl Iterator<Item = (i32, i32)> {
-        self.descriptor.reserved_range.iter().map(|range| (range.start(), range.end()))
-    }
 }
 
 impl<'d> Symbols<'d> {
-    /// Reads all files.
+    /// Collects the declarations of all files.
     #[must_use]
     pub fn of(descriptors: &'d FileDescriptorSet) -> Self {
         let mut symbols = Self::default();
@@ -103,26 +97,26 @@ impl<'d> Symbols<'d> {
         self.messages.insert(name, Message { descriptor });
     }
 
-    /// The comment in front of a field.
+    /// Returns the leading comment of a field.
     #[must_use]
     pub fn comment(&self, message: &str, field: &str) -> Option<&'d str> {
         self.comments.get(&(message.to_owned(), field.to_owned())).copied()
     }
 
-    /// The rule that a field's comment states; where it says "as `User.sid`", that field's.
+    /// Returns the rule in a field's comment. For "as `User.sid`", returns the rule of that field.
     #[must_use]
-    pub fn rule(&self, message: &str, field: &str) -> Option<Rule> {
-        let rule = Rule::read(self.comment(message, field)?)?;
-        let Some((other, field)) = rule.like.as_deref().and_then(|like| like.split_once('.'))
+    pub fn rule(&self, message: &str, field: &str) -> Option<FieldRule> {
+        let rule = FieldRule::read(self.comment(message, field)?)?;
+        let Some((other, field)) = rule.same_as.as_deref().and_then(|name| name.split_once('.'))
         else {
             return Some(rule);
         };
         let scope = message.rsplit_once('.').map_or("", |(scope, _)| scope);
-        // One step only: a comment that sends its reader on twice is a bad comment.
-        Rule::read(self.comment(&within(scope, other), field)?).filter(|rule| rule.like.is_none())
+        // Only one step: that field has to state its rule itself.
+        FieldRule::read(self.comment(&within(scope, other), field)?)
+            .filter(|rule| rule.same_as.is_none())
     }
 
-    /// The messages that clients send.
     pub(super) fn requests(&self) -> impl Iterator<Item = &'d str> {
         self.services
             .values()
@@ -130,7 +124,6 @@ impl<'d> Symbols<'d> {
             .map(|method| method.input_type().trim_start_matches('.'))
     }
 
-    /// The messages that servers answer.
     pub(super) fn responses(&self) -> impl Iterator<Item = &'d str> {
         self.services
             .values()
@@ -138,7 +131,26 @@ impl<'d> Symbols<'d> {
             .map(|method| method.output_type().trim_start_matches('.'))
     }
 
-    /// Messages and enums that some messages are made of, and those messages.
+    /// Returns the full names of all messages, fields, enums, values, services and methods.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut add = |owner: &String, members: Vec<&str>| {
+            names.extend(members.into_iter().map(|member| within(owner, member)));
+            names.insert(owner.clone());
+        };
+        for (name, message) in &self.messages {
+            add(name, message.descriptor.field.iter().map(|field| field.name()).collect());
+        }
+        for (name, declared) in &self.enums {
+            add(name, declared.value.iter().map(|value| value.name()).collect());
+        }
+        for (name, service) in &self.services {
+            add(name, service.method.iter().map(|method| method.name()).collect());
+        }
+        names
+    }
+
+    /// Returns some messages, and the messages and enums that they contain.
     pub(super) fn reachable<'n>(
         &'n self,
         from: impl IntoIterator<Item = &'n str>,

@@ -1,73 +1,95 @@
-//! A tool whose configuration was emptied finds nothing: the gate notices, and so do the linters'
-//! own checks that each can fail.
+//! Emptied or weakened configurations are an error, and each linter of the contracts can fail.
 
 use std::{fs, process::Command};
 
-use contract_breaking::gate::GateError;
+use contract_breaking::{Gate, GateError};
 
 use crate::{
     breaking_edits,
-    store::{Checkout, released, repository, tool},
+    checkout::{Checkout, npm_tool, released, repository},
 };
 
-/// A checkout with a break that both tools know.
+/// Returns a checkout with a removed operation.
 fn broken() -> Checkout {
     let (_, after) = breaking_edits::of_openapi()
         .iter()
-        .find(|edit| edit.name == "an operation is removed")
+        .find(|edit| edit.name == "operation removed")
         .unwrap()
         .apply(released());
     Checkout::new(released(), &after)
 }
 
-fn blind(checkout: &Checkout) -> String {
-    match checkout.gate().examine() {
+fn tool_error(gate: &Gate) -> String {
+    match gate.check() {
         Err(GateError::Tool(error)) => error.to_string(),
-        other => panic!("the gate did not notice that a tool is blind: {other:?}"),
+        other => panic!("expected an error of a tool, got {other:?}"),
     }
 }
 
 #[test]
-fn without_diff_recommended_the_gate_says_that_redocly_is_blind() {
-    let checkout = broken();
-    fs::write(checkout.path().join("redocly-diff.yaml"), "extends:\n  - recommended-strict\n")
-        .unwrap();
-    let message = blind(&checkout);
-    assert!(message.contains("diff-recommended"), "{message}");
-}
-
-#[test]
-fn with_weaker_rules_the_gate_says_that_buf_is_blind() {
+fn weaker_buf_category_is_an_error() {
     let checkout = broken();
     let config = fs::read_to_string(checkout.path().join("buf.yaml")).unwrap();
     let weaker = config.replace("    - FILE", "    - WIRE");
     assert_ne!(config, weaker);
     fs::write(checkout.path().join("buf.yaml"), weaker).unwrap();
-    let message = blind(&checkout);
-    assert!(message.contains("FILE"), "{message}");
+    let message = tool_error(&checkout.gate_without_oasdiff());
+    assert!(message.contains("must have `FILE`"), "{message}");
 }
 
 #[test]
-fn a_baseline_that_was_edited_by_hand_is_refused() {
+fn edited_baseline_is_refused() {
     let checkout = broken();
     fs::copy(
         checkout.path().join("openapi.yaml"),
         checkout.path().join("contract-tests/released/openapi.yaml"),
     )
     .unwrap();
-    let error = checkout.gate().examine().unwrap_err().to_string();
+    let error = checkout.gate_without_oasdiff().check().unwrap_err().to_string();
     assert!(error.contains("contract-tests/released/ was edited"), "{error}");
 }
 
 #[test]
-fn a_version_that_goes_back_is_refused() {
-    let checkout = Checkout::new(released(), &crate::store::in_version(released(), "0.9.0"));
-    let error = checkout.gate().examine().unwrap_err().to_string();
-    assert!(error.contains("versions only grow"), "{error}");
+fn lower_version_is_refused() {
+    let checkout = Checkout::new(released(), &crate::checkout::in_version(released(), "0.9.0"));
+    let error = checkout.gate_without_oasdiff().check().unwrap_err().to_string();
+    assert!(error.contains("lower than the released"), "{error}");
 }
 
-/// Runs a linter as tools/lint does, on a copy of the contracts that a function may break; whether
-/// it found nothing to say.
+mod needs_go {
+    use std::fs;
+
+    use super::{broken, tool_error};
+    use crate::checkout::{Checkout, SEVERITY_LEVELS};
+
+    /// Returns the error after a replacement in a configuration file.
+    fn error_after(file: &str, from: &str, to: &str) -> String {
+        let checkout: Checkout = broken();
+        let path = checkout.path().join(file);
+        let config = fs::read_to_string(&path).unwrap();
+        assert!(config.contains(from), "{file}: {from}");
+        fs::write(path, config.replace(from, to)).unwrap();
+        tool_error(&checkout.gate())
+    }
+
+    #[test]
+    fn missing_severity_levels_are_an_error() {
+        let message = error_after(".oasdiff.yaml", "severity-levels:", "# severity-levels:");
+        assert!(message.contains("must have `severity-levels: "), "{message}");
+        let message = error_after(SEVERITY_LEVELS, "api-operation-id-removed err\n", "");
+        assert!(message.contains("must have `severity-levels: "), "{message}");
+    }
+
+    #[test]
+    fn disabled_check_is_an_error() {
+        let check = "api-removed-with-deprecation err\n";
+        let disabled = format!("{check}api-path-removed-without-deprecation none\n");
+        let message = error_after(SEVERITY_LEVELS, check, &disabled);
+        assert!(message.contains("does not report a removed path"), "{message}");
+    }
+}
+
+/// Runs a linter as tools/lint does, on an edited copy of the contracts. Returns whether it passed.
 fn lints(program: &str, arguments: &[&str], change: impl Fn(&str) -> String, file: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
     released().write(folder.path()).unwrap();
@@ -77,7 +99,7 @@ fn lints(program: &str, arguments: &[&str], change: impl Fn(&str) -> String, fil
     let path = folder.path().join(file);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, change(&text)).unwrap();
-    let output = Command::new(tool(program))
+    let output = Command::new(npm_tool(program))
         .args(arguments)
         .current_dir(folder.path())
         .env("REDOCLY_TELEMETRY", "off")
@@ -86,20 +108,19 @@ fn lints(program: &str, arguments: &[&str], change: impl Fn(&str) -> String, fil
     output.status.success()
 }
 
-/// Whether a linter passes the contracts as they were released, and not when `from` in a file is
-/// `to`.
+/// Asserts that a linter accepts the released contracts, and refuses them with `to` for `from`.
 fn can_fail(program: &str, arguments: &[&str], file: &str, from: &str, to: &str) {
     assert!(
         lints(program, arguments, str::to_owned, file),
-        "{program} {arguments:?} refuses what was released"
+        "{program} {arguments:?} refuses the released contracts"
     );
     let broken = |text: &str| {
-        assert!(text.contains(from), "{file} does not have: {from}");
+        assert!(text.contains(from), "{file} does not contain: {from}");
         text.replacen(from, to, 1)
     };
     assert!(
         !lints(program, arguments, broken, file),
-        "{program} {arguments:?} passes {file} with {to:?}"
+        "{program} {arguments:?} accepts {file} with {to:?}"
     );
 }
 
@@ -112,7 +133,7 @@ fn redocly_lint_can_fail() {
         "summary: Place an order",
         "summary: 7",
     );
-    // What `recommended` only warns of is an error here.
+    // A warning of `recommended` is an error here.
     can_fail(
         "redocly",
         &["lint", "openapi.yaml"],
@@ -131,7 +152,7 @@ fn buf_lint_can_fail() {
         "  string request_id = 9;",
         "  string requestId = 9;",
     );
-    // COMMENTS: each part has one.
+    // COMMENTS requires a comment for each field.
     can_fail(
         "buf",
         &["lint"],

@@ -1,13 +1,12 @@
-//! Edits of the contracts, each with a name, by hand and by the place that they touch.
+//! Edits of the contracts.
 
 use contract_breaking::Contracts;
 use serde_json::Value;
 
-/// One edit.
 #[derive(Clone, Copy)]
 pub(crate) struct Edit {
     pub(crate) name: &'static str,
-    /// What the baseline has to have first, for what the contracts have not.
+    /// Prepares the baseline with what the contracts lack.
     given: fn(&mut Value),
     change: Change,
 }
@@ -15,16 +14,15 @@ pub(crate) struct Edit {
 #[derive(Clone, Copy)]
 enum Change {
     OpenApi(fn(&mut Value)),
-    /// A file, a text that stands in it once, and what comes in its place.
+    /// A file, a text that it contains once, and its replacement.
     Proto(&'static str, &'static str, &'static str),
 }
 
-/// An edit of `openapi.yaml`.
 pub(crate) fn openapi(name: &'static str, change: fn(&mut Value)) -> Edit {
     Edit { name, given: |_| {}, change: Change::OpenApi(change) }
 }
 
-/// An edit of `openapi.yaml`, on a baseline that has something more.
+/// Creates an edit of `openapi.yaml` on a prepared baseline.
 pub(crate) fn openapi_given(
     name: &'static str,
     given: fn(&mut Value),
@@ -33,7 +31,6 @@ pub(crate) fn openapi_given(
     Edit { name, given, change: Change::OpenApi(change) }
 }
 
-/// An edit of `assistant.proto`.
 pub(crate) fn assistant(name: &'static str, from: &'static str, to: &'static str) -> Edit {
     Edit {
         name,
@@ -42,29 +39,24 @@ pub(crate) fn assistant(name: &'static str, from: &'static str, to: &'static str
     }
 }
 
-/// An edit of `logging.proto`.
 pub(crate) fn logging(name: &'static str, from: &'static str, to: &'static str) -> Edit {
     Edit { name, given: |_| {}, change: Change::Proto("merch/logging/v1/logging.proto", from, to) }
 }
 
 impl Edit {
-    pub(crate) fn is_openapi(&self) -> bool {
-        matches!(self.change, Change::OpenApi(_))
-    }
-
-    /// The contracts before and after it.
+    /// Returns the contracts before and after the edit.
     ///
     /// # Panics
-    /// When it changes nothing, as then it would prove nothing.
+    /// If the edit changes nothing.
     pub(crate) fn apply(&self, released: &Contracts) -> (Contracts, Contracts) {
         let mut before = released.clone();
         (self.given)(&mut before.openapi);
-        before.openapi_text = written(&before.openapi);
+        before.openapi_text = yaml(&before.openapi);
         let mut after = before.clone();
         match self.change {
             Change::OpenApi(change) => {
                 change(&mut after.openapi);
-                after.openapi_text = written(&after.openapi);
+                after.openapi_text = yaml(&after.openapi);
                 assert_ne!(before.openapi, after.openapi, "{} changes nothing", self.name);
             }
             Change::Proto(file, from, to) => {
@@ -86,11 +78,11 @@ impl Edit {
 }
 
 /// JSON is YAML.
-fn written(document: &Value) -> String {
-    serde_json::to_string_pretty(document).expect("a value can always be written")
+fn yaml(document: &Value) -> String {
+    serde_json::to_string_pretty(document).expect("a Value is valid JSON")
 }
 
-/// The value at a place: keys and indices, separated by blanks.
+/// Returns the value at a place: keys and indices, separated by spaces.
 pub(crate) fn at<'d>(document: &'d mut Value, place: &str) -> &'d mut Value {
     let mut value = document;
     for key in place.split(' ') {
@@ -111,16 +103,14 @@ fn parent<'d, 'p>(document: &'d mut Value, place: &'p str) -> (&'d mut Value, &'
     }
 }
 
-/// Sets a member, which may be new.
 pub(crate) fn set(document: &mut Value, place: &str, value: impl Into<Value>) {
     let (parent, key) = parent(document, place);
     parent
         .as_object_mut()
-        .unwrap_or_else(|| panic!("{place} is no member"))
+        .unwrap_or_else(|| panic!("{place} is not a member"))
         .insert(key.to_owned(), value.into());
 }
 
-/// Takes a member or an item out.
 pub(crate) fn remove(document: &mut Value, place: &str) -> Value {
     let (parent, key) = parent(document, place);
     let removed = match parent {
@@ -135,11 +125,10 @@ pub(crate) fn remove(document: &mut Value, place: &str) -> Value {
     removed.unwrap_or_else(|| panic!("nothing at {place}"))
 }
 
-/// Gives a member another name.
+/// Renames a member and keeps its position.
 pub(crate) fn rename(document: &mut Value, place: &str, name: &str) {
     let (parent, key) = parent(document, place);
-    let members = parent.as_object_mut().unwrap_or_else(|| panic!("{place} is no member"));
-    // At its old place, as the order of members may matter to a reader.
+    let members = parent.as_object_mut().unwrap_or_else(|| panic!("{place} is not a member"));
     let renamed = std::mem::take(members)
         .into_iter()
         .map(|(own, value)| (if own == key { name.to_owned() } else { own }, value))
@@ -149,31 +138,28 @@ pub(crate) fn rename(document: &mut Value, place: &str, name: &str) {
     assert!(members.contains_key(name), "nothing at {place}");
 }
 
-/// Appends an item.
 pub(crate) fn push(document: &mut Value, place: &str, value: impl Into<Value>) {
     at(document, place)
         .as_array_mut()
-        .unwrap_or_else(|| panic!("{place} is no list"))
+        .unwrap_or_else(|| panic!("{place} is not a list"))
         .push(value.into());
 }
 
-/// Takes an item out of a list by its value.
 pub(crate) fn take(document: &mut Value, place: &str, item: &str) {
-    let items = at(document, place).as_array_mut().unwrap_or_else(|| panic!("{place} is no list"));
+    let items =
+        at(document, place).as_array_mut().unwrap_or_else(|| panic!("{place} is not a list"));
     let before = items.len();
     items.retain(|other| other != item);
-    assert_eq!(items.len() + 1, before, "{item} stands not once at {place}");
+    assert_eq!(items.len() + 1, before, "expected {item} once at {place}");
 }
 
-/// Replaces a part of a text.
 pub(crate) fn reword(document: &mut Value, place: &str, from: &str, to: &str) {
     let value = at(document, place);
-    let text = value.as_str().unwrap_or_else(|| panic!("{place} is no text"));
-    assert!(text.contains(from), "{place} does not say {from}");
+    let text = value.as_str().unwrap_or_else(|| panic!("{place} is not a text"));
+    assert!(text.contains(from), "{place} does not contain {from}");
     *value = text.replace(from, to).into();
 }
 
-/// Replaces every reference to a component by one to another.
 pub(crate) fn refer(value: &mut Value, from: &str, to: &str) {
     match value {
         Value::Object(members) => {

@@ -1,5 +1,4 @@
-//! `make release-contract`, in a copy: what it refuses, what it asks of the version, and what it
-//! writes.
+//! `make release-contract`, in a copy of the checkout.
 
 use std::{
     fs,
@@ -7,18 +6,17 @@ use std::{
     process::{Command, Output},
 };
 
-use contract_breaking::{
-    Contracts,
-    release::{Baseline, CHANGELOG},
-};
+use contract_breaking::{CHANGELOG, Contracts};
 
 use crate::{
-    breaking_edits, compatible_edits,
+    checkout::{Checkout, in_version, released, repository},
+    compatible_edits,
     edits::Edit,
-    store::{Checkout, in_version, released, repository, tool},
 };
 
-fn edit(edits: Vec<Edit>, name: &str) -> Contracts {
+const DAY: &str = "2026-12-24";
+
+fn edited(edits: Vec<Edit>, name: &str) -> Contracts {
     edits
         .iter()
         .find(|edit| edit.name == name)
@@ -27,7 +25,7 @@ fn edit(edits: Vec<Edit>, name: &str) -> Contracts {
         .1
 }
 
-/// A checkout whose changelog tells of the last release.
+/// Returns a checkout with the changelog of the last release.
 fn checkout(after: &Contracts) -> Checkout {
     let checkout = Checkout::new(released(), after);
     let path = checkout.path().join(CHANGELOG);
@@ -36,37 +34,7 @@ fn checkout(after: &Contracts) -> Checkout {
     checkout
 }
 
-fn release(checkout: &Checkout, date: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));
-    command
-        .args(["release", "--date", date, "--redocly"])
-        .arg(tool("redocly"))
-        .arg("--buf")
-        .arg(tool("buf"))
-        .arg("--root")
-        .arg(checkout.path());
-    command.output().unwrap()
-}
-
-/// Expects a refusal that says something, and that nothing was written.
-fn refuses(checkout: &Checkout, date: &str, words: &str) {
-    let before = (
-        fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(),
-        Baseline::read(checkout.path()).unwrap().contracts.openapi_text,
-    );
-    let output = release(checkout, date);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success() && text.contains(words),
-        "expected a refusal that says \"{words}\", came: {text}"
-    );
-    let after = (
-        fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(),
-        Baseline::read(checkout.path()).unwrap().contracts.openapi_text,
-    );
-    assert!(before == after, "the refused release was written all the same");
-}
-
+/// Raises the major (0), the minor (1) or the patch (2) of the released version.
 fn raised(contracts: &Contracts, level: usize) -> Contracts {
     let version = released().version().unwrap();
     let mut parts = [version.major, version.minor, version.patch];
@@ -75,66 +43,106 @@ fn raised(contracts: &Contracts, level: usize) -> Contracts {
     in_version(contracts, &parts.map(|part| part.to_string()).join("."))
 }
 
-const DAY: &str = "2026-12-24";
+mod needs_go {
+    use std::{
+        fs,
+        process::{Command, Output},
+    };
 
-#[test]
-fn nothing_new_is_no_release() {
-    refuses(&checkout(released()), DAY, "nothing to release");
-    refuses(&checkout(&raised(released(), 1)), DAY, "nothing to release");
+    use contract_breaking::{Baseline, CHANGELOG};
+
+    use super::{DAY, checkout, edited, raised};
+    use crate::{
+        breaking_edits,
+        checkout::{Checkout, npm_tool, oasdiff, released},
+        compatible_edits,
+    };
+
+    fn release(checkout: &Checkout, date: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));
+        command
+            .args(["release", "--date", date, "--oasdiff"])
+            .arg(oasdiff())
+            .arg("--buf")
+            .arg(npm_tool("buf"))
+            .arg("--root")
+            .arg(checkout.path());
+        command.output().unwrap()
+    }
+
+    /// Asserts that a release fails with a message and writes nothing.
+    fn refuses(checkout: &Checkout, date: &str, words: &str) {
+        let files = || {
+            (
+                fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap(),
+                Baseline::read(checkout.path()).unwrap().contracts.openapi_text,
+            )
+        };
+        let before = files();
+        let output = release(checkout, date);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && text.contains(words),
+            "expected an error with \"{words}\", got: {text}"
+        );
+        assert!(before == files(), "the refused release has written files");
+    }
+
+    #[test]
+    fn unchanged_contracts_are_not_released() {
+        refuses(&checkout(released()), DAY, "nothing to release");
+        refuses(&checkout(&raised(released(), 1)), DAY, "nothing to release");
+    }
+
+    #[test]
+    fn version_must_grow_with_the_changes() {
+        let addition = edited(compatible_edits::of_openapi(), "optional query parameter added");
+        refuses(&checkout(&addition), DAY, "need a minor release");
+        refuses(&checkout(&raised(&addition, 2)), DAY, "need a minor release");
+        let prose = edited(compatible_edits::of_openapi(), "description changed");
+        refuses(&checkout(&prose), DAY, "need a patch release");
+        let breaking = edited(breaking_edits::of_openapi(), "response header removed");
+        refuses(&checkout(&raised(&breaking, 1)), DAY, "need a major release");
+        refuses(&checkout(&raised(&addition, 1)), "tomorrow", "expected a date");
+    }
+
+    #[test]
+    fn release_replaces_the_baseline_and_adds_an_entry() {
+        let mut after = edited(compatible_edits::of_openapi(), "optional query parameter added");
+        after.proto = edited(breaking_edits::of_proto(), "method removed").proto;
+        let after = raised(&after, 0);
+        let checkout = checkout(&after);
+        let output = release(&checkout, DAY);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+        let baseline = Baseline::read(checkout.path()).unwrap();
+        assert_eq!(
+            (baseline.version, &baseline.contracts.openapi_text, &baseline.contracts.proto),
+            (after.version().unwrap(), &after.openapi_text, &after.proto)
+        );
+        let changelog = fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap();
+        let entry = changelog.split("\n## ").nth(1).unwrap();
+        assert!(entry.starts_with(&format!("{} ({DAY})\n", after.version().unwrap())), "{entry}");
+        let (breaking, compatible) = entry.split_once("### Compatible").unwrap();
+        assert!(
+            breaking.contains("### Breaking") && breaking.contains("\"CancelOrder\""),
+            "{entry}"
+        );
+        assert!(
+            compatible.contains(
+                "GET /products: added the new optional `query` request parameter `max_price_cents`"
+            ),
+            "{entry}"
+        );
+        // Older entries stay, and the new baseline equals the contracts.
+        let last = released().version().unwrap();
+        assert!(changelog.contains(&format!("\n## {last} (")), "{changelog}");
+        refuses(&checkout, DAY, "nothing to release");
+    }
 }
 
-#[test]
-fn the_version_has_to_grow_as_far_as_the_changes_need() {
-    let addition = edit(compatible_edits::of_openapi(), "an optional query parameter is new");
-    refuses(&checkout(&addition), DAY, "need a minor release");
-    refuses(&checkout(&raised(&addition, 2)), DAY, "need a minor release");
-    let words = edit(compatible_edits::of_openapi(), "a description is another");
-    refuses(&checkout(&words), DAY, "need a patch release");
-    let a_break = edit(breaking_edits::of_openapi(), "a header is removed");
-    refuses(&checkout(&raised(&a_break, 1)), DAY, "need a major release");
-    refuses(&checkout(&raised(&addition, 1)), "tomorrow", "expected a date");
-}
-
-#[test]
-fn a_release_moves_the_baseline_and_tells_of_it() {
-    let mut after = edit(compatible_edits::of_openapi(), "an optional query parameter is new");
-    // A break that only buf and our rules see, in the same release.
-    after.proto = edit(breaking_edits::of_proto(), "a method is removed").proto;
-    let after = raised(&after, 0);
-    let checkout = checkout(&after);
-    let output = release(&checkout, DAY);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-
-    let baseline = Baseline::read(checkout.path()).unwrap();
-    assert_eq!(
-        (baseline.version, &baseline.contracts.openapi_text, &baseline.contracts.proto),
-        (after.version().unwrap(), &after.openapi_text, &after.proto)
-    );
-    let changelog = fs::read_to_string(checkout.path().join(CHANGELOG)).unwrap();
-    let entry = changelog.split("\n## ").nth(1).unwrap();
-    assert!(entry.starts_with(&format!("{} ({DAY})\n", after.version().unwrap())), "{entry}");
-    let (breaking, compatible) = entry.split_once("### Compatible").unwrap();
-    assert!(
-        breaking.contains("### Breaking")
-            && breaking
-                .contains("merch.assistant.v1.AssistantService.CancelOrder: the method is gone"),
-        "{entry}"
-    );
-    assert!(
-        compatible.contains("GET /products: the optional query parameter `max_price_cents` is new"),
-        "{entry}"
-    );
-    // The entries before it are still there, and the new baseline is at peace with the contracts.
-    assert!(
-        changelog.contains(&format!("\n## {} (", released().version().unwrap())),
-        "{changelog}"
-    );
-    refuses(&checkout, DAY, "nothing to release");
-}
-
-/// A repository of its own around a copy of what tools/release-contract needs, with everything
-/// committed.
-fn committed(checkout: &Checkout) {
+/// Commits a checkout with the scripts of tools/release-contract to a repository of its own.
+fn commit(checkout: &Checkout) {
     let tools = checkout.path().join("tools");
     fs::create_dir_all(&tools).unwrap();
     for script in ["lib.sh", "breaking", "release-contract"] {
@@ -154,7 +162,7 @@ fn committed(checkout: &Checkout) {
             "commit",
             "--quiet",
             "--message",
-            "All of it",
+            "Add the contracts",
         ],
     );
 }
@@ -169,12 +177,12 @@ fn git(folder: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn the_script_refuses_contracts_that_are_not_committed() {
+fn script_refuses_uncommitted_contracts() {
     let checkout = checkout(&raised(
-        &edit(compatible_edits::of_openapi(), "an optional query parameter is new"),
+        &edited(compatible_edits::of_openapi(), "optional query parameter added"),
         1,
     ));
-    committed(&checkout);
+    commit(&checkout);
     let run = || {
         Command::new("bash")
             .arg(checkout.path().join("tools/release-contract"))
@@ -184,8 +192,9 @@ fn the_script_refuses_contracts_that_are_not_committed() {
             .unwrap()
     };
     let text = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    // Committed, it gets past git, and then lacks the tools, which are not installed there.
-    assert!(text(&run()).contains("redocly is not installed"), "{}", text(&run()));
+    // Committed contracts pass the check of git; then the script needs the tools, which are not
+    // installed there.
+    assert!(text(&run()).contains("buf is not installed"), "{}", text(&run()));
 
     let path = checkout.path().join("openapi.yaml");
     let committed = fs::read_to_string(&path).unwrap();

@@ -24,7 +24,7 @@ use crate::proto::{Level, LogMessage};
 
 static SUMMARISED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
-        "merch_log_summarised_refusals_total",
+        "merch_log_aggregated_refusals_total",
         "Refusals counted in a summary instead of a log event",
         &["event"]
     )

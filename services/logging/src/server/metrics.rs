@@ -11,7 +11,7 @@ pub(super) static STREAMS: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect(REGISTERED_ONCE)
 });
 pub(super) static TAKEN: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("merch_logging_taken_events_total", "Log events received from senders")
+    register_int_counter!("merch_logging_received_events_total", "Log events received from senders")
         .expect(REGISTERED_ONCE)
 });
 pub(super) static DELIVERED: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -44,7 +44,7 @@ pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
 });
 pub(super) static REPLACED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
-        "merch_logging_replaced_producers_total",
+        "merch_logging_producer_replacements_total",
         "Kafka producers replaced after an error"
     )
     .expect(REGISTERED_ONCE)

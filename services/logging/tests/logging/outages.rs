@@ -187,7 +187,7 @@ async fn producer_is_replaced_after_a_fatal_error() {
     assert_eq!(distinct_numbers(broker.bootstrap_servers()).await, (0..10).collect::<Vec<_>>());
     let replaced = prometheus::gather()
         .iter()
-        .find(|family| family.name() == "merch_logging_replaced_producers_total")
+        .find(|family| family.name() == "merch_logging_producer_replacements_total")
         .map(|family| family.get_metric()[0].get_counter().get_value());
     assert!(replaced.is_some_and(|replaced| replaced >= 1.0), "{replaced:?}");
 }

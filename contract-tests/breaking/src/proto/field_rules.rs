@@ -1,49 +1,48 @@
-//! The rules of fields that stand in the comments of `proto/`, as far as they have numbers and
-//! kinds of characters.
+//! The rules of fields in the comments of `proto/`.
 //!
-//! protobuf has no bounds of its own, and the comments of `proto/` are the rules by which servers
-//! refuse a request. These are the phrases that are read, each once in a comment, first come, first
-//! served:
+//! Servers refuse requests by these rules. A comment has at most one of these phrases; the first one
+//! counts:
 //!
 //! | in the comment | the rule |
 //! |---|---|
-//! | `1 to 3` | a value, or how many of a repeated field |
+//! | `1 to 3` | a value, or the number of items of a repeated field |
 //! | `never negative`, `a small positive number` | a value of at least 0, at least 1 |
 //! | `1 to 15 letters and digits`, `at most 200 characters`, `three capital letters` | a length, and the characters |
 //! | `3 to 50 of letters, digits, `_`, `.` and `-`` | the same |
-//! | `…, or empty` | empty is allowed as well |
+//! | `…, or empty` | the empty text is valid, too |
 //! | `as `User.sid`` | the rule of that field |
 
-use crate::change::Findings;
+use crate::change::{Findings, Level};
 
-/// What a rule counts.
+/// What a rule limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    /// The value itself, or how many a repeated field has.
+pub enum Measure {
+    /// The value, or the number of items of a repeated field.
     Value,
-    /// The characters of a text.
+    /// The number of characters of a text.
     Length,
 }
 
-/// What a comment says of a field.
+/// The rule of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What is counted.
-    pub of: Of,
-    /// At least so much.
+pub struct FieldRule {
+    /// What `min` and `max` limit.
+    pub measure: Measure,
+    /// The lowest valid number.
     pub min: Option<i64>,
-    /// At most so much.
+    /// The highest valid number.
     pub max: Option<i64>,
-    /// Which characters, as a class of a regular expression (`[A-Za-z0-9]`); any if there is none.
+    /// The valid characters as a class of a regular expression (`[A-Za-z0-9]`), or nothing if all
+    /// are valid.
     pub characters: Option<String>,
-    /// Whether empty is allowed besides.
+    /// Whether the empty text is valid, too.
     pub or_empty: bool,
-    /// The field whose rule holds: `User.sid`.
-    pub like: Option<String>,
+    /// The field that has the rule: `User.sid`.
+    pub same_as: Option<String>,
 }
 
-/// What each kind of characters is called, longer names first.
-const KINDS: [(&str, &str); 7] = [
+/// Kinds of characters and their classes, longer names first.
+const CHARACTER_KINDS: [(&str, &str); 7] = [
     ("visible ASCII characters", "!-~"),
     ("lower-case hexadecimal digits", "0-9a-f"),
     ("capital letters", "A-Z"),
@@ -56,24 +55,24 @@ const KINDS: [(&str, &str); 7] = [
 const NUMBERS: [&str; 10] =
     ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 
-impl Rule {
-    /// Reads a comment; nothing if it has none of the phrases.
+impl FieldRule {
+    /// Reads the rule in a comment, or nothing if it has none of the phrases.
     #[must_use]
     pub fn read(comment: &str) -> Option<Self> {
         let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
         let lower = text.to_lowercase();
         let mut rule = Self {
-            of: Of::Value,
+            measure: Measure::Value,
             min: None,
             max: None,
             characters: None,
             or_empty: lower.contains(", or empty"),
-            like: None,
+            same_as: None,
         };
         if let Some(at) = lower.find("as `") {
             let name = text[at + 4..].split('`').next().unwrap_or_default();
             if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.contains('.') {
-                return Some(Self { like: Some(name.to_owned()), ..rule });
+                return Some(Self { same_as: Some(name.to_owned()), ..rule });
             }
         }
         if lower.contains("never negative") {
@@ -105,12 +104,12 @@ impl Rule {
             let rest = rest.strip_prefix("of ").unwrap_or(rest);
             let kinds = kinds(rest);
             if kinds.is_none() && taken == 1 {
-                // A number by itself says nothing: `version 7`, `36 pieces`.
+                // A lone number is no rule: `version 7`, `36 pieces`.
                 continue;
             }
             (rule.min, rule.max) = (min, max);
             if let Some(characters) = kinds {
-                rule.of = Of::Length;
+                rule.measure = Measure::Length;
                 rule.characters = Some(characters)
                     .filter(|class| !class.is_empty())
                     .map(|class| format!("[{class}]"));
@@ -121,12 +120,13 @@ impl Rule {
     }
 }
 
-/// The kinds of characters that a phrase begins with, as the inside of a class; nothing if it
-/// begins with something else.
+/// Returns the kinds of characters that a phrase begins with, as the inside of a class, or nothing
+/// if it begins with something else.
 fn kinds(phrase: &str) -> Option<String> {
     let (mut class, mut rest, mut any) = (String::new(), phrase, false);
     loop {
-        if let Some((name, kind)) = KINDS.iter().find(|(name, _)| rest.starts_with(name)) {
+        if let Some((name, kind)) = CHARACTER_KINDS.iter().find(|(name, _)| rest.starts_with(name))
+        {
             class.push_str(kind);
             rest = &rest[name.len()..];
         } else if let Some(character) = rest
@@ -134,7 +134,7 @@ fn kinds(phrase: &str) -> Option<String> {
             .and_then(|rest| rest.chars().next())
             .filter(|_| rest[2..].starts_with('`'))
         {
-            // All but letters and digits are escaped, so that none means more than itself.
+            // Escaped, because `-` and `.` have a meaning in a class.
             class.push('\\');
             class.push(character);
             rest = &rest[3..];
@@ -166,25 +166,23 @@ fn number(word: &str) -> Option<i64> {
     spelled.or_else(|| word.replace(',', "").parse().ok())
 }
 
-/// Holds the rules of one field against one another; `ways` says whether clients send it and
-/// whether servers answer it.
+/// Compares the rules of a field. `(sent, received)` is whether clients send and receive it.
 pub(super) fn compare(
     place: &str,
-    was: Option<Rule>,
-    is: Option<Rule>,
-    ways: (bool, bool),
+    was: Option<FieldRule>,
+    is: Option<FieldRule>,
+    (sent, received): (bool, bool),
     findings: &mut Findings,
 ) {
     if was == is {
         return;
     }
+    let mut breaks = |what| {
+        let why = "servers refuse values by it, and clients rely on it";
+        findings.add(Level::Major, place, what, why);
+    };
     let (Some(was), Some(is)) = (was, is) else {
-        findings.breaking(
-            place,
-            "its comment has gained or lost a rule",
-            "servers refuse by it, and clients count on it",
-        );
-        return;
+        return breaks("the rule in its comment was added or removed");
     };
     let narrower = below(was.min, is.min, i64::MIN)
         || below(is.max, was.max, i64::MAX)
@@ -192,15 +190,13 @@ pub(super) fn compare(
     let wider = below(is.min, was.min, i64::MIN)
         || below(was.max, is.max, i64::MAX)
         || (is.or_empty && !was.or_empty);
-    let other = was.of != is.of || was.characters != is.characters || was.like != is.like;
-    if other || (narrower && ways.0) || (wider && ways.1) {
-        findings.breaking(
-            place,
-            "the rule in its comment is another",
-            "servers refuse by it, and clients count on it",
-        );
+    let other =
+        was.measure != is.measure || was.characters != is.characters || was.same_as != is.same_as;
+    if other || (narrower && sent) || (wider && received) {
+        breaks("the rule in its comment changed");
     } else {
-        findings.compatible(place, "the rule in its comment is another, and breaks nobody");
+        let what = "the rule in its comment changed, without a break";
+        findings.add(Level::Minor, place, what, "");
     }
 }
 
@@ -216,60 +212,63 @@ mod tests {
         min: impl Into<Option<i64>>,
         max: impl Into<Option<i64>>,
         characters: &str,
-    ) -> Option<Rule> {
+    ) -> Option<FieldRule> {
         let characters = Some(characters.to_owned()).filter(|class| !class.is_empty());
-        Some(Rule {
-            of: Of::Length,
+        Some(FieldRule {
+            measure: Measure::Length,
             min: min.into(),
             max: max.into(),
             characters,
             or_empty: false,
-            like: None,
+            same_as: None,
         })
     }
 
-    fn value(min: impl Into<Option<i64>>, max: impl Into<Option<i64>>) -> Option<Rule> {
-        Some(Rule {
-            of: Of::Value,
+    fn value(min: impl Into<Option<i64>>, max: impl Into<Option<i64>>) -> Option<FieldRule> {
+        Some(FieldRule {
+            measure: Measure::Value,
             min: min.into(),
             max: max.into(),
             characters: None,
             or_empty: false,
-            like: None,
+            same_as: None,
         })
     }
 
     #[test]
     fn each_phrase_is_read() {
-        assert_eq!(Rule::read(" How many, 1 to 3.\n"), value(1, 3));
-        assert_eq!(Rule::read("1 to 1,000 events, at most 1 MiB in all."), value(1, 1000));
-        assert_eq!(Rule::read("Pieces that can still be sold, never negative."), value(0, None));
-        assert_eq!(Rule::read("A small positive number."), value(1, None));
+        assert_eq!(FieldRule::read(" How many, 1 to 3.\n"), value(1, 3));
+        assert_eq!(FieldRule::read("1 to 1,000 events, at most 1 MiB in all."), value(1, 1000));
         assert_eq!(
-            Rule::read("The SUSTech id, 1 to 15 letters and digits, as the user wrote it."),
+            FieldRule::read("Pieces that can still be sold, never negative."),
+            value(0, None)
+        );
+        assert_eq!(FieldRule::read("A small positive number."), value(1, None));
+        assert_eq!(
+            FieldRule::read("The SUSTech id, 1 to 15 letters and digits, as the user wrote it."),
             length(1, 15, "[A-Za-z0-9]")
         );
         assert_eq!(
-            Rule::read("3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it."),
+            FieldRule::read("3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it."),
             length(3, 50, r"[A-Za-z0-9\_\.\-]")
         );
-        assert_eq!(Rule::read("At most 2,000 characters."), length(None, 2000, ""));
-        assert_eq!(Rule::read("ISO 4217, three capital letters."), length(3, 3, "[A-Z]"));
+        assert_eq!(FieldRule::read("At most 2,000 characters."), length(None, 2000, ""));
+        assert_eq!(FieldRule::read("ISO 4217, three capital letters."), length(3, 3, "[A-Z]"));
         let email = "1 to 255 characters, none of them a space or a control character, as the user wrote it.";
-        assert_eq!(Rule::read(email), length(1, 255, r"[^\x00-\x20\x7F-\x9F]"));
+        assert_eq!(FieldRule::read(email), length(1, 255, r"[^\x00-\x20\x7F-\x9F]"));
         assert_eq!(
-            Rule::read("The W3C trace id, 32 lower-case hexadecimal digits, or empty.")
+            FieldRule::read("The W3C trace id, 32 lower-case hexadecimal digits, or empty.")
                 .map(|rule| (rule.min, rule.or_empty)),
             Some((Some(32), true))
         );
         assert_eq!(
-            Rule::read("As `User.sid`.").and_then(|rule| rule.like),
+            FieldRule::read("As `User.sid`.").and_then(|rule| rule.same_as),
             Some("User.sid".to_owned())
         );
     }
 
     #[test]
-    fn what_is_no_rule_is_none() {
+    fn comments_without_a_phrase_have_no_rule() {
         for comment in [
             "UUIDv7 in text form.",
             "ISO 4217.",
@@ -277,7 +276,7 @@ mod tests {
             "The user's `token_version` when the token was made.",
             "PHC string.",
         ] {
-            assert_eq!(Rule::read(comment), None, "{comment}");
+            assert_eq!(FieldRule::read(comment), None, "{comment}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checkouts in temporary folders, with what the gate looks at and nothing else.
+//! Checkouts in temporary folders, with the files that the gate reads.
 
 use std::{
     fs,
@@ -11,15 +11,16 @@ use std::{
     thread,
 };
 
-use contract_breaking::{Contracts, gate::Gate, release::Baseline};
+use contract_breaking::{Baseline, Contracts, Gate};
 use tempfile::TempDir;
 
-/// The checkout that the tests stand in.
+/// The severity levels of oasdiff, below a checkout.
+pub(crate) const SEVERITY_LEVELS: &str = "contract-tests/breaking/severity-levels.txt";
+
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The last release.
 pub(crate) fn released() -> &'static Contracts {
     static RELEASED: OnceLock<Contracts> = OnceLock::new();
     RELEASED.get_or_init(|| {
@@ -27,21 +28,26 @@ pub(crate) fn released() -> &'static Contracts {
     })
 }
 
-/// A program of tools/package.json.
-pub(crate) fn tool(name: &str) -> PathBuf {
+/// Returns buf or redocly, which tools/install brings.
+pub(crate) fn npm_tool(name: &str) -> PathBuf {
+    tool("node/node_modules/.bin", name)
+}
+
+/// Returns oasdiff, which tools/install brings if the machine has Go.
+pub(crate) fn oasdiff() -> PathBuf {
+    tool("bin", "oasdiff")
+}
+
+fn tool(folder: &str, name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("cargo makes the folder `tmp` in its target folder");
-    let tool = target.join("tools/node/node_modules/.bin").join(name);
-    assert!(
-        tool.exists(),
-        "{} is not there: run tools/install first, as make test does",
-        tool.display()
-    );
+    let tool = target.join("tools").join(folder).join(name);
+    assert!(tool.exists(), "{} not found; run tools/install, as make test does", tool.display());
     tool
 }
 
-/// A checkout whose last release and whose contracts are given.
+/// A checkout with a given baseline and given contracts.
 pub(crate) struct Checkout {
     folder: TempDir,
 }
@@ -49,8 +55,10 @@ pub(crate) struct Checkout {
 impl Checkout {
     pub(crate) fn new(before: &Contracts, after: &Contracts) -> Self {
         let checkout = Self { folder: tempfile::tempdir().unwrap() };
-        for file in ["redocly-diff.yaml", "buf.yaml"] {
-            fs::copy(repository().join(file), checkout.path().join(file)).unwrap();
+        for file in [".oasdiff.yaml", "buf.yaml", SEVERITY_LEVELS] {
+            let copy = checkout.path().join(file);
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(repository().join(file), copy).unwrap();
         }
         before.write(checkout.path()).unwrap();
         Baseline::replace(checkout.path()).unwrap();
@@ -63,11 +71,14 @@ impl Checkout {
     }
 
     pub(crate) fn gate(&self) -> Gate {
-        Gate { root: self.path().to_owned(), redocly: tool("redocly"), buf: tool("buf") }
+        Gate { oasdiff: Some(oasdiff()), ..self.gate_without_oasdiff() }
+    }
+
+    pub(crate) fn gate_without_oasdiff(&self) -> Gate {
+        Gate { root: self.path().to_owned(), oasdiff: None, buf: npm_tool("buf") }
     }
 }
 
-/// The contracts, in another version.
 pub(crate) fn in_version(contracts: &Contracts, version: &str) -> Contracts {
     let mut contracts = contracts.clone();
     contracts.openapi["info"]["version"] = version.into();
@@ -75,8 +86,7 @@ pub(crate) fn in_version(contracts: &Contracts, version: &str) -> Contracts {
     contracts
 }
 
-/// What a function makes of each item, in their order, on as many threads as there are cores: each
-/// call starts a process or two.
+/// Maps items in their order, with one thread per core.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     function: impl Fn(&T) -> R + Sync,
