@@ -55,7 +55,7 @@ async fn docs_page_has_no_external_or_inline_resources() {
             let wanted = match file.rsplit('.').next().unwrap() {
                 "js" => "text/javascript; charset=utf-8",
                 "css" => "text/css; charset=utf-8",
-                "png" => "image/png",
+                "svg" => "image/svg+xml",
                 "yaml" => "application/yaml",
                 "json" => "application/json",
                 _ => "text/html; charset=utf-8",

@@ -59,6 +59,8 @@ pub(crate) struct App {
     pub(crate) revoked: RevokedTokens,
     /// Tasks that continue after their client disconnects.
     pub(crate) uncancelled: TaskTracker,
+    /// Logs the error of such a task like that of a response.
+    pub(crate) log_abandoned: fn(AppError),
 }
 
 impl App {

@@ -101,6 +101,7 @@ async fn run(
         writes: ConcurrencyLimit::new(config.writes_per_user),
         revoked: RevokedTokens::default(),
         uncancelled: TaskTracker::new(),
+        log_abandoned: |error| drop(problem::Problem::from(error)),
     });
     let pages = Pages::before(http::operations(Arc::clone(&app), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));

@@ -83,7 +83,11 @@ impl std::error::Error for InvalidProxy {}
 
 /// Parses `10.0.0.0/8` or a single address.
 fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    // The standard library's parser refuses octets with leading zeros, ipnet's does not.
+    match text.split_once('/') {
+        Some((address, prefix)) => IpNet::new(address.parse().ok()?, prefix.parse().ok()?).ok(),
+        None => text.parse::<IpAddr>().ok().map(IpNet::from),
+    }
 }
 
 /// RFC 1123 §2.1, with underscores as in container names. A numeric last label is a mistyped
@@ -293,6 +297,7 @@ mod tests {
         assert!("".parse::<TrustedProxies>().unwrap().is_empty());
         for wrong in [
             "10.0.0.0/33",
+            "010.0.0.0/8",
             "2001:db8::/129",
             "10.0.0",
             "10.0.0.256",

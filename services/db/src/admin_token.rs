@@ -1,5 +1,3 @@
-//! The admin token: its minimum strength and its comparison in constant time.
-
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -7,21 +5,21 @@ use subtle::ConstantTimeEq as _;
 
 const MIN_BYTES: usize = 32;
 
-/// The admin token. Only its digest is stored, so no log and no core dump holds the token.
+/// The admin token. Only its digest is stored, so no log or core dump holds it.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
 /// Why a text is refused as the admin token. Never holds the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeakAdminToken {
-    /// Its number of bytes is too small.
+    /// It has too few bytes.
     Short(usize),
     /// It has a character that is not visible ASCII, which a header cannot carry.
     Unprintable,
 }
 
 impl AdminToken {
-    /// Accepts a token of at least 32 bytes, all visible ASCII characters.
+    /// Accepts at least 32 bytes, all visible ASCII characters.
     ///
     /// # Errors
     /// If the token is shorter or has other characters.
@@ -35,7 +33,7 @@ impl AdminToken {
         Ok(Self(digest(token.as_bytes())))
     }
 
-    /// Compares in constant time; only the length of `candidate` shows in the duration.
+    /// Compares in constant time; the duration shows only the length of `candidate`.
     pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
         self.0.ct_eq(&digest(candidate)).into()
     }

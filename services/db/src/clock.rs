@@ -1,10 +1,10 @@
-//! The clock that decides expiry and leases: the database's, not this machine's.
+//! The clock that decides expiry and leases: the database's.
 //!
-//! On PostgreSQL, readings of the server's clock are extended by this machine's monotonic clock.
-//! The server itself compares the times of keys and leases.
+//! On PostgreSQL, this machine's monotonic clock extends readings of the server's clock. The server
+//! itself compares the times of keys and leases.
 //!
-//! On SQLite, shown times are this machine's. Keys age by the monotonic clock: a key expires only
-//! after this process has run for the whole retention, so no jump of the clock removes one early.
+//! On SQLite, shown times are this machine's. Keys age by the monotonic clock, only while this
+//! process runs, so no jump of the clock removes one early.
 
 use std::{
     fmt,
@@ -65,10 +65,9 @@ impl Reading {
     }
 }
 
-/// How far this machine's clock is ahead of the database's.
+/// How far this machine's clock is ahead of the database's; negative if it is behind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Skew {
-    /// Negative if this machine's clock is behind.
     pub(crate) seconds: f64,
     /// The greatest error of `seconds`.
     pub(crate) uncertainty: f64,
@@ -81,8 +80,7 @@ struct Inner {
     machine: Arc<dyn MachineClock>,
     backend: DbBackend,
     started: Reading,
-    /// The base of the time. On PostgreSQL, a reading that differs by more than its uncertainty
-    /// replaces it.
+    /// On PostgreSQL, a reading that differs by more than its uncertainty replaces it.
     latest: Mutex<Reading>,
 }
 
@@ -106,8 +104,8 @@ impl Clock {
         })))
     }
 
-    /// Reads the database's clock again. Returns the skew of this machine's clock; on SQLite, how
-    /// far it has jumped since the start.
+    /// Reads the database's clock again and returns the skew. On SQLite, that is this machine's
+    /// jump since the start.
     pub(crate) async fn synchronise(&self, database: &Database) -> Result<Skew, DbErr> {
         let (mut reading, uncertainty) = read(database, self.0.machine.as_ref()).await?;
         if self.is_server_clock() {
@@ -122,13 +120,12 @@ impl Clock {
         Ok(Skew { seconds: ahead.as_seconds_f64(), uncertainty: uncertainty.as_secs_f64() })
     }
 
-    /// Whether the database has a clock of its own (PostgreSQL).
     pub(crate) fn is_server_clock(&self) -> bool {
         self.0.backend == DbBackend::Postgres
     }
 
-    /// Returns the database's time in UTC, truncated to microseconds as PostgreSQL stores it: a row
-    /// that is read later shows the time of the first response.
+    /// Returns the time in UTC, truncated to microseconds as PostgreSQL stores it, so that a row
+    /// read later shows the time of the first response.
     pub(crate) fn now(&self) -> OffsetDateTime {
         if self.is_server_clock() {
             self.monotonic()
@@ -137,14 +134,14 @@ impl Clock {
         }
     }
 
-    /// Returns the same time by the monotonic clock, which never jumps, also on SQLite.
+    /// Returns the time by the monotonic clock, which never jumps.
     pub(crate) fn monotonic(&self) -> OffsetDateTime {
         let latest = *self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
         truncate_to_micros(latest.at(self.0.machine.uptime()))
     }
 
-    /// Returns the parameter of a statement that deletes expired rows: on PostgreSQL the retention
-    /// in seconds, on SQLite the latest expired time. `None` if no row may expire yet.
+    /// Returns the parameter for deleting expired rows: on PostgreSQL the retention in seconds, on
+    /// SQLite the latest expired time. `None` if no row may expire yet.
     pub(crate) fn expiry(&self, retention: Duration) -> Option<Value> {
         if self.is_server_clock() {
             return Some((retention + SLACK).as_secs_f64().into());

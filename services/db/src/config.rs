@@ -1,5 +1,3 @@
-//! Settings of the db service. The defaults suit one machine.
-
 use std::{
     fmt,
     num::{NonZeroU32, NonZeroUsize},
@@ -15,10 +13,10 @@ use crate::{
     database::{Location, Pool},
 };
 
-/// Settings of the db service. [`Config::new`] fills in the defaults.
+/// Settings of the db service. [`Config::new`] fills in the defaults, which suit one machine.
 #[derive(Clone)]
 pub struct Config {
-    /// `postgres://user:password@host:port/database`, or an SQLite file.
+    /// A PostgreSQL URL or an SQLite file.
     pub database: Location,
     /// Limits of the database connections.
     pub pool: Pool,
@@ -26,29 +24,28 @@ pub struct Config {
     pub orders: Orders,
     /// Budgets of password checks per account, over all replicas.
     pub log_ins: LogIns,
-    /// Changes that one user may have in flight in this process. More are refused with
+    /// Changes in flight per user in this process. More are refused with
     /// `ERROR_REASON_TOO_MANY_WRITES` (`RESOURCE_EXHAUSTED`).
     pub writes_per_user: NonZeroUsize,
-    /// How replicas that share an outbox elect the one that ships it.
+    /// How replicas elect the one that ships the outbox.
     pub leader_election: LeaderElection,
-    /// The logging service: `https://host:port`, `http://host:port` or `unix:/path`. It need not be
-    /// up; events wait in the outbox.
+    /// The logging service: `https://host:port`, `http://host:port` or `unix:/path`. Events wait in
+    /// the outbox while it is down.
     pub logging_endpoint: String,
-    /// The certificate of this process and the authorities that it trusts.
+    /// This process's certificate and the authorities that it trusts.
     pub transport: merch_chassis::grpc::Transport,
     /// What happens to an event after it is shipped.
     pub shipped_events: ShippedEvents,
-    /// Refusals of one client that are logged as single events; further ones are only counted.
+    /// Refusals per client that are logged as single events; further ones are only counted.
     pub refusals: EventRateLimits,
-    /// The age of the oldest unshipped event at which `/readyz` reports the service as degraded. It
+    /// The age of the oldest unshipped event at which `/readyz` reports degraded. The service
     /// continues to serve.
     pub event_age_limit: Duration,
-    /// The time to ship the last events after a stop signal. Later events wait in the outbox for
-    /// the next start.
+    /// The time to ship the last events after a stop signal. The rest wait for the next start.
     pub drain: Duration,
-    /// The interval of housekeeping, which deletes expired keys and shipped events.
+    /// The interval at which expired keys and shipped events are deleted.
     pub housekeeping_interval: Duration,
-    /// The admin token. Without it, `merch.admin.v1.AdminService` is not served.
+    /// Without an admin token, `merch.admin.v1.AdminService` is not served.
     pub admin_token: Option<AdminToken>,
     /// Limits of the gRPC server.
     pub grpc: merch_chassis::grpc::Limits,
@@ -59,13 +56,13 @@ pub struct Config {
 /// Limits of placing orders.
 #[derive(Clone, Debug)]
 pub struct Orders {
-    /// Orders per transaction. At least 256, as a call may have as many and is never split.
+    /// Orders per transaction. At least 256, as a call may have that many and is never split.
     pub batch: usize,
-    /// Orders in the queue and in flight. More are refused with `ERROR_REASON_OVERLOADED`
+    /// Orders in the queue and in flight; more are refused with `ERROR_REASON_OVERLOADED`
     /// (`UNAVAILABLE`). At least `batch`; more than twice `batch` lets a full batch wait behind
     /// another.
     pub queue: usize,
-    /// The retention of idempotency keys. At least 24 hours, by the contract.
+    /// The retention of idempotency keys. The contract requires at least 24 hours.
     pub idempotency_retention: Duration,
 }
 
@@ -80,7 +77,7 @@ impl Default for Orders {
 pub struct Rate {
     /// The size of the bucket.
     pub burst: NonZeroU32,
-    /// The time to regain one, in whole microseconds; at least one.
+    /// The time to regain one, in whole microseconds and at least 1 µs.
     pub period: Duration,
 }
 
@@ -92,23 +89,23 @@ impl Rate {
     }
 }
 
-/// Budgets of wrong passwords, for log-ins and password changes: other checks are refunded.
+/// Budgets of wrong passwords in log-ins and password changes. Other checks are refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogIns {
     /// Per account and client network: an IPv4 address or an IPv6 /64.
     pub per_network: Rate,
-    /// Per account over all client networks where it is not known.
+    /// Per account over all networks where it is not known.
     pub over_all: Rate,
-    /// The time for which an account stays known in a client network after it proved its password
-    /// there.
+    /// How long an account stays known in a network after it proved its password there.
     pub known_for: Duration,
 }
 
 impl Default for LogIns {
-    /// 10 wrong passwords an hour from one client network, 100 an hour from all of them, 30 days.
+    /// Allows 10 wrong passwords an hour per network and 100 over all networks. An account stays
+    /// known for 30 days.
     ///
-    /// NIST SP 800-63B allows 100 consecutive failures. Ten networks are needed to exhaust the
-    /// second budget, and the networks at which the account is known do not draw from it.
+    /// NIST SP 800-63B allows 100 consecutive failures. Exhausting the second budget takes ten
+    /// networks, and known networks do not draw from it.
     fn default() -> Self {
         Self {
             per_network: Rate::hourly(NonZeroU32::new(10).expect("not zero")),
@@ -122,11 +119,11 @@ impl Default for LogIns {
 /// replicas, except during a rolling change.
 #[derive(Clone, Debug)]
 pub struct LeaderElection {
-    /// The duration of the lease, and so the longest pause of shipping after the leader is killed.
-    /// 1 s to 60 s.
+    /// The duration of the lease, 1 s to 60 s: the longest pause of shipping after the leader is
+    /// killed.
     pub lease: Duration,
-    /// The time after which a leader that ships no event steps down. Longer than the logging
-    /// service takes to report that Kafka is unavailable.
+    /// A leader that ships no event for this long steps down. Longer than the logging service takes
+    /// to report that Kafka is unavailable.
     pub stall_timeout: Duration,
 }
 
@@ -141,20 +138,20 @@ impl Default for LeaderElection {
 pub enum ShippedEvents {
     /// The event is deleted.
     Delete,
-    /// The newest events are kept and shipped again at the next start: the embedded broker is in
-    /// this process's memory and starts empty.
+    /// The newest events are kept and shipped again at the next start, as the embedded broker is in
+    /// memory.
     ShipAgainAtStart {
-        /// The approximate number of kept events; housekeeping deletes older ones.
+        /// The approximate number; housekeeping deletes older events.
         kept: u64,
     },
 }
 
 impl Config {
-    /// More than a person has in flight. Few enough not to delay others: a change holds the stock
-    /// lock for a few milliseconds.
+    /// More than a person has in flight. Few enough not to delay others, as a change holds the
+    /// stock lock for a few milliseconds.
     pub const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
-    /// Returns the defaults for this database and this logging service.
+    /// Returns the defaults for this database and logging service.
     pub fn new(database: impl Into<Location>, logging_endpoint: impl Into<String>) -> Self {
         Self {
             database: database.into(),

@@ -1,5 +1,3 @@
-//! Opens the database, PostgreSQL or SQLite, with durable settings and time limits.
-
 mod connection;
 mod location;
 mod password;
@@ -25,8 +23,7 @@ pub use self::{
     schema::{migrate, migrate_with_timeout},
 };
 
-/// Rows that one statement of [`Database::remove`] deletes at most, so that it does not delay an
-/// order or a log-in.
+/// Limits one statement of [`Database::remove`], so that it does not delay an order or a log-in.
 pub(crate) const DELETE_BATCH: u32 = 1_000;
 
 /// An open database.
@@ -48,8 +45,7 @@ impl Database {
     /// Connects to the database. An SQLite file must exist (see [`migrate`]).
     ///
     /// # Errors
-    /// If the location is invalid or the database cannot be opened. The message never holds the
-    /// password.
+    /// If the location is invalid or the database cannot be opened. Never shows the password.
     pub async fn open(location: impl Into<Location>, pool: &Pool) -> Result<Self, StartError> {
         let location = location.into();
         let (writer, reader) = match location.options()? {
@@ -77,12 +73,12 @@ impl Database {
         self.writer.get_database_backend()
     }
 
-    /// For statements that only read; SQLite refuses others here.
+    /// Runs statements that only read; SQLite refuses others here.
     pub fn reader(&self) -> &Connection {
         &self.reader
     }
 
-    /// For single statements that write.
+    /// Runs single statements that write.
     pub fn writer(&self) -> &Connection {
         &self.writer
     }
@@ -91,8 +87,8 @@ impl Database {
         self.transaction_timeout
     }
 
-    /// Limits `work` to the time of a transaction: the database's own limits do not help when a
-    /// connection freezes.
+    /// Limits `work` to the time of a transaction. The database's own limits do not cover a frozen
+    /// connection.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, DbErr>>,
@@ -108,8 +104,7 @@ impl Database {
         self.within(self.reader.query_one_raw(statement)).await.map(|_| ())
     }
 
-    /// Repeats `statement` until it deletes fewer than `bound` rows. Returns the number of deleted
-    /// rows.
+    /// Repeats `statement` until it deletes fewer than `bound` rows. Returns the total.
     pub(crate) async fn remove(&self, statement: Statement, bound: u64) -> Result<u64, DbErr> {
         let mut removed = 0;
         loop {
@@ -130,12 +125,12 @@ impl Database {
         self.writer.begin().await
     }
 
-    /// The outer error is the database's, the inner one says why the schema does not fit.
+    /// The outer error is the database's; the inner one says why the schema does not fit.
     pub(crate) async fn check_schema(&self) -> Result<Result<(), StartError>, DbErr> {
         self.within(schema::check(&self.reader)).await
     }
 
-    /// Closes all connections. On SQLite this also checkpoints the write-ahead log.
+    /// Closes all connections. On SQLite, also checkpoints the write-ahead log.
     pub async fn close(&self) {
         for connection in [&self.reader, &self.writer] {
             if let Err(error) = self.within(connection.close()).await {

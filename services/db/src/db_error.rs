@@ -1,4 +1,4 @@
-//! Classifies database errors by their codes, never by their text. Every mapping is here.
+//! Classifies database errors by code, never by text. Every mapping is here.
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{
@@ -8,19 +8,18 @@ use sea_orm::{
 
 use crate::failure::Failure;
 
-/// The purpose of a statement, which decides what a unique violation means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// No unique violation is possible; one is an internal error.
+    /// A unique violation is an internal error.
     Other,
-    /// Claims a sid, a username or an email: a violation means that another user has it.
+    /// A violation means that another user has the sid, username or email.
     ClaimName,
-    /// Inserts orders and idempotency keys: a violation means that another process used the key
-    /// first, so the transaction must run again.
+    /// A violation means that another process used the key first, so the transaction must run
+    /// again.
     PlaceOrders,
 }
 
-/// A unique constraint. PostgreSQL reports its name; SQLite only its columns, in a fixed format.
+/// PostgreSQL reports the name; SQLite only the columns, in a fixed format.
 struct UniqueConstraint {
     name: &'static str,
     columns: &'static str,
@@ -33,7 +32,6 @@ enum Violation {
     DuplicateKey,
 }
 
-/// Every unique constraint that a request can violate.
 const UNIQUE_CONSTRAINTS: [UniqueConstraint; 4] = [
     UniqueConstraint {
         name: "uq_users_sid",
@@ -61,7 +59,7 @@ pub(crate) fn classify(error: DbErr, intent: Intent) -> Failure {
     let class = match &error {
         DbErr::ConnectionAcquire(_) => ErrorClass::Unavailable,
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match error_class(source) {
-            // A server that refuses a new connection, for whatever reason, is unavailable.
+            // A server that refuses a new connection is unavailable, whatever the reason.
             ErrorClass::Internal => ErrorClass::Unavailable,
             class => class,
         },
@@ -70,7 +68,6 @@ pub(crate) fn classify(error: DbErr, intent: Intent) -> Failure {
         DbErr::Conn(RuntimeErr::Internal(_))
         | DbErr::Exec(RuntimeErr::Internal(_))
         | DbErr::Query(RuntimeErr::Internal(_)) => ErrorClass::Internal,
-        // Errors of types and models: a mistake in this service.
         _ => ErrorClass::Internal,
     };
     match (class, intent) {
@@ -85,8 +82,8 @@ pub(crate) fn classify(error: DbErr, intent: Intent) -> Failure {
     }
 }
 
-/// Whether a failed COMMIT certainly rolled back, because of another transaction. After any other
-/// error, such as a lost connection, the outcome is unknown.
+/// Whether a failed COMMIT certainly rolled back. After other errors, such as a lost connection,
+/// the outcome is unknown.
 pub(crate) fn is_rolled_back(error: &DbErr) -> bool {
     let (DbErr::Conn(RuntimeErr::SqlxError(source))
     | DbErr::Exec(RuntimeErr::SqlxError(source))
@@ -95,13 +92,13 @@ pub(crate) fn is_rolled_back(error: &DbErr) -> bool {
         return false;
     };
     let Some(answer) = source.as_database_error() else { return false };
-    // serialization_failure, deadlock_detected: only PostgreSQL's; SQLite's codes are numbers.
+    // serialization_failure, deadlock_detected of PostgreSQL; SQLite's codes are numbers.
     matches!(answer.code().as_deref(), Some("40001" | "40P01"))
 }
 
 enum ErrorClass {
     Unique(Violation),
-    /// The transaction is rolled back and may run again at once.
+    /// The transaction was rolled back and may run again at once.
     Retryable,
     /// The database is away or busy.
     Unavailable,
@@ -119,7 +116,6 @@ fn error_class(error: &sqlx::Error) -> ErrorClass {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => ErrorClass::Unavailable,
-        // The rest is about decoding, arguments and configuration.
         _ => ErrorClass::Internal,
     }
 }

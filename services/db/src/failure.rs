@@ -1,4 +1,4 @@
-//! Why a request failed, and its gRPC status: the caller gets a reason, the log gets the cause.
+//! Failures of requests: the caller gets a reason, the log gets the cause.
 
 use std::{fmt, time::Duration};
 
@@ -8,31 +8,29 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 const DOMAIN: &str = "assistant.merch";
-/// The `retry_delay` of refusals without a delay of their own.
+/// The `retry_delay` of refusals without their own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidField {
-    /// The path of the field, for example `caller.user_id`.
+    /// A path, for example `caller.user_id`.
     pub(crate) field: String,
-    /// What was expected. Never the value.
+    /// Never the value.
     pub(crate) expected: &'static str,
 }
 
 #[derive(Clone)]
 pub(crate) enum Failure {
-    /// A rule of the store forbids it. The caller gets the reason.
     Refused(ErrorReason),
     Invalid(Vec<InvalidField>),
-    /// The account has no password check left; one is available after this time.
+    /// The account has no password check left until after this time.
     TooManyLogIns(Duration),
-    /// The database rolled the transaction back because of another one or a lost connection. It may
-    /// run again at once.
+    /// The transaction was rolled back because of another one or a lost connection. It may run
+    /// again at once.
     Retryable(DbErr),
-    /// The database is away or busy, or a commit failed and its outcome is unknown.
+    /// The database is away or busy, or the outcome of a commit is unknown.
     Unavailable(DbErr),
     TimedOut,
-    /// A mistake in this service.
     Internal(DbErr),
 }
 
@@ -42,7 +40,7 @@ impl Failure {
     }
 }
 
-/// Shows errors by `Display`: the debug output of PostgreSQL's errors quotes the row.
+/// Uses `Display`: the debug output of PostgreSQL's errors quotes the row.
 impl fmt::Debug for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,7 +59,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// Logs the cause and returns what the caller gets. Called in the request's span.
+/// Logs the cause. Called in the request's span.
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -167,7 +165,6 @@ mod tests {
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(wait));
     }
 
-    /// As PostgreSQL reports it, with the row in its details.
     #[derive(Debug)]
     struct Violation(#[expect(dead_code, reason = "only its debug output is used")] &'static str);
 

@@ -1,5 +1,3 @@
-//! The gRPC layer: validates a request, calls one use case, converts its result.
-
 mod access;
 pub(crate) mod admin;
 mod fields;
@@ -54,7 +52,6 @@ traced! {
         GetProductRequest, PlaceOrdersRequest, ListOrdersRequest, GetOrderRequest, GetClockRequest
 }
 
-/// Runs a use case in the span of its call, with the request id from the metadata or the message.
 async fn answer<Q: Traced, A, F>(request: Request<Q>, call: impl FnOnce(Q) -> F) -> Answer<A>
 where
     F: Future<Output = Result<A, Failure>>,

@@ -1,4 +1,4 @@
-//! Generates UUIDv7 ids that always increase, whatever the clock does.
+//! Generates increasing UUIDv7 ids, whatever the clock does.
 
 use std::{
     num::NonZeroU64,
@@ -13,10 +13,9 @@ use crate::database::Database;
 
 /// The bits of a UUIDv7 beside time, version and variant (RFC 9562, section 5.7).
 const RANDOM_BITS: u32 = 74;
-/// Those of them below the variant.
 const LOW_BITS: u32 = 62;
 /// The bits of the step to the next id if the clock gives no greater one. Two processes that step
-/// from the same id collide with probability 2⁻⁴⁸. A millisecond has room for 2²⁶ steps.
+/// from one id collide with probability 2⁻⁴⁸. A millisecond has room for 2²⁶ steps.
 const STEP_BITS: u32 = 48;
 const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 
@@ -27,7 +26,7 @@ pub(crate) const NEWEST_ORDER: &str = "SELECT id FROM orders ORDER BY id DESC LI
 pub(crate) struct Ids(Arc<Mutex<Uuid>>);
 
 impl Ids {
-    /// Starts above the ids of all orders and users in the database.
+    /// Starts above the ids of all orders and users.
     pub(crate) async fn load(database: &Database) -> Result<Self, DbErr> {
         let ids = Self::default();
         for newest in [NEWEST_ORDER, "SELECT id FROM users ORDER BY id DESC LIMIT 1"] {
@@ -39,7 +38,6 @@ impl Ids {
         Ok(ids)
     }
 
-    /// Records an id that another process may have generated.
     pub(crate) fn observe(&self, id: Uuid) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if id.get_version_num() == 7 {
@@ -47,7 +45,7 @@ impl Ids {
         }
     }
 
-    /// Returns an id with this time, or the successor of the last id if that is greater.
+    /// Returns an id with this time, or the last id's successor if that is greater.
     pub(crate) fn next(&self, now: OffsetDateTime) -> Uuid {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let step = NonZeroU64::MIN.saturating_add(rand::random::<u64>() >> (u64::BITS - STEP_BITS));
@@ -61,8 +59,8 @@ fn random_id(now: OffsetDateTime) -> Uuid {
     Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
-/// Returns `random_id` if it is greater than `last`, else the id `step` after `last`. After the
-/// last possible id it returns `random_id`.
+/// Returns `random_id` if it is greater than `last`, else the id `step` after `last`. Returns
+/// `random_id` after the last possible id.
 fn successor(last: Uuid, random_id: Uuid, step: NonZeroU64) -> Uuid {
     if random_id > last {
         return random_id;

@@ -1,5 +1,3 @@
-//! The metrics of this service, in prometheus' default registry.
-
 use std::sync::LazyLock;
 
 use prometheus::{

@@ -1,7 +1,3 @@
-//! Prepares a database that was restored from a backup.
-//!
-//! It revokes all tokens, moves all versions forward, and logs an event.
-
 use std::time::Duration;
 
 use merch_chassis::StartError;
@@ -16,8 +12,8 @@ use crate::{
     store::outbox,
 };
 
-/// Returns statements that move every version to a number that was never used, so that revoked
-/// tokens stay invalid and an entity tag never matches other content.
+/// Moves every version to an unused number, so that revoked tokens stay invalid and no entity tag
+/// matches other content.
 fn version_updates(epoch: VersionEpoch, is_sqlite: bool) -> [String; 3] {
     let next = |column| epoch.next(column, is_sqlite);
     [
@@ -32,7 +28,7 @@ fn version_updates(epoch: VersionEpoch, is_sqlite: bool) -> [String; 3] {
 }
 
 /// Invalidates all tokens and entity tags and writes the event `store_restored`, in one
-/// transaction. `taken_at` is the time of the backup, RFC 3339.
+/// transaction. `taken_at` is the backup's time, RFC 3339.
 ///
 /// # Errors
 /// If the database is not a store's, or this program is too old for it.
@@ -40,7 +36,7 @@ pub async fn mark_restored(
     location: impl Into<Location>,
     taken_at: &str,
 ) -> Result<(), StartError> {
-    // The statements update every row, which may take longer than in normal operation.
+    // Updating every row may take longer than normal operation.
     let timeout = Duration::from_secs(600);
     let pool = Pool {
         statement_timeout: timeout,

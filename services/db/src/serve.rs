@@ -1,5 +1,3 @@
-//! Runs the service, and stops its parts in an order that loses no order and no event.
-
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{
@@ -42,9 +40,8 @@ use crate::{
     },
 };
 
-/// Serves the database on `listener` until `shutdown` is cancelled. Returns after no call is
-/// accepted any more, the queued orders are committed, and the events are shipped or
-/// [`Config::drain`] is over.
+/// Serves the database on `listener` until `shutdown` is cancelled. Returns when all calls have
+/// ended, the queued orders are committed, and the events are shipped or [`Config::drain`] is over.
 ///
 /// # Errors
 /// If the configuration is invalid, the database cannot be opened, or its schema does not fit.
@@ -159,8 +156,7 @@ async fn run(
     served
 }
 
-/// Reads what the service needs before it serves. Retries a lost connection for
-/// [`Pool::start_timeout`](crate::database::Pool::start_timeout).
+/// Retries a lost connection for [`Pool::start_timeout`](crate::database::Pool::start_timeout).
 async fn load_state(
     database: &Database,
     outbox: &Outbox,
@@ -187,7 +183,6 @@ async fn load_state(
     }
 }
 
-/// The outer error says what cannot be read, and why; the inner one why the schema does not fit.
 async fn try_load_state(
     database: &Database,
     outbox: &Outbox,

@@ -1,5 +1,3 @@
-//! The use cases, by resource. They know the contract's error reasons and log events, but not gRPC.
-
 /// The database's time in microseconds since 1970.
 macro_rules! now_micros {
     (postgres) => {
@@ -44,7 +42,7 @@ use crate::{
 };
 use outbox::Outbox;
 
-/// Attempts of a read or a transaction, including the first.
+/// Includes the first attempt.
 const MAX_ATTEMPTS: u32 = 4;
 
 /// The user of a verified token.
@@ -54,42 +52,37 @@ pub(crate) struct Caller {
     pub(crate) token_version: i64,
 }
 
-/// Names a user by its username or its token.
 #[derive(Clone, Debug)]
 pub(crate) enum UserLookup {
     Username(String),
     Caller(Caller),
 }
 
-/// The origin of a request, for its log event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) request_id: String,
     pub(crate) trace_id: String,
 }
 
-/// The database and the state that all use cases share.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) outbox: Outbox,
     pub(crate) origin: Origin,
-    /// Decides which refusals are logged as single events.
     pub(crate) rate_limiter: Arc<EventRateLimiter>,
     pub(crate) log_ins: LogIns,
-    /// Serialises the stock changes of this process before they take a connection. If this process
-    /// froze, each of their connections would lock the product in turn until PostgreSQL ends it,
-    /// and all replicas would wait.
+    /// Serialises this process's stock changes before they take a connection. Otherwise, if this
+    /// process froze, each of its connections would lock the product in turn until PostgreSQL ends
+    /// it, and all replicas would wait.
     pub(crate) stock_lock: Arc<tokio::sync::Mutex<()>>,
-    /// Limits the changes in flight per token version, so that a revoked token takes no permit of
-    /// its user.
+    /// Counts per token version, so that a revoked token takes no permit of its user.
     pub(crate) writes: ConcurrencyLimit<(Caller, WriteClass)>,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
 }
 
 impl Store {
-    /// Takes a permit for one change of the caller, or fails with `TOO_MANY_WRITES`.
+    /// Fails with `TOO_MANY_WRITES`.
     pub(crate) fn begin_write(
         &self,
         caller: Caller,
@@ -101,7 +94,7 @@ impl Store {
         })
     }
 
-    /// Runs `query`, which must not write. Repeats it as [`retry`] says.
+    /// `query` must not write. It is repeated as [`retry`] says.
     pub(crate) async fn read<T, F>(&self, query: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -115,8 +108,7 @@ impl Store {
     /// reference as its argument is `Send`.
     ///
     /// # Errors
-    /// Those of `work`; `TimedOut`; `Unavailable` if it is unknown whether the transaction
-    /// committed.
+    /// Those of `work`; `TimedOut`; `Unavailable` if the outcome of the commit is unknown.
     pub(crate) async fn write<T, F>(
         &self,
         work: impl Fn(Arc<Transaction>) -> F,
@@ -156,8 +148,7 @@ impl Store {
                 return Err(failure);
             }
         };
-        // Only some errors prove that the transaction was rolled back. After any other error it
-        // may be committed, so it must not run again.
+        // After any other error the transaction may be committed, so it must not run again.
         transaction.commit().await.map_err(|error| {
             if is_rolled_back(&error) {
                 return Failure::Retryable(error);
@@ -171,8 +162,8 @@ impl Store {
         Ok(value)
     }
 
-    /// Reads and locks the caller's row until the transaction ends (SQLite has one writer and locks
-    /// nothing). Fails with `TOKEN_REVOKED`.
+    /// Locks the caller's row until the transaction ends (SQLite has one writer and no row locks).
+    /// Fails with `TOKEN_REVOKED`.
     pub(crate) async fn lock_caller(
         &self,
         transaction: &Transaction,
@@ -205,8 +196,8 @@ pub(crate) fn has_valid_token(caller: Caller) -> sea_orm::Condition {
         .add(users_table::Column::IsActive.eq(true))
 }
 
-/// Runs `operation`, and again if it fails with [`Failure::Retryable`], at most [`MAX_ATTEMPTS`]
-/// times in all.
+/// Repeats `operation` if it fails with [`Failure::Retryable`], at most [`MAX_ATTEMPTS`] times in
+/// all.
 async fn retry<T, F>(operation: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
@@ -223,7 +214,7 @@ where
     }
 }
 
-/// Classifies an error of a statement that cannot violate a unique constraint.
+/// Classifies errors of statements that cannot violate a unique constraint.
 pub(crate) fn db_failure(error: DbErr) -> Failure {
     classify(error, Intent::Other)
 }

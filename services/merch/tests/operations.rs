@@ -17,7 +17,7 @@ use tempfile::tempdir;
 
 use support::{Running, finish, http, merch, run, run_json, startup_error};
 
-/// A store with the cheapest password hashes.
+/// With the cheapest password hashes.
 fn store(data_dir: &Path) -> Running {
     Running::start(
         merch(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"])
@@ -105,9 +105,11 @@ fn admin_commands_change_a_running_store() {
         [json!({ "users": 1 })]
     );
 
-    // Failures print one message; invalid command lines have exit code 2.
-    assert_eq!(startup_error(&admin(&["restock", "99", "--add", "1"])), "there is no such product");
-    assert_eq!(startup_error(&admin(&["deactivate", "unknown"])), "there is no such user");
+    assert_eq!(
+        startup_error(&admin(&["restock", "99", "--add", "1"])),
+        "the product does not exist"
+    );
+    assert_eq!(startup_error(&admin(&["deactivate", "unknown"])), "the user does not exist");
     assert_eq!(
         startup_error(&admin(&["deactivate", "a b"])),
         "user.username: expected 3 to 50 of letters, digits, _ . and -"
@@ -121,8 +123,7 @@ fn admin_commands_change_a_running_store() {
         assert_eq!(admin(wrong).status.code(), Some(2), "{wrong:?}");
     }
 
-    // By address, with the credential from a file or a variable. A wrong one is refused and not
-    // printed.
+    // By address, with the credential from a file or a variable.
     let db = run_json(folder.path())["db"].as_str().unwrap().to_owned();
     let by_file = run(&[
         "admin",
@@ -256,7 +257,6 @@ fn sql_is_read_only_without_write() {
             .contains("ck_products_stock")
     );
 
-    // From standard input.
     let mut child =
         merch(&["sql", "--data-dir", data_dir, "--json"]).stdin(Stdio::piped()).spawn().unwrap();
     child
@@ -274,7 +274,6 @@ fn sql_is_read_only_without_write() {
     let message = startup_error(&postgres);
     assert!(message.contains("use psql") && !message.contains("hush"), "{message}");
     assert_eq!(store.stop().code(), Some(0));
-    // Also without a running store.
     assert_eq!(objects(&sql(&["--json", "SELECT count(*) AS n FROM users"])), [json!({ "n": 1 })]);
 }
 
@@ -300,7 +299,7 @@ fn top_shows_live_and_unreachable_roles() {
     }
     assert!(!frame.contains('\u{1b}'), "plain text: {frame:?}");
 
-    // Several addresses, two of them unreachable.
+    // Two of them unreachable.
     let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let admin = format!("{},{unreachable},no-such-host.invalid:9101", store.address("admin"));
     let frame = text(&run(&["top", "--once", "--admin", &admin]));

@@ -350,12 +350,10 @@ impl App {
         work: impl Future<Output = Result<T, AppError>> + Send + 'static,
     ) -> Result<T, AppError> {
         let (sender, receiver) = oneshot::channel();
-        let work = async {
-            if let Err(Err(error)) = sender.send(work.await)
-                && matches!(error, AppError::Db(_) | AppError::Hash(_) | AppError::Signing(_))
-            {
-                let request_id = RequestContext::current().request_id().to_owned();
-                tracing::warn!(request_id, %error, "request failed after its client disconnected");
+        let log_abandoned = self.log_abandoned;
+        let work = async move {
+            if let Err(Err(error)) = sender.send(work.await) {
+                log_abandoned(error);
             }
         };
         let work = RequestContext::current().scope(work).in_current_span();

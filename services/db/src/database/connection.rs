@@ -1,5 +1,3 @@
-//! Runs statements: on SQLite by sea-orm's connections, on PostgreSQL by [`PostgresPool`].
-
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
@@ -14,7 +12,7 @@ use super::{
     postgres_pool::{PostgresPool, Session},
 };
 
-/// Runs single statements, each on a connection of the pool.
+/// Runs single statements on pooled connections.
 #[derive(Clone)]
 pub struct Connection {
     backend: Backend,
@@ -23,12 +21,12 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum Backend {
-    /// The duration is the time limit of BEGIN.
+    /// The duration limits BEGIN.
     Sqlite(DatabaseConnection, Duration),
     Postgres(PostgresPool),
 }
 
-/// A transaction. It is rolled back if it is dropped without [`Transaction::commit`].
+/// A transaction, which is rolled back if it is dropped without [`Transaction::commit`].
 pub struct Transaction(BackendTransaction);
 
 enum BackendTransaction {
@@ -36,9 +34,8 @@ enum BackendTransaction {
     Postgres(Session),
 }
 
-/// Repeats `$attempt` while the server refuses the password and the password file has a new one.
-///
-/// Safe for any statement: a client that is refused has no connection, so nothing was sent.
+/// Repeats `$attempt` while the server refuses the password and the file has a new one. Safe for
+/// any statement, as a refused client has sent nothing.
 macro_rules! with_password {
     ($self:ident, $attempt:expr) => {{
         let Some(password) = &$self.password else { return $attempt.await };
@@ -76,9 +73,8 @@ impl Connection {
     }
 }
 
-/// Runs `begin` to completion even if the caller is dropped: sqlx registers a transaction only
-/// after BEGIN returns. Otherwise the pool would reuse a connection with an open transaction, which
-/// is later rolled back.
+/// Runs `begin` to completion even if the caller is dropped. sqlx registers a transaction only
+/// after BEGIN returns; otherwise the pool would reuse a connection with an open transaction.
 async fn run_uncancelled<T: Send + 'static>(
     limit: Duration,
     begin: impl Future<Output = Result<T, DbErr>> + Send + 'static,
@@ -92,8 +88,8 @@ async fn run_uncancelled<T: Send + 'static>(
 }
 
 impl Backend {
-    /// On SQLite: IMMEDIATE. A transaction that starts as a reader and then writes fails with
-    /// SQLITE_BUSY if another process wrote in between, whatever the busy timeout.
+    /// Uses IMMEDIATE on SQLite: a transaction that reads before it writes fails with SQLITE_BUSY
+    /// if another process wrote in between, whatever the busy timeout.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
             Self::Sqlite(connection, limit) => {
@@ -190,7 +186,7 @@ impl Transaction {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// If the database does not confirm the commit. Its outcome is then unknown.
+    /// If the database does not confirm the commit; the outcome is then unknown.
     pub async fn commit(self) -> Result<(), DbErr> {
         match self.0 {
             BackendTransaction::Sqlite(transaction) => transaction.commit().await,
@@ -201,7 +197,7 @@ impl Transaction {
     /// Rolls the transaction back.
     ///
     /// # Errors
-    /// If the connection is lost. The transaction is rolled back then, too.
+    /// If the connection is lost, which also rolls it back.
     pub async fn rollback(self) -> Result<(), DbErr> {
         match self.0 {
             BackendTransaction::Sqlite(transaction) => transaction.rollback().await,

@@ -1,7 +1,5 @@
-//! The location of the database: a URL, or the path of an SQLite file.
-//!
-//! A path is never pasted into a URL: `?`, `#` and `%` have a meaning there. SQLite never gets a
-//! relative path: it reads `file:…` as a URI and `:memory:` as no file.
+//! A path is never pasted into a URL, where `?`, `#` and `%` have a meaning. SQLite gets only
+//! absolute paths: it reads `file:…` as a URI and `:memory:` as no file.
 
 use std::{
     fmt,
@@ -13,9 +11,8 @@ use merch_chassis::StartError;
 use sea_orm::sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use zeroize::Zeroizing;
 
-/// The expected formats. No message repeats the URL, which may hold a password.
 const URL_FORMATS: &str = "postgres://user:password@host:port/database or sqlite:///path/to/file";
-/// Bytes of a path that SQLite accepts (`MAX_PATHNAME` of its Unix VFS, without the final NUL).
+/// SQLite's `MAX_PATHNAME` on Unix, without the final NUL.
 const MAX_PATH_BYTES: usize = 511;
 const LONGEST_SUFFIX: &str = "-journal";
 
@@ -48,7 +45,7 @@ impl Location {
     /// Validates the text. Connects to nothing and creates nothing.
     ///
     /// # Errors
-    /// What was expected, without the URL's password.
+    /// States what was expected, without the URL's password.
     pub fn check(&self) -> Result<(), StartError> {
         self.options().map(|_| ())
     }
@@ -94,7 +91,7 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
              file, sqlite:///path/to/file",
         ));
     }
-    // No known value needs percent-encoding, and sqlx would decode it only after this check.
+    // No known value needs percent-encoding, and sqlx would decode it after this check.
     if parameters.contains(['%', '+']) {
         return Err(StartError::new(format!(
             "the parameters of an SQLite URL must not be percent-encoded: expected {URL_FORMATS}; \
@@ -113,7 +110,6 @@ fn sqlite(url: &str, rest: &str) -> Result<Options, StartError> {
     }
 }
 
-/// Returns the absolute path if SQLite can open it.
 fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
     let invalid =
         |what: &str| StartError::new(format!("the database file {} {what}", path.display()));
@@ -164,7 +160,6 @@ impl From<&Location> for Location {
     }
 }
 
-/// Omits the URL, which may hold a password.
 impl fmt::Debug for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -1,7 +1,7 @@
-//! The password file of the database, which is read again when the server refuses the password.
+//! The password file of the database, reread when the server refuses the password.
 //!
-//! PostgreSQL asks for a password only at the start of a connection, so open connections stay. The
-//! operator may change the file first or the server first.
+//! PostgreSQL asks for a password only when a connection starts, so open connections stay. The
+//! operator may change the file or the server first.
 
 use std::{
     path::PathBuf,
@@ -24,18 +24,15 @@ use tokio::{sync::Mutex, time::Instant};
 use zeroize::Zeroizing;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The time after which the same password is tried again: the operator may have changed the file
-/// before the server.
+/// When to try the same password again: the operator may have changed the file before the server.
 const SAME_PASSWORD_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Password {
     file: PathBuf,
     options: PgConnectOptions,
     pool: OnceLock<PgPool>,
-    /// How long a refused statement waits for a new password.
     timeout: Duration,
     current: Mutex<Zeroizing<String>>,
-    /// Incremented with each new password.
     generation: AtomicU64,
 }
 
@@ -72,7 +69,6 @@ impl Password {
     }
 
     pub(super) fn set_pool(&self, pool: &PgPool) {
-        // Set once, by `postgres::open`.
         let _ = self.pool.set(pool.clone());
     }
 
@@ -84,7 +80,7 @@ impl Password {
         }
     }
 
-    /// Reads the file again. Ignores a file that is missing, empty or unreadable for a moment.
+    /// Ignores a file that is missing, empty or unreadable for a moment.
     pub(super) async fn reload(&self) {
         let mut current = self.current.lock().await;
         match read_password(&self.file) {
@@ -111,14 +107,13 @@ impl Password {
 }
 
 impl PasswordRetry<'_> {
-    /// Returns whether to try again after `error`. Waits for a new password, or the time to try the
-    /// same one again, until the timeout.
+    /// Returns whether to try again after `error`. Waits for a new password, or until the same one
+    /// is due again.
     pub(super) async fn should_retry(&mut self, error: &DbErr) -> bool {
         let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
         is_authentication_failure(error) && self.wait_for_change().await
     }
 
-    /// `false` after the timeout.
     async fn wait_for_change(&mut self) -> bool {
         let retry_same_at = Instant::now() + SAME_PASSWORD_INTERVAL;
         loop {
@@ -142,14 +137,14 @@ impl PasswordRetry<'_> {
     }
 }
 
-/// Whether the server refused the login: `invalid_password`, `invalid_authorization_specification`,
-/// or `protocol_violation`, which PgBouncer up to 1.20 sends for both.
+/// Matches `invalid_password`, `invalid_authorization_specification`, and `protocol_violation`,
+/// which PgBouncer up to 1.20 sends for both.
 pub(super) fn is_authentication_failure(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     matches!(error.code().as_deref(), Some("28P01" | "28000" | "08P01"))
 }
 
-/// Returns the file's text without a final line break. The error never shows it.
+/// The error never shows the text.
 fn read_password(file: &std::path::Path) -> Result<Zeroizing<String>, String> {
     let text = Zeroizing::new(
         std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?,

@@ -1,17 +1,13 @@
-//! Settings of the database connections.
-
 use std::{path::PathBuf, time::Duration};
 
-/// Limits of the database connections. A call that exceeds a time limit is answered with
-/// `UNAVAILABLE`.
+/// Limits of the database connections. A call that exceeds a time limit gets `UNAVAILABLE`.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// Connections to PostgreSQL, or readers of an SQLite file (beside its one writer). At least 1.
+    /// Connections to PostgreSQL, or readers of an SQLite file besides its one writer. At least 1.
     pub connections: u32,
     /// The time to wait for a free connection.
     pub acquire_timeout: Duration,
-    /// The time to wait at the start for a PostgreSQL that is not reachable or does not accept
-    /// connections yet.
+    /// The time to wait at the start for a PostgreSQL that does not accept connections yet.
     pub start_timeout: Duration,
     /// The time limit of one statement (PostgreSQL).
     pub statement_timeout: Duration,
@@ -19,21 +15,20 @@ pub struct Pool {
     pub lock_timeout: Duration,
     /// The time limit of one transaction.
     pub transaction_timeout: Duration,
-    /// The time that PostgreSQL lets a transaction idle between two statements. Well below
-    /// `lock_timeout`, as all replicas wait for the rows of a frozen process.
+    /// The idle time between two statements (PostgreSQL). Well below `lock_timeout`, as all
+    /// replicas wait for the rows of a frozen process.
     pub idle_timeout: Duration,
     /// The pooler in front of PostgreSQL, if any.
     pub pooler: Option<Pooler>,
-    /// A file with PostgreSQL's password, which takes precedence over the URL's. It is read again
-    /// when the server refuses the password.
+    /// A file with PostgreSQL's password, which overrides the URL's. It is reread when the server
+    /// refuses the password.
     pub password_file: Option<PathBuf>,
 }
 
 /// A pooler in front of PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooler {
-    /// A client has a server connection for one transaction (PgBouncer with
-    /// `pool_mode=transaction`).
+    /// One server connection per transaction (PgBouncer with `pool_mode=transaction`).
     Transaction,
 }
 

@@ -1,5 +1,3 @@
-//! Connections to PostgreSQL: time limits, liveness checks, and errors of the first connection.
-
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::StartError;
@@ -17,8 +15,8 @@ use super::{
     start_retry::StartRetry,
 };
 
-/// Shorter than the idle timeouts of cloud firewalls and load balancers (350 s and more), which
-/// drop connections silently.
+/// Below the idle timeouts of cloud firewalls and load balancers (350 s and more), which drop
+/// connections silently.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A replaced connection picks up a moved address or a changed password.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -35,8 +33,7 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
     };
     let options = probe(options, password.as_deref(), pool).await?;
 
-    // A dead connection is replaced within `acquire_timeout`, so the liveness check gets a part of
-    // it.
+    // The rest of `acquire_timeout` is for replacing a dead connection.
     let timeout = pool.acquire_timeout / 3;
     let connections = PgPoolOptions::new()
         .max_connections(pool.connections.max(1))
@@ -69,7 +66,6 @@ fn direct_options(options: PgConnectOptions, pool: &Pool) -> PgConnectOptions {
     ])
 }
 
-/// Sends no start-up parameter that a pooler refuses because it cannot keep it per client.
 fn pooler_options(options: PgConnectOptions) -> Result<PgConnectOptions, StartError> {
     if let Some(options) = options.get_options() {
         return Err(StartError::new(format!(
@@ -88,8 +84,8 @@ async fn is_alive(connection: &mut PgConnection, timeout: Duration) -> Result<bo
         .map(|()| true)
 }
 
-/// Makes one connection and checks the server; the pool itself would only report a timeout. Returns
-/// the options of that connection.
+/// Makes one connection, checks the server, and returns the options; the pool itself would only
+/// report a timeout.
 ///
 /// Retries while the server is not available ([`Pool::start_timeout`]), and with a password file
 /// for [`Pool::acquire_timeout`], as the operator may be changing it.
@@ -167,8 +163,7 @@ fn address(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Why no connection could be made and what to do. Neither PostgreSQL's nor sqlx's messages hold a
-/// password.
+/// Neither PostgreSQL's nor sqlx's messages hold a password.
 fn connect_error_message(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let server = address(options);
     match error {

@@ -1,18 +1,16 @@
-//! A pool of PostgreSQL connections, borrowed for a statement or a transaction and returned within
-//! a time limit.
+//! A pool of PostgreSQL connections with a time limit for their return.
 //!
-//! sea-orm's pool is not used: when a connection is dropped, sqlx pings it without a time limit
-//! (`PoolConnection::return_to_pool`), and a frozen one occupies its slot for ever.
+//! sea-orm's pool is not used: sqlx pings a dropped connection without a time limit
+//! (`PoolConnection::return_to_pool`), so a frozen one occupies its slot for ever.
 //!
-//! Behind a pooler with a server connection per transaction (PgBouncer with
-//! `pool_mode=transaction`), there are no named statements, no session settings, and no statement
-//! outside of a transaction:
+//! A transaction pooler (PgBouncer with `pool_mode=transaction`) allows no named statements, no
+//! session settings, and no statement outside a transaction:
 //!
-//! - sea-orm asks sqlx to keep statements prepared, and sqlx 0.9 names them even without room in
-//!   its cache (`connection/executor.rs`, `prepare`). Hence `persistent(false)`.
-//! - sqlx sends Parse and Bind with a Sync in between (`prepare` and `run`, same file), where a
-//!   pooler may switch the server connection. Hence single statements run in a transaction, too.
-//! - The time limits are sent with BEGIN in one message, as SET LOCAL.
+//! - sea-orm keeps statements prepared, and sqlx 0.9 names them even without room in its cache
+//!   (`connection/executor.rs`, `prepare`). Hence `persistent(false)`.
+//! - sqlx sends a Sync between Parse and Bind (`prepare` and `run`, same file), where a pooler may
+//!   switch the server connection. Hence single statements run in a transaction, too.
+//! - BEGIN and the time limits (SET LOCAL) are one message.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -36,22 +34,20 @@ use super::pool::{Pool, Pooler};
 #[derive(Clone)]
 pub(super) struct PostgresPool {
     pool: PgPool,
-    /// BEGIN, and behind a pooler the time limits.
     begin: Arc<str>,
     is_pooled: bool,
-    /// The time limit of BEGIN, including the wait for a connection.
     begin_timeout: Duration,
     release_timeout: Duration,
 }
 
-/// A borrowed connection. A transaction that is dropped without [`Session::commit`] is rolled back.
+/// A borrowed connection. A transaction without [`Session::commit`] is rolled back.
 pub(super) struct Session {
     connection: Mutex<Borrowed>,
     persistent: bool,
 }
 
-/// A connection of the pool. When it is dropped, a task rolls back if needed and returns it within
-/// a time limit, or closes it.
+/// When dropped, a task rolls back if needed, and returns the connection within a time limit or
+/// closes it.
 struct Borrowed {
     connection: Option<PoolConnection<Postgres>>,
     /// Whether BEGIN was sent and neither COMMIT nor ROLLBACK was answered.
@@ -95,8 +91,7 @@ async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool,
             return;
         }
     }
-    // Does the same as dropping it, but can be cancelled, which closes the connection and frees its
-    // slot.
+    // Does the same as dropping it, but cancelling closes the connection and frees its slot.
     if tokio::time::timeout(limit, connection.return_to_pool()).await.is_err() {
         tracing::warn!(
             ?limit,
@@ -137,16 +132,14 @@ impl PostgresPool {
         Ok(Session { connection: Mutex::new(connection), persistent: true })
     }
 
-    /// Begins a transaction. Behind a pooler this is also the liveness check, as a ping would
-    /// occupy a server connection; BEGIN changes nothing, so it may be repeated on another
-    /// connection.
+    /// Behind a pooler, BEGIN is also the liveness check: it changes nothing, so another connection
+    /// may repeat it.
     pub(super) async fn begin(&self) -> Result<Session, DbErr> {
         let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         tokio::time::timeout(self.begin_timeout, self.begin_on_any()).await.unwrap_or_else(late)
     }
 
     async fn begin_on_any(&self) -> Result<Session, DbErr> {
-        // All pooled connections may be dead; a new one follows.
         let mut attempts =
             if self.is_pooled { self.pool.options().get_max_connections() } else { 0 };
         loop {
@@ -187,13 +180,11 @@ impl PostgresPool {
     }
 }
 
-/// Whether the connection was closed: by the pooler, or by a server that shuts down
-/// (`admin_shutdown`, `crash_shutdown`).
+/// The pooler closed it, or a server that shuts down (`admin_shutdown`, `crash_shutdown`).
 fn is_of_a_dead_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
-        // Other errors come from this program or its settings.
         _ => false,
     }
 }

@@ -1,5 +1,3 @@
-//! Migrates the schema, one process at a time, and reports whether it fits this program.
-
 use std::{pin::Pin, time::Duration};
 
 use merch_chassis::StartError;
@@ -23,14 +21,13 @@ use super::{
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 const ADVISORY_LOCK: i64 = 0x6d65_7263_685f_6d67;
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The time that a migration waits for a lock on a table. All later queries of that table wait
-/// behind it.
+/// All later queries of a table wait behind a migration that waits for its lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Applies the pending migrations and returns their names. Creates a missing SQLite file. Processes
-/// may call this concurrently: one migrates, the others wait and find nothing to do. A schema that
-/// is newer than this program, and fits it, stays unchanged.
+/// Applies the pending migrations and returns their names. Creates a missing SQLite file. If
+/// processes call this concurrently, one migrates and the others wait. A newer schema that fits
+/// this program stays unchanged.
 ///
 /// On PostgreSQL, `location` must name the server, not a pooler: a session holds the lock.
 ///
@@ -43,7 +40,7 @@ pub fn migrate(
     migrate_with_timeout(location, Pool::default().start_timeout)
 }
 
-/// As [`migrate`], with the time to wait for a PostgreSQL that is not available yet.
+/// As [`migrate`], with the time to wait for an unavailable PostgreSQL.
 ///
 /// # Errors
 /// Those of [`migrate`].
@@ -62,7 +59,7 @@ async fn run_migrations(location: Location, pool: Pool) -> Result<Vec<String>, S
     }
 }
 
-/// Uses one connection, which holds the lock; one that replaces it takes the lock, too.
+/// Uses one connection, which holds the lock. A connection that replaces it takes the lock, too.
 async fn migrate_postgres(
     options: PgConnectOptions,
     pool: &Pool,
@@ -107,8 +104,6 @@ async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Retries a migration that fails to lock a table in time, as all queries of that table wait behind
-/// it.
 async fn up_with_retries(connection: &DatabaseConnection) -> Result<(), DbErr> {
     let until = tokio::time::Instant::now() + MIGRATION_TIMEOUT;
     loop {
@@ -203,7 +198,6 @@ fn migration_error(error: DbErr) -> StartError {
     }
 }
 
-/// The outer error is the database's, the inner one says why the schema does not fit.
 pub(super) async fn check(
     connection: &impl ConnectionTrait,
 ) -> Result<Result<(), StartError>, DbErr> {

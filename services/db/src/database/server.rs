@@ -1,5 +1,3 @@
-//! Checks of a PostgreSQL server before it is used: availability, encoding, durability.
-
 use std::io;
 
 use merch_chassis::StartError;
@@ -11,7 +9,7 @@ use sea_orm::sqlx::{
 /// The only encoding that can store every text.
 const ENCODING: &str = "UTF8";
 
-/// The encoding, and the settings that decide about durability. Any role may read them.
+/// Any role may read these settings.
 const SELECT_SETTINGS: &str = "
     SELECT current_database() AS database,
         current_setting('server_encoding') AS encoding,
@@ -20,8 +18,7 @@ const SELECT_SETTINGS: &str = "
         current_setting('synchronous_commit') AS synchronous_commit,
         current_setting('synchronous_standby_names') AS standbys";
 
-/// Whether a failed connection may succeed later without a change of settings: the server starts,
-/// recovers, restarts, has no free connection, or is not reachable yet.
+/// Whether a connection may succeed later without a change of settings.
 pub(super) fn is_transient(error: &sqlx::Error, has_socket: bool, is_pooled: bool) -> bool {
     match error {
         sqlx::Error::Database(error) => {
@@ -32,20 +29,19 @@ pub(super) fn is_transient(error: &sqlx::Error, has_socket: bool, is_pooled: boo
             io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::PermissionDenied => false,
-            // The server creates its socket when it starts; other files are named in the URL.
+            // The server creates its socket when it starts.
             io::ErrorKind::NotFound => has_socket,
-            // Network errors: refused, reset, unreachable, a name that does not resolve yet.
+            // Network errors, including a name that does not resolve yet.
             _ => true,
         },
-        // TLS, protocol and configuration errors.
         _ => false,
     }
 }
 
-/// Whether a server that refuses with this SQLSTATE may accept later (PostgreSQL 17, appendix A).
+/// By SQLSTATE (PostgreSQL 17, appendix A).
 fn is_transient_code(code: &str, is_pooled: bool) -> bool {
     match code {
-        // protocol_violation: PgBouncer sends it while its server is away; PostgreSQL for unknown
+        // protocol_violation: from PgBouncer while its server is away, from PostgreSQL for unknown
         // settings.
         "08P01" => is_pooled,
         // sqlserver_rejected_establishment_of_sqlconnection
@@ -70,7 +66,7 @@ pub(super) struct Settings {
     standbys: String,
 }
 
-/// Reads the settings by the simple protocol, which a pooler passes on unchanged.
+/// Uses the simple protocol, which a pooler passes on unchanged.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx::Error> {
     let row: PgRow = connection.fetch_one(sqlx::raw_sql(SELECT_SETTINGS)).await?;
     let text = |name| row.try_get::<String, _>(name);
@@ -85,8 +81,8 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Settings, sqlx
 }
 
 impl Settings {
-    /// Logs a warning for each setting by which `server` may lose an acknowledged order. Fails if
-    /// the encoding is not UTF8.
+    /// Warns of each setting by which `server` may lose an acknowledged order. Fails if the
+    /// encoding is not UTF8.
     pub(super) fn check(&self, server: &str) -> Result<(), StartError> {
         if self.encoding != ENCODING {
             return Err(StartError::new(format!(
@@ -127,7 +123,7 @@ impl Settings {
                 commit,
                 "by a fail-over to a standby; set synchronous_commit=on",
             )),
-            // `on` and stricter, `remote_write` (lost only if both machines crash), and future
+            // `on` and stricter, `remote_write` (loses data only if both machines crash), future
             // values.
             _ => {}
         }

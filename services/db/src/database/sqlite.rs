@@ -1,5 +1,3 @@
-//! Connections to an SQLite file: one writer and several readers.
-
 use std::{fmt, path::Path, time::Duration};
 
 use merch_chassis::StartError;
@@ -22,10 +20,8 @@ const BUSY: i32 = 5;
 const SYNCHRONOUS_FULL: i64 = 2;
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Returns the writer and the readers of the file.
-///
-/// SQLite has one writer at a time, and a queue in Rust is fairer and cheaper than its busy
-/// handler. In WAL mode, readers and the writer do not block each other.
+/// A queue in Rust is fairer and cheaper than SQLite's busy handler. In WAL mode, readers and the
+/// writer do not block each other.
 pub(super) async fn open(
     options: SqliteConnectOptions,
     pool: &Pool,
@@ -62,7 +58,7 @@ pub(super) async fn open_writer(
             .connect_with(durable_options(options.clone(), pool))
             .await;
         match opened {
-            // The change of a new file to WAL ignores the busy timeout.
+            // Changing a new file to WAL ignores the busy timeout.
             Err(error)
                 if is_busy(&error) && tokio::time::Instant::now() + RETRY_INTERVAL < until =>
             {
@@ -73,10 +69,11 @@ pub(super) async fn open_writer(
     }
 }
 
-/// `false` closes the connection.
+/// Returns `false` to close the connection.
 ///
-/// SQLite may end a transaction by itself, for example if the disk is full. ROLLBACK fails then,
-/// and sqlx still counts it. The next transaction would be a savepoint that is never committed.
+/// SQLite may end a transaction by itself, for example if the disk is full. ROLLBACK then fails,
+/// and sqlx still counts the transaction. The next one would be a savepoint that is never
+/// committed.
 async fn is_outside_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let outside = !connection.is_in_transaction();
     if !outside {
@@ -85,8 +82,8 @@ async fn is_outside_transaction(connection: &mut SqliteConnection) -> Result<boo
     Ok(outside)
 }
 
-/// `synchronous=FULL`: with NORMAL, a commit in WAL mode does not wait for the disk, and a power
-/// loss could lose an acknowledged order. Group commit makes up for the cost.
+/// With `synchronous=NORMAL`, a commit in WAL mode does not wait for the disk, and a power loss
+/// could lose an acknowledged order. Group commit makes up for the cost of FULL.
 fn durable_options(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectOptions {
     options
         .journal_mode(SqliteJournalMode::Wal)
@@ -96,8 +93,8 @@ fn durable_options(options: SqliteConnectOptions, pool: &Pool) -> SqliteConnectO
         .disable_statement_logging()
 }
 
-/// Logs a warning if the file does not have the settings of [`durable_options`]: SQLite keeps the
-/// previous journal mode if the file system does not support WAL.
+/// Warns if [`durable_options`] are not in effect: SQLite keeps the previous journal mode if the
+/// file system does not support WAL.
 async fn warn_about_durability(writer: &SqlitePool, file: &Path) -> Result<(), sqlx::Error> {
     let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
@@ -126,8 +123,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
     error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == BUSY)
 }
 
-/// Creates an empty file, which is an empty database, if it does not exist. Only the owner may read
-/// it, as it will hold password hashes; SQLite gives its other files the same mode.
+/// Creates an empty database if the file does not exist. Only the owner may read it, as it will
+/// hold password hashes; SQLite gives its other files the same mode.
 pub(super) fn create_private_file(file: &Path) -> Result<(), StartError> {
     let mut options = std::fs::File::options();
     options.write(true).create_new(true);

@@ -1,5 +1,3 @@
-//! Retries at the start, while PostgreSQL is not available yet.
-
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -18,9 +16,8 @@ impl StartRetry {
         Self { started: Instant::now(), limit, has_warned: false }
     }
 
-    /// Waits before the next attempt and returns `true`; returns `false` at once after the timeout.
-    ///
-    /// `reason` is the error of the last attempt. The first one is logged as a warning.
+    /// Waits before the next attempt; returns `false` at once after the timeout. The first `reason`
+    /// is logged as a warning.
     pub(crate) async fn wait(&mut self, reason: &str) -> bool {
         if self.started.elapsed() + RETRY_INTERVAL > self.limit {
             return false;

@@ -1,5 +1,3 @@
-//! A row of `orders`.
-
 use sea_orm::entity::prelude::*;
 use time::OffsetDateTime;
 

@@ -1,5 +1,3 @@
-//! A row of `products`.
-
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

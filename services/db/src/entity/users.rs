@@ -1,5 +1,3 @@
-//! A row of `users`.
-
 use std::fmt;
 
 use sea_orm::entity::prelude::*;
@@ -15,12 +13,10 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Returns the form of a name in the columns `*_key`.
 pub(crate) fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
-/// `*_key` is the value in lower case: it is unique and used for look-ups.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub(crate) struct Model {

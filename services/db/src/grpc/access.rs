@@ -1,16 +1,14 @@
-//! The roles that may call each method of the db service.
-
 use merch_chassis::grpc::{Access, Role};
 
 /// Only the api service acts for users.
 const GATEWAY: &[Role] = &[Role::Api];
 /// The catalogue is public, and `merch top` shows it.
 const CATALOGUE: &[Role] = &[Role::Api, Role::Operator, Role::Db];
-/// The operator's commands, also with the certificate of a db service. They require the admin
-/// token, too.
+/// The operator's commands, also with a db service's certificate. They require the admin token,
+/// too.
 const OPERATOR: &[Role] = &[Role::Operator, Role::Db];
 
-/// Every method of `proto/`. No role may call a method that is missing here.
+/// No role may call a method that is missing here.
 pub(crate) const ACCESS: Access = &[
     ("/merch.assistant.v1.AssistantService/CreateUser", GATEWAY),
     ("/merch.assistant.v1.AssistantService/CheckAvailability", GATEWAY),

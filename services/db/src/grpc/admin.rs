@@ -1,5 +1,3 @@
-//! `merch.admin.v1.AdminService`: validation and conversion.
-
 mod guard;
 mod page_token;
 
@@ -25,10 +23,9 @@ use crate::{
     },
 };
 
-/// The greatest price of one piece; three pieces are far below the maximum of an int64.
+/// Per piece; three pieces are far below the maximum of an int64.
 const MAX_PRICE_CENTS: i64 = 1_000_000_000_000;
 
-/// `merch.admin.v1.AdminService` over the store, behind [`Guarded`].
 pub(crate) struct Admin {
     pub(crate) store: Store,
 }

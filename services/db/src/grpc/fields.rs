@@ -1,5 +1,3 @@
-//! Validates the fields of a request and collects every violation.
-
 use merch_contract::grpc::assistant::v1 as proto;
 use merch_logging::rules::is_trace_id;
 use uuid::Uuid;
@@ -10,8 +8,7 @@ use crate::{
     store::{Caller, Context, known_networks::Network, password_checks::Reservation},
 };
 
-/// The violations so far. An invalid field yields a default value, so that the next ones are
-/// checked.
+/// An invalid field yields a default value, so that the next ones are checked.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     violations: Vec<InvalidField>,

@@ -1,5 +1,3 @@
-//! Orders: validation and conversion.
-
 use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
 use proto::place_order_result::Outcome;
 use tokio::time::Instant;
@@ -61,7 +59,7 @@ pub(super) async fn list_orders(
     fields.check("status", known.is_ok(), "a value of OrderStatus");
     fields.finish(())?;
     let page = OrdersPage::of(&request.page_token, filter(known.unwrap_or_default()))?;
-    // One more row than requested shows whether there is a next page.
+    // One more row shows whether there is a next page.
     let mut orders = store.orders(caller, page.status, page.before, size + 1).await?;
     let more = orders.len() as u64 > size;
     orders.truncate(usize::try_from(size).unwrap_or(usize::MAX));

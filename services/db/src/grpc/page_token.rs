@@ -1,6 +1,4 @@
-//! Page tokens: opaque, with the filter and the last key of the previous page.
-//!
-//! base64url without padding of: version, method, last key (big-endian), filter.
+//! Opaque page tokens: base64url without padding of version, method, last key (big-endian), filter.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -21,7 +19,6 @@ pub(super) struct ProductsPage {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OrdersPage {
-    /// `None` for the first page.
     pub(super) before: Option<Uuid>,
     pub(super) status: Option<Status>,
 }
@@ -37,7 +34,7 @@ impl ProductsPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Returns the first page of the filter if the token is empty.
+    /// An empty token is the first page.
     pub(super) fn of(token: &str, category: Option<String>) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: 0, category });

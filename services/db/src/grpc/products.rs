@@ -1,5 +1,3 @@
-//! Products: validation and conversion.
-
 use merch_contract::grpc::assistant::v1 as proto;
 
 use super::{fields::Fields, page_token::ProductsPage};
@@ -17,7 +15,6 @@ pub(super) async fn list_products(
     if page.category.as_ref().is_some_and(|category| category.contains('\0')) {
         return Ok(proto::ListProductsResponse::default());
     }
-    // One more row than requested shows whether there is a next page.
     let mut products = store.products(page.category.as_deref(), page.after, size + 1).await?;
     let more = products.len() as u64 > size;
     products.truncate(usize::try_from(size).unwrap_or(usize::MAX));

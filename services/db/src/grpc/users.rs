@@ -1,5 +1,3 @@
-//! Users: validation and conversion.
-
 use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
 use proto::{begin_password_check_request::By as CheckBy, get_credentials_request::By as ProtoBy};
 
@@ -97,7 +95,7 @@ pub(super) async fn get_credentials(
                 "exactly one of username and caller; one must be set",
             ));
         }
-        // No user can have this name, so the check is not counted.
+        // No user can have this name, so no check is counted.
         Some(ProtoBy::Username(name)) if !is_username(&name) => None,
         Some(ProtoBy::Username(name)) => {
             store.begin_password_check(&UserLookup::Username(name), &Network::default()).await?.user

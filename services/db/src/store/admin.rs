@@ -1,6 +1,5 @@
-//! The operator's use cases: stock, prices, users and tokens.
-//!
-//! Locks are taken in the order of placing orders: users before products, each by id.
+//! The operator's use cases. Locks are taken as for placing orders: users before products, each by
+//! id.
 
 use std::time::Duration;
 
@@ -26,9 +25,9 @@ use crate::{
     failure::Failure,
 };
 
-/// The greatest stock of a product. Cancelled orders may exceed it without overflow.
+/// Cancelled orders may exceed it without overflow.
 pub(crate) const MAX_STOCK: i32 = 1_000_000_000;
-/// Users per transaction that revokes all tokens: orders of these users wait for it.
+/// Users per transaction; their orders wait for it.
 const REVOCATION_BATCH: u64 = 1_000;
 
 const SELECT_REQUEST: &str =
@@ -44,7 +43,7 @@ const INSERT_REQUEST: Sql = Sql {
         VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (key) DO NOTHING",
 };
-/// `$1` is the result of [`Clock::expiry`](crate::clock::Clock::expiry).
+/// `$1` is [`Clock::expiry`](crate::clock::Clock::expiry).
 const DELETE_EXPIRED_REQUESTS: Sql = Sql {
     postgres: "
         DELETE FROM admin_requests
@@ -74,7 +73,7 @@ pub(crate) struct Restock {
 }
 
 impl Restock {
-    /// Identifies the request: a key that is reused with another fingerprint is refused.
+    /// A key that is reused with another fingerprint is refused.
     fn fingerprint(&self) -> String {
         match self.change {
             StockChange::Add(pieces) => format!("v1:product={},add={pieces}", self.product_id),
@@ -83,7 +82,7 @@ impl Restock {
     }
 }
 
-/// The result of a stock change, or of the first one with the same key.
+/// The result of a stock change, or of the first one with its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restocked {
     pub(crate) stock: i32,
@@ -112,7 +111,7 @@ pub(crate) struct UserFilter {
 }
 
 impl Store {
-    /// Changes the stock of a product, once for each idempotency key.
+    /// Takes effect once for each idempotency key.
     pub(crate) async fn restock(
         &self,
         context: &Context,
@@ -127,8 +126,7 @@ impl Store {
         self.write(|transaction| async move {
             let transaction = transaction.as_ref();
             let product = lock_product(transaction, restock.product_id).await?;
-            // Read after the product is locked, so that a concurrent call with this key has
-            // committed.
+            // Read after the lock, so that a concurrent call with this key has committed.
             if let Some(first) = self.stored_response(transaction, restock).await? {
                 return Ok(first);
             }
@@ -159,7 +157,7 @@ impl Store {
             let statement =
                 INSERT_REQUEST.with_time(self.database.backend(), values, self.clock.monotonic());
             if transaction.execute_raw(statement).await.map_err(db_failure)?.rows_affected() == 0 {
-                // A concurrent call has used the key; the next attempt reads its response.
+                // A concurrent call used the key.
                 return Err(Failure::Retryable(DbErr::Custom(
                     "a concurrent call used the same key".to_owned(),
                 )));
@@ -179,7 +177,6 @@ impl Store {
         .await
     }
 
-    /// Returns the response to the first call with this key, if any.
     async fn stored_response<C: ConnectionTrait>(
         &self,
         connection: &C,
@@ -201,7 +198,7 @@ impl Store {
         Ok(Some(Restocked { stock: row.stock, difference: row.difference, replayed: true }))
     }
 
-    /// Sets a product's price. Returns the product and its previous price.
+    /// Returns the product and its previous price.
     pub(crate) async fn set_price(
         &self,
         context: &Context,
@@ -243,7 +240,7 @@ impl Store {
         .await
     }
 
-    /// Returns at most `shown` users with ids above `after`, ascending, and whether there are more.
+    /// Also returns whether there are more.
     pub(crate) async fn list_users(
         &self,
         context: &Context,
@@ -290,7 +287,7 @@ impl Store {
         .await
     }
 
-    /// Deactivates a user. Returns the user, and whether it was active.
+    /// Also returns whether the user was active.
     pub(crate) async fn deactivate(
         &self,
         context: &Context,
@@ -348,8 +345,8 @@ impl Store {
         .await
     }
 
-    /// Revokes the tokens of a batch of active users with ids above `after`. Returns their number,
-    /// and the last id if there may be more.
+    /// Revokes the tokens of a batch of active users above `after`. Returns their number, and the
+    /// last id if there may be more.
     pub(crate) async fn revoke_a_page_of_tokens(
         &self,
         context: &Context,
@@ -389,7 +386,6 @@ impl Store {
         .await
     }
 
-    /// They are few, so one statement deletes all.
     pub(crate) async fn delete_expired_admin_requests(
         &self,
         retention: Duration,
@@ -403,7 +399,7 @@ impl Store {
             .rows_affected())
     }
 
-    /// Requires that the rows are locked.
+    /// The rows must be locked.
     async fn invalidate_tokens(
         &self,
         transaction: &Transaction,
@@ -428,7 +424,6 @@ impl Store {
     }
 }
 
-/// Takes the lock that placing orders takes.
 async fn lock_product(transaction: &Transaction, id: i32) -> Result<products::Model, Failure> {
     let product = products::Entity::find_by_id(id)
         .lock(LockType::NoKeyUpdate)

@@ -1,13 +1,8 @@
 //! Group commit of orders.
 //!
-//! Orders update a few product rows, so their transactions run one after another. While one is in
-//! flight, orders queue; the next transaction takes all of them. There is no timer: an order that
-//! finds the queue empty is committed at once.
-//!
-//! 1. [`Queue::place`] takes a permit for each order and queues the call.
-//! 2. [`Committer::run`] takes the calls that wait as a batch.
-//! 3. [`Store::place`] decides on the orders of the batch and commits them in one transaction.
-//! 4. [`PendingCall::reply`] answers each call.
+//! Orders update a few product rows, so their transactions run one after another. Meanwhile orders
+//! queue, and the next transaction takes all of them. There is no timer: an order that finds the
+//! queue empty is committed at once.
 
 use std::{iter::repeat_n, sync::Arc};
 
@@ -38,35 +33,31 @@ pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer
 
 type Reply = Result<Vec<OrderOutcome>, Failure>;
 
-/// A permit of one user for one change in flight.
 type UserPermit = ConcurrencyPermit<(Caller, WriteClass)>;
 
 struct PendingCall {
     orders: Vec<NewOrder>,
-    /// The caller's deadline, if it sent one.
     deadline: Option<Instant>,
     response: oneshot::Sender<Reply>,
-    /// Space in the queue, held until the reply.
     permit: OwnedSemaphorePermit,
     /// One for each order, held until the reply even if the caller disconnects.
     user_permits: Vec<UserPermit>,
 }
 
-/// The bounded queue of calls before the committer.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     calls: mpsc::Sender<PendingCall>,
-    /// One permit for each order: a call has 1 to 256 of them.
+    /// One permit for each order; a call has 1 to 256.
     capacity: Arc<Semaphore>,
-    /// Bounds the orders of each user, so that no user fills the queue.
+    /// Keeps a user from filling the queue.
     writes: ConcurrencyLimit<(Caller, WriteClass)>,
 }
 
 impl Queue {
-    /// Places `orders` and returns one outcome for each, in their order, after the commit.
+    /// Returns one outcome for each order, in their order, after the commit.
     ///
     /// An order is not placed if the future is dropped, or `deadline` passes, before the committer
-    /// decides on it. An order whose user has too many changes in flight is refused separately.
+    /// decides on it. Orders above their user's limit are refused separately.
     ///
     /// # Errors
     /// `OVERLOADED` if the queue is full; the failure of the transaction.
@@ -111,12 +102,12 @@ impl Queue {
             metrics::QUEUE_DEPTH.sub(i64::from(count));
             return Err(overloaded());
         }
-        // The committer answers every call; it drops one only when the process ends.
+        // The committer drops a call only when the process ends.
         outcomes.await.unwrap_or_else(|_| Err(overloaded()))
     }
 }
 
-/// Inserts a `TOO_MANY_WRITES` into `outcomes` at the position of each order not admitted.
+/// Inserts a `TOO_MANY_WRITES` for each order not admitted.
 fn with_refusals(is_admitted: &[bool], outcomes: Vec<OrderOutcome>) -> Vec<OrderOutcome> {
     let mut outcomes = outcomes.into_iter();
     let refused = || OrderOutcome::Refused(ErrorReason::TooManyWrites);
@@ -129,13 +120,11 @@ fn with_refusals(is_admitted: &[bool], outcomes: Vec<OrderOutcome>) -> Vec<Order
 pub(crate) struct Committer {
     store: Store,
     calls: mpsc::Receiver<PendingCall>,
-    /// A call that did not fit into the last batch; it starts the next one.
     carry_over: Option<PendingCall>,
     max_batch: usize,
 }
 
 impl Committer {
-    /// Commits batches until `shutdown` is cancelled and the queue is empty.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         while let Some(first) = self.next_call(&shutdown).await {
             let batch = self.next_batch(first);
@@ -159,7 +148,6 @@ impl Committer {
         }
     }
 
-    /// Returns `first` and the calls behind it, up to `max_batch` orders, without expired calls.
     fn next_batch(&mut self, first: PendingCall) -> Vec<PendingCall> {
         let (mut batch, mut orders) = (Vec::new(), 0);
         let mut next = Some(first);
@@ -182,7 +170,7 @@ impl Committer {
 
     async fn commit(&self, batch: Vec<PendingCall>) {
         match self.place(&batch).await {
-            // Nothing is committed. One call may have caused this: the others must not fail.
+            // Nothing is committed. One call may be the cause; the others must not fail.
             Err(Failure::Internal(error)) if batch.len() > 1 => {
                 tracing::warn!(
                     %error,
@@ -190,6 +178,10 @@ impl Committer {
                     "failed to commit a batch of orders; committing each call separately"
                 );
                 for call in batch {
+                    if !call.is_live() {
+                        call.reply(Err(Failure::TimedOut));
+                        continue;
+                    }
                     let single = vec![call];
                     let result = self.place(&single).await;
                     reply_all(single, result);
@@ -199,8 +191,7 @@ impl Committer {
         }
     }
 
-    /// Places the orders of all `calls` in one transaction. The reply of a call that has expired is
-    /// `TimedOut`; its orders are not placed.
+    /// The reply of an expired call is `TimedOut`; its orders are not placed.
     async fn place(&self, calls: &[PendingCall]) -> Result<Vec<Reply>, Failure> {
         let orders: Vec<&NewOrder> = calls.iter().flat_map(|call| &call.orders).collect();
         let are_live =
@@ -209,7 +200,7 @@ impl Committer {
         Ok(calls
             .iter()
             .map(|call| {
-                // Takes all outcomes of this call, even if the first one is missing.
+                // Takes all outcomes of this call, even if the first is missing.
                 let outcomes: Vec<_> = outcomes.by_ref().take(call.orders.len()).collect();
                 outcomes.into_iter().collect::<Option<_>>().ok_or(Failure::TimedOut)
             })
@@ -217,7 +208,6 @@ impl Committer {
     }
 }
 
-/// Answers each call with its own reply, or every call with the failure of their transaction.
 fn reply_all(calls: Vec<PendingCall>, result: Result<Vec<Reply>, Failure>) {
     match result {
         Ok(replies) => calls.into_iter().zip(replies).for_each(|(call, reply)| call.reply(reply)),
@@ -226,7 +216,6 @@ fn reply_all(calls: Vec<PendingCall>, result: Result<Vec<Reply>, Failure>) {
 }
 
 impl PendingCall {
-    /// Whether the caller still waits and its deadline has not passed.
     fn is_live(&self) -> bool {
         !self.response.is_closed() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }

@@ -1,4 +1,4 @@
-//! The log events of this service. They never hold a password, a hash or a token.
+//! Log events, which never hold a password, a hash or a token.
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
 use merch_logging::client::event::{Origin, attribute, event_name};
@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::Context;
 use crate::entity::orders;
 
-/// The `reason` of an order that was refused for lack of stock.
 pub(crate) const OUT_OF_STOCK: &str = "out_of_stock";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +14,13 @@ pub(crate) enum DomainEvent<'a> {
     UserRegistered,
     UserLoggedIn,
     UserLoggedOut,
-    /// The names of the fields that changed.
+    /// The names of the changed fields.
     UserUpdated(&'a [&'static str]),
     UserPasswordChanged,
     UserDeactivated,
     OrderPlaced(&'a orders::Model),
     OrderCancelled(&'a orders::Model),
-    /// For lack of stock.
+    /// Refused for lack of stock.
     OrderRefused {
         product_id: i32,
         quantity: i32,

@@ -1,5 +1,3 @@
-//! Periodic work: deletes expired rows, and reports the state of the database and its clock.
-
 use std::time::Duration;
 
 use merch_chassis::{
@@ -14,7 +12,7 @@ use crate::{clock::Skew, database::DELETE_BATCH, metrics};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// `$1` is the result of [`Clock::expiry`](crate::clock::Clock::expiry), `$2` the most to delete.
+/// `$1` is [`Clock::expiry`](crate::clock::Clock::expiry), `$2` the limit.
 const DELETE_EXPIRED_KEYS: Sql = Sql {
     postgres: "
         DELETE FROM idempotency_keys WHERE (user_id, key) IN (
@@ -32,7 +30,6 @@ const DELETE_EXPIRED_KEYS: Sql = Sql {
         )",
 };
 
-/// Runs a round at once and then every `interval`, until `stop` is cancelled.
 pub(crate) async fn run(
     store: Store,
     retention: Duration,
@@ -89,7 +86,6 @@ async fn run_round(store: &Store, retention: Duration) {
     }
 }
 
-/// Returns the number of deleted keys.
 pub(crate) async fn delete_expired_keys(store: &Store, retention: Duration) -> Result<u64, DbErr> {
     let Some(expiry) = store.clock.expiry(retention) else { return Ok(0) };
     let statement = DELETE_EXPIRED_KEYS
@@ -97,8 +93,7 @@ pub(crate) async fn delete_expired_keys(store: &Store, retention: Duration) -> R
     store.database.remove(statement, DELETE_BATCH.into()).await
 }
 
-/// Reports to `database` whether the database answers, to `clock` whether this machine's clock
-/// agrees with it, and to the metrics the backlog of the outbox.
+/// `database` reports whether the database answers, `clock` whether the clocks agree.
 pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: CancellationToken) {
     // Concurrent, as a slow count does not mean that the database is unavailable.
     tokio::join!(check_database(&store, &database, &clock, &stop), measure_backlog(&store, &stop));
@@ -129,7 +124,6 @@ async fn check_database(store: &Store, database: &Part, clock: &Part, stop: &Can
     }
 }
 
-/// Logs each jump of the clock once.
 #[derive(Debug, Default)]
 struct JumpLog {
     jumped: f64,

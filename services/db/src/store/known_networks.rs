@@ -1,4 +1,4 @@
-//! The client networks where an account is known: it proved its password there within
+//! Client networks where an account proved its password within
 //! [`LogIns::known_for`](crate::config::LogIns::known_for).
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Networks per account; the one that was seen least recently is deleted.
+/// Networks per account; the least recently seen one is deleted.
 const MAX_NETWORKS: i64 = 20;
 
 /// `$1` the user, `$2` the network, `$3` the retention in microseconds.
@@ -78,7 +78,7 @@ const DELETE_OLDEST: &str = "
     )";
 const DELETE_OTHERS: &str =
     "DELETE FROM known_networks WHERE user_id = $1 AND network_digest <> $2";
-/// `$1` the retention in microseconds, `$2` the most to delete.
+/// `$1` the retention in microseconds, `$2` the limit.
 const DELETE_EXPIRED: Sql = Sql {
     postgres: concat!(
         "
@@ -105,12 +105,12 @@ const DELETE_EXPIRED: Sql = Sql {
     ),
 };
 
-/// The network of a client: an IPv4 address, the first address of an IPv6 /64, or empty if unknown.
+/// An IPv4 address, the first address of an IPv6 /64, or empty if unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Network(String);
 
 impl Network {
-    /// Parses the text form. Any address of a /64 stands for the /64.
+    /// Any address of a /64 stands for the /64.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::default());
@@ -122,8 +122,7 @@ impl Network {
         &self.0
     }
 
-    /// IPv4 addresses are few, so a digest can be reversed by trying all of them; rows expire after
-    /// [`LogIns::known_for`](crate::config::LogIns::known_for).
+    /// Trying all IPv4 addresses reverses a digest, so rows expire.
     fn digest(&self, user: Uuid) -> Value {
         let hash =
             Sha256::new().chain_update("merch known network\0").chain_update(user.as_bytes());
@@ -139,7 +138,6 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Does nothing if the network is unknown.
     pub(super) async fn record_network(
         &self,
         transaction: &Transaction,
@@ -179,7 +177,6 @@ impl Store {
         transaction.execute_raw(others).await.map_err(db_failure).map(|_| ())
     }
 
-    /// Returns the number of deleted rows.
     pub(crate) async fn delete_expired_networks(&self) -> Result<u64, DbErr> {
         let values = [micros(self.log_ins.known_for), i64::from(DELETE_BATCH).into()];
         self.database

@@ -1,5 +1,3 @@
-//! Reads and cancels orders. `place` and `committer` place them.
-
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{
@@ -21,7 +19,6 @@ use crate::{
     failure::Failure,
 };
 
-/// Selects the caller's token state and the columns of an order.
 macro_rules! select_caller_and_order {
     ($from:literal) => {
         concat!(
@@ -90,8 +87,6 @@ impl FromQueryResult for CallerAndOrder {
 }
 
 impl Store {
-    /// Returns at most `limit` of the caller's orders with ids below `before`, newest first,
-    /// optionally of one status.
     pub(crate) async fn orders(
         &self,
         caller: Caller,
@@ -121,7 +116,6 @@ impl Store {
         found.into_iter().next().ok_or(Failure::Refused(ErrorReason::OrderNotFound))
     }
 
-    /// Checks the caller's token and returns the orders, with one statement.
     async fn select_orders(
         &self,
         caller: Caller,
@@ -142,11 +136,10 @@ impl Store {
         }
     }
 
-    /// Cancels one of the caller's orders and restocks its pieces, once.
+    /// Cancels an order and restocks its pieces, once.
     ///
-    /// Reads before it locks, so that only an order that is still placed takes the stock lock.
-    /// Locks the user, the order, then the product; placing never waits for an order's row, so they
-    /// cannot deadlock.
+    /// Reads before it locks, so that only a placed order takes the stock lock. Locks the user, the
+    /// order, then the product. Placing never waits for an order's row, so the two cannot deadlock.
     pub(crate) async fn cancel_order(
         &self,
         context: &Context,

@@ -1,5 +1,4 @@
-//! The outbox: events are written in the transaction of their change, then read and shipped until
-//! they are acknowledged.
+//! Events are written in the transaction of their change, then shipped until they are acknowledged.
 
 mod gaps;
 pub(crate) mod leader;
@@ -45,8 +44,7 @@ const SELECT_PENDING: &str = "
     WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2
     ORDER BY seq
     LIMIT $3";
-/// As [`SELECT_PENDING`], plus the rows of `$5` (PostgreSQL): skipped numbers, of which `$4` is the
-/// lowest.
+/// As [`SELECT_PENDING`], plus the skipped numbers `$5`, of which `$4` is the lowest (PostgreSQL).
 const SELECT_PENDING_WITH_LATE: &str = "
     SELECT seq, payload
     FROM outbox
@@ -85,7 +83,7 @@ const MARK_SHIPPED: Sql = Sql {
         WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
 };
 const UNMARK_SHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
-/// `$1` the number of shipped events to keep, `$2` the most to delete.
+/// `$1` the number of shipped events to keep, `$2` the limit.
 const TRIM: &str = "
     DELETE FROM outbox WHERE seq IN (
         SELECT seq FROM outbox
@@ -98,14 +96,13 @@ const TRIM: &str = "
         ORDER BY seq
         LIMIT $2
     )";
-/// Skips an event that another process has shipped meanwhile.
 const MARK_DEAD_LETTER: &str =
     "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
 const COUNT_BACKLOG: &str = "
     SELECT count(*) AS backlog FROM (
         SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1
     ) AS pending";
-/// The limit of the backlog count, which bounds its cost.
+/// Bounds the cost of the count.
 pub(crate) const BACKLOG_BOUND: i64 = 100_001;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -151,10 +148,9 @@ struct Inner {
     term: Mutex<Term>,
 }
 
-/// What this process knows about the events in its present term as the leader.
 #[derive(Debug)]
 struct Term {
-    /// The greatest `seq` that was read since reading restarted at the oldest.
+    /// The greatest `seq` read since reading restarted at the oldest.
     position: i64,
     gaps: Gaps,
     /// The last `seq` of the term: the next leader ships later events.
@@ -179,8 +175,7 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
-    /// Whether other processes write to this outbox and ship it: not with SQLite or the embedded
-    /// broker.
+    /// Whether other processes write and ship this outbox: not with SQLite or the embedded broker.
     pub(crate) fn is_shared(&self) -> bool {
         self.0.database.backend() == DbBackend::Postgres && self.0.shipped == ShippedEvents::Delete
     }
@@ -189,8 +184,7 @@ impl Outbox {
         *self.term() = Term::default();
     }
 
-    /// Limits the term to the events that exist now. Without an answer within `limit`, the term
-    /// stays unlimited.
+    /// Limits the term to the present events. Without an answer within `limit`, it stays unlimited.
     pub(crate) async fn end_term(&self, limit: Duration) {
         let statement = Statement::from_string(self.0.database.backend(), SELECT_NEWEST);
         let asked =
@@ -205,8 +199,7 @@ impl Outbox {
         }
     }
 
-    /// Returns for how long there were unshipped events and none was acknowledged. Must be called
-    /// regularly.
+    /// Returns for how long unshipped events got no acknowledgement. Must be called regularly.
     pub(crate) async fn stalled_for(&self) -> Result<Duration, DbErr> {
         let statement = Statement::from_string(self.0.database.backend(), EXISTS_PENDING);
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;
@@ -226,7 +219,7 @@ impl Outbox {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, LogMessage)>, DbErr> {
-        // The last event may have been a late one, so reading continues after the greatest `seq`.
+        // The last event may have been a late one.
         let mut position = after.map_or(0, |after| after.max(self.term().position));
         loop {
             let rows = self.page(position, limit).await?;
@@ -251,14 +244,14 @@ impl Outbox {
             term.position = position;
             term.gaps.read(&seqs, Instant::now());
             drop(term);
-            // Behind a page of undecodable events there may be others.
+            // Other events may follow a page of undecodable ones.
             if !events.is_empty() || rows.len() < limit {
                 return Ok(events);
             }
         }
     }
 
-    /// Returns the events after `position`, and the late ones before it.
+    /// Includes the late events before `position`.
     async fn page(&self, position: i64, limit: usize) -> Result<Vec<QueryResult>, DbErr> {
         let backend = self.0.database.backend();
         // SQLite has one writer, so numbers are committed in order.
@@ -303,8 +296,7 @@ impl Outbox {
         self.0.database.within(self.0.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
-    /// At the start: with the embedded broker, which starts empty, all kept events become
-    /// unshipped.
+    /// With the embedded broker, which starts empty, all kept events become unshipped.
     pub(crate) async fn reset_shipped(&self) -> Result<(), DbErr> {
         match self.0.shipped {
             ShippedEvents::Delete => Ok(()),
@@ -319,7 +311,6 @@ impl Outbox {
         }
     }
 
-    /// Returns the number of deleted events.
     pub(crate) async fn trim(&self) -> Result<u64, DbErr> {
         let kept = match self.0.shipped {
             ShippedEvents::Delete => 0,
@@ -343,9 +334,9 @@ impl Outbox {
 }
 
 /// On PostgreSQL, `seq` is the order of writing, not of committing: a row may appear after a later
-/// one was read, and the next reading finds it (see `gaps`). An event of a subject commits before
-/// the next one takes its number, so reading without gaps keeps the order of each subject. A row
-/// that appears later than that is found when reading restarts at the oldest one.
+/// one was read (see `gaps`). An event of a subject commits before the next one takes its number,
+/// so reading without gaps keeps the order of each subject. Rows that appear even later are found
+/// when reading restarts at the oldest one.
 impl EventSource for Outbox {
     type Position = i64;
 
@@ -376,7 +367,7 @@ impl EventSource for Outbox {
             ShippedEvents::Delete => Some(
                 row.try_get::<OffsetDateTime>("", "created_at").map_err(SourceError::new)?.into(),
             ),
-            // It may have been shipped to an earlier embedded broker.
+            // An earlier embedded broker may have received it.
             ShippedEvents::ShipAgainAtStart { .. } => None,
         };
         Ok(Some(OldestEvent { id: seq.to_string(), time }))

@@ -1,13 +1,13 @@
-//! Budgets of password checks, counted in the database, so that all replicas share them.
+//! Budgets of password checks, in the database, so that all replicas share them.
 //!
-//! Each check draws from the budget of the account at the client's network and, unless the account
-//! is known there, from its budget over all networks (`docs/identity.md`). A budget is one number,
-//! the time at which it is full again: the generic cell rate algorithm (GCRA). A check is reserved
+//! Each check draws from the account's budget at the client's network and, unless the account is
+//! known there, from its budget over all networks (`docs/identity.md`). A budget is one number, the
+//! time at which it is full again: the generic cell rate algorithm (GCRA). A check is reserved
 //! before the password is hashed, and refunded if the password was right or not hashed.
 //!
 //! A name without a user has budgets, too, so that refusals do not reveal which names exist. A
-//! refused check writes nothing; a reserved one costs a hash, so the hash pools bound the rows: `2
-//! × hashes per second × period`, over all replicas.
+//! refused check writes nothing; a reserved one costs a hash. So the hash pools of all replicas
+//! bound the rows: `2 × hashes per second × period`.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Microseconds; more than a clock adjustment. A time further ahead than any check can cause counts
-/// as a full budget: the clock was set back or the rate changed.
+/// as full: the clock was set back or the rate changed.
 const SLACK: i64 = 1_000_000;
 const KEY_BYTES: usize = 32;
 
@@ -48,8 +48,8 @@ const SELECT_AHEAD: Sql = Sql {
         WHERE name_digest = $1",
     ),
 };
-/// Draws a check from the budget `$1` unless it is exhausted. `$2` the emission interval, `$3` the
-/// burst tolerance, `$4` the greatest plausible distance of `whole_at` from now.
+/// `$1` the budget, `$2` the emission interval, `$3` the burst tolerance, `$4` the greatest
+/// plausible distance of `whole_at` from now.
 const DRAW: Sql = Sql {
     postgres: concat!(
         "
@@ -98,9 +98,9 @@ const DRAW: Sql = Sql {
         " + $4)",
     ),
 };
-/// Refunds a check: `$1` the budget, `$2` the emission interval.
+/// `$1` the budget, `$2` the emission interval.
 const REFUND: &str = "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1";
-/// Deletes the budget `$1` if it is full: if the clock is set back, its row would pass for an
+/// Deletes the budget `$1` if it is full: after the clock is set back, its row would pass for an
 /// exhausted budget.
 const DELETE_IF_FULL: Sql = Sql {
     postgres: concat!(
@@ -114,7 +114,7 @@ const DELETE_IF_FULL: Sql = Sql {
         now_micros!(sqlite),
     ),
 };
-/// Deletes at most `$1` full budgets.
+/// `$1` the limit.
 const DELETE_FULL: Sql = Sql {
     postgres: concat!(
         "
@@ -140,8 +140,7 @@ const DELETE_FULL: Sql = Sql {
         )",
     ),
 };
-/// The greatest cost (log2 of scrypt's N) of an active user's hash. Reads the last entry of an
-/// index.
+/// Reads log2 of scrypt's N from the last entry of an index.
 const SELECT_HASH_COST: Sql = Sql {
     postgres: r"
         SELECT max((substring(password_hash FROM '^\$scrypt\$ln=([0-9]{1,2}),')::integer)) AS cost
@@ -155,7 +154,7 @@ const SELECT_HASH_COST: Sql = Sql {
         LIMIT 1",
 };
 
-/// A rate as GCRA parameters, in microseconds.
+/// A rate in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Gcra {
     emission_interval: i64,
@@ -165,7 +164,7 @@ struct Gcra {
 
 impl From<Rate> for Gcra {
     fn from(rate: Rate) -> Self {
-        // Far beyond any rate, and small enough that sums with the current time do not overflow.
+        // Far beyond any rate; sums with the current time do not overflow.
         const MAX: i64 = i64::MAX / 16;
         let emission_interval = i64::try_from(rate.period.as_micros()).unwrap_or(MAX).clamp(1, MAX);
         Self {
@@ -190,9 +189,7 @@ impl Gcra {
     }
 }
 
-/// The owner of budgets: a user, or a name without an active user.
-///
-/// A user keeps its budgets when it is renamed.
+/// A user, or a name without an active user. A user keeps its budgets when it is renamed.
 #[derive(Clone, Copy, Debug)]
 enum Account<'a> {
     User(Uuid),
@@ -200,8 +197,7 @@ enum Account<'a> {
 }
 
 impl Account<'_> {
-    /// Returns the key of the budget at a network, or over all networks. A digest, as the name may
-    /// be a password that was typed into the wrong field.
+    /// Returns a digest, as the name may be a password typed into the wrong field.
     fn key(self, network: Option<&Network>) -> [u8; KEY_BYTES] {
         let hash = Sha256::new().chain_update("merch password check\0");
         let hash = match self {
@@ -217,13 +213,12 @@ impl Account<'_> {
     }
 }
 
-/// The budgets that a check was drawn from: of the network, then of all networks. The api service
-/// sends it back.
+/// The budgets drawn from: the network's, then that of all networks. The api service sends it back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reservation(Vec<[u8; KEY_BYTES]>);
 
 impl Reservation {
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; empty is an empty reservation.
+    /// Reads the output of [`to_bytes`](Self::to_bytes); empty is an empty reservation.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (keys, rest) = bytes.as_chunks::<KEY_BYTES>();
         (rest.is_empty() && keys.len() <= 2).then(|| Self(keys.to_vec()))
@@ -239,14 +234,13 @@ impl Reservation {
 pub(crate) struct PasswordCheck {
     /// `None` if no active user has the name.
     pub(crate) user: Option<Model>,
-    /// The greatest cost of an active user's hash; 0 if there is none.
+    /// 0 if there is no active user.
     pub(crate) hash_cost: i32,
     pub(crate) reservation: Reservation,
 }
 
 impl Store {
-    /// Reserves one password check of an account, for a client in `network`. Reserves nothing if a
-    /// budget is exhausted.
+    /// Reserves nothing if a budget is exhausted.
     pub(crate) async fn begin_password_check(
         &self,
         lookup: &UserLookup,
@@ -290,7 +284,7 @@ impl Store {
             return Err(Failure::TooManyLogIns(wait));
         }
         self.write(|transaction| async move {
-            // The network's budget first, in every transaction, so that no two deadlock.
+            // Every transaction takes the network's budget first, so that no two deadlock.
             for (key, gcra) in self.budgets(reservation) {
                 let values = [
                     key,
@@ -300,7 +294,6 @@ impl Store {
                 ];
                 let draw = DRAW.with(backend, values);
                 if transaction.execute_raw(draw).await.map_err(db_failure)?.rows_affected() != 1 {
-                    // Concurrent checks took the last ones.
                     let wait = Duration::from_micros(gcra.emission_interval.unsigned_abs());
                     return Err(Failure::TooManyLogIns(wait));
                 }
@@ -310,7 +303,7 @@ impl Store {
         .await
     }
 
-    /// Refunds a reservation whose password was not hashed.
+    /// Refunds a check whose password was not hashed.
     pub(crate) async fn cancel_password_check(
         &self,
         reservation: &Reservation,
@@ -353,7 +346,6 @@ impl Store {
         Ok(cost.flatten().unwrap_or(0))
     }
 
-    /// Returns the number of deleted budgets.
     pub(crate) async fn delete_full_budgets(&self) -> Result<u64, DbErr> {
         let statement = DELETE_FULL.with(self.database.backend(), [i64::from(DELETE_BATCH).into()]);
         self.database.remove(statement, DELETE_BATCH.into()).await

@@ -1,8 +1,5 @@
 //! Places the orders of a batch in one transaction. The number of statements does not depend on the
 //! number of orders.
-//!
-//! [`Store::place`] reads and locks a [`BatchSnapshot`], [`decide`]s on each order in order of
-//! arrival, writes the orders that are placed, and appends their events to the outbox.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -38,7 +35,6 @@ pub(crate) struct NewOrder {
 }
 
 impl NewOrder {
-    /// Identifies the request: a key that is reused with another fingerprint is refused.
     fn fingerprint(&self) -> String {
         format!("v1:product={},quantity={}", self.product_id, self.quantity)
     }
@@ -48,22 +44,22 @@ impl NewOrder {
     }
 }
 
-/// The outcome of one order. It is valid only after the transaction has committed.
+/// Valid only after the transaction has committed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OrderOutcome {
     Placed(Model),
-    /// The order that was placed earlier with this key, as it was when it was placed.
+    /// The order as it was when it was placed.
     Replayed(Model),
     Refused(ErrorReason),
 }
 
-/// Tells for each order of a batch whether its caller still waits.
+/// Tells for each order whether its caller still waits.
 pub(crate) type LivenessCheck<'a> = &'a (dyn Fn() -> Vec<bool> + Sync);
 
 impl Store {
-    /// Places `orders` in one transaction and returns an outcome for each, in their order.
+    /// Returns an outcome for each order, in their order.
     ///
-    /// `are_live` is called after the rows are locked, as that may take long. An order whose caller
+    /// `are_live` is called before rows are locked and again after, as that may take long. An order whose caller
     /// no longer waits is not placed; its outcome is `None`.
     pub(crate) async fn place(
         &self,
@@ -81,6 +77,10 @@ impl Store {
         orders: &[&NewOrder],
         are_live: LivenessCheck<'_>,
     ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+        // All callers may have left before this attempt: then no row is locked for them.
+        if !are_live().contains(&true) {
+            return Ok(orders.iter().map(|_| None).collect());
+        }
         metrics::BATCH_SIZE.observe(orders.len() as f64);
         let mut snapshot = BatchSnapshot::lock(transaction, orders).await.map_err(db_failure)?;
         if let Some(newest) = snapshot.newest_order {
@@ -105,7 +105,6 @@ impl Store {
         Ok(outcomes)
     }
 
-    /// Returns the inserted orders by id.
     async fn insert(
         &self,
         transaction: &Transaction,
@@ -196,19 +195,19 @@ impl Store {
     }
 }
 
-/// What the database holds about a batch. The callers and the products are locked.
+/// The callers and the products are locked.
 ///
 /// The keys are read after the products are locked, so they include those of every committed order
 /// of these products (READ COMMITTED). If another process uses a key for another product,
 /// [`INSERT_IDEMPOTENCY_KEYS`] violates the primary key and the transaction runs again.
 #[derive(Default)]
 struct BatchSnapshot {
-    /// Token version and `is_active` of each caller.
+    /// Token version and `is_active`.
     callers: HashMap<Uuid, (i64, bool)>,
     stock: HashMap<i32, i32>,
-    /// Fingerprint and order of each key in use.
+    /// Fingerprint and order.
     keys: HashMap<(Uuid, String), (String, Model)>,
-    /// The greatest id of all orders. Not read if no product is in stock, as no order gets an id.
+    /// Not read if no product is in stock, as no order gets an id.
     newest_order: Option<Uuid>,
 }
 
@@ -234,7 +233,7 @@ struct KeyRow {
 }
 
 impl BatchSnapshot {
-    /// Locks the callers and the products of `orders`, in this order, and reads the rest.
+    /// Locks the callers, then the products, and reads the rest.
     async fn lock(transaction: &Transaction, orders: &[&NewOrder]) -> Result<Self, DbErr> {
         #[derive(Serialize)]
         struct Key<'a> {
@@ -266,8 +265,8 @@ impl BatchSnapshot {
                 snapshot.keys.insert((row.order.user_id, row.key), (row.fingerprint, row.order));
             }
         }
-        // Read after the products are locked: other processes have then given smaller ids to the
-        // orders for these products, whatever their clocks show.
+        // Read after the products are locked: by then other processes have given smaller ids to the
+        // orders for them, whatever their clocks show.
         if snapshot.stock.values().any(|stock| *stock > 0) {
             let row =
                 transaction.query_one_raw(Statement::from_string(backend, NEWEST_ORDER)).await?;
@@ -287,15 +286,14 @@ async fn all<T: FromQueryResult>(
 #[derive(Clone, Debug, PartialEq)]
 enum Decision {
     Place(Uuid),
-    /// Return the order that was placed earlier with its key.
     Replay(Model),
-    /// Return the order at this index of the batch, which is placed and has the same key.
+    /// Return the placed order at this index of the batch, which has the same key.
     Repeat(usize),
     Refuse(ErrorReason),
     Expired,
 }
 
-/// Decides on each order in turn. Subtracts the pieces of placed orders from `snapshot.stock`.
+/// Subtracts the pieces of placed orders from `snapshot.stock`.
 fn decide(
     orders: &[&NewOrder],
     are_live: &[bool],
@@ -318,7 +316,6 @@ fn decide(
     decisions
 }
 
-/// Checks, in this order: the token, the idempotency key, the product, the stock.
 fn decide_one(
     order: &NewOrder,
     orders: &[&NewOrder],
@@ -357,7 +354,7 @@ fn decide_one(
     }
 }
 
-/// Returns the outcome of a decision once the orders are inserted; `None` if the order expired.
+/// Returns `None` if the order expired.
 fn outcome(
     decision: &Decision,
     decisions: &[Decision],
@@ -384,7 +381,7 @@ fn find(placed: &HashMap<Uuid, Model>, id: Uuid) -> Result<Model, Failure> {
     placed.get(&id).cloned().ok_or_else(|| internal("an inserted order was not returned"))
 }
 
-/// Locks the callers, by id, so that a log-out or a deactivation waits for the batch.
+/// Locks by id. A log-out or a deactivation waits for the batch.
 const LOCK_CALLERS: Sql = Sql {
     postgres: "
         SELECT id, token_version, is_active
@@ -398,7 +395,7 @@ const LOCK_CALLERS: Sql = Sql {
         WHERE id IN (SELECT unhex(value) FROM json_each($1))",
 };
 
-/// Locks the products, by id, so that other stock changes wait for the batch.
+/// Locks by id. Other stock changes wait for the batch.
 const LOCK_PRODUCTS: Sql = Sql {
     postgres: "
         SELECT id, stock
@@ -470,8 +467,8 @@ const INSERT_ORDERS: Sql = Sql {
             total_price_cents, currency, status, created_at, cancelled_at, version",
 };
 
-/// Inserts in the order of the keys, so that two processes with the same keys do not deadlock. The
-/// database's clock gives the age of a key.
+/// Inserts in the order of the keys, so that two processes do not deadlock. The database's clock
+/// gives the age of a key.
 const INSERT_IDEMPOTENCY_KEYS: Sql = Sql {
     postgres: "
         INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id, created_at)

@@ -1,4 +1,4 @@
-//! Reads the catalogue from the database, without a cache.
+//! Reads the catalogue without a cache.
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{
@@ -12,8 +12,6 @@ use crate::{
 };
 
 impl Store {
-    /// Returns at most `limit` products with ids above `after`, ascending, optionally of one
-    /// category.
     pub(crate) async fn products(
         &self,
         category: Option<&str>,

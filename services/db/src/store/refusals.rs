@@ -1,5 +1,3 @@
-//! Logs refused admin calls, and the counts of refusals in a flood.
-
 use std::{net::IpAddr, sync::Arc};
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
@@ -53,7 +51,7 @@ impl Store {
         self.write_events(vec![event.build()]).await
     }
 
-    /// Logs the counts of refusals after each period and when `stop` is cancelled.
+    /// Logs after each period and when `stop` is cancelled.
     pub(crate) async fn summarise_refusals(&self, stop: CancellationToken) {
         rate_limit::write_summaries(
             &self.rate_limiter,

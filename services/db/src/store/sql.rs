@@ -1,5 +1,3 @@
-//! Statements that differ between PostgreSQL and SQLite, and JSON parameters for many rows.
-
 use std::fmt::Write as _;
 
 use sea_orm::{DbBackend, DbErr, Statement, Value};
@@ -24,8 +22,8 @@ impl Sql {
         Statement::from_sql_and_values(backend, text, values)
     }
 
-    /// As [`with`](Self::with), with `time` as the last value on SQLite. On PostgreSQL the
-    /// statement uses the server's clock.
+    /// As [`with`](Self::with), with `time` as the last value on SQLite; PostgreSQL uses the
+    /// server's clock.
     pub(super) fn with_time(
         &self,
         backend: DbBackend,
@@ -41,12 +39,12 @@ pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, DbErr> {
     serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))
 }
 
-/// Formats a UUID as both databases read it from JSON.
+/// Both databases read this format from JSON.
 pub(super) fn json_uuid(id: Uuid) -> String {
     id.simple().to_string()
 }
 
-/// Formats bytes as both databases read them from JSON.
+/// Both databases read this format from JSON.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a String cannot fail");

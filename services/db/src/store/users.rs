@@ -1,5 +1,4 @@
-//! Users: registration, credentials, log-in, tokens, changes. The statement that does the work also
-//! checks the caller's token.
+//! Users. The statement that does the work also checks the caller's token.
 
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -38,11 +37,11 @@ pub(crate) struct NewUser {
 pub(crate) struct VerifiedPassword {
     pub(crate) network: Network,
     pub(crate) reservation: Reservation,
-    /// The hash of the same password at another cost; it replaces the stored one.
+    /// The same password's hash at another cost; it replaces the stored one.
     pub(crate) renewed_hash: Option<PasswordHash>,
 }
 
-/// Changes of a user; `None` keeps the value.
+/// `None` keeps the value.
 #[derive(Clone, Debug)]
 pub(crate) struct UserChanges {
     pub(crate) username: Option<String>,
@@ -87,7 +86,7 @@ impl Store {
         .await
     }
 
-    /// [`create_user`](Self::create_user) decides; this only checks the present state.
+    /// Only checks the present state; [`create_user`](Self::create_user) decides.
     pub(crate) async fn check_availability(
         &self,
         sid: &str,
@@ -107,8 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the active user; `None` if no active user has the username. Fails with
-    /// `TOKEN_REVOKED`.
+    /// Returns `None` if no active user has the username. Fails with `TOKEN_REVOKED`.
     pub(crate) async fn find_user(&self, lookup: &UserLookup) -> Result<Option<Model>, Failure> {
         let query = match lookup {
             UserLookup::Username(name) => Entity::find().filter(Column::UsernameKey.eq(fold(name))),
@@ -136,7 +134,7 @@ impl Store {
             let user = self.lock_caller(transaction, caller, lock).await?;
             let id = user.id;
             if let Some(hash) = &verified.renewed_hash {
-                // Keeps version and token_version: no visible field changes.
+                // No visible field changes, so version and token_version stay.
                 let renewed = ActiveModel { password_hash: Set(hash.clone()), ..user.into() };
                 renewed.update(transaction).await.map_err(db_failure)?;
             }
@@ -241,7 +239,7 @@ impl Store {
             let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
             require_self(caller, user_id)?;
             let token_version = Set(before.token_version + 1);
-            // Keeps version and updated_at: no visible field changes.
+            // No visible field changes, so version and updated_at stay.
             let after =
                 ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
             after.update(transaction).await.map_err(db_failure)?;

@@ -1,5 +1,3 @@
-//! The admin service: access, effects, and behaviour under load.
-
 mod products;
 mod users;
 
@@ -238,7 +236,6 @@ async fn flood_of_wrong_tokens_is_summarised() {
         assert_eq!(status.code(), Code::Unauthenticated);
     }
     assert_eq!(store.event_names().await, ["operator_refused"; 2]);
-    // The count is written at the shutdown.
     let store = TestService::start(store.stop().await).await;
     let events = store.events().await;
     assert_eq!(
@@ -274,7 +271,6 @@ async fn admin_service_is_absent_without_a_token() {
 }
 
 on_both!(
-    /// No call fails because of another, and the totals agree.
     async fn admin_calls_succeed_under_load(store: &TestService) {
         let mut buyers = vec![];
         for n in 0..8 {
@@ -325,7 +321,6 @@ on_both!(
                         operator.set_price(product, 1000 + i64::from(round)).await.unwrap();
                         operator.list(100, "", None, None).await.unwrap();
                         if n == 3 && round == 8 {
-                            // Lists all users while they order.
                             operator
                                 .revoke(Some(Whose::Everyone(Everyone::default())))
                                 .await

@@ -1,5 +1,3 @@
-//! The database's clock decides expiry; on SQLite, the uptime of the process.
-
 use std::{
     sync::{
         Arc,
@@ -16,7 +14,6 @@ use crate::harness::*;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// Clocks that a test sets.
 #[derive(Debug, Default)]
 pub(crate) struct TestClock {
     system: SystemClock,
@@ -79,7 +76,6 @@ fn clock_reason(store: &TestService) -> Option<String> {
 }
 
 on_both!(
-    /// A clock that is ahead, behind, set before a restart, or set at run time.
     async fn clock_jumps_never_expire_a_key_early(store: &TestService) {
         let buyer = store.register("ada").await;
         let key = |key: &str| buyer.order_with_key(HOODIE, 1, key);
@@ -89,7 +85,6 @@ on_both!(
             let test_database = TestDatabase::external(store.test_database.url.clone());
             let other = start(test_database, &clock).await;
             wait_for_housekeeping(&other).await;
-            // A replica with a wrong clock, and one whose clock is set at run time.
             first.push(expect_placed(
                 other.place(vec![key(&first.len().to_string())]).await.unwrap().remove(0),
             ));
@@ -139,7 +134,6 @@ async fn clock_skew_makes_the_service_unready() {
 }
 
 on_both!(
-    /// Clients compare their clocks with it.
     async fn get_clock_returns_the_database_time(store: &TestService) {
         let of_a_wrong_replica =
             start(TestDatabase::external(store.test_database.url.clone()), &TestClock::ahead(DAY))
@@ -154,7 +148,6 @@ on_both!(
                 .now
                 .unwrap()
                 .seconds;
-            // SQLite uses the machine's clock.
             let expected = if store.backend() == sea_orm::DbBackend::Sqlite { ahead } else { 0 };
             assert!(
                 (now - OffsetDateTime::now_utc().unix_timestamp() - expected).abs() < 30,
@@ -170,7 +163,6 @@ on_both!(
         let buyer = store.register("ada").await;
         let mut ids = vec![];
         for ahead in [0, 3_600, -3_600, 0, -DAY] {
-            // Another replica, or this one after a restart.
             let clock = TestClock::ahead(ahead);
             let other =
                 start(TestDatabase::external(store.test_database.url.clone()), &clock).await;

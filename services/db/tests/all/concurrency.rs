@@ -1,5 +1,3 @@
-//! Concurrent calls.
-
 use std::time::Duration;
 
 use merch_contract::grpc::assistant::v1::{place_order_result::Outcome, *};
@@ -75,7 +73,6 @@ on_both!(
                 tokio::spawn(async move {
                     let mut kept = 0;
                     for round in 0..10 {
-                        // Two products, in both orders.
                         let orders = if n % 2 == 0 { [HOODIE, BOTTLE] } else { [BOTTLE, HOODIE] };
                         let orders = orders.map(|product| buyer.order(product, 1)).to_vec();
                         let placed_now = client
@@ -161,7 +158,6 @@ on_both!(
 );
 
 on_both!(
-    /// As behind a load balancer.
     async fn two_replicas_share_stock_and_keys(store: &TestService) {
         let other = merch_chassis::bind("the test", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = other.local_addr().unwrap();
@@ -182,7 +178,6 @@ on_both!(
         let calls: Vec<_> = (0..160)
             .map(|n| {
                 let mut client = if n % 2 == 0 { store.client() } else { other.clone() };
-                // Every key is sent four times, to both replicas, in different orders.
                 let key = if n % 4 < 2 { n / 4 } else { 39 - n / 4 };
                 let order = buyer.order_with_key(1 + key % 2, 1, &format!("k{key}"));
                 tokio::spawn(async move {
@@ -217,7 +212,6 @@ async fn full_queue_refuses_orders_immediately() {
     let store = TestService::start_with(test_database, config).await;
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 100000 WHERE id = 1").await;
-    // The writer is locked, so the orders queue.
     let held = store.database.begin().await.unwrap();
     let call_of_200 = || {
         let (mut client, orders) = (store.client(), vec![buyer.order(HOODIE, 1); 200]);
@@ -246,7 +240,6 @@ on_both!(
         let (ada, bob) = (store.register("ada").await, store.register("bob").await);
         let held = store.database.begin().await.unwrap();
         held.execute_unprepared("UPDATE products SET stock = stock WHERE id = 1").await.unwrap();
-        // One call expires and one disconnects. Both wait for the row.
         let mut late = Request::new(PlaceOrdersRequest { orders: vec![ada.order(HOODIE, 1)] });
         late.set_timeout(Duration::from_millis(700));
         let late = store.client().place_orders(late).await.unwrap_err();

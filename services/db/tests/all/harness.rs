@@ -1,5 +1,3 @@
-//! A running db service with its own database, and helpers of the tests.
-
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     num::NonZeroUsize,
@@ -60,7 +58,6 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// A database of one test, deleted when it is dropped.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     _cleanup: Cleanup,
@@ -83,7 +80,7 @@ impl TestDatabase {
         test_database
     }
 
-    /// Names a file that does not exist.
+    /// The file does not exist.
     pub(crate) fn empty_sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = sqlite_url(&folder.path().join("store.db"));
@@ -99,7 +96,7 @@ impl TestDatabase {
         Self::create_postgres("").await
     }
 
-    /// Names a database that is not deleted.
+    /// The database is not deleted.
     pub(crate) fn external(url: String) -> Self {
         Self { url, _cleanup: Cleanup::None }
     }
@@ -164,7 +161,7 @@ pub(crate) async fn connect(url: &str) -> DatabaseConnection {
     sea_orm::Database::connect(options).await.unwrap()
 }
 
-/// Returns the name of a migrated database on the server, created once per build of these tests.
+/// Creates the template once per build of these tests.
 async fn template() -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
@@ -191,7 +188,7 @@ async fn template() -> &'static str {
                 if found == name {
                     exists = true;
                 } else {
-                    // A template of an older build. If another process still clones it, a later run
+                    // An older build's template. If another process still clones it, a later run
                     // drops it.
                     let _ = administrator
                         .execute_unprepared(&format!("DROP DATABASE IF EXISTS {found}"))
@@ -232,9 +229,7 @@ pub(crate) async fn rows(
 
 pub(crate) struct TestService {
     pub(crate) client: AssistantServiceClient<Channel>,
-    /// The connection, for other clients of the service.
     pub(crate) channel: Channel,
-    /// A direct connection to the service's database.
     pub(crate) database: Database,
     pub(crate) readiness: Readiness,
     shutdown: CancellationToken,
@@ -242,13 +237,13 @@ pub(crate) struct TestService {
     pub(crate) test_database: TestDatabase,
 }
 
-/// Returns settings without a logging service, so that every event stays in the outbox.
+/// Without a logging service, every event stays in the outbox.
 pub(crate) fn config(test_database: &TestDatabase) -> Config {
     let mut config = Config::new(&test_database.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
     // Without a server the service fails at once.
     config.pool.start_timeout = Duration::ZERO;
-    // One call of a test has many orders of one user.
+    // One call may have many orders of one user.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();
     config.refusals.single_events = u32::MAX;
     config.admin_token = Some(merch_db::AdminToken::new(ADMIN_TOKEN).unwrap());
@@ -299,7 +294,6 @@ impl TestService {
         self.database.backend()
     }
 
-    /// Registers `name`, with a sid and an email derived from it.
     pub(crate) async fn register(&self, name: &str) -> Buyer {
         let answer = self.client().create_user(call(new_user(name))).await.unwrap().into_inner();
         let user = answer.user.unwrap();
@@ -387,7 +381,7 @@ impl Buyer {
     }
 }
 
-/// Returns a request with a deadline, as the contract requires.
+/// Sets a deadline, as the contract requires.
 pub(crate) fn call<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(TIMEOUT);
@@ -470,7 +464,7 @@ pub(crate) fn file(test_database: &TestDatabase) -> PathBuf {
     Location::from(&test_database.url).sqlite_file().unwrap().expect("an SQLite URL")
 }
 
-/// Returns the URL of an SQLite file, whose path may have any characters.
+/// The path may have any characters.
 pub(crate) fn sqlite_url(path: &Path) -> String {
     let mut url = "sqlite://".to_owned();
     for byte in path.to_str().expect("a path in UTF-8").bytes() {

@@ -1,5 +1,4 @@
-//! The db service by its gRPC client over a socket. Most tests run on SQLite and on PostgreSQL,
-//! each with its own database.
+//! The db service by its gRPC client over a socket. Most tests run on SQLite and on PostgreSQL.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 #![allow(clippy::disallowed_macros, reason = "figures")]

@@ -1,5 +1,3 @@
-//! Reading and cancelling orders.
-
 use merch_contract::grpc::assistant::v1::*;
 use tonic::Code;
 
@@ -80,7 +78,6 @@ on_both!(
         for (status, expected) in cases {
             let (mut seen, mut token) = (vec![], String::new());
             loop {
-                // The page token contains the filter.
                 let asked = if token.is_empty() { status } else { OrderStatus::Unspecified };
                 let page = list(store, &ada, 1, &token, asked).await.unwrap();
                 assert_eq!(page.orders.len(), 1);

@@ -1,5 +1,3 @@
-//! Events exist if and only if their change does, and are shipped until acknowledged.
-
 use std::{sync::Arc, time::Duration};
 
 use merch_contract::grpc::logging::v1::{
@@ -74,7 +72,6 @@ async fn shipped(
         .register(&format!("u{}", uuid::Uuid::now_v7().simple().to_string().split_off(24)))
         .await;
     store.buy(&buyer, HOODIE, 1).await;
-    // The shutdown ships the rest.
     let test_database = store.stop().await;
     (recorder, test_database)
 }
@@ -134,7 +131,7 @@ on_both!(
         store.register("ada").await;
         let ids: std::collections::HashSet<String> =
             store.events().await.into_iter().map(|event| event.id).collect();
-        // The insert of the event fails, so the row is rolled back.
+        // The insert of the event fails, which rolls back the row.
         let break_outbox = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
                 "CREATE TRIGGER broken BEFORE INSERT ON outbox
@@ -210,7 +207,7 @@ on_both!(
     }
 );
 
-/// Inserts an event without an id, which the logging service refuses.
+/// The logging service refuses an event without an id.
 async fn insert_invalid_event(test_database: &TestDatabase) {
     let connection = connect(&test_database.url).await;
     let (id, payload) = match connection.get_database_backend() {
@@ -229,7 +226,6 @@ async fn assert_refused_event_is_kept(test_database: TestDatabase, policy: Shipp
     insert_invalid_event(&test_database).await;
     let (first, test_database) = shipped(test_database, policy).await;
     assert_eq!(event_names(&first).await, ["user_registered", "order_placed"]);
-    // The reason is stored, and housekeeping keeps the row.
     assert_eq!(
         stored(&test_database, "WHERE set_aside LIKE '%id%' AND shipped_at IS NULL").await,
         1
@@ -257,7 +253,6 @@ async fn refused_event_is_kept_with_retained_events() {
 }
 
 on_both!(
-    /// As the shipper does for an event that the logging service refuses.
     async fn dead_letter_survives_its_acknowledgement(store: &TestService) {
         for name in ["ada", "bob"] {
             store.register(name).await;

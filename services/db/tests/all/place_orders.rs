@@ -1,5 +1,3 @@
-//! Placing orders: outcomes and idempotency keys.
-
 use std::{sync::atomic::Ordering, time::Duration};
 
 use merch_chassis::Readiness;
@@ -183,7 +181,6 @@ on_both!(
             refusal_reason(&store.place(vec![revoked]).await.unwrap()[0]),
             Some(ErrorReason::TokenRevoked)
         );
-        // Keys are scoped to the user.
         let other = store.register("bob").await;
         let own = expect_placed(
             store.place(vec![other.order_with_key(BOTTLE, 1, key)]).await.unwrap().remove(0),
@@ -280,7 +277,7 @@ on_both!(
 on_both!(
     async fn failed_transaction_leaves_no_rows(store: &TestService) {
         let buyer = store.register("ada").await;
-        // The total of this order overflows.
+        // The total overflows.
         store.sql("UPDATE products SET price_cents = 9000000000000000000 WHERE id = 1").await;
         let status =
             store.place(vec![buyer.order(BOTTLE, 1), buyer.order(HOODIE, 3)]).await.unwrap_err();
@@ -288,7 +285,6 @@ on_both!(
         assert!(status.details().is_empty() && !status.message().contains("orders"));
         assert_eq!((store.count("orders").await, store.product(BOTTLE).await.stock), (0, 500));
         assert_eq!(store.event_names().await, ["user_registered"]);
-        // Concurrent orders succeed.
         let calls: Vec<_> = (0..20)
             .map(|n| {
                 let request = PlaceOrdersRequest {
@@ -316,7 +312,6 @@ on_both!(
 );
 
 on_both!(
-    /// On PostgreSQL by the server's clock; on SQLite by the uptime of the process.
     async fn key_expires_after_a_day(store: &TestService) {
         let buyer = store.register("ada").await;
         let mut first = vec![];

@@ -1,5 +1,3 @@
-//! Behaviour on PostgreSQL only: numbers committed out of order, lost connections.
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +18,6 @@ async fn late_committed_event_is_not_skipped() {
     let store = TestService::start(TestDatabase::postgres().await).await;
     let outbox = Outbox::new(store.database.clone(), ShippedEvents::Delete);
     store.register("ada").await;
-    // A transaction takes a number and stays open while a later one commits.
     let late = store.database.begin().await.unwrap();
     late.execute_unprepared(
         "INSERT INTO outbox (id, payload, created_at) \
@@ -42,7 +39,7 @@ async fn late_committed_event_is_not_skipped() {
 }
 
 /// Under load the shipper rarely restarts at the oldest event. A later event of a subject must not
-/// overtake one that another process wrote before and committed late.
+/// overtake an earlier one that another process commits late.
 #[tokio::test]
 async fn late_committed_event_keeps_its_order() {
     let store = TestService::start(TestDatabase::postgres().await).await;
@@ -50,7 +47,6 @@ async fn late_committed_event_keeps_its_order() {
     for name in ["ada", "bob"] {
         store.register(name).await;
     }
-    // Numbers 3 and 5 are uncommitted, 4 is committed.
     let insert = "INSERT INTO outbox (id, payload, created_at) \
         SELECT gen_random_uuid(), payload, now() FROM outbox WHERE seq = 1";
     let (third, fifth) =
@@ -154,7 +150,6 @@ async fn repeated_key_waits_for_a_concurrent_commit() {
     let store = TestService::start(TestDatabase::postgres().await).await;
     let buyer = store.register("ada").await;
     store.sql("UPDATE products SET stock = 1 WHERE id = 1").await;
-    // The other process has taken the last piece and the key, but not committed.
     let other = store.database.begin().await.unwrap();
     for sql in [
         "UPDATE products SET stock = 0 WHERE id = 1".to_owned(),
@@ -188,7 +183,7 @@ async fn repeated_key_waits_for_a_concurrent_commit() {
     store.stop().await;
 }
 
-/// A TCP proxy before PostgreSQL that can freeze: connections stay open and pass no data.
+/// A TCP proxy before PostgreSQL. Frozen connections stay open and pass no data.
 pub(crate) struct FreezableProxy {
     pub(crate) url: String,
     pub(crate) cut: Arc<tokio::sync::watch::Sender<bool>>,
@@ -221,7 +216,6 @@ impl FreezableProxy {
         proxy
     }
 
-    /// Returns a proxy between a new database and a service.
     async fn before_store(change: impl FnOnce(&mut merch_db::Config)) -> (Self, TestService) {
         let test_database = TestDatabase::postgres().await;
         let proxy = Self::before(&test_database.url).await;
@@ -231,7 +225,7 @@ impl FreezableProxy {
         (proxy, TestService::start_with(test_database, config).await)
     }
 
-    /// Freezes the open connections; later ones work.
+    /// Later connections work.
     async fn freeze_open_connections(&self) {
         self.cut.send_replace(true);
         eventually("nothing passes any more", || async { self.cut.receiver_count() == 0 }).await;
@@ -253,7 +247,6 @@ async fn frozen_connections_make_the_service_unready() {
     eventually("the service is ready", || async { store.readiness.check().is_ok() }).await;
     eventually("the event is shipped", || async { event_names(&recorder).await.len() == 1 }).await;
     proxy.cut.send_replace(true);
-    // Freezes every connection while it is used.
     let lost: Vec<_> = (0..8)
         .map(|n| {
             let mut client = store.client();
@@ -276,7 +269,6 @@ async fn frozen_connections_make_the_service_unready() {
     store.stop().await;
 }
 
-/// As when a firewall drops an idle connection, or the server's machine is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_idle_connection_is_replaced_during_a_call() {
     let (proxy, store) =
@@ -289,8 +281,7 @@ async fn frozen_idle_connection_is_replaced_during_a_call() {
     store.stop().await;
 }
 
-/// Idle connections and those that are being returned to the pool, when sqlx pings them without a
-/// time limit.
+/// Freezes idle connections and those that sqlx pings without a time limit on their return.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_frozen_at_any_time_are_replaced() {
     for pooler in [None, Some(merch_db::Pooler::Transaction)] {
@@ -313,8 +304,7 @@ async fn connections_frozen_at_any_time_are_replaced() {
     }
 }
 
-/// Otherwise the next statement on the connection would be rolled back with the unknown
-/// transaction.
+/// Otherwise the next statement would be rolled back with the open transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_begin_leaves_no_open_transaction() {
     for pooler in [None, Some(merch_db::Pooler::Transaction)] {

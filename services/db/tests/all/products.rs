@@ -1,5 +1,3 @@
-//! The catalogue.
-
 use merch_contract::grpc::assistant::v1::*;
 use tonic::Code;
 
@@ -70,7 +68,6 @@ on_both!(
         ] {
             let (mut seen, mut token) = (vec![], String::new());
             loop {
-                // The page token contains the filter.
                 let asked = category.filter(|_| token.is_empty());
                 let page = page(store, 1, &token, asked).await.unwrap();
                 assert!(page.products.len() <= 1);

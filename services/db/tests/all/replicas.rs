@@ -1,4 +1,4 @@
-//! Several db services on one PostgreSQL, each in its own runtime, so that one can be killed.
+//! Each db service has its own runtime, so that it can be killed.
 
 mod leader_election;
 mod orders;
@@ -68,14 +68,13 @@ impl Replica {
         }
     }
 
-    /// Stops it as SIGTERM does.
     async fn stop(mut self) {
         self.shutdown.cancel();
         let ended = self.ended.take().unwrap();
         tokio::time::timeout(TIMEOUT, ended).await.expect("the replica stops").unwrap().unwrap();
     }
 
-    /// Stops it as SIGKILL does, as seen from outside: all tasks end where they are.
+    /// Stops as on SIGKILL: all tasks end where they are.
     fn kill(mut self) {
         self.end();
     }
@@ -151,8 +150,8 @@ async fn replicas<const N: usize>(
     started.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
 }
 
-/// The events that all logging services of a test received, in order of arrival, with the number of
-/// the replica that sent each.
+/// The events that all logging services received, in order of arrival, with the sending replica's
+/// number.
 #[derive(Clone, Default)]
 struct SharedLog(Arc<Mutex<Vec<(usize, LogMessage)>>>);
 
@@ -191,7 +190,7 @@ impl SharedLog {
         self.0.lock().await.last().map(|(number, _)| *number)
     }
 
-    /// Returns each event once, at its first position, as a consumer does.
+    /// Returns each event at its first position, as a consumer sees it.
     async fn deduplicated(&self) -> Vec<LogMessage> {
         let mut seen = std::collections::HashSet::new();
         self.all()
@@ -202,7 +201,6 @@ impl SharedLog {
             .collect()
     }
 
-    /// Returns the names of the events about a user, without duplicates.
     async fn events_of(&self, buyer: &Buyer) -> Vec<String> {
         let actor = format!("user:{}", buyer.user.id);
         self.deduplicated()

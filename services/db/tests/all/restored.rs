@@ -1,5 +1,3 @@
-//! Versions after a restore and in a new database: none is used for other content.
-
 use std::collections::BTreeSet;
 
 use merch_contract::grpc::assistant::v1::*;

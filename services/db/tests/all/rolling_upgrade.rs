@@ -1,5 +1,3 @@
-//! Programs of two releases on one schema, and concurrent migrations.
-
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -12,7 +10,6 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::harness::*;
 
-/// Migrates an empty database from several processes: one applies, none fails.
 async fn migrate_concurrently(url: &str) {
     let many: Vec<_> = (0..10).map(|_| tokio::spawn(merch_db::migrate(url))).collect();
     let mut applied = vec![];
@@ -39,10 +36,10 @@ async fn concurrent_migrations_apply_once_on_sqlite() {
     }
 }
 
-/// The migrations of the next release, which expands.
+/// The next release, which expands.
 struct Next;
 
-/// The migrations of the release after that, which contracts.
+/// The release after that, which contracts.
 struct AfterNext;
 
 impl MigratorTrait for Next {
@@ -128,8 +125,6 @@ async fn starts(test_database: &TestDatabase) -> Result<(), String> {
     }
 }
 
-/// Orders continue while the schema is expanded, a new start succeeds, and a start on the
-/// contracted schema is refused.
 async fn assert_works_on_the_next_schema(test_database: TestDatabase) {
     let store = Arc::new(TestService::start(test_database).await);
     let buyer = store.register("ada").await;
@@ -140,7 +135,7 @@ async fn assert_works_on_the_next_schema(test_database: TestDatabase) {
         async move {
             let mut bought = 0;
             while !done.load(Ordering::Relaxed) {
-                // Runs every prepared statement of the connection again after the change.
+                // Runs every prepared statement of the connection again.
                 let order = buyer.order_with_key(HOODIE, 1, &format!("k{bought}"));
                 let first =
                     expect_placed(store.place(vec![order.clone()]).await.unwrap().remove(0));
@@ -228,7 +223,7 @@ async fn diverged_schema_is_refused() {
     );
 }
 
-/// A migration that waits for a table gives up before other queries wait behind it, and retries.
+/// A migration stops waiting for a table before other queries wait behind it, and retries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migration_retries_after_a_lock_timeout() {
     let test_database = TestDatabase::empty_postgres().await;

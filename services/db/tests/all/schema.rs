@@ -1,5 +1,3 @@
-//! The schema: migrations up and down, constraints, and refusals of an unmigrated one.
-
 use std::time::Duration;
 
 use merch_db::Database;
@@ -198,7 +196,7 @@ async fn every_constraint_has_a_name() {
     }
     connection.close().await.unwrap();
 
-    // SQLite stores the statement as it was written.
+    // SQLite stores the statement as written.
     let test_database = TestDatabase::sqlite().await;
     let connection = connect(&test_database.url).await;
     let tables = "

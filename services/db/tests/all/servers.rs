@@ -1,7 +1,6 @@
-//! The db service with other servers: PostgreSQL releases, TLS, PgBouncer, a changing password.
-//! Each test starts its servers on their own port and folder.
+//! Each test starts its servers on their own port and in their own folder.
 
-/// Tests that need PgBouncer; `tools/test` skips them if it is missing.
+/// `tools/test` skips these tests if PgBouncer is missing.
 mod needs_pgbouncer {
     mod pooler;
 }
@@ -22,7 +21,6 @@ use crate::{
     outbox::{event_names, log_recorder},
 };
 
-/// Runs the main use cases once: accounts, orders, keys, cancellation, lists, and shipped events.
 async fn journey(test_database: TestDatabase, change: impl FnOnce(&mut Config)) -> TestDatabase {
     let (recorder, logging) = log_recorder().await;
     let mut settings = config(&test_database);

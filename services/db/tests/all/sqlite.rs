@@ -1,5 +1,3 @@
-//! Behaviour on SQLite only: one writer, concurrent readers, and a durable file.
-
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::ConnectionTrait as _;
 use tonic::Code;
@@ -72,7 +70,7 @@ async fn data_survives_a_restart() {
     store.stop().await;
 }
 
-/// As a full disk does: SQLite ends the transaction by itself, ROLLBACK fails, and sqlx still
+/// As a full disk does, SQLite ends the transaction by itself. ROLLBACK fails, and sqlx still
 /// counts the transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_are_durable_after_automatic_rollbacks() {
@@ -80,7 +78,7 @@ async fn commits_are_durable_after_automatic_rollbacks() {
     let writing = store.database.begin().await.unwrap();
     writing.execute_unprepared("ROLLBACK").await.unwrap();
     assert!(writing.rollback().await.is_err(), "there is nothing to roll back");
-    // Of two counted transactions this would end the inner one and leave the outer one open.
+    // Of two counted transactions, this would end only the inner one.
     store.database.begin().await.unwrap().rollback().await.unwrap();
     let writing = store.database.begin().await.unwrap();
     writing.execute_unprepared("UPDATE products SET stock = 7 WHERE id = 1").await.unwrap();

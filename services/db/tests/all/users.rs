@@ -1,5 +1,3 @@
-//! Registration, credentials, log-in, log-out, changes.
-
 use merch_contract::grpc::assistant::v1::{get_credentials_request::By, *};
 use tonic::Code;
 
@@ -301,7 +299,7 @@ on_both!(
         assert_eq!(error_of(store.cancel(&buyer, &order_id).await), revoked);
         let outcome = store.place(vec![buyer.order(HOODIE, 1)]).await.unwrap();
         assert_eq!(refusal_reason(&outcome[0]), Some(ErrorReason::TokenRevoked));
-        // Also for resources of other users: the revoked token is reported first.
+        // The revoked token is reported first, also for resources of other users.
         let other = store.register("bob").await;
         assert_eq!(error_of(get_user(store, &buyer.caller, &other.user.id).await), revoked);
 
@@ -436,7 +434,6 @@ on_both!(
         assert_eq!(error_of(again), error(Code::Unauthenticated, ErrorReason::TokenRevoked));
         let now = credentials(store, By::Username("ada".into())).await.unwrap();
         assert_eq!((now.password_hash, now.token_version), (format!("{HASH}2"), 2));
-        // No visible field has changed.
         assert_eq!(
             get_user(store, &buyer.with_token_version(2).caller, &buyer.user.id).await.unwrap(),
             buyer.user

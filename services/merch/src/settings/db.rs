@@ -313,7 +313,7 @@ mod tests {
             ),
             (
                 &["--database-url", "mysql://hush@h/d"],
-                "--database-url (MERCH_DATABASE_URL): the database URL has a scheme",
+                "--database-url (MERCH_DATABASE_URL): the database URL has an unknown scheme",
             ),
             (
                 &["--database-url", "postgres://hush@h/d", "--database-url-file", "/nowhere"],

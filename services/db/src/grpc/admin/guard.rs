@@ -1,7 +1,7 @@
-//! Authenticates callers of the admin service before their request is read.
+//! Authenticates admin callers before their request is read.
 //!
-//! A refused call is logged as an event before it is answered. In a flood, calls are only counted,
-//! and the log has a bounded number of lines.
+//! A refusal is logged before it is answered. In a flood, refusals are only counted, so the log
+//! stays bounded.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,6 @@ static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     .expect("the metric is registered once")
 });
 
-/// Passes only calls with the admin token to `inner`.
 #[derive(Clone)]
 pub(crate) struct Guarded<S> {
     inner: S,
@@ -84,7 +83,6 @@ where
     }
 }
 
-/// Compares credentials with the admin token.
 #[derive(Clone)]
 struct Guard {
     token: AdminToken,
@@ -93,7 +91,7 @@ struct Guard {
 
 impl Guard {
     fn new(token: AdminToken) -> Self {
-        // Registers the metric, so that it is 0 before the first refusal.
+        // Registers the metric at 0.
         LazyLock::force(&REFUSED);
         Self { token, refusals: Arc::default() }
     }

@@ -1,6 +1,4 @@
-//! Page tokens of the admin service: opaque, with the filter and the last id.
-//!
-//! base64url without padding of: version, method, last id, filter.
+//! Opaque page tokens: base64url without padding of version, method, last id, filter.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
@@ -31,7 +29,7 @@ impl UsersPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Returns the first page of `filter` if the token is empty.
+    /// An empty token is the first page.
     pub(super) fn of(token: &str, filter: UserFilter) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: Uuid::nil(), filter });

@@ -1,5 +1,3 @@
-//! Which orders are placed when callers disconnect, calls expire, or the queue is full.
-
 use std::{num::NonZeroUsize, pin::pin, time::Duration};
 
 use merch_logging::client::{
@@ -21,10 +19,8 @@ use crate::{
 
 const BUYER: Uuid = Uuid::from_u128(7);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// More than most tests have in flight for their user.
 const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Returns a store with one user, and the folder of its database.
 async fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let file = Location::file(folder.path().join("store.db"));
@@ -122,7 +118,6 @@ async fn shutdown_commits_the_queue_and_refuses_new_orders() {
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (300, 500));
 }
 
-/// Permits are held until the reply and shared by all calls.
 #[tokio::test]
 async fn orders_in_flight_are_limited_per_user() {
     let (_folder, store) = store().await;
@@ -195,7 +190,6 @@ async fn oversized_call_is_carried_over() {
     assert_eq!(stock(&store, 1).await, 44);
 }
 
-/// A batch with an order that overflows, one whose caller disconnects, and a normal one.
 #[tokio::test]
 async fn disconnect_before_separate_commit_places_nothing() {
     let (_folder, store) = store().await;
@@ -212,8 +206,8 @@ async fn disconnect_before_separate_commit_places_nothing() {
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 499));
 }
 
-/// The trigger acts like another process that uses the key, as long as product 1 has an order. It
-/// also takes longer than the deadline of that order.
+/// The trigger acts like another process that uses the key, while product 1 has an order. It runs
+/// past the deadline of that order.
 #[tokio::test]
 async fn call_that_expires_before_a_retry_places_nothing() {
     let (_folder, store) = store().await;
@@ -250,7 +244,7 @@ async fn call_that_expires_before_a_retry_places_nothing() {
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (500, 498));
 }
 
-/// A call expires while its batch waits for the writer. The other calls get their own outcomes.
+/// The other calls get their own outcomes.
 #[tokio::test]
 async fn call_that_expires_before_the_decision_places_nothing() {
     let (_folder, store) = store().await;
@@ -280,7 +274,6 @@ async fn call_that_expires_before_the_decision_places_nothing() {
     assert_eq!(stock(&store, 1).await, 500);
 }
 
-/// The calls are not retried.
 #[tokio::test]
 async fn failed_commit_has_an_unknown_outcome() {
     let (_folder, store) = store().await;
@@ -303,7 +296,6 @@ async fn failed_commit_has_an_unknown_outcome() {
     for outcome in [first, second] {
         assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
     }
-    // The connection stays usable.
     store.database.writer().execute_unprepared("DROP TRIGGER breaks").await.unwrap();
     let (queue, committer) = new(store.clone(), 256, 256);
     let shutdown = CancellationToken::new();
@@ -313,9 +305,8 @@ async fn failed_commit_has_an_unknown_outcome() {
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (499, 500));
 }
 
-/// Places three calls in one batch: `first`, an order for product 1 whose caller disconnects before
-/// the transaction starts, and an order for product 2. Returns the replies of the first and the
-/// last.
+/// Places one batch: `first`, an order whose caller disconnects before the transaction starts, and
+/// another order. Returns the other two replies.
 async fn place_with_a_disconnect_in_flight(
     store: &Store,
     first: NewOrder,
@@ -335,7 +326,6 @@ async fn place_with_a_disconnect_in_flight(
     [first, last]
 }
 
-/// Runs `meanwhile` while the committer waits for the writer with a batch.
 async fn while_writer_is_locked(
     store: &Store,
     committing: &mut std::pin::Pin<&mut impl Future<Output = ()>>,

@@ -1,22 +1,19 @@
-//! Skipped numbers of the outbox that may still appear: a transaction takes its number when it
-//! writes and shows it when it commits. Without them, a later event of a subject could be shipped
-//! first.
+//! Skipped numbers of the outbox: a transaction takes its number when it writes and shows it when
+//! it commits. Unless they are awaited, a later event of a subject could be shipped first.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// How long a missing number is awaited: longer than the time limit of a transaction. A number that
-/// was rolled back never appears.
+/// Longer than the time limit of a transaction. A number that was rolled back never appears.
 const GAP_TIMEOUT: Duration = Duration::from_secs(30);
-/// How far below the first number missing ones are awaited; also the most numbers awaited.
+/// The most numbers awaited, and how far below the first number read they may be.
 const MAX_GAPS: i64 = 1_000;
 
-/// The numbers seen and missed in one term.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    /// The greatest number read. All below it are read or missing.
+    /// The greatest number read. Lower ones are read or missing.
     seen: Option<i64>,
     missing: BTreeMap<i64, Instant>,
 }
@@ -88,7 +85,7 @@ mod tests {
     fn rereading_adds_no_gaps() {
         let (mut gaps, now) = (Gaps::default(), Instant::now());
         gaps.read(&[1, 2, 3, 4, 6], now);
-        // 1 and 2 were shipped and deleted meanwhile.
+        // 1 and 2 were shipped and deleted.
         gaps.read(&[3, 4], now);
         assert_eq!(gaps.up_to(i64::MAX), [5]);
     }

@@ -1,7 +1,5 @@
-//! Leader election: the process with the lease ships the whole outbox, in order; the followers wait
-//! to take over.
-//!
-//! An event is sent twice only if a term ends while it is in flight.
+//! Leader election: the process with the lease ships the whole outbox, in order; followers wait to
+//! take over. An event is sent twice only if a term ends while it is in flight.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,18 +20,18 @@ const ELECTION_INTERVAL: Duration = Duration::from_millis(400);
 
 #[derive(Debug)]
 enum TermEnd {
-    /// The service stops; its events are shipped, or the drain timed out.
+    /// The service stops: its events are shipped, or the drain timed out.
     Drained,
     /// The lease expired before a renewal, or another process has it.
     Lost,
     Stalled,
 }
 
-/// Ships `outbox` whenever this process is the leader. After `shutdown`, waits until all events
-/// written before are shipped, by any process, at most for [`ShipOptions::drain_timeout`].
+/// Ships `outbox` whenever this process is the leader. After `shutdown`, waits until any process
+/// has shipped all earlier events, at most for [`ShipOptions::drain_timeout`].
 ///
-/// A leader that ships no event for `stall_timeout` steps down: perhaps only its own connection to
-/// the logging service is broken.
+/// A leader that ships no event for `stall_timeout` steps down, as only its own connection to the
+/// logging service may be broken.
 pub(crate) async fn ship_as_leader(
     outbox: Outbox,
     lease: Lease,
@@ -56,14 +54,13 @@ pub(crate) async fn ship_as_leader(
                 }
             }
             Ok(None) => reachable = true,
-            // Warned once; later attempts log at debug level.
             Err(error) if reachable => {
                 reachable = false;
                 tracing::warn!(%error, "failed to acquire the outbox lease; retrying");
             }
             Err(error) => tracing::debug!(%error, "failed to acquire the outbox lease"),
         }
-        // Jitter, so that followers do not ask at the same time.
+        // With jitter, followers do not ask at the same time.
         let pause = pause.mul_f64(rand::random_range(0.75..=1.25));
         let _ = election.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
@@ -108,13 +105,13 @@ impl Election {
         end
     }
 
-    /// Sends nothing after it returns, nor after `until`, which renewals extend.
+    /// Sends nothing after it returns or after `until`, which renewals extend.
     async fn ship_until_term_ends(&self, until: Instant) -> TermEnd {
         self.outbox.begin_term();
         let (until, draining) = (Mutex::new(until), CancellationToken::new());
         let shipping =
             ship(self.outbox.clone(), self.logging.clone(), self.options.clone(), draining.clone());
-        // In this order: the task checks the clock first whenever it runs.
+        // This order checks the clock first at each poll.
         tokio::select! {
             biased;
             () = wait_until_expired(&until) => TermEnd::Lost,
@@ -125,7 +122,7 @@ impl Election {
         }
     }
 
-    /// Renews the lease. Returns when another process has it.
+    /// Returns when another process has the lease.
     async fn renew(&self, until: &Mutex<Instant>) {
         let mut pause = self.lease.renew_interval();
         loop {
@@ -144,8 +141,7 @@ impl Election {
         }
     }
 
-    /// Returns when events have waited too long without an acknowledgement; never during the
-    /// shutdown.
+    /// Returns when events have waited too long; never during the shutdown.
     async fn wait_until_stalled(&self) {
         loop {
             tokio::time::sleep(self.lease.renew_interval()).await;
@@ -159,7 +155,7 @@ impl Election {
         }
     }
 
-    /// After the shutdown, lets the shipper end with the events written before. Never returns.
+    /// After the shutdown, ends the term with the earlier events. Never returns.
     async fn end_term_on_shutdown(&self, draining: &CancellationToken) {
         self.shutdown.cancelled().await;
         self.outbox.end_term(self.lease.renew_interval()).await;
@@ -167,8 +163,8 @@ impl Election {
         std::future::pending().await
     }
 
-    /// Waits until the events written before are shipped, by the leader or, if there is none, by
-    /// this process.
+    /// Waits until the earlier events are shipped, by the leader or, if there is none, by this
+    /// process.
     async fn drain_after_shutdown(&self) {
         self.outbox.begin_term();
         self.outbox.end_term(self.lease.renew_interval()).await;
@@ -189,7 +185,7 @@ impl Election {
     }
 }
 
-/// Returns when `until` has passed, at the first poll after it, however late the timer fires.
+/// Returns at the first poll after `until`, however late the timer fires.
 async fn wait_until_expired(until: &Mutex<Instant>) {
     let read = || *until.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sleep = pin!(tokio::time::sleep_until(read().into()));

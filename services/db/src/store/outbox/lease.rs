@@ -1,8 +1,8 @@
 //! The lease of the outbox, which elects the leader among the processes on one PostgreSQL.
 //!
-//! One row names the leader and its end by the database's clock. Each operation is a single
-//! statement, so it works behind a transaction pooler. The leader counts the lease by its own
-//! monotonic clock from before the request, and stops well before the end.
+//! One row names the leader and the lease's end by the database's clock. Each operation is one
+//! statement, so it works behind a transaction pooler. The leader counts by its own monotonic clock
+//! from before the request, and stops well before the end.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,12 @@ use uuid::Uuid;
 
 use crate::database::Database;
 
-/// The longest lease. A row with a later end was written before the clock was set back and counts
-/// as expired.
+/// A row with a later end was written before the clock was set back and counts as expired.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(60);
-/// The shortest lease: a fifth of it must be enough for a statement on a busy machine.
+/// A fifth of it must be enough for a statement on a busy machine.
 pub(crate) const MIN_DURATION: Duration = Duration::from_secs(1);
 
-/// `$1` the replica, `$2` the seconds. Writes nothing while another replica holds the lease.
+/// `$1` the replica, `$2` the seconds. Writes nothing while another replica has the lease.
 const ACQUIRE: &str = "
     UPDATE outbox_lease
     SET holder = $1, expires_at = clock_timestamp() + make_interval(secs => $2)
@@ -45,7 +44,7 @@ impl Lease {
         Self { database, holder, duration }
     }
 
-    /// Returns the interval of renewals, which is also the time limit of a statement.
+    /// Also the time limit of a statement.
     pub(crate) fn renew_interval(&self) -> Duration {
         self.duration / 5
     }
@@ -54,8 +53,8 @@ impl Lease {
         self.duration
     }
 
-    /// Acquires or renews the lease. Returns until when it holds; `None` if another process has it.
-    /// After an error, the lease may be acquired nevertheless.
+    /// Returns until when the lease holds; `None` if another process has it. After an error, the
+    /// lease may be acquired nevertheless.
     pub(crate) async fn acquire(&self) -> Result<Option<Instant>, DbErr> {
         let started = Instant::now();
         let acquired = self
@@ -70,7 +69,6 @@ impl Lease {
         self.execute(RELEASE, vec![self.holder.into()]).await.map(|_| ())
     }
 
-    /// Returns whether the statement changed the row.
     async fn execute(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<bool, DbErr> {
         let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
         let limit = self.renew_interval();

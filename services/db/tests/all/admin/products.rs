@@ -1,5 +1,3 @@
-//! Admin calls on products.
-
 use super::*;
 
 on_both!(
@@ -23,7 +21,6 @@ on_both!(
         }
         let product = store.product(HOODIE).await;
         assert_eq!((product.stock, product.version), (10, version + 2));
-        // Setting the present stock is logged, too.
         assert_eq!(operator.restock("k3", HOODIE, Change::Set(10)).await.unwrap().difference, 0);
         assert_eq!(store.product(HOODIE).await.version, version + 2);
 
@@ -95,7 +92,7 @@ on_both!(
         let calls: Vec<_> = (0..24)
             .map(|n| {
                 let operator = operator.clone();
-                // One key for two products: only one of them gets it.
+                // Only one of two products gets the key.
                 tokio::spawn(async move { operator.restock("k", 1 + n % 2, Change::Add(7)).await })
             })
             .collect();

@@ -1,5 +1,3 @@
-//! Admin calls on users.
-
 use super::*;
 
 on_both!(
@@ -40,7 +38,6 @@ on_both!(
         assert_eq!(names(Some("ada"), Some(true)).await, ["adatwo", "Ada_three"]);
         assert!(names(Some("unknown_user"), None).await.is_empty());
 
-        // A page token contains its filter.
         let first = operator.list(1, "", Some("ada"), None).await.unwrap();
         let second = operator.list(5, &first.next_page_token, None, None).await.unwrap();
         assert_eq!(

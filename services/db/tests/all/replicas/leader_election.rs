@@ -1,5 +1,3 @@
-//! The outbox of several replicas: one leader ships it in order, and a follower replaces it.
-
 use std::{
     collections::{HashMap, HashSet},
     time::{Duration, Instant},
@@ -44,7 +42,6 @@ async fn one_leader_ships_each_event_once_in_order() {
     let test_database = TestDatabase::postgres().await;
     let (log, _, replicas) = three(&test_database).await;
     let clients: Vec<_> = replicas.iter().map(|replica| replica.as_ref().unwrap()).collect();
-    // Each user acts at one replica after another.
     let journeys = (0..12).map(|n| {
         let clients = &clients;
         async move {
@@ -116,7 +113,7 @@ async fn killed_leader_is_replaced_without_loss() {
     let ada = register(&log, &replicas, 0, "ada").await;
     let leader = log.last_sender().await.unwrap();
     let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
-    // In flight when the leader is killed: sent and never acknowledged.
+    // In flight when the leader is killed: sent, never acknowledged.
     stubs[leader].mute.store(true, std::sync::atomic::Ordering::SeqCst);
     let order =
         expect_placed(replicas[one].as_ref().unwrap().place(ada.order(HOODIE, 1)).await.unwrap());
@@ -144,7 +141,7 @@ async fn stopping_leader_hands_over_under_load() {
     let test_database = TestDatabase::postgres().await;
     let log = SharedLog::default();
     let stubs = [log.stub(0).await, log.stub(1).await];
-    // A lease longer than the test can wait.
+    // The lease outlasts the test.
     let [first, second]: [Replica; 2] = replicas(&test_database, |number, config| {
         config.logging_endpoint = stubs[number].url.clone();
         config.leader_election.lease = Duration::from_secs(60);
@@ -155,7 +152,6 @@ async fn stopping_leader_hands_over_under_load() {
     let ada = register(&log, &replicas, 0, "ada").await;
     let leader = log.last_sender().await.unwrap();
     let other = 1 - leader;
-    // The other replica writes all the time.
     let (mut client, order, enough) = (
         replicas[other].as_ref().unwrap().client.clone(),
         ada.order(HOODIE, 1),
@@ -205,7 +201,7 @@ async fn stopping_follower_waits_for_its_events() {
     register(&log, &replicas, 0, "ada").await;
     let leader = log.last_sender().await.unwrap();
     replicas[leader].take().unwrap().kill();
-    // A killed replica holds the lease; the last replica writes and stops at once.
+    // A killed replica holds the lease; the last one writes and stops at once.
     let last = replicas[1 - leader].take().unwrap();
     let bob = last.register("bob").await;
     last.stop().await;
@@ -224,7 +220,6 @@ async fn stalled_leader_is_replaced() {
             merch_db::LeaderElection { lease: LEASE, stall_timeout: Duration::from_secs(1) };
         Replica::start(config).await
     };
-    // It is the only replica, so it is the leader, and it has events to ship.
     let ada = barred.register("ada").await;
     let database = connect(&test_database.url).await;
     let held = "SELECT 1 FROM outbox_lease WHERE holder IS NOT NULL";
@@ -269,7 +264,6 @@ async fn leader_without_database_stops_shipping() {
     arrives(&log, &ada, "order_placed").await;
     eprintln!("taken over after {:?} with a lease of {LEASE:?}", cut.elapsed());
     assert_eq!(log.last_sender().await, Some(1));
-    // It reconnects and becomes a follower.
     proxy.cut.send_replace(false);
     near.cancel(&ada, &order.id).await.unwrap();
     eventually("it works again", || async { far.place(ada.order(BOTTLE, 1)).await.is_ok() }).await;

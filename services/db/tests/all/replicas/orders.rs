@@ -1,6 +1,3 @@
-//! Orders through several replicas: never oversold, one order per key, no deadlock, and every
-//! response is true.
-
 use std::{collections::HashSet, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
@@ -68,7 +65,6 @@ async fn three_replicas_never_oversell() {
     assert_eq!((sold, refused), (50, 190));
     assert_eq!(number(&database, "SELECT stock::bigint FROM products WHERE id = 1").await, 0);
     assert_eq!(number(&database, "SELECT count(*) FROM orders").await, 50);
-    // Every order and every refusal has an event.
     assert_eq!(number(&database, "SELECT count(*) FROM outbox").await, 40 + 240);
     database.close().await.unwrap();
 }
@@ -131,7 +127,6 @@ async fn one_key_at_all_replicas_places_one_order() {
     let test_database = TestDatabase::postgres().await;
     let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
     let buyer = replicas[0].register("ada").await;
-    // Every key at all replicas, in different orders.
     let orders =
         (0..90).map(|n| buyer.order_with_key(1 + n / 3 % 3, 1, &format!("k{}", n / 3))).collect();
     let outcomes = rush(&replicas, orders).await;
@@ -142,11 +137,9 @@ async fn one_key_at_all_replicas_places_one_order() {
             .collect();
         assert_eq!(ids.len(), 1, "{three:?}");
     }
-    // Another request with a key of another replica.
     let outcome = replicas[2].place(buyer.order_with_key(HOODIE, 2, "k0")).await.unwrap();
     assert_eq!(refusal_reason(&outcome), Some(ErrorReason::IdempotencyKeyReused));
-    // Also if both requests arrive concurrently, for different products: one is placed, one is
-    // refused.
+    // Both requests arrive concurrently, for different products: one is placed, one is refused.
     let orders =
         (0..60).map(|n| buyer.order_with_key(1 + n % 2, 1, &format!("twice{}", n / 2))).collect();
     for two in rush(&replicas, orders).await.chunks(2) {
@@ -163,8 +156,6 @@ async fn one_key_at_all_replicas_places_one_order() {
     database.close().await.unwrap();
 }
 
-/// Orders of two products in both orders, of many users per transaction, mixed with cancellations,
-/// through all replicas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crossing_products_and_users_never_deadlock() {
     let test_database = TestDatabase::postgres().await;
@@ -240,7 +231,7 @@ async fn crossing_products_and_users_never_deadlock() {
     database.close().await.unwrap();
 }
 
-/// Two users swap their names at the same time, which only the deadlock detector can resolve.
+/// Two users swap their names; only the deadlock detector can resolve this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deadlocked_transaction_is_retried() {
     let test_database = TestDatabase::postgres().await;
@@ -255,7 +246,7 @@ async fn deadlocked_transaction_is_retried() {
     }
 }
 
-/// With SERIALIZABLE as the database's default.
+/// The database's default is SERIALIZABLE.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serialization_failure_is_retried_or_reported() {
     let test_database = TestDatabase::postgres().await;
@@ -291,7 +282,7 @@ async fn serialization_failure_is_retried_or_reported() {
     database.close().await.unwrap();
 }
 
-/// A client that receives 503 repeats the key at the other replica until each key has one order.
+/// After a 503, the client repeats the key at the other replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closed_connections_lose_and_duplicate_nothing() {
     let test_database = TestDatabase::postgres().await;
@@ -323,7 +314,7 @@ async fn closed_connections_lose_and_duplicate_nothing() {
                             }
                             Err(status) => {
                                 // On a slow machine all connections of a call may be closed until
-                                // its deadline. Both errors ask the client to retry.
+                                // its deadline. Both errors ask for a retry.
                                 if status.code() != Code::DeadlineExceeded {
                                     assert_eq!(
                                         error_of(Err::<(), _>(status)),

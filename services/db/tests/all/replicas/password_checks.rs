@@ -1,5 +1,3 @@
-//! Budgets of password checks are shared by all replicas.
-
 use std::{num::NonZeroU32, time::Duration};
 
 use begin_password_check_request::By;
@@ -13,7 +11,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "2001:db8:0:1::";
 
-/// Budgets of these sizes that regain one check an hour.
+/// Each budget regains one check an hour.
 fn budgets(per_network: u32, over_all: u32) -> LogIns {
     let rate = |burst| Rate { burst: NonZeroU32::new(burst).unwrap(), period: HOUR };
     LogIns { per_network: rate(per_network), over_all: rate(over_all), ..LogIns::default() }
@@ -101,7 +99,6 @@ async fn replicas_share_log_in_budgets() {
         }
         assert_eq!(reserved, 5);
     }
-    // Other names and networks have their own budgets.
     begin(&replicas[1].client, "eve", ELSEWHERE).await.unwrap();
     begin(&replicas[2].client, "ada", HOME).await.unwrap();
     let database = connect(&test_database.url).await;
@@ -205,7 +202,7 @@ on_both!(
             expected_versions: Vec::new(),
         };
         replica.client.clone().update_user(call(request)).await.unwrap();
-        // Password changes and log-ins share a budget, by whichever name.
+        // Password changes and log-ins share a budget, by either name.
         assert_eq!(exhaust(&replica.client, "countess", ELSEWHERE).await, 1);
         assert_eq!(error_of(guess().await), too_many());
         let revoked = buyer.with_token_version(9);
@@ -292,7 +289,7 @@ on_both!(
         };
         renew(&dear, &HASH.replace("ln=4", "ln=18")).await.unwrap();
         assert_eq!(cost().await, 18);
-        // The token version stays, so the token remains valid.
+        // The token version stays, so the token is valid.
         renew(&dear, &HASH.replace("ln=4", "ln=17")).await.unwrap();
         assert_eq!(cost().await, 17);
         let stale = dear.with_token_version(2);
@@ -333,7 +330,7 @@ on_both!(
     }
 );
 
-/// A log-in attempt by an api service of an earlier release.
+/// Logs in as an api service of an earlier release does.
 async fn attempt(client: &mut AssistantServiceClient<Channel>, name: &str) -> Result<(), Status> {
     let by = Some(get_credentials_request::By::Username(name.to_owned()));
     client.get_credentials(call(GetCredentialsRequest { by })).await.map(|_| ())
@@ -377,7 +374,7 @@ on_both!(
         let mut tried = async || attempt(&mut client, "unregistered").await.unwrap_err().code();
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted);
-        // As after the clock was set back by an hour.
+        // As after the clock is set back by an hour.
         store.sql("UPDATE log_in_attempts SET whole_at = whole_at + 3600000000").await;
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted, "the budget is full");

@@ -1,5 +1,3 @@
-//! The database password changes while the service runs.
-
 use std::{
     pin::Pin,
     sync::{
@@ -28,7 +26,6 @@ async fn password_change_fails_no_call() {
         |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
     merch_db::migrate(url("one")).await.unwrap();
 
-    // The password in the URL is ignored.
     let test_database = TestDatabase::external(url("of-last-year"));
     let mut settings = config(&test_database);
     settings.grpc.deadline = TIMEOUT;
@@ -96,16 +93,16 @@ async fn password_change_fails_no_call() {
     };
     let nothing = || Box::pin(std::future::ready(()));
     registering("first", nothing()).await;
-    // The server first: a call that needs a connection waits for the file.
+    // The server changes first: a call that needs a connection waits for the file.
     change("two").await;
     let write = file.clone();
     registering("second", Box::pin(async move { std::fs::write(write, "two\n").unwrap() })).await;
-    // The file first: it is not read while the old password works.
+    // The file changes first: it is not read while the old password works.
     std::fs::write(&file, "three\n").unwrap();
     registering("third", nothing()).await;
     change("three").await;
     registering("fourth", nothing()).await;
-    // The file first, after the old password has stopped working: a call that needs a connection
+    // The file changes after the old password has stopped working: a call that needs a connection
     // waits for the server.
     change("unknown-password").await;
     std::fs::write(&file, "four\n").unwrap();
@@ -115,7 +112,6 @@ async fn password_change_fails_no_call() {
     };
     let before = refusals();
     let changed = async move {
-        // With the old password and with the file's.
         eventually("two tries are refused", async || refusals() >= before + 2).await;
         let administrator = connect(&address).await;
         administrator.execute_unprepared("ALTER ROLE store PASSWORD 'four'").await.unwrap();
@@ -125,7 +121,6 @@ async fn password_change_fails_no_call() {
     done.store(true, Ordering::Relaxed);
     buying.await.expect("no order was refused meanwhile");
 
-    // A wrong password fails the start after a while, with a message that does not show it.
     std::fs::write(&file, "never-mind\n").unwrap();
     let pool = merch_db::Pool { acquire_timeout: Duration::from_secs(1), ..pool };
     let error = Database::open(&url("x"), &pool).await.unwrap_err().to_string();

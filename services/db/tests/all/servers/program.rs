@@ -1,5 +1,3 @@
-//! Programs that a test starts in their own folder as a user other than root, including PostgreSQL.
-
 use std::{
     fs,
     os::unix::process::CommandExt as _,
@@ -12,11 +10,10 @@ use tempfile::TempDir;
 
 use crate::harness::TIMEOUT;
 
-/// A folder that programs of another user can use. Deleted when it is dropped.
+/// A folder for programs of another user, deleted when it is dropped.
 pub(crate) struct Folder {
     folder: TempDir,
-    /// The user and group of the programs if the test runs as root, which PostgreSQL and PgBouncer
-    /// refuse.
+    /// Set if the test runs as root, which PostgreSQL and PgBouncer refuse.
     owner: Option<(u32, u32)>,
 }
 
@@ -41,7 +38,7 @@ impl Folder {
         self.folder.path()
     }
 
-    /// Writes a file that only the user of the programs may read.
+    /// Only the user of the programs may read the file.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let file = self.path().join(name);
@@ -57,8 +54,8 @@ impl Folder {
         }
     }
 
-    /// Returns a command that runs in this folder, as its owner, without the environment variables
-    /// that PostgreSQL's programs read.
+    /// Runs in this folder as its owner, without the environment variables of PostgreSQL's
+    /// programs.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env("HOME", self.path()).env("LC_ALL", "C");
@@ -72,11 +69,10 @@ impl Folder {
     }
 }
 
-/// A process that is ended when this is dropped.
+/// Ended when it is dropped.
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Starts it with its output in `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let log = fs::File::create(log).unwrap();
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -136,7 +132,7 @@ fn successful(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Returns a free port. Another process may take it first, so callers retry.
+/// Another process may take the port first, so callers retry.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -161,8 +157,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts this major version with further settings and `pg_hba.conf`. Its administrator is
-    /// `merch`, whose password is `password`. `files` are written to its folder.
+    /// Starts this major version with further settings and `pg_hba.conf`. The administrator is
+    /// `merch` with the password `password`. `files` are written to the folder.
     pub(crate) async fn start(
         major: &str,
         settings: &[&str],

@@ -1,5 +1,3 @@
-//! A PostgreSQL that is not available yet, or whose settings do not fit.
-
 use std::{
     sync::{
         Arc,
@@ -19,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
 
-/// Starts a proxy that refuses the first `times` connections with `code`, as PostgreSQL does.
-/// Returns the URL through it and the number of connections.
+/// Refuses the first `times` connections with `code`, as PostgreSQL does.
 async fn refusing(
     test_database: &TestDatabase,
     code: &'static str,
@@ -37,7 +34,7 @@ async fn refusing(
     .await
 }
 
-/// Starts a proxy that closes the connections with these numbers at their first statement.
+/// Closes the connections with these numbers at their first statement.
 async fn cutting(
     test_database: &TestDatabase,
     numbers: &'static [usize],
@@ -57,8 +54,7 @@ async fn pass(mut client: TcpStream, server: &str) {
     let _ = copy_bidirectional(&mut client, &mut upstream).await;
 }
 
-/// Forwards both directions until the server is ready for a statement, then ends with the client's
-/// next message.
+/// Forwards until the server is ready for a statement, then ends with the client's next message.
 async fn cut(mut client: TcpStream, server: &str) {
     const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
     let mut upstream = TcpStream::connect(server).await.unwrap();
@@ -83,8 +79,8 @@ async fn cut(mut client: TcpStream, server: &str) {
     }
 }
 
-/// Starts a proxy that passes each connection to `serve`, with its number and the server's address.
-/// Returns the URL through it and the number of connections.
+/// Passes each connection to `serve`, with its number and the server's address. Returns the proxy's
+/// URL and the number of connections.
 async fn proxy<F>(
     test_database: &TestDatabase,
     serve: impl Fn(usize, TcpStream, String) -> F + Send + 'static,
@@ -107,8 +103,8 @@ where
     (url, count)
 }
 
-/// Answers the start-up message with an ErrorResponse (PostgreSQL protocol 3.0), after refusing TLS
-/// if the client requests it.
+/// Sends an ErrorResponse to the start-up message (PostgreSQL protocol 3.0). Refuses TLS first if
+/// the client requests it.
 async fn refuse(client: &mut TcpStream, code: &str) -> std::io::Result<()> {
     const SSL_REQUEST: u32 = 80_877_103;
     loop {
@@ -190,7 +186,6 @@ async fn start_waits_for_transient_errors_only() {
     }
 }
 
-/// As when the server restarts after the first connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn start_replaces_a_lost_connection() {
     let test_database = TestDatabase::postgres().await;

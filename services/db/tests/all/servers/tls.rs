@@ -1,5 +1,3 @@
-//! A PostgreSQL that requires TLS.
-
 use merch_db::{Database, Pool};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -20,7 +18,7 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 async fn required_tls_is_used_and_verified() {
     let (ours, other) = (authority("ours"), authority("another"));
     let key = KeyPair::generate().unwrap();
-    // The certificate names only the host name, so the IP address does not match.
+    // The certificate names only the host name, not the IP address.
     let certificate =
         CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
     let files = [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())];
@@ -87,7 +85,6 @@ async fn required_tls_is_used_and_verified() {
     );
 }
 
-/// The shared test server has no TLS.
 #[tokio::test]
 async fn server_without_tls_is_refused_by_sslmode_require() {
     let test_database = TestDatabase::empty_postgres().await;

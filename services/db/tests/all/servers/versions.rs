@@ -1,5 +1,3 @@
-//! The supported releases of PostgreSQL besides the one of all other tests.
-
 use super::{journey, program::Postgres};
 use crate::harness::*;
 

@@ -1,5 +1,3 @@
-//! PgBouncer in transaction mode: few server connections for many clients.
-
 use std::{
     net::TcpStream,
     path::PathBuf,
@@ -27,7 +25,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts it with this number of server connections per database and further settings.
+    /// `connections` is the number of server connections per database.
     async fn start(connections: u32, settings: &'static str) -> Self {
         tokio::task::spawn_blocking(move || Self::start_blocking(connections, settings))
             .await
@@ -67,7 +65,6 @@ impl PgBouncer {
         runs
     }
 
-    /// Restarts it, which closes every client connection.
     async fn restart(mut self) -> Self {
         tokio::task::spawn_blocking(move || {
             drop(self.program.take());
@@ -84,7 +81,7 @@ impl PgBouncer {
     }
 }
 
-/// Returns the user of the shared test server and its address in PgBouncer's format.
+/// Returns the user and the address of the shared server, in PgBouncer's format.
 fn server() -> (String, String) {
     let url = std::env::var("MERCH_TEST_POSTGRES_URL").expect("MERCH_TEST_POSTGRES_URL is set");
     let (_, rest) = url.split_once("://").unwrap();
@@ -136,7 +133,6 @@ async fn few_server_connections_never_oversell() {
     }
     let buyer = replicas[0].register("ada").await;
     replicas[0].sql("UPDATE products SET stock = 100 WHERE id = 1").await;
-    // Sends each order to two replicas at once, with one key.
     let calls: Vec<_> = (0..300)
         .map(|n| {
             let mut client = replicas[n % 3].client();
@@ -183,7 +179,6 @@ async fn pgbouncer_restart_fails_no_later_call() {
     let mut settings = config(&there);
     pooled(&mut settings);
     let store = TestService::start_with(there, settings).await;
-    // Opens several connections, which the restart closes.
     let many: Vec<_> = (0..8)
         .map(|n| {
             let mut client = store.client();
